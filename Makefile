@@ -1,0 +1,48 @@
+# `make demo` and `make test` set up everything they need in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The short forms; see CONTRIBUTING.md for the long ones.
+.PHONY: help demo test lint bench test-oldest clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         watch arrays survive what kills Ray's (about 80 s)"
+	@echo "make test         all tests"
+	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
+	@echo "make test-oldest  the tests with Python 3.10 and Ray 2.49.1"
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "outlive needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/outlive demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
+
+test-oldest:
+	@for python in python3.10 "$$HOME"/.pyenv/versions/3.10.*/bin/python; do \
+	  "$$python" -c '' 2>/dev/null || continue; \
+	  "$$python" -m venv .venv-oldest && \
+	  .venv-oldest/bin/pip install --quiet --editable '.[dev]' 'ray==2.49.1' && \
+	  exec .venv-oldest/bin/python -m pytest; exit 1; \
+	done; echo "skipped: there is no Python 3.10 here"
+
+clean:
+	rm -rf $(VENV) .venv-oldest

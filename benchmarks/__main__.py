@@ -1,0 +1,99 @@
+"""`python -m benchmarks`: measure all rows, or some, side by side with Ray; print the table; keep the raw timings."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import machine, report
+from benchmarks.cluster import GIB, cluster
+from benchmarks.line import Line
+from benchmarks.rows import actors, create, get, live, many, memory, named, put, workers
+
+SHARED = {row.NAME: row for row in (get, live, named, put, memory)}  # on one cluster, one after the other
+FRESH = {row.NAME: row for row in (workers, create, actors, many)}  # each on a cluster of its own
+ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items())}
+
+
+def main() -> int:
+    arguments = _arguments()
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    if arguments.list:
+        for name, about in ABOUT.items():
+            console.print(f"{name:8} {about}", highlight=False)
+        return 0
+    lines: list[Line] = []
+    failed = 0
+    for name, (seconds, found) in measure(arguments.only or list(ABOUT), quick=arguments.quick):
+        console.print(f"[dim]{name}: {'failed, ' if found is None else ''}{seconds:.0f} s[/dim]", highlight=False)
+        lines += found or []
+        failed += found is None
+    if lines:
+        lines.sort(key=lambda line: list(ABOUT).index(line.row))
+        report.show(lines, console)
+        path = arguments.output or _default_path(quick=arguments.quick)
+        report.save(lines, path, quick=arguments.quick)
+        console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
+        curve = report.draw(lines, path.with_suffix(".png"))
+        if curve:
+            console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
+    """The lines of each row, None if it failed, and the seconds that it took."""
+    with cluster(2 * GIB) if quick else contextlib.nullcontext():  # starting Ray takes longer than the quick rows do
+        for name in names:
+            if name in FRESH:
+                yield name, _timed(functools.partial(FRESH[name].run, quick))
+        shared = [name for name in names if name in SHARED]
+        if shared:
+            with cluster() as store:
+                for name in shared:
+                    yield name, _timed(functools.partial(SHARED[name].run, store, quick))
+
+
+def _timed(run: Callable[[], list[Line]]) -> tuple[float, list[Line] | None]:
+    begin = time.monotonic()
+    try:
+        lines: list[Line] | None = run()
+    except Exception:
+        traceback.print_exc()
+        lines = None
+    return time.monotonic() - begin, lines
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="ROW", choices=ABOUT, help="these rows; see --list")
+    parser.add_argument("--quick", action="store_true", help="few repetitions on one cluster: to see that it works")
+    parser.add_argument("--list", action="store_true", help="what the rows are")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the JSON there; rows of an existing file that are not measured now stay",
+    )
+    return parser.parse_args()
+
+
+def _default_path(*, quick: bool) -> Path:
+    """Never over an older result."""
+    name = f"{datetime.now(timezone.utc):%Y-%m-%d}-{machine.nickname()}{'-quick' if quick else ''}"
+    path, number = report.RESULTS / f"{name}.json", 2
+    while path.exists():
+        path, number = report.RESULTS / f"{name}-{number}.json", number + 1
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""A line of the table: what was measured, how it compares, and what was asked of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from benchmarks.timing import OUTLIVE, RAY, Samples
+
+
+@dataclass
+class Line:
+    """`ray` and `outlive` are raw samples in `unit`; `ray` is empty if there is no counterpart."""
+
+    row: str
+    what: str
+    state: str  # cold or warm, and what that means here
+    outlive: list[float]
+    ray: list[float] = field(default_factory=list)
+    unit: str = "s"  # seconds; "B" bytes; "s per s" a share of the time
+    asked: str = ""  # empty: for information
+    reached: bool | None = None
+    note: str = ""
+    compared: bool = True  # the two columns are the same operation
+    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+    @property
+    def ratio(self) -> float | None:
+        """Ray's median over outlive's: how many times less outlive takes."""
+        mine = statistics.median(self.outlive)
+        return statistics.median(self.ray) / mine if self.ray and self.compared and mine > 0 else None
+
+    def as_json(self) -> dict[str, Any]:
+        summary = {name: summarise(samples) for name, samples in ((RAY, self.ray), (OUTLIVE, self.outlive)) if samples}
+        return {"ratio": self.ratio, "summary": summary, **asdict(self)}
+
+
+def summarise(samples: Sequence[float]) -> dict[str, float]:
+    return {"n": len(samples), "median": statistics.median(samples), "p90": p90(samples)}
+
+
+def p90(samples: Sequence[float]) -> float:
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+
+
+def times_faster(row: str, what: str, state: str, samples: Samples, asked: float | None = None, note: str = "") -> Line:
+    """A line that asks for outlive to be `asked` times faster than Ray (None: for information)."""
+    line = Line(row, what, state, samples[OUTLIVE], samples[RAY], note=note)
+    if asked is not None:
+        line.asked = f"{asked:g}x faster"
+        line.reached = (line.ratio or 0) >= asked
+    return line
+
+
+def at_most(line: Line, limit: float, asked: str) -> Line:
+    """Ask for a median of outlive's under `limit`, in the line's unit."""
+    line.asked, line.reached = asked, statistics.median(line.outlive) < limit
+    return line
+
+
+def hardest(lines: list[Line], asked: float) -> list[Line]:
+    """Of several ways to do a thing with Ray, ask for `asked` times of the one that favours Ray most."""
+    chosen = min(lines, key=lambda line: line.ratio or 0)
+    chosen.asked, chosen.reached = f"{asked:g}x faster", (chosen.ratio or 0) >= asked
+    return lines

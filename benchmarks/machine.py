@@ -1,0 +1,67 @@
+"""What a run was measured on and with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def facts() -> dict[str, Any]:
+    return {
+        "machine": {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "kernel": platform.release(),
+            "shared_memory_gib": _shared_memory(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("ray", "numpy", "outlive")},
+        },
+        "commit": commit(),
+        "load_average": os.getloadavg(),
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with `-dirty` if files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def nickname() -> str:
+    """Names a machine by what it is and not by whose it is, for the file of results."""
+    return f"{os.cpu_count()}cores-{round(psutil.virtual_memory().total / 2**30)}gib"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _shared_memory() -> float:
+    try:
+        system = os.statvfs("/dev/shm")
+    except OSError:
+        return 0.0
+    return round(system.f_blocks * system.f_frsize / 2**30, 1)

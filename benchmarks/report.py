@@ -1,0 +1,103 @@
+"""The table, the file of raw results, and the curve."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.line import Line, p90
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def show(lines: list[Line], console: Console) -> None:
+    """Print medians, with the 90th percentile in brackets where there are several samples."""
+    table = Table(title="outlive side by side with Ray: median (p90)", title_justify="left", show_lines=False)
+    for name in ("row", "what", "cold or warm"):
+        table.add_column(name, overflow="fold")
+    for name in ("Ray", "outlive", "Ray / outlive", "asked", "reached"):
+        table.add_column(name, justify="right")
+    previous = ""
+    for line in lines:
+        if line.row != previous and previous:
+            table.add_section()
+        what = f"{line.what} [dim]({line.note})[/dim]" if line.note else line.what
+        ratio = "" if line.ratio is None else f"{line.ratio:.1f}x"
+        reached = {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[line.reached]
+        cells = (
+            _cell(line.ray, line.unit),
+            _cell(line.outlive, line.unit),
+            ratio,
+            line.asked or "[dim]for information[/dim]",
+        )
+        table.add_row("" if line.row == previous else line.row, what, line.state, *cells, reached)
+        previous = line.row
+    console.print(table)
+
+
+def _cell(samples: list[float], unit: str) -> str:
+    if not samples:
+        return "-"
+    text = _number(statistics.median(samples), unit)
+    return f"{text} ({_number(p90(samples), unit)})" if len(samples) > 1 else text
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "B":
+        factor, name = next((f, n) for f, n in ((1e6, "MB"), (1e3, "kB"), (0, "B")) if abs(value) >= f)
+        return f"{value / (factor or 1):.{1 if factor else 0}f} {name}"
+    if unit == "s per s":
+        return f"{value * 100:.2f} %"
+    factor, name = next((f, n) for f, n in ((1, "s"), (1e-3, "ms"), (0, "us")) if abs(value) >= f)
+    return f"{value / (factor or 1e-6):.{3 if value < 1e-6 else 2}f} {name}"
+
+
+def save(lines: list[Line], path: Path, *, quick: bool) -> None:
+    """Write raw samples and what they were measured on. Rows that the file has and that were not measured now stay."""
+    rows = {line.row for line in lines}
+    kept: list[dict[str, Any]] = []
+    if path.exists():
+        kept = [line for line in json.loads(path.read_text(encoding="utf-8"))["lines"] if line["row"] not in rows]
+    commit = machine.commit()
+    new = [{**line.as_json(), "commit": commit} for line in lines]
+    result = {"form": "quick" if quick else "full", **machine.facts(), "units": {"s": "seconds", "B": "bytes"}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**result, "lines": [*kept, *new]}, indent=1) + "\n", encoding="utf-8")
+
+
+def draw(lines: list[Line], path: Path) -> Path | None:
+    """The curve of row `many`, if it was measured and matplotlib is there."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        before, power, after = line.what.partition("10^")
+        if line.row == "many" and power:
+            name = f"{before}N{after[1:]}"
+            curves.setdefault(name, []).append((10 ** int(after[0]), statistics.median(line.outlive)))
+            if line.ray:
+                curves.setdefault("Ray: a loop of ray.put", []).append((10 ** int(after[0]), line.ray[0]))
+    if not curves:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for name, points in curves.items():
+        axes.loglog(
+            *zip(*points, strict=True), marker="o", linestyle="--" if name.startswith("Ray") else "-", label=name
+        )
+    axes.set(xlabel="arrays of 1 KiB", ylabel="seconds")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    return path

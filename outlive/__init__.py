@@ -1,0 +1,90 @@
+"""Arrays that outlive the Ray workers that made them, and workers that do not outlive their use."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    from outlive.errors import UnsupportedPlatform
+
+    raise UnsupportedPlatform(
+        "outlive needs POSIX file locks and memory maps, which Windows lacks; run it on Linux or in WSL 2"
+    )
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from outlive.errors import (
+        ArrayLost,
+        ArrayNotFound,
+        CorruptArray,
+        InvalidKey,
+        InvalidKeyType,
+        OutliveError,
+        StoreFull,
+        StoreUnavailable,
+        TooManyViews,
+        UnsafeRoot,
+        UnsupportedArray,
+        UnsupportedPlatform,
+    )
+    from outlive.handle import ArrayHandle
+    from outlive.numpy_store import NumpyStore
+    from outlive.store import Store, open, shutdown
+
+_HOME = {
+    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store"),
+    "ArrayHandle": "outlive.handle",
+    "NumpyStore": "outlive.numpy_store",
+    **dict.fromkeys(
+        (
+            "ArrayLost",
+            "ArrayNotFound",
+            "CorruptArray",
+            "InvalidKey",
+            "InvalidKeyType",
+            "OutliveError",
+            "StoreFull",
+            "StoreUnavailable",
+            "TooManyViews",
+            "UnsafeRoot",
+            "UnsupportedArray",
+            "UnsupportedPlatform",
+        ),
+        "outlive.errors",
+    ),
+}
+__all__ = [
+    "ArrayHandle",
+    "ArrayLost",
+    "ArrayNotFound",
+    "CorruptArray",
+    "InvalidKey",
+    "InvalidKeyType",
+    "NumpyStore",
+    "OutliveError",
+    "Store",
+    "StoreFull",
+    "StoreUnavailable",
+    "TooManyViews",
+    "UnsafeRoot",
+    "UnsupportedArray",
+    "UnsupportedPlatform",
+    "open",
+    "shutdown",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: keeper and catalog, which need none, stay without numpy."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'outlive' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,132 @@
+"""The fsck of a shelf: finds what a crash, a disk or a stranger left, and mends what can be mended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from outlive.arrays.checksums import Checksums, checksum_of
+from outlive.arrays.root import format_bytes
+from outlive.arrays.shelf import Shelf, is_id
+from outlive.errors import CorruptArray
+
+_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums"}
+
+
+class Finding(NamedTuple):
+    """One thing that was not as it should be."""
+
+    problem: (
+        str  # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, dead shelf
+    )
+    subject: str  # a path, a key or an id
+    action: str  # what was done about it, or what to do
+    mended: bool
+
+
+Listed = Callable[[list[str]], set[str]]  # asks the catalog which of these ids it has listed
+
+
+def none_listed(_: list[str]) -> set[str]:
+    """For a shelf without a catalog."""
+    return set()
+
+
+def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
+    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
+    for folder in shelf.orphans():
+        names = sorted(os.listdir(folder))
+        epoch = shelf.ledger.epoch
+        complete = listed([name for name in names if is_id(name)]) if names else set[str]()
+        for name in names:
+            if name in complete and shelf.finish(name, epoch):
+                yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
+            elif is_id(name):
+                shelf.delete_draft(f"{folder}/{name}")
+                yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
+            else:
+                yield foreign(f"{folder}/{name}")
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
+def check(
+    shelf: Shelf, listed: Listed = none_listed, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Finding]:
+    """Go through a shelf; each finding is yielded once it is dealt with. See `check_step_by_step`."""
+    for item in check_step_by_step(shelf, listed):
+        if isinstance(item, Finding):
+            yield item
+        elif progress is not None:
+            progress(*item)
+
+
+def check_step_by_step(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding | tuple[int, int]]:
+    """Go through a shelf: yields each finding once it is dealt with, and after each array (bytes done, bytes in all).
+
+    Parameters
+    ----------
+    listed
+        Tells which drafts of dead writers the catalog has listed: those are complete.
+    """
+    yield from clear_orphans(shelf, listed)
+    for name in sorted(set(os.listdir(shelf.path)) - _OWN_FILES - {"checksums.new"}):
+        yield foreign(f"{shelf.path}/{name}")
+    checksums = Checksums(f"{shelf.path}/checksums")
+    known, fresh = checksums.load(), dict[str, int]()
+    names, done, total = sorted(os.listdir(shelf.mem)), 0, shelf.ledger.used
+    for name in names:
+        path = f"{shelf.mem}/{name}"
+        if not is_id(name):
+            yield foreign(path)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            try:
+                done += shelf.info(name).size
+            except CorruptArray as error:
+                yield Finding("damaged", path, f"left for you to look at ({error}); delete its key or the file", False)
+                continue
+            checksum = checksum_of(path)
+            if known.get(name, checksum) != checksum:
+                yield Finding("flipped", path, "left for you to look at: its bytes changed since it was sealed", False)
+            elif name not in known:
+                fresh[name] = checksum
+        yield done, total
+    if fresh:
+        checksums.append(fresh)
+    if off := shelf.recount():
+        yield Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
+
+
+def foreign(path: str) -> Finding:
+    return Finding("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
+
+
+def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = lambda: False) -> int:
+    """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many.
+
+    Records of arrays that are gone are dropped on the way.
+    """
+    checksums = Checksums(f"{shelf.path}/checksums")
+    known, present = checksums.load(), set(shelf.ids())
+    if len(known) > 2 * len(present) + 1000:
+        known = {array_id: checksum for array_id, checksum in known.items() if array_id in present}
+        checksums.replace(known)
+    count, found = 0, dict[str, int]()
+    for array_id in present.difference(known):
+        if stop():
+            break
+        path = f"{shelf.mem}/{array_id}"
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_mtime < time.time() - older_than:
+                found[array_id] = checksum_of(path)
+                count += 1
+        if len(found) >= 1000:
+            checksums.append(found)
+            found = {}
+    if found:
+        checksums.append(found)
+    return count

@@ -1,0 +1,71 @@
+"""Checksums of sealed arrays, computed off the put path and kept in one file on the shelf.
+
+One writer, the keeper, appends records; everyone may read them. A record is the array's id and a CRC-32 of its whole
+segment. A record that a crash cut short is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+_RECORD = struct.Struct("<16sI")
+_STEP = 1 << 20
+
+
+class Checksums:
+    """The checksums in the file `path`, by array id."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def load(self) -> dict[str, int]:
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return {}
+        whole = len(data) - len(data) % _RECORD.size
+        return {identity.hex(): checksum for identity, checksum in _RECORD.iter_unpack(data[:whole])}
+
+    def append(self, found: dict[str, int]) -> None:
+        """Add records, behind the last whole one."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            end = os.fstat(fd).st_size
+            os.pwrite(fd, _pack(found), end - end % _RECORD.size)
+        finally:
+            os.close(fd)
+
+    def replace(self, records: dict[str, int]) -> None:
+        """Keep these records and no others."""
+        fd = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, _pack(records))
+        finally:
+            os.close(fd)
+        os.rename(f"{self._path}.new", self._path)
+
+
+def _pack(records: dict[str, int]) -> bytes:
+    return b"".join(_RECORD.pack(bytes.fromhex(array_id), checksum) for array_id, checksum in records.items())
+
+
+def checksum_of(path: str) -> int:
+    """CRC-32 of a file's bytes, read a MiB at a time into the same buffer.
+
+    Raises
+    ------
+    OSError
+        The file is gone or unreadable.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+    try:
+        buffer, checksum, offset = bytearray(max(1, min(_STEP, os.fstat(fd).st_size))), 0, 0
+        while count := os.preadv(fd, [buffer], offset):
+            checksum = zlib.crc32(memoryview(buffer)[:count], checksum)
+            offset += count
+        return checksum
+    finally:
+        os.close(fd)

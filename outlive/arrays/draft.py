@@ -1,0 +1,156 @@
+"""A draft: a segment that is being written. Sealing makes it an array, anything else leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from outlive.arrays.dtypes import decode_dtype
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.segment import footer, header_of, write_all
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+_COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
+
+
+class Draft:
+    """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
+
+    def __init__(self, shelf: Shelf, info: ArrayInfo, path: str) -> None:
+        self.shelf, self.info, self.path = shelf, info, path
+        self.settled = False  # sealed, or discarded, or a catalog may have listed it
+        self._pid = os.getpid()
+        self._fd: int | None = None
+        self._map: mmap.mmap | None = None
+
+    def reserve(self) -> None:
+        """Make the file, and count its bytes."""
+        with self.shelf.ledger.locked():
+            self._fd = self.shelf.reserve(self.path, self.info.size)
+
+    def __del__(self) -> None:
+        """Forgotten, by an interrupt between two steps: no reason to keep its bytes."""
+        if not self.settled and self._pid == os.getpid():
+            with contextlib.suppress(Exception):
+                self.discard()
+
+    def write(self, array: np.ndarray[Any, Any]) -> None:
+        """Write header, data and footer.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room (`write(2)` says so; nothing is left behind once discarded).
+        """
+        assert self._fd is not None
+        try:
+            if array.flags.forc or not array.nbytes:
+                data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""
+                write_all(self._fd, [header_of(self.info), data, footer(self.info)], 0)
+            else:
+                offset = self.info.offset
+                write_all(self._fd, [header_of(self.info)], 0)
+                for chunk in _chunks(array):
+                    write_all(self._fd, [chunk], offset)
+                    offset += len(chunk)
+                write_all(self._fd, [footer(self.info)], offset)
+        except OSError as error:
+            raise self.shelf.explain(error, self.info.size) from None
+        self.close()
+
+    def map(self) -> np.ndarray[Any, Any]:
+        """The array itself, writable, for the caller to fill. Its memory is allocated in full: writing cannot fail.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room.
+        """
+        assert self._fd is not None
+        try:
+            allocate(self._fd, self.info.size)
+            write_all(self._fd, [header_of(self.info)], 0)
+            write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
+        except OSError as error:
+            raise self.shelf.explain(error, self.info.size) from None
+        self._map = mmap.mmap(self._fd, self.info.size)
+        order: Any = "F" if self.info.fortran else "C"
+        dtype = decode_dtype(self.info.dtype)
+        array: np.ndarray[Any, Any] = np.ndarray(self.info.shape, dtype, self._map, self.info.offset, order=order)
+        return array
+
+    def detach(self) -> None:
+        """Cut the array that `map` returned off the file: what is written to it from now on stays in this process.
+
+        The pages are mapped again, privately and at the same address, so that even a view that the caller kept cannot
+        change a sealed array. The mapping counts as a reader's from here on.
+        """
+        assert self._map is not None and self._fd is not None
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+        hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)
+        address = ctypes.addressof(hold)
+        del hold
+        flags = mmap.MAP_PRIVATE | _MAP_FIXED
+        if _mmap(address, len(self._map), mmap.PROT_READ | mmap.PROT_WRITE, flags, self._fd, 0) != address:
+            raise OSError(ctypes.get_errno(), "cannot map a sealed array privately")
+        self._map = None  # lives on in the views that the caller has
+        self.close()
+
+    def restamp(self, version: int) -> None:
+        """Give the draft a later version. Its footer keeps its length: versions have 19 digits until the year 2286."""
+        self.info = self.info._replace(version=version)
+        fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            write_all(fd, [footer(self.info)], self.info.offset + self.info.nbytes)
+        finally:
+            os.close(fd)
+
+    def seal(self, epoch: int | None = None) -> None:
+        """Make it an array, in one rename. See `Shelf.seal`."""
+        self.shelf.seal(self, epoch)
+
+    def discard(self) -> None:
+        """Leave no trace of it: for the caller whose write failed."""
+        self._map = None
+        self.close()
+        self.shelf.discard(self)
+        self.settled = True
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+    """The bytes of `array` in C order, a few MiB at a time."""
+    count = max(1, _COPY_STEP // max(1, array.dtype.itemsize))
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    for chunk in np.nditer(array, flags=flags, buffersize=count, order="C"):  # type: ignore[call-overload]
+        yield np.ascontiguousarray(chunk).view(np.uint8).data
+
+
+def allocate(fd: int, size: int) -> None:
+    """Give the file all its memory now: what is missing is an error here, and never a SIGBUS later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    step = bytes(1 << 20)  # macOS has no posix_fallocate
+    for offset in range(0, size, len(step)):
+        write_all(fd, [memoryview(step)[: min(len(step), size - offset)]], offset)
+
+
+_MAP_FIXED = 0x10  # the same in Linux and macOS
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap: Callable[..., int | None] = _libc.mmap
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]

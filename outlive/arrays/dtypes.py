@@ -1,0 +1,97 @@
+"""Which arrays can be stored, and their dtypes as text."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from typing import Any
+
+import numpy as np
+
+from outlive.errors import CorruptArray, UnsupportedArray
+
+
+def storable(array: object) -> np.ndarray[Any, Any]:
+    """Return `array` as a plain `numpy.ndarray` (no copy).
+
+    NumPy's own subclasses, which add methods or a file (`np.memmap`, `np.recarray`, `np.matrix`), become the array they
+    hold.
+
+    Raises
+    ------
+    UnsupportedArray
+        It is no array, or storing it would lose something: a mask, Python objects, what a subclass adds.
+    """
+    if type(array).__name__ == "ObjectRef":
+        raise UnsupportedArray("only numpy arrays can be stored, not an ObjectRef; store what ray.get(ref) returns")
+    if not isinstance(array, np.ndarray):
+        raise UnsupportedArray(
+            f"only numpy arrays can be stored, not {type(array).__module__}.{type(array).__qualname__}; "
+            "convert it with numpy.asarray(...)"
+        )
+    masked = sys.modules.get("numpy.ma")  # whose import takes 60 ms: where it is not loaded, no array is masked
+    if masked is not None and isinstance(array, masked.MaskedArray):
+        raise UnsupportedArray(
+            "a MaskedArray cannot be stored, its mask would be lost; "
+            "store array.filled(value), or array.data and np.ma.getmaskarray(array) under two keys"
+        )
+    if type(array).__module__.split(".")[0] != "numpy":
+        raise UnsupportedArray(
+            f"{type(array).__module__}.{type(array).__qualname__} is more than its numbers, and would come back as a "
+            "plain array; store numpy.asarray(...) of it, and what else it holds by itself"
+        )
+    encode_dtype(array.dtype)
+    return array.view(np.ndarray) if type(array) is not np.ndarray else array
+
+
+@functools.lru_cache(4096)
+def encode_dtype(dtype: np.dtype[Any]) -> str:
+    """`dtype` as the `descr` literal of the .npy format.
+
+    Raises
+    ------
+    UnsupportedArray
+        Arrays of this dtype do not hold their own bytes, or the format cannot describe it.
+    """
+    if dtype.char == "T":
+        raise UnsupportedArray("StringDType keeps its text outside the array; store array.astype('U') instead")
+    if dtype.hasobject:
+        raise UnsupportedArray(
+            f"dtype {dtype} holds Python objects, which live in one process only; "
+            "convert it, e.g. array.astype(float) for numbers or array.astype('U') for text"
+        )
+    try:
+        descr = repr(np.lib.format.dtype_to_descr(dtype)) if dtype.names else repr(dtype.str)
+        same = decode_dtype(descr) == dtype
+    except (ValueError, TypeError, CorruptArray):
+        same = False
+    if not same and dtype.names:
+        raise UnsupportedArray(
+            f"the .npy format cannot describe dtype {dtype} (overlapping or unordered fields); "
+            "store numpy.lib.recfunctions.repack_fields(array)"
+        )
+    if not same:
+        raise UnsupportedArray(
+            f"dtype {dtype} is not one of numpy's own and would come back as another; "
+            f"store array.view('V{dtype.itemsize}') or a numpy dtype of the same size, and view it back after reading"
+        )
+    return descr
+
+
+@functools.lru_cache(4096)
+def decode_dtype(descr: str) -> np.dtype[Any]:
+    """The dtype of a `descr` literal. Nothing is evaluated or unpickled.
+
+    Raises
+    ------
+    CorruptArray
+        The text is not such a literal.
+    """
+    try:
+        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(descr))
+    except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
+        raise CorruptArray(f"not a dtype: {descr!r:.200} ({error})") from None
+    if dtype.hasobject:
+        raise CorruptArray(f"a stored array cannot hold Python objects: {descr!r:.200}")
+    return dtype

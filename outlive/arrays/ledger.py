@@ -1,0 +1,150 @@
+"""The ledger: three numbers that all processes of a node share, and the lock that orders their changes.
+
+They lie in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its holder dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import signal
+import struct
+import threading
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+
+_MAGIC = b"ledger 1"
+_NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
+_SIZE = 4096
+_USED, _BUDGET, _EPOCH = 8, 16, 24  # where each number stands
+
+
+class Ledger:
+    """The ledger in the file `path`, which is created if there is none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._open()
+        _ledgers.add(self)
+
+    def _open(self) -> None:
+        self._threads, self._locked = threading.RLock(), False
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            if os.fstat(self._fd).st_size != _SIZE or os.pread(self._fd, len(_MAGIC), 0) != _MAGIC:
+                page = _MAGIC.ljust(_SIZE, b"\0")  # written in full: a hole could become a SIGBUS
+                if os.pwrite(self._fd, page, 0) != _SIZE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._map = mmap.mmap(self._fd, _SIZE)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def after_fork(self) -> None:
+        """Let go of the parent's lock: a child that outlives its parent would hold it for ever. Open the file anew."""
+        self._threads, self._locked = threading.RLock(), False
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):  # the shelf is gone, or was already in the parent
+            os.close(fd)
+            self._map.close()
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._map = mmap.mmap(self._fd, _SIZE)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process and thread of the node from changing the ledger. May be nested.
+
+        Ctrl-C (and `ray.cancel`) takes effect after the block: a lock that stays behind would halt the node's writers.
+        """
+        with interrupts_held(), self._threads:
+            if self._locked:
+                yield
+                return
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.close(self._fd)
+
+    def exists(self) -> bool:
+        """Whether the file is still there, and still the same."""
+        try:
+            return os.stat(self._path).st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _get(self, place: int) -> int:
+        return int(_NUMBER.unpack_from(self._map, place)[0])
+
+    @property
+    def free(self) -> int:
+        """Bytes of the budget that are not used; negative if it was lowered since."""
+        used, budget = _USED_AND_BUDGET.unpack_from(self._map, _USED)
+        return int(budget - used)
+
+    @property
+    def used(self) -> int:
+        """Bytes that the segments take, sealed or not, in whole pages."""
+        return self._get(_USED)
+
+    @used.setter
+    def used(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _USED, value)
+
+    @property
+    def budget(self) -> int:
+        """Bytes that they may take; 0 in a new ledger."""
+        return self._get(_BUDGET)
+
+    @budget.setter
+    def budget(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _BUDGET, value)
+
+    @property
+    def epoch(self) -> int:
+        """How many catalogs have listed this shelf. See `Shelf.seal`."""
+        return self._get(_EPOCH)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _EPOCH, value)
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Run the block to its end before SIGINT is acted upon."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,124 @@
+"""Where segments live: a private folder in shared memory, or on disk where there is none."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+
+from outlive.errors import UnsafeRoot
+
+SHARED_MEMORY = "/dev/shm"
+LEAST_SHARED_MEMORY = 512 << 20  # Docker gives 64 MiB unless told otherwise: too little to be meant for arrays
+
+
+def default_root() -> tuple[str, str | None]:
+    """The root folder's path, and why it is on disk if it is.
+
+    `OUTLIVE_ROOT` names another; set it where Ray starts, so that all processes of a node agree. Every process of a
+    node computes the same answer, so nobody has to be asked.
+    """
+    if chosen := os.environ.get("OUTLIVE_ROOT"):
+        return os.path.abspath(chosen), None
+    folder = f"outlive-{os.geteuid()}"
+    try:
+        shared = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        reason = f"this system has no {SHARED_MEMORY}"
+    else:
+        room = shared.f_blocks * shared.f_frsize
+        if room >= LEAST_SHARED_MEMORY and os.access(SHARED_MEMORY, os.W_OK):
+            return f"{SHARED_MEMORY}/{folder}", None
+        reason = f"{SHARED_MEMORY} has only {room >> 20} MiB (for Docker: --shm-size=8g)"
+    return os.path.join(tempfile.gettempdir(), folder), reason
+
+
+def private_folder(path: str) -> str:
+    """Create `path` (mode 0700) if need be, and make sure that only this user can enter it.
+
+    Raises
+    ------
+    UnsafeRoot
+        It is a link, belongs to another user, or is open to group or others.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.mkdir(path, 0o700)
+        return path
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeRoot(f"{path} is not a folder (a link is refused too); remove it, or set OUTLIVE_ROOT")
+    if found.st_uid != os.geteuid():
+        raise UnsafeRoot(f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}); set OUTLIVE_ROOT")
+    if found.st_mode & 0o077:
+        raise UnsafeRoot(f"{path} is open to others (mode {found.st_mode & 0o777:o}); run: chmod 700 {path}")
+    return path
+
+
+def shelf_folder(root: str, cluster: str, node: str) -> str:
+    """The path of a node's shelf, all folders above it made and private.
+
+    Raises
+    ------
+    UnsafeRoot
+    """
+    private_folder(root)
+    return f"{private_folder(f'{root}/{cluster}')}/{node}"
+
+
+def default_budget(path: str) -> int:
+    """Bytes that a shelf at `path` may hold unless told otherwise.
+
+    30 % of the memory that this process may use (physical, or its cgroup's limit), but at most 40 % of the file
+    system: Ray's own object store takes 30 % of memory in the same /dev/shm, which is half of memory on most systems.
+    `OUTLIVE_MEMORY` names another, as in "8GiB".
+    """
+    if chosen := os.environ.get("OUTLIVE_MEMORY"):
+        return parse_bytes(chosen)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(limit) as file:
+                memory = min(memory, int(file.read()))
+        except (OSError, ValueError):  # no such cgroup version here, or "max"
+            continue
+    system = os.statvfs(path)
+    return min(memory * 3 // 10, system.f_blocks * system.f_frsize * 4 // 10)
+
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    **{f"{unit}ib": 1 << 10 * power for power, unit in enumerate("kmgt", 1)},
+    **{f"{unit}b": 1000**power for power, unit in enumerate("kmgt", 1)},
+}
+
+
+def parse_bytes(text: int | str) -> int:
+    """`8GiB`, `500 MB` or a plain number of bytes, as an `int`.
+
+    Raises
+    ------
+    ValueError
+        It is none of these, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
+    factor = _UNITS.get(match[2]) if match else None
+    value = int(float(match[1]) * factor) if match and factor else 0
+    if value <= 0:
+        raise ValueError(
+            f"not a size: {text!r}; write a number of bytes, or one with KiB, MiB, GiB or TiB (KB, MB, ...)"
+        )
+    return value
+
+
+def format_bytes(number: float) -> str:
+    """`1.5 GiB`, for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(number) < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"

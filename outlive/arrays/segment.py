@@ -1,0 +1,171 @@
+"""A segment: the file that holds one array.
+
+    | .npy header, padded to 64 bytes | data | footer: JSON | trailer, 32 bytes |
+
+The front is a valid .npy file, so `numpy.load(path, mmap_mode="r")` reads any segment. The footer is the array's
+`ArrayInfo`. The trailer has the footer's length, a CRC-32 of header and footer, and the array's id: a reader that
+holds the lock and finds the id it asked for cannot be looking at another array, whatever became of the file's name.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Sequence
+from json.encoder import encode_basestring
+from typing import cast
+
+from outlive.arrays.info import ArrayInfo, new_id
+from outlive.errors import CorruptArray
+
+MAGIC = b"outlive1"
+TRAILER = struct.Struct("<II16s8s")  # footer length, CRC-32 of header + footer, id, magic
+PAGE = 4096
+_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int)  # of the fields of an ArrayInfo
+
+
+@functools.lru_cache(4096)
+def header(dtype: str, shape: tuple[int, ...], fortran: bool) -> bytes:
+    """The .npy header (format 1.0, or 2.0 if long, or 3.0 if a field's name needs UTF-8), padded to 64 bytes.
+
+    Source: NEP 1, https://numpy.org/neps/nep-0001-npy-format.html
+    """
+    text = f"{{'descr': {dtype}, 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    latin = all(ord(letter) < 256 for letter in text)
+    body = text.encode("latin1" if latin else "utf-8")
+    version = (1 if len(body) < 65000 else 2) if latin else 3
+    prefix = 10 if version == 1 else 12
+    body += b" " * (-(prefix + len(body) + 1) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes((version, 0)) + len(body).to_bytes(prefix - 8, "little") + body
+
+
+def header_of(info: ArrayInfo) -> bytes:
+    """The header of a segment that is described already."""
+    return header(info.dtype, info.shape, info.fortran)
+
+
+def footer(info: ArrayInfo) -> bytes:
+    """The JSON footer and the trailer behind it."""
+    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version = info  # not the size: the file has one
+    common, checksum = _common(store, dtype, shape, fortran, nbytes)
+    text = common + _own(array_id, key, version)
+    return text + _trailer(text, checksum, array_id)
+
+
+def _own(array_id: str, key: str | None, version: int) -> bytes:
+    """The part of the footer that differs from array to array."""
+    name = "null" if key is None else encode_basestring(key)
+    return f'"id":"{array_id}","key":{name},"version":{version}}}'.encode()
+
+
+def _trailer(text: bytes, header_checksum: int, array_id: str) -> bytes:
+    return TRAILER.pack(len(text), zlib.crc32(text, header_checksum), bytes.fromhex(array_id), MAGIC)
+
+
+@functools.lru_cache(4096)
+def _common(store: str, dtype: str, shape: tuple[int, ...], fortran: bool, nbytes: int) -> tuple[bytes, int]:
+    """The part of the footer that arrays of one kind share, and the CRC-32 of their header."""
+    fields = {"kind": "array", "store": store, "dtype": dtype, "shape": shape, "fortran": fortran}
+    head = header(dtype, shape, fortran)
+    text = json.dumps({**fields, "offset": len(head), "nbytes": nbytes}, ensure_ascii=False, separators=(",", ":"))
+    return f"{text[:-1]},".encode(), zlib.crc32(head)
+
+
+def describe(
+    dtype: str, shape: tuple[int, ...], nbytes: int, *, fortran: bool, store: str, key: str | None, version: int
+) -> ArrayInfo:
+    """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
+    array_id, offset = new_id(), len(header(dtype, shape, fortran))
+    behind = len(_common(store, dtype, shape, fortran, nbytes)[0]) + len(_own(array_id, key, version)) + TRAILER.size
+    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, offset + nbytes + behind, version)
+
+
+def pages(size: int) -> int:
+    """Bytes that a file of `size` bytes takes in memory."""
+    return -(-size // PAGE) * PAGE
+
+
+def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write `buffers` one after the other at `offset`, however often the system writes less than asked."""
+    written = os.pwritev(fd, buffers, offset)
+    while written < sum(map(len, buffers)):  # past 2 GiB, or a signal came
+        offset += written
+        rest = []
+        for buffer in buffers:
+            rest.append(memoryview(buffer)[written:])
+            written -= min(written, len(buffer))
+        buffers = [buffer for buffer in rest if len(buffer)]
+        written = os.pwritev(fd, buffers, offset)
+
+
+def verify(info: ArrayInfo, head: bytes, tail: bytes, path: str) -> None:
+    """Check that `head` and `tail` are what is before and behind the data of the array `info`, undamaged.
+
+    Raises
+    ------
+    CorruptArray
+    """
+    text = tail[: -TRAILER.size]
+    if tail.endswith(_trailer(text, zlib.crc32(head), info.id)) and len(head) == info.offset:
+        return
+    identity = unpack_trailer(tail, path)[2].hex()
+    if identity != info.id:
+        raise CorruptArray(f"{path} holds array {identity}, not {info.id}; run `outlive check`")
+    raise CorruptArray(f"{_name(info)} is damaged: header or footer of {path} changed; run `outlive check`")
+
+
+def unpack_trailer(tail: bytes, path: str) -> tuple[int, int, bytes, bytes]:
+    """The trailer's four fields from the end of a segment.
+
+    Raises
+    ------
+    CorruptArray
+        There is none: the file is truncated, or no segment.
+    """
+    if len(tail) < TRAILER.size or not tail.endswith(MAGIC):
+        raise CorruptArray(f"{path} is damaged: truncated, or its trailer overwritten; run `outlive check`")
+    return cast("tuple[int, int, bytes, bytes]", TRAILER.unpack_from(tail, len(tail) - TRAILER.size))
+
+
+def read_info(fd: int, path: str) -> ArrayInfo:
+    """The verified `ArrayInfo` in an open segment's footer.
+
+    Raises
+    ------
+    CorruptArray
+        The file is no undamaged segment.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptArray(f"{path} is no file; remove it")
+    size = status.st_size
+    tail = page = os.pread(fd, PAGE, max(0, size - PAGE))  # nearly always the whole footer
+    footer_length = unpack_trailer(tail, path)[0] + TRAILER.size
+    if footer_length > size:
+        raise CorruptArray(f"{path} is damaged: its trailer speaks of a larger file; run `outlive check`")
+    tail = tail[-footer_length:] if footer_length <= len(tail) else os.pread(fd, footer_length, size - footer_length)
+    try:
+        fields = json.loads(tail[: -TRAILER.size])
+        if fields.pop("kind") != "array":
+            raise CorruptArray(f"{path} holds something newer than this version of outlive knows: upgrade outlive")
+        info = ArrayInfo(**{**fields, "shape": tuple(fields["shape"])}, size=size)
+        if not all(map(isinstance, info, _KINDS)) or info.offset < 0:
+            raise TypeError
+        verify(info, page[: info.offset] if size == len(page) else os.pread(fd, info.offset, 0), tail, path)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, CorruptArray):
+            raise
+        raise CorruptArray(f"{path} is damaged: its footer cannot be read; run `outlive check`") from None
+    if info.offset + info.nbytes + footer_length != size:
+        raise CorruptArray(
+            f"{_name(info)} is damaged: {path} does not have the {info.nbytes} bytes of data that it tells of"
+        )
+    return info
+
+
+def _name(info: ArrayInfo) -> str:
+    return f"array {info.key!r}" if info.key is not None else f"array {info.id}"

@@ -1,0 +1,404 @@
+"""A shelf: the folder that holds one node's segments.
+
+    new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
+    mem/<id>           sealed arrays
+    ledger             bytes used, budget, epoch (see `ledger`)
+    checksums          of sealed arrays, written by the keeper (see `checksums`)
+    keeper             locked by the keeper that tends this shelf
+
+The files are the truth; whatever else knows about arrays can be rebuilt from them. A rename from new/ to mem/ commits
+an array, an unlink deletes it, and the kernel tells who died: a folder in new/ that can be locked has lost its writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from outlive.arrays import segment
+from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.ledger import Ledger
+from outlive.arrays.root import default_budget, format_bytes, private_folder
+from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from outlive.arrays.draft import Draft
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
+
+
+class StaleEpoch(Exception):
+    """The catalog that ordered this change is gone; ask the one that took its place."""
+
+
+class Shelf:
+    """The shelf in the folder `path` (created, mode 0700). Any number of processes and threads may use it at once.
+
+    Parameters
+    ----------
+    path
+        The folder; its parent must be private too.
+    budget
+        Bytes that it may hold. None keeps what it has, or computes it (`root.default_budget`).
+    """
+
+    def __init__(self, path: str, budget: int | None = None) -> None:
+        try:
+            self.path = private_folder(path)
+            self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
+            self.ledger = Ledger(f"{path}/ledger")
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StoreFull(
+                    f"no room for a shelf at {path}: {error.strerror}; free some, or set OUTLIVE_ROOT"
+                ) from None
+            raise
+        with self.ledger.locked():
+            if budget is not None or not self.ledger.budget:
+                self.ledger.budget = budget if budget is not None else default_budget(path)
+        self.removed = False  # found out when a write fails
+        self._staging: Staging | None = None
+        self._lock = threading.Lock()
+
+    # --- writing
+
+    def put(
+        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+    ) -> ArrayInfo:
+        """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
+        draft = self.draft_of(array, store=store, key=key, version=version)
+        try:
+            draft.seal()
+        except BaseException:
+            draft.discard()
+            raise
+        return draft.info
+
+    def draft_of(
+        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+    ) -> Draft:
+        """A draft with all of `array` written, ready to be sealed."""
+        from outlive.arrays.dtypes import encode_dtype, storable
+
+        array = storable(array)
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        draft = self.draft(
+            segment.describe(
+                encode_dtype(array.dtype),
+                array.shape,
+                array.nbytes,
+                fortran=fortran,
+                store=store,
+                key=key,
+                version=version or new_version(),
+            )
+        )
+        try:
+            draft.write(array)
+        except BaseException:
+            draft.discard()
+            raise
+        return draft
+
+    def draft(self, info: ArrayInfo) -> Draft:
+        """Reserve the bytes of `info` and open its draft, still empty.
+
+        Raises
+        ------
+        StoreFull
+            The budget has no room for it. Nothing is left behind.
+        StoreUnavailable
+            The shelf was removed.
+        """
+        from outlive.arrays.draft import Draft
+
+        staging = self._staging
+        try:
+            if staging is None or staging.pid != os.getpid():
+                staging = self._new_staging()
+            draft = Draft(self, info, f"{staging.path}/{info.id}")
+            draft.reserve()
+        except FileNotFoundError:
+            self.removed = True
+            raise StoreUnavailable(f"the store was shut down: {self.path} is gone; call outlive.open() again") from None
+        except OSError as error:
+            raise self.explain(error, info.size) from None
+        return draft
+
+    def reserve(self, path: str, size: int) -> int:
+        """Make a draft's file at its full size, if the budget has room; its descriptor."""
+        with self.ledger.locked():  # the file and the number change together, so that a recount is exact
+            if segment.pages(size) > self.ledger.free:
+                raise self.full(size, "the budget")
+            fd = os.open(path, _CREATE, 0o600)
+            try:
+                os.ftruncate(fd, size)
+            except OSError:
+                os.close(fd)
+                os.unlink(path)
+                raise
+            self.ledger.used += segment.pages(size)
+        return fd
+
+    def explain(self, error: OSError, asked: int) -> Exception:
+        """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
+        from outlive.arrays.views import explained
+
+        return self.full(asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
+
+    def full(self, asked: int, what: str) -> StoreFull:
+        used, budget = self.ledger.used, self.ledger.budget
+        system = os.statvfs(self.path)
+        return StoreFull(
+            f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
+            f"of the budget of {format_bytes(budget)} are free, and "
+            f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {self.path}. "
+            "Delete arrays (`outlive ls --long` shows them), or raise the budget: outlive.open(memory=...)"
+        )
+
+    def seal(self, draft: Draft, epoch: int | None = None) -> None:
+        """Rename a draft into mem/: the point from which on it exists, for everyone, for good.
+
+        Parameters
+        ----------
+        epoch
+            For an array with a key: the epoch of the catalog that listed it. A catalog that starts anew raises the
+            shelf's epoch before it reads the shelf, so no array slips in behind its back.
+
+        Raises
+        ------
+        StaleEpoch
+            Another catalog has started since. Nothing was sealed: have it list the array, then seal again.
+        """
+        self.seal_many([draft], epoch)
+
+    def seal_many(self, drafts: list[Draft], epoch: int | None = None) -> None:
+        """`seal` for many. Those sealed before a `StaleEpoch` stay so, and may be given again."""
+        for start in range(0, len(drafts), _SEALS_AT_A_TIME):
+            with self.ledger.locked() if epoch is not None else contextlib.nullcontext():
+                if epoch is not None and self.ledger.epoch != epoch:
+                    raise StaleEpoch
+                for draft in drafts[start : start + _SEALS_AT_A_TIME]:
+                    with contextlib.suppress(FileNotFoundError):  # somebody sealed it for us (`finish`)
+                        os.rename(draft.path, f"{self.mem}/{draft.info.id}")
+                    draft.settled = True
+
+    def finish(self, array_id: str, epoch: int) -> bool:
+        """Seal, in its writer's stead, a draft that the catalog of `epoch` has listed. True if it is sealed now.
+
+        A writer first has the catalog list a complete draft, then seals it; whoever reads in between does it for the
+        writer, which may just have died. What a catalog listed that is gone does not count.
+        """
+        with self.ledger.locked():
+            if self.ledger.epoch == epoch:
+                for writer in os.listdir(self.new):
+                    if not os.path.islink(f"{self.new}/{writer}"):  # planted; nothing behind it is ours
+                        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                            os.rename(f"{self.new}/{writer}/{array_id}", f"{self.mem}/{array_id}")
+        return self.has(array_id)
+
+    def discard(self, draft: Draft) -> None:
+        """Remove a draft and give back its bytes; nothing if it was sealed."""
+        self.delete_draft(draft.path)
+
+    def delete_draft(self, path: str) -> bool:
+        return self._unlink(path)
+
+    # --- reading
+
+    def view(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
+        """A read-only view of a sealed array, zero-copy (small arrays: a copy).
+
+        Raises
+        ------
+        ArrayNotFound, CorruptArray, TooManyViews
+        """
+        from outlive.arrays.views import live_view, open_view
+
+        view = live_view(info.id)
+        if view is not None:
+            return view
+        try:
+            return open_view(f"{self.mem}/{info.id}", info)
+        except FileNotFoundError:
+            raise not_found(info) from None
+
+    def exists(self) -> bool:
+        """Whether this shelf, and not another in its place, is still there."""
+        return self.ledger.exists()
+
+    def has(self, array_id: str) -> bool:
+        return os.access(f"{self.mem}/{array_id}", os.F_OK)
+
+    def info(self, array_id: str) -> ArrayInfo:
+        """What a sealed segment's footer says.
+
+        Raises
+        ------
+        FileNotFoundError, CorruptArray
+        """
+        path = f"{self.mem}/{array_id}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
+        try:
+            info = segment.read_info(fd, path)
+        finally:
+            os.close(fd)
+        if info.id != array_id:
+            raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
+        return info
+
+    def ids(self) -> list[str]:
+        """The ids of all sealed arrays (foreign files in the folder left out)."""
+        return [name for name in os.listdir(self.mem) if is_id(name)]
+
+    def scan(self) -> Iterator[ArrayInfo]:
+        """What the footers of all readable sealed arrays say; `check` tells of the others."""
+        for array_id in self.ids():
+            with contextlib.suppress(FileNotFoundError, CorruptArray):
+                yield self.info(array_id)
+
+    # --- ending
+
+    def delete(self, array_id: str) -> bool:
+        """Delete an array (or its draft); False if there is none. Views that are open stay valid."""
+        if views := sys.modules.get("outlive.arrays.views"):  # the keeper has no views, and does not load numpy
+            views.forget(array_id)
+        with self.ledger.locked():  # so that nobody seals the draft between the two places
+            return self._unlink(f"{self.mem}/{array_id}") or any(
+                self._unlink(f"{self.new}/{writer}/{array_id}") for writer in os.listdir(self.new)
+            )
+
+    def _unlink(self, path: str) -> bool:
+        with self.ledger.locked():
+            try:
+                size = os.lstat(path).st_size
+                os.unlink(path)
+            except OSError as error:
+                if error.errno in _NO_SUCH_FILE:
+                    return False
+                raise
+            self.ledger.used -= segment.pages(size)
+        return True
+
+    def raise_epoch(self) -> int:
+        """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
+        with self.ledger.locked():
+            self.ledger.epoch += 1
+            return self.ledger.epoch
+
+    def recount(self) -> int:
+        """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
+        sizes: dict[str, int] = {}
+        with (
+            self.ledger.locked()
+        ):  # no file comes or goes, yet a draft may be sealed: it is in new/ first, in mem/ later
+            folders = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
+            for folder in [*folders, self.mem]:
+                with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
+                    for entry in os.scandir(folder):
+                        if is_id(entry.name):
+                            with contextlib.suppress(FileNotFoundError):
+                                sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
+            used = sum(sizes.values())
+            off, self.ledger.used = self.ledger.used - used, used
+        return off
+
+    def remove(self) -> None:
+        """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
+        removed = f"{self.path}.{os.urandom(4).hex()}.removed"
+        os.rename(self.path, removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+    # --- drafts of the living and the dead
+
+    def _new_staging(self) -> Staging:
+        with self._lock:
+            if not self.exists():
+                raise FileNotFoundError(self.path)  # removed, and perhaps made anew
+            if self._staging is None or self._staging.pid != os.getpid():
+                self._staging = Staging(self.new)
+            return self._staging
+
+    def orphans(self) -> Iterator[str]:
+        """The folders in new/ whose writer died; each stays locked, hence ours, until the loop goes on."""
+        for name in os.listdir(self.new):
+            path = f"{self.new}/{name}"
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+
+
+class Staging:
+    """A process's own folder in new/. Its lock says that the process lives."""
+
+    def __init__(self, new: str) -> None:
+        self.pid = os.getpid()
+        while True:
+            self.path = f"{new}/{os.urandom(8).hex()}"
+            os.mkdir(self.path, 0o700)
+            with contextlib.suppress(FileNotFoundError):  # between two steps it may be taken for a dead writer's
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+                with contextlib.suppress(FileNotFoundError):
+                    fcntl.flock(self._fd, fcntl.LOCK_EX)
+                    if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+                        _stagings.add(self)
+                        return
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+    def __del__(self) -> None:
+        if self.pid == os.getpid():
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
+            self.close()
+
+
+_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
+
+
+def _leave_parents_locks() -> None:
+    for staging in list(_stagings):  # or a child that outlives its parent would keep it alive in the keeper's eyes
+        staging.close()
+    _stagings.clear()
+
+
+os.register_at_fork(after_in_child=_leave_parents_locks)
+
+
+def is_id(name: str) -> bool:
+    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
+
+
+def not_found(info: ArrayInfo) -> ArrayNotFound:
+    name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
+    return ArrayNotFound(f"{name} of store {info.store!r} is not there: it was deleted, or overwritten by a later put")

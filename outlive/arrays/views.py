@@ -1,0 +1,124 @@
+"""Views: how a process reads segments. Zero-copy, read-only, and the kernel counts them.
+
+A mapped view holds a shared `flock` on its segment until the last array that looks at it is gone (`mmap.mmap` keeps a
+duplicate of the descriptor, and with it the lock), whichever way the process ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import mmap
+import os
+import resource
+import weakref
+from typing import Any, cast
+
+import numpy as np
+
+from outlive.arrays.dtypes import decode_dtype
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.segment import verify
+from outlive.errors import CorruptArray, TooManyViews
+
+# Below this many bytes a copy is cheaper than a map, and a process may have only 65530 maps (vm.max_map_count). Such
+# small segments are never recycled, so that reading them takes no lock either.
+COPY_BELOW = 32 << 10
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe must not block
+_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+_live: dict[str, weakref.ref[np.ndarray[Any, Any]]] = {}
+
+
+def live_view(array_id: str) -> np.ndarray[Any, Any] | None:
+    """A new view of an array that this process is already looking at, if it is."""
+    reference = _live.get(array_id)
+    root = reference() if reference is not None else None
+    return None if root is None else root.view()
+
+
+def forget(array_id: str) -> None:
+    """Answer no more reads from the live view of an array that was deleted. Its views stay valid."""
+    _live.pop(array_id, None)
+
+
+def open_view(path: str, info: ArrayInfo) -> np.ndarray[Any, Any]:
+    """A read-only view of the array `info` in the file `path`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file, or it is being made into another segment.
+    CorruptArray
+        The file is damaged, or no segment of this array.
+    TooManyViews
+        The process is out of file descriptors or maps.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError as error:
+        raise explained(error, path) from None
+    try:
+        if info.size <= COPY_BELOW:
+            buffer: Any = os.pread(fd, max(0, info.size) + 1, 0)
+            if len(buffer) != info.size:
+                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+            verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
+        else:
+            fcntl.flock(fd, _SHARED)
+            data_end = info.offset + info.nbytes
+            head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - data_end + 1, data_end)
+            if len(tail) != info.size - data_end:
+                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+            verify(info, head, tail, path)
+            buffer = mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
+    except BlockingIOError:  # locked for writing: this is no longer, or not yet, what we look for
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise explained(error, path) from None
+    finally:
+        os.close(fd)
+    return _remember(info, buffer)
+
+
+def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
+    dtype, order = decode_dtype(info.dtype), cast("Any", "F" if info.fortran else "C")
+    try:
+        root: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
+    except (TypeError, ValueError) as error:
+        raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
+    if root.nbytes != info.nbytes:
+        raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
+    _live[info.id] = weakref.ref(root, functools.partial(_gone, info.id))
+    view: np.ndarray[Any, Any] = root.view()  # its own, so that setting its shape or dtype in place is nobody else's
+    return view
+
+
+def _gone(array_id: str, reference: weakref.ref[np.ndarray[Any, Any]]) -> None:
+    if _live.get(array_id) is reference:
+        del _live[array_id]
+
+
+def explained(error: OSError, path: str = "") -> Exception:
+    """What an error of the system means for whoever opens segments; as it is if it says enough."""
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE):
+        return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return TooManyViews(
+            error.errno,
+            f"cannot map one more array: this process looks at {len(_live)}, and each takes one of its {soft} file "
+            "descriptors and one of its vm.max_map_count maps. Drop views you do not need, or raise `ulimit -n`",
+        )
+    return error
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as the system permits: each mapped view holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):  # macOS reports a hard limit that it does not grant
+            return

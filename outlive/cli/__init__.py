@@ -1,0 +1,7 @@
+"""The command line: `outlive put`, `get`, `ls`, ... Each group of commands is a module; `outlive --help` lists them."""
+
+from __future__ import annotations
+
+from outlive.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,69 @@
+"""The command `outlive` itself: what comes before a command's name, and which commands there are."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from outlive.cli import array_commands, demo_command, list_commands, store_commands
+from outlive.cli.options import ADDRESS, JSON, STORE
+
+_HELP = """Arrays that outlive the Ray workers that made them.
+
+Commands work on the Ray cluster that runs on this machine, or that RAY_ADDRESS
+or --address names. They never start one.
+
+[bold]Example[/bold]
+$ ray start --head
+$ outlive put scan.npy ct/7
+$ outlive ls --long
+$ outlive get ct/7 -o copy.npy
+"""
+_EPILOG = "Exit codes: 0 fine; 1 what was asked for is not so (no such key, no room, damage); 2 usage, file or cluster."
+
+app = typer.Typer(
+    help=_HELP,
+    epilog=_EPILOG,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # an expected error is one line, any other a plain traceback for the bug report
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _commands in (array_commands, list_commands, store_commands, demo_command):
+    _commands.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from outlive import __version__
+
+        typer.echo(f"outlive {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_command(
+    context: typer.Context,
+    store: Annotated[str | None, STORE] = None,
+    address: Annotated[str | None, ADDRESS] = None,
+    as_json: Annotated[bool, JSON] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does all
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Make options given before the command the defaults of those after it."""
+    given = {"store": store, "address": address, "as_json": as_json or None}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    context.default_map = {str(context.invoked_subcommand): chosen}
+
+
+def main() -> None:
+    """Entry point of the command `outlive`."""
+    for stream in (sys.stdout, sys.stderr):  # a key that the terminal's encoding lacks is shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="outlive")

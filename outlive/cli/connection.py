@@ -1,0 +1,79 @@
+"""How a command finds the Ray cluster. It never starts one: that would end with the command, arrays and all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from outlive.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from outlive.store import Store
+
+_REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
+_PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
+
+
+def open_store(name: str, address: str | None) -> Store:
+    """The store `name` of the cluster.
+
+    Raises
+    ------
+    StoreUnavailable
+        There is no such cluster, or this machine is not a node of it.
+    """
+    connect(address)
+    import outlive
+
+    return outlive.open(name)
+
+
+def connect(address: str | None) -> None:
+    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`."""
+    chosen, origin = _chosen(address)
+    if chosen == "local":
+        raise StoreUnavailable(
+            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
+        )
+    if "://" in chosen:
+        raise StoreUnavailable(
+            f"{chosen!r} ({origin}) leads to a Ray Client, outside the cluster, where no array can be mapped; "
+            "run outlive on a node of the cluster"
+        )
+    if chosen != "auto":
+        _knock(chosen, origin)
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=chosen, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # noqa: BLE001 - of many types: no such cluster, no node of it here, another version of Ray or Python
+        reason = " ".join(str(error).split())[:500].rstrip(". ")
+        if chosen == "auto" and isinstance(error, ConnectionError):
+            raise StoreUnavailable(
+                f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}"
+            ) from None
+        raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
+
+
+def _chosen(address: str | None) -> tuple[str, str]:
+    """The address to try, and who said so."""
+    if address:
+        return address, "--address"
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named, "RAY_ADDRESS"
+    return "auto", "ray.init('auto')"
+
+
+def _knock(address: str, origin: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise StoreUnavailable(f"{address!r} ({origin}) is no address of a Ray cluster: write HOST:PORT, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StoreUnavailable(f"no Ray cluster at {address} ({origin}): {reason.lower()}; {_REMEDY}") from None

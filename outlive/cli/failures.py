@@ -1,0 +1,72 @@
+"""How a command ends when it cannot do what it was asked: one line on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import typer
+
+from outlive.errors import ArrayLost, ArrayNotFound, CorruptArray, OutliveError, StoreFull
+
+P = ParamSpec("P")
+
+NOT_SO = 1  # what was asked for is not so
+UNABLE = 2  # usage, a bad file, no cluster
+INTERRUPTED = 130  # as shells report Ctrl-C
+READER_GONE = 141  # as shells report SIGPIPE
+
+_NOT_SO = (ArrayNotFound, ArrayLost, StoreFull, CorruptArray)
+
+
+class BadFile(ValueError):
+    """The file is not a .npy file that can be stored. Choose another, or write it with numpy.save."""
+
+
+def explained(command: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a command so that its expected errors are a message and an exit code. Others keep their traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _ignore_stdout()
+            raise typer.Exit(READER_GONE) from None
+        except Exception as error:  # which of them are Ray's is known only once Ray is imported
+            if not isinstance(error, (OutliveError, BadFile, OSError, *_ray_errors())):
+                raise
+            report(error, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(NOT_SO if isinstance(error, _NOT_SO) else UNABLE) from None
+
+    return run
+
+
+def report(error: BaseException, *, as_json: bool) -> None:
+    """Say on stderr what went wrong."""
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, OutliveError):
+        message = error.strerror + (f": {error.filename!r}" if error.filename is not None else "")
+    if as_json:
+        typer.echo(json.dumps({"error": message, "type": type(error).__name__}), err=True)
+    else:
+        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(message, err=True)
+
+
+def _ray_errors() -> tuple[type[BaseException], ...]:
+    """Ray's errors, if Ray was imported at all."""
+    exceptions: Any = sys.modules.get("ray.exceptions")
+    return () if exceptions is None else (exceptions.RayError,)
+
+
+def _ignore_stdout() -> None:
+    """Let what is still buffered go nowhere: flushing it at exit would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

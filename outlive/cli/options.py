@@ -1,0 +1,22 @@
+"""Options that every command takes, before or after its name, and the argument that many take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+STORE: Any = typer.Option("--store", metavar="NAME", help="The store; those with different names share no keys.")
+ADDRESS: Any = typer.Option(
+    "--address",
+    metavar="HOST:PORT",
+    help="The Ray cluster, as for ray.init; else RAY_ADDRESS, else the one that runs here.",
+)
+JSON: Any = typer.Option("--json", help="Print one JSON document, and errors as JSON on stderr.")
+
+StoreName = Annotated[str, STORE]
+Address = Annotated[str | None, ADDRESS]
+AsJson = Annotated[bool, JSON]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Any text of 1 to 1024 bytes.")]
+
+DEFAULT_STORE = "default"

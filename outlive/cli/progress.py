@@ -1,0 +1,45 @@
+"""A progress bar on stderr, for people only, and only for what takes its time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+_SHOWN_AFTER = 2.0  # seconds
+
+
+class ProgressBar:
+    """Counts bytes. It appears after two seconds if stderr is a terminal, and leaves nothing behind."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> ProgressBar:  # noqa: PYI034 - typing.Self is new in 3.11
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            parts = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
+            self._bar = Progress(*parts, TransferSpeedColumn(), console=Console(stderr=True), transient=True)
+            self._bar.add_task(self._label, total=None)
+            self._timer = threading.Timer(_SHOWN_AFTER, self._bar.start)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def update(self, done: int, total: int) -> None:
+        """Show that `done` of `total` bytes are done."""
+        if self._bar is not None:
+            self._bar.update(0, completed=done, total=total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+            self._bar.stop()

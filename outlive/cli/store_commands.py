@@ -1,0 +1,146 @@
+"""Commands on all arrays together: stats, check, shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outlive.cli.failures import NOT_SO, explained
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
+from outlive.cli.progress import ProgressBar
+from outlive.cli.text import count, print_json, print_table, printable
+
+if TYPE_CHECKING:
+    from outlive.cluster.keeper import ShelfStats
+
+_STATS_SECONDS = 10.0  # a keeper that takes longer is away; it may be shut down all the same
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `outlive`."""
+    codes: dict[Callable[..., None], str] = {
+        stats: "0 shown; 2",
+        check: "0 all is well, or was mended; 1 damage that needs you; 2",
+        shutdown: "0 shut down, or nothing was running; 1 you said no; 2",
+    }
+    for command, about in codes.items():
+        epilog = f"Exit codes: {about} usage, no cluster."
+        app.command(epilog=epilog, rich_help_panel="The whole store")(explained(command))
+
+
+def stats(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
+    """Show how much a store holds, and how full each node's shelf is.
+
+    A shelf is shared by all stores; it counts arrays without a key too.
+
+    [bold]Example[/bold]
+    $ outlive stats
+    """
+    from outlive.arrays.root import format_bytes
+    from outlive.cli.connection import open_store
+
+    found = open_store(store, address).stats()
+    if as_json:
+        print_json({**found._asdict(), "shelves": [shelf._asdict() for shelf in found.shelves]})
+        return
+    typer.echo(f"store {printable(found.store)}: {count(found.arrays, 'array')}, {format_bytes(found.nbytes)}\n")
+    rows = [
+        (
+            shelf.node[:8],
+            f"{shelf.arrays:,}",
+            format_bytes(shelf.used),
+            format_bytes(shelf.budget),
+            f"{100 * shelf.used / shelf.budget:.0f} %",
+            str(shelf.keeper_pid),
+            shelf.path.rsplit("/", 2)[0],
+        )
+        for shelf in found.shelves
+    ]
+    print_table(("NODE", "ARRAYS", "USED", "BUDGET", "FULL", "KEEPER", "ROOT"), rows, right={1, 2, 3, 4, 5})
+    for shelf in found.shelves:
+        if shelf.on_disk:
+            typer.echo(f"\nnode {shelf.node[:8]} keeps arrays on disk: {shelf.on_disk}")
+
+
+def check(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
+    """Verify every array of all stores, and mend what a crash left.
+
+    Reads all bytes. Programs may go on meanwhile.
+
+    [bold]Example[/bold]
+    $ outlive check
+    """
+    from outlive.cli.connection import open_store
+
+    opened = open_store(store, address)
+    with ProgressBar("check") as bar:
+        findings = opened.check(progress=bar.update)
+    unmended = sum(not finding.mended for finding in findings)
+    arrays = sum(shelf.arrays for shelf in opened.stats().shelves)
+    if as_json:
+        found = [finding._asdict() for finding in findings]
+        print_json({"arrays": arrays, "findings": found, "unmended": unmended})
+    else:
+        for finding in findings:
+            state = "mended" if finding.mended else typer.style("NEEDS YOU", fg="red", bold=True)
+            typer.echo(f"{state}: {finding.problem} {printable(finding.subject)}: {finding.action}")
+        result = f"{count(len(findings), 'finding')}, {unmended} not mended" if findings else "all is well"
+        typer.echo(f"{count(arrays, 'array')} checked: {result}")
+    if unmended:
+        raise typer.Exit(NOT_SO)
+
+
+def shutdown(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreName = DEFAULT_STORE,  # noqa: ARG001  every command takes it; this one ends all stores
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete all arrays of all stores, and stop keepers and catalog.
+
+    Asks first if there are arrays and stdin is a terminal.
+
+    [bold]Example[/bold]
+    $ outlive shutdown --yes
+    """
+    import outlive
+    from outlive.arrays.root import format_bytes
+    from outlive.cli.connection import connect
+
+    connect(address)
+    shelves, running = _shelves()
+    arrays = sum(shelf.arrays for shelf in shelves)
+    if (arrays or len(shelves) < running) and not yes and sys.stdin.isatty():
+        used = format_bytes(sum(shelf.used for shelf in shelves))
+        what = f"all {count(arrays, 'array')} ({used}) of all stores"
+        typer.echo(f"Delete {what}? [y/N] ", nl=False, err=True)  # typer.confirm writes to stdout too
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise typer.Exit(NOT_SO)
+    freed = outlive.shutdown()
+    if as_json:
+        print_json({"arrays": arrays, "freed": freed})
+    elif running:
+        typer.echo(f"deleted {count(arrays, 'array')}, freed {format_bytes(freed)}")
+    else:
+        typer.echo("nothing to shut down: this cluster holds no arrays")
+
+
+def _shelves() -> tuple[list[ShelfStats], int]:
+    """The shelves whose keepers answer, and how many keepers there are.
+
+    They are asked without joining the store: a store of another version, which cannot be joined, can be shut down.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    from outlive.cluster import actors
+
+    shelves, nodes = [], actors.keeper_nodes()
+    for node in nodes:
+        with contextlib.suppress(RayError, ValueError):
+            shelves.append(ray.get(actors.keeper(node).stats.remote(), timeout=_STATS_SECONDS))
+    return shelves, len(nodes)

@@ -1,0 +1,91 @@
+"""How values are written, for people and for scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from outlive.handle import ArrayHandle
+
+_AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def printable(key: str) -> str:
+    r"""`key` on one line that no terminal acts upon: escaped as in Python, backslashes too, so that it can be undone.
+
+    >>> print(printable("a\nb"), printable("a\\nb"), printable("é😀"))
+    a\nb a\\nb é😀
+    """
+    if key.isprintable() and "\\" not in key:
+        return key
+    return "".join(_escaped(letter) for letter in key)
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable() and letter != "\\":
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def age(version: int) -> str:
+    """How long ago an array of this version was put: `3 min`.
+
+    >>> age(time.time_ns() - 7200 * 10**9)
+    '2 h'
+    """
+    seconds = max(0, (time.time_ns() - version) // 10**9)
+    return next((f"{seconds // length} {unit}" for length, unit in _AGES if seconds >= length), "0 s")
+
+
+def moment(version: int) -> dt.datetime:
+    """When an array of this version was put."""
+    return dt.datetime.fromtimestamp(version / 1e9, dt.timezone.utc)
+
+
+def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
+    """An array, for a script."""
+    return {
+        "key": handle.key,
+        "store": handle.store,
+        "shape": list(handle.shape),
+        "dtype": str(handle.dtype),
+        "nbytes": handle.nbytes,
+        "put": moment(handle.info.version).isoformat(timespec="milliseconds"),
+        "node": node,
+        "id": handle.id,
+    }
+
+
+def print_json(value: Any) -> None:
+    """The one document that a command prints on stdout."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
+    """The lines of a table, header first. `right`: the columns to align right; the last column is not padded."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join([*cells[:-1], row[-1]])
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> None:
+    """`columns`, with a bold header if stdout is a terminal."""
+    lines = columns(header, rows, right)
+    typer.secho(next(lines), bold=True)
+    if rows:
+        typer.echo("\n".join(lines))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 array`, `2 arrays`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Ray's part: one keeper actor per node, one catalog per cluster, and each process's session with them."""

@@ -1,0 +1,227 @@
+"""A session: what one process has to do with the cluster it is connected to.
+
+Writing without a key and reading by handle need the shelf alone, which is a folder: no actor is asked. A session is
+made once a process and cluster; `current()` finds it in well under a microsecond.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+
+from outlive.arrays.draft import Draft
+from outlive.arrays.info import new_version
+from outlive.arrays.root import default_root, shelf_folder
+from outlive.arrays.shelf import Shelf, StaleEpoch
+from outlive.arrays.views import raise_descriptor_limit
+from outlive.cluster import actors
+from outlive.cluster.catalog import Bound
+from outlive.cluster.keeper import PROTOCOL
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals import Connection
+
+T = TypeVar("T")
+_log = logging.getLogger("outlive")
+
+
+class Session:
+    """This process on its node: the shelf, and the way to keeper and catalog."""
+
+    def __init__(self, connection: Connection, budget: int | None = None) -> None:
+        self.connection, self.node = connection, connection.node_id
+        self.root, self.on_disk = default_root()
+        self._catalog: Any = None
+        if not os.path.exists(f"{self.root}/{connection.cluster}/{self.node}/keeper"):
+            self._start_actors()
+        self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), budget)
+        if connection.started_cluster:
+            _end_with_this_process(self.root, connection.cluster)
+        raise_descriptor_limit()
+
+    def stands(self) -> bool:
+        """False once the process is connected to another cluster, or the store was shut down."""
+        return self.connection.stands() and not self.shelf.removed
+
+    def _start_actors(self) -> None:
+        """Start this node's keeper and the cluster's catalog unless they run, and wait until they answer."""
+        keeper = actors.start_keeper(self.connection.cluster, self.node)
+        about = self.ask(keeper.about.remote(), actors.START_SECONDS)
+        if about["protocol"] != PROTOCOL:
+            raise StoreUnavailable(
+                f"this cluster's keeper speaks protocol {about['protocol']}, this version of outlive {PROTOCOL}: "
+                "use the same version everywhere, or run `outlive shutdown` first (it frees all arrays)"
+            )
+        if about["root"] != self.root:
+            raise StoreUnavailable(
+                f"this process keeps arrays in {self.root}, but Ray's workers on this node in {about['root']}: "
+                "set the same OUTLIVE_ROOT here and where Ray is started"
+            )
+        self._catalog = actors.start_catalog()
+        self.ask(self._catalog.ping.remote(), actors.START_SECONDS)
+        if self.on_disk:
+            _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
+
+    @property
+    def catalog(self) -> Any:
+        """The catalog's actor handle, looked up once."""
+        if self._catalog is None:
+            try:
+                self._catalog = actors.catalog()
+            except ValueError:
+                self._start_actors()
+        return self._catalog
+
+    def ask(self, ref: ray.ObjectRef[T], timeout: float | None = None) -> T:
+        """An actor's answer. A call is repeated by Ray while the actor restarts.
+
+        Raises
+        ------
+        StoreUnavailable
+            The actor is gone for good, or does not answer in time.
+        """
+        try:
+            return ray.get(ref, timeout=timeout)
+        except ActorDiedError as error:
+            forget()
+            raise StoreUnavailable(
+                f"the store was shut down, or its node is gone ({_first_line(error)}); outlive.open() starts it anew"
+            ) from error
+        except GetTimeoutError as error:
+            raise StoreUnavailable(
+                f"keeper or catalog did not answer within {timeout:.0f} s: the cluster may be out of memory or "
+                "processes; see `ray list actors`"
+            ) from error
+
+    def commit(self, drafts: list[Draft]) -> None:
+        """Have the catalog list complete drafts under their keys, and seal them: all, or none.
+
+        If it is interrupted while the catalog may or may not have listed them, they are left for whoever needs to know:
+        a reader seals those that are listed, the keeper discards the others once this process has ended.
+        """
+        for draft in drafts:
+            draft.settled = True
+        while drafts:
+            bound: Bound = self.ask(self.catalog.bind.remote([draft.info for draft in drafts], self.node))
+            if bound.behind:
+                version = new_version(after=bound.behind)
+                for draft in drafts:
+                    draft.restamp(version)
+                continue
+            try:
+                self.shelf.seal_many(drafts, bound.epoch)
+                return
+            except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
+                drafts = [draft for draft in drafts if os.path.exists(draft.path)]
+
+    def keepers(self) -> Iterator[Any]:
+        for node in actors.keeper_nodes():
+            with contextlib.suppress(ValueError):
+                yield actors.keeper(node)
+
+
+_session: Session | None = None
+_lock = threading.RLock()
+
+
+def current() -> Session:
+    """The session with the cluster that this process is connected to.
+
+    Raises
+    ------
+    StoreUnavailable
+        It is connected to none, or keeper and catalog cannot be started.
+    """
+    if _session is not None and _session.stands():
+        return _session
+    return join()
+
+
+def join(budget: int | None = None) -> Session:
+    """`current()`, with a budget for this node's shelf if given."""
+    global _session
+    with _lock:
+        if _session is None or not _session.stands() or not _session.shelf.exists():
+            _session = Session(Connection(), budget)
+        elif budget is not None:
+            with _session.shelf.ledger.locked():
+                _session.shelf.ledger.budget = budget
+        return _session
+
+
+def forget() -> None:
+    """Make the next call of `current()` start anew."""
+    global _session
+    with _lock:
+        _session = None
+
+
+def close() -> int:
+    """Stop keepers and catalog and delete all arrays of the cluster; returns how many bytes that freed."""
+    freed = 0
+    for node in actors.keeper_nodes():
+        with contextlib.suppress(ValueError, RayError):
+            keeper = actors.keeper(node)
+            freed += ray.get(keeper.close.remote(), timeout=actors.START_SECONDS)
+            ray.kill(keeper, no_restart=True)
+    with contextlib.suppress(ValueError):
+        ray.kill(actors.catalog(), no_restart=True)
+    forget()
+    return freed
+
+
+# --- clusters that end with a process
+
+_owned: dict[str, int] = {}  # the folder of each cluster that this process started, and its lock
+
+
+def _end_with_this_process(root: str, cluster: str) -> None:
+    """A cluster that a program starts for itself ends with it, and so do its arrays: at exit, or, if the program is
+    killed, when another one looks. The kernel tells which, by the lock that the program holds.
+    """
+    folder = f"{root}/{cluster}"
+    for earlier in set(_owned) - {folder}:  # ended by ray.shutdown(), or this process could not have started another
+        os.close(_owned.pop(earlier))
+    remove_dead_clusters(root)
+    if folder not in _owned:
+        fd = os.open(f"{folder}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        _owned[folder] = fd
+        atexit.register(_remove_owned, folder, os.getpid())
+
+
+def _remove_owned(folder: str, pid: int) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead_clusters(root: str) -> list[str]:
+    """Delete the arrays of clusters that a program had started for itself and that ended with it."""
+    removed = []
+    for name in os.listdir(root):
+        try:
+            fd = os.open(f"{root}/{name}/owner", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+            removed.append(name)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+    return removed
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,58 @@
+"""Creation: an array that is filled in place."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from outlive.arrays.draft import Draft
+from outlive.arrays.info import ArrayInfo
+from outlive.cluster.session import Session
+from outlive.handle import ArrayHandle
+
+
+class Creation:
+    """An array being made in place; see `Store.create`. Usable once, in a `with` statement."""
+
+    def __init__(self, session: Session, info: ArrayInfo) -> None:
+        self._session, self._info = session, info
+        self._draft: Draft | None = None
+        self._handle: ArrayHandle | None = None
+
+    @property
+    def handle(self) -> ArrayHandle:
+        """The stored array's handle, once the block has ended."""
+        if self._handle is None:
+            raise ValueError("the array is not stored yet, or was discarded: use `handle` after the `with` block")
+        return self._handle
+
+    def __enter__(self) -> np.ndarray[Any, Any]:
+        if self._draft is not None:
+            raise ValueError("an array can be created only once; call create() again")
+        self._draft = self._session.shelf.draft(self._info)
+        try:
+            return self._draft.map()
+        except BaseException:
+            self._draft.discard()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        draft = self._draft
+        assert draft is not None
+        if kind is not None:
+            draft.discard()
+            return
+        try:
+            draft.detach()
+            if self._info.key is None:
+                draft.seal()
+        except BaseException:
+            draft.discard()
+            raise
+        if self._info.key is not None:
+            self._session.commit([draft])
+        self._handle = ArrayHandle(draft.info)

@@ -1,0 +1,78 @@
+"""A private local Ray: quiet, and gone afterwards whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+
+CPUS = 2  # so that at most two workers run at a time, on any machine
+_LEAST_OBJECT_STORE = 256 << 20  # bytes
+
+
+@contextlib.contextmanager
+def local_ray(object_store: int, before_stop: Callable[[], None]) -> Iterator[None]:
+    """Start a Ray that no other program uses, and stop it at the end.
+
+    Workers, reaper and all else are as Ray has them by default. What Ray would print on standard output and error, of
+    workers that were killed, say, is dropped.
+
+    Parameters
+    ----------
+    object_store
+        Bytes that Ray's own object store should hold.
+    before_stop
+        Called before Ray is stopped, also after an error.
+    """
+    if ray.is_initialized():
+        raise RuntimeError("this process is connected to Ray, and the demo needs one of its own: run `outlive demo`")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            with interrupts_held():  # half-started, Ray could not be stopped
+                _start(object_store)
+            yield
+        finally:
+            with interrupts_held():
+                try:
+                    before_stop()
+                finally:
+                    ray.shutdown()
+
+
+def _start(object_store: int) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"  # those of the workers that are killed on purpose
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(
+            address="local",
+            num_cpus=CPUS,
+            object_store_memory=max(object_store, _LEAST_OBJECT_STORE),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C in the block takes effect at its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt

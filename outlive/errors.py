@@ -1,0 +1,58 @@
+"""Every exception that outlive raises: one class for each decision a caller can take.
+
+All derive from `OutliveError` and from the builtin that a caller would expect. The message says what happened, to which
+array, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class OutliveError(Exception):
+    """Base of all errors of this package."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of its message, OSError its number too
+        return str(self.args[-1]) if self.args else ""
+
+
+class ArrayNotFound(OutliveError, KeyError):
+    """No array has this key or id: never stored, deleted, or overwritten. Check the key, or store it again."""
+
+
+class ArrayLost(OutliveError, LookupError):
+    """The array was stored and nobody deleted it, yet no copy is left. Make it again."""
+
+
+class StoreFull(OutliveError, MemoryError):
+    """The array does not fit. Delete arrays, or raise the budget (`outlive.open(memory=...)`). Nothing was stored."""
+
+
+class UnsupportedArray(OutliveError, TypeError):
+    """This value cannot be stored without losing something. The message names a form that can."""
+
+
+class CorruptArray(OutliveError, ValueError):
+    """The array's file is damaged: truncated, overwritten, or not written by outlive. Run `outlive check`."""
+
+
+class StoreUnavailable(OutliveError, ConnectionError):
+    """No Ray cluster is connected, or its keeper or catalog cannot be reached. Connect, or start it again."""
+
+
+class InvalidKey(OutliveError, ValueError):
+    """A key is a `str` of 1 to 1024 bytes in UTF-8; this string is not."""
+
+
+class InvalidKeyType(OutliveError, TypeError):
+    """A key is a `str`; this is something else."""
+
+
+class UnsafeRoot(OutliveError, PermissionError):
+    """The folder for the segments belongs to another user, or others may enter it. Choose another, or repair it."""
+
+
+class TooManyViews(OutliveError, OSError):
+    """This process maps more arrays than the system allows. Drop views, or raise the limit that the message names."""
+
+
+class UnsupportedPlatform(OutliveError, ImportError):
+    """outlive needs POSIX file locks and memory maps: Linux (macOS untested). On Windows, use WSL 2."""

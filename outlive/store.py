@@ -1,0 +1,423 @@
+"""The store: what programs call."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+
+import numpy as np
+import ray
+
+from outlive.arrays import segment
+from outlive.arrays.check import Finding
+from outlive.arrays.draft import Draft
+from outlive.arrays.dtypes import encode_dtype
+from outlive.arrays.info import check_key, new_version
+from outlive.arrays.root import parse_bytes
+from outlive.cluster import session
+from outlive.cluster.catalog import Found
+from outlive.cluster.keeper import ShelfStats
+from outlive.cluster.session import Session
+from outlive.creation import Creation
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
+from outlive.handle import ArrayHandle
+from outlive.store_keys import StoreKeys
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+T = TypeVar("T")
+Array = np.ndarray[Any, Any]
+DEFAULT = "default"
+
+
+def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str | None = None) -> Store:
+    """Open the store `name`, which need not exist yet.
+
+    It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
+    by `ray.init()`: to `address`; else to the cluster that RAY_ADDRESS names, or that runs on this machine; else to a
+    local one that is started now and ends with this process, arrays and all.
+
+    Parameters
+    ----------
+    name
+        Stores with different names are apart: they share no keys.
+    memory
+        Bytes that this node's shelf may hold, for all stores together: a number, or text such as "8GiB". By default
+        30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time; nothing is removed when it shrinks.
+    address
+        Of a Ray cluster, as for `ray.init`.
+
+    Raises
+    ------
+    StoreUnavailable
+        The process is a Ray Client, or keeper and catalog cannot be started.
+    UnsafeRoot
+        The folder for the segments belongs to another user, or is open to others.
+
+    Examples
+    --------
+    >>> store = outlive.open()
+    >>> store["ct/7"] = np.zeros((4, 4))
+    >>> store["ct/7"].shape
+    (4, 4)
+    """
+    check_key(name)
+    budget = None if memory is None else parse_bytes(memory)
+    if not ray.is_initialized():
+        _connect(address)
+    session.join(budget)
+    return Store(name)
+
+
+def _connect(address: str | None) -> None:
+    ray.init(address=address or os.environ.get("RAY_ADDRESS") or None, log_to_driver=True)
+
+
+def shutdown() -> int:
+    """Stop keepers and catalog and delete all arrays of all stores; returns the bytes that this freed.
+
+    Views that are open stay valid. `open` starts anew. Does nothing if this process is not connected to a cluster.
+    """
+    return session.close() if ray.is_initialized() else 0
+
+
+class StoreStats(NamedTuple):
+    """A store in numbers, and the shelves that it shares with the cluster's other stores."""
+
+    store: str
+    arrays: int  # with a key
+    nbytes: int  # of their data
+    shelves: list[ShelfStats]
+
+
+class Store(MutableMapping[str, Array]):
+    """Arrays by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
+
+    An array is a file in shared memory: no process owns it. It stays until it is deleted or overwritten, whichever
+    worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is.
+    """
+
+    def __init__(self, name: str = DEFAULT) -> None:
+        self.name = name
+
+    # --- putting
+
+    def put(self, array: Array, key: str | None = None) -> ArrayHandle:
+        """Store a copy of `array` and return its handle.
+
+        When this returns, the array outlives this process. With a `key`, it replaces what had this key, and every read
+        that starts from now on sees it. Without, only the handle names it, and no actor is asked; delete it with
+        `store.delete(handle)`.
+
+        Raises
+        ------
+        UnsupportedArray
+            Not a numpy array, or one that would lose something: objects, a mask. The message names a way.
+        InvalidKey, InvalidKeyType
+            A key is a `str` of 1 to 1024 bytes in UTF-8.
+        StoreFull
+            No room. Nothing was stored, and what had the key still has it.
+        """
+        session = self._session()
+        if key is None:
+            return ArrayHandle(session.shelf.put(array, store=self.name))
+        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key))
+        session.commit([draft])
+        return ArrayHandle(draft.info)
+
+    def put_many(self, arrays: Mapping[str, Array]) -> dict[str, ArrayHandle]:
+        """Store several arrays under their keys, all or none, with one call of the catalog.
+
+        Raises
+        ------
+        UnsupportedArray, InvalidKey, InvalidKeyType, StoreFull
+            As `put`. None of the arrays was stored.
+        """
+        session = self._session()
+        drafts: list[Draft] = []
+        try:
+            for key, array in arrays.items():
+                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key)))
+        except BaseException:
+            for draft in drafts:
+                draft.discard()
+            raise
+        if drafts:
+            session.commit(drafts)
+        return {draft.info.key or "": ArrayHandle(draft.info) for draft in drafts}
+
+    def create(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike = "float64",
+        key: str | None = None,
+        *,
+        order: Literal["C", "F"] = "C",
+    ) -> Creation:
+        """Make an array in place: no copy at all.
+
+        As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
+        when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
+
+        Raises
+        ------
+        StoreFull
+            No room; all of it is allocated before the block begins, so that filling it cannot fail.
+
+        Examples
+        --------
+        >>> with store.create((2, 3), "int16", key="mask") as out:
+        ...     out[:] = 7
+        >>> int(store["mask"].sum())
+        42
+        """
+        shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+        if any(n < 0 for n in shape):
+            raise ValueError(f"negative dimensions are not allowed: {shape}")
+        if order not in ("C", "F"):
+            raise ValueError(f"order is 'C' or 'F', not {order!r}")
+        if key is not None:
+            check_key(key)
+        dtype = np.dtype(dtype)
+        nbytes = dtype.itemsize
+        for n in shape:
+            nbytes *= n
+        info = segment.describe(
+            encode_dtype(dtype), shape, nbytes, fortran=order == "F", store=self.name, key=key, version=new_version()
+        )
+        return Creation(self._session(), info)
+
+    def __setitem__(self, key: str, array: Array) -> None:
+        check_key(key)
+        self.put(array, key)
+
+    def update(self, other: Any = (), /, **more: Array) -> None:
+        """As `dict.update`, by `put_many`."""
+        self.put_many({**dict(other), **more})
+
+    # --- getting
+
+    @overload
+    def get(self, key: str) -> Array | None: ...
+    @overload
+    def get(self, key: str, default: T) -> Array | T: ...
+    def get(self, key: str, default: Any = None) -> Any:
+        """The array of a key, read-only and zero-copy; `default` if there is none.
+
+        Raises
+        ------
+        ArrayLost
+            It was put and not deleted, but its segment is gone.
+        CorruptArray, TooManyViews
+            As `ArrayHandle.get`.
+        """
+        found = self._find([check_key(key)])[0]
+        result = None if found is None else self._read(found)
+        return default if result is None else result[1]
+
+    def __getitem__(self, key: str) -> Array:
+        found = self._find([check_key(key)])[0]
+        result = None if found is None else self._read(found)
+        if result is None:
+            raise self._not_found([key])
+        return result[1]
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
+        """The arrays of several keys, in their order, with one call of the catalog.
+
+        Raises
+        ------
+        ArrayNotFound
+            Some are missing; it names them, and nothing is returned.
+        """
+        wanted = [check_key(key) for key in dict.fromkeys(keys)]
+        found = self._find(wanted) if wanted else []
+        results = [None if one is None else self._read(one) for one in found]
+        missing = [key for key, result in zip(wanted, results, strict=True) if result is None]
+        if missing:
+            raise self._not_found(missing)
+        return {key: result[1] for key, result in zip(wanted, results, strict=True) if result is not None}
+
+    def handle(self, key: str) -> ArrayHandle:
+        """A handle of the array that has this key now, without mapping its data.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        found = self._find([check_key(key)])[0]
+        while found is not None and not self._session().shelf.has(found.info.id):
+            if not self._session().shelf.finish(found.info.id, found.epoch):
+                found = self._again(found)
+        if found is None:
+            raise self._not_found([key])
+        return ArrayHandle(found.info)
+
+    def _find(self, keys: list[str]) -> list[Found | None]:
+        session = self._session()
+        return session.ask(session.catalog.find.remote(self.name, keys))
+
+    def _read(self, found: Found) -> tuple[Found, Array] | None:
+        """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
+        shelf = self._session().shelf
+        current: Found | None = found
+        while current is not None:
+            try:
+                return current, shelf.view(current.info)
+            except ArrayNotFound:  # listed but not sealed yet; or replaced, or deleted, since we asked
+                if not shelf.finish(current.info.id, current.epoch):
+                    current = self._again(current)
+        return None
+
+    def _again(self, before: Found) -> Found | None:
+        """Ask again for a key whose array was not there: None if it is deleted.
+
+        Raises
+        ------
+        ArrayLost
+            The key still stands for the array that is not there.
+        """
+        key = before.info.key or ""
+        found = self._find([key])[0]
+        if found is None or found.doomed:
+            return None
+        if found == before and not self._session().shelf.has(found.info.id):
+            raise ArrayLost(
+                f"array {key!r} of store {self.name!r} is lost: its segment {before.info.id} is gone from the shelf "
+                f"{self._session().shelf.path}, and nobody deleted it through outlive. Make it again; "
+                "`outlive check` removes the key"
+            )
+        return found
+
+    def _not_found(self, keys: list[str]) -> ArrayNotFound:
+        session = self._session()
+        if len(keys) > 1:
+            shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+            return ArrayNotFound(f"store {self.name!r} has no arrays {shown} ({len(keys)} missing)")
+        # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
+        limit = 50_000 // max(20, len(keys[0]))
+        candidates = session.ask(session.catalog.some_keys.remote(self.name, keys[0], limit))
+        similar = difflib.get_close_matches(keys[0], candidates)
+        hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" (it has {len(self)} keys)"
+        return ArrayNotFound(f"store {self.name!r} has no array {keys[0]!r}{hint}")
+
+    # --- deleting
+
+    def delete(self, *items: str | ArrayHandle) -> None:
+        """Delete arrays, by key or handle. Views that are open stay valid; their memory is free once they are gone.
+
+        Raises
+        ------
+        ArrayNotFound
+            Some were not there (any more); it names them. The others are deleted.
+        """
+        session = self._session()
+        keys = [check_key(item) for item in items if not isinstance(item, ArrayHandle)]
+        gone = set(session.ask(session.catalog.delete.remote(self.name, keys))) if keys else set()
+        missing = [key for key in keys if key not in gone]
+        handles = [item for item in items if isinstance(item, ArrayHandle)]
+        lost = [handle for handle in handles if not self._delete_handle(handle)]
+        if len(lost) == 1 and not missing:
+            raise ArrayNotFound(f"{lost[0]!r} is not there: it was deleted, or overwritten by a later put")
+        if missing or lost:
+            raise self._not_found([*missing, *(repr(handle) for handle in lost)])
+
+    def _delete_handle(self, handle: ArrayHandle) -> bool:
+        session, info = self._session(), handle.info
+        if info.key is None:
+            return session.shelf.delete(info.id)
+        return bool(session.ask(session.catalog.delete.remote(info.store, [info.key], info.id)))
+
+    def __delitem__(self, key: str) -> None:
+        self.delete(check_key(key))
+
+    def clear(self) -> None:
+        """Delete all arrays that have a key."""
+        session = self._session()
+        session.ask(session.catalog.clear.remote(self.name))
+
+    # --- looking
+
+    def keys(self, prefix: str = "") -> StoreKeys:
+        """The keys, sorted; with `prefix`, those that begin with it.
+
+        >>> store["mri/1"] = store["mri/2"] = np.zeros(3)
+        >>> list(store.keys(prefix="mri/"))
+        ['mri/1', 'mri/2']
+        """
+        return StoreKeys(self, self.name, prefix)
+
+    def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
+        """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
+        session = self._session()
+        entries = session.ask(session.catalog.entries.remote(self.name, prefix))
+        return [(ArrayHandle(info), node) for info, node in entries]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        session = self._session()
+        return int(session.ask(session.catalog.count.remote(self.name)))
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        try:
+            found = self._find([check_key(key)])[0]
+        except InvalidKey:
+            return False
+        return found is not None and not found.doomed
+
+    def stats(self) -> StoreStats:
+        """This store in numbers, and the shelves of all nodes."""
+        session = self._session()
+        totals = session.ask(session.catalog.totals.remote())
+        arrays, nbytes = totals.get(self.name, (0, 0))
+        shelves = [session.ask(keeper.stats.remote()) for keeper in session.keepers()]
+        return StoreStats(self.name, arrays, nbytes, shelves)
+
+    def check(self, progress: Any = None) -> list[Finding]:
+        """An fsck of all shelves and the catalog: finds what a crash left, mends what can be mended, and says so.
+
+        It verifies the checksum of every array, and so reads all bytes. Programs may go on meanwhile.
+
+        Parameters
+        ----------
+        progress
+            Called now and then with the bytes verified and the bytes in all.
+
+        Returns
+        -------
+        list of Finding
+            Empty if all is well. Those not `mended` (damaged or changed bytes) need a decision; each says which.
+        """
+        session = self._session()
+        findings: list[Finding] = []
+        for keeper in session.keepers():
+            for ref in keeper.check.remote():
+                item = session.ask(ref)
+                if isinstance(item, Finding):
+                    findings.append(item)
+                elif progress is not None:
+                    progress(*item)
+            findings += session.ask(session.catalog.reconcile.remote(*session.ask(keeper.listed_here.remote())))
+        return findings
+
+    def _session(self) -> Session:
+        return session.current()
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other.name if isinstance(other, Store) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.name,)
+
+    def __repr__(self) -> str:
+        return f"outlive.open({self.name!r})"

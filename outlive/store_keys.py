@@ -1,0 +1,29 @@
+"""StoreKeys: what `Store.keys` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, KeysView, Mapping
+from typing import Any
+
+from outlive.cluster import session
+
+
+class StoreKeys(KeysView[str]):
+    """The keys of a store that begin with a prefix, sorted; asks the catalog each time it is used."""
+
+    def __init__(self, store: Mapping[str, Any], name: str, prefix: str) -> None:
+        super().__init__(store)
+        self._store, self._name, self._prefix = store, name, prefix
+
+    def __iter__(self) -> Iterator[str]:
+        current = session.current()
+        return iter(current.ask(current.catalog.keys.remote(self._name, self._prefix)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self) if self._prefix else len(self._store)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key.startswith(self._prefix) and key in self._store
+
+    def __repr__(self) -> str:
+        return f"{self._store!r}.keys({f'prefix={self._prefix!r}' if self._prefix else ''})"

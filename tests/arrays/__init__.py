@@ -1,0 +1,1 @@
+"""Tests of `outlive.arrays`: one machine, no Ray."""

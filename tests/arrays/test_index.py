@@ -1,0 +1,97 @@
+"""The index: which array of a key is current, and what may be dropped."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from outlive.arrays.index import Holding, Index, Replacement
+from outlive.arrays.info import ArrayInfo, new_version
+
+
+def info(version: int, key: str = "k", array_id: str | None = None) -> ArrayInfo:
+    return ArrayInfo(array_id or f"{version:032x}", "s", key, "'|u1'", (0,), False, 64, 0, 300, version)
+
+
+def held(version: int) -> Holding:
+    return Holding(f"{version:032x}", "n")
+
+
+@pytest.mark.parametrize("order", list(permutations([1, 2, 3])))
+def test_the_highest_version_is_current_in_whatever_order_files_are_found(order: tuple[int, ...]) -> None:
+    index = Index()
+    for version in order:
+        replacements = index.admit(info(version), "n")
+    entry = index.find("s", "k")
+    assert entry is not None
+    assert entry.info.version == 3
+    assert set(entry.superseded) == {held(1), held(2)}
+    assert {(r.old, r.new) for r in replacements} == {(held(1), held(3)), (held(2), held(3))}
+    [(key, holdings)] = index.doom("s", ["k"])
+    assert (key, holdings[-1]) == ("k", held(3))  # the current one goes last: a crash before leaves the key as it is
+
+
+def test_bind_is_all_or_none() -> None:
+    index = Index()
+    index.bind([info(5, "a")], "n")
+    assert index.bind([info(3, "b"), info(4, "a", "f" * 32)], "n") == 5
+    assert index.keys("s") == ["a"]
+    assert index.bind([info(6, "b"), info(7, "a")], "n") == [Replacement(held(5), held(7), "s", "a")]
+
+
+def test_bind_again() -> None:
+    index = Index()
+    assert index.bind([info(5)], "n") == []
+    assert index.bind([info(5)], "n") == []
+    assert index.count("s") == 1
+
+
+def test_bind_again_after_another_put() -> None:
+    """The writer restamps, as its answer was lost. Its array must not be dropped as one that it itself replaced."""
+    index, array_id = Index(), "f" * 32
+    index.bind([info(5, array_id=array_id)], "n")
+    index.bind([info(6)], "n")
+    assert index.bind([info(5, array_id=array_id)], "n") == 6
+    replacements = index.bind([info(7, array_id=array_id)], "n")
+    assert isinstance(replacements, list)
+    assert all(replacement.old.array_id != array_id for replacement in replacements)
+
+
+def test_a_deletion_does_not_end_a_key_that_was_bound_anew() -> None:
+    index = Index()
+    index.bind([info(5)], "n")
+    assert index.doom("s", ["k", "other"]) == [("k", [held(5)])]
+    assert index.keys("s") == []
+    index.bind([info(6)], "n")
+    assert index.keys("s") == ["k"]
+    assert not index.unbind("s", "k", held(5).array_id)
+    assert index.unbind("s", "k", held(6).array_id)
+    assert (index.stores(), index.count("s"), index.lists(held(6).array_id)) == ([], 0, False)
+
+
+def test_stores_are_apart() -> None:
+    index = Index()
+    index.bind([info(5)], "n")
+    index.bind([info(4, array_id="f" * 32)._replace(store="other")], "n")
+    assert index.stores() == ["other", "s"]
+    entry = index.find("other", "k")
+    assert entry is not None
+    assert entry.info.version == 4
+
+
+def test_keys_with_a_prefix_and_some_like_another() -> None:
+    index = Index()
+    for version, key in enumerate(["ct/1", "ct/2", "mr/1"], 1):
+        index.bind([info(version, key)], "n")
+    assert index.keys("s", "ct/") == ["ct/1", "ct/2"]
+    assert index.keys("nowhere") == []
+    assert index.some_keys("s", "mr/11", 2)[0] == "mr/1"
+    assert len(index.some_keys("s", "mr/11", 2)) == 2
+
+
+def test_versions_only_grow() -> None:
+    versions = [new_version() for _ in range(1000)]
+    assert versions == sorted(set(versions))
+    assert new_version(after=versions[-1] + 10**15) == versions[-1] + 10**15 + 1
+    assert new_version() > versions[-1] + 10**15

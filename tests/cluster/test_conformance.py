@@ -1,0 +1,13 @@
+"""The store passes the suite that outlive ships for stores."""
+
+from __future__ import annotations
+
+import outlive
+from outlive.testing.conformance import StoreTests
+
+
+class TestStore(StoreTests):
+    """`StoreTests` takes its `store` from conftest."""
+
+
+assert outlive

@@ -1,0 +1,39 @@
+"""The examples of the README and of the docstrings do what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import outlive
+
+ROOT = Path(__file__).parents[2]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/from-ray-put-owner.md"])
+def test_page(page: str, cluster: str) -> None:
+    result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)
+    assert result.attempted > 5
+    assert result.failed == 0
+    outlive.open().clear()
+
+
+@pytest.mark.parametrize("module", ["outlive.store", "outlive.handle", "outlive.numpy_store"])
+def test_docstrings(module: str, cluster: str) -> None:
+    store = outlive.open()
+    names = {
+        "np": np,
+        "outlive": outlive,
+        "store": store,
+        "NumpyStore": outlive.NumpyStore,
+        "handle": store.put(np.arange(6.0).reshape(2, 3)),
+    }
+    result = doctest.testmod(importlib.import_module(module), extraglobs=names, optionflags=FLAGS)
+    assert result.attempted > 0
+    assert result.failed == 0
+    store.clear()

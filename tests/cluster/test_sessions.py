@@ -1,0 +1,138 @@
+"""How programs come to a cluster, leave it, and what becomes of their arrays then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+import outlive
+from tests.cluster.conftest import actor_pids, start_ray
+from tests.conftest import ROOT, eventually
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True, text=True, timeout=180, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_ray_left() -> object:
+    yield
+    if ray.is_initialized():
+        outlive.shutdown()
+        ray.shutdown()
+
+
+LOCAL = """
+import sys, numpy as np, outlive
+store = outlive.open()
+store["k"] = np.ones(100_000)
+print(outlive.open().stats().shelves[0].path, flush=True)
+if sys.argv[1] == "wait":
+    sys.stdin.read()
+"""
+
+
+def test_without_a_cluster_one_is_started_and_ends_with_the_program() -> None:
+    done = run(LOCAL, "end")
+    assert done.returncode == 0, done.stderr
+    shelf = Path(done.stdout.split()[-1])
+    assert str(shelf).startswith(ROOT)
+    assert not shelf.exists()
+
+
+def test_a_killed_program_leaves_its_arrays_to_the_next_one_to_clear() -> None:
+    process = subprocess.Popen([sys.executable, "-c", LOCAL, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    shelf = Path(next(line for line in iter(process.stdout.readline, b"") if ROOT.encode() in line).decode().strip())
+    assert shelf.exists()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    start_ray(1)
+    outlive.open()
+    eventually(lambda: not shelf.exists())
+
+
+def test_address_of_the_environment() -> None:
+    start_ray(1)
+    store = outlive.open("here")
+    store["k"] = np.arange(4)
+    address = ray.get_runtime_context().gcs_address
+    done = run("import outlive; print(outlive.open('here')['k'].sum())", RAY_ADDRESS=address)
+    assert done.stdout.strip().endswith("6"), done.stderr
+
+
+def test_shutdown_frees_all_and_open_starts_anew() -> None:
+    start_ray(1)
+    store = outlive.open()
+    handle = store.put(np.ones(1 << 16), key="k")
+    view = handle.get()
+    pids = set(actor_pids().values())
+    shelf = Path(store.stats().shelves[0].path)
+    assert outlive.shutdown() > 1 << 19
+    eventually(lambda: not pids & set(actor_pids().values()))
+    assert not shelf.exists()
+    assert view.sum() == 1 << 16
+    del view
+    assert len(outlive.open()) == 0
+    with pytest.raises(outlive.ArrayNotFound):
+        handle.get()
+
+
+def test_a_store_that_another_program_shut_down() -> None:
+    start_ray(2)
+    store = outlive.open()
+    store["k"] = np.ones(3)
+    address = ray.get_runtime_context().gcs_address
+    done = run(f"import outlive; outlive.open(address={address!r}); print(outlive.shutdown())")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(outlive.StoreUnavailable, match="shut down"):
+        store.put(np.ones(3))
+    assert store.put(np.ones(3)).get().sum() == 3  # started anew
+    done = run(f"import outlive; outlive.open(address={address!r}); print(outlive.shutdown())")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(outlive.StoreUnavailable, match="shut down"):
+        store.get("k")
+    assert store.get("k") is None
+    run(f"import outlive; outlive.open(address={address!r}); print(outlive.shutdown())")
+    assert outlive.open().get("k") is None
+
+
+def test_one_program_two_clusters() -> None:
+    start_ray(1)
+    store = outlive.open()
+    store["k"] = np.ones(3)
+    outlive.shutdown()
+    ray.shutdown()
+    with pytest.raises(outlive.StoreUnavailable, match="not connected"):
+        store.get("k")
+    start_ray(1)
+    assert store.get("k") is None
+    store["k"] = np.zeros(3)
+    assert store["k"].sum() == 0
+
+
+def test_different_roots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_ray(1)
+    monkeypatch.setenv("OUTLIVE_ROOT", f"{ROOT}-other")
+    with pytest.raises(outlive.StoreUnavailable, match="OUTLIVE_ROOT"):
+        outlive.open()
+    monkeypatch.undo()
+    assert not Path(f"{ROOT}-other").exists()
+    assert outlive.open().get("k") is None
+
+
+def test_with_token_authentication() -> None:
+    """Ray's default since 2.59."""
+    program = LOCAL + "\nassert store['k'].sum() == 100_000"
+    done = run(program, "end", RAY_AUTH_MODE="token")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,37 @@
+"""What all tests share: a private root for segments, and waiting on conditions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
+_base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
+ROOT = f"{_base}/outlive-test-{os.getpid()}"
+os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_root() -> Iterator[None]:
+    yield
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
+def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
+    """Wait until `condition()` is true and return what it returned; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            pytest.fail(f"still not true after {seconds} s: {condition}")
+        time.sleep(0.05)
