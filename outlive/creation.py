@@ -9,6 +9,7 @@ import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
+from outlive.cluster.commit import commit
 from outlive.cluster.session import Session
 from outlive.handle import ArrayHandle
 
@@ -54,5 +55,5 @@ class Creation:
             draft.discard()
             raise
         if self._info.key is not None:
-            self._session.commit([draft])
+            commit(self._session, [draft])
         self._handle = ArrayHandle(draft.info)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 import ray
 
+from outlive import lookup
 from outlive.arrays import segment
 from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
@@ -17,11 +17,13 @@ from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.root import parse_bytes
 from outlive.cluster import session
-from outlive.cluster.catalog import Found
+from outlive.cluster.check import check
+from outlive.cluster.commit import commit
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.session import Session
+from outlive.cluster.wire import unpack_found
 from outlive.creation import Creation
-from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
+from outlive.errors import ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle
 from outlive.store_keys import StoreKeys
 
@@ -64,6 +66,8 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
     >>> store["ct/7"].shape
     (4, 4)
     """
+    if not isinstance(name, str):
+        raise InvalidKeyType(f"a store's name is a str, not {type(name).__name__}: {name!r:.100}")
     check_key(name)
     budget = None if memory is None else parse_bytes(memory)
     if not ray.is_initialized():
@@ -125,7 +129,7 @@ class Store(MutableMapping[str, Array]):
         if key is None:
             return ArrayHandle(session.shelf.put(array, store=self.name))
         draft = session.shelf.draft_of(array, store=self.name, key=check_key(key))
-        session.commit([draft])
+        commit(session, [draft])
         return ArrayHandle(draft.info)
 
     def put_many(self, arrays: Mapping[str, Array]) -> dict[str, ArrayHandle]:
@@ -146,7 +150,7 @@ class Store(MutableMapping[str, Array]):
                 draft.discard()
             raise
         if drafts:
-            session.commit(drafts)
+            commit(session, drafts)
         return {draft.info.key or "": ArrayHandle(draft.info) for draft in drafts}
 
     def create(
@@ -214,19 +218,20 @@ class Store(MutableMapping[str, Array]):
         CorruptArray, TooManyViews
             As `ArrayHandle.get`.
         """
-        found = self._find([check_key(key)])[0]
-        result = None if found is None else self._read(found)
-        return default if result is None else result[1]
+        array = self._look_up(key)
+        return default if array is None else array
 
     def __getitem__(self, key: str) -> Array:
-        found = self._find([check_key(key)])[0]
-        result = None if found is None else self._read(found)
-        if result is None:
-            raise self._not_found([key])
-        return result[1]
+        array = self._look_up(key)
+        if array is None:
+            raise lookup.not_found(self._session(), self.name, [key])
+        return array
+
+    def _look_up(self, key: str) -> Array | None:
+        return lookup.read(self._session(), self.name, check_key(key))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
-        """The arrays of several keys, in their order, with one call of the catalog.
+        """The arrays of several keys, in their order, with at most one call of the catalog.
 
         Raises
         ------
@@ -234,12 +239,11 @@ class Store(MutableMapping[str, Array]):
             Some are missing; it names them, and nothing is returned.
         """
         wanted = [check_key(key) for key in dict.fromkeys(keys)]
-        found = self._find(wanted) if wanted else []
-        results = [None if one is None else self._read(one) for one in found]
-        missing = [key for key, result in zip(wanted, results, strict=True) if result is None]
+        arrays = lookup.read_many(self._session(), self.name, wanted)
+        missing = [key for key, array in zip(wanted, arrays, strict=True) if array is None]
         if missing:
-            raise self._not_found(missing)
-        return {key: result[1] for key, result in zip(wanted, results, strict=True) if result is not None}
+            raise lookup.not_found(self._session(), self.name, missing)
+        return {key: array for key, array in zip(wanted, arrays, strict=True) if array is not None}
 
     def handle(self, key: str) -> ArrayHandle:
         """A handle of the array that has this key now, without mapping its data.
@@ -248,61 +252,10 @@ class Store(MutableMapping[str, Array]):
         ------
         ArrayNotFound
         """
-        found = self._find([check_key(key)])[0]
-        while found is not None and not self._session().shelf.has(found.info.id):
-            if not self._session().shelf.finish(found.info.id, found.epoch):
-                found = self._again(found)
-        if found is None:
-            raise self._not_found([key])
-        return ArrayHandle(found.info)
-
-    def _find(self, keys: list[str]) -> list[Found | None]:
-        session = self._session()
-        return session.ask(session.catalog.find.remote(self.name, keys))
-
-    def _read(self, found: Found) -> tuple[Found, Array] | None:
-        """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
-        shelf = self._session().shelf
-        current: Found | None = found
-        while current is not None:
-            try:
-                return current, shelf.view(current.info)
-            except ArrayNotFound:  # listed but not sealed yet; or replaced, or deleted, since we asked
-                if not shelf.finish(current.info.id, current.epoch):
-                    current = self._again(current)
-        return None
-
-    def _again(self, before: Found) -> Found | None:
-        """Ask again for a key whose array was not there: None if it is deleted.
-
-        Raises
-        ------
-        ArrayLost
-            The key still stands for the array that is not there.
-        """
-        key = before.info.key or ""
-        found = self._find([key])[0]
-        if found is None or found.doomed:
-            return None
-        if found == before and not self._session().shelf.has(found.info.id):
-            raise ArrayLost(
-                f"array {key!r} of store {self.name!r} is lost: its segment {before.info.id} is gone from the shelf "
-                f"{self._session().shelf.path}, and nobody deleted it through outlive. Make it again; "
-                "`outlive check` removes the key"
-            )
-        return found
-
-    def _not_found(self, keys: list[str]) -> ArrayNotFound:
-        session = self._session()
-        if len(keys) > 1:
-            shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
-            return ArrayNotFound(f"store {self.name!r} has no arrays {shown} ({len(keys)} missing)")
-        # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
-        limit = 50_000 // max(20, len(keys[0]))
-        candidates = session.ask(session.catalog.some_keys.remote(self.name, keys[0], limit))
-        similar = difflib.get_close_matches(keys[0], candidates)
-        hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" (it has {len(self)} keys)"
-        return ArrayNotFound(f"store {self.name!r} has no array {keys[0]!r}{hint}")
+        info = lookup.info(self._session(), self.name, check_key(key))
+        if info is None:
+            raise lookup.not_found(self._session(), self.name, [key])
+        return ArrayHandle(info)
 
     # --- deleting
 
@@ -323,7 +276,7 @@ class Store(MutableMapping[str, Array]):
         if len(lost) == 1 and not missing:
             raise ArrayNotFound(f"{lost[0]!r} is not there: it was deleted, or overwritten by a later put")
         if missing or lost:
-            raise self._not_found([*missing, *(repr(handle) for handle in lost)])
+            raise lookup.not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
 
     def _delete_handle(self, handle: ArrayHandle) -> bool:
         session, info = self._session(), handle.info
@@ -353,8 +306,8 @@ class Store(MutableMapping[str, Array]):
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
-        entries = session.ask(session.catalog.entries.remote(self.name, prefix))
-        return [(ArrayHandle(info), node) for info, node in entries]
+        found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
+        return [(ArrayHandle(one.info), one.node) for one in found if one is not None]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -367,9 +320,13 @@ class Store(MutableMapping[str, Array]):
         if not isinstance(key, str):
             return False
         try:
-            found = self._find([check_key(key)])[0]
+            check_key(key)
         except InvalidKey:
             return False
+        session = self._session()
+        if session.shelf.named_info(self.name, key) is not None:
+            return True
+        found = lookup.find(session, self.name, [key])[0]
         return found is not None and not found.doomed
 
     def stats(self) -> StoreStats:
@@ -380,7 +337,7 @@ class Store(MutableMapping[str, Array]):
         shelves = [session.ask(keeper.stats.remote()) for keeper in session.keepers()]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
-    def check(self, progress: Any = None) -> list[Finding]:
+    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         """An fsck of all shelves and the catalog: finds what a crash left, mends what can be mended, and says so.
 
         It verifies the checksum of every array, and so reads all bytes. Programs may go on meanwhile.
@@ -388,24 +345,14 @@ class Store(MutableMapping[str, Array]):
         Parameters
         ----------
         progress
-            Called now and then with the bytes verified and the bytes in all.
+            Called now and then with the bytes verified so far and the bytes in all.
 
         Returns
         -------
         list of Finding
             Empty if all is well. Those not `mended` (damaged or changed bytes) need a decision; each says which.
         """
-        session = self._session()
-        findings: list[Finding] = []
-        for keeper in session.keepers():
-            for ref in keeper.check.remote():
-                item = session.ask(ref)
-                if isinstance(item, Finding):
-                    findings.append(item)
-                elif progress is not None:
-                    progress(*item)
-            findings += session.ask(session.catalog.reconcile.remote(*session.ask(keeper.listed_here.remote())))
-        return findings
+        return check(self._session(), progress)
 
     def _session(self) -> Session:
         return session.current()

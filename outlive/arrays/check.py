@@ -11,9 +11,10 @@ from typing import NamedTuple
 from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.root import format_bytes
 from outlive.arrays.shelf import Shelf, is_id
+from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
-_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums"}
+_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names"}
 
 
 class Finding(NamedTuple):
@@ -37,7 +38,7 @@ def none_listed(_: list[str]) -> set[str]:
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
     """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
-    for folder in shelf.orphans():
+    for folder in orphans(shelf.new):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
@@ -53,52 +54,59 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
             os.rmdir(folder)
 
 
-def check(
-    shelf: Shelf, listed: Listed = none_listed, progress: Callable[[int, int], None] | None = None
-) -> Iterator[Finding]:
-    """Go through a shelf; each finding is yielded once it is dealt with. See `check_step_by_step`."""
-    for item in check_step_by_step(shelf, listed):
-        if isinstance(item, Finding):
-            yield item
-        elif progress is not None:
-            progress(*item)
+def check(shelf: Shelf, listed: Listed = none_listed) -> list[Finding]:
+    """Go through a whole shelf and mend what can be mended. `check_shelf` and `check_arrays` are its two parts."""
+    findings, sizes = check_shelf(shelf, listed)
+    return findings + check_arrays(shelf, list(sizes))
 
 
-def check_step_by_step(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding | tuple[int, int]]:
-    """Go through a shelf: yields each finding once it is dealt with, and after each array (bytes done, bytes in all).
+def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Finding], dict[str, int]]:
+    """Everything but the arrays themselves; returns the findings, and each array with the bytes of its file.
 
     Parameters
     ----------
     listed
         Tells which drafts of dead writers the catalog has listed: those are complete.
     """
-    yield from clear_orphans(shelf, listed)
-    for name in sorted(set(os.listdir(shelf.path)) - _OWN_FILES - {"checksums.new"}):
-        yield foreign(f"{shelf.path}/{name}")
-    checksums = Checksums(f"{shelf.path}/checksums")
-    known, fresh = checksums.load(), dict[str, int]()
-    names, done, total = sorted(os.listdir(shelf.mem)), 0, shelf.ledger.used
-    for name in names:
+    findings = list(clear_orphans(shelf, listed))
+    strangers = sorted(set(os.listdir(shelf.path)) - _OWN_FILES)
+    findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
+    sizes = {}
+    for name in sorted(os.listdir(shelf.mem)):
         path = f"{shelf.mem}/{name}"
-        if not is_id(name):
-            yield foreign(path)
-            continue
-        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+        if is_id(name):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                sizes[name] = os.lstat(path).st_size
+        else:
+            findings.append(foreign(path))
+    shelf.names.sweep()
+    if off := shelf.recount():
+        findings.append(
+            Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
+        )
+    return findings, sizes
+
+
+def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
+    """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
+    checksums = Checksums(f"{shelf.path}/checksums")
+    known, fresh, findings = checksums.load(), dict[str, int](), []
+    for array_id in array_ids:
+        path = f"{shelf.mem}/{array_id}"
+        with contextlib.suppress(FileNotFoundError):
             try:
-                done += shelf.info(name).size
+                shelf.info(array_id)
             except CorruptArray as error:
-                yield Finding("damaged", path, f"left for you to look at ({error}); delete its key or the file", False)
+                findings.append(Finding("damaged", path, f"left for you to look at; remove the file ({error})", False))
                 continue
             checksum = checksum_of(path)
-            if known.get(name, checksum) != checksum:
-                yield Finding("flipped", path, "left for you to look at: its bytes changed since it was sealed", False)
-            elif name not in known:
-                fresh[name] = checksum
-        yield done, total
-    if fresh:
-        checksums.append(fresh)
-    if off := shelf.recount():
-        yield Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
+            if known.get(array_id, checksum) != checksum:
+                left = "left for you to look at: its bytes changed since it was sealed"
+                findings.append(Finding("flipped", path, left, False))
+            elif array_id not in known:
+                fresh[array_id] = checksum
+    checksums.append(fresh)
+    return findings
 
 
 def foreign(path: str) -> Finding:

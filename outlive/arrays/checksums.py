@@ -1,11 +1,12 @@
 """Checksums of sealed arrays, computed off the put path and kept in one file on the shelf.
 
-One writer, the keeper, appends records; everyone may read them. A record is the array's id and a CRC-32 of its whole
+Records are appended under the file's lock; everyone may read them. A record is the array's id and a CRC-32 of its whole
 segment. A record that a crash cut short is ignored.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
@@ -31,8 +32,11 @@ class Checksums:
 
     def append(self, found: dict[str, int]) -> None:
         """Add records, behind the last whole one."""
+        if not found:
+            return
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
             end = os.fstat(fd).st_size
             os.pwrite(fd, _pack(found), end - end % _RECORD.size)
         finally:

@@ -80,9 +80,9 @@ class Draft:
             allocate(self._fd, self.info.size)
             write_all(self._fd, [header_of(self.info)], 0)
             write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
+            self._map = mmap.mmap(self._fd, self.info.size)
         except OSError as error:
             raise self.shelf.explain(error, self.info.size) from None
-        self._map = mmap.mmap(self._fd, self.info.size)
         order: Any = "F" if self.info.fortran else "C"
         dtype = decode_dtype(self.info.dtype)
         array: np.ndarray[Any, Any] = np.ndarray(self.info.shape, dtype, self._map, self.info.offset, order=order)
@@ -105,10 +105,20 @@ class Draft:
         self._map = None  # lives on in the views that the caller has
         self.close()
 
+    def exists(self) -> bool:
+        """Whether it is still a draft: neither sealed, by whomever, nor discarded."""
+        return os.access(self.path, os.F_OK)
+
     def restamp(self, version: int) -> None:
-        """Give the draft a later version. Its footer keeps its length: versions have 19 digits until the year 2286."""
-        self.info = self.info._replace(version=version)
+        """Give the draft a later version. Its footer keeps its length: versions have 19 digits until the year 2286.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is no draft any more.
+        """
         fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.info = self.info._replace(version=version)
         try:
             write_all(fd, [footer(self.info)], self.info.offset + self.info.nbytes)
         finally:

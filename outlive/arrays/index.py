@@ -112,6 +112,14 @@ class Index:
             del self._stores[store]
         return True
 
+    def forget(self, node: str) -> None:
+        """Unlist all that is on a node."""
+        for store, keys in list(self._stores.items()):
+            for key, entry in list(keys.items()):
+                entry.superseded = [holding for holding in entry.superseded if holding.node != node]
+                if entry.node == node:
+                    self.unbind(store, key, entry.info.id)
+
     # --- questions
 
     def find(self, store: str, key: str) -> Entry | None:
@@ -140,6 +148,7 @@ class Index:
 
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
         """Up to `limit` keys, first those that begin as `like` does."""
-        keys = self.keys(store)
         head = like[: len(like) // 2]
-        return sorted(keys, key=lambda key: not key.startswith(head))[:limit]
+        near = list(itertools.islice((key for key in self._stores.get(store, ()) if key.startswith(head)), limit))
+        rest = (key for key in self._stores.get(store, ()) if not key.startswith(head))
+        return near + list(itertools.islice(rest, limit - len(near)))

@@ -1,4 +1,4 @@
-"""The ledger: three numbers that all processes of a node share, and the lock that orders their changes.
+"""The ledger: a few numbers that all processes of a node share, and the lock that orders their changes.
 
 They lie in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its holder dies.
 """
@@ -17,10 +17,11 @@ import weakref
 from collections.abc import Iterator
 from types import FrameType
 
-_MAGIC = b"ledger 1"
+_MAGIC = b"ledger 2"
 _NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
 _SIZE = 4096
-_USED, _BUDGET, _EPOCH = 8, 16, 24  # where each number stands
+_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 64  # where each number stands
+_COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
 
 class Ledger:
@@ -114,12 +115,29 @@ class Ledger:
 
     @property
     def epoch(self) -> int:
-        """How many catalogs have listed this shelf. See `Shelf.seal`."""
+        """Of the catalog that listed this shelf last: nanoseconds, so no two shelves' agree. See `Shelf.seal`."""
         return self._get(_EPOCH)
 
     @epoch.setter
     def epoch(self, value: int) -> None:
         _NUMBER.pack_into(self._map, _EPOCH, value)
+
+    @staticmethod
+    def counter(name: str) -> int:
+        """The number of the generation counter of a name (hexadecimal digits, evenly spread)."""
+        return int(name[:8], 16) % _COUNTERS
+
+    def generation(self, counter: int) -> int:
+        """The value of a generation counter: odd while something that it counts is changed. See `names`."""
+        return self._get(_GENERATIONS + _NUMBER.size * counter)
+
+    def change(self, counter: int) -> None:
+        """Before a change. Harmless to repeat, for whoever was killed before `changed`."""
+        _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, self.generation(counter) | 1)
+
+    def changed(self, counter: int) -> None:
+        """After a change."""
+        _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
 
 
 @contextlib.contextmanager

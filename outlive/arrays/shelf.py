@@ -2,7 +2,8 @@
 
     new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
     mem/<id>           sealed arrays
-    ledger             bytes used, budget, epoch (see `ledger`)
+    names/<hash>       which array a key stands for (see `names`)
+    ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
     keeper             locked by the keeper that tends this shelf
 
@@ -14,19 +15,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import sys
 import threading
-import weakref
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import segment
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.names import Names
 from outlive.arrays.root import default_budget, format_bytes, private_folder
+from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Shelf:
             self.path = private_folder(path)
             self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
             self.ledger = Ledger(f"{path}/ledger")
+            self.names = Names(private_folder(f"{path}/names"), self.mem, self.ledger)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise StoreFull(
@@ -183,18 +186,43 @@ class Shelf:
         StaleEpoch
             Another catalog has started since. Nothing was sealed: have it list the array, then seal again.
         """
-        self.seal_many([draft], epoch)
+        if draft.info.key is None:  # nobody else knows of it yet, and no name changes: no lock
+            self._commit(draft.path, draft.info)
+            draft.settled = True
+        else:
+            self.seal_many([draft], epoch)
 
-    def seal_many(self, drafts: list[Draft], epoch: int | None = None) -> None:
-        """`seal` for many. Those sealed before a `StaleEpoch` stay so, and may be given again."""
+    def seal_many(self, drafts: list[Draft], epoch: int | None = None) -> list[Draft]:
+        """`seal` for many; returns those that are gone, as others sealed and then deleted them.
+
+        Those sealed before a `StaleEpoch` stay so, and may be given again.
+        """
+        gone = []
         for start in range(0, len(drafts), _SEALS_AT_A_TIME):
-            with self.ledger.locked() if epoch is not None else contextlib.nullcontext():
+            with self.ledger.locked():
                 if epoch is not None and self.ledger.epoch != epoch:
                     raise StaleEpoch
                 for draft in drafts[start : start + _SEALS_AT_A_TIME]:
-                    with contextlib.suppress(FileNotFoundError):  # somebody sealed it for us (`finish`)
-                        os.rename(draft.path, f"{self.mem}/{draft.info.id}")
+                    if not self._commit(draft.path, draft.info):
+                        gone.append(draft)
                     draft.settled = True
+        return gone
+
+    def _commit(self, path: str, info: ArrayInfo) -> bool:
+        """The moment from which on an array exists. Its name first: should this be cut short, whoever asks the catalog
+        seals it. False if it is neither here nor sealed. The caller holds the ledger's lock.
+        """
+        if info.key is not None:
+            self.names.point(info)
+        try:
+            os.rename(path, f"{self.mem}/{info.id}")
+        except FileNotFoundError:
+            if self.has(info.id):  # somebody sealed it for us (`finish`)
+                return True
+            if info.key is not None:
+                self.names.remove(info.store, info.key, info.id)
+            return False
+        return True
 
     def finish(self, array_id: str, epoch: int) -> bool:
         """Seal, in its writer's stead, a draft that the catalog of `epoch` has listed. True if it is sealed now.
@@ -205,10 +233,17 @@ class Shelf:
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
                 for writer in os.listdir(self.new):
+                    path = f"{self.new}/{writer}/{array_id}"
                     if not os.path.islink(f"{self.new}/{writer}"):  # planted; nothing behind it is ours
-                        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                            os.rename(f"{self.new}/{writer}/{array_id}", f"{self.mem}/{array_id}")
+                        with contextlib.suppress(FileNotFoundError, CorruptArray):
+                            self._commit(path, read_info_at(path, array_id))
         return self.has(array_id)
+
+    def name(self, info: ArrayInfo) -> None:
+        """Have the key of an array that the catalog knows lead to it, for those who ask next."""
+        with self.ledger.locked():
+            if self.has(info.id):
+                self.names.point(info)
 
     def discard(self, draft: Draft) -> None:
         """Remove a draft and give back its bytes; nothing if it was sealed."""
@@ -232,9 +267,45 @@ class Shelf:
         if view is not None:
             return view
         try:
-            return open_view(f"{self.mem}/{info.id}", info)
+            return open_view(f"{self.mem}/{info.id}", info)[1]
         except FileNotFoundError:
             raise not_found(info) from None
+
+    def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
+        """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
+
+        Raises
+        ------
+        CorruptArray, TooManyViews
+        """
+        from outlive.arrays.views import live_view, open_view
+
+        info = self.names.remembered(store, key)
+        if info is not None:
+            view = live_view(info.id)
+            if view is not None:
+                return view
+        found = self.names.look_up(store, key)
+        if found is None:
+            return None
+        array_id, counter, generation = found
+        try:
+            info, view = open_view(f"{self.mem}/{array_id}", info if info is not None and info.id == array_id else None)
+        except FileNotFoundError:
+            return None
+        if info.id != array_id or info.store != store or info.key != key:
+            return None
+        self.names.remember(info, counter, generation)
+        return view
+
+    def named_info(self, store: str, key: str) -> ArrayInfo | None:
+        """As `named`, without mapping the data."""
+        found = self.names.look_up(store, key)
+        try:
+            info = None if found is None else self.info(found[0])
+        except (FileNotFoundError, CorruptArray):
+            return None
+        return info if info is not None and (info.store, info.key) == (store, key) else None
 
     def exists(self) -> bool:
         """Whether this shelf, and not another in its place, is still there."""
@@ -250,20 +321,7 @@ class Shelf:
         ------
         FileNotFoundError, CorruptArray
         """
-        path = f"{self.mem}/{array_id}"
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
-        try:
-            info = segment.read_info(fd, path)
-        finally:
-            os.close(fd)
-        if info.id != array_id:
-            raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
-        return info
+        return read_info_at(f"{self.mem}/{array_id}", array_id)
 
     def ids(self) -> list[str]:
         """The ids of all sealed arrays (foreign files in the folder left out)."""
@@ -277,11 +335,19 @@ class Shelf:
 
     # --- ending
 
-    def delete(self, array_id: str) -> bool:
-        """Delete an array (or its draft); False if there is none. Views that are open stay valid."""
+    def delete(self, array_id: str, name: tuple[str, str] | None = None) -> bool:
+        """Delete an array (or its draft); False if there is none. Views that are open stay valid.
+
+        Parameters
+        ----------
+        name
+            Store and key, if its key is deleted with it.
+        """
         if views := sys.modules.get("outlive.arrays.views"):  # the keeper has no views, and does not load numpy
             views.forget(array_id)
         with self.ledger.locked():  # so that nobody seals the draft between the two places
+            if name is not None:
+                self.names.remove(*name, array_id)
             return self._unlink(f"{self.mem}/{array_id}") or any(
                 self._unlink(f"{self.new}/{writer}/{array_id}") for writer in os.listdir(self.new)
             )
@@ -301,7 +367,7 @@ class Shelf:
     def raise_epoch(self) -> int:
         """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
         with self.ledger.locked():
-            self.ledger.epoch += 1
+            self.ledger.epoch = max(self.ledger.epoch + 1, time.time_ns())
             return self.ledger.epoch
 
     def recount(self) -> int:
@@ -337,62 +403,27 @@ class Shelf:
                 self._staging = Staging(self.new)
             return self._staging
 
-    def orphans(self) -> Iterator[str]:
-        """The folders in new/ whose writer died; each stays locked, hence ours, until the loop goes on."""
-        for name in os.listdir(self.new):
-            path = f"{self.new}/{name}"
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield path
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(fd)
 
+def read_info_at(path: str, array_id: str) -> ArrayInfo:
+    """What the footer of the segment at `path` says, which must be that of this array.
 
-class Staging:
-    """A process's own folder in new/. Its lock says that the process lives."""
-
-    def __init__(self, new: str) -> None:
-        self.pid = os.getpid()
-        while True:
-            self.path = f"{new}/{os.urandom(8).hex()}"
-            os.mkdir(self.path, 0o700)
-            with contextlib.suppress(FileNotFoundError):  # between two steps it may be taken for a dead writer's
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-                with contextlib.suppress(FileNotFoundError):
-                    fcntl.flock(self._fd, fcntl.LOCK_EX)
-                    if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
-                        _stagings.add(self)
-                        return
-                self.close()
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-
-    def __del__(self) -> None:
-        if self.pid == os.getpid():
-            with contextlib.suppress(OSError):
-                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
-            self.close()
-
-
-_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
-
-
-def _leave_parents_locks() -> None:
-    for staging in list(_stagings):  # or a child that outlives its parent would keep it alive in the keeper's eyes
-        staging.close()
-    _stagings.clear()
-
-
-os.register_at_fork(after_in_child=_leave_parents_locks)
+    Raises
+    ------
+    FileNotFoundError, CorruptArray
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
+    try:
+        info = segment.read_info(fd, path)
+    finally:
+        os.close(fd)
+    if info.id != array_id:
+        raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
+    return info
 
 
 def is_id(name: str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.segment import verify
+from outlive.arrays.segment import read_info, verify
 from outlive.errors import CorruptArray, TooManyViews
 
 # Below this many bytes a copy is cheaper than a map, and a process may have only 65530 maps (vm.max_map_count). Such
@@ -43,8 +43,8 @@ def forget(array_id: str) -> None:
     _live.pop(array_id, None)
 
 
-def open_view(path: str, info: ArrayInfo) -> np.ndarray[Any, Any]:
-    """A read-only view of the array `info` in the file `path`.
+def open_view(path: str, info: ArrayInfo | None = None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+    """A read-only view of the array `info`, or of whichever is there, in the file `path`; and what is known of it.
 
     Raises
     ------
@@ -60,18 +60,22 @@ def open_view(path: str, info: ArrayInfo) -> np.ndarray[Any, Any]:
     except OSError as error:
         raise explained(error, path) from None
     try:
-        if info.size <= COPY_BELOW:
-            buffer: Any = os.pread(fd, max(0, info.size) + 1, 0)
-            if len(buffer) != info.size:
-                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
-            verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
-        else:
+        if info is None:
+            fcntl.flock(fd, _SHARED)
+            info = read_info(fd, path)
+        elif info.size > COPY_BELOW:
             fcntl.flock(fd, _SHARED)
             data_end = info.offset + info.nbytes
             head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - data_end + 1, data_end)
             if len(tail) != info.size - data_end:
                 raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
             verify(info, head, tail, path)
+        if info.size <= COPY_BELOW:
+            buffer: Any = os.pread(fd, max(0, info.size) + 1, 0)
+            if len(buffer) != info.size:
+                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+            verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
+        else:
             buffer = mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
     except BlockingIOError:  # locked for writing: this is no longer, or not yet, what we look for
         raise FileNotFoundError(path) from None
@@ -79,7 +83,7 @@ def open_view(path: str, info: ArrayInfo) -> np.ndarray[Any, Any]:
         raise explained(error, path) from None
     finally:
         os.close(fd)
-    return _remember(info, buffer)
+    return info, _remember(info, buffer)
 
 
 def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:

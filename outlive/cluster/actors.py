@@ -44,12 +44,21 @@ def start_catalog() -> Any:
 
 def keeper(node: str) -> Any:
     """Raises ValueError if it has none."""
-    return ray.get_actor(_KEEPER + node, namespace=NAMESPACE)
+    return find(keeper_name(node))
 
 
 def catalog() -> Any:
-    """Raises ValueError if it has none."""
-    return ray.get_actor(CATALOG, namespace=NAMESPACE)
+    """Raises ValueError if there is none."""
+    return find(CATALOG)
+
+
+def keeper_name(node: str) -> str:
+    return _KEEPER + node
+
+
+def find(name: str) -> Any:
+    """Raises ValueError if no such actor lives."""
+    return ray.get_actor(name, namespace=NAMESPACE)
 
 
 def keeper_nodes() -> list[str]:

@@ -15,13 +15,14 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError
 
 from outlive.arrays.check import Finding
 from outlive.arrays.index import Entry, Holding, Index, Replacement
-from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
+from outlive.cluster.wire import Found, pack_found, unpack
 
+Name = tuple[str, str]  # store and key
 _log = logging.getLogger(__name__)
 
 
@@ -30,15 +31,6 @@ class Bound(NamedTuple):
 
     epoch: int
     behind: int
-
-
-class Found(NamedTuple):
-    """The catalog's answer to a reader."""
-
-    info: ArrayInfo
-    node: str
-    doomed: bool  # being deleted: not finding it is no loss
-    epoch: int  # under which the array, if it is not sealed yet, may be
 
 
 class Catalog:
@@ -50,16 +42,26 @@ class Catalog:
         self._keepers: dict[str, Any] = {}
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         for node in actors.keeper_nodes():
-            with contextlib.suppress(RayError, ValueError):  # its node is gone
+            with contextlib.suppress(ActorDiedError, ValueError):  # its node is gone
                 self._join(node)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
 
     # --- keys
 
-    def bind(self, infos: list[ArrayInfo], node: str) -> Bound:
-        """List complete drafts on `node` under their keys: all, or none. Asking again does no harm."""
-        if node not in self._epochs:
+    def bind(self, packed: bytes, node: str, stale: int = 0) -> Bound:
+        """List complete drafts on `node` under their keys: all, or none. Asking again does no harm.
+
+        Parameters
+        ----------
+        packed
+            Their infos, by `wire.pack`.
+        stale
+            The epoch that a former answer gave and that the shelf does not have, if so: either another catalog has
+            started since, then this is it, or there is another shelf in the old one's place, which is news to this one.
+        """
+        if node not in self._epochs or self._epochs[node] == stale:
             self._join(node)
+        infos = unpack(packed)
         with self._lock:
             answer = self._index.bind(infos, node)
         if isinstance(answer, int):
@@ -68,9 +70,16 @@ class Catalog:
             self._replaced.put(replacement)
         return Bound(self._epochs[node], 0)
 
-    def find(self, store: str, keys: list[str]) -> list[Found | None]:
+    def unbind(self, packed: bytes) -> None:
+        """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
         with self._lock:
-            return [self._found(self._index.find(store, key)) for key in keys]
+            for info in unpack(packed):
+                self._index.unbind(info.store, info.key or "", info.id)
+
+    def find(self, store: str, keys: list[str]) -> bytes:
+        """What each key stands for, by `wire.pack_found`."""
+        with self._lock:
+            return pack_found(self._found(self._index.find(store, key)) for key in keys)
 
     def _found(self, entry: Entry | None) -> Found | None:
         return None if entry is None else Found(entry.info, entry.node, entry.doomed, self._epochs[entry.node])
@@ -86,7 +95,7 @@ class Catalog:
                 current = [self._index.find(store, key) for key in keys]
                 keys = [entry.info.key for entry in current if entry and entry.info.id == only and entry.info.key]
             doomed = self._index.doom(store, keys)
-        self._drop([holding for _, holdings in doomed for holding in holdings])
+        self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
@@ -107,9 +116,11 @@ class Catalog:
             return sorted(self._index.keys(store, prefix))
 
     @ray.method(concurrency_group="slow")
-    def entries(self, store: str, prefix: str) -> list[tuple[ArrayInfo, str]]:
+    def entries(self, store: str, prefix: str) -> bytes:
+        """All that is listed, sorted by key, by `wire.pack_found`."""
         with self._lock:
-            return sorted(((e.info, e.node) for e in self._index.entries(store, prefix)), key=lambda e: e[0].key or "")
+            found = [self._found(entry) for entry in self._index.entries(store, prefix)]
+        return pack_found(sorted(found, key=lambda one: (one and one.info.key) or ""))
 
     def count(self, store: str) -> int:
         with self._lock:
@@ -139,8 +150,9 @@ class Catalog:
     # --- the files behind the keys
 
     @ray.method(concurrency_group="slow")
-    def reconcile(self, node: str, present: list[ArrayInfo]) -> list[Finding]:
+    def reconcile(self, node: str, packed: bytes) -> list[Finding]:
         """Compare the keys with the arrays found on a shelf, and mend what differs."""
+        present = unpack(packed)
         findings, ids = [], {info.id for info in present}
         with self._lock:
             missing = [e for e in self._index.all_entries() if e.node == node and not e.doomed and e.info.id not in ids]
@@ -164,19 +176,22 @@ class Catalog:
         return findings
 
     def _join(self, node: str) -> None:
+        """List what is on a node's shelf, and nothing else for that node."""
         self._keepers[node] = actors.keeper(node)
-        epoch, infos = ray.get(self._keepers[node].listing.remote())
+        epoch, packed = ray.get(self._keepers[node].listing.remote())
+        infos = unpack(packed)
         with self._lock:
+            self._epochs[node] = epoch
+            self._index.forget(node)
             replaced = [replacement for info in infos for replacement in self._index.admit(info, node)]
         for replacement in replaced:
             self._replaced.put(replacement)
-        self._epochs[node] = epoch
 
-    def _drop(self, holdings: list[Holding]) -> None:
-        by_node: dict[str, list[str]] = defaultdict(list)
-        for holding in holdings:
-            by_node[holding.node].append(holding.array_id)
-        ray.get([self._keepers[node].drop.remote(ids) for node, ids in by_node.items()])
+    def _drop(self, holdings: list[tuple[Holding, Name | None]]) -> None:
+        by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
+        for holding, name in holdings:
+            by_node[holding.node].append((holding.array_id, name))
+        ray.get([self._keepers[node].drop.remote(some) for node, some in by_node.items()])
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
         if not array_ids:
@@ -196,14 +211,14 @@ class Catalog:
             for node, some in by_node.items():
                 try:
                     self._drop_where_sealed(node, some)
-                except RayError:
+                except Exception:  # noqa: BLE001 - the thread goes on
                     _log.exception("arrays that were replaced on %s stay until `outlive check`", node)
 
     def _drop_where_sealed(self, node: str, replacements: list[Replacement]) -> None:
         sealed = self._finish(node, [replacement.new.array_id for replacement in replacements])
         # One that is not sealed was itself replaced or deleted, and what did that drops the old one too.
         ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
-        self._drop([replacement.old for replacement in ready])
+        self._drop([(replacement.old, None) for replacement in ready])
         with self._lock:
             for replacement in ready:
                 self._index.dropped(replacement)

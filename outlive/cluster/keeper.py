@@ -11,23 +11,24 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ray
 
-from outlive.arrays.check import Finding, check_step_by_step, clear_orphans, compute_checksums
-from outlive.arrays.info import ArrayInfo
+from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
+from outlive.cluster.wire import pack
 
-PROTOCOL = 1  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 2  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
-_TELL_EVERY = 0.2  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
+_PATIENCE = 2.0  # seconds for each thread to end
 
 _log = logging.getLogger(__name__)
 
@@ -50,74 +51,102 @@ class Keeper:
     def __init__(self, cluster: str, node: str) -> None:
         self._node = node
         self._root, self._on_disk = default_root()
-        self._shelf = Shelf(shelf_folder(self._root, cluster, node))
-        self._lock = _lock_file(f"{self._shelf.path}/keeper", actors.START_SECONDS)
+        self._path = shelf_folder(self._root, cluster, node)
+        self._clear_removed()
+        self._shelf = Shelf(self._path)
+        self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._shelf.recount()
         self._stop = threading.Event()
-        self._rounds = threading.Thread(target=self._make_rounds, name="rounds", daemon=True)
-        self._rounds.start()
+        self._threads = [
+            threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
+            for work in (self._make_rounds, self._compute_checksums)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
+        self._leave_if_removed()
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
 
-    def listing(self) -> tuple[int, list[ArrayInfo]]:
-        """For a catalog that starts: a new epoch, and then all arrays that have a key."""
+    def listing(self) -> tuple[int, bytes]:
+        """For a catalog that starts: a new epoch, and then all arrays that have a key, by `wire.pack`."""
+        self._leave_if_removed()
         epoch = self._shelf.raise_epoch()
         return epoch, self.listed_here()[1]
 
-    def listed_here(self) -> tuple[str, list[ArrayInfo]]:
-        """This node, and the sealed arrays on it that have a key."""
-        return self._node, [info for info in self._shelf.scan() if info.key is not None]
+    def listed_here(self) -> tuple[str, bytes]:
+        """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
+        return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
 
     def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
         """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
         return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
 
-    def drop(self, array_ids: list[str]) -> None:
-        """Delete arrays. Open views stay valid."""
-        for array_id in array_ids:
-            self._shelf.delete(array_id)
+    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> None:
+        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid."""
+        for array_id, name in arrays:
+            self._shelf.delete(array_id, name)
 
     def stats(self) -> ShelfStats:
         ledger, arrays = self._shelf.ledger, len(self._shelf.ids())
-        return ShelfStats(self._node, self._shelf.path, arrays, ledger.used, ledger.budget, os.getpid(), self._on_disk)
+        return ShelfStats(self._node, self._path, arrays, ledger.used, ledger.budget, os.getpid(), self._on_disk)
 
-    @ray.method(concurrency_group="check", num_returns="streaming")
-    def check(self) -> Iterator[Finding | tuple[int, int]]:
-        """Go through the shelf: yields findings, and in between (bytes verified, bytes in all)."""
-        told = time.monotonic()
-        for item in check_step_by_step(self._shelf, _listed):
-            if isinstance(item, Finding) or time.monotonic() > told + _TELL_EVERY:
-                told = time.monotonic()
-                yield item
+    @ray.method(concurrency_group="check")
+    def check_shelf(self) -> tuple[list[Finding], dict[str, int]]:
+        return check_shelf(self._shelf, _listed)
+
+    @ray.method(concurrency_group="check")
+    def check_arrays(self, array_ids: list[str]) -> list[Finding]:
+        return check_arrays(self._shelf, array_ids)
 
     def close(self) -> int:
         """End the rounds and delete every array of this shelf; returns the bytes that were in use."""
         self._stop.set()
-        self._rounds.join()
+        for thread in self._threads:
+            thread.join(_PATIENCE)  # one that reads on does no harm: what it reads is out of the way
         used = self._shelf.ledger.used
         self._shelf.remove()
         return used
 
-    def _make_rounds(self) -> None:
-        if hasattr(os, "SCHED_IDLE"):  # this thread only: it runs when a core has nothing else to do
-            with contextlib.suppress(OSError):
+    # --- in the background
+
+    def _go_on(self, work: Callable[[], None]) -> None:
+        if work == self._compute_checksums and hasattr(os, "SCHED_IDLE"):
+            with contextlib.suppress(OSError):  # this thread only: it runs when a core has nothing else to do
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        settled = 0
         while not self._stop.wait(_ROUNDS_EVERY):
             try:
-                for finding in clear_orphans(self._shelf, _listed):
-                    _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
-                changed = os.stat(self._shelf.mem).st_mtime_ns
-                if changed != settled:
-                    settled = changed if changed < time.time_ns() - _SETTLED_AFTER * 1e9 else 0
-                    compute_checksums(self._shelf, older_than=_SETTLED_AFTER, stop=self._stop.is_set)
-            except Exception:  # noqa: BLE001 - the rounds go on, whatever one of them met
-                if os.path.isdir(self._shelf.path):
-                    _log.exception("the rounds on %s failed; they go on", self._shelf.path)
-                else:
-                    self._stop.set()  # the shelf was removed: its cluster is being shut down
+                work()
+            except Exception:  # noqa: BLE001 - it goes on, whatever it met
+                if self._shelf.exists():
+                    _log.exception("%s of %s failed; it goes on", work.__name__, self._path)
+
+    def _make_rounds(self) -> None:
+        self._leave_if_removed()
+        for finding in clear_orphans(self._shelf, _listed):
+            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+
+    def _compute_checksums(self) -> None:
+        changed = os.stat(self._shelf.mem).st_mtime_ns
+        if changed != self._settled:
+            self._settled = changed if changed < time.time_ns() - _SETTLED_AFTER * 1e9 else 0
+            compute_checksums(self._shelf, older_than=_SETTLED_AFTER, stop=self._stop.is_set)
+
+    _settled = 0  # when mem/ had last changed as all its arrays had checksums
+
+    def _leave_if_removed(self) -> None:
+        """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""
+        if not self._stop.is_set() and not self._shelf.exists():
+            _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
+            os._exit(1)
+
+    def _clear_removed(self) -> None:
+        """What a shutdown that was killed left."""
+        folder, name = os.path.split(self._path)
+        for other in os.listdir(folder):
+            if other.startswith(f"{name}.") and other.endswith(".removed"):
+                shutil.rmtree(f"{folder}/{other}", ignore_errors=True)
 
 
 def _listed(array_ids: list[str]) -> set[str]:
@@ -134,6 +163,7 @@ def _lock_file(path: str, patience: float) -> int:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
             return fd
         except BlockingIOError:
             if time.monotonic() > deadline:

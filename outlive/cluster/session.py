@@ -17,15 +17,12 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
-from outlive.arrays.draft import Draft
-from outlive.arrays.info import new_version
-from outlive.arrays.root import default_root, shelf_folder
-from outlive.arrays.shelf import Shelf, StaleEpoch
+from outlive.arrays.root import default_root, private_folder, shelf_folder
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.cluster import actors
-from outlive.cluster.catalog import Bound
 from outlive.cluster.keeper import PROTOCOL
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
@@ -41,7 +38,9 @@ class Session:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
         self._catalog: Any = None
-        if not os.path.exists(f"{self.root}/{connection.cluster}/{self.node}/keeper"):
+        if os.path.lexists(self.root):
+            private_folder(self.root)  # refused here already, and not first by the keeper
+        if not _tended(f"{self.root}/{connection.cluster}/{self.node}"):
             self._start_actors()
         self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), budget)
         if connection.started_cluster:
@@ -93,35 +92,20 @@ class Session:
             return ray.get(ref, timeout=timeout)
         except ActorDiedError as error:
             forget()
+            if error.actor_init_failed:
+                raise StoreUnavailable(f"keeper or catalog cannot start: {_last_line(error)}") from error
             raise StoreUnavailable(
                 f"the store was shut down, or its node is gone ({_first_line(error)}); outlive.open() starts it anew"
+            ) from error
+        except ActorUnavailableError as error:
+            raise StoreUnavailable(
+                f"keeper or catalog cannot be reached right now ({_first_line(error)}); try again"
             ) from error
         except GetTimeoutError as error:
             raise StoreUnavailable(
                 f"keeper or catalog did not answer within {timeout:.0f} s: the cluster may be out of memory or "
                 "processes; see `ray list actors`"
             ) from error
-
-    def commit(self, drafts: list[Draft]) -> None:
-        """Have the catalog list complete drafts under their keys, and seal them: all, or none.
-
-        If it is interrupted while the catalog may or may not have listed them, they are left for whoever needs to know:
-        a reader seals those that are listed, the keeper discards the others once this process has ended.
-        """
-        for draft in drafts:
-            draft.settled = True
-        while drafts:
-            bound: Bound = self.ask(self.catalog.bind.remote([draft.info for draft in drafts], self.node))
-            if bound.behind:
-                version = new_version(after=bound.behind)
-                for draft in drafts:
-                    draft.restamp(version)
-                continue
-            try:
-                self.shelf.seal_many(drafts, bound.epoch)
-                return
-            except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
-                drafts = [draft for draft in drafts if os.path.exists(draft.path)]
 
     def keepers(self) -> Iterator[Any]:
         for node in actors.keeper_nodes():
@@ -166,16 +150,30 @@ def forget() -> None:
 
 
 def close() -> int:
-    """Stop keepers and catalog and delete all arrays of the cluster; returns how many bytes that freed."""
-    freed = 0
-    for node in actors.keeper_nodes():
-        with contextlib.suppress(ValueError, RayError):
-            keeper = actors.keeper(node)
-            freed += ray.get(keeper.close.remote(), timeout=actors.START_SECONDS)
-            ray.kill(keeper, no_restart=True)
-    with contextlib.suppress(ValueError):
-        ray.kill(actors.catalog(), no_restart=True)
-    forget()
+    """Stop keepers and catalog and delete all arrays of the cluster; returns how many bytes that freed.
+
+    Raises
+    ------
+    StoreUnavailable
+        A keeper did not answer. All are stopped, but its arrays may be there still.
+    """
+    freed, silent = 0, []
+    nodes = actors.keeper_nodes()
+    try:
+        for node in nodes:
+            try:
+                freed += ray.get(actors.keeper(node).close.remote(), timeout=actors.START_SECONDS)
+            except GetTimeoutError:
+                silent.append(node)
+            except (ValueError, RayError) as error:  # its node is gone, or somebody else was faster
+                _log.debug("keeper of %s: %s", node, error)
+    finally:  # an interrupt must not leave some of them alive without shelves
+        for name in (*map(actors.keeper_name, nodes), actors.CATALOG):
+            with contextlib.suppress(ValueError):
+                ray.kill(actors.find(name), no_restart=True)
+        forget()
+    if silent:
+        raise StoreUnavailable(f"stopped, but keepers did not say that they removed their arrays: nodes {silent}")
     return freed
 
 
@@ -193,8 +191,9 @@ def _end_with_this_process(root: str, cluster: str) -> None:
         os.close(_owned.pop(earlier))
     remove_dead_clusters(root)
     if folder not in _owned:
-        fd = os.open(f"{folder}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(f"{folder}/owner.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         fcntl.flock(fd, fcntl.LOCK_SH)
+        os.rename(f"{folder}/owner.new", f"{folder}/owner")  # locked before anyone can find it
         _owned[folder] = fd
         atexit.register(_remove_owned, folder, os.getpid())
 
@@ -221,6 +220,19 @@ def remove_dead_clusters(root: str) -> list[str]:
         finally:
             os.close(fd)
     return removed
+
+
+def _tended(shelf: str) -> bool:
+    """Whether a keeper that this version of outlive can talk to has been started for this shelf."""
+    try:
+        with open(f"{shelf}/keeper") as file:
+            return file.read() == f"{PROTOCOL}\n"
+    except FileNotFoundError:
+        return False
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _first_line(error: BaseException) -> str:

@@ -52,13 +52,18 @@ class Catalog:
         draft.seal(self.bind(draft))  # no other catalog can have started in between: `restart` is this one's
 
     def read(self, key: str) -> np.ndarray[Any, Any] | None:
+        view = self.shelf.named(STORE, key)
+        if view is not None:
+            return view
         entry = self.index.find(STORE, key)
         if entry is None or entry.doomed:
             return None
         try:
-            return self.shelf.view(entry.info)
+            view = self.shelf.view(entry.info)
         except ArrayNotFound:  # listed, not sealed yet
             return self.shelf.view(entry.info) if self.shelf.finish(entry.info.id, self.epoch) else None
+        self.shelf.name(entry.info)
+        return view
 
     def drop_replaced(self) -> None:
         replaced, self.replaced = self.replaced, []
@@ -74,7 +79,7 @@ class Catalog:
     def delete(self, key: str) -> bool:
         holdings = self.doom(key)
         for holding in holdings:
-            self.shelf.delete(holding.array_id)
+            self.shelf.delete(holding.array_id, (STORE, key))
         return bool(holdings) and self.index.unbind(STORE, key, holdings[-1].array_id)
 
     def listed(self, ids: list[str]) -> set[str]:

@@ -62,6 +62,9 @@ def verify(shelf: Shelf, array_id: str) -> None:
     seed, count = map(int, (info.key or "").split())
     forget(array_id)
     assert np.array_equal(shelf.view(info), content(seed, count)), f"array {array_id} has other bytes than were put"
+    forget(array_id)
+    named = shelf.named(info.store, info.key or "")
+    assert named is None or np.array_equal(named, content(seed, count)), f"{info.key} leads elsewhere"
 
 
 # --- what the processes do that get killed
@@ -84,7 +87,7 @@ def write(shelf: Shelf, pipe: int, number: int) -> None:
         if own and rng.random() < 0.4:
             array_id = own.pop(rng.randrange(len(own)))
             say(DELETING, array_id)
-            assert shelf.delete(array_id)
+            assert shelf.delete(array_id, ("default", shelf.info(array_id).key or ""))
             say(DELETED, array_id)
 
 

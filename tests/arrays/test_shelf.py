@@ -19,6 +19,7 @@ from outlive.arrays.check import check, clear_orphans
 from outlive.arrays.info import new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.shelf import Shelf, StaleEpoch
+from outlive.arrays.staging import orphans
 from outlive.errors import ArrayNotFound
 
 from .local_store import disk_usage
@@ -176,7 +177,7 @@ def test_seal_under_an_epoch_that_has_ended(shelf: Shelf) -> None:
     epoch = shelf.raise_epoch()
     shelf.seal_many([first], epoch)
     later = shelf.raise_epoch()
-    assert later == epoch + 1
+    assert later > epoch
     with pytest.raises(StaleEpoch):
         shelf.seal_many([first, second], epoch)
     assert not shelf.finish(second.info.id, epoch)
@@ -224,7 +225,7 @@ def test_delete_of_a_draft(shelf: Shelf) -> None:
 def test_drafts_of_the_living_stay(shelf: Shelf) -> None:
     own = shelf.draft_of(np.arange(5))
     with forked(lambda: Shelf(shelf.path).draft_of(np.arange(6))):
-        assert list(shelf.orphans()) == []
+        assert list(orphans(shelf.new)) == []
         assert list(check(shelf)) == []
     own.seal()
     assert shelf.has(own.info.id)

@@ -71,6 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.by_id: dict[str, Put] = {}
         self.current: dict[str, Put] = {}
         self.doomed: set[str] = set()
+        self.named: dict[str, Put] = {}  # what each key leads to by name, unless it is gone
         self.views: list[tuple[Array, Array]] = []
 
     # --- writers
@@ -131,20 +132,28 @@ class StoreMachine(RuleBasedStateMachine):
     def _sealed(self, put: Put) -> None:
         if put.file == "unsealed":
             put.file = "sealed"
+        named = self.named.get(put.key)
+        if put.file == "sealed" and (named is None or named.file != "sealed" or named.version < put.version):
+            self.named[put.key] = put
 
     # --- readers
 
     @rule(key=KEYS, hold=st.booleans())
     def read(self, key: str, *, hold: bool) -> None:
         view = self.catalog.read(key)
-        if key not in self.current or key in self.doomed:
+        named = self.named.get(key)
+        if named is not None and named.file == "sealed":  # stands until a later one is sealed, or it is deleted
+            put = named
+        elif key in self.current and key not in self.doomed:
+            put = self.current[key]
+            self._sealed(put)  # by the reader, if its writer had not
+        else:
             assert view is None
             return
         assert view is not None
-        assert np.array_equal(view, self.current[key].value)
-        self._sealed(self.current[key])  # by the reader, if its writer had not
+        assert np.array_equal(view, put.value)
         if hold:
-            self.views.append((view, self.current[key].value))
+            self.views.append((view, put.value))
 
     # --- catalog and keeper
 
@@ -171,7 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         for _ in range(min(steps, len(deletion.left))):
             array_id = deletion.left.pop(0).array_id
-            self.shelf.delete(array_id)
+            self.shelf.delete(array_id, (STORE, deletion.key))
             self.by_id[array_id].file = "gone"
         if not deletion.left and self.catalog.index.unbind(STORE, deletion.key, deletion.last):
             assert self.current.pop(deletion.key).id == deletion.last
@@ -186,6 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.go_on_deleting(deletion, len(holdings))
         self.current.pop(key, None)
         assert self.catalog.read(key) is None
+        assert self.shelf.named(STORE, key) is None
 
     @rule()
     def catalog_crashes(self) -> None:
@@ -202,7 +212,8 @@ class StoreMachine(RuleBasedStateMachine):
         expected = set()
         for put in self._with_file("unsealed"):
             if put.draft is None:
-                put.file = "sealed" if self.current.get(put.key) is put else "gone"
+                put.file = "unsealed" if self.current.get(put.key) is put else "gone"
+                self._sealed(put)
                 expected.add(("unfinished" if put.file == "sealed" else "abandoned", put.id))
         assert found == expected
 

@@ -1,0 +1,112 @@
+"""Names: how a process finds an array by key without asking anyone.
+
+    names/<hash of store and key>  ->  <version>.<id>      a symbolic link, read but never followed
+
+A link is changed under the ledger's lock, in the step that seals an array or before the one that deletes it. It only
+ever turns to a later version, except from an array that is gone. Around each change one of the ledger's generation
+counters moves, odd while the change lasts: a process that remembers a name trusts its memory as long as the counter
+stands still. A name that is missing, or leads nowhere, means nothing: then the catalog knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from hashlib import blake2b
+from typing import NamedTuple
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.ledger import Ledger
+
+_REMEMBERED = 100_000  # names a process, about 50 MB
+
+
+class Remembered(NamedTuple):
+    """What a name meant when its counter had this value."""
+
+    counter: int
+    generation: int
+    info: ArrayInfo
+
+
+class Names:
+    """The names in `folder`; their arrays are in `mem`. Changes need the ledger's lock, which the caller holds."""
+
+    def __init__(self, folder: str, mem: str, ledger: Ledger) -> None:
+        self._folder, self._mem, self._ledger = folder, mem, ledger
+        self._memory: dict[tuple[str, str], Remembered] = {}
+
+    def remembered(self, store: str, key: str) -> ArrayInfo | None:
+        """The array that a key stood for when this process last looked, if that is still so."""
+        known = self._memory.get((store, key))
+        if known is not None and self._ledger.generation(known.counter) == known.generation:
+            return known.info
+        return None
+
+    def look_up(self, store: str, key: str) -> tuple[str, int, int] | None:
+        """The array id that a key leads to, its counter and what that said before; None if it leads nowhere."""
+        path, counter = self._place(store, key)
+        generation = self._ledger.generation(counter)
+        target = _read(path)
+        return None if target is None else (target[1], counter, generation)
+
+    def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
+        if generation % 2 == 0:  # odd: it is being changed
+            if len(self._memory) >= _REMEMBERED:
+                self._memory.clear()
+            self._memory[info.store, info.key or ""] = Remembered(counter, generation, info)
+
+    def point(self, info: ArrayInfo) -> None:
+        """Have the key of `info` lead to it, unless it leads to a later array that is there."""
+        path, counter = self._place(info.store, info.key or "")
+        before, target = _read(path), f"{info.version}.{info.id}"
+        if before is None:
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, path)
+                return
+        elif before[1] == info.id or (before[0] >= info.version and os.access(f"{self._mem}/{before[1]}", os.F_OK)):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.new")  # of someone who was killed here
+        os.symlink(target, f"{path}.new")
+        self._ledger.change(counter)
+        os.rename(f"{path}.new", path)
+        self._ledger.changed(counter)
+
+    def remove(self, store: str, key: str, array_id: str) -> None:
+        """Have a key lead nowhere, if it leads to this array."""
+        path, counter = self._place(store, key)
+        before = _read(path)
+        if before is not None and before[1] == array_id:
+            self._ledger.change(counter)
+            os.unlink(path)
+            self._ledger.changed(counter)
+
+    def sweep(self) -> int:
+        """Remove the names that lead to no array; returns how many."""
+        count = 0
+        for name in os.listdir(self._folder):
+            path = f"{self._folder}/{name}"
+            with self._ledger.locked():
+                target = _read(path)
+                if target is None or not os.access(f"{self._mem}/{target[1]}", os.F_OK):
+                    with contextlib.suppress(OSError, ValueError):
+                        counter = self._ledger.counter(name)
+                        self._ledger.change(counter)
+                        os.unlink(path)
+                        self._ledger.changed(counter)
+                        count += 1
+        return count
+
+    def _place(self, store: str, key: str) -> tuple[str, int]:
+        name = blake2b(f"{len(store)}:{store}{key}".encode(), digest_size=16).hexdigest()
+        return f"{self._folder}/{name}", self._ledger.counter(name)
+
+
+def _read(path: str) -> tuple[int, str] | None:
+    """Version and id that a link leads to; None if there is none, or something else in its place."""
+    try:
+        version, _, array_id = os.readlink(path).partition(".")
+        return int(version), array_id
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,67 @@
+"""Staging: where drafts are written. The kernel tells who died: a folder that can be locked has lost its writer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator
+
+
+class Staging:
+    """A process's own folder in new/. Its lock says that the process lives."""
+
+    def __init__(self, new: str) -> None:
+        self.pid = os.getpid()
+        while True:
+            self.path = f"{new}/{os.urandom(8).hex()}"
+            os.mkdir(self.path, 0o700)
+            with contextlib.suppress(FileNotFoundError):  # between two steps it may be taken for a dead writer's
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+                with contextlib.suppress(FileNotFoundError):
+                    fcntl.flock(self._fd, fcntl.LOCK_EX)
+                    if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+                        _stagings.add(self)
+                        return
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+    def __del__(self) -> None:
+        if self.pid == os.getpid():
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
+            self.close()
+
+
+_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
+
+
+def _leave_parents_locks() -> None:
+    for staging in list(_stagings):  # or a child that outlives its parent would keep it alive in the keeper's eyes
+        staging.close()
+    _stagings.clear()
+
+
+os.register_at_fork(after_in_child=_leave_parents_locks)
+
+
+def orphans(new: str) -> Iterator[str]:
+    """The folders in `new` whose writer died; each stays locked, hence ours, until the loop goes on."""
+    for name in os.listdir(new):
+        path = f"{new}/{name}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield path
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)

@@ -1,0 +1,45 @@
+"""The fsck of a cluster: each shelf by its keeper, in steps, and the catalog against the shelves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from outlive.arrays.check import Finding
+
+if TYPE_CHECKING:
+    from outlive.cluster.session import Session
+
+_STEP_BYTES, _STEP_ARRAYS = 512 << 20, 2000  # a call of the keeper: a fraction of a second
+
+
+def check(session: Session, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    """Go through all shelves; see `Store.check`. Each step can be repeated: a keeper may be killed meanwhile."""
+    findings: list[Finding] = []
+    shelves = []
+    for keeper in session.keepers():
+        found, sizes = session.ask(keeper.check_shelf.remote())
+        findings += found
+        shelves.append((keeper, sizes))
+    done, total = 0, sum(size for _, sizes in shelves for size in sizes.values())
+    for keeper, sizes in shelves:
+        for step in _steps(sizes):
+            findings += session.ask(keeper.check_arrays.remote(step))
+            done += sum(sizes[array_id] for array_id in step)
+            if progress is not None:
+                progress(done, total)
+        findings += session.ask(session.catalog.reconcile.remote(*session.ask(keeper.listed_here.remote())))
+    return findings
+
+
+def _steps(sizes: dict[str, int]) -> list[list[str]]:
+    """Arrays in portions."""
+    steps: list[list[str]] = [[]]
+    room = _STEP_BYTES
+    for array_id, size in sizes.items():
+        if steps[-1] and (size > room or len(steps[-1]) >= _STEP_ARRAYS):
+            steps.append([])
+            room = _STEP_BYTES
+        steps[-1].append(array_id)
+        room -= size
+    return [step for step in steps if step]

@@ -1,0 +1,68 @@
+"""How a put with a key ends: the catalog lists complete drafts, then their writer seals them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ray.exceptions import RayTaskError
+
+from outlive.arrays.draft import Draft
+from outlive.arrays.info import new_version
+from outlive.arrays.shelf import StaleEpoch
+from outlive.cluster.wire import pack
+from outlive.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from outlive.cluster.catalog import Bound
+    from outlive.cluster.session import Session
+
+_MOST_CATALOGS = 20  # while one array is put
+
+
+def commit(session: Session, drafts: list[Draft]) -> None:
+    """Have the catalog list drafts under their keys, and seal them: all, or none.
+
+    If it is interrupted while the catalog may or may not have listed them, they are left for whoever needs to know: a
+    reader seals those that are listed, the keeper discards the others once this process has ended.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    for draft in drafts:
+        draft.settled = True
+    stale = 0
+    for _ in range(_MOST_CATALOGS):
+        bound = _bind(session, drafts, stale)
+        if bound.behind:
+            version = new_version(after=bound.behind)
+            for draft in drafts:
+                with contextlib.suppress(FileNotFoundError):  # an earlier catalog listed it: sealed, and replaced since
+                    draft.restamp(version)
+        else:
+            try:
+                gone = session.shelf.seal_many(drafts, bound.epoch)
+            except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
+                stale = bound.epoch
+            else:
+                if gone:
+                    session.ask(session.catalog.unbind.remote(pack(draft.info for draft in gone)))
+                return
+        drafts = [draft for draft in drafts if draft.exists()]
+        if not drafts:
+            return
+    raise StoreUnavailable(
+        f"the catalog was replaced {_MOST_CATALOGS} times while an array was put; see `ray list actors`"
+    )
+
+
+def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
+    call = session.catalog.bind.remote(pack(draft.info for draft in drafts), session.node, stale)
+    try:
+        answer: Bound = session.ask(call)
+    except RayTaskError:  # it says no: nothing is listed
+        for draft in drafts:
+            draft.discard()
+        raise
+    return answer

@@ -1,0 +1,196 @@
+"""Reading by key without asking a catalog, and never something old."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from outlive.arrays.check import check
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.shelf import Shelf
+
+from .test_shelf import kill
+
+STORE = "default"
+
+
+def value(shelf: Shelf, key: str = "k") -> int | None:
+    array = shelf.named(STORE, key)
+    return None if array is None else int(array[0])
+
+
+def put(shelf: Shelf, number: int, key: str = "k", size: int = 10) -> ArrayInfo:
+    return shelf.put(np.full(size, number), key=key)
+
+
+def test_a_key_leads_to_its_array(shelf: Shelf) -> None:
+    assert shelf.named(STORE, "k") is None
+    info = put(shelf, 1)
+    assert value(shelf) == 1
+    assert shelf.named_info(STORE, "k") == info
+    assert shelf.named("another store", "k") is None
+    assert shelf.named(STORE, "K") is None
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_another_process_that_remembers_sees_what_comes_after(shelf: Shelf, size: int) -> None:
+    other = Shelf(shelf.path)
+    first = put(shelf, 1, size=size)
+    held = other.named(STORE, "k")
+    assert held is not None
+    assert other.names.remembered(STORE, "k") == first
+    second = put(shelf, 2, size=size)
+    assert other.names.remembered(STORE, "k") is None
+    assert value(other) == 2
+    assert held[0] == 1
+    shelf.delete(second.id, (STORE, "k"))
+    assert other.named(STORE, "k") is None
+
+
+def test_remembered_while_other_keys_change(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    assert value(shelf) == 1
+    for i in range(20):
+        put(shelf, i, key=f"other {i}")
+    assert shelf.names.remembered(STORE, "k") == info
+
+
+def test_an_earlier_array_that_is_sealed_late_does_not_come_back(shelf: Shelf) -> None:
+    early, late = shelf.draft_of(np.array([1]), key="k"), shelf.draft_of(np.array([2]), key="k")
+    late.seal()
+    early.seal()
+    assert value(shelf) == 2
+    shelf.name(early.info)
+    assert value(shelf) == 2
+
+
+def test_a_deleted_array_s_earlier_one_may_be_named_again(shelf: Shelf) -> None:
+    early = put(shelf, 1)
+    late = put(shelf, 2)
+    shelf.delete(late.id)  # its name stays, and leads nowhere
+    assert shelf.named(STORE, "k") is None
+    shelf.name(early)
+    assert value(shelf) == 1
+
+
+def test_the_deletion_of_an_overwritten_array_leaves_the_name(shelf: Shelf) -> None:
+    early = put(shelf, 1)
+    put(shelf, 2)
+    shelf.delete(early.id, (STORE, "k"))
+    assert value(shelf) == 2
+
+
+def test_killed_between_name_and_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name leads nowhere, so the reader asks the catalog and seals the array itself."""
+    put(shelf, 1)
+    draft = shelf.draft_of(np.array([2]), key="k")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", stop_at(os.rename, "/mem/"))
+        with pytest.raises(KeyboardInterrupt):
+            draft.seal()
+    assert shelf.named(STORE, "k") is None
+    assert shelf.finish(draft.info.id, shelf.ledger.epoch)
+    assert value(shelf) == 2
+
+
+def test_killed_while_the_name_changes(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(shelf, 1)
+    assert value(shelf) == 1
+    draft = shelf.draft_of(np.array([2]), key="k")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", stop_at(os.rename, "/names/"))
+        with pytest.raises(KeyboardInterrupt):
+            draft.seal()
+    assert shelf.names.remembered(STORE, "k") is None  # it may have changed
+    assert value(shelf) == 1
+    draft.seal()
+    assert value(shelf) == 2
+    assert value(shelf) == 2
+    assert shelf.names.remembered(STORE, "k") == draft.info
+    assert check(shelf) == []
+
+
+def stop_at(rename: Callable[[str, str], None], where: str) -> Callable[[str, str], None]:
+    def stopping(source: str, target: str) -> None:
+        if where in target:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    return stopping
+
+
+def test_strangers_among_the_names(shelf: Shelf) -> None:
+    put(shelf, 1)
+    other = put(shelf, 2, key="other")
+    [name] = [link for link in Path(shelf.path, "names").iterdir() if os.readlink(link).endswith(other.id)]
+    for planted in ("/etc/passwd", "nonsense", f"1.{other.id[::-1]}", "9" * 30 + "./../../etc/passwd"):
+        name.unlink()
+        name.symlink_to(planted)
+        assert shelf.named(STORE, "other") is None
+    name.unlink()
+    name.write_text("a file")
+    assert shelf.named(STORE, "other") is None
+    shelf.name(other)  # as after the catalog was asked
+    assert value(shelf, "other") == 2
+    name.unlink()
+    name.symlink_to(f"1.{shelf.ids()[0] if shelf.ids()[0] != other.id else shelf.ids()[1]}")  # another key's array
+    assert shelf.named(STORE, "other") is None
+
+
+def test_check_sweeps_names_that_lead_nowhere(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    put(shelf, 2, key="kept")
+    shelf.delete(info.id)
+    check(shelf)
+    assert len(list(Path(shelf.path, "names").iterdir())) == 1
+    assert value(shelf, "kept") == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_no_read_that_starts_after_a_put_or_delete_returned_sees_what_was_before(shelf: Shelf) -> None:
+    """The other process changes the key and then says, in memory that both see, which change is done."""
+    done = mmap.mmap(-1, 4096)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            change(Shelf(shelf.path), done)
+        finally:
+            os._exit(1)
+    try:
+        reads, last, deadline = 0, 0, time.monotonic() + 120
+        while reads < 20_000:
+            before = changes(done)
+            array = shelf.named(STORE, "k")  # held until the next one is read, so that it could be taken for that
+            if array is not None:
+                found = int(array[0])
+                assert before <= found <= changes(done) + 1, "a read saw what had been overwritten or deleted before"
+                assert found >= last, "reads went back"
+                last, reads = found, reads + 1
+            assert time.monotonic() < deadline, f"{reads} reads"
+        assert last > 100
+    finally:
+        kill(pid)
+
+
+def changes(done: mmap.mmap) -> int:
+    return int.from_bytes(done[:8], "little")
+
+
+def change(shelf: Shelf, done: mmap.mmap) -> None:
+    """Every fifth change is a deletion."""
+    number, info = 0, None
+    while True:
+        number += 1
+        if number % 5 == 0 and info is not None:
+            shelf.delete(info.id, (STORE, "k"))
+        else:
+            before, info = info, put(shelf, number, size=10 if number % 2 else 5_000)
+            if before is not None:
+                shelf.delete(before.id)  # as the catalog does, a little later
+        done[:8] = number.to_bytes(8, "little")
