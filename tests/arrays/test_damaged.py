@@ -112,7 +112,7 @@ def test_flipped_data_is_found_by_check(shelf: Shelf, count: int) -> None:
     """Which reads do not look for: it would cost more than the read."""
     (info, path), (other, _) = stored(shelf, count), stored(shelf, count)
     assert compute_checksums(shelf, older_than=-60) == 2
-    assert list(check(shelf)) == []
+    assert check(shelf) == []
     patch(path, info.offset + info.nbytes - 1, b"\xff")
     [finding] = check(shelf)
     assert (finding.problem, finding.subject, finding.mended) == ("flipped", str(path), False)
@@ -121,7 +121,7 @@ def test_flipped_data_is_found_by_check(shelf: Shelf, count: int) -> None:
 
 def test_check_computes_what_is_missing(shelf: Shelf) -> None:
     info, path = stored(shelf)
-    assert list(check(shelf)) == []
+    assert check(shelf) == []
     patch(path, info.offset, b"\xff")
     assert [finding.problem for finding in check(shelf)] == ["flipped"]
 
@@ -231,7 +231,7 @@ def test_no_pickle_is_loaded(shelf: Shelf, root: Path) -> None:
             if known.id == ABSENT:
                 with pytest.raises(CorruptArray):
                     shelf.view(known)
-        list(check(shelf))
+        check(shelf)
     assert not os.path.exists(Trap.folder)
 
 

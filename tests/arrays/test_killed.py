@@ -254,9 +254,9 @@ def test_killed(root: Path, record_property: Any) -> None:
         raise
     record_property("puts", killing.puts)
 
-    findings = list(check(shelf))
+    findings = check(shelf)
     assert {finding.problem for finding in findings} <= {"abandoned", "miscounted"}, findings
-    assert list(check(shelf)) == []
+    assert check(shelf) == []
     present = set(shelf.ids())
     assert killing.kept <= present, "arrays whose put had returned are lost"
     assert not killing.deleted & present, "arrays whose delete had returned are back"

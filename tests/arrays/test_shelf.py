@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, clear_orphans
+from outlive.arrays.check import check, check_shelf, clear_orphans
 from outlive.arrays.info import new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.shelf import Shelf, StaleEpoch
@@ -226,7 +226,7 @@ def test_drafts_of_the_living_stay(shelf: Shelf) -> None:
     own = shelf.draft_of(np.arange(5))
     with forked(lambda: Shelf(shelf.path).draft_of(np.arange(6))):
         assert list(orphans(shelf.new)) == []
-        assert list(check(shelf)) == []
+        assert check(shelf) == []
     own.seal()
     assert shelf.has(own.info.id)
 
@@ -346,10 +346,10 @@ def _after_first(monkeypatch: pytest.MonkeyPatch, event: Callable[[], object]) -
 def test_check_of_a_sound_shelf_says_nothing(shelf: Shelf) -> None:
     for count in (0, 5, 50_000):
         shelf.put(np.arange(count), key=str(count))
-    seen: list[tuple[int, int]] = []
-    assert list(check(shelf, progress=lambda done, total: seen.append((done, total)))) == []
-    assert len(seen) == 3
-    assert seen[-1][0] == sum(info.size for info in shelf.scan())
+    assert check(shelf) == []
+    findings, sizes = check_shelf(shelf)
+    assert findings == []
+    assert sizes == {info.id: info.size for info in shelf.scan()}
 
 
 def test_remove(shelf: Shelf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,45 @@ def test_a_store_that_another_program_shut_down() -> None:
     assert store.get("k") is None
     run(f"import outlive; outlive.open(address={address!r}); print(outlive.shutdown())")
     assert outlive.open().get("k") is None
+
+
+def test_a_shelf_that_somebody_removed() -> None:
+    """All arrays are gone; what comes after is stored, and nothing hangs."""
+    start_ray(2)
+    store = outlive.open()
+    store["k"] = np.ones(3)
+    shelf, keeper = Path(store.stats().shelves[0].path), actor_pids()["Keeper"]
+    shutil.rmtree(shelf)
+    eventually(lambda: actor_pids().get("Keeper") not in (None, keeper))
+    with pytest.raises(outlive.StoreUnavailable, match="shut down"):
+        store["l"] = np.ones(3)
+    store["l"] = np.zeros(3)
+    assert store["l"].tolist() == [0, 0, 0]
+    assert list(store) == ["l"]
+    assert store.get("k") is None
+    assert store.check() == []
+
+
+def test_a_root_that_others_may_enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    start_ray(1)
+    open_to_all = tmp_path / "root"
+    open_to_all.mkdir(mode=0o755)
+    monkeypatch.setenv("OUTLIVE_ROOT", str(open_to_all))
+    with pytest.raises(outlive.UnsafeRoot, match="chmod 700"):
+        outlive.open()
+
+
+def test_programs_that_start_at_once_leave_each_other_alone() -> None:
+    """Each clears away what dead programs left; none may take one that just starts for dead."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOCAL, "end"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for program in programs:
+        _, complaints = program.communicate(timeout=180)
+        assert program.returncode == 0, complaints
 
 
 def test_one_program_two_clusters() -> None:
