@@ -14,7 +14,7 @@ from outlive.arrays.shelf import Shelf, is_id
 from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
-_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names"}
+_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free"}
 
 
 class Finding(NamedTuple):
@@ -80,6 +80,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
         else:
             findings.append(foreign(path))
     shelf.names.sweep()
+    shelf.pool.trim()
     if off := shelf.recount():
         findings.append(
             Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
@@ -93,7 +94,7 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     known, fresh, findings = checksums.load(), dict[str, int](), []
     for array_id in array_ids:
         path = f"{shelf.mem}/{array_id}"
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):  # deleted meanwhile
             try:
                 shelf.info(array_id)
             except CorruptArray as error:

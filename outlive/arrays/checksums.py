@@ -11,6 +11,8 @@ import os
 import struct
 import zlib
 
+from outlive.arrays.segment import is_at
+
 _RECORD = struct.Struct("<16sI")
 _STEP = 1 << 20
 
@@ -57,7 +59,7 @@ def _pack(records: dict[str, int]) -> bytes:
 
 
 def checksum_of(path: str) -> int:
-    """CRC-32 of a file's bytes, read a MiB at a time into the same buffer.
+    """CRC-32 of a segment's bytes, read a MiB at a time into the same buffer. It cannot be recycled meanwhile.
 
     Raises
     ------
@@ -66,6 +68,9 @@ def checksum_of(path: str) -> int:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
     try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not is_at(path, fd):
+            raise FileNotFoundError(path)
         buffer, checksum, offset = bytearray(max(1, min(_STEP, os.fstat(fd).st_size))), 0, 0
         while count := os.preadv(fd, [buffer], offset):
             checksum = zlib.crc32(memoryview(buffer)[:count], checksum)

@@ -25,6 +25,11 @@ from outlive.errors import CorruptArray
 MAGIC = b"outlive1"
 TRAILER = struct.Struct("<II16s8s")  # footer length, CRC-32 of header + footer, id, magic
 PAGE = 4096
+
+# Up to this many bytes a copy is cheaper than a map, and a process may have only 65530 maps (vm.max_map_count). Such
+# small segments are never recycled, so that reading them takes no lock either.
+COPY_BELOW = 32 << 10
+
 _KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int)  # of the fields of an ArrayInfo
 
 
@@ -87,6 +92,15 @@ def describe(
 def pages(size: int) -> int:
     """Bytes that a file of `size` bytes takes in memory."""
     return -(-size // PAGE) * PAGE
+
+
+def is_at(path: str, fd: int) -> bool:
+    """Whether this open file is still the one at `path`."""
+    try:
+        there, ours = os.lstat(path), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
 
 
 def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:

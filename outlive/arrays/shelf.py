@@ -2,6 +2,7 @@
 
     new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
     mem/<id>           sealed arrays
+    free/<bytes>.<id>  deleted arrays that are still read, or whose warm pages wait to be written again (see `pool`)
     names/<hash>       which array a key stands for (see `names`)
     ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
@@ -17,6 +18,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -27,6 +29,7 @@ from outlive.arrays import segment
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.names import Names
+from outlive.arrays.pool import Pool
 from outlive.arrays.root import default_budget, format_bytes, private_folder
 from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -62,6 +65,7 @@ class Shelf:
             self.path = private_folder(path)
             self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
             self.ledger = Ledger(f"{path}/ledger")
+            self.pool = Pool(private_folder(f"{path}/free"), self.ledger)
             self.names = Names(private_folder(f"{path}/names"), self.mem, self.ledger)
         except OSError as error:
             if error.errno in NO_ROOM:
@@ -144,7 +148,11 @@ class Shelf:
     def reserve(self, path: str, size: int) -> int:
         """Make a draft's file at its full size, if the budget has room; its descriptor."""
         with self.ledger.locked():  # the file and the number change together, so that a recount is exact
-            if segment.pages(size) > self.ledger.free:
+            fd = self.pool.take(size, path)
+            if fd is not None:
+                return fd
+            missing = segment.pages(size) - self.ledger.free
+            if missing > 0 and self.pool.trim(enough=missing) < missing:
                 raise self.full(size, "the budget")
             fd = os.open(path, _CREATE, 0o600)
             try:
@@ -348,9 +356,23 @@ class Shelf:
         with self.ledger.locked():  # so that nobody seals the draft between the two places
             if name is not None:
                 self.names.remove(*name, array_id)
-            return self._unlink(f"{self.mem}/{array_id}") or any(
+            return self._release(array_id) or any(
                 self._unlink(f"{self.new}/{writer}/{array_id}") for writer in os.listdir(self.new)
             )
+
+    def _release(self, array_id: str) -> bool:
+        """Take a sealed segment out of mem/: to the pool, unless it is too small for that. False if there is none."""
+        path = f"{self.mem}/{array_id}"
+        try:
+            found = os.lstat(path)
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise
+        if found.st_size <= segment.COPY_BELOW or not stat.S_ISREG(found.st_mode):
+            return self._unlink(path)
+        self.pool.add(path, array_id, found.st_size)
+        return True
 
     def _unlink(self, path: str) -> bool:
         with self.ledger.locked():
@@ -377,12 +399,13 @@ class Shelf:
             self.ledger.locked()
         ):  # no file comes or goes, yet a draft may be sealed: it is in new/ first, in mem/ later
             folders = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
-            for folder in [*folders, self.mem]:
+            for folder in [*folders, self.mem, self.pool.folder]:
                 with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
                     for entry in os.scandir(folder):
-                        if is_id(entry.name):
+                        array_id = entry.name.rpartition(".")[2]
+                        if is_id(array_id):
                             with contextlib.suppress(FileNotFoundError):
-                                sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
+                                sizes[array_id] = segment.pages(entry.stat(follow_symlinks=False).st_size)
             used = sum(sizes.values())
             off, self.ledger.used = self.ledger.used - used, used
         return off
@@ -419,11 +442,15 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
         raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
     try:
         info = segment.read_info(fd, path)
+        if info.id != array_id:
+            raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
+        return info
+    except CorruptArray:
+        if segment.is_at(path, fd):
+            raise
+        raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
     finally:
         os.close(fd)
-    if info.id != array_id:
-        raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
-    return info
 
 
 def is_id(name: str) -> bool:

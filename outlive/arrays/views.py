@@ -19,12 +19,8 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.segment import read_info, verify
+from outlive.arrays.segment import COPY_BELOW, is_at, read_info, verify
 from outlive.errors import CorruptArray, TooManyViews
-
-# Below this many bytes a copy is cheaper than a map, and a process may have only 65530 maps (vm.max_map_count). Such
-# small segments are never recycled, so that reading them takes no lock either.
-COPY_BELOW = 32 << 10
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe must not block
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
@@ -60,30 +56,39 @@ def open_view(path: str, info: ArrayInfo | None = None) -> tuple[ArrayInfo, np.n
     except OSError as error:
         raise explained(error, path) from None
     try:
-        if info is None:
-            fcntl.flock(fd, _SHARED)
-            info = read_info(fd, path)
-        elif info.size > COPY_BELOW:
-            fcntl.flock(fd, _SHARED)
-            data_end = info.offset + info.nbytes
-            head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - data_end + 1, data_end)
-            if len(tail) != info.size - data_end:
-                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
-            verify(info, head, tail, path)
-        if info.size <= COPY_BELOW:
-            buffer: Any = os.pread(fd, max(0, info.size) + 1, 0)
-            if len(buffer) != info.size:
-                raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
-            verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
-        else:
-            buffer = mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
+        info, buffer = _contents(fd, path, info)
     except BlockingIOError:  # locked for writing: this is no longer, or not yet, what we look for
         raise FileNotFoundError(path) from None
+    except CorruptArray:
+        if is_at(path, fd):
+            raise
+        raise FileNotFoundError(path) from None  # deleted and made into another array since it was opened
     except OSError as error:
         raise explained(error, path) from None
     finally:
         os.close(fd)
     return info, _remember(info, buffer)
+
+
+def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, Any]:
+    """The verified bytes of a segment: mapped and locked, or copied if they are few."""
+    if info is None:
+        fcntl.flock(fd, _SHARED)
+        info = read_info(fd, path)
+    elif info.size > COPY_BELOW:
+        fcntl.flock(fd, _SHARED)
+        data_end = info.offset + info.nbytes
+        head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - data_end + 1, data_end)
+        if len(tail) != info.size - data_end:
+            raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+        verify(info, head, tail, path)
+    if info.size > COPY_BELOW:
+        return info, mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
+    buffer = os.pread(fd, max(0, info.size) + 1, 0)
+    if len(buffer) != info.size:
+        raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+    verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
+    return info, buffer
 
 
 def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:

@@ -28,6 +28,7 @@ from outlive.cluster.wire import pack
 PROTOCOL = 2  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
+_WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
 _log = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class Keeper:
         self._leave_if_removed()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        self._shelf.pool.trim(older_than=_WARM_FOR)
 
     def _compute_checksums(self) -> None:
         changed = os.stat(self._shelf.mem).st_mtime_ns

@@ -22,9 +22,9 @@ NODE, STORE = "here", "default"
 
 def disk_usage(shelf: Shelf) -> int:
     """What the ledger should say, counted from the files."""
-    folders = [Path(shelf.mem), *Path(shelf.new).iterdir()]
+    folders = [Path(shelf.mem), Path(shelf.pool.folder), *Path(shelf.new).iterdir()]
     found = [file for folder in folders if stat.S_ISDIR(folder.lstat().st_mode) for file in folder.iterdir()]
-    return sum(pages(file.lstat().st_size) for file in found if is_id(file.name))
+    return sum(pages(file.lstat().st_size) for file in found if is_id(file.name.rpartition(".")[2]))
 
 
 class Catalog:

@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as hnp
 from outlive.arrays import segment
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.views import COPY_BELOW
 
 from .local_store import disk_usage
 
@@ -30,6 +30,7 @@ MIB = 1 << 20
 def shelf(module_root: Path) -> Iterator[Shelf]:
     shelf = Shelf(str(module_root / "round-trip"), budget=64 * MIB)
     yield shelf
+    shelf.pool.trim()
     assert shelf.ledger.used == disk_usage(shelf) == 0
 
 
@@ -136,6 +137,7 @@ def assert_round_trip(shelf: Shelf, array: Array) -> None:
     info = shelf.put(array)
     try:
         path = f"{shelf.mem}/{info.id}"
+        shelf.pool.trim()
         assert shelf.ledger.used == disk_usage(shelf) == segment.pages(info.size)
         assert os.path.getsize(path) == info.size
         view, loaded = read(shelf, info), numpy_reads(path, array)

@@ -21,15 +21,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from outlive.arrays.check import check
 from outlive.arrays.draft import Draft
 from outlive.arrays.index import Holding
-from outlive.arrays.segment import pages
+from outlive.arrays.pool import LEAST
+from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
-from outlive.arrays.views import COPY_BELOW, forget
+from outlive.arrays.views import forget
 
 from .local_store import STORE, Catalog, disk_usage
 
 Array = np.ndarray[Any, Any]
 KEYS = st.sampled_from(["a", "b", "../c"])
-COUNTS = st.sampled_from([0, 3, COPY_BELOW // 8 + 5])  # none, copied, mapped
+COUNTS = st.sampled_from([0, 3, COPY_BELOW // 8 + 5, LEAST // 8, LEAST // 8 + 999])  # none, copied, mapped, recycled
 
 
 class Put:
@@ -167,6 +168,14 @@ class StoreMachine(RuleBasedStateMachine):
             if new.file == "sealed":
                 old.file = "gone"
 
+    @rule()
+    def keeper_trims_the_pool(self) -> None:
+        self.shelf.pool.trim()
+
+    @rule()
+    def readers_go(self) -> None:
+        self.views.clear()
+
     @rule(target=deletions, key=KEYS)
     def begin_to_delete(self, key: str) -> Deletion:
         deletion = Deletion(key, self.catalog.epoch, self.catalog.doom(key))
@@ -254,9 +263,11 @@ class StoreMachine(RuleBasedStateMachine):
                 put.draft = None
             self.keeper_checks()
             self.drop_replaced()
+            self.views.clear()
             for key in self.doomed:
                 self.current.pop(key)
                 self.catalog.delete(key)
+            self.shelf.pool.trim()
             assert set(self.shelf.ids()) == {put.id for put in self.current.values()}
             assert self.shelf.ledger.used == disk_usage(self.shelf) == sum(pages(p.size) for p in self.current.values())
             assert not list(Path(self.shelf.new).iterdir())

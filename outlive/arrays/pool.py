@@ -1,0 +1,128 @@
+"""The pool: deleted segments. Those that nobody reads any more are written again, their pages still warm.
+
+    free/<bytes>.<id>
+
+A reader holds a shared lock on the segment that it looks at, so whoever gets the exclusive one is alone with it. A
+segment that is still read stays in the pool, and in the budget, until its last reader is gone: that memory is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays.segment import is_at, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from outlive.arrays.ledger import Ledger
+
+LEAST = 256 << 10  # bytes of a segment from which its warm pages are worth the search
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Deleted(NamedTuple):
+    """A segment in the pool."""
+
+    size: int  # bytes of its file
+    path: str
+
+
+class Pool:
+    """The pool in `folder`. Its segments count as used until they are gone."""
+
+    def __init__(self, folder: str, ledger: Ledger) -> None:
+        self.folder, self._ledger = folder, ledger
+
+    def add(self, path: str, array_id: str, size: int) -> None:
+        """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock."""
+        if size < LEAST:
+            self._free(Deleted(size, path))
+        with contextlib.suppress(FileNotFoundError):  # too small to be kept
+            os.rename(path, f"{self.folder}/{size}.{array_id}")
+
+    def take(self, size: int, path: str) -> int | None:
+        """Move a segment of about `size` bytes that nobody reads to `path`, make it that long, and count it so.
+
+        Returns its descriptor, which holds its exclusive lock; None if there is none, or no room in the budget. The
+        caller holds the ledger's lock.
+        """
+        if size < LEAST:
+            return None
+        near = sorted((abs(one.size - size), one) for one in self._segments() if size <= 2 * one.size <= 4 * size)
+        for _, one in near:
+            if pages(size) - pages(one.size) > self._ledger.free:
+                continue
+            fd = _lock(one.path)
+            if fd is not None:
+                os.rename(one.path, path)
+                os.ftruncate(fd, size)
+                self._ledger.used += pages(size) - pages(one.size)
+                return fd
+        return None
+
+    def trim(self, older_than: float = 0.0, enough: int | None = None) -> int:
+        """Free the memory of segments that nobody reads; returns how many bytes that were.
+
+        Parameters
+        ----------
+        older_than
+            Seconds since they were deleted.
+        enough
+            Bytes after which to stop.
+        """
+        freed, before = 0, time.time() - older_than
+        for one in self._segments():
+            with contextlib.suppress(FileNotFoundError):
+                if os.lstat(one.path).st_ctime > before:
+                    continue
+            freed += self._free(one)
+            if enough is not None and freed >= enough:
+                break
+        return freed
+
+    def _free(self, one: Deleted) -> int:
+        """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
+        fd = _lock(one.path)
+        if fd is None:
+            return 0
+        try:
+            # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
+            # that takes a while.
+            os.ftruncate(fd, 0)
+            with self._ledger.locked():
+                os.unlink(one.path)
+                self._ledger.used -= pages(one.size)
+        finally:
+            os.close(fd)
+        return pages(one.size)
+
+    def used(self) -> int:
+        """Bytes of all segments in the pool."""
+        return sum(pages(one.size) for one in self._segments())
+
+    def _segments(self) -> Iterator[Deleted]:
+        for name in os.listdir(self.folder):
+            size = name.partition(".")[0]
+            if size.isdigit() and len(name) == len(size) + 33:
+                yield Deleted(int(size), f"{self.folder}/{name}")
+
+
+def _lock(path: str) -> int | None:
+    """The descriptor of a segment with its exclusive lock, None if somebody reads it or took it."""
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_at(path, fd):
+            return fd
+    except BlockingIOError:
+        pass
+    os.close(fd)
+    return None
