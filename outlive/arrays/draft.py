@@ -15,6 +15,7 @@ import numpy as np
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.segment import footer, header_of, write_all
+from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -31,6 +32,7 @@ class Draft:
         self._pid = os.getpid()
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
+        self._warm = False  # written by a map that stays
 
     def reserve(self) -> None:
         """Make the file, and count its bytes."""
@@ -53,7 +55,10 @@ class Draft:
         """
         assert self._fd is not None
         try:
-            if array.flags.forc or not array.nbytes:
+            if array.flags.forc and (warm := writable_map(self._fd, self.info.size)):
+                self._warm = True
+                self._fill(warm, array)
+            elif array.flags.forc or not array.nbytes:
                 data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""
                 write_all(self._fd, [header_of(self.info), data, footer(self.info)], 0)
             else:
@@ -67,6 +72,13 @@ class Draft:
             raise self.shelf.explain(error, self.info.size) from None
         self.close()
 
+    def _fill(self, warm: mmap.mmap, array: np.ndarray[Any, Any]) -> None:
+        """Write header, data and footer to the mapped segment."""
+        offset, end = self.info.offset, self.info.offset + self.info.nbytes
+        warm[:offset] = header_of(self.info)
+        np.frombuffer(warm, np.uint8, self.info.nbytes, offset)[:] = array.ravel(order="K").view(np.uint8)
+        warm[end:] = footer(self.info)
+
     def map(self) -> np.ndarray[Any, Any]:
         """The array itself, writable, for the caller to fill. Its memory is allocated in full: writing cannot fail.
 
@@ -77,10 +89,12 @@ class Draft:
         """
         assert self._fd is not None
         try:
-            allocate(self._fd, self.info.size)
+            recycled = is_allocated(os.fstat(self._fd), self.info.size)
+            if not recycled:
+                allocate(self._fd, self.info.size)
             write_all(self._fd, [header_of(self.info)], 0)
             write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
-            self._map = mmap.mmap(self._fd, self.info.size)
+            self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
         except OSError as error:
             raise self.shelf.explain(error, self.info.size) from None
         order: Any = "F" if self.info.fortran else "C"
@@ -138,6 +152,8 @@ class Draft:
     def close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
+            if self._warm:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # the warm map has the same open file, and would keep it locked
             os.close(fd)
 
 

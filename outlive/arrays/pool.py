@@ -112,6 +112,14 @@ class Pool:
                 yield Deleted(int(size), f"{self.folder}/{name}")
 
 
+def empty_if_unread(path: str) -> None:
+    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still."""
+    fd = _lock(path)
+    if fd is not None:
+        os.ftruncate(fd, 0)
+        os.close(fd)
+
+
 def _lock(path: str) -> int | None:
     """The descriptor of a segment with its exclusive lock, None if somebody reads it or took it."""
     try:

@@ -29,7 +29,7 @@ from outlive.arrays import segment
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.names import Names
-from outlive.arrays.pool import Pool
+from outlive.arrays.pool import Pool, empty_if_unread
 from outlive.arrays.root import default_budget, format_bytes, private_folder
 from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -414,6 +414,9 @@ class Shelf:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
+        for folder in ("mem", "free"):
+            for entry in os.scandir(f"{removed}/{folder}"):
+                empty_if_unread(entry.path)
         shutil.rmtree(removed, ignore_errors=True)
 
     # --- drafts of the living and the dead

@@ -1,0 +1,59 @@
+"""Warm maps: recycled segments that this process has written stay mapped in it.
+
+To write one of them again is then a plain copy of memory: twice as fast as `write(2)`, which is 2-10 times as fast as
+memory that has to be faulted in. A map holds no lock and no memory: readers come and go, and who frees the segment
+empties it. Only `Draft.write` writes to it, holding the segment's exclusive lock.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import mmap
+import os
+import threading
+
+POPULATED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+LEAST = 1 << 20  # bytes of a segment from which a map is faster than write(2)
+_KEPT = 8  # maps a process: each takes a descriptor and address space
+
+_maps: collections.OrderedDict[tuple[int, int], mmap.mmap] = collections.OrderedDict()
+_lock = threading.Lock()
+
+
+def is_allocated(status: os.stat_result, size: int) -> bool:
+    """Whether a file has memory for all of its bytes."""
+    return status.st_blocks * 512 >= size
+
+
+def writable_map(fd: int, size: int) -> mmap.mmap | None:
+    """All of a segment, mapped, with its pages at hand; None if it is too small, or some of it has no memory yet.
+
+    Memory that is missing would be a SIGBUS when written to, and is an error of `write(2)`.
+    """
+    status = os.fstat(fd)
+    if size < LEAST or not is_allocated(status, size):
+        return None
+    identity = status.st_dev, status.st_ino  # not given to another file while we have it mapped
+    with _lock:
+        kept = _maps.pop(identity, None)
+        if kept is None or len(kept) != size:
+            try:
+                kept = mmap.mmap(fd, size, flags=POPULATED)
+            except (OSError, ValueError):
+                return None
+        _maps[identity] = kept
+        while len(_maps) > _KEPT:
+            _, last = _maps.popitem(last=False)
+            with contextlib.suppress(BufferError):  # being written by another thread: freed when that is done
+                last.close()
+        return kept
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # it may be held by a thread that the child does not have
+    _maps.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

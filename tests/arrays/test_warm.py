@@ -1,0 +1,87 @@
+"""Segments that a writer keeps mapped: written by a copy of memory, locked by nobody, freed like any other."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from outlive.arrays import warm
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.views import forget
+
+from .test_shelf import forked
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+COUNT = warm.LEAST // 8
+
+
+@pytest.fixture(autouse=True)
+def _no_maps() -> None:
+    warm._maps.clear()
+
+
+def put(shelf: Shelf, number: int, count: int = COUNT) -> ArrayInfo:
+    info = shelf.put(np.full(count, number, "i8"), key=str(number))
+    forget(info.id)
+    assert (shelf.view(info) == number).all()
+    return info
+
+
+def put_and_delete(shelf: Shelf, *numbers: int) -> None:
+    for number in numbers:
+        shelf.delete(put(shelf, number).id)
+
+
+def test_written_again_and_again(shelf: Shelf) -> None:
+    put_and_delete(shelf, 1)
+    assert not warm._maps  # new memory, by write(2)
+    put_and_delete(shelf, 2, 3)
+    assert len(warm._maps) == 1
+    view = shelf.view(put(shelf, 4))
+    put_and_delete(shelf, 5, 6, 7)
+    assert (view == 4).all()
+    forget(shelf.named_info("default", "4").id)  # type: ignore[union-attr]
+    assert (shelf.named("default", "4") == 4).all()
+
+
+@pytest.mark.parametrize("more", [-5000, -1, 1, 5000])
+def test_of_another_length(shelf: Shelf, more: int) -> None:
+    put_and_delete(shelf, 1, 2)
+    for number in range(3, 6):
+        shelf.delete(put(shelf, number, COUNT + 5000 + more * (number % 2)).id)
+
+
+def test_another_process_may_recycle_it(shelf: Shelf) -> None:
+    put_and_delete(shelf, 1, 2)
+    [(_, inode)] = warm._maps
+    with forked(lambda: put(Shelf(shelf.path), 3)):
+        pass
+    info = shelf.named_info("default", "3")
+    assert info is not None
+    assert os.stat(f"{shelf.mem}/{info.id}").st_ino == inode
+    assert (shelf.view(info) == 3).all()
+
+
+@pytest.mark.parametrize("end", [lambda shelf: shelf.pool.trim(), lambda shelf: shelf.remove()])
+def test_its_memory_is_freed_though_it_is_mapped(shelf: Shelf, end: object) -> None:
+    put_and_delete(shelf, 1, 2)
+    [name] = os.listdir(shelf.pool.folder)
+    fd = os.open(f"{shelf.pool.folder}/{name}", os.O_RDONLY)
+    assert os.fstat(fd).st_blocks > 0
+    end(shelf)  # type: ignore[operator]
+    assert os.fstat(fd).st_blocks == 0
+    os.close(fd)
+    shelf = Shelf(shelf.path)
+    put_and_delete(shelf, 3, 4)
+
+
+def test_few_are_kept(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(2 * warm._KEPT)]
+    for info in infos:
+        shelf.delete(info.id)
+    infos = [put(shelf, number) for number in range(2 * warm._KEPT)]
+    assert len(warm._maps) == warm._KEPT
+    assert all((shelf.view(info) == number).all() for number, info in enumerate(infos))
