@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError
@@ -20,17 +20,10 @@ from ray.exceptions import ActorDiedError
 from outlive.arrays.check import Finding
 from outlive.arrays.index import Entry, Holding, Index, Replacement
 from outlive.cluster import actors
-from outlive.cluster.wire import Found, pack_found, unpack
+from outlive.cluster.wire import Bound, Found, pack_bound, pack_found, unpack, unpack_request
 
 Name = tuple[str, str]  # store and key
 _log = logging.getLogger(__name__)
-
-
-class Bound(NamedTuple):
-    """The catalog's answer to a writer: seal under `epoch`; or, if `behind`, restamp with a later version than that."""
-
-    epoch: int
-    behind: int
 
 
 class Catalog:
@@ -48,27 +41,30 @@ class Catalog:
 
     # --- keys
 
-    def bind(self, packed: bytes, node: str, stale: int = 0) -> Bound:
-        """List complete drafts on `node` under their keys: all, or none. Asking again does no harm.
+    def bind(self, request: bytes) -> bytes:
+        """List complete drafts on a node under their keys: all, or none. Asking again does no harm.
 
         Parameters
         ----------
-        packed
-            Their infos, by `wire.pack`.
-        stale
-            The epoch that a former answer gave and that the shelf does not have, if so: either another catalog has
-            started since, then this is it, or there is another shelf in the old one's place, which is news to this one.
+        request
+            By `wire.pack_request`, their infos, the node, and the epoch that a former answer gave and that the shelf
+            does not have, if so: either another catalog has started since, then this is it, or there is another shelf
+            in the old one's place, which is news to this one.
+
+        Returns
+        -------
+        By `wire.pack_bound`, the answer.
         """
+        infos, node, stale = unpack_request(request)
         if node not in self._epochs or self._epochs[node] == stale:
             self._join(node)
-        infos = unpack(packed)
         with self._lock:
             answer = self._index.bind(infos, node)
         if isinstance(answer, int):
-            return Bound(0, answer)
+            return pack_bound(Bound(0, answer))
         for replacement in answer:
             self._replaced.put(replacement)
-        return Bound(self._epochs[node], 0)
+        return pack_bound(Bound(self._epochs[node], 0))
 
     def unbind(self, packed: bytes) -> None:
         """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""

@@ -10,11 +10,10 @@ from ray.exceptions import RayTaskError
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
-from outlive.cluster.wire import pack
+from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from outlive.cluster.catalog import Bound
     from outlive.cluster.session import Session
 
 _MOST_CATALOGS = 20  # while one array is put
@@ -58,11 +57,10 @@ def commit(session: Session, drafts: list[Draft]) -> None:
 
 
 def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
-    call = session.catalog.bind.remote(pack(draft.info for draft in drafts), session.node, stale)
+    request = pack_request([draft.info for draft in drafts], session.node, stale)
     try:
-        answer: Bound = session.ask(call)
+        return unpack_bound(session.ask(session.catalog.bind.remote(request)))
     except RayTaskError:  # it says no: nothing is listed
         for draft in drafts:
             draft.discard()
         raise
-    return answer

@@ -12,9 +12,8 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
-from outlive.cluster.catalog import Bound
 from outlive.cluster.commit import commit
-from outlive.cluster.wire import unpack
+from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
 from outlive.errors import StoreUnavailable
 from tests.conftest import ROOT
 
@@ -37,10 +36,11 @@ class PlayedCatalog:
         self.unbound: list[ArrayInfo] = []
         self.bind, self.unbind = SimpleNamespace(remote=self._bind), SimpleNamespace(remote=self._unbind)
 
-    def _bind(self, packed: bytes, node: str, stale: int) -> Bound:
-        self.asked.append(unpack(packed))
+    def _bind(self, request: bytes) -> bytes:
+        infos, _, stale = unpack_request(request)
+        self.asked.append(infos)
         self.stale.append(stale)
-        return self.answers[min(len(self.asked), len(self.answers)) - 1](self.asked[-1])
+        return pack_bound(self.answers[min(len(self.asked), len(self.answers)) - 1](infos))
 
     def _unbind(self, packed: bytes) -> None:
         self.unbound += unpack(packed)
