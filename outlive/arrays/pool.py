@@ -40,10 +40,10 @@ class Pool:
 
     def add(self, path: str, array_id: str, size: int) -> None:
         """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock."""
+        one = Deleted(size, f"{self.folder}/{size}.{array_id}")
+        os.rename(path, one.path)
         if size < LEAST:
-            self._free(Deleted(size, path))
-        with contextlib.suppress(FileNotFoundError):  # too small to be kept
-            os.rename(path, f"{self.folder}/{size}.{array_id}")
+            self._free(one)
 
     def take(self, size: int, path: str) -> int | None:
         """Move a segment of about `size` bytes that nobody reads to `path`, make it that long, and count it so.
