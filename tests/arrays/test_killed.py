@@ -268,4 +268,5 @@ def test_killed(root: Path, record_property: Any) -> None:
     assert killing.puts > KILLS // 10  # or it has proved little
     for array_id in present:
         assert shelf.delete(array_id)
+    shelf.pool.trim()
     assert shelf.ledger.used == disk_usage(shelf) == 0
