@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.views import live_view
 from outlive.cluster import session
 
@@ -84,6 +86,41 @@ class ArrayHandle:
     def nbytes(self) -> int:
         """Bytes of data."""
         return self.info.nbytes
+
+    @property
+    def lifetime(self) -> str:
+        """With what it ends: "detached" (nothing), "job" or "scope"; and its `ttl`, if it has one."""
+        kind = lifetime_of(self.info).kind
+        return "job" if kind & JOB else "scope" if kind & SCOPE else "detached"
+
+    @property
+    def ttl(self) -> float | None:
+        """Seconds to live from its put or its last `touch`; None if there is no limit."""
+        return self.info.ttl or None
+
+    def touch(self) -> None:
+        """Let its time to live begin again.
+
+        Raises
+        ------
+        ArrayNotFound
+            Too late, or it was deleted.
+        ValueError
+            It has no time to live.
+        """
+        if not self.info.ttl:
+            raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
+        session.current().shelf.touch(self.info)
+
+    def ends_at(self) -> datetime | None:
+        """When its time to live is over, as things are; None if it has none.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        deadline = session.current().shelf.deadline(self.info) if self.info.ttl else None
+        return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         view = self.get()

@@ -97,6 +97,9 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
     if len(keys) > 1:
         shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
         return ArrayNotFound(f"store {store!r} has no arrays {shown} ({len(keys)} missing)")
+    ended = session.shelf.ended.find_key(store, keys[0])
+    if ended is not None:
+        return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}: {ended}")
     # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
     limit = 50_000 // max(20, len(keys[0]))
     candidates = session.ask(session.catalog.some_keys.remote(store, keys[0], limit))

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import ray
+import ray._private.state as _state
 import ray._private.worker as _worker
 
 from outlive.errors import StoreUnavailable
@@ -20,6 +21,7 @@ class Connection:
             raise StoreUnavailable(_why_not())
         self._node = weakref.ref(worker.node)
         self.cluster: str = worker.node.session_name  # the same on all nodes of a cluster, and of no other
+        self.job = int(worker.current_job_id.int())
         self.node_id: str = worker.current_node_id.hex()
         started: Any = _worker._global_node
         self.started_cluster = started is not None and started.is_head() and worker.mode == ray.SCRIPT_MODE
@@ -29,6 +31,16 @@ class Connection:
         """The process is still connected, and to the same cluster. Takes well under a microsecond."""
         node: Any = _worker.global_worker.node
         return node is not None and self._node() is node
+
+
+def jobs_that_ended(numbers: set[int]) -> set[int]:
+    """Which of these jobs have ended, however that came. A job that Ray no longer knows of has.
+
+    Source: `ray._private.state.GlobalState.job_table`, which asks the GCS.
+    """
+    jobs: list[dict[str, Any]] = _state.state.job_table()  # type: ignore[no-untyped-call]
+    ended = {int.from_bytes(bytes.fromhex(job["JobID"]), "little"): job["IsDead"] for job in jobs}
+    return {number for number in numbers if ended.get(number, True)} if ended else set()
 
 
 def _why_not() -> str:

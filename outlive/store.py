@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
@@ -15,10 +16,12 @@ from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
+from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.root import parse_bytes
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
+from outlive.cluster.ending import end_scope
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.session import Session
 from outlive.cluster.wire import unpack_found
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
+LifetimeName = Literal["job", "detached"]
 DEFAULT = "default"
 
 
@@ -104,17 +108,32 @@ class Store(MutableMapping[str, Array]):
     worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is.
     """
 
-    def __init__(self, name: str = DEFAULT) -> None:
-        self.name = name
+    def __init__(self, name: str = DEFAULT, scope: int | None = None) -> None:
+        self.name, self._scope = name, scope
 
     # --- putting
 
-    def put(self, array: Array, key: str | None = None) -> ArrayHandle:
+    def put(
+        self,
+        array: Array,
+        key: str | None = None,
+        *,
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
+    ) -> ArrayHandle:
         """Store a copy of `array` and return its handle.
 
         When this returns, the array outlives this process. With a `key`, it replaces what had this key, and every read
         that starts from now on sees it. Without, only the handle names it, and no actor is asked; delete it with
         `store.delete(handle)`.
+
+        Parameters
+        ----------
+        lifetime
+            "detached": until it is deleted; the default with a key. "job": until the Ray job that put it ends, however
+            that ends; the default without a key.
+        ttl
+            Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
 
         Raises
         ------
@@ -127,13 +146,23 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         if key is None:
-            return ArrayHandle(session.shelf.put(array, store=self.name))
-        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key))
+            ends = self._lifetime(session, lifetime or "job", ttl)
+            return ArrayHandle(session.shelf.put(array, store=self.name, lifetime=ends))
+        ends = self._lifetime(session, lifetime or "detached", ttl)
+        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends)
         commit(session, [draft])
         return ArrayHandle(draft.info)
 
-    def put_many(self, arrays: Mapping[str, Array]) -> dict[str, ArrayHandle]:
+    def put_many(
+        self,
+        arrays: Mapping[str, Array],
+        *,
+        lifetime: LifetimeName = "detached",
+        ttl: float | str | None = None,
+    ) -> dict[str, ArrayHandle]:
         """Store several arrays under their keys, all or none, with one call of the catalog.
+
+        `lifetime` and `ttl` are as for `put`, of each of them.
 
         Raises
         ------
@@ -141,10 +170,11 @@ class Store(MutableMapping[str, Array]):
             As `put`. None of the arrays was stored.
         """
         session = self._session()
+        ends = self._lifetime(session, lifetime, ttl)
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key)))
+                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends))
         except BaseException:
             for draft in drafts:
                 draft.discard()
@@ -160,11 +190,14 @@ class Store(MutableMapping[str, Array]):
         key: str | None = None,
         *,
         order: Literal["C", "F"] = "C",
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
     ) -> Creation:
         """Make an array in place: no copy at all.
 
         As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
         when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
+        `lifetime` and `ttl` are as for `put`.
 
         Raises
         ------
@@ -189,10 +222,44 @@ class Store(MutableMapping[str, Array]):
         nbytes = dtype.itemsize
         for n in shape:
             nbytes *= n
+        session = self._session()
         info = segment.describe(
-            encode_dtype(dtype), shape, nbytes, fortran=order == "F", store=self.name, key=key, version=new_version()
+            encode_dtype(dtype),
+            shape,
+            nbytes,
+            fortran=order == "F",
+            store=self.name,
+            key=key,
+            version=new_version(),
+            lifetime=self._lifetime(session, lifetime or ("job" if key is None else "detached"), ttl),
         )
-        return Creation(self._session(), info)
+        return Creation(session, info)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[Store]:
+        """Everything that is put through the store that this gives ends with the `with` block.
+
+        Or with this process, if that dies first. The store may be handed to tasks: what they put through it ends then
+        as well. `lifetime=` has no place in it, `ttl=` has.
+
+        Examples
+        --------
+        >>> with store.scope() as tmp:
+        ...     tmp["partial"] = np.ones(3)
+        ...     store["sum"] = tmp["partial"] * 2
+        >>> "partial" in store, "sum" in store
+        (False, True)
+        """
+        session = self._session()
+        lock = ScopeLock(session.shelf.scopes)
+        try:
+            yield Store(self.name, lock.number)
+        finally:
+            end_scope(session, lock)
+
+    def _lifetime(self, session: Session, name: str, ttl: float | str | None) -> Lifetime:
+        ends = lifetime_from(name, ttl, session.connection.job)
+        return ends if self._scope is None else Lifetime(ends.kind & ~JOB | SCOPE, self._scope, ends.ttl)
 
     def __setitem__(self, key: str, array: Array) -> None:
         check_key(key)
@@ -364,7 +431,7 @@ class Store(MutableMapping[str, Array]):
         return hash(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.name,)
+        return Store, (self.name, self._scope)
 
     def __repr__(self) -> str:
-        return f"outlive.open({self.name!r})"
+        return f"outlive.open({self.name!r}){'' if self._scope is None else '.scope()'}"

@@ -14,7 +14,7 @@ from outlive.arrays.shelf import Shelf, is_id
 from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
-_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free"}
+_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
 
 
 class Finding(NamedTuple):
@@ -130,7 +130,8 @@ def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[
             break
         path = f"{shelf.mem}/{array_id}"
         with contextlib.suppress(OSError):
-            if os.stat(path).st_mtime < time.time() - older_than:
+            status = os.stat(path)
+            if min(status.st_mtime, status.st_ctime) < time.time() - older_than:  # the former may lie ahead (`touch`)
                 found[array_id] = checksum_of(path)
                 count += 1
         if len(found) >= 1000:

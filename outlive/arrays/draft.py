@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.segment import footer, header_of, write_all
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 
@@ -68,9 +70,16 @@ class Draft:
                     write_all(self._fd, [chunk], offset)
                     offset += len(chunk)
                 write_all(self._fd, [footer(self.info)], offset)
+            self._start_to_live()
         except OSError as error:
             raise self.shelf.explain(error, self.info.size) from None
         self.close()
+
+    def _start_to_live(self) -> None:
+        """Its time to live begins when all of it is written; whoever seals it does not change that."""
+        if self.info.ttl:
+            now = time.time()
+            os.utime(self.path, ns=(int(now * 1e9), deadline_from(now, self.info.ttl)))
 
     def _fill(self, warm: mmap.mmap, array: np.ndarray[Any, Any]) -> None:
         """Write header, data and footer to the mapped segment."""
@@ -117,6 +126,7 @@ class Draft:
         if _mmap(address, len(self._map), mmap.PROT_READ | mmap.PROT_WRITE, flags, self._fd, 0) != address:
             raise OSError(ctypes.get_errno(), "cannot map a sealed array privately")
         self._map = None  # lives on in the views that the caller has
+        self._start_to_live()
         self.close()
 
     def exists(self) -> bool:
@@ -135,6 +145,7 @@ class Draft:
         self.info = self.info._replace(version=version)
         try:
             write_all(fd, [footer(self.info)], self.info.offset + self.info.nbytes)
+            self._start_to_live()
         finally:
             os.close(fd)
 

@@ -143,6 +143,10 @@ class Index:
     def stores(self) -> list[str]:
         return sorted(self._stores)
 
+    def place(self, array_id: str) -> tuple[str, str] | None:
+        """Store and key of a current array."""
+        return self._listed.get(array_id)
+
     def lists(self, array_id: str) -> bool:
         return array_id in self._listed
 

@@ -19,7 +19,7 @@ class ArrayInfo(NamedTuple):
     free of numpy, so that the actors need not import it.
     """
 
-    id: str  # 128 random bits in hex: the name of the segment's file
+    id: str  # 88 random bits and, in 40, with what it ends (see `lifetimes`), in hex: the name of the segment's file
     store: str
     key: str | None
     dtype: str  # the `descr` of the .npy format, as a Python literal: "'<f8'", "[('x', '<i4')]"
@@ -29,10 +29,12 @@ class ArrayInfo(NamedTuple):
     nbytes: int  # bytes of data
     size: int  # bytes of the whole segment
     version: int  # orders the arrays of one key: nanoseconds since 1970, made to only ever grow
+    ttl: float = 0.0  # seconds to live from its put or its last `touch`; 0: no limit
 
 
-def new_id() -> str:
-    return os.urandom(16).hex()
+def new_id(suffix: str) -> str:
+    """An id that ends in `Lifetime.suffix`."""
+    return os.urandom(11).hex() + suffix
 
 
 _version = 0

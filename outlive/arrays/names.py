@@ -99,8 +99,13 @@ class Names:
         return count
 
     def _place(self, store: str, key: str) -> tuple[str, int]:
-        name = blake2b(f"{len(store)}:{store}{key}".encode(), digest_size=16).hexdigest()
+        name = name_of(store, key)
         return f"{self._folder}/{name}", self._ledger.counter(name)
+
+
+def name_of(store: str, key: str) -> str:
+    """32 hexadecimal digits for a store and a key."""
+    return blake2b(f"{len(store)}:{store}{key}".encode(), digest_size=16).hexdigest()
 
 
 def _read(path: str) -> tuple[int, str] | None:

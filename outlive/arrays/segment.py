@@ -20,6 +20,7 @@ from json.encoder import encode_basestring
 from typing import cast
 
 from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.lifetimes import DETACHED, Lifetime
 from outlive.errors import CorruptArray
 
 MAGIC = b"outlive1"
@@ -30,7 +31,7 @@ PAGE = 4096
 # small segments are never recycled, so that reading them takes no lock either.
 COPY_BELOW = 32 << 10
 
-_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int)  # of the fields of an ArrayInfo
+_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float)  # of the fields of an ArrayInfo
 
 
 @functools.lru_cache(4096)
@@ -55,16 +56,17 @@ def header_of(info: ArrayInfo) -> bytes:
 
 def footer(info: ArrayInfo) -> bytes:
     """The JSON footer and the trailer behind it."""
-    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version = info  # not the size: the file has one
+    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version, ttl = info  # not the size: the file has one
     common, checksum = _common(store, dtype, shape, fortran, nbytes)
-    text = common + _own(array_id, key, version)
+    text = common + _own(array_id, key, version, ttl)
     return text + _trailer(text, checksum, array_id)
 
 
-def _own(array_id: str, key: str | None, version: int) -> bytes:
+def _own(array_id: str, key: str | None, version: int, ttl: float) -> bytes:
     """The part of the footer that differs from array to array."""
     name = "null" if key is None else encode_basestring(key)
-    return f'"id":"{array_id}","key":{name},"version":{version}}}'.encode()
+    end = f',"ttl":{ttl!r}' if ttl else ""
+    return f'"id":"{array_id}","key":{name},"version":{version}{end}}}'.encode()
 
 
 def _trailer(text: bytes, header_checksum: int, array_id: str) -> bytes:
@@ -81,12 +83,21 @@ def _common(store: str, dtype: str, shape: tuple[int, ...], fortran: bool, nbyte
 
 
 def describe(
-    dtype: str, shape: tuple[int, ...], nbytes: int, *, fortran: bool, store: str, key: str | None, version: int
+    dtype: str,
+    shape: tuple[int, ...],
+    nbytes: int,
+    *,
+    fortran: bool,
+    store: str,
+    key: str | None,
+    version: int,
+    lifetime: Lifetime = DETACHED,
 ) -> ArrayInfo:
     """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
-    array_id, offset = new_id(), len(header(dtype, shape, fortran))
-    behind = len(_common(store, dtype, shape, fortran, nbytes)[0]) + len(_own(array_id, key, version)) + TRAILER.size
-    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, offset + nbytes + behind, version)
+    array_id, offset, ttl = new_id(lifetime.suffix), len(header(dtype, shape, fortran)), float(lifetime.ttl)
+    common = _common(store, dtype, shape, fortran, nbytes)[0]
+    size = offset + nbytes + len(common) + len(_own(array_id, key, version, ttl)) + TRAILER.size
+    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl)
 
 
 def pages(size: int) -> int:

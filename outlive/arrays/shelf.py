@@ -3,6 +3,8 @@
     new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
     mem/<id>           sealed arrays
     free/<bytes>.<id>  deleted arrays that are still read, or whose warm pages wait to be written again (see `pool`)
+    scopes/<number>    locked by the process whose `with` block it stands for (see `lifetimes`)
+    ended              what ended by itself, when and why
     names/<hash>       which array a key stands for (see `names`)
     ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
@@ -26,8 +28,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import segment
+from outlive.arrays.ended import EndedArrays
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.names import Names
 from outlive.arrays.pool import Pool, empty_if_unread
 from outlive.arrays.root import default_budget, format_bytes, private_folder
@@ -65,6 +69,8 @@ class Shelf:
             self.path = private_folder(path)
             self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
             self.ledger = Ledger(f"{path}/ledger")
+            self.scopes = private_folder(f"{path}/scopes")
+            self.ended = EndedArrays(f"{path}/ended")
             self.pool = Pool(private_folder(f"{path}/free"), self.ledger)
             self.names = Names(private_folder(f"{path}/names"), self.mem, self.ledger)
         except OSError as error:
@@ -83,10 +89,16 @@ class Shelf:
     # --- writing
 
     def put(
-        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        lifetime: Lifetime = DETACHED,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
-        draft = self.draft_of(array, store=store, key=key, version=version)
+        draft = self.draft_of(array, store=store, key=key, version=version, lifetime=lifetime)
         try:
             draft.seal()
         except BaseException:
@@ -95,7 +107,13 @@ class Shelf:
         return draft.info
 
     def draft_of(
-        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        lifetime: Lifetime = DETACHED,
     ) -> Draft:
         """A draft with all of `array` written, ready to be sealed."""
         from outlive.arrays.dtypes import encode_dtype, storable
@@ -111,6 +129,7 @@ class Shelf:
                 store=store,
                 key=key,
                 version=version or new_version(),
+                lifetime=lifetime,
             )
         )
         try:
@@ -277,7 +296,38 @@ class Shelf:
         try:
             return open_view(f"{self.mem}/{info.id}", info)[1]
         except FileNotFoundError:
-            raise not_found(info) from None
+            raise self.not_found(info) from None
+
+    def not_found(self, info: ArrayInfo) -> ArrayNotFound:
+        """What to say of an array that is not there."""
+        name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
+        why = self.ended.find(info.id) or "it was deleted, or overwritten by a later put"
+        return ArrayNotFound(f"{name} of store {info.store!r} is not there: {why}")
+
+    def touch(self, info: ArrayInfo) -> None:
+        """Let an array live for its time to live from now on.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        now = time.time()
+        try:
+            os.utime(f"{self.mem}/{info.id}", ns=(int(now * 1e9), deadline_from(now, info.ttl)), follow_symlinks=False)
+        except FileNotFoundError:
+            raise self.not_found(info) from None
+
+    def deadline(self, info: ArrayInfo) -> float | None:
+        """When the array's time to live is over, in seconds since 1970; None if it has none.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        try:
+            return os.lstat(f"{self.mem}/{info.id}").st_mtime if info.ttl else None
+        except FileNotFoundError:
+            raise self.not_found(info) from None
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
         """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
@@ -458,8 +508,3 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
 
 def is_id(name: str) -> bool:
     return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
-
-
-def not_found(info: ArrayInfo) -> ArrayNotFound:
-    name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
-    return ArrayNotFound(f"{name} of store {info.store!r} is not there: it was deleted, or overwritten by a later put")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -32,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def put(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .npy file; - for one that comes on stdin.")],
     key: Key,
+    ttl: Annotated[
+        Optional[str],  # noqa: UP045 - typer evaluates it, also on Python 3.10
+        typer.Option(metavar="TIME", help="Time to live, as in 90s, 10min, 2h; without it, until deleted."),
+    ] = None,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -40,9 +44,16 @@ def put(
 
     [bold]Example[/bold]
     $ outlive put scan.npy ct/7
+    $ outlive put scan.npy preview --ttl 10min
     """
+    from outlive.arrays.lifetimes import parse_seconds
     from outlive.cli import npy_file
     from outlive.cli.connection import open_store
+
+    try:
+        seconds = None if ttl is None else parse_seconds(ttl)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ttl") from None
 
     source: Any
     if file == "-":
@@ -54,12 +65,12 @@ def put(
             source = npy_file.read_stream(stream, file)
     target = open_store(store, address)
     if isinstance(source, npy_file.NpyHeader):
-        creation = target.create(source.shape, source.dtype, key, order="F" if source.fortran else "C")
+        creation = target.create(source.shape, source.dtype, key, order="F" if source.fortran else "C", ttl=seconds)
         with ProgressBar("put") as bar, creation as out:
             source.read_into(out, bar.update)
         handle = creation.handle
     else:
-        handle = target.put(source, key)
+        handle = target.put(source, key, ttl=seconds)
     if as_json:
         print_json({**record(handle, None), "file": file})
     else:

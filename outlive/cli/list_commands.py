@@ -9,7 +9,7 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
-from outlive.cli.text import age, count, moment, print_json, print_table, printable, record
+from outlive.cli.text import age, count, ends, moment, print_json, print_table, printable, record
 
 _WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def ls(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin with it.")] = "",
-    long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape and node too.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape, end and node too.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -55,9 +55,9 @@ def ls(
     for handle, node in entries:
         dtype = str(handle.dtype)
         dtype = dtype if len(dtype) <= _WIDEST_DTYPE else dtype[: _WIDEST_DTYPE - 3] + "..."
-        about = format_bytes(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), node[:8]
+        about = format_bytes(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), ends(handle), node[:8]
         rows.append((*about, printable(handle.key or "")))
-    print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "NODE", "KEY"), rows, right={0, 1})
+    print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "KEY"), rows, right={0, 1})
 
 
 def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
@@ -87,6 +87,7 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
         "size": f"{count(handle.nbytes, 'byte')}"
         + (f", {format_bytes(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
         "put": f"{put_at}, {age(handle.info.version)} ago",
+        "ends": ends(handle),
         "node": node or "deleted meanwhile",
         "file": file or "on another node",
     }

@@ -48,6 +48,27 @@ def moment(version: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(version / 1e9, dt.timezone.utc)
 
 
+def ends(handle: ArrayHandle) -> str:
+    """When an array ends by itself: `job 02000000`, `in 9 min`; `-` if it is there until it is deleted."""
+    from outlive.arrays.lifetimes import job_id, number_of
+
+    parts = {"job": [f"job {job_id(number_of(handle.id))}"], "scope": ["scope"]}.get(handle.lifetime, [])
+    deadline = _deadline(handle)
+    if deadline is not None:
+        left = max(0, int(deadline.timestamp() - time.time()))
+        parts.append(next((f"in {left // length} {unit}" for length, unit in _AGES if left >= length), "in 0 s"))
+    return ", ".join(parts) or "-"
+
+
+def _deadline(handle: ArrayHandle) -> dt.datetime | None:
+    from outlive.errors import ArrayNotFound
+
+    try:
+        return handle.ends_at()
+    except ArrayNotFound:  # it ended meanwhile, or is on another node
+        return None
+
+
 def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
     """An array, for a script."""
     return {
@@ -56,6 +77,8 @@ def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
         "shape": list(handle.shape),
         "dtype": str(handle.dtype),
         "nbytes": handle.nbytes,
+        "lifetime": handle.lifetime,
+        "ends_at": deadline.isoformat(timespec="milliseconds") if (deadline := _deadline(handle)) else None,
         "put": moment(handle.info.version).isoformat(timespec="milliseconds"),
         "node": node,
         "id": handle.id,

@@ -83,19 +83,30 @@ class Catalog:
     @ray.method(concurrency_group="slow")
     def delete(self, store: str, keys: list[str], only: str | None = None) -> list[str]:
         """Delete keys, with all their files; returns those that existed. `only`: if it is still this array."""
-        return self._delete(store, keys, only)
+        return self._delete(store, keys, None if only is None else {only})
 
-    def _delete(self, store: str, keys: list[str], only: str | None = None) -> list[str]:
+    def _delete(self, store: str, keys: list[str], only: set[str] | None = None) -> list[str]:
         with self._lock:
             if only is not None:
                 current = [self._index.find(store, key) for key in keys]
-                keys = [entry.info.key for entry in current if entry and entry.info.id == only and entry.info.key]
+                keys = [entry.info.key for entry in current if entry and entry.info.id in only and entry.info.key]
             doomed = self._index.doom(store, keys)
         self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
         return [key for key, _ in doomed]
+
+    @ray.method(concurrency_group="slow")
+    def end(self, array_ids: list[str]) -> None:
+        """Delete the keys that stand for one of these arrays."""
+        with self._lock:
+            listed = [self._index.place(array_id) for array_id in array_ids]
+        by_store: dict[str, list[str]] = defaultdict(list)
+        for store, key in filter(None, listed):
+            by_store[store].append(key)
+        for store, keys in by_store.items():
+            self._delete(store, keys, set(array_ids))
 
     @ray.method(concurrency_group="slow")
     def clear(self, store: str) -> int:

@@ -20,10 +20,13 @@ from typing import Any, NamedTuple
 import ray
 
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums
+from outlive.arrays.ending import Endings
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
+from outlive.cluster.ending import end
 from outlive.cluster.wire import pack
+from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 2  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
@@ -57,6 +60,7 @@ class Keeper:
         self._shelf = Shelf(self._path)
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._shelf.recount()
+        self._endings = Endings(self._shelf)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
@@ -127,6 +131,9 @@ class Keeper:
         self._leave_if_removed()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        for why, array_ids in self._endings.due(jobs_that_ended).items():
+            if array_ids:
+                end(self._shelf, lambda keyed: ray.get(actors.catalog().end.remote(keyed)), array_ids, why)
         self._shelf.pool.trim(older_than=_WARM_FOR)
 
     def _compute_checksums(self) -> None:

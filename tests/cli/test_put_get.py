@@ -187,3 +187,15 @@ def test_a_damaged_array_is_not_written_out(cli, store, tmp_path):
 def test_json_and_the_array_cannot_share_stdout(cli, store):
     result = cli("get", "k", "-o", "-", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_time_to_live(cli, store, npy):
+    assert cli("put", str(npy()), "brief", "--ttl", "10min").exit_code == 0
+    [listed] = cli.json("ls", "brief")
+    assert listed["lifetime"] == "detached"
+    assert listed["ends_at"] is not None
+    assert "in 9 min" in cli("ls", "--long").stdout
+    assert "in 9 min" in cli("info", "brief").stdout
+    wrong = cli("put", str(npy()), "brief", "--ttl", "soon")
+    assert wrong.exit_code == 2
+    assert "10min" in wrong.stderr

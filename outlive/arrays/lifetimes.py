@@ -1,0 +1,145 @@
+"""Lifetimes: when an array ends by itself.
+
+The last ten digits of an array's id say with what it ends, so a listing of the shelf is enough to know:
+
+    00 ........   nothing: it is there until it is deleted ("detached")
+    01 <number>   with the Ray job of that number ("job")
+    02 <number>   with a scope, a `with` block of one process
+
+A time to live comes on top, kind 04 more: the file's modification time is then when it ends, and `touch` moves it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+from typing import NamedTuple
+
+from outlive.arrays.info import ArrayInfo
+
+JOB, SCOPE, TTL = 1, 2, 4
+_NUMBERS = 1 << 32
+
+
+class Lifetime(NamedTuple):
+    """With what an array ends."""
+
+    kind: int = 0  # JOB or SCOPE or neither, and TTL
+    number: int = 0  # of the job or scope
+    ttl: float = 0.0  # seconds; 0 if it has no time to live
+
+    @property
+    def suffix(self) -> str:
+        """The end of the ids of its arrays."""
+        number = self.number if self.kind & (JOB | SCOPE) else secrets.randbelow(_NUMBERS)
+        return f"{self.kind:02x}{number:08x}"
+
+
+DETACHED = Lifetime()
+
+
+def lifetime_of(info: ArrayInfo) -> Lifetime:
+    """With what this array ends."""
+    return Lifetime(kind_of(info.id), number_of(info.id), info.ttl)
+
+
+def kind_of(array_id: str) -> int:
+    return int(array_id[22:24], 16)
+
+
+def number_of(array_id: str) -> int:
+    return int(array_id[24:], 16)
+
+
+def job_number(job_id: str) -> int:
+    """The number of a Ray JobID, which is four bytes, the least significant first."""
+    return int.from_bytes(bytes.fromhex(job_id), "little")
+
+
+def job_id(number: int) -> str:
+    """As Ray writes it."""
+    return number.to_bytes(4, "little").hex()
+
+
+def lifetime_from(name: str, ttl: float | str | None, job: int) -> Lifetime:
+    """What "job" or "detached", and a time to live, mean for a process of this job.
+
+    Raises
+    ------
+    ValueError
+    """
+    if name not in {"job", "detached"}:
+        raise ValueError(f"lifetime is 'job' or 'detached', not {name!r}; for a scope, put through `store.scope()`")
+    seconds = 0.0 if ttl is None else parse_seconds(ttl)
+    kind = (JOB if name == "job" else 0) | (TTL if seconds else 0)
+    return Lifetime(kind, job if kind & JOB else 0, seconds)
+
+
+def deadline_from(now: float, ttl: float) -> int:
+    """When an array ends that is touched now, as the modification time of its file, in nanoseconds."""
+    return int((now + ttl) * 1e9)
+
+
+_SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_seconds(text: float | str) -> float:
+    """`10min`, `90s`, `1.5h`, `2d` or a plain number of seconds, as a `float`.
+
+    Raises
+    ------
+    ValueError
+        It is none of these, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
+    factor = _SECONDS.get(match[2]) if match else None
+    value = float(match[1]) * factor if match and factor else 0.0
+    if not 0 < value < 1e10:
+        raise ValueError(
+            f"not a time to live: {text!r}; write a number of seconds, or as in '90s', '10min', '1.5h', '2d'"
+        )
+    return value
+
+
+class ScopeLock:
+    """Says that the process which opened a scope still lives: it holds the lock of `<folder>/<number>`."""
+
+    def __init__(self, folder: str) -> None:
+        self._pid = os.getpid()
+        while True:
+            self.number = secrets.randbelow(_NUMBERS)
+            self._path = _path(folder, self.number)
+            with contextlib.suppress(FileExistsError):
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                return
+
+    def release(self) -> None:
+        """The scope has ended."""
+        if self._pid == os.getpid():  # a forked child's copy does not end it
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+            os.close(self._fd)
+
+
+def scope_is_over(folder: str, number: int) -> bool:
+    """Whether a scope has ended, or its process has."""
+    try:
+        fd = os.open(_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(_path(folder, number))
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _path(folder: str, number: int) -> str:
+    return f"{folder}/{number:08x}"
