@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -153,6 +154,20 @@ class Store(MutableMapping[str, Array]):
         commit(session, [draft])
         return ArrayHandle(draft.info)
 
+    async def aput(
+        self,
+        array: Array,
+        key: str | None = None,
+        *,
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
+    ) -> ArrayHandle:
+        """`put` for coroutines, as in Ray Serve: it never blocks the event loop, for a thread does the work.
+
+        `array` must not change until this returns.
+        """
+        return await asyncio.to_thread(self.put, array, key, lifetime=lifetime, ttl=ttl)
+
     def put_many(
         self,
         arrays: Mapping[str, Array],
@@ -296,6 +311,10 @@ class Store(MutableMapping[str, Array]):
 
     def _look_up(self, key: str) -> Array | None:
         return lookup.read(self._session(), self.name, check_key(key))
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """`get` for coroutines: it never blocks the event loop, for a thread does the work."""
+        return await asyncio.to_thread(self.get, key, default)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
         """The arrays of several keys, in their order, with at most one call of the catalog.

@@ -58,7 +58,7 @@ def test_long_shows_size_dtype_shape_and_node(cli, store):
     store["records"] = np.zeros(2, [(name, "f8") for name in ("position", "velocity", "mass")])
     node = cli.json("info", "k")["node"]
     header, first, second = cli("ls", "-l").stdout.splitlines()
-    assert header.split() == ["SIZE", "AGE", "DTYPE", "SHAPE", "NODE", "KEY"]
+    assert header.split() == ["SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "KEY"]
     for part in ("234.4 KiB", "float32", "(300, 200)", node[:8]):
         assert part in first
     assert first.index("(300, 200)") == header.index("SHAPE")
@@ -78,7 +78,7 @@ def test_info_for_people(cli, store):
     store["k"] = np.zeros((300, 200), "f4")
     lines = cli("info", "k").stdout.splitlines()
     assert lines[0] == "k"
-    assert [line.split()[0] for line in lines[1:]] == ["store", "shape", "dtype", "size", "put", "node", "file"]
+    assert [line.split()[0] for line in lines[1:]] == ["store", "shape", "dtype", "size", "put", "ends", "node", "file"]
     assert "240,000 bytes, 234.4 KiB" in lines[4]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import warnings
 from pathlib import Path
@@ -232,3 +233,29 @@ def test_numpy_store(store: outlive.Store) -> None:
     with pytest.raises(KeyError):
         outlive.NumpyStore.open("missing", store=store.name)
     assert again.retrieve().sum() == 10
+
+
+def test_async_twins(store: outlive.Store) -> None:
+    """Many at once, while the loop goes on."""
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        heart = asyncio.create_task(beat())
+        handles = await asyncio.gather(*(store.aput(np.full(50_000, i), f"k{i}", ttl="1h") for i in range(10)))
+        assert [handle.key for handle in handles] == [f"k{i}" for i in range(10)]
+        arrays = await asyncio.gather(*(store.aget(f"k{i}") for i in range(10)))
+        assert [int(array[-1]) for array in arrays] == list(range(10))
+        assert await store.aget("none") is None
+        assert await store.aget("none", 5) == 5
+        with pytest.raises(outlive.UnsupportedArray):
+            await store.aput([1, 2])
+        heart.cancel()
+
+    asyncio.run(run())
+    assert beats > 100
