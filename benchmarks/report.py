@@ -44,11 +44,11 @@ def show(lines: list[Line], console: Console) -> None:
 def _cell(samples: list[float], unit: str) -> str:
     if not samples:
         return "-"
-    text = _number(statistics.median(samples), unit)
-    return f"{text} ({_number(p90(samples), unit)})" if len(samples) > 1 else text
+    text = number(statistics.median(samples), unit)
+    return f"{text} ({number(p90(samples), unit)})" if len(samples) > 1 else text
 
 
-def _number(value: float, unit: str) -> str:
+def number(value: float, unit: str) -> str:
     if unit == "B":
         factor, name = next((f, n) for f, n in ((1e6, "MB"), (1e3, "kB"), (0, "B")) if abs(value) >= f)
         return f"{value / (factor or 1):.{1 if factor else 0}f} {name}"
