@@ -33,7 +33,7 @@ class Call:
     result: Value
     function: Function
     loops: tuple[Loop, ...]
-    in_try: bool
+    tries: int  # `try` statements with handlers around it
 
     def argument(self, name: str) -> Argument | None:
         """The argument given by this keyword."""
@@ -52,6 +52,7 @@ class Loop:
     target: cst.BaseExpression | None
     iterable: cst.BaseExpression | None
     value: Value  # of the iterable
+    tries: int  # as of `Call`
 
 
 @dataclass(eq=False)

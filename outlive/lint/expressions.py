@@ -40,7 +40,7 @@ class Expressions:
     def __init__(self) -> None:
         self.scope = Scope(Function("", None))
         self.loops: tuple[Loop, ...] = ()
-        self.in_try = False
+        self.tries = 0
         self.values: dict[cst.CSTNode, Value] = {}
         self.awaited: set[cst.CSTNode] = set()  # calls whose results somebody waits for
         self.classes: list[Class] = []
@@ -181,7 +181,7 @@ class Expressions:
         clause: cst.CompFor | None = node.for_in
         while clause is not None:
             value = self.evaluate(clause.iter)
-            self.loops += (Loop(clause, clause.target, clause.iter, value),)
+            self.loops += (Loop(clause, clause.target, clause.iter, value, self.tries),)
             self.bind(clause.target, UNKNOWN if clause.asynchronous else element(value))
             for condition in clause.ifs:
                 self.evaluate(condition.test)
@@ -219,7 +219,7 @@ class Expressions:
             callee = self.evaluate(node.func)
             name = node.func.value if isinstance(node.func, cst.Name) else ""
         arguments = [Argument(part, self.evaluate(part.value)) for part in node.args]
-        call = Call(node, callee, base, name, arguments, UNKNOWN, self.scope.function, self.loops, self.in_try)
+        call = Call(node, callee, base, name, arguments, UNKNOWN, self.scope.function, self.loops, self.tries)
         call.result = self._called(call)
         self.scope.function.calls.append(call)
         return call.result

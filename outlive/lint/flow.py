@@ -47,7 +47,7 @@ class Flow(Expressions):
 
     def _pass_over(self) -> None:
         self.assigned: dict[cst.CSTNode, str] = {}
-        self.values, self.awaited, self.loops, self.in_try = {}, set(), (), False
+        self.values, self.awaited, self.loops, self.tries = {}, set(), (), 0
         for function in self.functions:
             function.forget()
         received = {function: function.received for function in self.functions}
@@ -174,7 +174,7 @@ class Flow(Expressions):
     def _statement_For(self, node: cst.For) -> None:
         value = self.evaluate(node.iter)
         outer = self.loops
-        self.loops += (Loop(node, node.target, node.iter, value),)
+        self.loops += (Loop(node, node.target, node.iter, value, self.tries),)
         self.bind(node.target, UNKNOWN if node.asynchronous else element(value))
         self._suite(node.body)
         self.loops = outer
@@ -183,7 +183,7 @@ class Flow(Expressions):
 
     def _statement_While(self, node: cst.While) -> None:
         outer = self.loops
-        self.loops += (Loop(node, None, None, UNKNOWN),)
+        self.loops += (Loop(node, None, None, UNKNOWN, self.tries),)
         self.evaluate(node.test)
         self._suite(node.body)
         self.loops = outer
@@ -191,10 +191,10 @@ class Flow(Expressions):
             self._suite(node.orelse.body)
 
     def _statement_Try(self, node: cst.Try | cst.TryStar) -> None:
-        before, outer = self.scope.snapshot(), self.in_try
-        self.in_try = outer or bool(node.handlers)
+        before = self.scope.snapshot()
+        self.tries += bool(node.handlers)
         self._suite(node.body)
-        self.in_try = outer
+        self.tries -= bool(node.handlers)
         branches: list[tuple[dict[str, Value], cst.CSTNode | None]] = []
         after = self.scope.snapshot()
         for handler in node.handlers:
@@ -263,7 +263,7 @@ class Flow(Expressions):
 
     def _body(self, function: Function, node: cst.FunctionDef, outer: Scope) -> None:
         self.scope = Scope(function, outer, own=bound_in(node.body))
-        self.loops, self.in_try = (), False
+        self.loops, self.tries = (), 0
         first = True
         for parameter in _all_parameters(node.params):
             name = parameter.name.value

@@ -14,17 +14,19 @@ from outlive.lint.scopes import names_in
 from outlive.lint.tree import walk
 from outlive.lint.values import Kind
 
-_NAME_OF_REF = re.compile(r"(?:^|_)(?:refs?|oids?|obj_ids?|object_ids?|futures?|futs?)\d*$", re.IGNORECASE)
+_NAME_OF_SEVERAL = re.compile(r"(?:s|batch|chunk|group|list|bundle|wave|pair|set|tuple|_)\d*$", re.IGNORECASE)
 
 
 def _check(flow: Flow) -> Iterator[Hit]:
     comprehensions: dict[cst.CSTNode, cst.ListComp] | None = None
     for function in flow.functions:
         for call in function.calls:
-            if call.callee.symbol != "ray.get" or len(call.node.args) != 1 or not call.loops or call.in_try:
+            if call.callee.symbol != "ray.get" or len(call.node.args) != 1 or not call.loops:
                 continue
             loop = call.loops[-1]
             argument = call.node.args[0].value
+            if call.tries > loop.tries:  # to tell which of them failed
+                continue
             if loop.target is None or not isinstance(argument, cst.Name) or argument.value not in names_in(loop.target):
                 continue
             if _over_refs(call, loop, argument.value):
@@ -44,7 +46,15 @@ def _over_refs(call: Call, loop: Loop, name: str) -> bool:
         return False
     if value.kind is Kind.REF:
         return not (value.inner is not None and value.inner.kind is Kind.REF)
-    return value.kind is Kind.UNKNOWN and _NAME_OF_REF.search(name) is not None and isinstance(loop.iterable, cst.Name)
+    if value.kind is not Kind.UNKNOWN or value.definition is not None or _NAME_OF_SEVERAL.search(name):
+        return False
+    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(call, loop.iterable)
+
+
+def _streamed(call: Call, iterable: cst.BaseExpression) -> bool:
+    """It may be a generator of refs, or refs that ray.wait found ready: one after the other is right then."""
+    name = iterable.attr.value if isinstance(iterable, cst.Attribute) else getattr(iterable, "value", "")
+    return bool(re.search(r"ready|done|finished|completed|gen|stream|iter", str(name), re.IGNORECASE))
 
 
 def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | None:

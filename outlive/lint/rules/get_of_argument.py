@@ -40,7 +40,7 @@ def _gets(function: Function, parameter: str) -> bool:
         if call.name == "isinstance" and isinstance(first, cst.Name) and first.value == parameter:
             return False
         if call.callee.symbol == "ray.get" and call.arguments and call.arguments[0].value.parameter == parameter:
-            gets = gets or not call.in_try
+            gets = gets or not call.tries
     return gets
 
 
