@@ -31,14 +31,15 @@ def lint(
         list[str] | None, typer.Argument(metavar="PATH...", help="Python files, and directories of them; - for stdin.")
     ] = None,
     select: Annotated[
-        list[str] | None, typer.Option("--select", metavar="CODES", help="Only these rules: OUT101, or OUT1 for all that begin so.")
+        list[str] | None,
+        typer.Option("--select", metavar="CODES", help="Only these rules: OUT101, or OUT1 for all so."),
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", metavar="CODES", help="Not these rules.")] = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Files and directories to leave out.")
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, and show it.")] = False,
-    output: Annotated[str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print findings.")] = "text",
+    output: Annotated[str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print.")] = "text",
     explain: Annotated[str | None, typer.Option("--explain", metavar="CODE", help="Print the page of a rule.")] = None,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
     as_json: AsJson = False,
@@ -109,7 +110,9 @@ def _list_rules(output: str) -> None:
         typer.echo(f"{rule.code}  {rule.name:{width}}  {'--fix' if rule.fixable else '     '}  {rule.why}")
 
 
-def _lint(paths: list[str], select: list[str], ignore: list[str], exclude: list[str], output: str, *, fix: bool) -> None:
+def _lint(
+    paths: list[str], select: list[str], ignore: list[str], exclude: list[str], output: str, *, fix: bool
+) -> None:
     from outlive.cli.progress import ProgressBar
     from outlive.lint import config, files, selection
     from outlive.lint.finding import Failure
@@ -126,7 +129,9 @@ def _lint(paths: list[str], select: list[str], ignore: list[str], exclude: list[
     with ProgressBar("lint") as bar:
         report = run(found.files, chosen, fix=fix, stdin=stdin, progress=bar.update)
     report.notebooks = found.notebooks
-    report.failures += [Failure(str(path), 1, 1, f"cannot be read: {reason.lower()}") for path, reason in found.unreadable]
+    report.failures += [
+        Failure(str(path), 0, 0, f"cannot be read: {reason.lower()}") for path, reason in found.unreadable
+    ]
     if fix and stdin is not None:
         sys.stdout.buffer.write(report.output)
     _print(report, output, to_stderr=fix and stdin is not None)
@@ -153,7 +158,10 @@ def _as_data(report: Report) -> dict[str, Any]:
     from dataclasses import asdict
 
     def finding(found: Finding) -> dict[str, Any]:
-        return {**{name: value for name, value in asdict(found).items() if name != "edit"}, "fixable": found.edit is not None}
+        return {
+            **{name: value for name, value in asdict(found).items() if name != "edit"},
+            "fixable": found.edit is not None,
+        }
 
     return {
         "files": report.files,
@@ -178,7 +186,8 @@ def _print_text(report: Report, *, to_stderr: bool) -> None:
         typer.echo(f"    why: {found.why}\n    fix: {found.fix}{mended}", err=to_stderr)
     for failure in report.failures:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(f"{failure.path}:{failure.line}:{failure.column}: {failure.message}", err=True)
+        where = f":{failure.line}:{failure.column}" if failure.line else ""
+        typer.echo(f"{failure.path}{where}: {failure.message}", err=True)
     if report.notebooks:
         typer.echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
     if not report.files and not report.failures:

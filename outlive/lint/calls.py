@@ -13,7 +13,9 @@ from outlive.lint.values import PLAIN, UNKNOWN, Kind, Value, collection, element
 
 ADDING = frozenset({"append", "appendleft", "add", "insert", "extend", "update", "setdefault", "put", "put_nowait"})
 _SAME = frozenset({"list", "tuple", "set", "frozenset", "sorted", "reversed", "deque", "iter", "tqdm", "copy"})
-_PLAIN = frozenset({"len", "str", "int", "float", "bool", "repr", "print", "sum", "range", "bytes", "hash", "id", "isinstance"})
+_PLAIN = frozenset(
+    {"len", "str", "int", "float", "bool", "repr", "print", "sum", "range", "bytes", "hash", "id", "isinstance"}
+)
 _ALIASES = ("ray._private.worker.", "ray.worker.")
 _PUBLIC = frozenset({"put", "get", "wait", "remote", "get_actor", "init"})
 
@@ -91,7 +93,7 @@ def streams(given: Mapping[str, cst.BaseExpression], function: Function | None) 
     return function is not None and function.is_generator
 
 
-def builtin(name: str, values: Sequence[Value]) -> Value:
+def builtin(name: str, values: Sequence[Value]) -> Value:  # noqa: PLR0911 - one for each builtin
     """What a builtin function gives. Any name that is not bound in the module may be one."""
     first = values[0] if values else UNKNOWN
     if name in _PLAIN:

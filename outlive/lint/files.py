@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SUFFIXES = (".py", ".pyi")
-_SKIPPED = frozenset({"node_modules", "venv", "__pycache__", "__pypackages__", "site-packages", "buck-out", "_build", "build", "dist"})
+_SKIPPED = frozenset(
+    {"node_modules", "venv", "__pycache__", "__pypackages__", "site-packages", "buck-out", "_build", "build", "dist"}
+)
 
 
 @dataclass
@@ -24,8 +26,8 @@ class Found:
 def find(paths: Iterable[Path], exclude: Sequence[str] = ()) -> Found:
     """All Python files in these files and directories.
 
-    A file that is named is taken whatever it is called. Directories are walked without hidden ones, virtual environments,
-    `node_modules`, build products and `site-packages`, unless they are named themselves.
+    A file that is named is taken whatever it is called. Directories are walked without hidden ones, virtual
+    environments, `node_modules`, build products and `site-packages`, unless they are named themselves.
 
     Parameters
     ----------

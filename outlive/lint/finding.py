@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass(frozen=True, order=True)
 class Failure:
-    """A file that could not be linted, and why."""
+    """A file that could not be linted, and why. Line 0: all of it."""
 
     path: str
     line: int

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import libcst as cst
 
-from outlive.lint.definitions import Class, Exit, Function, Keeping, Loop
-from outlive.lint.expressions import Expressions, annotated
+from outlive.lint.annotations import annotated
+from outlive.lint.assignments import Assignments
+from outlive.lint.definitions import Capture, Class, Exit, Function, Loop
 from outlive.lint.scopes import Scope, bound_in
+from outlive.lint.state import name_of
 from outlive.lint.tree import children, walk
 from outlive.lint.values import (
     NONE,
@@ -20,10 +22,8 @@ from outlive.lint.values import (
     Kind,
     Value,
     carried,
-    collection,
     element,
     item,
-    mapping,
     merged,
     symbol,
 )
@@ -32,12 +32,11 @@ _MODULE = "<module>"
 _STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # what `from ray import *` brings
 
 
-class Flow(Expressions):
+class Flow(Assignments):
     """All that happens in a module. `functions[0]` is the module itself."""
 
     def __init__(self, module: cst.Module) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
         self.functions: list[Function] = [Function(_MODULE, None)]
         self.classes: list[Class] = []
         self._defined: dict[cst.CSTNode, Function | Class] = {}
@@ -46,7 +45,7 @@ class Flow(Expressions):
             self._pass_over()
 
     def _pass_over(self) -> None:
-        self.assigned: dict[cst.CSTNode, str] = {}
+        self.assigned = {}
         self.values, self.awaited, self.loops, self.tries = {}, set(), (), 0
         for function in self.functions:
             function.forget()
@@ -64,8 +63,6 @@ class Flow(Expressions):
         while len(self._later) > start:
             self._later.pop(start)()
 
-    # Statements
-
     def _statements(self, body: Sequence[cst.CSTNode]) -> None:
         for statement in body:
             self._statement(statement)
@@ -75,16 +72,11 @@ class Flow(Expressions):
 
     def _statement(self, node: cst.CSTNode) -> None:
         if isinstance(node, cst.SimpleStatementLine):
-            for part in node.body:
-                self._small(part)
+            self._statements(node.body)
             return
-        method = getattr(self, f"_statement_{type(node).__name__}", None)
-        if method:
-            method(node)
-        elif isinstance(node, cst.BaseSmallStatement):
-            self._small(node)
-        else:
-            self._parts(node)
+        kind = "small" if isinstance(node, cst.BaseSmallStatement) else "statement"
+        method = getattr(self, f"_{kind}_{name_of(node)}", self._parts)
+        method(node)
 
     def _parts(self, node: cst.CSTNode) -> None:
         for part in children(node):
@@ -95,47 +87,51 @@ class Flow(Expressions):
             else:
                 self._parts(part)
 
-    def _small(self, node: cst.CSTNode) -> None:
-        if isinstance(node, cst.Assign):
-            value = self.evaluate(node.value)
-            for target in node.targets:
-                if isinstance(target.target, cst.Name):
-                    self.assigned[node.value] = target.target.value
-                self.bind(target.target, value)
-        elif isinstance(node, cst.AnnAssign):
-            said = annotated(node.annotation, node)
-            value = self.evaluate(node.value) if node.value is not None else said
-            self.bind(node.target, said if value.kind is Kind.UNKNOWN else value)
-        elif isinstance(node, cst.AugAssign):
-            old, new = self.evaluate(node.target), self.evaluate(node.value)
-            if old.kind is Kind.COLLECTION and new.kind is Kind.COLLECTION:
-                self.add(node.target, old, item(new, None), node)
-            else:
-                self.bind(node.target, UNKNOWN)
-        elif isinstance(node, cst.Return):
-            value = self.evaluate(node.value) if node.value is not None else NONE
-            self.awaited |= value.sites
-            self.scope.function.exits.append(Exit(node, value))
-        elif isinstance(node, cst.Import):
-            for alias in node.names:
-                name = _dotted(alias.name)
-                bound = alias.asname.name if alias.asname else None
-                if isinstance(bound, cst.Name):
-                    self.scope.bind(bound.value, symbol(name))
-                else:
-                    self.scope.bind(name.split(".")[0], symbol(name.split(".")[0]))
-        elif isinstance(node, cst.ImportFrom):
-            self._import_from(node)
-        elif isinstance(node, cst.Global):
-            self.scope.globals.update(part.name.value for part in node.names)
-        elif isinstance(node, cst.Del):
-            self.evaluate(node.target)
-            if isinstance(node.target, cst.Name):
-                self.scope.bind(node.target.value, UNKNOWN)
-        else:
-            self._parts(node)
+    def _small_assign(self, node: cst.Assign) -> None:
+        value = self.evaluate(node.value)
+        for target in node.targets:
+            if isinstance(target.target, cst.Name):
+                self.assigned[node.value] = target.target.value
+            self.bind(target.target, value)
 
-    def _import_from(self, node: cst.ImportFrom) -> None:
+    def _small_ann_assign(self, node: cst.AnnAssign) -> None:
+        said = annotated(node.annotation, node)
+        value = self.evaluate(node.value) if node.value is not None else said
+        if node.value is not None and isinstance(node.target, cst.Name):
+            self.assigned[node.value] = node.target.value
+        self.bind(node.target, said if value.kind is Kind.UNKNOWN else value)
+
+    def _small_aug_assign(self, node: cst.AugAssign) -> None:
+        old, new = self.evaluate(node.target), self.evaluate(node.value)
+        if old.kind is Kind.COLLECTION and new.kind is Kind.COLLECTION:
+            self.add(node.target, old, item(new, None), node)
+        else:
+            self.bind(node.target, UNKNOWN)
+
+    def _small_return(self, node: cst.Return) -> None:
+        value = self.evaluate(node.value) if node.value is not None else NONE
+        self.awaited |= value.sites
+        self.scope.function.exits.append(Exit(node, value))
+
+    def _small_global(self, node: cst.Global) -> None:
+        self.scope.globals.update(part.name.value for part in node.names)
+
+    def _small_del(self, node: cst.Del) -> None:
+        self.evaluate(node.target)
+        if isinstance(node.target, cst.Name):
+            self.scope.bind(node.target.value, UNKNOWN)
+
+    def _small_import(self, node: cst.Import) -> None:
+        for alias in node.names:
+            name = _dotted(alias.name)
+            bound = alias.asname.name if alias.asname else None
+            if isinstance(bound, cst.Name):
+                self.scope.bind(bound.value, symbol(name))
+            else:
+                top = name.split(".", maxsplit=1)[0]
+                self.scope.bind(top, symbol(top))
+
+    def _small_import_from(self, node: cst.ImportFrom) -> None:
         source = "." * len(node.relative) + (_dotted(node.module) if node.module else "")
         if isinstance(node.names, cst.ImportStar):
             if source == "ray":
@@ -146,8 +142,8 @@ class Flow(Expressions):
             name = _dotted(alias.name)
             bound = alias.asname.name if alias.asname else alias.name
             if isinstance(bound, cst.Name):
-                origin = symbol(source) if name != "ray" else symbol("")  # Ray itself, handed on by a module of one's own
-                self.scope.bind(bound.value, self.attribute(symbol(source), name) if origin.symbol else symbol("ray"))
+                # `ray` of a module of one's own is Ray itself, handed on
+                self.scope.bind(bound.value, symbol("ray") if name == "ray" else self.attribute(symbol(source), name))
 
     def _branch(self, before: dict[str, Value], *suites: cst.BaseSuite) -> dict[str, Value]:
         self.scope.names = dict(before)
@@ -155,13 +151,13 @@ class Flow(Expressions):
             self._suite(suite)
         return self.scope.snapshot()
 
-    def _statement_If(self, node: cst.If) -> None:
+    def _statement_if(self, node: cst.If) -> None:
         self.evaluate(node.test)
         before = self.scope.snapshot()
         then = self._branch(before, node.body)
         self.scope.names = dict(before)
         if isinstance(node.orelse, cst.If):
-            self._statement_If(node.orelse)
+            self._statement_if(node.orelse)
         elif isinstance(node.orelse, cst.Else):
             self._suite(node.orelse.body)
         self._join([(then, node.body), (self.scope.snapshot(), node.orelse)])
@@ -171,7 +167,7 @@ class Flow(Expressions):
         going_on = [names for names, suite in branches if not _leaves(suite)]
         self.scope.join(*(going_on or [names for names, _ in branches]))
 
-    def _statement_For(self, node: cst.For) -> None:
+    def _statement_for(self, node: cst.For) -> None:
         value = self.evaluate(node.iter)
         outer = self.loops
         self.loops += (Loop(node, node.target, node.iter, value, self.tries),)
@@ -181,7 +177,7 @@ class Flow(Expressions):
         if node.orelse:
             self._suite(node.orelse.body)
 
-    def _statement_While(self, node: cst.While) -> None:
+    def _statement_while(self, node: cst.While) -> None:
         outer = self.loops
         self.loops += (Loop(node, None, None, UNKNOWN, self.tries),)
         self.evaluate(node.test)
@@ -190,15 +186,14 @@ class Flow(Expressions):
         if node.orelse:
             self._suite(node.orelse.body)
 
-    def _statement_Try(self, node: cst.Try | cst.TryStar) -> None:
+    def _statement_try(self, node: cst.Try | cst.TryStar) -> None:
         before = self.scope.snapshot()
         self.tries += bool(node.handlers)
         self._suite(node.body)
         self.tries -= bool(node.handlers)
         branches: list[tuple[dict[str, Value], cst.CSTNode | None]] = []
         after = self.scope.snapshot()
-        for handler in node.handlers:
-            branches.append((self._branch({**before, **after}, handler.body), handler.body))
+        branches += [(self._branch({**before, **after}, part.body), part.body) for part in node.handlers]
         self.scope.names = after
         if node.orelse:
             self._suite(node.orelse.body)
@@ -206,16 +201,14 @@ class Flow(Expressions):
         if node.finalbody:
             self._suite(node.finalbody.body)
 
-    _statement_TryStar = _statement_Try
+    _statement_try_star = _statement_try
 
-    def _statement_With(self, node: cst.With) -> None:
+    def _statement_with(self, node: cst.With) -> None:
         for part in node.items:
             self.evaluate(part.item)
             if part.asname is not None:
                 self.bind(part.asname.name, UNKNOWN)
         self._suite(node.body)
-
-    # Definitions
 
     def _decorate(self, node: cst.FunctionDef | cst.ClassDef, value: Value) -> Value:
         decorators = [self.evaluate(decorator.decorator) for decorator in node.decorators]
@@ -228,7 +221,7 @@ class Flow(Expressions):
             value.definition.decorators = tuple(decorators)
         return value
 
-    def _statement_FunctionDef(self, node: cst.FunctionDef) -> None:
+    def _statement_function_def(self, node: cst.FunctionDef) -> None:
         function = self._defined.get(node)
         if not isinstance(function, Function):
             function = self._defined[node] = _function(node)
@@ -236,15 +229,14 @@ class Flow(Expressions):
             self.functions.append(function)
         owner = self._class_being_defined()
         if owner is not None:
-            static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
-            if function.owner is None and not static:
+            if function.owner is None and not _is_decorated(node, "staticmethod"):
                 function.parameters = function.parameters[1:]
             function.owner = owner
             owner.methods[node.name.value] = function
         for parameter in _all_parameters(node.params):
             if parameter.default is not None:
                 self._default(function, parameter.default)
-        kind = UNKNOWN if _is_property(node) else Value(Kind.FUNCTION, definition=function)
+        kind = UNKNOWN if _is_decorated(node, "property") else Value(Kind.FUNCTION, definition=function)
         self.scope.bind(node.name.value, self._decorate(node, kind))
         scope = self.scope
         self._later.append(lambda: self._body(function, node, scope))
@@ -252,14 +244,10 @@ class Flow(Expressions):
     def _default(self, function: Function, node: cst.BaseExpression) -> None:
         value = self.evaluate(node)
         if isinstance(node, cst.Name) and carried(value):
-            from outlive.lint.definitions import Capture
-
             function.captures.append(Capture(node, value))
 
     def _class_being_defined(self) -> Class | None:
         return self._defined_class if self.scope.is_class else None
-
-    _defined_class: Class | None = None
 
     def _body(self, function: Function, node: cst.FunctionDef, outer: Scope) -> None:
         self.scope = Scope(function, outer, own=bound_in(node.body))
@@ -287,7 +275,7 @@ class Flow(Expressions):
         self._suite(node.body)
         self._run_later(start)
 
-    def _statement_ClassDef(self, node: cst.ClassDef) -> None:
+    def _statement_class_def(self, node: cst.ClassDef) -> None:
         made = self._defined.get(node)
         if not isinstance(made, Class):
             made = self._defined[node] = Class(node.name.value, node)
@@ -299,91 +287,6 @@ class Flow(Expressions):
         self.scope, self._defined_class = Scope(outer.function, outer, is_class=True), made
         self._suite(node.body)
         self.scope, self._defined_class = outer, outer_class
-
-    # Assignment
-
-    def bind(self, target: cst.BaseExpression, value: Value) -> None:
-        if isinstance(target, cst.Name):
-            if target.value in self.scope.globals:
-                self._keep(target, target, value)
-            old, _ = self.scope.find(target.value) if target.value in self.scope.globals else (UNKNOWN, None)
-            self.scope.bind(target.value, merged([value, old]) if old.kind is value.kind else value)
-            if self.scope.is_class and self._defined_class is not None:
-                self._defined_class.attributes[target.value] = value
-                self._defined_class.of_class.add(target.value)
-        elif isinstance(target, cst.Tuple | cst.List):
-            for index, part in enumerate(target.elements):
-                starred = isinstance(part, cst.StarredElement)
-                self.bind(part.value, replace(value, items=()) if starred else item(value, index))
-        elif isinstance(target, cst.Attribute):
-            self._bind_attribute(target, value)
-        elif isinstance(target, cst.Subscript):
-            container = self.evaluate(target.value)
-            for index_node in target.slice:
-                self._evaluate_parts(index_node)
-            self.add(target.value, container, value, target)
-        elif isinstance(target, cst.StarredElement):
-            self.bind(target.value, UNKNOWN)
-
-    def _bind_attribute(self, target: cst.Attribute, value: Value) -> None:
-        base, name = self.evaluate(target.value), target.attr.value
-        if base.kind is Kind.INSTANCE and isinstance(base.definition, Class):
-            self._remember(base.definition, name, value)
-            base.definition.of_instance.add(name)
-            self._note_stored(base, name, value, target)
-        elif base.kind in {Kind.CLASS, Kind.SYMBOL, Kind.FUNCTION, Kind.TASK, Kind.ACTOR_CLASS}:
-            self._keep(target, target, value)
-            if isinstance(base.definition, Class):
-                self._remember(base.definition, name, value)
-
-    def _note_stored(self, base: Value, name: str, value: Value, where: cst.CSTNode) -> None:
-        function = self.scope.function
-        if value.parameter and base.definition is function.owner:
-            function.stored.setdefault(value.parameter, []).append((name, where))
-
-    @staticmethod
-    def _remember(made: Class, name: str, value: Value) -> None:
-        made.attributes[name] = merged([made.attributes[name], value]) if name in made.attributes else value
-
-    def _keep(self, where: cst.CSTNode, target: cst.BaseExpression, value: Value) -> None:
-        if self.scope.function.node is not None and carried(value):
-            self.scope.function.keepings.append(Keeping(where, self.module.code_for_node(target), value))
-
-    def add(self, target: cst.BaseExpression, container: Value, added: Value, where: cst.CSTNode) -> None:
-        if container.kind is Kind.UNKNOWN and not isinstance(target, cst.Attribute | cst.Name):
-            return
-        make = mapping if container.kind is Kind.MAPPING or isinstance(where, cst.Subscript) else collection
-        known = container.kind in {Kind.COLLECTION, Kind.MAPPING}
-        parts = [added, *([container.inner] if known and container.inner is not None else [])]
-        if not known:
-            grown = container
-        elif container.kind is Kind.COLLECTION and make is mapping:
-            grown = container
-        else:
-            grown = replace(make(parts), items=(), is_list=container.is_list)
-        if isinstance(target, cst.Name):
-            value, scope = self.scope.find(target.value)
-            function = self.scope.function
-            if scope is not None and scope.parent is None and function.node is not None:
-                self._keep(where, target, collection([added]))
-            if scope is not None and known and value.kind is container.kind:
-                scope.names[target.value] = grown
-        elif isinstance(target, cst.Attribute):
-            base = self.evaluate(target.value)
-            if base.kind is Kind.INSTANCE and isinstance(base.definition, Class):
-                if known:
-                    base.definition.attributes[target.attr.value] = grown
-                self._note_stored(base, target.attr.value, added, where)
-                if base.definition.shares(target.attr.value):
-                    self._keep(where, target, collection([added]))
-            elif base.kind in {Kind.CLASS, Kind.SYMBOL}:
-                self._keep(where, target, collection([added]))
-                if known and isinstance(base.definition, Class):
-                    base.definition.attributes[target.attr.value] = grown
-        elif isinstance(target, cst.Subscript | cst.Call):
-            inner = target.value if isinstance(target, cst.Subscript) else target.func
-            if isinstance(inner, cst.Attribute | cst.Name) and isinstance(target, cst.Subscript):
-                self.add(inner, self.values.get(inner, UNKNOWN), collection([added]), where)
 
 
 def _dotted(node: cst.BaseExpression) -> str:
@@ -404,8 +307,8 @@ def _leaves(suite: cst.CSTNode | None) -> bool:
     return isinstance(last, cst.Return | cst.Raise | cst.Continue | cst.Break)
 
 
-def _is_property(node: cst.FunctionDef) -> bool:
-    return any(isinstance(part.decorator, cst.Name) and part.decorator.value == "property" for part in node.decorators)
+def _is_decorated(node: cst.FunctionDef, name: str) -> bool:
+    return any(isinstance(part.decorator, cst.Name) and part.decorator.value == name for part in node.decorators)
 
 
 def _all_parameters(parameters: cst.Parameters) -> list[cst.Param]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hit:
-    """A rule holds at this node. `replacement`, where there is one, is a safe fix: the source to put in place of `node`."""
+    """A rule holds at this node. `replacement` is a safe fix: the source to put in place of `node`."""
 
     node: cst.CSTNode
     message: str

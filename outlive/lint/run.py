@@ -13,6 +13,7 @@ from outlive.lint.finding import Failure, Finding
 from outlive.lint.source import Text, Unreadable, decode
 
 STDIN = "-"
+_NO_NOTEBOOKS = "notebooks are not linted; convert it first: jupyter nbconvert --to script"
 
 
 @dataclass
@@ -73,15 +74,15 @@ def _size(path: Path) -> int:
 
 def _read(report: Report, path: Path) -> bytes | None:
     if path.suffix == ".ipynb":
-        report.failures.append(Failure(str(path), 1, 1, "notebooks are not linted; convert it first: jupyter nbconvert --to script"))
+        report.failures.append(Failure(str(path), 0, 0, _NO_NOTEBOOKS))
         return None
     try:
         if not (path.is_file() or path.is_fifo()) and path.exists():
-            report.failures.append(Failure(str(path), 1, 1, "neither a file nor a directory"))
+            report.failures.append(Failure(str(path), 0, 0, "neither a file nor a directory"))
             return None
         return path.read_bytes()
     except OSError as error:
-        report.failures.append(Failure(str(path), 1, 1, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+        report.failures.append(Failure(str(path), 0, 0, f"cannot be read: {(error.strerror or str(error)).lower()}"))
         return None
 
 
@@ -101,7 +102,7 @@ def _one(report: Report, name: str, data: bytes, rules: Collection[str], path: P
     except Unreadable as error:
         report.failures.append(Failure(name, error.line, error.column, str(error)))
     except (OSError, UnicodeEncodeError) as error:
-        report.failures.append(Failure(name, 1, 1, f"cannot be fixed: {error}"))
+        report.failures.append(Failure(name, 0, 0, f"cannot be fixed: {error}"))
     return data
 
 

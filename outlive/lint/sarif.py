@@ -26,7 +26,9 @@ def document(report: Report, version: str) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": "outlive lint", "version": version, "rules": [_rule(code) for code in codes]}},
+                "tool": {
+                    "driver": {"name": "outlive lint", "version": version, "rules": [_rule(code) for code in codes]}
+                },
                 "columnKind": "unicodeCodePoints",
                 "invocations": [
                     {
@@ -52,14 +54,15 @@ def _rule(code: str) -> dict[str, Any]:
     }
 
 
-def _location(path: str, region: dict[str, int]) -> dict[str, Any]:
+def _location(path: str, region: dict[str, int] | None) -> dict[str, Any]:
     if path == "-":
         uri = "stdin"
     else:
         absolute = Path(os.path.abspath(path))
         here = Path.cwd()
         uri = quote(absolute.relative_to(here).as_posix()) if absolute.is_relative_to(here) else absolute.as_uri()
-    return {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}
+    where: dict[str, Any] = {"artifactLocation": {"uri": uri}}
+    return {"physicalLocation": where if region is None else {**where, "region": region}}
 
 
 def _result(finding: Finding, index: int) -> dict[str, Any]:
@@ -79,8 +82,9 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
 
 
 def _notification(failure: Failure) -> dict[str, Any]:
+    region = {"startLine": failure.line, "startColumn": failure.column} if failure.line else None
     return {
         "level": "error",
         "message": {"text": failure.message},
-        "locations": [_location(failure.path, {"startLine": failure.line, "startColumn": failure.column})],
+        "locations": [_location(failure.path, region)],
     }

@@ -43,4 +43,6 @@ def selected(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str]:
 
 
 def _longest(code: str, prefixes: Iterable[str]) -> int:
-    return max((0 if part == ALL else len(part) for part in prefixes if part == ALL or code.startswith(part)), default=-1)
+    return max(
+        (0 if part == ALL else len(part) for part in prefixes if part == ALL or code.startswith(part)), default=-1
+    )

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
-_NOQA = re.compile(r"#\s*noqa(?P<codes>:\s*(?P<list>[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*))?(?![A-Za-z0-9_])", re.IGNORECASE)
+_NOQA = re.compile(
+    r"#\s*noqa(?P<codes>:\s*(?P<list>[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*))?(?![A-Za-z0-9_])", re.IGNORECASE
+)
 _NEWLINE = re.compile(r"\r\n?|\n")
 _BRACKETS = 150  # deeper than any source that CPython takes (200 levels of parentheses)
 
@@ -87,7 +89,7 @@ class Source:
         """Where the node stands: lines from 1, columns from 0."""
         if self._positions is None:
             wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
-            self._positions = dict(wrapper.resolve(PositionProvider))  # type: ignore[arg-type]
+            self._positions = dict(wrapper.resolve(PositionProvider))
             self._read_comments(self._positions)
         return self._positions[node]
 
@@ -122,7 +124,7 @@ def _reason(error: cst.ParserSyntaxError) -> str:
 
 
 def _check_depth(code: str) -> None:
-    """LibCST's parser, in Rust, and its visitors recurse; what CPython's parser would refuse as too deep is refused here."""
+    """Refuse what CPython's parser refuses too: LibCST's, in Rust, recurses, and has no limit but its stack."""
     depth = line = 0
     for number, text in enumerate(_NEWLINE.split(code), 1):
         if not any(letter in text for letter in "([{)]}"):

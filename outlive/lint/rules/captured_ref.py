@@ -16,7 +16,7 @@ def _check(flow: Flow) -> Iterator[Hit]:
             continue
         for part in function.extent():
             for capture in part.captures:
-                if (part, capture.node.value) not in seen and not _inside(part, function, flow):
+                if (part, capture.node.value) not in seen and not _inside(part, function):
                     seen.add((part, capture.node.value))
                     yield Hit(
                         capture.node,
@@ -24,7 +24,7 @@ def _check(flow: Flow) -> Iterator[Hit]:
                     )
 
 
-def _inside(part: Function, function: Function, flow: Flow) -> bool:  # noqa: ARG001
+def _inside(part: Function, function: Function) -> bool:
     """A function defined inside the task captures what the task has: that is the task's own."""
     return part is not function and part.nested
 
@@ -32,8 +32,10 @@ def _inside(part: Function, function: Function, flow: Flow) -> bool:  # noqa: AR
 RULE = Rule(
     code="OUT204",
     name="captured-ref",
-    why="The ref is pickled into the function: Ray keeps the object until the job ends, and each worker that ever ran the function "
-    "holds the ref, and can never be reaped.",
+    why=(
+        "The ref is pickled into the function: Ray keeps the object until the job ends, and each worker that "
+        "ever ran the function holds the ref, and can never be reaped."
+    ),
     fix="Pass the ref as an argument.",
     check=_check,
 )

@@ -25,7 +25,9 @@ def _check(flow: Flow) -> Iterator[Hit]:
             if data is None or not (_is_nothing(data.node.value) or _is_uninitialised(data)):
                 continue
             if _is_read(flow, function, call):
-                message = "a store entry made of dummy data just to read it: this overwrites what is stored under the key"
+                message = (
+                    "a store entry made of dummy data just to read it: this overwrites what is stored under the key"
+                )
                 yield Hit(call.node, message, _opened(flow, call, data))
 
 

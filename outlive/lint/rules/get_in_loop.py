@@ -48,10 +48,10 @@ def _over_refs(call: Call, loop: Loop, name: str) -> bool:
         return not (value.inner is not None and value.inner.kind is Kind.REF)
     if value.kind is not Kind.UNKNOWN or value.definition is not None or _NAME_OF_SEVERAL.search(name):
         return False
-    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(call, loop.iterable)
+    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(loop.iterable)
 
 
-def _streamed(call: Call, iterable: cst.BaseExpression) -> bool:
+def _streamed(iterable: cst.BaseExpression) -> bool:
     """It may be a generator of refs, or refs that ray.wait found ready: one after the other is right then."""
     name = iterable.attr.value if isinstance(iterable, cst.Attribute) else getattr(iterable, "value", "")
     return bool(re.search(r"ready|done|finished|completed|gen|stream|iter", str(name), re.IGNORECASE))
@@ -80,9 +80,14 @@ def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | N
 RULE = Rule(
     code="OUT401",
     name="get-in-loop",
-    why="One call fetches one object and waits for it: a failed task goes unnoticed behind one that hangs, nothing is fetched "
-    "in parallel, and the list keeps every object alive to the end.",
-    fix="ray.get(refs) for all of them at once; or ray.wait in a loop for each as it becomes ready, letting go of its ref.",
+    why=(
+        "One call fetches one object and waits for it: a failed task goes unnoticed behind one that hangs, "
+        "nothing is fetched in parallel, and the list keeps every object alive to the end."
+    ),
+    fix=(
+        "ray.get(refs) for all of them at once; or ray.wait in a loop for each as it becomes ready, letting "
+        "go of its ref."
+    ),
     check=_check,
     fixable=True,
 )

@@ -9,21 +9,22 @@ import libcst as cst
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit, Rule
-from outlive.lint.rules.stored_argument import _called, _passed
+from outlive.lint.rules.stored_argument import called_method, passed
 from outlive.lint.values import Kind, Value, carried
 
 
 def _check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
-            method = _called(flow, call)
+            method = called_method(flow, call)
             if method is None:
                 continue
-            for name, argument in _passed(call, method):
+            for name, argument in passed(call, method):
                 if argument.value.kind is Kind.REF and _is_value(argument.value) and _gets(method, name):
                     yield Hit(
                         argument.node,
-                        f"{method.label} calls ray.get on {name!r}, but a ref that is itself an argument arrives as its value",
+                        f"{method.label} calls ray.get on {name!r}, but a ref that is itself an argument "
+                        "arrives as its value",
                     )
 
 
@@ -47,8 +48,10 @@ def _gets(function: Function, parameter: str) -> bool:
 RULE = Rule(
     code="OUT103",
     name="get-of-argument",
-    why="Ray fetches a ref that is itself an argument before the call, so the parameter is the value, and ray.get of it "
-    "raises ValueError.",
+    why=(
+        "Ray fetches a ref that is itself an argument before the call, so the parameter is the value, and "
+        "ray.get of it raises ValueError."
+    ),
     fix="Use the parameter as it is, or pass the ref inside a list where the task itself shall fetch it.",
     check=_check,
 )

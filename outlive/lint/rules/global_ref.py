@@ -34,8 +34,13 @@ def _cached(function: Function) -> bool:
 RULE = Rule(
     code="OUT203",
     name="ref-in-global",
-    why="A worker refuses to exit while it holds any ref, its own or another's. One in a global stays for the life of the "
-    "process, so the reaper never gets the worker, nor does the object ever end.",
-    fix="Let the ref end with the task: return it to its caller, pass it as an argument each time, or keep a handle of outlive.",
+    why=(
+        "A worker refuses to exit while it holds any ref, its own or another's. One in a global stays for the"
+        " life of the process, so the reaper never gets the worker, nor does the object ever end."
+    ),
+    fix=(
+        "Let the ref end with the task: return it to its caller, pass it as an argument each time, or keep a "
+        "handle of outlive."
+    ),
     check=_check,
 )

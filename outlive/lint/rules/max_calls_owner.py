@@ -10,7 +10,7 @@ from outlive.lint import calls
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit, Rule
-from outlive.lint.values import Kind, Value, carried
+from outlive.lint.values import Kind, carried
 
 
 def _check(flow: Flow) -> Iterator[Hit]:
@@ -20,15 +20,13 @@ def _check(flow: Flow) -> Iterator[Hit]:
             continue
         made = {call.node: call for part in function.extent() for call in part.calls}
 
-        def owned(value: Value, made: dict[cst.Call, object] = made) -> bool:  # type: ignore[assignment]
-            return any(site in made for site in carried(value))
-
         for exit_ in function.exits:
-            if owned(exit_.value):
+            if carried(exit_.value) & made.keys():
                 yield Hit(exit_.node, _message(function, limit, "hands out"))
         for call in made.values():
             if call.name == "remote" and any(
-                owned(argument.value) and argument.value.kind is not Kind.REF for argument in call.arguments
+                carried(argument.value) & made.keys() and argument.value.kind is not Kind.REF
+                for argument in call.arguments
             ):
                 yield Hit(call.node, _message(function, limit, "passes on"))
 
@@ -47,14 +45,21 @@ def _limit(function: Function) -> str | None:
 
 
 def _message(function: Function, limit: str, does: str) -> str:
-    return f"{function.name} ({limit}) {does} a ref that its own worker owns; the worker cannot leave while the ref lives"
+    return (
+        f"{function.name} ({limit}) {does} a ref that its own worker owns; the worker cannot leave while the ref lives"
+    )
 
 
 RULE = Rule(
     code="OUT201",
     name="ref-owned-by-max-calls-worker",
-    why="The worker that calls ray.put, or .remote, owns the object. Spent or not, it stays as ray::IDLE with all it leaked "
-    "until the last ref is gone; if it is killed, the object is lost (OwnerDiedError).",
-    fix="Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which gives a handle.",
+    why=(
+        "The worker that calls ray.put, or .remote, owns the object. Spent or not, it stays as ray::IDLE with"
+        " all it leaked until the last ref is gone; if it is killed, the object is lost (OwnerDiedError)."
+    ),
+    fix=(
+        "Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which "
+        "gives a handle."
+    ),
     check=_check,
 )

@@ -51,8 +51,13 @@ def _without_owner(flow: Flow, node: cst.Call) -> str | None:
 RULE = Rule(
     code="OUT101",
     name="put-owner",
-    why="Ray 2.56 removed the experimental argument, and there is no replacement: a ref belongs to the process that puts it.",
-    fix="Keep the array where no process owns it, as outlive.open().put(array), or return it from the task as a value.",
+    why=(
+        "Ray 2.56 removed the experimental argument, and there is no replacement: a ref belongs to the "
+        "process that puts it."
+    ),
+    fix=(
+        "Keep the array where no process owns it, as outlive.open().put(array), or return it from the task as a value."
+    ),
     check=_check,
     fixable=True,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from outlive.lint.definitions import Call, Class, Function
+from outlive.lint.definitions import Argument, Call, Class, Function
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit, Rule
 from outlive.lint.values import Kind
@@ -18,21 +18,22 @@ _NAME_OF_REF = re.compile(r"(?:^|_)(?:obj|object)?_?(?:refs?|oids?|object_ids?|f
 def _check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
-            method = _called(flow, call)
+            method = called_method(flow, call)
             if method is None or method.owner is None:
                 continue
-            for name, argument in _passed(call, method):
+            for name, argument in passed(call, method):
                 if argument.value.kind is not Kind.REF or (argument.value.inner and argument.value.inner.is_refs):
                     continue
                 attributes = [attribute for attribute, _ in method.stored.get(name, [])]
                 if any(_means_refs(flow, method.owner, method, name, attribute) for attribute in attributes):
                     yield Hit(
                         argument.node,
-                        f"{method.label} stores {name!r} as a ref, but a ref that is itself an argument arrives as its value",
+                        f"{method.label} stores {name!r} as a ref, but a ref that is itself an argument "
+                        "arrives as its value",
                     )
 
 
-def _called(flow: Flow, call: Call) -> Function | None:
+def called_method(flow: Flow, call: Call) -> Function | None:
     """The method of an actor class of this module."""
     if call.name != "remote":
         return None
@@ -50,7 +51,8 @@ def _called(flow: Flow, call: Call) -> Function | None:
     return owners[0].methods[name] if len(owners) == 1 else None
 
 
-def _passed(call: Call, method: Function):  # type: ignore[no-untyped-def]
+def passed(call: Call, method: Function) -> Iterator[tuple[str, Argument]]:
+    """Each argument, and the parameter that it goes to."""
     names = iter(method.parameters)
     for argument in call.arguments:
         if argument.node.star:
@@ -78,8 +80,10 @@ def _means_refs(flow: Flow, owner: Class, method: Function, parameter: str, attr
 RULE = Rule(
     code="OUT102",
     name="ref-stored-as-value",
-    why="Ray fetches a ref that is itself an argument before the call: the actor keeps the whole array, not the ref, and a "
-    "later ray.get of what it kept raises ValueError.",
+    why=(
+        "Ray fetches a ref that is itself an argument before the call: the actor keeps the whole array, not "
+        "the ref, and a later ray.get of what it kept raises ValueError."
+    ),
     fix="Pass the ref inside a list, store.remote(key, [ref]), and take it out there; or pass a handle of outlive.",
     check=_check,
 )
