@@ -82,7 +82,11 @@ def looks_like_class(function: cst.BaseExpression) -> bool:
     name = before.attr if isinstance(before, cst.Attribute) else before
     if isinstance(name, cst.Call):
         return looks_like_class(name.func)
-    return isinstance(name, cst.Name) and name.value.lstrip("_")[:1].isupper() and not name.value.isupper()
+    return (
+        isinstance(name, cst.Name)
+        and name.value.lstrip("_")[:1].isupper()
+        and (len(name.value) == 1 or not name.value.isupper())
+    )
 
 
 def streams(given: Mapping[str, cst.BaseExpression], function: Function | None) -> bool:

@@ -15,6 +15,7 @@ _NOQA = re.compile(
     r"#\s*noqa(?P<codes>:\s*(?P<list>[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*))?(?![A-Za-z0-9_])", re.IGNORECASE
 )
 _NEWLINE = re.compile(r"\r\n?|\n")
+_STRING = re.compile(r"""\"(?:[^"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'""")
 _BRACKETS = 150  # deeper than any source that CPython takes (200 levels of parentheses)
 
 
@@ -80,6 +81,8 @@ class Source:
             raise Unreadable(f"does not parse: {_reason(error)}", error.raw_line, error.raw_column + 1) from None
         except RecursionError:
             raise Unreadable("nested too deeply to be parsed") from None
+        except cst.CSTValidationError as error:  # what LibCST's parser lets pass, and its nodes do not
+            raise Unreadable(f"does not parse: {error}") from None
         self._starts = [0, *(match.end() for match in _NEWLINE.finditer(code))]
         self._positions: dict[cst.CSTNode, CodeRange] | None = None
         self._statements: list[tuple[int, int]] = []
@@ -129,7 +132,7 @@ def _check_depth(code: str) -> None:
     for number, text in enumerate(_NEWLINE.split(code), 1):
         if not any(letter in text for letter in "([{)]}"):
             continue
-        for letter in text:
+        for letter in _STRING.sub("", text):
             if letter in "([{":
                 depth += 1
                 if depth > _BRACKETS:

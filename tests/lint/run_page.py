@@ -1,4 +1,4 @@
-"""Run as a program, with the path of another one: runs that on the cluster of RAY_ADDRESS, whatever it asks of `ray.init`."""
+"""Run as a program, with the path of another one: runs that on the cluster of RAY_ADDRESS, whatever `ray.init` it asks."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def test_what_is_no_python_source(content, says):
     assert says in result.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"# only a comment", b"\xef\xbb\xbfimport ray\n", b"import ray\r\n\x0c\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"# only a comment", b"\xef\xbb\xbfimport ray\n", b"import ray\r\n\x0c\n"]
+)
 def test_little_or_odd_source_is_clean(content):
     Path("a.py").write_bytes(content)
     assert lint("a.py").exit_code == 0
@@ -136,7 +138,12 @@ def test_configuration():
     Path("pyproject.toml").write_text('[tool.outlive.lint]\nexclude = ["a.*"]\n')
     assert lint(".").exit_code == 0
     assert "no Python files" in lint(".").stderr
-    for wrong in ('[tool.outlive.lint]\nselekt = ["OUT1"]', "[tool.outlive.lint]\nselect = 1", "[tool.outlive.lint", "[tool.outlive]\nlint = 1"):
+    for wrong in (
+        '[tool.outlive.lint]\nselekt = ["OUT1"]',
+        "[tool.outlive.lint]\nselect = 1",
+        "[tool.outlive.lint",
+        "[tool.outlive]\nlint = 1",
+    ):
         Path("pyproject.toml").write_text(wrong)
         assert lint("a.py").exit_code == 2
 
@@ -215,7 +222,8 @@ def test_no_source_is_imported_and_ray_is_not_either():
     Path("a.py").write_text("raise SystemExit('was run')\nimport ray\n")
     code = (
         "import sys\nfrom outlive.cli.app import app\n"
-        "try:\n    app(['lint', '.'])\nexcept SystemExit as end:\n    print(end.code, 'ray' in sys.modules, 'numpy' in sys.modules)\n"
+        "try:\n    app(['lint', '.'])\nexcept SystemExit as end:\n"
+        "    print(end.code, 'ray' in sys.modules, 'numpy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False False"

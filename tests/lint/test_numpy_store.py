@@ -12,7 +12,10 @@ PROGRAM = Path(__file__).with_name("programs") / "numpy_store.py"
 def test_three_mistakes_are_found_where_they_are():
     code = PROGRAM.read_text()
     lines = code.splitlines()
-    found = {finding.code: lines[finding.line - 1][finding.column - 1 : finding.end_column - 1] for finding in check_source(code)}
+    found = {
+        finding.code: lines[finding.line - 1][finding.column - 1 : finding.end_column - 1]
+        for finding in check_source(code)
+    }
     assert found == {
         "OUT101": "ray.put(data, _owner=store_actor)",
         "OUT102": "self.data_ref",

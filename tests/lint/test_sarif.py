@@ -68,7 +68,11 @@ SCHEMA = {
                                         "items": {
                                             "type": "object",
                                             "required": ["id"],
-                                            "properties": {"id": {"type": "string"}, "shortDescription": TEXT, "help": TEXT},
+                                            "properties": {
+                                                "id": {"type": "string"},
+                                                "shortDescription": TEXT,
+                                                "help": TEXT,
+                                            },
                                         },
                                     }
                                 },

@@ -59,7 +59,11 @@ CASES = [
     ("OUT103", "@ray.remote\ndef g(x):\n    return ray.get(x)\ng.remote(f.remote())", True),
     ("OUT103", "@ray.remote\ndef g(x):\n    return ray.get(x)\ng.remote([f.remote()])", False),
     ("OUT103", "@ray.remote\ndef g(x):\n    x = other()\n    return ray.get(x)\ng.remote(f.remote())", False),
-    ("OUT103", "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())", False),
+    (
+        "OUT103",
+        "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())",
+        False,
+    ),
     ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    refs = [f.remote() for _ in range(3)]\n    return refs", True),
     ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    return {'a': ray.put(1)}", True),
     ("OUT201", "@ray.remote(num_gpus=1)\ndef g():\n    return ray.put(1)", True),
@@ -79,7 +83,11 @@ CASES = [
     ("OUT203", "X = None\n@ray.remote\ndef g():\n    global X\n    X = ray.put(1)", True),
     ("OUT203", "class C:\n    refs = []\n@ray.remote\ndef g():\n    C.refs.append(ray.put(1))", True),
     ("OUT203", "class C:\n    ref = None\n@ray.remote\ndef g():\n    C.ref = ray.put(1)", True),
-    ("OUT203", "@functools.lru_cache\ndef model(): return ray.put(1)\n@ray.remote\ndef g(): return ray.get(model())", True),
+    (
+        "OUT203",
+        "@functools.lru_cache\ndef model(): return ray.put(1)\n@ray.remote\ndef g(): return ray.get(model())",
+        True,
+    ),
     ("OUT203", "@ray.remote\ndef g():\n    X = []\n    X.append(ray.put(1))", False),
     ("OUT203", "X = []\ndef g():\n    X.append(ray.put(1))", False),  # the driver's
     ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(): return ray.get(r)", True),

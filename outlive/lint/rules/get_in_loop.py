@@ -33,6 +33,8 @@ def _check(flow: Flow) -> Iterator[Hit]:
                 if comprehensions is None:
                     comprehensions = {node.for_in: node for node in walk(flow.module) if isinstance(node, cst.ListComp)}
                 whole = comprehensions.get(loop.node)
+                if whole is not None and isinstance(whole.elt, cst.IfExp):  # not all of them are refs
+                    continue
                 yield Hit(
                     call.node if whole is None else whole,
                     "ray.get of one ref after the other: the first that is slow, or hangs, hides all others",
