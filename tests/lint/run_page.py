@@ -1,4 +1,4 @@
-"""Run as a program, with the path of another one: runs that on the cluster of RAY_ADDRESS, whatever `ray.init` it asks."""
+"""Run as a program, with the path of another one: runs that on the cluster of RAY_ADDRESS."""
 
 from __future__ import annotations
 

@@ -48,6 +48,9 @@ keeper = Keeper.remote()
 def f(): return 1
 """
 
+REFS_OF_A_TASK = (
+    "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())"
+)
 CASES = [
     ("OUT102", "keeper.keep.remote('k', ray.put(1))", True),
     ("OUT102", "ref = f.remote()\nkeeper.keep.remote('k', obj_ref=ref)", True),
@@ -61,7 +64,7 @@ CASES = [
     ("OUT103", "@ray.remote\ndef g(x):\n    x = other()\n    return ray.get(x)\ng.remote(f.remote())", False),
     (
         "OUT103",
-        "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())",
+        REFS_OF_A_TASK,
         False,
     ),
     ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    refs = [f.remote() for _ in range(3)]\n    return refs", True),

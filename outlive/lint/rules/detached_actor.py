@@ -12,6 +12,8 @@ from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit, Rule
 from outlive.lint.values import Kind
 
+_NAMED = {"ray.init", "ray.get_actor"}
+
 
 def _created(flow: Flow) -> Iterator[tuple[Call, Mapping[str, cst.BaseExpression]]]:
     """The detached actors."""
@@ -35,9 +37,10 @@ def _without_name(flow: Flow) -> Iterator[Hit]:
 
 
 def _without_namespace(flow: Flow) -> Iterator[Hit]:
+    """None in a module that names a namespace anywhere: there, somebody has thought of it."""
     for function in flow.functions:
         for call in function.calls:
-            if call.callee.symbol == "ray.init" and {"namespace", "**"} & set(calls.options(call.node)):
+            if call.callee.symbol in _NAMED and {"namespace", "**"} & set(calls.options(call.node)):
                 return
     for call, given in _created(flow):
         if "name" in given and not calls.is_none(given["name"]) and "namespace" not in given:
