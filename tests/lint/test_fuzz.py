@@ -18,8 +18,8 @@ from tests.lint.pages import ALL, programs
 
 SOURCES = [program.code for rule in ALL for program in programs(rule)]
 SOURCES += [path.read_text() for path in Path(__file__).parent.rglob("*.py")]
-WORDS = """ray ray.put ray.get .remote .options ( ) [ ] { } _owner= = None for in if else lambda yield return await async
-def class self @ray.remote max_calls=1 refs ref , : * ** -> . global import from as with try except
+WORDS = """ray ray.put ray.get .remote .options ( ) [ ] { } _owner= = None for in if else lambda yield return await
+async def class self @ray.remote max_calls=1 refs ref , : * ** -> . global import from as with try except
 "x" 0 not := 😀"""
 PIECES = [*WORDS.split(), "\n", "\t", "# noqa"]
 OFTEN = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

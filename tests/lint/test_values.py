@@ -129,7 +129,9 @@ FIXES = {
     "import ray\nray.put(x, _owner=None)\n": "import ray\nray.put(x)\n",
     "import ray\n( ray.put( x , _owner = None ) )  # so\n": "import ray\n( ray.put( x) )  # so\n",
     "import ray\r\nray.put(_owner=None, value=1)\r\n": "import ray\r\nray.put(value=1)\r\n",
-    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n": "import ray\nrefs = [f.remote()]\nx = ray.get(refs)\n",
+    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n": (
+        "import ray\nrefs = [f.remote()]\nx = ray.get(refs)\n"
+    ),
     "import ray\nrefs = {f.remote()}\nx = [ray.get(r) for r in refs]\n": (
         "import ray\nrefs = {f.remote()}\nx = ray.get(list(refs))\n"
     ),
