@@ -99,12 +99,15 @@ def on_deep_stack(work: Callable[[], T]) -> T:
     old_size, old_depth = threading.stack_size(_STACK), sys.getrecursionlimit()
     sys.setrecursionlimit(max(old_depth, _DEPTH))
     try:
-        thread = threading.Thread(target=run, name=_NAME, daemon=True)
+        thread = threading.Thread(target=run, name=_NAME)
         thread.start()
     finally:
         threading.stack_size(old_size)
     try:
         thread.join()
+    except KeyboardInterrupt:
+        thread.join()  # one source; the interpreter aborts if it ends while a thread is in LibCST's parser
+        raise
     finally:
         sys.setrecursionlimit(old_depth)
     if failure:

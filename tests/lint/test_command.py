@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -227,3 +228,17 @@ def test_no_source_is_imported_and_ray_is_not_either():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 False False"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_ends_it_quietly(tmp_path):
+    from tests.conftest import eventually
+
+    (tmp_path / "a.py").write_text("import ray\n" + "x = [ray.put(1), 2, 3]\n" * 20_000)
+    command = [sys.executable, "-m", "outlive", "lint", "--json", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    tasks = Path(f"/proc/{process.pid}/task")
+    eventually(lambda: len(list(tasks.iterdir())) > 1 or process.poll() is not None)  # the thread that lints
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=120) == (b"", b"")
+    assert process.returncode == 130
