@@ -100,9 +100,8 @@ def _show(samples: dict[str, dict[str, dict[str, list[float]]]], console: Consol
         table.add_column(column, justify="right" if column else "left")
     for size, by_peer in samples.items():
         for what in ("put", "get", "get + sum"):
-            table.add_row(
-                f"{what}, {size}", *(report.duration(statistics.median(by_peer[name][what])) for name in names)
-            )
+            medians = (statistics.median(by_peer[name][what]) for name in names)
+            table.add_row(f"{what}, {size}", *(report.number(median, "s") for median in medians))
     console.print(table)
 
 

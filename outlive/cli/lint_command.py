@@ -1,0 +1,205 @@
+"""The command that reads programs for lifetime mistakes: lint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outlive.cli.failures import UNABLE, explained
+from outlive.cli.options import AsJson
+from outlive.cli.text import count, print_json
+
+if TYPE_CHECKING:
+    from outlive.lint.finding import Finding
+    from outlive.lint.run import Report
+
+_FORMATS = ("text", "json", "sarif")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `outlive`."""
+    codes = "Exit codes: 0 clean; 1 findings; 2 usage, or a file that cannot be read or does not parse."
+    app.command(epilog=codes, rich_help_panel="Explain")(explained(lint))
+
+
+def lint(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Python files, and directories of them; - for stdin.")
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option("--select", metavar="CODES", help="Only these rules: OUT101, or OUT1 for all so."),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", metavar="CODES", help="Not these rules.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Files and directories to leave out.")
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, and show it.")] = False,
+    output: Annotated[str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print.")] = "text",
+    explain: Annotated[str | None, typer.Option("--explain", metavar="CODE", help="Print the page of a rule.")] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find lifetime mistakes in programs that use Ray, without running them.
+
+    [bold]Example[/bold]
+    $ outlive lint src
+    $ outlive lint --select OUT1,OUT302 --format sarif src > lint.sarif
+    $ outlive lint --explain OUT101
+    """
+    if output not in _FORMATS:
+        raise typer.BadParameter(f"{output!r} is not one of {', '.join(_FORMATS)}", param_hint="--format")
+    if as_json and output == "sarif":
+        raise typer.BadParameter("--json and --format sarif exclude each other")
+    output = "json" if as_json else output
+    try:
+        import libcst  # noqa: F401
+    except ModuleNotFoundError:
+        typer.echo("error: lint needs libcst, which is not installed: pip install 'outlive[lint]'", err=True)
+        raise typer.Exit(UNABLE) from None
+    if explain is not None:
+        _explain(explain, output)
+    elif rules:
+        _list_rules(output)
+    elif not paths:
+        raise typer.BadParameter("name a file, a directory, or - for stdin", param_hint="PATH...")
+    else:
+        _lint(paths, select or [], ignore or [], exclude or [], output, fix=fix)
+
+
+def _checked(parse: Callable[[], Any]) -> Any:
+    """What `parse` gives; what it finds wrong is wrong usage."""
+    from outlive.lint.config import BadConfiguration
+    from outlive.lint.selection import UnknownRule
+
+    try:
+        return parse()
+    except (UnknownRule, BadConfiguration) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _explain(code: str, output: str) -> None:
+    from outlive.lint.pages import page
+    from outlive.lint.rules import RULES
+
+    rule = RULES.get(code.strip().upper())
+    if rule is None:
+        raise typer.BadParameter(f"no rule is called {code!r}; there are {', '.join(RULES)}", param_hint="--explain")
+    if output == "json":
+        print_json({**_described(rule), "page": page(rule.code)})
+    else:
+        typer.echo(page(rule.code), nl=False)
+
+
+def _described(rule: Any) -> dict[str, Any]:
+    return {"code": rule.code, "name": rule.name, "why": rule.why, "fix": rule.fix, "fixable": rule.fixable}
+
+
+def _list_rules(output: str) -> None:
+    from outlive.lint.rules import RULES
+
+    if output == "json":
+        print_json([_described(rule) for rule in RULES.values()])
+        return
+    width = max(len(rule.name) for rule in RULES.values())
+    for rule in RULES.values():
+        typer.echo(f"{rule.code}  {rule.name:{width}}  {'--fix' if rule.fixable else '     '}  {rule.why}")
+
+
+def _lint(
+    paths: list[str], select: list[str], ignore: list[str], exclude: list[str], output: str, *, fix: bool
+) -> None:
+    from outlive.cli.progress import ProgressBar
+    from outlive.lint import config, files, selection
+    from outlive.lint.finding import Failure
+    from outlive.lint.run import STDIN, run
+
+    settings = _checked(lambda: config.load(Path.cwd()))
+    chosen = _checked(
+        lambda: selection.selected(
+            selection.parse(",".join(select)) or settings.select, [*settings.ignore, *selection.parse(",".join(ignore))]
+        )
+    )
+    stdin = sys.stdin.buffer.read() if STDIN in paths else None
+    found = files.find((Path(path) for path in paths if path != STDIN), [*settings.exclude, *exclude])
+    with ProgressBar("lint") as bar:
+        report = run(found.files, chosen, fix=fix, stdin=stdin, progress=bar.update)
+    report.notebooks = found.notebooks
+    report.failures += [
+        Failure(str(path), 0, 0, f"cannot be read: {reason.lower()}") for path, reason in found.unreadable
+    ]
+    if fix and stdin is not None:
+        sys.stdout.buffer.write(report.output)
+    _print(report, output, to_stderr=fix and stdin is not None)
+    raise typer.Exit(report.exit_code)
+
+
+def _print(report: Report, output: str, *, to_stderr: bool) -> None:
+    if output == "json":
+        import json
+
+        typer.echo(json.dumps(_as_data(report), indent=2), err=to_stderr)
+    elif output == "sarif":
+        import json
+
+        from outlive import __version__
+        from outlive.lint import sarif
+
+        typer.echo(json.dumps(sarif.document(report, __version__), indent=2), err=to_stderr)
+    else:
+        _print_text(report, to_stderr=to_stderr)
+
+
+def _as_data(report: Report) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def finding(found: Finding) -> dict[str, Any]:
+        return {
+            **{name: value for name, value in asdict(found).items() if name != "edit"},
+            "fixable": found.edit is not None,
+        }
+
+    return {
+        "files": report.files,
+        "findings": [finding(found) for found in report.findings],
+        "fixed": [finding(found) for found in report.fixed],
+        "errors": [asdict(failure) for failure in report.failures],
+        "notebooks": report.notebooks,
+    }
+
+
+def _print_text(report: Report, *, to_stderr: bool) -> None:
+    for difference in report.diffs:
+        typer.echo(difference, nl=False, err=to_stderr)
+    for done in report.fixed:
+        where = typer.style(f"{done.path}:{done.line}:{done.column}", bold=True)
+        typer.echo(f"{where}: {typer.style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
+    for found in report.findings:
+        where = typer.style(f"{found.path}:{found.line}:{found.column}", bold=True)
+        code = typer.style(found.code, fg="red", bold=True)
+        typer.echo(f"{where}: {code} {found.name}: {found.message}", err=to_stderr)
+        mended = " (--fix does it)" if found.edit else ""
+        typer.echo(f"    why: {found.why}\n    fix: {found.fix}{mended}", err=to_stderr)
+    for failure in report.failures:
+        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        where = f":{failure.line}:{failure.column}" if failure.line else ""
+        typer.echo(f"{failure.path}{where}: {failure.message}", err=True)
+    if report.notebooks:
+        typer.echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
+    if not report.files and not report.failures:
+        typer.echo("note: no Python files there", err=True)
+    typer.echo(_summary(report), err=to_stderr)
+
+
+def _summary(report: Report) -> str:
+    said = f"{count(report.files, 'file')} linted: "
+    said += count(len(report.findings), "finding") if report.findings else "no findings"
+    if report.fixed:
+        said += f", {len(report.fixed)} fixed"
+    if report.failures:
+        said += f", {count(len(report.failures), 'error')}"
+    return said

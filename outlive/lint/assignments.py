@@ -1,0 +1,105 @@
+"""Assignments: to names, attributes and items, and into containers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import libcst as cst
+
+from outlive.lint.definitions import Class, Keeping
+from outlive.lint.expressions import Expressions
+from outlive.lint.values import UNKNOWN, Kind, Value, carried, collection, item, mapping, merged
+
+
+class Assignments(Expressions):
+    """Keeps track of what names, attributes and containers hold."""
+
+    def __init__(self, module: cst.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._defined_class: Class | None = None
+
+    def bind(self, target: cst.BaseExpression, value: Value) -> None:
+        if isinstance(target, cst.Name):
+            if target.value in self.scope.globals:
+                self._keep(target, target, value)
+            old, _ = self.scope.find(target.value) if target.value in self.scope.globals else (UNKNOWN, None)
+            self.scope.bind(target.value, merged([value, old]) if old.kind is value.kind else value)
+            if self.scope.is_class and self._defined_class is not None:
+                self._defined_class.attributes[target.value] = value
+                self._defined_class.of_class.add(target.value)
+        elif isinstance(target, cst.Tuple | cst.List):
+            for index, part in enumerate(target.elements):
+                starred = isinstance(part, cst.StarredElement)
+                self.bind(part.value, replace(value, items=()) if starred else item(value, index))
+        elif isinstance(target, cst.Attribute):
+            self._bind_attribute(target, value)
+        elif isinstance(target, cst.Subscript):
+            container = self.evaluate(target.value)
+            for index_node in target.slice:
+                self._evaluate_parts(index_node)
+            self.add(target.value, container, value, target)
+        elif isinstance(target, cst.StarredElement):
+            self.bind(target.value, UNKNOWN)
+
+    def _bind_attribute(self, target: cst.Attribute, value: Value) -> None:
+        base, name = self.evaluate(target.value), target.attr.value
+        if base.kind is Kind.INSTANCE and isinstance(base.definition, Class):
+            self._remember(base.definition, name, value)
+            base.definition.of_instance.add(name)
+            self._note_stored(base, name, value, target)
+        elif base.kind in {Kind.CLASS, Kind.SYMBOL, Kind.FUNCTION, Kind.TASK, Kind.ACTOR_CLASS}:
+            self._keep(target, target, value)
+            if isinstance(base.definition, Class):
+                self._remember(base.definition, name, value)
+
+    def _note_stored(self, base: Value, name: str, value: Value, where: cst.CSTNode) -> None:
+        function = self.scope.function
+        if value.parameter and base.definition is function.owner:
+            function.stored.setdefault(value.parameter, []).append((name, where))
+
+    @staticmethod
+    def _remember(made: Class, name: str, value: Value) -> None:
+        made.attributes[name] = merged([made.attributes[name], value]) if name in made.attributes else value
+
+    def _keep(self, where: cst.CSTNode, target: cst.BaseExpression, value: Value) -> None:
+        if self.scope.function.node is not None and carried(value):
+            self.scope.function.keepings.append(Keeping(where, self.module.code_for_node(target), value))
+
+    def add(self, target: cst.BaseExpression, container: Value, added: Value, where: cst.CSTNode) -> None:
+        grown = _grown(container, added, by_key=isinstance(where, cst.Subscript))
+        if isinstance(target, cst.Name):
+            _, scope = self.scope.find(target.value)
+            if scope is not None and scope.parent is None and self.scope.function.node is not None:
+                self._keep(where, target, collection([added]))
+            if scope is not None and grown is not None:
+                scope.names[target.value] = grown
+        elif isinstance(target, cst.Attribute):
+            self._add_to_attribute(target, grown, added, where)
+        elif isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name | cst.Attribute):
+            self.add(target.value, self.values.get(target.value, UNKNOWN), collection([added]), where)
+
+    def _add_to_attribute(self, target: cst.Attribute, grown: Value | None, added: Value, where: cst.CSTNode) -> None:
+        base, name = self.evaluate(target.value), target.attr.value
+        made = base.definition if isinstance(base.definition, Class) else None
+        if grown is not None and made is not None:
+            made.attributes[name] = grown
+        if base.kind is Kind.INSTANCE and made is not None:
+            self._note_stored(base, name, added, where)
+        if base.kind in {Kind.CLASS, Kind.SYMBOL} or (made is not None and made.shares(name)):
+            self._keep(where, target, collection([added]))
+
+
+def _grown(container: Value, added: Value, *, by_key: bool) -> Value | None:
+    """The container with one more element; None where it is not known to be one."""
+    if container.kind is Kind.MAPPING:
+        return replace(mapping(_parts(container, added)), is_list=False)
+    if container.kind is Kind.COLLECTION:
+        return (
+            container if by_key else replace(collection(_parts(container, added), is_list=container.is_list), items=())
+        )
+    return None
+
+
+def _parts(container: Value, added: Value) -> list[Value]:
+    return [added] if container.inner is None else [added, container.inner]

@@ -1,0 +1,118 @@
+"""Lint one source: parse it, walk it, ask every rule."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from outlive.lint.finding import Edit, Finding
+from outlive.lint.flow import Flow
+from outlive.lint.rule import Hit, Rule
+from outlive.lint.rules import RULES
+from outlive.lint.source import Source, Unreadable
+
+T = TypeVar("T")
+_CONCERNED = re.compile(r"\b(?:ray|outlive)\b")
+_STACK = 512 << 20  # bytes; address space only. LibCST recurses, in Rust and in Python, as deep as the source is nested
+_DEPTH = 20_000
+
+
+def check_source(code: str, path: str = "<string>", rules: Collection[str] | None = None) -> list[Finding]:
+    """Lint `code`.
+
+    Parameters
+    ----------
+    code
+        Python source.
+    path
+        What findings call it.
+    rules
+        Codes; all rules by default.
+
+    Returns
+    -------
+    Findings in the order of the source, those with a `# noqa` left out.
+
+    Raises
+    ------
+    Unreadable
+        It does not parse.
+    """
+    chosen = [rule for code_, rule in RULES.items() if rules is None or code_ in rules]
+    if not chosen:
+        Source(code)
+        return []
+    return on_deep_stack(lambda: _check(code, path, chosen))
+
+
+def _check(code: str, path: str, rules: list[Rule]) -> list[Finding]:
+    source = Source(code)
+    if not _CONCERNED.search(code):
+        return []
+    try:
+        flow = Flow(source.module)
+        found = [_finding(source, path, rule, hit) for rule in rules for hit in rule.check(flow)]
+    except RecursionError:
+        raise Unreadable("nested too deeply to be linted") from None
+    return sorted({finding for finding in found if finding is not None})
+
+
+def _finding(source: Source, path: str, rule: Rule, hit: Hit) -> Finding | None:
+    where = source.position(hit.node)
+    if source.silenced(rule.code, where):
+        return None
+    edit = None
+    if hit.replacement is not None:
+        start = source.offset(where.start.line, where.start.column)
+        edit = Edit(start, source.offset(where.end.line, where.end.column), hit.replacement)
+    return Finding(
+        path=path,
+        line=where.start.line,
+        column=where.start.column + 1,
+        code=rule.code,
+        end_line=where.end.line,
+        end_column=where.end.column + 1,
+        name=rule.name,
+        message=hit.message,
+        why=rule.why,
+        fix=rule.fix,
+        edit=edit,
+    )
+
+
+def on_deep_stack(work: Callable[[], T]) -> T:
+    """Run `work` in a thread whose stack has room for deep recursion."""
+    if threading.current_thread().name == _NAME:
+        return work()
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again, in the caller's thread
+            failure.append(error)
+
+    old_size, old_depth = threading.stack_size(_STACK), sys.getrecursionlimit()
+    sys.setrecursionlimit(max(old_depth, _DEPTH))
+    try:
+        thread = threading.Thread(target=run, name=_NAME)
+        thread.start()
+    finally:
+        threading.stack_size(old_size)
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        thread.join()  # one source; the interpreter aborts if it ends while a thread is in LibCST's parser
+        raise
+    finally:
+        sys.setrecursionlimit(old_depth)
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+_NAME = "outlive-lint"

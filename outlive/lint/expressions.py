@@ -1,0 +1,179 @@
+"""What each expression of a module evaluates to; calls are in `called`, the walk over statements in `flow`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import libcst as cst
+
+from outlive.lint import calls
+from outlive.lint.called import Called
+from outlive.lint.definitions import Capture, Exit, Loop
+from outlive.lint.scopes import Scope
+from outlive.lint.state import name_of
+from outlive.lint.tree import children
+from outlive.lint.values import (
+    NONE,
+    PLAIN,
+    UNKNOWN,
+    Kind,
+    Value,
+    carried,
+    collection,
+    element,
+    fetched,
+    item,
+    mapping,
+    merged,
+)
+
+
+class Expressions(Called):
+    """Evaluates expressions in a scope."""
+
+    def evaluate(self, node: cst.BaseExpression) -> Value:
+        """What `node` may be; what happens in it is recorded."""
+        method = getattr(self, f"_evaluate_{name_of(node)}", None)
+        value: Value = method(node) if method else self._evaluate_parts(node)
+        self.values[node] = value
+        return value
+
+    def _evaluate_parts(self, node: cst.CSTNode) -> Value:
+        for part in children(node):
+            if isinstance(part, cst.BaseExpression):
+                self.evaluate(part)
+            elif not isinstance(part, cst.BaseSuite):
+                self._evaluate_parts(part)
+        return UNKNOWN
+
+    def _plain(self, node: cst.BaseExpression) -> Value:
+        self._evaluate_parts(node)
+        return PLAIN
+
+    _evaluate_integer = _evaluate_float = _evaluate_imaginary = _evaluate_simple_string = _plain
+
+    _evaluate_concatenated_string = _evaluate_formatted_string = _evaluate_comparison = _plain
+
+    def _evaluate_name(self, node: cst.Name) -> Value:
+        if node.value == "None":
+            return NONE
+        value, scope = self.scope.find(node.value)
+        function = self.scope.function
+        if scope is not None and scope.function is not function and not scope.is_class and carried(value):
+            function.captures.append(Capture(node, value))
+        return value
+
+    def _evaluate_attribute(self, node: cst.Attribute) -> Value:
+        return self.attribute(self.evaluate(node.value), node.attr.value)
+
+    def _evaluate_subscript(self, node: cst.Subscript) -> Value:
+        base = self.evaluate(node.value)
+        for part in node.slice:
+            self._evaluate_parts(part)
+        index = node.slice[0].slice if len(node.slice) == 1 else None
+        if isinstance(index, cst.Slice):
+            return replace(base, items=()) if base.kind is Kind.COLLECTION else UNKNOWN
+        literal = calls.integer(index.value) if isinstance(index, cst.Index) else None
+        return item(base, literal)
+
+    def _evaluate_elements(self, elements: Sequence[cst.BaseElement], *, is_list: bool) -> Value:
+        values = []
+        for part in elements:
+            value = self.evaluate(part.value)
+            values.append(element(value) if isinstance(part, cst.StarredElement) else value)
+        return collection(values, is_list=is_list)
+
+    def _evaluate_list(self, node: cst.List) -> Value:
+        return self._evaluate_elements(node.elements, is_list=True)
+
+    def _evaluate_tuple(self, node: cst.Tuple) -> Value:
+        return self._evaluate_elements(node.elements, is_list=False)
+
+    def _evaluate_set(self, node: cst.Set) -> Value:
+        return self._evaluate_elements(node.elements, is_list=False)
+
+    def _evaluate_dict(self, node: cst.Dict) -> Value:
+        values = []
+        for part in node.elements:
+            if isinstance(part, cst.DictElement):
+                self.evaluate(part.key)
+            value = self.evaluate(part.value)
+            values.append(value if isinstance(part, cst.DictElement) else item(value, None))
+        return mapping(values)
+
+    def _evaluate_if_exp(self, node: cst.IfExp) -> Value:
+        self.evaluate(node.test)
+        return merged([self.evaluate(node.body), self.evaluate(node.orelse)])
+
+    def _evaluate_boolean_operation(self, node: cst.BooleanOperation) -> Value:
+        return merged([self.evaluate(node.left), self.evaluate(node.right)])
+
+    def _evaluate_binary_operation(self, node: cst.BinaryOperation) -> Value:
+        left, right = self.evaluate(node.left), self.evaluate(node.right)
+        if left.kind is Kind.COLLECTION and isinstance(node.operator, cst.Multiply):
+            return replace(left, items=())
+        if left.kind is right.kind is Kind.COLLECTION:
+            return replace(merged([left, right]), items=())
+        return PLAIN if left.kind is right.kind is Kind.PLAIN else UNKNOWN
+
+    def _evaluate_named_expr(self, node: cst.NamedExpr) -> Value:
+        value = self.evaluate(node.value)
+        self.bind(node.target, value)
+        return value
+
+    def _evaluate_await(self, node: cst.Await) -> Value:
+        value = self.evaluate(node.expression)
+        self.awaited |= value.sites
+        return fetched(value)
+
+    def _evaluate_yield(self, node: cst.Yield) -> Value:
+        if node.value is not None:
+            part = node.value.item if isinstance(node.value, cst.From) else node.value
+            value = self.evaluate(part)
+            self.awaited |= value.sites
+            self.scope.function.exits.append(Exit(node, value))
+        return UNKNOWN
+
+    def _evaluate_lambda(self, node: cst.Lambda) -> Value:
+        parameters = node.params
+        for parameter in (*parameters.params, *parameters.kwonly_params, *parameters.posonly_params):
+            if parameter.default is not None:
+                self.evaluate(parameter.default)
+        outer, self.scope = self.scope, Scope(self.scope.function, self.scope)
+        for parameter in (*parameters.params, *parameters.kwonly_params, *parameters.posonly_params):
+            self.scope.names[parameter.name.value] = UNKNOWN
+        self.evaluate(node.body)
+        self.scope = outer
+        return UNKNOWN
+
+    def _comprehension(self, node: cst.BaseComp) -> tuple[Value, Value]:
+        """The values of the element (or of key and value)."""
+        outer, loops = self.scope, self.loops
+        self.scope = Scope(outer.function, outer)
+        clause: cst.CompFor | None = node.for_in
+        while clause is not None:
+            value = self.evaluate(clause.iter)
+            self.loops += (Loop(clause, clause.target, clause.iter, value, self.tries),)
+            self.bind(clause.target, UNKNOWN if clause.asynchronous else element(value))
+            for condition in clause.ifs:
+                self.evaluate(condition.test)
+            clause = clause.inner_for_in
+        if isinstance(node, cst.DictComp):
+            result = self.evaluate(node.key), self.evaluate(node.value)
+        else:
+            assert isinstance(node, cst.BaseSimpleComp)
+            result = UNKNOWN, self.evaluate(node.elt)
+        self.scope, self.loops = outer, loops
+        return result
+
+    def _evaluate_list_comp(self, node: cst.ListComp) -> Value:
+        return replace(collection([self._comprehension(node)[1]], is_list=True), items=())
+
+    def _evaluate_set_comp(self, node: cst.SetComp) -> Value:
+        return replace(collection([self._comprehension(node)[1]]), items=())
+
+    _evaluate_generator_exp = _evaluate_set_comp
+
+    def _evaluate_dict_comp(self, node: cst.DictComp) -> Value:
+        return mapping([self._comprehension(node)[1]])

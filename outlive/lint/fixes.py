@@ -1,0 +1,86 @@
+"""Apply safe fixes: to the text, and to the file in one step that happens or does not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from outlive.lint.check import check_source, on_deep_stack
+from outlive.lint.finding import Edit, Finding
+from outlive.lint.source import Source, Text, Unreadable
+
+_ROUNDS = 10  # a fix may uncover another one; none of the rules needs more than two
+
+
+class ChangedMeanwhile(OSError):
+    """The file was changed by somebody else while it was linted. It was not touched; lint it again."""
+
+
+def fixed(code: str, path: str, rules: Collection[str] | None = None) -> tuple[str, list[Finding]]:
+    """`code` with all safe fixes applied, and what they were.
+
+    Applied to its own result it changes nothing. Raises `Unreadable` as `check_source`.
+    """
+    applied: list[Finding] = []
+    for _ in range(_ROUNDS):
+        chosen = _disjoint(check_source(code, path, rules))
+        edits = [finding.edit for finding in chosen if finding.edit is not None]
+        changed = _apply(code, edits)
+        if not edits or changed == code:
+            break
+        try:
+            on_deep_stack(lambda changed=changed: Source(changed))  # type: ignore[misc]
+        except Unreadable:  # never seen; the source is worth more than the fix
+            break
+        code = changed
+        applied += chosen
+    return code, applied
+
+
+def _disjoint(findings: Sequence[Finding]) -> list[Finding]:
+    chosen: list[Finding] = []
+    end = -1
+    for finding in sorted((f for f in findings if f.edit is not None), key=lambda f: f.edit or Edit(0, 0, "")):
+        if finding.edit is not None and finding.edit.start >= end:
+            chosen.append(finding)
+            end = finding.edit.end
+    return chosen
+
+
+def _apply(code: str, edits: Sequence[Edit]) -> str:
+    for edit in sorted(edits, reverse=True):
+        code = code[: edit.start] + edit.text + code[edit.end :]
+    return code
+
+
+def write(path: Path, before: bytes, text: Text, code: str) -> None:
+    """Replace the file's content, all of it or nothing. A link stays a link; the mode stays.
+
+    Raises
+    ------
+    ChangedMeanwhile
+        It no longer is `before`.
+    OSError
+        It cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    data = text.encoded(code)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".outlive", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
+            os.fsync(file.fileno())
+        if target.read_bytes() != before:
+            raise ChangedMeanwhile(f"{path} was changed meanwhile; it was not touched")
+        if not os.access(target, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(path))
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,129 @@
+"""OUT501: a store entry is constructed, with dummy data, just to read what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from outlive.lint import calls
+from outlive.lint.definitions import Argument, Call, Class, Function
+from outlive.lint.flow import Flow
+from outlive.lint.rule import Hit, Rule
+from outlive.lint.values import Kind
+
+_OURS = {"outlive.NumpyStore", "outlive.numpy_store.NumpyStore"}
+_EMPTY_MAKERS = {"empty", "empty_like"}
+_ZERO_SIZE_MAKERS = {"empty", "zeros", "ones", "array", "asarray", "ndarray", "full"}
+_READS = ("retrieve", "get", "read", "load", "fetch", "value")
+
+
+def _check(flow: Flow) -> Iterator[Hit]:
+    for function in flow.functions:
+        for call in function.calls:
+            data = _data(call)
+            if data is None or not (_is_nothing(data.node.value) or _is_uninitialised(data)):
+                continue
+            if _is_read(flow, function, call):
+                message = (
+                    "a store entry made of dummy data just to read it: this overwrites what is stored under the key"
+                )
+                yield Hit(call.node, message, _opened(flow, call, data))
+
+
+def _data(call: Call) -> Argument | None:
+    """The argument that this constructor stores."""
+    if call.callee.kind is Kind.SYMBOL and call.callee.symbol in _OURS:
+        return call.argument("data") or call.positional(0)
+    made = call.callee.definition
+    if call.callee.kind is Kind.CLASS and isinstance(made, Class) and not made.is_actor:
+        init = made.methods.get("__init__")
+        return next((a for a in call.arguments if a.parameter and init and _stores(init, a.parameter)), None)
+    named = call.name.endswith("Store") and call.callee.kind in {Kind.SYMBOL, Kind.UNKNOWN}
+    first = call.positional(0)
+    return first if named and first is not None and len(call.arguments) > 1 and _is_nothing(first.node.value) else None
+
+
+def _stores(function: Function, parameter: str) -> bool:
+    """It puts this parameter, or sends it to an actor."""
+    for call in function.calls:
+        if call.callee.symbol == "ray.put" or call.name in {"remote", "put"}:
+            for argument in call.arguments:
+                if argument.value.parameter == parameter:
+                    return True
+    return False
+
+
+def _is_nothing(node: cst.BaseExpression) -> bool:
+    """`None`, `[]`, `np.empty(0)`, `np.array([])`."""
+    if calls.is_none(node):
+        return True
+    if isinstance(node, cst.List | cst.Tuple):
+        return not node.elements
+    if not isinstance(node, cst.Call) or not node.args or _last_name(node.func) not in _ZERO_SIZE_MAKERS:
+        return False
+    size = node.args[0].value
+    if _last_name(node.func) in {"array", "asarray"}:
+        return isinstance(size, cst.List | cst.Tuple) and not size.elements
+    if isinstance(size, cst.Tuple | cst.List):
+        return any(calls.integer(part.value) == 0 for part in size.elements)
+    return calls.integer(size) == 0
+
+
+def _is_uninitialised(argument: Argument) -> bool:
+    node = argument.node.value
+    return isinstance(node, cst.Call) and _last_name(node.func) in _EMPTY_MAKERS
+
+
+def _last_name(node: cst.BaseExpression) -> str:
+    if isinstance(node, cst.Attribute):
+        return node.attr.value
+    return node.value if isinstance(node, cst.Name) else ""
+
+
+def _is_read(flow: Flow, function: Function, call: Call) -> bool:
+    """`Store(dummy, key).retrieve()`, or a variable of which nothing but methods that read are called."""
+    for other in function.calls:
+        if isinstance(other.node.func, cst.Attribute) and other.node.func.value is call.node:
+            return other.name.startswith(_READS)
+    name = flow.assigned.get(call.node)
+    used = [
+        other.name
+        for part in flow.functions
+        for other in part.calls
+        if part is function
+        and isinstance(other.node.func, cst.Attribute)
+        and isinstance(other.node.func.value, cst.Name)
+        and other.node.func.value.value == name
+    ]
+    return name is not None and any(method.startswith(_READS) for method in used)
+
+
+def _opened(flow: Flow, call: Call, data: Argument) -> str | None:
+    if call.callee.symbol not in _OURS or _has_comment(flow, call.node):
+        return None
+    rest = [argument.node for argument in call.arguments if argument is not data]
+    if not rest or any(part.star for part in rest):
+        return None
+    return flow.module.code_for_node(
+        call.node.with_changes(
+            func=cst.Attribute(call.node.func, cst.Name("open")),
+            args=[*rest[:-1], rest[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)],
+            lpar=[],
+            rpar=[],
+        )
+    )
+
+
+def _has_comment(flow: Flow, node: cst.CSTNode) -> bool:
+    return "#" in flow.module.code_for_node(node)
+
+
+RULE = Rule(
+    code="OUT501",
+    name="dummy-store-entry",
+    why="The constructor stores its data: what was to be read is overwritten before it is read.",
+    fix="Give the class a constructor that only reads; with outlive it is NumpyStore.open(key), or store[key].",
+    check=_check,
+    fixable=True,
+)

@@ -1,0 +1,95 @@
+"""OUT401: `ray.get` of one ref after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import libcst as cst
+
+from outlive.lint.definitions import Call, Loop
+from outlive.lint.flow import Flow
+from outlive.lint.rule import Hit, Rule
+from outlive.lint.scopes import names_in
+from outlive.lint.tree import walk
+from outlive.lint.values import Kind
+
+_NAME_OF_SEVERAL = re.compile(r"(?:s|batch|chunk|group|list|bundle|wave|pair|set|tuple|_)\d*$", re.IGNORECASE)
+
+
+def _check(flow: Flow) -> Iterator[Hit]:
+    comprehensions: dict[cst.CSTNode, cst.ListComp] | None = None
+    for function in flow.functions:
+        for call in function.calls:
+            if call.callee.symbol != "ray.get" or len(call.node.args) != 1 or not call.loops:
+                continue
+            loop = call.loops[-1]
+            argument = call.node.args[0].value
+            if call.tries > loop.tries:  # to tell which of them failed
+                continue
+            if loop.target is None or not isinstance(argument, cst.Name) or argument.value not in names_in(loop.target):
+                continue
+            if _over_refs(call, loop, argument.value):
+                if comprehensions is None:
+                    comprehensions = {node.for_in: node for node in walk(flow.module) if isinstance(node, cst.ListComp)}
+                whole = comprehensions.get(loop.node)
+                if whole is not None and isinstance(whole.elt, cst.IfExp):  # not all of them are refs
+                    continue
+                yield Hit(
+                    call.node if whole is None else whole,
+                    "ray.get of one ref after the other: the first that is slow, or hangs, hides all others",
+                    None if whole is None else _at_once(flow, whole, call, loop),
+                )
+
+
+def _over_refs(call: Call, loop: Loop, name: str) -> bool:
+    value = call.arguments[0].value
+    if value.awaited:  # from ray.wait: ready, all of them
+        return False
+    if value.kind is Kind.REF:
+        return not (value.inner is not None and value.inner.kind is Kind.REF)
+    if value.kind is not Kind.UNKNOWN or value.definition is not None or _NAME_OF_SEVERAL.search(name):
+        return False
+    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(loop.iterable)
+
+
+def _streamed(iterable: cst.BaseExpression) -> bool:
+    """It may be a generator of refs, or refs that ray.wait found ready: one after the other is right then."""
+    name = iterable.attr.value if isinstance(iterable, cst.Attribute) else getattr(iterable, "value", "")
+    return bool(re.search(r"ready|done|finished|completed|gen|stream|iter", str(name), re.IGNORECASE))
+
+
+def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | None:
+    """`ray.get(refs)` for `[ray.get(ref) for ref in refs]`; nothing where that might mean something else."""
+    clause = whole.for_in
+    known = loop.value.is_refs and loop.value.kind is Kind.COLLECTION
+    simple = (
+        whole.elt is call.node
+        and clause is loop.node
+        and isinstance(clause.target, cst.Name)
+        and not clause.ifs
+        and clause.inner_for_in is None
+        and clause.asynchronous is None
+    )
+    source = flow.module.code_for_node(whole)
+    if not (known and simple) or "#" in source or "\n" in source:
+        return None
+    refs = flow.module.code_for_node(clause.iter)
+    get = flow.module.code_for_node(call.node.func)
+    return f"{get}({refs})" if loop.value.is_list else f"{get}(list({refs}))"
+
+
+RULE = Rule(
+    code="OUT401",
+    name="get-in-loop",
+    why=(
+        "One call fetches one object and waits for it: a failed task goes unnoticed behind one that hangs, "
+        "nothing is fetched in parallel, and the list keeps every object alive to the end."
+    ),
+    fix=(
+        "ray.get(refs) for all of them at once; or ray.wait in a loop for each as it becomes ready, letting "
+        "go of its ref."
+    ),
+    check=_check,
+    fixable=True,
+)

@@ -1,0 +1,63 @@
+"""OUT101: `ray.put(_owner=...)`, which Ray 2.56 removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from outlive.lint import calls
+from outlive.lint.definitions import Call
+from outlive.lint.flow import Flow
+from outlive.lint.rule import Hit, Rule
+from outlive.lint.values import Kind
+
+
+def _check(flow: Flow) -> Iterator[Hit]:
+    for function in flow.functions:
+        for call in function.calls:
+            given = calls.options(call.node)
+            if "_owner" not in given or not _puts(call):
+                continue
+            if calls.is_none(given["_owner"]):
+                yield Hit(call.node, "ray.put(_owner=None) is ray.put without it", _without_owner(flow, call.node))
+            else:
+                yield Hit(call.node, "ray.put(_owner=...) raises ValueError since Ray 2.56")
+
+
+def _puts(call: Call) -> bool:
+    if call.callee.kind is Kind.SYMBOL:
+        partial = call.callee.symbol == "functools.partial"
+        first = call.positional(0) if partial else None
+        return call.callee.symbol == "ray.put" or (first is not None and first.value.symbol == "ray.put")
+    function = call.node.func  # self.ray.put: ray itself, as an attribute of something unknown
+    return (
+        call.name == "put"
+        and isinstance(function, cst.Attribute)
+        and isinstance(function.value, cst.Attribute)
+        and function.value.attr.value.lstrip("_") == "ray"
+    )
+
+
+def _without_owner(flow: Flow, node: cst.Call) -> str | None:
+    kept = [part for part in node.args if part.keyword is None or part.keyword.value != "_owner"]
+    if len(kept) == len(node.args) or not kept:
+        return None
+    if kept[-1] is not node.args[-1]:
+        kept[-1] = kept[-1].with_changes(comma=node.args[-1].comma)
+    return flow.module.code_for_node(node.with_changes(args=kept, lpar=[], rpar=[]))
+
+
+RULE = Rule(
+    code="OUT101",
+    name="put-owner",
+    why=(
+        "Ray 2.56 removed the experimental argument, and there is no replacement: a ref belongs to the "
+        "process that puts it."
+    ),
+    fix=(
+        "Keep the array where no process owns it, as outlive.open().put(array), or return it from the task as a value."
+    ),
+    check=_check,
+    fixable=True,
+)

@@ -1,0 +1,193 @@
+"""What counts as a finding, rule by rule, and what does not."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from outlive.lint import check_source
+from outlive.lint.fixes import fixed
+
+PUT_OWNER = {
+    "import ray as r\nr.put(1, _owner=a)": True,
+    "from ray import put\nput(1, _owner=a)": True,
+    "from ray import put as p\np(1, _owner=a)": True,
+    "from ray import *\nput(1, _owner=a)": True,
+    "import ray\nq = ray.put\nq(1, _owner=a)": True,
+    "import ray\nray.put(1, **{'_owner': a})": True,
+    "import ray, functools\nf = functools.partial(ray.put, _owner=a)": True,
+    "def f():\n    import ray\n    return ray.put(1, _owner=a)": True,
+    "from common import ray\nray.put(1, _owner=a)": True,
+    "import importlib\nray = importlib.import_module('ray')\nray.put(1, _owner=a)": True,
+    "try:\n    import ray\nexcept ImportError:\n    ray = None\nray.put(1, _owner=a)": True,
+    "from ray._private.worker import put\nput(1, _owner=a)": True,
+    "import ray.util\nray.put(1, _owner=a)": True,
+    "import ray\nclass A:\n    def f(self):\n        self.ray.put(1, _owner=a)": True,
+    "import ray\nqueue.put(1, _owner=a)": False,
+    "def put(x, _owner): ...\nput(1, _owner=a)  # ray": False,
+    "import ray\ndef f(ray):\n    ray.put(1, _owner=a)": False,
+    "import ray\nray.put(1)": False,
+}
+
+
+@pytest.mark.parametrize("code", PUT_OWNER)
+def test_put_owner_however_ray_is_imported(code):
+    assert [finding.code for finding in check_source(code)] == ["OUT101"] * PUT_OWNER[code]
+
+
+HEAD = """\
+import ray, functools, numpy as np
+@ray.remote
+class Keeper:
+    def __init__(self): self.data = {}
+    def keep(self, key, obj_ref): self.data[key] = obj_ref
+    def model(self, weights): self.weights = weights
+keeper = Keeper.remote()
+@ray.remote
+def f(): return 1
+"""
+
+REFS_OF_A_TASK = (
+    "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())"
+)
+CASES = [
+    ("OUT102", "keeper.keep.remote('k', ray.put(1))", True),
+    ("OUT102", "ref = f.remote()\nkeeper.keep.remote('k', obj_ref=ref)", True),
+    ("OUT102", "keeper.keep.options(num_returns=1).remote('k', f.remote())", True),
+    ("OUT102", "def g(handle):\n    handle.keep.remote('k', ray.put(1))", True),
+    ("OUT102", "keeper.keep.remote('k', [ray.put(1)])", False),
+    ("OUT102", "keeper.model.remote(ray.put(1))", False),  # it wants the value
+    ("OUT102", "x = f.remote()\nx = ray.get(x)\nkeeper.keep.remote('k', x)", False),
+    ("OUT103", "@ray.remote\ndef g(x):\n    return ray.get(x)\ng.remote(f.remote())", True),
+    ("OUT103", "@ray.remote\ndef g(x):\n    return ray.get(x)\ng.remote([f.remote()])", False),
+    ("OUT103", "@ray.remote\ndef g(x):\n    x = other()\n    return ray.get(x)\ng.remote(f.remote())", False),
+    (
+        "OUT103",
+        REFS_OF_A_TASK,
+        False,
+    ),
+    ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    refs = [f.remote() for _ in range(3)]\n    return refs", True),
+    ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    return {'a': ray.put(1)}", True),
+    ("OUT201", "@ray.remote(num_gpus=1)\ndef g():\n    return ray.put(1)", True),
+    ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    keeper.keep.remote('k', [ray.put(1)])", True),
+    ("OUT201", "def make(): return ray.put(1)\n@ray.remote(max_calls=1)\ndef g():\n    return make()", True),
+    ("OUT201", "def g(): return ray.put(1)\ng = ray.remote(max_calls=2)(g)", True),
+    ("OUT201", "@ray.remote(max_calls=0)\ndef g():\n    return ray.put(1)", False),
+    ("OUT201", "@ray.remote(num_gpus=1, max_calls=0)\ndef g():\n    return ray.put(1)", False),
+    ("OUT201", "@ray.remote(max_calls=1)\ndef g():\n    return ray.get(f.remote())", False),
+    ("OUT201", "@ray.remote(max_calls=1)\ndef g(wrapped):\n    return wrapped\ng.remote([ray.put(1)])", False),
+    ("OUT202", "@ray.remote\ndef g(w):\n    keeper.model.remote(w)\ng.remote([ray.put(1)])", True),
+    ("OUT202", "@ray.remote\ndef g(w: list[ray.ObjectRef]):\n    keeper.model.remote(w)", True),
+    ("OUT202", "@ray.remote\ndef g(w):\n    ray.get(keeper.model.remote(w))\ng.remote([ray.put(1)])", False),
+    ("OUT202", "@ray.remote\ndef g(w):\n    return keeper.model.remote(w)\ng.remote([ray.put(1)])", False),
+    ("OUT202", "@ray.remote\ndef g(w):\n    keeper.model.remote(w)\ng.remote(ray.put(1))", False),
+    ("OUT203", "X = {}\n@ray.remote\ndef g(w):\n    X['a'] = w[0]\ng.remote([ray.put(1)])", True),
+    ("OUT203", "X = None\n@ray.remote\ndef g():\n    global X\n    X = ray.put(1)", True),
+    ("OUT203", "class C:\n    refs = []\n@ray.remote\ndef g():\n    C.refs.append(ray.put(1))", True),
+    ("OUT203", "class C:\n    ref = None\n@ray.remote\ndef g():\n    C.ref = ray.put(1)", True),
+    (
+        "OUT203",
+        "@functools.lru_cache\ndef model(): return ray.put(1)\n@ray.remote\ndef g(): return ray.get(model())",
+        True,
+    ),
+    ("OUT203", "@ray.remote\ndef g():\n    X = []\n    X.append(ray.put(1))", False),
+    ("OUT203", "X = []\ndef g():\n    X.append(ray.put(1))", False),  # the driver's
+    ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(): return ray.get(r)", True),
+    ("OUT204", "def main():\n    r = ray.put(1)\n    @ray.remote\n    def g(): return ray.get(r)", True),
+    ("OUT204", "r = ray.put(1)\n@ray.remote\nclass A:\n    def g(self): return ray.get(r)", True),
+    ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(x=r): return x", True),
+    ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(r): return r\ng.remote(r)", False),
+    ("OUT204", "r = ray.put(1)\ndef g(): return ray.get(r)", False),
+    ("OUT301", "@ray.remote(lifetime='detached')\nclass A: ...\nA.remote()", True),
+    ("OUT301", "Other.options(lifetime='detached', name=None).remote()", True),
+    ("OUT301", "Keeper.options(lifetime='detached', **more).remote()", False),
+    ("OUT301", "Keeper.options(lifetime=None).remote()", False),
+    ("OUT302", "Keeper.options(lifetime='detached', name='a').remote()", True),
+    ("OUT302", "ray.init(namespace='n')\nKeeper.options(lifetime='detached', name='a').remote()", False),
+    ("OUT302", "Keeper.options(lifetime='detached', name='a', namespace='n').remote()", False),
+    ("OUT401", "refs = [f.remote() for _ in range(3)]\nfor ref in refs:\n    print(ray.get(ref))", True),
+    ("OUT401", "refs = {1: f.remote()}\nout = {k: ray.get(v) for k, v in refs.items()}", True),
+    ("OUT401", "refs = [f.remote()]\nfor i, ref in enumerate(refs):\n    ray.get(ref)", True),
+    ("OUT401", "ready, rest = ray.wait([f.remote()])\nfor ref in ready:\n    ray.get(ref)", False),
+    ("OUT401", "@ray.remote\ndef g():\n    yield 1\nfor ref in g.remote():\n    ray.get(ref)", False),
+    ("OUT401", "for refs in batches:\n    ray.get(refs)", False),
+    ("OUT401", "for ref in [f.remote()]:\n    try:\n        ray.get(ref)\n    except Exception:\n        pass", False),
+    ("OUT501", "import outlive\noutlive.NumpyStore(np.empty(0), 'k').retrieve()", True),
+    ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(None, 'k')\ns.retrieve()", True),
+    ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.zeros(3), 'k')\ns.retrieve()", False),
+    ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.empty(0), 'k')", False),
+]
+
+
+@pytest.mark.parametrize(("rule", "code", "found"), CASES)
+def test_rule(rule, code, found):
+    assert (rule in {finding.code for finding in check_source(HEAD + code)}) is found
+
+
+FIXES = {
+    "import ray\nray.put(x, _owner=None)\n": "import ray\nray.put(x)\n",
+    "import ray\n( ray.put( x , _owner = None ) )  # so\n": "import ray\n( ray.put( x) )  # so\n",
+    "import ray\r\nray.put(_owner=None, value=1)\r\n": "import ray\r\nray.put(value=1)\r\n",
+    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n": (
+        "import ray\nrefs = [f.remote()]\nx = ray.get(refs)\n"
+    ),
+    "import ray\nrefs = {f.remote()}\nx = [ray.get(r) for r in refs]\n": (
+        "import ray\nrefs = {f.remote()}\nx = ray.get(list(refs))\n"
+    ),
+    "from outlive import NumpyStore\na = NumpyStore(np.empty((0,)), key).retrieve()\n": (
+        "from outlive import NumpyStore\na = NumpyStore.open(key).retrieve()\n"
+    ),
+    "import outlive\na = outlive.NumpyStore(None, key='k', store='s').retrieve()\n": (
+        "import outlive\na = outlive.NumpyStore.open(key='k', store='s').retrieve()\n"
+    ),
+}
+LEFT_ALONE = [
+    "import ray\nray.put(x, _owner=actor)\n",
+    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs if r]\n",
+    "import ray\nrefs = [f.remote()]\nx = [ray.get(r)  # why\n     for r in refs]\n",
+    "import ray\nx = [ray.get(r) for r in unknown]\n",
+]
+
+
+@pytest.mark.parametrize("code", FIXES)
+def test_fix_and_again(code):
+    result, applied = fixed(code, "a.py")
+    assert result == FIXES[code]
+    assert len(applied) == 1
+    assert fixed(result, "a.py") == (result, [])
+
+
+@pytest.mark.parametrize("code", LEFT_ALONE)
+def test_what_is_not_safe_is_left_alone(code):
+    assert check_source(code)
+    assert fixed(code, "a.py") == (code, [])
+
+
+@pytest.mark.parametrize(
+    ("comment", "silent"),
+    [
+        ("# noqa", True),
+        ("# NOQA:OUT101", True),
+        ("# noqa: E501, OUT101", True),
+        ("# noqa: E501 OUT101", True),
+        ("# type: ignore # noqa: OUT101 - old Ray", True),
+        ("# noqa: OUT102", False),
+        ("# noqa: E501", False),
+        ("# noqable", False),
+    ],
+)
+def test_noqa(comment, silent):
+    assert (check_source(f"import ray\nray.put(1, _owner=a)  {comment}\n") == []) is silent
+
+
+def test_noqa_at_the_end_of_the_statement():
+    code = dedent("""\
+        import ray
+        ref = ray.put(
+            1,
+            _owner=a,
+        ){}
+        """)
+    assert check_source(code.format("  # noqa: OUT101")) == []
+    assert len(check_source(code.format(""))) == 1
