@@ -1,0 +1,54 @@
+"""What the programs that lose a node share: a cluster of several raylets on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
+
+
+@contextlib.contextmanager
+def head() -> Iterator[Cluster]:
+    """A cluster of one node that notices quickly when another dies, and this process as its driver."""
+    cluster = Cluster(
+        initialize_head=True,
+        connect=True,
+        head_node_args={"num_cpus": 4, "object_store_memory": 100 << 20, "_system_config": QUICK},
+    )
+    try:
+        yield cluster
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@contextlib.contextmanager
+def node(cluster: Cluster, name: str, overflow: str | None = None, **settings: Any) -> Iterator[Any]:
+    """Another node, which has the resource `name`. `overflow`: its folder for what the store cannot
+    hold. `settings`: RAY_<name> variables of its raylet and workers."""
+    variables = {f"RAY_{key}": str(value) for key, value in settings.items()}
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        options = {} if overflow is None else {"object_spilling_directory": overflow}
+        added = cluster.add_node(num_cpus=2, resources={name: 4}, object_store_memory=80 << 20, **options)
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    try:
+        yield added
+    finally:
+        if added in cluster.worker_nodes:
+            lose(cluster, added)
+
+
+def lose(cluster: Cluster, lost: Any) -> None:
+    """Kill the node, as a power cut does."""
+    cluster.remove_node(lost, allow_graceful=False)
