@@ -41,7 +41,7 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a cause may be judged by: the occurrences of one error, their ids, and telling lines of the whole text."""
+    """All that a cause may be judged by: the occurrences of one error, their ids, and telling lines of the text."""
 
     occurrences: tuple[Occurrence, ...]
     ids: tuple[DecodedId, ...]
@@ -85,6 +85,8 @@ class Entry:
         The variant: a regular expression that the error's own message has to match.
     line
         For log lines that are no exception: what such a line says.
+    refined
+        Patterns of lines elsewhere in the text, each with the entry that says more than this one if only its line is there.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Entry:
     classes: tuple[str, ...] = ()
     when: str | None = None
     line: str | None = None
+    refined: tuple[tuple[str, Entry], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ _WITHIN = re.compile(
 _UNKNOWN = re.compile(r"\s*ray\.exceptions\.(?P<name>[A-Za-z_]\w*)(?=:|\(|\s*$)")
 _ENDS = re.compile(
     r"Traceback \(most recent call last\)|During handling of the above|The above exception was the direct cause|"
-    r"\[?\d{4}-\d\d-\d\d[ T]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|={5,}|-{5,}|[A-Za-z_][\w.]*(?:Error|Exception): (?!.*ray\.exceptions)"
+    r"\[?\d{4}-\d\d-\d\d[ T]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|={5,}|-{5,}|"
+    r"[A-Za-z_][\w.]*(?:Error|Exception): (?!.*ray\.exceptions)"
 )
 _FRAME = re.compile(r'\s*File "(?P<path>.{1,1000})", line \d+')
 _RAYS_OWN = re.compile(
@@ -41,13 +42,15 @@ _ID = re.compile(r"(?<![0-9a-zA-Z-])(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{32})(?
 _ABOUT_ACTORS = re.compile(r"Actor")
 _ABOUT_TASKS = re.compile(r"Task")
 _LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
+_REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
-_WORDS = (
-    "died", "dead", "kill", "Kill", "exit", "erminated", "crash", "SIG", "Segmentation", "Fatal", "oom", "OOM", "emory", "pickle",
-    "from_hex", "from_binary", "ObjectRef", "band", "_owner", "free(", "internal", "RPC", "connect", "Connection", "Socket", "DEADLINE",
-    "drain", "preempt", "spot", "recover", "lineage", "reconstruct", "cancel", "SystemErr", "Error", "IDLE", "PINNED", "LOCAL_REF",
-    "bytes in use", "pill", "No space", "shm", "capacity", "local_fs", "Aborted", "ray stop", "marked", "failed", "infeasible",
-    "No available", "scheduled", "estor", "placement", "GCS", "raylet", "recursive", "_BY_", "SYSTEM",
+_WORDS = (  # each signal's lines contain one of these: a quick first look
+    "died", "dead", "kill", "Kill", "exit", "erminated", "crash", "SIG", "Segmentation", "Fatal", "oom", "OOM",
+    "emory", "pickle", "from_hex", "from_binary", "ObjectRef", "band", "_owner", "free(", "internal", "RPC",
+    "connect", "Connection", "Socket", "DEADLINE", "drain", "preempt", "spot", "recover", "lineage", "reconstruct",
+    "cancel", "SystemErr", "Error", "IDLE", "PINNED", "LOCAL_REF", "bytes in use", "pill", "No space", "shm",
+    "capacity", "local_fs", "Aborted", "ray stop", "marked", "failed", "infeasible", "No available", "scheduled",
+    "estor", "placement", "GCS", "raylet", "recursive", "_BY_", "SYSTEM", "policy",
 )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ class Reader:
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
         self._signals: list[Line] = []
-        self._wanted = [(re.compile(pattern), [0]) for pattern in dict.fromkeys(SIGNALS)]
+        self._wanted = [(re.compile(pattern), [0]) for pattern in dict.fromkeys((*SIGNALS, *_REFINING))]
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines."""
@@ -82,7 +85,7 @@ class Reader:
 
     def _take(self, line: CleanLine) -> None:
         block = self._open.get(line.writer)
-        source_code = block is not None and block.after_frame
+        source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
         text = without_boilerplate(line.text)
         if not (block is not None and block.in_ray) and any(map(text.__contains__, _WORDS)):
             self._keep_signal(line.number, text)
@@ -211,10 +214,11 @@ class _Block:
 
     def expects_more(self, text: str) -> bool:
         """Whether a line that would end a message belongs to this one: a remote traceback."""
-        return self._wrapped and not text.startswith(("[", "During", "The above", "=", "-"))
+        remote = self._wrapped or (self.occurrence is not None and "creation task" in self.occurrence.lines[0].text)
+        return remote and not text.startswith(("[", "During", "The above", "=", "-"))
 
     def add(self, line: Line) -> None:
-        source_code = self.after_frame
+        source_code = self.after_frame and line.text.startswith("    ")
         self._note_frame(_FRAME.match(line.text))
         if self.occurrence is None or self.after_frame or source_code:
             return
@@ -252,7 +256,16 @@ class _Group:
         own = {line.number for occurrence in self._kept for line in occurrence.lines}
         elsewhere = tuple(line for line in signals if line.number not in own)
         scene = Scene(tuple(self._kept), ids, elsewhere)
-        return judge(self._entry, scene, self._names.most_common(1)[0][0], self._count, tuple(self._numbers))
+        refined = [
+            entry for pattern, entry in self._entry.refined if any(re.search(pattern, line.text) for line in elsewhere)
+        ]
+        return judge(
+            refined[0] if len(refined) == 1 else self._entry,
+            scene,
+            self._names.most_common(1)[0][0],
+            self._count,
+            tuple(self._numbers),
+        )
 
 
 def entry_for(occurrence: Occurrence) -> Entry | None:

@@ -87,8 +87,7 @@ _CAUSES = (
 )  # fmt: skip
 _TELL = (
     "The message lists the ten processes that use most, and what the chosen worker used.",
-    'Which policy chose is in that node\'s raylet.out, not in the message: "Workers sorted by time based worker killing policy", or '
-    '"Grouping the workers by owner id".',
+    'Which policy chose is not in the message. With RAY_BACKEND_LOG_LEVEL=debug that node\'s raylet.out says "Workers sorted by time based worker killing policy" or "Sorted list of leases based on the policy".',
 )
 _FIX = """\
 @ray.remote(memory=2 * 1024**3, max_retries=5)   # as many at a time as fit; retried when killed
@@ -114,7 +113,10 @@ _BY_TIME = (
 )
 
 
-def _oom(name: str, when: str | None, policy: str) -> Entry:
+_MESSAGE = r"worker\(s\) were killed due to the node running low on memory"
+
+
+def _oom(name: str, when: str | None, policy: str, refined: tuple[tuple[str, Entry], ...] = ()) -> Entry:
     return Entry(
         name=name,
         classes=("OutOfMemoryError",),
@@ -124,27 +126,37 @@ def _oom(name: str, when: str | None, policy: str) -> Entry:
         tell_apart=_TELL,
         fix=_FIX,
         sources=_SOURCES,
+        refined=refined,
     )
 
 
-ENTRIES = (
-    OBJECT_STORE_FULL,
-    OUT_OF_DISK,
-    _oom("out-of-memory-by-group", r"Grouping the workers by owner id|Running GroupByOwner policy|(?:Task|Actor|worker) was killed due to the node running low", _BY_GROUP),
-    _oom("out-of-memory-by-time", r"time based worker killing policy", _BY_TIME),
-    _oom(
-        "out-of-memory", r"worker\(s\) were killed due to the node running low on memory",
-        "Which policy chose it is not in this text. " + _BY_TIME + " The other one: " + _BY_GROUP,
+BY_TIME = _oom("out-of-memory-by-time", _MESSAGE, _BY_TIME)
+BY_GROUP = _oom("out-of-memory-by-group", r"(?:Task|Actor|worker) was killed due to the node running low", _BY_GROUP)
+_REFINED = (
+    (r"sorted by time based worker killing policy", BY_TIME),
+    (
+        r"based on the policy: .*Lease should be retried|Grouping the workers by owner|Running GroupByOwner policy",
+        BY_GROUP,
     ),
-    Entry(
-        name="memory-other",
-        classes=("OutOfMemoryError",),
-        when=r"CUDA|cuda|HIP|MPS|GPU",
-        what="This is the GPU's memory (PyTorch's OutOfMemoryError), not Ray's: the node has enough.",
-        causes=(Cause("Several tasks or actors share the GPU, or a batch is too large.", signs=(says(r"CUDA out of memory"),)),),
-        tell_apart=("`nvidia-smi` on that node: which processes hold GPU memory?",),
-        fix="@ray.remote(num_gpus=1, max_calls=1)   # one GPU to itself, and given back in full when it is done\ndef train(): ...",
-        sources=("https://docs.ray.io/en/latest/ray-core/scheduling/accelerators.html",),
+)
+OUT_OF_MEMORY = _oom(
+    "out-of-memory",
+    _MESSAGE,
+    "Which policy chose it is not in this text. " + _BY_TIME + " The other one: " + _BY_GROUP,
+    _REFINED,
+)
+GPU = Entry(
+    name="out-of-gpu-memory",
+    classes=("OutOfMemoryError",),
+    when=r"CUDA|cuda|HIP|MPS|GPU",
+    what="This is the GPU's memory (PyTorch's OutOfMemoryError), not Ray's: the node has enough.",
+    causes=(
+        Cause("Several tasks or actors share the GPU, or a batch is too large.", signs=(says(r"CUDA out of memory"),)),
     ),
-    _oom("out-of-memory", None, "The text says no more than that. " + _BY_TIME),
-)  # fmt: skip
+    tell_apart=("`nvidia-smi` on that node: which processes hold GPU memory?",),
+    fix="@ray.remote(num_gpus=1, max_calls=1)   # one GPU to itself, and given back in full when it is done\ndef train(): ...",
+    sources=("https://docs.ray.io/en/latest/ray-core/scheduling/accelerators.html",),
+)
+UNKNOWN_MEMORY = _oom("out-of-memory", None, "The text says no more than that. " + _BY_TIME)
+
+ENTRIES = (OBJECT_STORE_FULL, OUT_OF_DISK, OUT_OF_MEMORY, BY_GROUP, GPU, UNKNOWN_MEMORY)

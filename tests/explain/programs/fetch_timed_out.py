@@ -1,4 +1,4 @@
-"""ObjectFetchTimedOutError: the owner lives and does not say that the copy it named is gone (here: the owner is stopped)."""
+"""ObjectFetchTimedOutError: the owner lives, is stopped, and so does not learn that the copy it named is gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 sys.path.append(os.path.dirname(__file__))
-from several_nodes import head, lose, node
+from several_nodes import ON_HEAD, head, lose, node
 
 
 @ray.remote(resources={"away": 1})
@@ -19,7 +19,7 @@ def make() -> np.ndarray:
     return np.ones(1 << 17)
 
 
-@ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
+@ray.remote(num_cpus=0, resources=ON_HEAD)
 class Owner:
     def order(self) -> tuple[int, list[ray.ObjectRef]]:
         self.ref = make.remote()

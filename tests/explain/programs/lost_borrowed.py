@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 sys.path.append(os.path.dirname(__file__))
-from several_nodes import head, lose, node
+from several_nodes import ON_HEAD, head, lose, node
 
 
 @ray.remote(max_retries=0, resources={"away": 1})
@@ -18,7 +18,7 @@ def make() -> np.ndarray:
     return np.ones(1 << 17)
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, resources=ON_HEAD)
 class Borrower:
     def store(self, wrapped: list[ray.ObjectRef]) -> None:
         self.wrapped = wrapped

@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 sys.path.append(os.path.dirname(__file__))
-from several_nodes import head, lose, node
+from several_nodes import ON_HEAD, head, lose, node
 
 
 @ray.remote(resources={"away": 1})
@@ -18,7 +18,7 @@ def make(argument: bytes) -> np.ndarray:
     return np.ones(1 << 17)
 
 
-@ray.remote(num_cpus=0, runtime_env={"env_vars": {"RAY_max_lineage_bytes": "1"}})
+@ray.remote(num_cpus=0, resources=ON_HEAD, runtime_env={"env_vars": {"RAY_max_lineage_bytes": "1"}})
 class Owner:
     def order(self) -> None:
         self.refs = [make.remote(bytes(1 << 10)) for _ in range(4)]

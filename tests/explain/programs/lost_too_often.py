@@ -24,7 +24,7 @@ def provoke(cluster: Cluster) -> None:
     for _ in range(2):
         with node(cluster, "away") as away:
             ref = make.remote() if ref is None else ref
-            ready, _ = ray.wait([ref], timeout=30, fetch_local=False)
+            ray.wait([ref], timeout=30, fetch_local=False)
             while True:
                 where = ray.experimental.get_object_locations([ref])[ref]["node_ids"]
                 if where == [away.node_id]:

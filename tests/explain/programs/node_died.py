@@ -11,10 +11,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 sys.path.append(os.path.dirname(__file__))
-from several_nodes import head, lose, node
+from several_nodes import ON_HEAD, head, lose, node
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, resources=ON_HEAD)
 class Door:
     entered = False
 

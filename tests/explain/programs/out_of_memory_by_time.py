@@ -22,8 +22,14 @@ def work() -> None:
 
 
 def provoke(cluster: Cluster) -> None:
-    settings = {"memory_usage_threshold": 0.01, "memory_monitor_refresh_ms": 100, "worker_killing_policy_by_group": 0}
-    with node(cluster, "tight", task_oom_retries=0, **settings):
+    settings = {
+        "memory_usage_threshold": 0.01,
+        "memory_monitor_refresh_ms": 100,
+        "task_oom_retries": 0,
+        "worker_killing_policy_by_group": 0,
+        "BACKEND_LOG_LEVEL": "debug",  # only then does the raylet say which policy it was
+    }
+    with node(cluster, "tight", **settings):
         ray.get(work.remote(), timeout=60)
 
 

@@ -7,24 +7,24 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import ray
 from ray.cluster_utils import Cluster
 
+ON_HEAD = {"node:__internal_head__": 0.001}  # the resources of what must not die with another node
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
 
 
 @contextlib.contextmanager
-def head() -> Iterator[Cluster]:
-    """A cluster of one node that notices quickly when another dies, and this process as its driver."""
+def head(**options: Any) -> Iterator[Cluster]:
+    """A cluster of one node that notices quickly when another dies, and this process as its driver (`options`: of ray.init)."""
     cluster = Cluster(
         initialize_head=True,
-        connect=True,
         head_node_args={"num_cpus": 4, "object_store_memory": 100 << 20, "_system_config": QUICK},
     )
     try:
+        ray.init(address=cluster.address, **options)
         yield cluster
     finally:
-        import ray
-
         ray.shutdown()
         cluster.shutdown()
 

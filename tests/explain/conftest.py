@@ -1,0 +1,60 @@
+"""Runs the programs that make real Ray raise its errors, and returns what a user would see."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+import ray
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a program raised, and what Python would print of it."""
+
+    error: BaseException
+    text: str
+
+
+def program(name: str) -> ModuleType:
+    return importlib.import_module(f"tests.explain.programs.{name}")
+
+
+def provoke(name: str, *arguments: Any) -> Raised:
+    """Run a program until it raises."""
+    with pytest.raises(Exception) as caught:
+        program(name).provoke(*arguments)
+    return Raised(caught.value, "".join(traceback.format_exception(caught.value)))
+
+
+@pytest.fixture(scope="package")
+def plain() -> Iterator[Callable[[str], Raised]]:
+    """Runs a program on a Ray of one node, which records where references are created; each only once."""
+    seen: dict[str, Raised] = {}
+
+    def run(name: str) -> Raised:
+        if name not in seen:
+            seen[name] = provoke(name)
+        return seen[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_record_ref_creation_sites", "1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        options: Any = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+        ray.init(address="local", num_cpus=4, object_store_memory=100 << 20, **options)
+        try:
+            yield run
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture
+def logs() -> str:
+    """The folder of the newest session's logs."""
+    return os.path.realpath("/tmp/ray/session_latest/logs")
