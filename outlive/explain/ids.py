@@ -14,15 +14,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from outlive.explain.id_words import FIRST_PUT, Maker, ordinal, put_sentence, return_sentence
+
 Kind = Literal[
     "ObjectID", "TaskID", "ActorID", "JobID", "WorkerID or NodeID", "WorkerID", "PlacementGroupID", "LeaseID"
 ]
-Maker = Literal["driver", "normal task", "actor task", "actor creation task", "thread or async actor", "unknown"]
 
-FIRST_PUT = 100_000_000
-"""`RAY_max_num_generator_returns` (src/ray/common/ray_config_def.h): indices up to here are return values, those above
-it are `ray.put`s, which `WorkerContext::GetNextPutIndex` (src/ray/core_worker/context.cc) numbers from here plus the
-task's number of return values. The same in all of Ray 2.49 to 2.60; much older Ray had no such gap."""
 _PLAUSIBLE_PUTS = 100_000_000  # more than any process makes, and few enough that random bytes seldom fall within
 _PLAUSIBLE_JOBS = 1 << 20
 _PLAUSIBLE_ATTEMPTS = 32
@@ -113,9 +110,11 @@ def decode(text: str) -> DecodedId:
         raise NotAnId(f"{_short(text)} is not an id: an id consists of hex digits")
     size, odd = divmod(len(digits), 2)
     kind = _SIZES.get(size)
-    if odd or kind is None:
+    dotted = "..." in text or "\u2026" in text
+    shortened = dotted and kind == "JobID" and _PLAUSIBLE_JOBS <= _number(digits) < 0xFFFFFFFF
+    if odd or kind is None or shortened:
         sizes = ", ".join(f"{2 * n} ({name})" for n, name in _SIZES.items())
-        cut = "it was shortened; give all of it. " if "..." in text or "\u2026" in text else ""
+        cut = "it was shortened; give all of it. " if dotted else ""
         raise NotAnId(
             f"{_short(text)} has {len(digits)} hex digits, and no id of Ray has that many. {cut}Ids have {sizes}"
         )
@@ -225,7 +224,7 @@ def _decode_object(digits: str) -> DecodedId:
     handle = index == 1 and maker == "actor creation task"
     fields: list[Field] = []
     if put and attempt is not None:
-        fields.append(Field("attempt", task[:2], f"attempt {attempt}: {_ordinal(attempt + 1)} execution of the task"))
+        fields.append(Field("attempt", task[:2], f"attempt {attempt}: {ordinal(attempt + 1)} execution of the task"))
         fields.append(Field("task", task[2:16], _task_meaning(maker)))
     else:
         fields.append(Field("task", task[:16], _task_meaning(maker)))
@@ -235,21 +234,18 @@ def _decode_object(digits: str) -> DecodedId:
         Field("index", digits[48:], _index_meaning(index, old_put, maker)),
     ]
     if handle:
-        sentence = f"Stands for the handle of actor {task[16:]}; it has no value of its own, Ray counts the actor's references with it."
+        sentence = (
+            f"Stands for the handle of actor {task[16:]}; it has no value, Ray counts references to the actor by it."
+        )
     elif put:
-        sentence = _put_sentence(maker, job.meaning, attempt, index, task)
+        sentence = put_sentence(maker, job.meaning, attempt, index, task)
     else:
-        sentence = _return_sentence(maker, job.meaning, index, task)
+        sentence = return_sentence(maker, job.meaning, index, task)
     real_actor = None if _is_nil(actor) or maker == "thread or async actor" else task[16:]
     return DecodedId(
         "ObjectID", digits, tuple(fields), sentence, job=number, actor=real_actor,
         task=None if put else task, maker=maker, attempt=attempt, index=index, put=put,
     )  # fmt: skip
-
-
-def _ordinal(n: int) -> str:
-    suffix = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return {1: "first", 2: "second", 3: "third"}.get(n, f"{n:,}{suffix}")
 
 
 def _index_meaning(index: int, old_put: bool, maker: Maker) -> str:
@@ -263,69 +259,6 @@ def _index_meaning(index: int, old_put: bool, maker: Maker) -> str:
     return f"{index:,} = {FIRST_PUT:,} + {count:,}: ray.put number {count:,} less the task's number of return values"
 
 
-_OWNERS: dict[Maker, str] = {
-    "driver": "The driver process owned it: it dies with the driver",
-    "normal task": "The pooled worker that ran the task owned it (later one of the `ray::IDLE`), not an actor and not the driver",
-    "actor task": "The actor's process owned it",
-    "actor creation task": "The actor's process owned it",
-    "thread or async actor": "The process of that thread owned it: the driver, a worker or an actor, which the id does not say",
-    "unknown": "The id does not say which process owned it",
-}
-
-
-def _put_sentence(maker: Maker, job: str, attempt: int | None, index: int, task: str) -> str:
-    count = index - FIRST_PUT if index > FIRST_PUT else index
-    if maker in {"driver", "actor creation task", "thread or async actor"}:
-        nth = f"the {_ordinal(count)} ray.put"
-    elif count >= 2:
-        nth = f"the {_ordinal(count - 1)} ray.put (if the task has one return value, as by default)"
-    else:
-        nth = "the first ray.put (of a task with num_returns=0)"
-    what = {
-        "driver": f"of the driver of {job}",
-        "normal task": f"of a normal task of {job}",
-        "actor task": f"of a method of actor {task[16:]}, or of a thread, in {job}",
-        "actor creation task": f"of __init__ of actor {task[16:]} ({job})",
-        "thread or async actor": f"of a thread or of an async actor in {job}",
-    }[maker]
-    ran = (
-        ""
-        if attempt is None or maker in {"driver", "thread or async actor"}
-        else f", in its {_ordinal(attempt + 1)} execution"
-    )
-    dynamic = ""
-    if (attempt is None or attempt > 3) and maker in {"normal task", "actor task"}:
-        dynamic = ' (or a value yielded with num_returns="dynamic")'
-    return (
-        f"Made by {nth} {what}{ran}{dynamic}. {_OWNERS[maker]}. A put has no lineage: once lost, Ray cannot make it again. "
-        "Large arguments that Ray puts by itself count as puts too."
-    )
-
-
-def _return_sentence(maker: Maker, job: str, index: int, task: str) -> str:
-    what = {
-        "normal task": f"a normal task of {job}",
-        "actor task": f"a method of actor {task[16:]} ({job})",
-        "actor creation task": f"the creation of actor {task[16:]} ({job})",
-        "driver": f"the driver of {job}",
-        "thread or async actor": f"a method of actor {task[16:]} ({job})",
-    }[maker]
-    lineage = (
-        "max_task_retries is more than 0 (by default it is 0)"
-        if maker in {"actor task", "actor creation task"}
-        else "max_retries is not 0 (by default it is 3)"
-    )
-    nth = (
-        f"Return value {index}"
-        if index == 1
-        else f"Return value {index} (or item {index - 1} that a generator yielded)"
-    )
-    return (
-        f"{nth} of {what}. The process that called it with .remote() owned it, not the one that ran it; the id does not "
-        f"say which process that was. It has lineage, so that Ray can make it again, if {lineage}."
-    )
-
-
 def _decode_worker(digits: str) -> DecodedId:
     if _is_nil(digits):
         return DecodedId("WorkerID or NodeID", digits, (Field("id", digits, "nil"),), "A nil id: none.")
@@ -336,7 +269,7 @@ def _decode_worker(digits: str) -> DecodedId:
             "WorkerID", digits, parts, f"The driver process of {job.meaning}.", job=_number(digits[:8]), maker="driver"
         )
     fields = (Field("id", digits, "28 random bytes"),)
-    sentence = "A worker process or a node: the id is random and says nothing else; `--address` asks a running cluster which it is."
+    sentence = "A worker process or a node: the id is random and says no more; `--address` asks a running cluster."
     return DecodedId("WorkerID or NodeID", digits, fields, sentence)
 
 

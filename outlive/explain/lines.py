@@ -1,4 +1,4 @@
-"""Lines of a log as Ray writes them: colours, `(task pid=..., ip=...)` prefixes, "repeated 3x across cluster", boilerplate."""
+"""Lines of a log as Ray writes them: colours, `(f pid=..., ip=...)` prefixes, "repeated 3x across cluster", phrases."""
 
 from __future__ import annotations
 

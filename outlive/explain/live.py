@@ -92,7 +92,7 @@ def _task_facts(decoded: DecodedId) -> Iterator[str]:
     else:
         return
     if not events:
-        yield "The cluster does not know its task any more (it keeps the newest 100,000: RAY_task_events_max_num_task_in_gcs)."
+        yield "The cluster does not know its task any more; RAY_task_events_max_num_task_in_gcs (100,000) limits it."
     wanted = decoded.attempt
     for one in events:
         if wanted is None or one.attempt_number == wanted:

@@ -86,7 +86,8 @@ class Entry:
     line
         For log lines that are no exception: what such a line says.
     refined
-        Patterns of lines elsewhere in the text, each with the entry that says more than this one if only its line is there.
+        Patterns of lines elsewhere in the text, and the entry that says more than this one where only its line is
+        there.
     """
 
     name: str

@@ -43,6 +43,7 @@ _ABOUT_ACTORS = re.compile(r"Actor")
 _ABOUT_TASKS = re.compile(r"Task")
 _LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
 _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
+_WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
 _WORDS = (  # each signal's lines contain one of these: a quick first look
     "died", "dead", "kill", "Kill", "exit", "erminated", "crash", "SIG", "Segmentation", "Fatal", "oom", "OOM",

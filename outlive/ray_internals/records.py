@@ -1,8 +1,8 @@
 """What a running cluster remembers of a task, a worker, an actor or a node, and who holds an object now.
 
 The services are Ray's own, see `rpc`: `TaskInfo.GetTaskEvents`, `WorkerInfo.GetWorkerInfo`, `ActorInfo.GetActorInfo`,
-`NodeInfo.GetAllNodeInfo` of the GCS and `NodeManager.GetNodeStats` of each raylet, with the fields that Ray 2.49 to 2.60
-have in common.
+`NodeInfo.GetAllNodeInfo` of the GCS and `NodeManager.GetNodeStats` of each raylet, with the fields that Ray 2.49 to
+2.60 have in common.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,9 +27,11 @@ def program(name: str) -> ModuleType:
 
 def provoke(name: str, *arguments: Any) -> Raised:
     """Run a program until it raises."""
-    with pytest.raises(Exception) as caught:
+    try:
         program(name).provoke(*arguments)
-    return Raised(caught.value, "".join(traceback.format_exception(caught.value)))
+    except ray.exceptions.RayError as error:
+        return Raised(error, "".join(traceback.format_exception(error)))
+    pytest.fail(f"{name} raised nothing")
 
 
 @pytest.fixture(scope="package")
@@ -56,5 +57,5 @@ def plain() -> Iterator[Callable[[str], Raised]]:
 
 @pytest.fixture
 def logs() -> str:
-    """The folder of the newest session's logs."""
-    return os.path.realpath("/tmp/ray/session_latest/logs")
+    """The folder of the logs of the Ray that this process is connected to."""
+    return ray._private.worker._global_node.get_logs_dir_path()

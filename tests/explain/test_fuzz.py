@@ -48,8 +48,8 @@ PIECES = st.sampled_from(
 def test_ids(text):
     try:
         decoded = decode(text)
-    except explain.NotAnId as error:
-        assert str(error)
+    except explain.NotAnId:
+        pass
     else:
         assert "".join(field.hex for field in decoded.fields) == decoded.hex
         assert decoded.hex in text.lower()

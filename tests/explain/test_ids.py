@@ -1,4 +1,4 @@
-"""Ids decoded: the one of the thread, those that real Ray makes, and texts that are none."""
+"""Ids decoded: the thread's, those that real Ray makes, and texts that are none."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def test_objects_of_a_task(plain):
 def test_the_attempt_of_a_put(plain, tmp_path):
     @ray.remote(max_retries=2, retry_exceptions=True)
     def make(file):
-        with open(file, "a") as log:
+        with open(file, "a+") as log:
             log.write("x")
-        if len(open(file).read()) < 3:
-            raise ValueError
+            if log.tell() < 3:
+                raise ValueError
         return ray.put(1).hex()
 
     decoded = decode(ray.get(make.remote(str(tmp_path / "calls"))))

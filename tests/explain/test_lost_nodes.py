@@ -1,4 +1,4 @@
-"""Each error that Ray raises when it loses a node, memory or disk, raised by a program of its own on several raylets."""
+"""Each error of a lost node, or of too little memory or disk, raised by a program of its own on several raylets."""
 
 from __future__ import annotations
 

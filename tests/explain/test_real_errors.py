@@ -1,6 +1,8 @@
-"""Each error that Ray can be made to raise on one node, raised by a program of its own, and what `explain` says of it."""
+"""Each error that one node can be made to raise, raised by a program of its own, and what `explain` says of it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import ray
@@ -102,7 +104,6 @@ def test_a_log_with_prefixes_and_colours_says_the_same(plain):
 
 def test_a_dead_worker_in_the_log_is_evidence(plain, logs):
     """The raylet's own log, which names the owner, tells why the owner died."""
-    from pathlib import Path
 
     raised = plain("owner_died")
     raylet = Path(logs, "gcs_server.out").read_text(errors="replace") + Path(logs, "raylet.out").read_text(

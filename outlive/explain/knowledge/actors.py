@@ -137,7 +137,7 @@ NODE_DEAD = Entry(
 EXITED = Entry(
     name="actor-exited",
     classes=_CLASSES,
-    when=r"Worker exit type: INTENDED_USER_EXIT|exit_actor\(\) is called|by an user request",
+    when=r"(?:[Ww]orker exit type: |exit_type = )INTENDED_USER_EXIT|exit_actor\(\) is called|by an user request",
     what="The actor ended itself: ray.actor.exit_actor(), sys.exit() or the end of its process as asked for.",
     causes=(
         Cause("A method called ray.actor.exit_actor().", signs=(says(r"exit_actor\(\) is called"),)),
@@ -186,7 +186,7 @@ OUT_OF_MEMORY = Entry(
 CRASHED = Entry(
     name="actor-crashed",
     classes=_CLASSES,
-    when=r"Worker exit type: SYSTEM_ERROR|worker process has died",
+    when=r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|worker process has died",
     what="The actor's process ended under it; no Python exception was seen.",
     causes=(
         Cause("Ray's memory monitor or the kernel's OOM killer killed it.", signs=(_OOM_LINES,)),
@@ -220,7 +220,7 @@ UNAVAILABLE = Entry(
     causes=(
         Cause(
             "Its process ended, and Ray starts it again (max_restarts).",
-            signs=(says(r"Socket closed|restart"), nearby(r"Worker exit type: SYSTEM_ERROR")),
+            signs=(says(r"Socket closed|restart"), nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR")),
         ),
         Cause(
             "The network between caller and actor is broken.",
@@ -247,7 +247,10 @@ DIED = Entry(
     causes=(
         Cause("Its process was killed for memory.", signs=(_OOM_LINES,)),
         Cause("Its node was lost.", signs=(nearby(r"has been marked dead because|Raylet is terminated"),)),
-        Cause("Its process crashed.", signs=(nearby(r"Worker exit type: SYSTEM_ERROR|SIGSEGV|Fatal Python error"),)),
+        Cause(
+            "Its process crashed.",
+            signs=(nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|SIGSEGV|Fatal Python error"),),
+        ),
     ),
     tell_apart=("`ray list actors --filter actor_id=<id> --detail` has the cause of death.",),
     fix=_RESTART,

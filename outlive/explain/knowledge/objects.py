@@ -56,7 +56,7 @@ OWNER_DIED = Entry(
         Cause(
             "The owner was killed or crashed: kernel OOM killer, SIGKILL, a crash in a C extension, os._exit().",
             signs=(
-                nearby(r"Worker exit type: SYSTEM_ERROR"),
+                nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR"),
                 nearby(r"unexpected system error"),
                 nearby(r"SIGSEGV received|Segmentation fault|Fatal Python error|oom-kill|Out of memory: Killed"),
             ),
@@ -65,7 +65,9 @@ OWNER_DIED = Entry(
             "The owner was an actor that ended: ray.kill, exit_actor(), its last handle gone, or its own owner dead.",
             signs=(
                 put_by_actor,
-                nearby(r"The actor is dead because|exit_actor\(\) is called|Worker exit type: INTENDED_USER_EXIT"),
+                nearby(
+                    r"The actor is dead because|exit_actor\(\) is called|(?:[Ww]orker exit type: |exit_type = )INTENDED_USER_EXIT"
+                ),
             ),
         ),
         Cause(
@@ -106,7 +108,7 @@ REFERENCE_COUNTING = Entry(
             "owner who holds it now. Borrowers report whom they passed a reference to only when they drop their own.",
             signs=(
                 nearby(r"A worker died or was killed while executing a task"),
-                nearby(r"Worker exit type: (?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
+                nearby(r"(?:[Ww]orker exit type: |exit_type = )(?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
                 nearby(r"WorkerCrashedError|ActorDiedError|OutOfMemoryError|NodeDiedError"),
                 nearby(r"has been marked dead because"),
                 nearby(r"killed due to (?:the node running low on memory|memory pressure)"),

@@ -89,7 +89,7 @@ def _exit(name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, 
     )
 
 
-_TYPE = r"[Ww]orker exit type: "
+_TYPE = r"(?:[Ww]orker exit type: |exit_type = )"
 _NOTHING = "# Nothing to mend: this is how workers are meant to end."
 ENTRIES = (
     CRASHED,

@@ -16,7 +16,7 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "hea
 
 @contextlib.contextmanager
 def head(**options: Any) -> Iterator[Cluster]:
-    """A cluster of one node that notices quickly when another dies, and this process as its driver (`options`: of ray.init)."""
+    """A cluster of one node that soon notices when another dies; its driver is this process. `options`: of ray.init."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 4, "object_store_memory": 100 << 20, "_system_config": QUICK},
