@@ -46,6 +46,7 @@ _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
 _WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
 _WORDS = (  # each signal's lines contain one of these: a quick first look
+    "heartbeats", "MEMORY", "system error",
     "died", "dead", "kill", "Kill", "exit", "erminated", "crash", "SIG", "Segmentation", "Fatal", "oom", "OOM",
     "emory", "pickle", "from_hex", "from_binary", "ObjectRef", "band", "_owner", "free(", "internal", "RPC",
     "connect", "Connection", "Socket", "DEADLINE", "drain", "preempt", "spot", "recover", "lineage", "reconstruct",

@@ -109,23 +109,23 @@ def test_cannot_be_raised_here_local_raylet_died_since_its_workers_die_first():
 
 
 @pytest.mark.parametrize(
-    ("detail", "variant", "cause"),
+    ("exit_type", "detail", "variant", "cause"),
     [
-        ("INTENDED_SYSTEM_EXIT; Worker exited because it was idle for a long time", "exit-by-ray", "idle"),
-        ("INTENDED_SYSTEM_EXIT; Exited because worker reached max_calls=2", "exit-by-ray", "max_calls"),
-        ("INTENDED_USER_EXIT; Worker exits by an user request. exit_actor() is called.", "exit-by-user", "exit_actor"),
-        ("USER_ERROR; Worker exits because there was an exception in the initialization method", "exit-init-raised", "__init__"),
-        ("NODE_OUT_OF_MEMORY; 1 worker(s) were killed due to the node running low on memory", "exit-out-of-memory", "memory"),
-        ("SYSTEM_ERROR; Worker unexpectedly exits with a connection error code 2. End of file", "exit-crashed", "SIGKILL"),
+        ("INTENDED_SYSTEM_EXIT", "Worker exited because it was idle for a long time", "by-ray", "idle"),
+        ("INTENDED_SYSTEM_EXIT", "Exited because worker reached max_calls=2", "by-ray", "max_calls"),
+        ("INTENDED_USER_EXIT", "Worker exits by an user request. exit_actor() is called.", "by-user", "exit_actor"),
+        ("USER_ERROR", "there was an exception in the initialization method (e.g., __init__)", "init-raised", "__init__"),
+        ("NODE_OUT_OF_MEMORY", "1 worker(s) were killed due to the node running low on memory", "out-of-memory", "memory"),
+        ("SYSTEM_ERROR", "connection error code 2. End of file", "crashed", "SIGKILL"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "form",
     ["Worker ID: 12 Worker exit type: {} Worker exit detail: {}", "worker id = 12, exit_type = {}, exit_detail = {}"],
 )
-def test_exit_types_in_the_words_of_ray(detail, variant, cause, form):
+def test_exit_types_in_the_words_of_ray(exit_type, detail, variant, cause, form):
     """Details as in the raylet of Ray 2.60 (`strings`), in the two forms in which its logs have them."""
-    explanation = only(form.format(*detail.split("; ")))
-    assert explanation.variant == variant
+    explanation = only(form.format(exit_type, detail))
+    assert explanation.variant == f"exit-{variant}"
     assert cause in explanation.causes[0].text
     assert explanation.causes[0].evidence
