@@ -11,6 +11,7 @@ from outlive.explain.ids import DecodedId, NotAnId, decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
 from outlive.explain.lines import CleanLine, clean, without_boilerplate
+from outlive.explain.literals import required_words
 from outlive.explain.model import Entry, Explanation, Line, Occurrence, Reading, Scene
 
 _MOST_LINES = 60  # of one error's message that are kept
@@ -45,15 +46,6 @@ _LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if en
 _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
 _WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
-_WORDS = (  # each signal's lines contain one of these: a quick first look
-    "heartbeats", "MEMORY", "system error",
-    "died", "dead", "kill", "Kill", "exit", "erminated", "crash", "SIG", "Segmentation", "Fatal", "oom", "OOM",
-    "emory", "pickle", "from_hex", "from_binary", "ObjectRef", "band", "_owner", "free(", "internal", "RPC",
-    "connect", "Connection", "Socket", "DEADLINE", "drain", "preempt", "spot", "recover", "lineage", "reconstruct",
-    "cancel", "SystemErr", "Error", "IDLE", "PINNED", "LOCAL_REF", "bytes in use", "pill", "No space", "shm",
-    "capacity", "local_fs", "Aborted", "ray stop", "marked", "failed", "infeasible", "No available", "scheduled",
-    "estor", "placement", "GCS", "raylet", "recursive", "_BY_", "SYSTEM", "policy",
-)  # fmt: skip
 
 
 class Reader:
@@ -68,7 +60,11 @@ class Reader:
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
         self._signals: list[Line] = []
-        self._wanted = [(re.compile(pattern), [0]) for pattern in dict.fromkeys((*SIGNALS, *_REFINING))]
+        self._wanted: dict[str, list[re.Pattern[str]]] = {}  # by a word that a line must contain
+        self._found: Counter[re.Pattern[str]] = Counter()
+        for pattern in dict.fromkeys((*SIGNALS, *_REFINING)):
+            for word in required_words(pattern):
+                self._wanted.setdefault(word, []).append(re.compile(pattern))
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines."""
@@ -89,7 +85,7 @@ class Reader:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
         text = without_boilerplate(line.text)
-        if not (block is not None and block.in_ray) and any(map(text.__contains__, _WORDS)):
+        if block is None or not block.in_ray:
             self._keep_signal(line.number, text)
         if not source_code and self._begins_error(line, text, block):
             return
@@ -167,12 +163,15 @@ class Reader:
                 return
 
     def _keep_signal(self, number: int, text: str) -> None:
-        kept = False
-        for pattern, count in self._wanted:
-            if count[0] < _MOST_KEPT and pattern.search(text):
-                count[0] += 1
-                kept = True
-        if kept:
+        found = {
+            pattern
+            for word, patterns in self._wanted.items()
+            if word in text
+            for pattern in patterns
+            if self._found[pattern] < _MOST_KEPT and pattern.search(text)
+        }
+        self._found.update(found)
+        if found:
             self._signals.append(Line(number, text[:2000]))
 
     def _close(self, block: _Block) -> None:

@@ -34,7 +34,7 @@ def provoke(name: str, *arguments: Any) -> Raised:
     pytest.fail(f"{name} raised nothing")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def plain() -> Iterator[Callable[[str], Raised]]:
     """Runs a program on a Ray of one node, which records where references are created; each only once."""
     seen: dict[str, Raised] = {}

@@ -114,8 +114,8 @@ def test_cannot_be_raised_here_local_raylet_died_since_its_workers_die_first():
         ("INTENDED_SYSTEM_EXIT", "Worker exited because it was idle for a long time", "by-ray", "idle"),
         ("INTENDED_SYSTEM_EXIT", "Exited because worker reached max_calls=2", "by-ray", "max_calls"),
         ("INTENDED_USER_EXIT", "Worker exits by an user request. exit_actor() is called.", "by-user", "exit_actor"),
-        ("USER_ERROR", "there was an exception in the initialization method (e.g., __init__)", "init-raised", "__init__"),
-        ("NODE_OUT_OF_MEMORY", "1 worker(s) were killed due to the node running low on memory", "out-of-memory", "memory"),
+        ("USER_ERROR", "there was an exception in the initialization method", "init-raised", "__init__"),
+        ("NODE_OUT_OF_MEMORY", "1 worker(s) were killed due to memory pressure (OOM)", "out-of-memory", "memory"),
         ("SYSTEM_ERROR", "connection error code 2. End of file", "crashed", "SIGKILL"),
     ],
 )  # fmt: skip

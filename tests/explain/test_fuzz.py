@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlive import explain
+from outlive.explain.evidence import SIGNALS
 from outlive.explain.ids import decode
 from outlive.explain.lines import LONGEST, of_file, of_text
+from outlive.explain.literals import required_words
 from outlive.explain.reader import CLASSES, Reader
 
 HEX = st.text("0123456789abcdefABCDEF", max_size=80)
@@ -140,3 +142,17 @@ def test_memory_does_not_grow_with_the_log():
     assert len(reader._signals) < 2000
     assert len(reader._open) <= 1000
     assert reader.reading().explanations[0].count == 30_000
+
+
+SEARCHABLE = [pattern for pattern in dict.fromkeys(SIGNALS) if "(?!" not in pattern and "(?<!" not in pattern]
+
+
+@given(st.sampled_from(SEARCHABLE).flatmap(lambda pattern: st.tuples(st.just(pattern), st.from_regex(pattern))))
+@settings(max_examples=500, deadline=None)
+def test_whatever_a_sign_matches_contains_one_of_its_words(case):
+    pattern, text = case
+    assert any(word in text for word in required_words(pattern))
+
+
+def test_most_signs_have_words():
+    assert sum(required_words(pattern) == ("",) for pattern in SIGNALS) <= 5

@@ -108,7 +108,7 @@ REFERENCE_COUNTING = Entry(
             "owner who holds it now. Borrowers report whom they passed a reference to only when they drop their own.",
             signs=(
                 nearby(r"A worker died or was killed while executing a task"),
-                nearby(r"(?:[Ww]orker exit type: |exit_type = )(?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
+                nearby(r"exit[ _]type(?:: | = )(?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
                 nearby(r"WorkerCrashedError|ActorDiedError|OutOfMemoryError|NodeDiedError"),
                 nearby(r"has been marked dead because"),
                 nearby(r"killed due to (?:the node running low on memory|memory pressure)"),
