@@ -33,8 +33,8 @@ def explain(
 ) -> None:
     """Explain an id of Ray, or every error of Ray in a traceback or log.
 
-    Ids are of objects, tasks, actors, jobs, workers or nodes. Needs no cluster; with
-    --address it adds what that cluster still knows.
+    Ids are of objects, tasks, actors, jobs, workers or nodes. Needs no cluster.
+    With --address it adds what that cluster still knows.
 
     [bold]Example[/bold]
     $ python program.py 2>&1 | outlive explain

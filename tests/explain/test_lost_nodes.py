@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray import exceptions
 from ray.cluster_utils import Cluster
 
 from outlive import explain
@@ -28,6 +29,13 @@ EXPECTED = {
     "actor_out_of_memory": ("OutOfMemoryError", "out-of-memory"),
     "out_of_disk": ("OutOfDiskError", "out-of-disk"),
 }
+
+
+if not hasattr(exceptions.ObjectReconstructionFailedError, "REASON_MESSAGES"):  # Ray before 2.54
+    LOST = ("lost_without_retries", "lost_actor_result", "lost_borrowed", "lost_lineage_disabled")
+    EXPECTED |= dict.fromkeys(LOST, ("ObjectLostError", "copies-lost"))
+    for name, kind in (("lost_too_often", "MaxAttemptsExceeded"), ("lost_lineage_evicted", "LineageEvicted")):
+        EXPECTED[name] = (f"ObjectReconstructionFailed{kind}Error", EXPECTED[name][1])
 
 
 @pytest.fixture(scope="module")
