@@ -18,7 +18,7 @@ from typing import Any
 from outlive.explain.model import Explanation
 
 _BEGINS = "outlive explains: "
-_printing_notes = False  # Python 3.10: the hook that prints notes is in place
+_PRINTED = "_outlive_printed"  # Python 3.10: set on an exception whose notes were printed
 
 
 def why(error: BaseException, *, live: bool = True) -> Explanation | None:
@@ -81,7 +81,7 @@ def install() -> Callable[[], None]:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         _explain(error, hook=False)
         before(kind, error, trace)
-        if sys.version_info < (3, 11) and not _printing_notes:
+        if sys.version_info < (3, 11):
             _print_notes(error)
 
     def thread_hook(arguments: Any) -> None:
@@ -172,19 +172,21 @@ def _add_note(error: BaseException, text: str, *, hook: bool) -> None:
 
 def _print_notes_of_uncaught() -> None:
     """Python 3.10: let the traceback of an uncaught exception be followed by its notes."""
-    global _printing_notes
-    if _printing_notes:
-        return
     before = sys.excepthook
+    if getattr(before, "prints_notes", False):
+        return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         before(kind, error, trace)
         _print_notes(error)
 
+    hook.prints_notes = True  # type: ignore[attr-defined]
     sys.excepthook = hook
-    _printing_notes = True
 
 
 def _print_notes(error: BaseException) -> None:
+    if vars(error).get(_PRINTED):
+        return
+    setattr(error, _PRINTED, True)
     for text in vars(error).get("__notes__", []):
         sys.stderr.write(f"{text}\n")

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "explain.md"
 
 
 def test_page():
-    assert doctest.testfile(str(PAGE), module_relative=False) == (0, 4)
+    assert doctest.testfile(str(PAGE), module_relative=False) == (0, 5)
 
 
 @pytest.mark.parametrize("module", ["outlive.explain", "outlive.explain.ids", "outlive.explain.literals"])

@@ -34,6 +34,8 @@ EXPECTED = {
 if not hasattr(exceptions.ObjectReconstructionFailedError, "REASON_MESSAGES"):  # Ray before 2.54
     LOST = ("lost_without_retries", "lost_actor_result", "lost_borrowed", "lost_lineage_disabled")
     EXPECTED |= dict.fromkeys(LOST, ("ObjectLostError", "copies-lost"))
+    OOM = ("out_of_memory_by_time", "out_of_memory_by_group", "actor_out_of_memory")
+    EXPECTED |= dict.fromkeys(OOM, ("OutOfMemoryError", "out-of-memory-by-group"))  # the only policy by default
     for name, kind in (("lost_too_often", "MaxAttemptsExceeded"), ("lost_lineage_evicted", "LineageEvicted")):
         EXPECTED[name] = (f"ObjectReconstructionFailed{kind}Error", EXPECTED[name][1])
 
@@ -55,7 +57,7 @@ def test_explained(cluster, logs, name):
     again = explain.why(raised.error, live=False)
     assert again is not None
     assert (again.error, again.variant) == EXPECTED[name]
-    if name.startswith("out_of_memory_by_"):
+    if name.startswith("out_of_memory_by_") and EXPECTED[name][1] == "out-of-memory":
         (log,) = set(Path(logs).glob("raylet*.out")) - before
         explanations = explain.read(raised.text + log.read_text(errors="replace")).explanations
         assert explanations[0].variant == name.replace("_", "-")

@@ -130,4 +130,4 @@ def test_every_exception_about_objects_workers_and_actors_is_known():
     ]
     subclasses = {kind.__name__ for kind in exceptions.RayActorError.__subclasses__()}
     subclasses |= {kind.__name__ for kind in exceptions.ObjectLostError.__subclasses__()}
-    assert {*named, *subclasses} <= CLASSES
+    assert {*named, *(name for name in subclasses if "(" not in name)} <= CLASSES
