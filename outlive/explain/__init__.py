@@ -1,0 +1,55 @@
+"""What an error of Ray means, in this program, on this cluster: ids decoded, logs read, causes with their evidence.
+
+>>> import outlive.explain
+>>> decoded = outlive.explain.decode("00f7ac668d3063a5ffffffffffffffffffffffff0200000002e1f505")
+>>> decoded.job, decoded.maker, decoded.put, decoded.attempt
+(2, 'normal task', True, 0)
+>>> reading = outlive.explain.read("ray.exceptions.OwnerDiedError: Failed to retrieve object ...")
+>>> reading.explanations[0].variant
+'owner-died'
+
+`errors` and `install` add the explanation to Ray's own exceptions; `why` returns it as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from outlive.explain.ids import DecodedId, Field, NotAnId, decode
+from outlive.explain.model import Explanation, JudgedCause, Reading
+from outlive.explain.notes import errors, install, why
+
+__all__ = [
+    "DecodedId",
+    "Explanation",
+    "Field",
+    "JudgedCause",
+    "NotAnId",
+    "Reading",
+    "decode",
+    "errors",
+    "install",
+    "read",
+    "why",
+]
+
+
+def read(text: str | Iterable[str]) -> Reading:
+    """Find and explain every error of Ray in a text.
+
+    Parameters
+    ----------
+    text
+        A traceback or a log: as one string, or as an iterable of lines (an open file, say), of any length.
+
+    Returns
+    -------
+    Reading
+        Its `explanations` are empty if there is none: nothing is ever made up.
+    """
+    from outlive.explain.lines import of_text
+    from outlive.explain.reader import Reader
+
+    reader = Reader()
+    reader.read(of_text(text) if isinstance(text, str) else text)
+    return reader.reading()

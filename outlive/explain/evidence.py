@@ -1,0 +1,114 @@
+"""Signs: small predicates that find evidence in a text. The knowledge tables are written in terms of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from outlive.explain.ids import DecodedId
+from outlive.explain.model import Line, Scene, Sign
+
+UNCERTAIN = "(elsewhere in this text; not certain to be related)"
+_SHOWN = 160  # characters of a quoted line
+
+
+def says(pattern: str) -> Sign:
+    """The error's own message says so."""
+    wanted = re.compile(pattern)
+
+    def sign(scene: Scene) -> str | None:
+        for occurrence in scene.occurrences:
+            for line in occurrence.lines:
+                if found := wanted.search(line.text):
+                    return _quote(line, found)
+        return None
+
+    return sign
+
+
+def nearby(pattern: str) -> Sign:
+    """A line anywhere in the text says so. Lines that name an id of the error are preferred, and said to."""
+    wanted = re.compile(pattern)
+    SIGNALS.append(pattern)
+
+    def sign(scene: Scene) -> str | None:
+        best: str | None = None
+        mentioned = {word for occurrence in scene.occurrences for word in _long_ids(occurrence.text)}
+        for line in scene.signals:
+            if found := wanted.search(line.text):
+                if common := mentioned.intersection(_long_ids(line.text)):
+                    return f"{_quote(line, found)} (names the same id, {min(common)[:12]}...)"
+                best = best or f"{_quote(line, found)} {UNCERTAIN}"
+        return best
+
+    return sign
+
+
+SIGNALS: list[str] = []
+"""What the reader has to keep of a text because `nearby` may ask for it."""
+
+
+def id_says(question: Callable[[DecodedId], str | None]) -> Sign:
+    """The id of the object or task says so. `question` gets each decoded id."""
+
+    def sign(scene: Scene) -> str | None:
+        return next((answer for decoded in scene.ids if (answer := question(decoded))), None)
+
+    return sign
+
+
+def either(*signs: Sign) -> Sign:
+    """The first of the signs that is there."""
+
+    def sign(scene: Scene) -> str | None:
+        return next((evidence for one in signs if (evidence := one(scene))), None)
+
+    return sign
+
+
+def _of(decoded: DecodedId) -> str:
+    return f"the id {decoded.hex[:16]}... says so: "
+
+
+def _put_by(maker: str, text: str) -> Sign:
+    return id_says(lambda it: _of(it) + text if it.put and it.maker == maker else None)
+
+
+put_by_task = _put_by("normal task", "ray.put of a normal task, so that a pooled worker owned it")
+put_by_driver = _put_by("driver", "ray.put of the driver, so that the driver owned it")
+put_by_actor = either(
+    _put_by("actor task", "ray.put of an actor's method (or a thread), so that the actor owned it"),
+    _put_by("actor creation task", "ray.put of an actor's __init__, so that the actor owned it"),
+)
+put_by_thread = _put_by("thread or async actor", "ray.put of a thread or async actor; its process owned it")
+is_put = id_says(lambda it: _of(it) + "it comes from ray.put, which has no lineage" if it.put else None)
+is_return = id_says(
+    lambda it: (
+        _of(it) + "it is a return value, owned by whoever called .remote()"
+        if it.kind == "ObjectID" and not it.put
+        else None
+    )
+)
+is_actor_return = id_says(
+    lambda it: (
+        _of(it) + "it is the return value of an actor's method"
+        if it.kind == "ObjectID" and not it.put and it.maker == "actor task"
+        else None
+    )
+)
+was_retried = id_says(
+    lambda it: _of(it) + f"ray.put in attempt {it.attempt}, so the task had failed before" if it.attempt else None
+)
+
+
+def _quote(line: Line, found: re.Match[str]) -> str:
+    begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN))
+    part = line.text[begin : begin + _SHOWN].strip()
+    return f"line {line.number}: {'...' if begin else ''}{part}{'...' if begin + _SHOWN < len(line.text) else ''}"
+
+
+_LONG_ID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32,64}(?![0-9a-fA-F])")
+
+
+def _long_ids(text: str) -> list[str]:
+    return [word.lower() for word in _LONG_ID.findall(text) if not word.lower().endswith("f" * 24)]

@@ -1,0 +1,53 @@
+"""Weighs the causes of an entry by the evidence in a text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from outlive.explain.evidence import UNCERTAIN
+from outlive.explain.model import Cause, Entry, Explanation, JudgedCause, Scene, Sign
+
+
+def judge(entry: Entry, scene: Scene, error: str, count: int = 1, lines: tuple[int, ...] = ()) -> Explanation:
+    """Explain what `entry` is about, in the light of `scene`.
+
+    Causes with evidence about this very error come first, then those with evidence elsewhere in the text, then those
+    without, and those that are ruled out last; each in the order of the entry.
+    """
+    judged = [_judge_cause(cause, scene) for cause in entry.causes]
+    ranked = sorted(judged, key=_rank)
+    message = scene.occurrences[0].lines[0].text.strip() if scene.occurrences else ""
+    return Explanation(
+        error=error,
+        variant=entry.name,
+        what=entry.what,
+        causes=tuple(ranked),
+        tell_apart=entry.tell_apart,
+        fix=entry.fix,
+        sources=entry.sources,
+        count=count,
+        lines=lines,
+        ids=scene.ids,
+        message=message[:500],
+    )
+
+
+def _rank(cause: JudgedCause) -> int:
+    if cause.ruled_out:
+        return 3
+    if not cause.evidence:
+        return 2
+    return 1 if all(evidence.endswith(UNCERTAIN) for evidence in cause.evidence) else 0
+
+
+def _judge_cause(cause: Cause, scene: Scene) -> JudgedCause:
+    contrary = [evidence for sign in cause.against if (evidence := _for_every_id(sign, scene))]
+    if contrary:
+        return JudgedCause(cause.text, tuple(contrary), ruled_out=True)
+    return JudgedCause(cause.text, tuple(evidence for sign in cause.signs if (evidence := sign(scene))))
+
+
+def _for_every_id(sign: Sign, scene: Scene) -> str | None:
+    """The evidence, if it holds for each of the ids: a cause is not ruled out because it is not that of one of many."""
+    found = [sign(replace(scene, ids=(one,))) for one in scene.ids] or [sign(scene)]
+    return found[0] if all(found) else None

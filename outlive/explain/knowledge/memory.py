@@ -1,0 +1,162 @@
+"""Too little memory or disk: the object store is full, the disk is full, a worker was killed for memory (and by which policy)."""
+
+from __future__ import annotations
+
+from outlive.explain.evidence import nearby, says
+from outlive.explain.model import Cause, Entry
+
+_DOCS = "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html"
+_SPILLING = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"
+
+OBJECT_STORE_FULL = Entry(
+    name="object-store-full",
+    classes=("ObjectStoreFullError",),
+    what="The object does not fit: the object store holds objects that are in use, and what it would write to disk instead "
+    "(spilling, or the overflow file) did not fit either.",
+    causes=(
+        Cause(
+            "One object is larger than the store, or than the disk behind it.",
+            signs=(says(r"[Oo]bject (?:size|is too large)|\bsize \d{9,}"),),
+        ),
+        Cause(
+            "References are kept that nobody needs: lists of refs, globals, idle workers that own objects.",
+            signs=(nearby(r"ray::IDLE"), nearby(r"PINNED_IN_MEMORY|LOCAL_REFERENCE|bytes in use: [1-9]\d{8}")),
+        ),
+        Cause(
+            "Spilling to disk does not work or is switched off.",
+            signs=(
+                nearby(
+                    r"[Ss]pill\w* (?:failed|error)|automatic_object_spilling_enabled|No space left on device|OutOfDiskError"
+                ),
+            ),
+        ),
+        Cause(
+            "/dev/shm is too small (Docker gives 64 MB), so that the store was made on a slow disk or small.",
+            signs=(nearby(r"/dev/shm|--shm-size"),),
+        ),
+    ),
+    tell_apart=(
+        "`ray memory --stats-only` and `ray memory --sort-by OBJECT_SIZE`: who holds what.",
+        "`df -h /dev/shm /tmp`: is either nearly full?",
+    ),
+    fix="""\
+del refs                                    # let go of what is done with
+ray.init(object_store_memory=8 * 1024**3)   # or --object-store-memory of `ray start`; in Docker: --shm-size=10g""",
+    sources=(
+        "Ray: python/ray/exceptions.py, ObjectStoreFullError",
+        "Ray: src/ray/object_manager/plasma/create_request_queue.cc",
+        _SPILLING,
+    ),
+)
+OUT_OF_DISK = Entry(
+    name="out-of-disk",
+    classes=("OutOfDiskError",),
+    what="The object store is full, and the disk that it overflows to is over RAY_local_fs_capacity_threshold (0.95) full: Ray "
+    "does not write there any more.",
+    causes=(
+        Cause(
+            "Other files fill the disk: old Ray sessions, logs, data.",
+            signs=(nearby(r"is over (?:9\d|100)(?:\.\d+)?% full"), nearby(r"No space left on device")),
+        ),
+        Cause("Ray's own spilled objects fill it.", signs=(nearby(r"Spilled \d+ MiB"),)),
+        Cause(
+            "The threshold was lowered.",
+            signs=(nearby(r"local_fs_capacity_threshold"), nearby(r"is over (?:[0-8]?\d(?:\.\d+)?)% full")),
+        ),
+        Cause("One object is larger than the store and the free disk together."),
+    ),
+    tell_apart=("`df -h /tmp` on that node, and `du -sh /tmp/ray/*`: which session or folder is it?",),
+    fix="""\
+# in a shell, on that node: remove sessions that no cluster uses any more
+ls -dt /tmp/ray/session_2* | tail -n +2 | xargs rm -r
+# or spill elsewhere:
+ray start --head --object-spilling-directory=/data/spill""",
+    sources=("Ray: python/ray/exceptions.py, OutOfDiskError", "Ray: src/ray/common/file_system_monitor.cc", _SPILLING),
+)
+
+_KILLED = "Ray's memory monitor killed the worker, because the node used more memory than RAY_memory_usage_threshold (0.95) allows. "
+_CAUSES = (
+    Cause("Idle workers hold the memory: they keep what their tasks leaked, and cannot leave while they own a live object.",
+          signs=(says(r"ray::IDLE"), says(r"non-selected idle workers: [1-9]"))),
+    Cause("The killed task or actor itself needs much.", signs=(says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])"),)),
+    Cause("Too many tasks at a time for this node: each takes a CPU, and none says how much memory it needs.",
+          signs=(says(r"(?m)^\s*\d+\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\tray::(?!IDLE)"),)),
+    Cause("The object store is full of objects in use: its pages count as memory too.", signs=(says(r"bytes in use: [1-9]\d{8}"),)),
+    Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(says(r"\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\t(?!ray::)\S"),)),
+    Cause("The threshold is far below what the node has.", signs=(says(r"threshold of \d+B \((?:[0-7]?\d)\.\d%"), nearby(r"RAY_memory_usage_threshold\s*="))),
+)  # fmt: skip
+_TELL = (
+    "The message lists the ten processes that use most, and what the chosen worker used.",
+    'Which policy chose is not in the message. With RAY_BACKEND_LOG_LEVEL=debug that node\'s raylet.out says "Workers sorted by time based worker killing policy" or "Sorted list of leases based on the policy".',
+)
+_FIX = """\
+@ray.remote(memory=2 * 1024**3, max_retries=5)   # as many at a time as fit; retried when killed
+def work(): ...
+
+# Let worn-out workers go: give each array to no worker, so that they can exit (max_calls).
+@ray.remote(max_calls=10)
+def work(handle):
+    return outlive.open().put(process(handle.get()))"""
+_SOURCES = (
+    _DOCS,
+    "https://github.com/ray-project/ray/pull/61323 (time based policy)",
+    "https://github.com/ray-project/ray/pull/63521 (idle workers first)",
+    "Ray: src/ray/raylet/worker_killing_policy_by_time.cc, worker_killing_policy_group_by_owner.cc",
+)
+_BY_GROUP = (
+    "Policy: by group. Workers are grouped by the task or driver that submitted their work; from the largest group that can be retried "
+    "the newest worker is killed, one at a time. The default before Ray 2.56; later with RAY_worker_killing_policy_by_group=1."
+)
+_BY_TIME = (
+    "Policy: by time. Idle workers first; then those whose work can be retried, newest first, and several at once if need be. The default "
+    "since Ray 2.56."
+)
+
+
+_MESSAGE = r"worker\(s\) were killed due to the node running low on memory"
+
+
+def _oom(name: str, when: str | None, policy: str, refined: tuple[tuple[str, Entry], ...] = ()) -> Entry:
+    return Entry(
+        name=name,
+        classes=("OutOfMemoryError",),
+        when=when,
+        what=_KILLED + policy,
+        causes=_CAUSES,
+        tell_apart=_TELL,
+        fix=_FIX,
+        sources=_SOURCES,
+        refined=refined,
+    )
+
+
+BY_TIME = _oom("out-of-memory-by-time", _MESSAGE, _BY_TIME)
+BY_GROUP = _oom("out-of-memory-by-group", r"(?:Task|Actor|worker) was killed due to the node running low", _BY_GROUP)
+_REFINED = (
+    (r"sorted by time based worker killing policy", BY_TIME),
+    (
+        r"based on the policy: .*Lease should be retried|Grouping the workers by owner|Running GroupByOwner policy",
+        BY_GROUP,
+    ),
+)
+OUT_OF_MEMORY = _oom(
+    "out-of-memory",
+    _MESSAGE,
+    "Which policy chose it is not in this text. " + _BY_TIME + " The other one: " + _BY_GROUP,
+    _REFINED,
+)
+GPU = Entry(
+    name="out-of-gpu-memory",
+    classes=("OutOfMemoryError",),
+    when=r"CUDA|cuda|HIP|MPS|GPU",
+    what="This is the GPU's memory (PyTorch's OutOfMemoryError), not Ray's: the node has enough.",
+    causes=(
+        Cause("Several tasks or actors share the GPU, or a batch is too large.", signs=(says(r"CUDA out of memory"),)),
+    ),
+    tell_apart=("`nvidia-smi` on that node: which processes hold GPU memory?",),
+    fix="@ray.remote(num_gpus=1, max_calls=1)   # one GPU to itself, and given back in full when it is done\ndef train(): ...",
+    sources=("https://docs.ray.io/en/latest/ray-core/scheduling/accelerators.html",),
+)
+UNKNOWN_MEMORY = _oom("out-of-memory", None, "The text says no more than that. " + _BY_TIME)
+
+ENTRIES = (OBJECT_STORE_FULL, OUT_OF_DISK, OUT_OF_MEMORY, BY_GROUP, GPU, UNKNOWN_MEMORY)

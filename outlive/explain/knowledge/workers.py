@@ -1,0 +1,162 @@
+"""Workers and nodes that ended: crashes, and each exit type in the lines that Ray logs about them."""
+
+from __future__ import annotations
+
+from outlive.explain.evidence import nearby, says
+from outlive.explain.model import Cause, Entry
+
+_EXIT_TYPES = "Ray: src/ray/protobuf/common.proto, WorkerExitType"
+_RAYLET = "Ray: src/ray/raylet/node_manager.cc"
+_CORE_WORKER = "Ray: src/ray/core_worker/core_worker.cc"
+_DOCS = "https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html"
+_OOM = nearby(
+    r"killed due to (?:the node running low on memory|memory pressure)|NODE_OUT_OF_MEMORY|oom-kill|Out of memory: Killed"
+)
+_NATIVE = nearby(r"SIGSEGV|SIGBUS|SIGABRT|SIGFPE|Segmentation fault|Fatal Python error|\*\*\* Aborted")
+_NO_TRACE = "It called os._exit() or was killed with SIGKILL: neither leaves a trace but the closed connection."
+
+CRASHED = Entry(
+    name="worker-crashed",
+    classes=("WorkerCrashedError",),
+    what="The worker process ended while it ran the task, and no retry was left. No Python exception was seen.",
+    causes=(
+        Cause("Ray's memory monitor or the kernel's OOM killer killed it.", signs=(_OOM,)),
+        Cause("A crash in native code (a C extension, a GPU driver).", signs=(_NATIVE,)),
+        Cause(
+            _NO_TRACE,
+            signs=(nearby(r"connection error code 2|unrecoverable failure.*(?:Socket closed|End of file)|os\._exit"),),
+        ),
+        Cause("The whole node was lost.", signs=(nearby(r"has been marked dead because|Raylet is terminated"),)),
+    ),
+    tell_apart=(
+        "`dmesg -T | grep -iE 'oom|segfault'` on that node, at that time.",
+        "The worker's own log, *-<pid>.err in /tmp/ray/session_latest/logs: a native crash leaves a stack trace there.",
+        "faulthandler.enable() in the task.",
+    ),
+    fix="""\
+@ray.remote(max_retries=3)      # run it again elsewhere; 3 is the default, 0 switches it off
+def work(): ...""",
+    sources=("Ray: python/ray/exceptions.py, WorkerCrashedError", _RAYLET, _DOCS),
+)
+NODE_DIED = Entry(
+    name="node-died",
+    classes=("NodeDiedError",),
+    what="The node that ran the task is dead or out of reach, and no retry was left.",
+    causes=(
+        Cause("It was preempted (a spot instance).", signs=(nearby(r"preempt(?:ed|ion notice)(?!, had a hardware)"),)),
+        Cause(
+            "It was drained by the autoscaler or an operator.", signs=(nearby(r"\bdrain(?:ed|ing)\b(?! for up to)"),)
+        ),
+        Cause(
+            "Its raylet crashed or was killed, perhaps for memory.",
+            signs=(nearby(r"Raylet is terminated|oom-kill|Out of memory: Killed"),),
+        ),
+        Cause(
+            "It was too busy, or the network too slow, for its heartbeats.",
+            signs=(nearby(r"missed too many heartbeats|lagging heartbeats"),),
+        ),
+    ),
+    tell_apart=("`ray list nodes --filter node_id=<id>` has the reason; then raylet.out of that node, and dmesg.",),
+    fix="@ray.remote(max_retries=3)      # run it again on another node\ndef work(): ...",
+    sources=("Ray: python/ray/exceptions.py, NodeDiedError", "Ray: src/ray/gcs/gcs_health_check_manager.cc", _DOCS),
+)
+RAYLET_DIED = Entry(
+    name="local-raylet-died",
+    classes=("LocalRayletDiedError",),
+    what="The raylet (Ray's process on each node) that was to run the task died.",
+    causes=(
+        Cause("It was killed for memory: the kernel's OOM killer may choose it.", signs=(_OOM,)),
+        Cause("Its node went away, or Ray was stopped there.", signs=(nearby(r"ray stop|SIGTERM|marked dead"),)),
+    ),
+    tell_apart=("The end of raylet.out on that node, and `dmesg -T`.",),
+    fix="@ray.remote(max_retries=3)\ndef work(): ...",
+    sources=("Ray: python/ray/exceptions.py, LocalRayletDiedError",),
+)
+
+
+def _exit(name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, *sources: str) -> Entry:
+    return Entry(
+        name=name,
+        line=line,
+        what=what,
+        causes=causes,
+        tell_apart=(
+            "The worker's log: /tmp/ray/session_latest/logs/*<Worker ID>*.",
+            "`ray list workers --detail --filter worker_id=<Worker ID>`.",
+        ),
+        fix=fix,
+        sources=(_EXIT_TYPES, *sources),
+    )
+
+
+_TYPE = r"(?:[Ww]orker exit type: |exit_type = )"
+_NOTHING = "# Nothing to mend: this is how workers are meant to end."
+ENTRIES = (
+    CRASHED,
+    NODE_DIED,
+    RAYLET_DIED,
+    _exit(
+        "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
+        "Ray's memory monitor killed a worker, because its node was short of memory.",
+        (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"memory"),)),),
+        "@ray.remote(memory=2 * 1024**3)   # as many at a time as fit\ndef work(): ...",
+        "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html",
+    ),
+    _exit(
+        "exit-crashed", _TYPE + r"SYSTEM_ERROR",
+        "A worker process ended without saying goodbye.",
+        (
+            Cause("It was killed for memory.", signs=(_OOM,)),
+            Cause("A crash in native code.", signs=(_NATIVE,)),
+            Cause(_NO_TRACE, signs=(says(r"connection error code 2|Socket closed|End of file"),)),
+        ),
+        "@ray.remote(max_retries=3)\ndef work(): ...",
+        _RAYLET,
+    ),
+    _exit(
+        "exit-init-raised", _TYPE + r"USER_ERROR|Exception raised in creation task",
+        "An actor's process ended because its __init__ raised, or user code ended it with an error.",
+        (Cause("The exception of __init__ in the same log.", signs=(says(r"creation task|initialization method"),)),),
+        "ray.get(actor.__ray_ready__.remote())   # raises where the actor is made",
+        _CORE_WORKER,
+    ),
+    _exit(
+        "exit-by-user", _TYPE + r"INTENDED_USER_EXIT",
+        "A worker ended because user code asked it to.",
+        (
+            Cause("exit_actor() was called.", signs=(says(r"exit_actor\(\)"),)),
+            Cause("sys.exit() was called, or SIGTERM was sent.", signs=(says(r"signal|exit code"),)),
+        ),
+        _NOTHING,
+        _CORE_WORKER,
+    ),
+    _exit(
+        "exit-by-ray", _TYPE + r"INTENDED_SYSTEM_EXIT",
+        "Ray ended a worker on purpose.",
+        (
+            Cause("It had been idle for long.", signs=(says(r"idle for a long time|no longer needed"),)),
+            Cause("It had used up its max_calls.", signs=(says(r"max_calls"),)),
+            Cause("Its job was over.", signs=(says(r"job has finished"),)),
+            Cause("Its owner died.", signs=(says(r"owner(?:'s node)? died|owner has died"),)),
+            Cause("Its actor was killed or no longer referenced.", signs=(says(r"actor is killed|ray\.kill|references"),)),
+            Cause("ray.cancel(force=True) ended it.", signs=(says(r"ray\.cancel\(force=True\)"),)),
+        ),
+        _NOTHING,
+        _RAYLET,
+        _CORE_WORKER,
+    ),
+    Entry(
+        name="node-lost",
+        line=r"The node with node id: \w+ .{0,200}has been marked dead|Raylet is terminated\. Termination is unexpected",
+        what="A node was lost: its raylet ended, or no heartbeat came from it. With it went the only copies it held, its workers, and all "
+        "that those owned.",
+        causes=(
+            Cause("Its raylet was killed or crashed.", signs=(says(r"Raylet is terminated"), nearby(r"Raylet is terminated"))),
+            Cause("The kernel's OOM killer took it.", signs=(nearby(r"oom-kill|Out of memory: Killed"),)),
+            Cause("The machine is overloaded or the network slow.", signs=(says(r"missed too many heartbeats|lagging"),)),
+        ),
+        tell_apart=("The end of that node's raylet.out, `dmesg -T`, and the cloud's events (preemption).",),
+        fix="@ray.remote(max_retries=3)   # tasks run again elsewhere\ndef work(): ...",
+        sources=("Ray: src/ray/gcs/gcs_node_manager.cc", "Ray: src/ray/gcs/gcs_health_check_manager.cc"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""Lines of a log as Ray writes them: colours, `(f pid=..., ip=...)` prefixes, "repeated 3x across cluster", phrases."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+LONGEST = 1 << 16  # bytes of one line that are looked at together; what is longer is read as several lines
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_PREFIX = re.compile(
+    r"\((?:[^()\n]{1,200} )?(?:pid=\d+(?:, ip=[^()\s]{1,60})?|raylet|autoscaler|gcs_server)(?:, ip=[^()\s]{1,60})?\) ?"
+)
+_REPEATED = re.compile(r"\s*\[repeated (\d{1,9})x across cluster\].*")
+_BOILERPLATE = re.compile(
+    r"(?: \. |\. )?(?:Some common causes include:|Possible reasons include:|This can happen (?:if|when) |"
+    r"Refer to the documentation on how to address|To see information about where this ObjectRef was created|"
+    r"To troubleshoot the problem, check).*"
+)
+_GOES_ON = re.compile(r"(?:Lease ID|Worker ID): .*")
+_ONLY_BOILERPLATE = re.compile(r"\s*\(2\) raylet has lagging heartbeats")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CleanLine:
+    """A line's number (from 1), who wrote it, its text, and how often Ray says that it was written."""
+
+    number: int
+    writer: str
+    text: str
+    count: int = 1
+
+
+def clean(number: int, raw: str) -> CleanLine:
+    """Take a line apart."""
+    text = raw.rstrip("\r\n")
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    writer, count = "", 1
+    if text.startswith("(") and (match := _PREFIX.match(text)):
+        writer, text = match[0].strip(), text[match.end() :]
+    if "across cluster]" in text and (match := _REPEATED.search(text)):
+        count, text = max(1, int(match[1])), text[: match.start()]
+    return CleanLine(number, writer, text, count)
+
+
+def without_boilerplate(text: str) -> str:
+    """What Ray says of this case, without the causes that it lists each time: they are no evidence."""
+    if _ONLY_BOILERPLATE.match(text):
+        return ""
+    match = _BOILERPLATE.search(text)
+    if match is None:
+        return text
+    rest = _GOES_ON.search(text, match.start())  # "check the logs. Lease ID: ... Worker exit type: ..."
+    return text[: match.start()] + ("" if rest is None else " " + without_boilerplate(rest[0]))
+
+
+def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Iterator[str]:
+    """The lines of a file in any state: undecodable bytes are replaced, endless lines are cut.
+
+    Parameters
+    ----------
+    total
+        Its size in bytes, for `progress`; 0 if unknown.
+    progress
+        Called now and then with the bytes read so far and `total`.
+    """
+    done = reported = 0
+    while line := file.readline(LONGEST):
+        done += len(line)
+        if progress is not None and done - reported >= 1 << 20:
+            progress(done, max(total, done))
+            reported = done
+        yield line.decode("utf-8", "replace")
+
+
+def of_text(text: str) -> Iterable[str]:
+    """The lines of a string; endless ones are cut."""
+    return of_file(io.BytesIO(text.encode("utf-8", "surrogatepass")), 0)

@@ -1,0 +1,164 @@
+"""The values that explaining is made of: what is known of an error, what was found in a text, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from outlive.explain.ids import DecodedId
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the text, by its number (from 1), without colours and prefixes."""
+
+    number: int
+    text: str
+
+
+@dataclass
+class Occurrence:
+    """One appearance of an error.
+
+    Attributes
+    ----------
+    name
+        The class of Ray's exception; for a log line of Ray that is no exception, the name of its entry.
+    lines
+        The lines that say so: the exception's own message, or the log line.
+    count
+        How many times Ray says it happened ("repeated 3x across cluster").
+    """
+
+    name: str
+    lines: list[Line]
+    count: int = 1
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.text for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a cause may be judged by: the occurrences of one error, their ids, and telling lines of the text."""
+
+    occurrences: tuple[Occurrence, ...]
+    ids: tuple[DecodedId, ...]
+    signals: tuple[Line, ...] = ()
+
+
+Sign = Callable[[Scene], "str | None"]
+"""Looks for evidence, and returns it in words, or None."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A likely cause. `signs` speak for it, `against` rules it out."""
+
+    text: str
+    signs: tuple[Sign, ...] = ()
+    against: tuple[Sign, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one error, or of one variant of it.
+
+    Attributes
+    ----------
+    name
+        Names the answer: stable, for scripts.
+    classes
+        The exceptions it explains; none for what only log lines say.
+    what
+        What happened.
+    causes
+        Likely ones, the likeliest first.
+    tell_apart
+        What to look at to tell the causes apart.
+    fix
+        Python (or shell) that mends it.
+    sources
+        Where each fact comes from: a file of Ray, a page of its documentation, an issue or a pull request.
+    when
+        The variant: a regular expression that the error's own message has to match.
+    line
+        For log lines that are no exception: what such a line says.
+    refined
+        Patterns of lines elsewhere in the text, and the entry that says more than this one where only its line is
+        there.
+    """
+
+    name: str
+    what: str
+    causes: tuple[Cause, ...]
+    tell_apart: tuple[str, ...]
+    fix: str
+    sources: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    when: str | None = None
+    line: str | None = None
+    refined: tuple[tuple[str, Entry], ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgedCause:
+    """A cause, with the evidence for it (or, if `ruled_out`, against it) in this very text."""
+
+    text: str
+    evidence: tuple[str, ...]
+    ruled_out: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer for one error of a text: what it means, why it probably happened, and what to do.
+
+    Attributes
+    ----------
+    error
+        The class of Ray's exception, or the name of a log line's entry.
+    variant
+        The name of the entry that explains it.
+    count, lines
+        How often it is there, and the numbers of the first lines that say so.
+    ids
+        The objects, tasks, actors, ... it is about, decoded; those that appear most often first.
+    causes
+        Supported ones first, ruled out ones last.
+    live
+        What a running cluster still knows, one sentence each.
+    """
+
+    error: str
+    variant: str
+    what: str
+    causes: tuple[JudgedCause, ...]
+    tell_apart: tuple[str, ...]
+    fix: str
+    sources: tuple[str, ...]
+    count: int = 1
+    lines: tuple[int, ...] = ()
+    ids: tuple[DecodedId, ...] = ()
+    message: str = ""
+    live: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text says.
+
+    Attributes
+    ----------
+    explanations
+        One for each kind of error, in the order in which they first appear.
+    unexplained
+        Exceptions of Ray that are there, and that nothing is known about: class and number.
+    lines
+        How many lines were read.
+    """
+
+    explanations: tuple[Explanation, ...] = ()
+    unexplained: dict[str, int] = field(default_factory=dict)
+    lines: int = 0

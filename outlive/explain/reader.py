@@ -1,0 +1,296 @@
+"""Finds Ray's errors in a text: one pass, whose work and memory per line are bounded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from outlive.explain.evidence import SIGNALS
+from outlive.explain.ids import DecodedId, NotAnId, decode
+from outlive.explain.judge import judge
+from outlive.explain.knowledge import ENTRIES
+from outlive.explain.lines import CleanLine, clean, without_boilerplate
+from outlive.explain.literals import required_words
+from outlive.explain.model import Entry, Explanation, Line, Occurrence, Reading, Scene
+
+_MOST_LINES = 60  # of one error's message that are kept
+_MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
+_MOST_IDS = 10_000
+_MOST_WRITERS = 1_000  # whose unfinished messages are remembered at a time
+_SHOWN_IDS = 5
+
+CLASSES = frozenset(name for entry in ENTRIES for name in entry.classes)
+_NAMES = "|".join(sorted(CLASSES, key=len, reverse=True))
+_AT_START = re.compile(
+    rf"\s*(?P<module>(?:\w+\.){{0,8}})(?:RayTaskError\((?P<wrapped>[A-Za-z_]\w*)\)|(?P<name>{_NAMES}))(?=:|\(|\s*$)"
+)
+_WITHIN = re.compile(
+    rf"(?<![\w.])(?P<before>(?:except|raise|import|class|isinstance\()\s*)?(?P<module>ray\.exceptions\.)?"
+    rf"(?:RayTaskError\((?P<wrapped>{_NAMES})\)|(?P<name>{_NAMES}))(?P<after>: |\(['\"\u2018\u2019\u201c]|\()"
+)
+_UNKNOWN = re.compile(r"\s*ray\.exceptions\.(?P<name>[A-Za-z_]\w*)(?=:|\(|\s*$)")
+_ENDS = re.compile(
+    r"Traceback \(most recent call last\)|During handling of the above|The above exception was the direct cause|"
+    r"\[?\d{4}-\d\d-\d\d[ T]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|={5,}|-{5,}|"
+    r"[A-Za-z_][\w.]*(?:Error|Exception): (?!.*ray\.exceptions)"
+)
+_FRAME = re.compile(r'\s*File "(?P<path>.{1,1000})", line \d+')
+_RAYS_OWN = re.compile(
+    r"[/\\]ray[/\\](?:_private|cloudpickle|exceptions|actor|remote_function|util|data|serve|train|tune)|_raylet\.pyx|^python/ray/"
+)
+_ID = re.compile(r"(?<![0-9a-zA-Z-])(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{32})(?![0-9a-zA-Z-])", re.IGNORECASE)
+_ABOUT_ACTORS = re.compile(r"Actor")
+_ABOUT_TASKS = re.compile(r"Task")
+_LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
+_REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
+_WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
+_VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
+
+
+class Reader:
+    """Takes the lines of a text one after the other, and explains what it has seen.
+
+    Memory is bounded by the number of kinds of errors, not by the length of the text.
+    """
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._open: dict[str, _Block] = {}
+        self._groups: dict[str, _Group] = {}
+        self._unexplained: Counter[str] = Counter()
+        self._signals: list[Line] = []
+        self._wanted: dict[str, list[re.Pattern[str]]] = {}  # by a word that a line must contain
+        self._found: Counter[re.Pattern[str]] = Counter()
+        for pattern in dict.fromkeys((*SIGNALS, *_REFINING)):
+            for word in required_words(pattern):
+                self._wanted.setdefault(word, []).append(re.compile(pattern))
+
+    def read(self, lines: Iterable[str]) -> None:
+        """Take lines."""
+        for raw in lines:
+            self._lines += 1
+            self._take(clean(self._lines, raw))
+
+    def reading(self) -> Reading:
+        """What has been found so far."""
+        for block in self._open.values():
+            self._close(block)
+        self._open.clear()
+        groups = sorted(self._groups.values(), key=lambda group: not group.is_exception)  # then Ray's log lines
+        explanations = tuple(group.explain(tuple(self._signals)) for group in groups)
+        return Reading(explanations, dict(self._unexplained), self._lines)
+
+    def _take(self, line: CleanLine) -> None:
+        block = self._open.get(line.writer)
+        source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
+        text = without_boilerplate(line.text)
+        if block is None or not block.in_ray:
+            self._keep_signal(line.number, text)
+        if not source_code and self._begins_error(line, text, block):
+            return
+        if block is not None:
+            if not source_code and _ENDS.match(line.text) and not block.expects_more(line.text):
+                self._close(self._open.pop(line.writer))
+                block = None
+            else:
+                block.add(Line(line.number, text))
+        if block is None or block.occurrence is None:
+            self._tell_line(line, text)
+            self._note_frame(line)
+
+    def _begins_error(self, line: CleanLine, text: str, block: _Block | None) -> bool:
+        """Whether an exception stands here; if so, it is taken."""
+        if "Error" not in text and "Removed" not in text and "Exceeded" not in text:
+            return False
+        found = _AT_START.match(text)
+        if found is None:
+            found = _WITHIN.search(text)
+            if found is not None and (found["before"] or (found["after"] == "(" and not found["wrapped"])):
+                found = None
+            if found is not None and found["after"] == ": " and not found["module"]:
+                found = None
+        if found is None:
+            return self._begins_unknown(text)
+        name = found["wrapped"] or found["name"]
+        if name not in CLASSES:
+            return False  # a user's own exception
+        module = found["module"] or ""
+        if module and name == "OutOfMemoryError" and not module.startswith("ray.") and "CUDA" not in text:
+            return False
+        if block is not None and block.occurrence is not None and block.is_about(name, wrapped=bool(found["wrapped"])):
+            block.reached(Line(line.number, text))
+            return True
+        if block is not None:
+            self._close(self._open.pop(line.writer))
+        self._open_block(
+            line.writer, _Block(Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]))
+        )
+        return True
+
+    def _begins_unknown(self, text: str) -> bool:
+        found = _UNKNOWN.match(text)
+        if found is None or found["name"] in {"RayTaskError", "RayError"}:
+            return False
+        self._unexplained[found["name"]] += 1
+        return False
+
+    def _open_block(self, writer: str, block: _Block) -> None:
+        if len(self._open) >= _MOST_WRITERS:
+            self._close(self._open.pop(next(iter(self._open))))
+        self._open[writer] = block
+
+    def _note_frame(self, line: CleanLine) -> None:
+        """Remember that the next line of this writer is source code, in which names of exceptions mean nothing."""
+        frame = _FRAME.match(line.text)
+        block = self._open.get(line.writer)
+        if frame and block is None:
+            self._open_block(line.writer, _Block(None, wrapped=False, frame=frame))
+        elif block is not None and block.occurrence is None and not frame:
+            del self._open[line.writer]
+
+    def _tell_line(self, line: CleanLine, text: str) -> None:
+        if (
+            "exit type" not in text
+            and "worker" not in text.lower()
+            and "marked dead" not in text
+            and "Raylet" not in text
+        ):
+            return
+        for entry, pattern in _LINE_ENTRIES:
+            if pattern.search(text):
+                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text)], line.count))
+                return
+
+    def _keep_signal(self, number: int, text: str) -> None:
+        found = {
+            pattern
+            for word, patterns in self._wanted.items()
+            if word in text
+            for pattern in patterns
+            if self._found[pattern] < _MOST_KEPT and pattern.search(text)
+        }
+        self._found.update(found)
+        if found:
+            self._signals.append(Line(number, text[:2000]))
+
+    def _close(self, block: _Block) -> None:
+        if block.occurrence is None:
+            return
+        entry = entry_for(block.occurrence)
+        if entry is None:
+            self._unexplained[block.occurrence.name] += block.occurrence.count
+        else:
+            self._group(entry).add(block.occurrence)
+
+    def _group(self, entry: Entry) -> _Group:
+        return self._groups.setdefault(entry.name, _Group(entry))
+
+
+class _Block:
+    """The message of one error while it is being read."""
+
+    def __init__(self, occurrence: Occurrence | None, *, wrapped: bool, frame: re.Match[str] | None = None) -> None:
+        self.occurrence = occurrence
+        self._note_frame(frame)
+        self._wrapped = wrapped  # a RayTaskError: a remote traceback, and then the error itself, are still to come
+
+    def _note_frame(self, frame: re.Match[str] | None) -> None:
+        """The next line is source code, perhaps of Ray's own, which is no evidence of anything."""
+        self.after_frame = frame is not None
+        self.in_ray = frame is not None and _RAYS_OWN.search(frame["path"]) is not None
+
+    def is_about(self, name: str, *, wrapped: bool) -> bool:
+        return (
+            self._wrapped
+            and self.occurrence is not None
+            and self.occurrence.name == name
+            and not (wrapped and not self._wrapped)
+        )
+
+    def reached(self, line: Line) -> None:
+        """The error itself, after the traceback of the task that met it."""
+        self.add(line)
+        self._wrapped = "RayTaskError(" in line.text
+
+    def expects_more(self, text: str) -> bool:
+        """Whether a line that would end a message belongs to this one: a remote traceback."""
+        remote = self._wrapped or (self.occurrence is not None and "creation task" in self.occurrence.lines[0].text)
+        return remote and not text.startswith(("[", "During", "The above", "=", "-"))
+
+    def add(self, line: Line) -> None:
+        source_code = self.after_frame and line.text.startswith("    ")
+        self._note_frame(_FRAME.match(line.text))
+        if self.occurrence is None or self.after_frame or source_code:
+            return
+        if len(self.occurrence.lines) < _MOST_LINES and line.text.strip(" ^~"):
+            self.occurrence.lines.append(line)
+
+
+class _Group:
+    """All occurrences of what one entry explains."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._kept: list[Occurrence] = []
+        self._names: Counter[str] = Counter()
+        self._numbers: list[int] = []
+        self._ids: Counter[str] = Counter()
+        self._count = 0
+
+    @property
+    def is_exception(self) -> bool:
+        return bool(self._entry.classes)
+
+    def add(self, occurrence: Occurrence) -> None:
+        self._count += occurrence.count
+        self._names[occurrence.name] += 1
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append(occurrence)
+            self._numbers.append(occurrence.lines[0].number)
+        for identity in subject_ids(occurrence):
+            if identity in self._ids or len(self._ids) < _MOST_IDS:
+                self._ids[identity] += occurrence.count
+
+    def explain(self, signals: tuple[Line, ...]) -> Explanation:
+        ids = tuple(decode(identity) for identity, _ in self._ids.most_common(_SHOWN_IDS))
+        own = {line.number for occurrence in self._kept for line in occurrence.lines}
+        elsewhere = tuple(line for line in signals if line.number not in own)
+        scene = Scene(tuple(self._kept), ids, elsewhere)
+        refined = [
+            entry for pattern, entry in self._entry.refined if any(re.search(pattern, line.text) for line in elsewhere)
+        ]
+        return judge(
+            refined[0] if len(refined) == 1 else self._entry,
+            scene,
+            self._names.most_common(1)[0][0],
+            self._count,
+            tuple(self._numbers),
+        )
+
+
+def entry_for(occurrence: Occurrence) -> Entry | None:
+    """The entry that explains it: the first whose class, and whose variant if it has one, fit."""
+    text = occurrence.text
+    for entry in ENTRIES:
+        if occurrence.name in entry.classes and (entry.when is None or _VARIANTS[id(entry)].search(text)):
+            return entry
+    return None
+
+
+def subject_ids(occurrence: Occurrence) -> list[str]:
+    """The ids that an error is about, in the order of their appearance: objects, else tasks or actors."""
+    found: dict[str, DecodedId] = {}
+    for line in occurrence.lines:
+        for match in _ID.finditer(line.text):
+            try:
+                decoded = decode(match[0])
+            except NotAnId:
+                continue
+            found.setdefault(decoded.hex, decoded)
+    preferred = "ObjectID"
+    if _ABOUT_ACTORS.search(occurrence.name):
+        preferred = "ActorID"
+    elif _ABOUT_TASKS.search(occurrence.name):
+        preferred = "TaskID"
+    return [identity for identity, decoded in found.items() if decoded.kind == preferred]

@@ -1,0 +1,133 @@
+"""What is found in a text, and what must not be: source code, unknown errors, boilerplate."""
+
+from __future__ import annotations
+
+import pytest
+
+from outlive import explain
+
+NAME = "ReferenceCountingAssertionError"
+ID = "00f7ac668d3063a5ffffffffffffffffffffffff0200000002e1f505"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"RayTaskError({NAME})({NAME}(\u2018{ID}\u2019, \u2018\u2019))",
+        f"ReferenceCountingAssertionError('{ID}', '')",
+        f"2026-01-01 12:00:00 ERROR job failed: ray.exceptions.{NAME}: Failed to retrieve {ID}",
+        f"What is the cause of ReferenceCountingAssertionError('{ID}')?",
+    ],
+)
+def test_the_question_of_the_thread(text):
+    (explanation,) = explain.read(text).explanations
+    assert (explanation.error, explanation.variant, explanation.count) == (
+        "ReferenceCountingAssertionError",
+        "owner-let-go",
+        1,
+    )
+    (decoded,) = explanation.ids
+    assert (decoded.job, decoded.maker, decoded.put) == (2, "normal task", True)
+    assert "The owner is alive" in explanation.what
+    assert "A process in the middle died" in explanation.causes[0].text
+    assert "side door" in explanation.causes[1].text
+    assert any("max_calls is set says little" in tell for tell in explanation.tell_apart)
+    assert any("issues/18456" in source for source in explanation.sources)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n\n\n",
+        "all is well",
+        "ValueError: nothing of Ray",
+        "except ray.exceptions.OwnerDiedError:",
+        "from ray.exceptions import OwnerDiedError",
+        "raise OwnerDiedError('x')",
+        "class OwnerDiedError(ObjectLostError):",
+        "We caught OwnerDiedError again",
+        '  File "a.py", line 3, in f\n    OwnerDiedError: "not an error but a line of code"\nValueError: x',
+        "MyOwnerDiedError: not Ray's",
+        "torch.OutOfMemoryError: host memory",
+    ],
+)
+def test_nothing_is_made_up(text):
+    reading = explain.read(text)
+    assert reading.explanations == ()
+    assert reading.unexplained == {}
+
+
+def test_unknown_exceptions_of_ray_are_counted_and_not_explained():
+    reading = explain.read("ray.exceptions.BrandNewError: who knows\n" * 3)
+    assert reading.explanations == ()
+    assert reading.unexplained == {"BrandNewError": 3}
+
+
+def test_repeats_are_counted():
+    line = f"ray.exceptions.OwnerDiedError: Failed to retrieve object {ID}. \n"
+    prefixed = f"(f pid=1, ip=10.0.0.1) {line.rstrip()} [repeated 3x across cluster]\n"
+    (explanation,) = explain.read(line * 2 + prefixed).explanations
+    assert explanation.count == 5
+    assert explanation.lines == (1, 2, 3)
+    assert [decoded.hex for decoded in explanation.ids] == [ID]
+
+
+def test_interleaved_writers_are_kept_apart():
+    text = (
+        f"(f pid=1) ray.exceptions.OwnerDiedError: Failed to retrieve object {ID}\n"
+        "(g pid=2) ray.exceptions.WorkerCrashedError: The worker died\n"
+        "(f pid=1) The object's owner has exited.\n"
+    )
+    assert {one.variant: one.count for one in explain.read(text).explanations} == {"owner-died": 1, "worker-crashed": 1}
+
+
+def test_what_ray_always_says_is_no_evidence():
+    text = (
+        "ray.exceptions.WorkerCrashedError: The worker died unexpectedly while executing this task.\n"
+        "Some common causes include: (1) the process was killed by the OOM killer, (3) SIGSEGV\n"
+    )
+    (explanation,) = explain.read(text).explanations
+    assert all(not cause.evidence for cause in explanation.causes)
+
+
+def test_gpu_memory_is_not_the_memory_of_the_node():
+    text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    (explanation,) = explain.read(text).explanations
+    assert explanation.variant == "out-of-gpu-memory"
+
+
+def test_every_entry_says_all():
+    from outlive.explain.knowledge import ENTRIES
+    from outlive.explain.reader import Reader
+
+    Reader()
+    for entry in ENTRIES:
+        assert entry.what and entry.causes and entry.tell_apart and entry.fix and entry.sources, entry.name
+        assert entry.classes or entry.line
+
+
+def test_every_exception_about_objects_workers_and_actors_is_known():
+    from ray import exceptions
+
+    from outlive.explain.reader import CLASSES
+
+    named = [
+        "ReferenceCountingAssertionError",
+        "OwnerDiedError",
+        "ObjectLostError",
+        "ObjectFetchTimedOutError",
+        "ObjectFreedError",
+        "ObjectReconstructionFailedError",
+        "ObjectStoreFullError",
+        "OutOfDiskError",
+        "WorkerCrashedError",
+        "TaskCancelledError",
+        "NodeDiedError",
+        "OutOfMemoryError",
+        "RaySystemError",
+        "RayActorError",
+    ]
+    subclasses = {kind.__name__ for kind in exceptions.RayActorError.__subclasses__()}
+    subclasses |= {kind.__name__ for kind in exceptions.ObjectLostError.__subclasses__()}
+    assert {*named, *(name for name in subclasses if "(" not in name)} <= CLASSES
