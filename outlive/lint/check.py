@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from types import FrameType
 from typing import TypeVar
 
 from outlive.lint.finding import Edit, Finding
@@ -98,21 +101,34 @@ def on_deep_stack(work: Callable[[], T]) -> T:
 
     old_size, old_depth = threading.stack_size(_STACK), sys.getrecursionlimit()
     sys.setrecursionlimit(max(old_depth, _DEPTH))
-    try:
-        thread = threading.Thread(target=run, name=_NAME)
-        thread.start()
-    finally:
-        threading.stack_size(old_size)
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        thread.join()  # one source; the interpreter aborts if it ends while a thread is in LibCST's parser
-        raise
-    finally:
-        sys.setrecursionlimit(old_depth)
+    thread = threading.Thread(target=run, name=_NAME)
+    with _interrupts_held():
+        try:
+            thread.start()
+            thread.join()
+        finally:
+            threading.stack_size(old_size)
+            sys.setrecursionlimit(old_depth)
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait for one source: the interpreter aborts if it ends while a thread is in LibCST's parser."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
 
 
 _NAME = "outlive-lint"
