@@ -17,10 +17,10 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
-from benchmarks.rows import actors, create, get, live, long, many, memory, named, put, workers
+from benchmarks.rows import actors, create, get, live, long, many, memory, named, put, soak, workers
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory)}  # on one cluster, one after the other
-FRESH = {row.NAME: row for row in (workers, long, create, actors, many)}  # each on a cluster of its own
+FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak)}  # each on a cluster of its own
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items())}
 
 
