@@ -9,7 +9,7 @@ TWO := --numprocesses 2 --dist loadfile  # tests wait more than they compute
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo         watch arrays survive what kills Ray's (about 80 s)"
+	@echo "make demo         watch arrays survive what kills Ray's (about a minute)"
 	@echo "make test         all tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"

@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Run leaky workers over real images, with plain Ray and with outlive, and compare.
 
-    Starts a Ray of its own, and takes one to two minutes.
+    Starts a Ray of its own, and takes about a minute.
 
     [bold]Example[/bold]
     $ outlive demo --output results
