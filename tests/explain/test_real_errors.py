@@ -65,6 +65,7 @@ def test_explained_from_the_exception(plain, name):
     assert (explanation.error, explanation.variant) == EXPECTED[name]
 
 
+@pytest.mark.filterwarnings("ignore:`free` is a deprecated API:DeprecationWarning")
 def test_object_freed(plain):
     try:
         from ray._private.internal_api import free  # noqa: F401

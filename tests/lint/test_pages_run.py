@@ -53,6 +53,7 @@ def start(path: Path, code: str, address: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("rule", ALL)
 def test_pages(cluster, rule, tmp_path):
     printed = ["", ""]
+    fails_here = rule != "OUT101" or VERSION >= REMOVED  # before, it fails in its own ways
     for _ in range(1 + (rule == TWO_RUNS)):
         running = [
             start(tmp_path / f"page{number}.py", program.code, cluster) for number, program in enumerate(programs(rule))
@@ -60,9 +61,9 @@ def test_pages(cluster, rule, tmp_path):
         for number, process in enumerate(running):
             out, err = process.communicate(timeout=100)
             printed[number] += "".join(line for line in out.splitlines(keepends=True) if "(raylet)" not in line)
-            assert process.returncode == 0, err
+            assert process.returncode == 0 or (number == 0 and not fails_here), err
     fails, works = programs(rule)
-    if rule != "OUT101" or VERSION >= REMOVED:
+    if fails_here:
         assert printed[0] == fails.prints
     assert printed[1] == works.prints
 
