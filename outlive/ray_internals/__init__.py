@@ -1,4 +1,4 @@
-"""The one module that touches Ray's private API. Each function says which, and since when it holds (2.49 to 2.60)."""
+"""All that touches Ray's private API, one module per use. Each says which, and since when it holds (2.49 to 2.60)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,76 @@
+"""Ray's own gRPC services: the raylet of each node, the GCS, and the workers.
+
+Stubs and messages come with the Ray wheel (`ray.core.generated`), grpcio does not: `pip install 'outlive[workers]'`.
+`init_grpc_channel` adds the cluster's token; it is in `ray._private.grpc_utils` since Ray 2.52 or so, and was in
+`ray._private.utils` before (2.49).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import ray
+
+from outlive.errors import StoreUnavailable
+
+PATIENCE = 10.0  # seconds for an answer
+
+
+def messages(name: str) -> Any:
+    """The messages of `<name>.proto`. Made at run time, so that no type checker knows them."""
+    return importlib.import_module(f"ray.core.generated.{name}_pb2")
+
+
+def _services(name: str) -> Any:
+    return importlib.import_module(f"ray.core.generated.{name}_pb2_grpc")
+
+
+def _channel(address: str) -> Any:
+    try:
+        from ray._private.grpc_utils import init_grpc_channel
+    except ImportError:
+        from ray._private.utils import init_grpc_channel  # type: ignore[attr-defined,no-redef]
+    return init_grpc_channel(address)
+
+
+@lru_cache(maxsize=256)
+def _kept_channel(address: str) -> Any:
+    return _channel(address)
+
+
+def raylet(address: str) -> Any:
+    """Stub of `NodeManagerService` of the node whose raylet listens at `address`."""
+    return _services("node_manager").NodeManagerServiceStub(_kept_channel(address))
+
+
+def gcs(service: str) -> Any:
+    """Stub of the GCS's service of this name, as `JobInfo`, for the cluster that this process is connected to."""
+    stub = getattr(_services("gcs_service"), f"{service}GcsServiceStub")
+    return stub(_kept_channel(ray.get_runtime_context().gcs_address))
+
+
+@contextmanager
+def worker(address: str) -> Iterator[Any]:
+    """Stub of one worker's `CoreWorkerService`; its channel ends with the block, as the worker may."""
+    channel = _channel(address)
+    try:
+        yield _services("core_worker").CoreWorkerServiceStub(channel)
+    finally:
+        channel.close()
+
+
+@contextmanager
+def explained(whom: str) -> Iterator[None]:
+    """Turn gRPC's errors into one that says who did not answer."""
+    import grpc
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        code: Any = getattr(error, "code", lambda: None)()
+        reason = getattr(code, "name", type(error).__name__).lower().replace("_", " ")
+        raise StoreUnavailable(f"{whom} did not answer ({reason}); is the node still alive? See `ray status`") from None
