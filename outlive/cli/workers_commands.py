@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from outlive.cli import workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import columns, count, print_json
@@ -35,6 +36,7 @@ workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"he
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive`."""
     epilog = "Exit codes: 0 shown, even if there are none; 1 a node did not answer; 2 usage, no cluster."
+    workers_trim.register(workers)
     workers.callback(invoke_without_command=True, help=_HELP, epilog=epilog)(show)
     app.add_typer(workers, name="workers", rich_help_panel="Workers")
 

@@ -60,3 +60,33 @@ def in_pooled_worker() -> bool:
     """This process is a worker of the pool: neither a driver nor an actor's home."""
     worker: Any = _worker.global_worker
     return bool(worker.mode == ray.WORKER_MODE and worker.actor_id.is_nil())
+
+
+def tasks_run() -> int:
+    """How many tasks this worker has finished."""
+    worker: Any = _worker.global_worker
+    return sum(worker.function_actor_manager._num_task_executions.values())
+
+
+def unwrapped(remote_function: Any) -> tuple[Any, dict[str, Any]]:
+    """The plain function of a remote one, and the options that it was declared with.
+
+    Raises
+    ------
+    TypeError
+        It is no remote function.
+    """
+    from ray.remote_function import RemoteFunction
+
+    if not isinstance(remote_function, RemoteFunction):
+        raise TypeError(
+            f"{remote_function!r} is no remote function: put the decorator above @ray.remote(...). Actors and classes "
+            "end with ray.kill or max_restarts, not after a task"
+        )
+    declared: Any = remote_function
+    return declared._function, dict(declared._default_options)
+
+
+def remote(function: Any, options: dict[str, Any]) -> Any:
+    """`ray.remote(**options)(function)`."""
+    return ray.remote(**options)(function)

@@ -25,6 +25,8 @@ from outlive.ray_internals.node_workers import Job, Node
 
 _STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
 _GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased for no other
+NO_ENVIRONMENT = b"\n\x02{}"
+"""`RuntimeEnvInfo(serialized_runtime_env="{}")`: what workers have that were started before any job."""
 _NO_TASK = b"\xff" * 20
 
 
@@ -98,17 +100,20 @@ def take(node: Node, pool: Pool) -> Lease | None:
     return lease
 
 
-def ask_to_exit(lease: Lease) -> bool:
-    """Ask the leased worker to exit. False: it refused, since it holds an object, a reference or a pending task."""
+def ask_to_exit(lease: Lease) -> bool | None:
+    """Ask the leased worker to exit. False: it refused, since it holds an object, a reference or a pending task.
+
+    None: it did not answer, so that nobody knows whether it will. It must not go back to the pool: return the lease
+    with `exiting`. Then no task can reach it, and what it owns stays.
+    """
     import grpc
 
-    core_worker_pb2 = rpc.messages("core_worker")
-
+    request = rpc.messages("core_worker").ExitRequest()
     try:
         with rpc.worker(lease.address) as worker:
-            return bool(worker.Exit(core_worker_pb2.ExitRequest(), timeout=rpc.PATIENCE).success)
+            return bool(worker.Exit(request, timeout=rpc.PATIENCE).success)
     except grpc.RpcError:
-        return False  # stopped or already gone: it is returned, and the raylet knows better
+        return None
 
 
 def give_back(lease: Lease, *, exiting: bool = False) -> None:

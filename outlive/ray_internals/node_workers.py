@@ -66,7 +66,7 @@ class Job:
     dead: bool
     driver_pid: int
     entrypoint: str
-    record: Any
+    record: Any = field(compare=False)
     """`JobTableData` of gcs.proto."""
 
 
@@ -154,23 +154,34 @@ def jobs() -> list[Job]:
     ]
 
 
-def task_events() -> Any:
-    """`TaskEvents` of all tasks but drivers that the GCS still remembers (the last 100,000 by default)."""
+_RECENT = 10_000  # tasks: some 10 MB, and some 100 ms of the GCS
+
+
+def task_events(limit: int | None = None) -> Any:
+    """`TaskEvents` of the tasks that the GCS still remembers (the last 100,000 by default), the latest `limit` of them.
+
+    Drivers are left out.
+    """
     gcs_service_pb2 = rpc.messages("gcs_service")
 
     request = gcs_service_pb2.GetTaskEventsRequest()
     request.filters.exclude_driver = True
+    if limit is not None:
+        request.limit = limit
     with rpc.explained("the GCS"):
         return rpc.gcs("TaskInfo").GetTaskEvents(request, timeout=60).events_by_task
 
 
 def task_histories() -> dict[str, TaskHistory]:
-    """What each worker ran, by worker id. Up to a second (`task_events_report_interval_ms`) behind."""
+    """What each worker ran, by worker id, as far as it is among the latest 10,000 tasks of the cluster.
+
+    Up to a second (`task_events_report_interval_ms`) behind.
+    """
     common_pb2 = rpc.messages("common")
 
     finished, failed = common_pb2.TaskStatus.Value("FINISHED"), common_pb2.TaskStatus.Value("FAILED")
     found: dict[str, TaskHistory] = {}
-    for event in task_events():
+    for event in task_events(_RECENT):
         updates = event.state_updates
         if not updates.worker_id:
             continue

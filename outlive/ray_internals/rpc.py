@@ -18,6 +18,7 @@ import ray
 from outlive.errors import StoreUnavailable
 
 PATIENCE = 10.0  # seconds for an answer
+_LARGEST = 512 << 20  # bytes of one answer, as Ray's own `max_grpc_message_size`; grpcio's default is 4 MiB
 
 
 def messages(name: str) -> Any:
@@ -34,7 +35,7 @@ def _channel(address: str) -> Any:
         from ray._private.grpc_utils import init_grpc_channel
     except ImportError:
         from ray._private.utils import init_grpc_channel  # type: ignore[attr-defined,no-redef]
-    return init_grpc_channel(address)
+    return init_grpc_channel(address, [("grpc.max_receive_message_length", _LARGEST)])
 
 
 @lru_cache(maxsize=256)

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outlive.workers.inspection import inspect
+    from outlive.workers.keeping import KeepTrim, keep_trim
+    from outlive.workers.recycling import recycle
+    from outlive.workers.trimming import Trimmed, trim
 
 _HOME = {
     "inspect": "outlive.workers.inspection",
+    "KeepTrim": "outlive.workers.keeping",
+    "keep_trim": "outlive.workers.keeping",
+    "recycle": "outlive.workers.recycling",
+    "Trimmed": "outlive.workers.trimming",
+    "trim": "outlive.workers.trimming",
 }
-__all__ = ["inspect"]
+__all__ = ["KeepTrim", "Trimmed", "inspect", "keep_trim", "recycle", "trim"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,15 +20,15 @@ _LOOKS = 16  # nodes that are asked at the same time
 class _Cluster:
     """What is the same for all nodes, asked once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_history: bool) -> None:
         import ray
 
         self.here: str = Connection().node_id
         self.ray_version: str = ray.__version__
         self.system_config: dict[str, Any] = config.system_config()
         self.started = node_workers.start_times()
-        self.histories = node_workers.task_histories()
-        self.max_calls = functions.max_calls()
+        self.histories = node_workers.task_histories() if with_history else {}
+        self.max_calls = functions.max_calls() if with_history else {}
         self.marked = marks.leaving()
         self.cpus = node_workers.available_cpus()
         self.now = time.time()
@@ -52,7 +52,7 @@ class _Cluster:
         return max(0.0, self.now - started[0]) if started is not None and stats.executed == 0 else None
 
 
-def inspect(*, leave_out_job: str | None = None) -> Report:
+def inspect(*, leave_out_job: str | None = None, with_history: bool = True) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
     Costs one call per raylet and three of the GCS. The memory of workers on other machines is looked at by a task of
@@ -62,6 +62,9 @@ def inspect(*, leave_out_job: str | None = None) -> Report:
     ----------
     leave_out_job
         A job whose workers are not shown, such as the one of a command that only looks.
+    with_history
+        Ask the GCS for the latest 10,000 tasks: else it is not known how long a worker has been idle, and whether its
+        `max_calls` are spent. Takes some tenths of a second where many tasks ran.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def inspect(*, leave_out_job: str | None = None) -> Report:
         This process is connected to no cluster, or the GCS does not answer. A node that does not answer is in the
         report, with its `error`.
     """
-    cluster = _Cluster()
+    cluster = _Cluster(with_history=with_history)
     nodes = node_workers.nodes()
     here = next((node.ip for node in nodes if node.node_id == cluster.here), None)
     with ThreadPoolExecutor(min(_LOOKS, len(nodes) or 1)) as pool:
