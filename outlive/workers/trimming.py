@@ -8,6 +8,7 @@ starts a new worker.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -120,22 +121,25 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
     )
     if dry_run or not chosen:
         return Trimmed(tuple(chosen), spared)
-    done = _retire_all(chosen, {})
+    idle = Counter(worker.node_id for worker in report.workers if worker.state == "idle")
+    done = _retire_all(chosen, idle, {})
     if missed := [one for one in done if one.outcome == _TAKEN]:  # or it has an environment of its own
-        again = _retire_all(missed, node_workers.task_histories())
+        again = _retire_all(missed, idle, node_workers.task_histories())
         done = [one for one in done if one.outcome != _TAKEN] + again
     reached = {choice.worker.worker_id for choice in done}
     gone = [replace(choice, outcome=_ENDED) for choice in chosen if choice.worker.worker_id not in reached]
     return Trimmed((*done, *gone), spared)
 
 
-def _retire_all(chosen: Sequence[Choice], histories: Mapping[str, TaskHistory]) -> list[Choice]:
+def _retire_all(
+    chosen: Sequence[Choice], idle: Mapping[str, int], histories: Mapping[str, TaskHistory]
+) -> list[Choice]:
     nodes = {node.node_id: node for node in node_workers.nodes()}
     return [
         choice
         for (node_id, pool), members in _pools(chosen, histories).items()
         if node_id in nodes
-        for choice in _retire(nodes[node_id], pool, members)
+        for choice in _retire(nodes[node_id], pool, members, idle[node_id])
     ]
 
 
@@ -160,13 +164,18 @@ def _pools(chosen: Sequence[Choice], histories: Mapping[str, TaskHistory]) -> di
     return pools
 
 
-def _retire(node: Node, pool: Pool, members: Sequence[Choice]) -> list[Choice]:
-    """Lease workers of the pool until all members have come by or none is idle; ask the members to exit."""
+def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
+    """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
+
+    At most `idle` leases: where no worker is idle, the raylet would start one.
+    """
     wanted = {choice.worker.worker_id: choice for choice in members}
     held: list[Lease] = []
     done: list[Choice] = []
     try:
-        while wanted and (lease := leases.take(node, pool)) is not None:
+        for _ in range(idle):
+            if not wanted or (lease := leases.take(node, pool)) is None:
+                break
             choice = wanted.pop(lease.worker_id, None)
             if choice is None:
                 held.append(lease)

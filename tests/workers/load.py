@@ -45,7 +45,7 @@ def run(tasks, remote=short, seed=0, stop=lambda: False):
     actor = Counter.remote()
     wrong, owned, sent, bursts = [], {}, 0, 0
     while sent < tasks and not stop():
-        size = min(tasks - sent, rng.randint(100, 400))
+        size = min(tasks - sent, rng.randint(300, 700))
         refs = [remote.remote(number) for number in range(sent, sent + size)]
         inner = [nested.remote(number) for number in range(4)]
         mine = {bursts: owner.remote(bursts)} if bursts % 3 == 0 else {}
@@ -58,7 +58,7 @@ def run(tasks, remote=short, seed=0, stop=lambda: False):
                 wrong.append(f"owner: {type(error).__name__}")
         _expect(wrong, bursts + 1, actor.add.remote())
         sent, bursts = sent + size, bursts + 1
-        time.sleep(rng.choice([0, 0.1, 0.3, 0.5]))  # not waiting for anything: workers shall be idle for a moment
+        time.sleep(rng.choice([0, 0.1, 0.3]))  # not waiting for anything: workers shall be idle for a moment
         if len(owned) > 3:
             del owned[min(owned)]
     for burst, ref in owned.items():

@@ -155,8 +155,7 @@ def test_what_the_command_says(unreaped_ray, tmp_path):
 
 
 def test_keep_trim_keeps_workers_warm(unreaped_ray):
-    trim(max_idle=0)
-    eventually(lambda: not [worker for worker in idle() if worker.retirable])
+    eventually(lambda: not trim(max_idle=0).chosen)
     with keep_trim(min_idle=2, max_idle=2, every="100ms"):
         eventually(lambda: len(idle()) == 2, seconds=30)
         assert [worker.why for worker in idle() if not worker.retirable] == []
