@@ -203,3 +203,35 @@ def available_cpus() -> dict[str, int]:
 
     free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
     return {node_id: int(resources.get("CPU", 0)) for node_id, resources in free.items()}
+
+
+@dataclass(frozen=True)
+class StoreUse:
+    """What the object store of a node holds."""
+
+    objects: int
+    bytes: int
+    running: int
+    """Tasks that run on the node."""
+    head: bool
+
+
+def object_store_use() -> list[tuple[Node, StoreUse]]:
+    """What each node's object store holds (`ObjectStoreStats` of `GetNodeStats`)."""
+    found = []
+    node_manager_pb2 = rpc.messages("node_manager")
+    heads = {
+        node["NodeID"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if "node:__internal_head__" in node["Resources"]
+    }
+    for node in nodes():
+        with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
+            reply = rpc.raylet(node.address).GetNodeStats(
+                node_manager_pb2.GetNodeStatsRequest(include_memory_info=False), timeout=rpc.PATIENCE
+            )
+        store = reply.store_stats
+        running = sum(stats.num_running_tasks for stats in reply.core_workers_stats)
+        use = StoreUse(store.num_local_objects, store.object_store_bytes_used, running, node.node_id in heads)
+        found.append((node, use))
+    return found

@@ -37,7 +37,7 @@ class RayStart:
             return {}
         loaded = json.loads(self.system_config)
         if not isinstance(loaded, dict):
-            raise ValueError(f"{self.system_config!r} is no JSON object")
+            raise ValueError(f"{self.system_config!r} is no JSON object")  # noqa: TRY004 - as json does
         return loaded
 
 

@@ -45,7 +45,7 @@ _NO_MINIMUM = (
 _OWNERS = "no setting ends a worker that owns a live object: `outlive workers` shows those, and what to do about them"
 
 
-def plan_for_goal(goal: Goal, *, cpus_used: bool = True) -> Plan:
+def plan_for_goal(goal: Goal) -> Plan:
     """The settings for a goal.
 
     Parameters

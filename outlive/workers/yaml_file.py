@@ -71,7 +71,7 @@ class YamlFile:
     def replace_item(self, sequence: Any, index: int, value: str) -> None:
         """Write an item of a list of commands anew. It may span lines; it takes one afterwards."""
         row, column = sequence.lc.data[index][:2]
-        last = self._last_line(row, column)
+        last = self._last_line(row)
         ending = "\n" if self.lines[last].endswith("\n") else ""
         self.lines[row : last + 1] = [self.lines[row][:column] + _scalar(value) + ending]
         self._again()
@@ -81,6 +81,13 @@ class YamlFile:
         if row and not self.lines[row - 1].endswith("\n"):
             self.lines[row - 1] += "\n"
         self.lines.insert(row, line)
+        self._again()
+
+    def append(self, text: str) -> None:
+        """Put lines at the end."""
+        if self.lines and not self.lines[-1].endswith("\n"):
+            self.lines[-1] += "\n"
+        self.lines += text.splitlines(keepends=True)
         self._again()
 
     def rename_key(self, mapping: Any, key: str, name: str) -> None:
@@ -108,7 +115,7 @@ class YamlFile:
             row += 1
         return row
 
-    def _last_line(self, row: int, column: int) -> int:
+    def _last_line(self, row: int) -> int:
         """The last line of the list item that begins there: until one that is not indented deeper than its dash."""
         dash = len(self.lines[row]) - len(self.lines[row].lstrip())
         last = row
