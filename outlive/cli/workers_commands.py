@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outlive.cli import workers_check, workers_plan, workers_trim
+from outlive.cli import workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import columns, count, print_json
@@ -36,7 +36,7 @@ workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"he
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive`."""
     epilog = "Exit codes: 0 shown, even if there are none; 1 a node did not answer; 2 usage, no cluster."
-    for module in (workers_plan, workers_check, workers_trim):
+    for module in (workers_plan, workers_check, workers_trim, workers_simulate):
         module.register(workers)
     workers.callback(invoke_without_command=True, help=_HELP, epilog=epilog)(show)
     app.add_typer(workers, name="workers", rich_help_panel="Workers")

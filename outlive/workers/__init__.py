@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from outlive.workers.inspection import inspect
     from outlive.workers.keeping import KeepTrim, keep_trim
+    from outlive.workers.recording import record
     from outlive.workers.recycling import recycle
+    from outlive.workers.simulation import simulate
+    from outlive.workers.trace import Trace
     from outlive.workers.trimming import Trimmed, trim
 
 _HOME = {
     "inspect": "outlive.workers.inspection",
     "KeepTrim": "outlive.workers.keeping",
     "keep_trim": "outlive.workers.keeping",
+    "record": "outlive.workers.recording",
     "recycle": "outlive.workers.recycling",
+    "simulate": "outlive.workers.simulation",
+    "Trace": "outlive.workers.trace",
     "Trimmed": "outlive.workers.trimming",
     "trim": "outlive.workers.trimming",
 }
-__all__ = ["KeepTrim", "Trimmed", "inspect", "keep_trim", "recycle", "trim"]
+__all__ = ["KeepTrim", "Trace", "Trimmed", "inspect", "keep_trim", "record", "recycle", "simulate", "trim"]
 
 
 def __getattr__(name: str) -> Any:

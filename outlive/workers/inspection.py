@@ -108,6 +108,7 @@ def _look(cluster: _Cluster, node: Node, here: bool, leave_out_job: str | None) 
         available_cpus=cpus,
         keeps=reaper.kept(cpus),
         settings=tuple(known),
+        start_at_once=seen.start_at_once,
         settings_known=seen.environment is not None,
         error=error or seen.error,
     )

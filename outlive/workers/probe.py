@@ -20,6 +20,8 @@ class Seen:
     titles: dict[int, str]
     environment: dict[str, str] | None
     """The raylet's `RAY_...` variables, without the prefix."""
+    start_at_once: int = 0
+    """The raylet's `--maximum_startup_concurrency`."""
     error: str | None = None
 
 
@@ -43,7 +45,7 @@ def look(node: Node, pids: Sequence[int], *, here: bool) -> Seen:
     try:
         answer = ray.get(task.options(scheduling_strategy=strategy).remote(node.node_id, list(pids)), timeout=_PATIENCE)
     except ray.exceptions.RayError as error:
-        return Seen({}, {}, None, f"no look at its memory: {type(error).__name__}")
+        return Seen({}, {}, None, error=f"no look at its memory: {type(error).__name__}")
     return Seen(*answer)
 
 
@@ -52,7 +54,7 @@ def _make_probe() -> Callable[[str, list[int]], Any]:
 
     def probe(
         node_id: str, pids: list[int]
-    ) -> tuple[dict[int, tuple[int, int]], dict[int, str], dict[str, str] | None]:
+    ) -> tuple[dict[int, tuple[int, int]], dict[int, str], dict[str, str] | None, int]:
         import os
 
         memory, titles = {}, {}
@@ -66,7 +68,7 @@ def _make_probe() -> Callable[[str, list[int]], Any]:
                 continue
             unique = sum(sizes.get(name, 0) for name in (b"Private_Clean:", b"Private_Dirty:", b"Private_Hugetlb:"))
             memory[pid] = unique, max(0, sizes.get(b"Rss:", 0) - unique)
-        environment = None
+        environment, start_at_once = None, 0
         for entry in os.listdir("/proc"):
             try:
                 with open(f"/proc/{entry}/cmdline", "rb") as file:
@@ -80,6 +82,9 @@ def _make_probe() -> Callable[[str, list[int]], Any]:
             environment = {
                 line.partition("=")[0][4:]: line.partition("=")[2] for line in lines if line.startswith("RAY_")
             }
-        return memory, titles, environment
+            for word in words:
+                if word.startswith(b"--maximum_startup_concurrency="):
+                    start_at_once = int(word.partition(b"=")[2])
+        return memory, titles, environment, start_at_once
 
     return probe

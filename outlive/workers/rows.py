@@ -95,6 +95,8 @@ class NodeReport:
     keeps: int
     """How many workers idle for longer than the threshold its reaper keeps now."""
     settings: tuple[Setting, ...]
+    start_at_once: int
+    """Workers that may be starting at the same moment (`maximum_startup_concurrency`); 0: not known."""
     settings_known: bool
     """False: the raylet's environment could not be read, so that a default may be overridden there."""
     error: str | None = None

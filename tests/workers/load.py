@@ -58,7 +58,7 @@ def run(tasks, remote=short, seed=0, stop=lambda: False):
                 wrong.append(f"owner: {type(error).__name__}")
         _expect(wrong, bursts + 1, actor.add.remote())
         sent, bursts = sent + size, bursts + 1
-        time.sleep(rng.choice([0, 0.1, 0.3]))  # not waiting for anything: workers shall be idle for a moment
+        time.sleep(rng.choice([0, 0.1, 0.25]))  # not waiting for anything: workers shall be idle for a moment
         if len(owned) > 3:
             del owned[min(owned)]
     for burst, ref in owned.items():

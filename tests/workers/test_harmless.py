@@ -43,7 +43,7 @@ def test_the_same_with_recycle():
     def leaky(number):
         import builtins
 
-        builtins.leak = [*getattr(builtins, "leak", []), np.ones(1 << 16)]  # 512 KiB
+        builtins.leak = [*getattr(builtins, "leak", []), np.ones(1 << 15)]  # 256 KiB
         return number
 
     before = {worker.worker_id for worker in inspect().workers}

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import outlive
 from outlive.cli.app import app
-from outlive.workers import inspect
+from outlive.ray_internals import node_workers
+from outlive.workers import inspect, probe
 from tests.conftest import eventually
 from tests.workers.conftest import kinds, pid_of_worker, row, worker_when
 
@@ -174,3 +175,16 @@ def test_command(default_ray):
     assert "kill_idle_workers_interval_ms=200 (default)" in result.stdout
     shown = json.loads(CliRunner().invoke(app, ["--json", "--address", default_ray, "workers"]).stdout)
     assert {"workers", "nodes", "by_node", "by_job"} <= set(shown)
+
+
+def test_a_node_elsewhere_is_looked_at_by_a_task_that_needs_no_cpu(default_ray):
+    pid = ray.get(pid_of_worker.remote())
+    (node,) = node_workers.nodes()
+    seen = probe.look(node, [pid], here=False)
+    assert seen.error is None
+    assert seen.titles[pid].startswith("ray::")
+    unique, shared = seen.memory[pid]
+    assert unique > 10 << 20
+    assert shared > 0
+    assert seen.start_at_once >= 1
+    assert probe.look(node, [pid, 2**22 + 1], here=True).titles.keys() == {pid}

@@ -47,9 +47,7 @@ def check(
             found += _unknown(name, value, settings, line, change)
         elif known.since > version(ray.__version__):
             since = ".".join(map(str, known.since))
-            why = (
-                f"it came with Ray {since}, this is {ray.__version__}, which does not start with it"
-            )
+            why = f"it came with Ray {since}, this is {ray.__version__}, which does not start with it"
             found.append(Finding("not-in-this-ray", line, f"{name} is unknown to this Ray", why, "leave it out"))
         elif problem := _wrong_type(known, value):
             found.append(
