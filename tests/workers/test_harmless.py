@@ -38,12 +38,14 @@ def test_no_task_fails_and_no_object_is_lost_while_trim_runs():
 
 
 def test_the_same_with_recycle():
+    leak = 3 * 4 * (80 << 20) // TASKS  # some three workers for each CPU, one after the other
+
     @recycle(max_memory="140MiB")
     @ray.remote(max_retries=0)
     def leaky(number):
         import builtins
 
-        builtins.leak = [*getattr(builtins, "leak", []), np.ones(1 << 15)]  # 256 KiB
+        builtins.leak = [*getattr(builtins, "leak", []), np.ones(leak >> 3)]
         return number
 
     before = {worker.worker_id for worker in inspect().workers}

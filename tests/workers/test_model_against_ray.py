@@ -19,8 +19,8 @@ def work(seconds):
     time.sleep(seconds)
 
 
-BURSTS = [(1.0, 3, 1.0), (5.0, 4, 2.0), (11.0, 1, 0.5), (13.0, 4, 1.5)]
-"""Second at which it begins, tasks, seconds that each takes."""
+BURSTS = [(0.5, 3, 1.0), (7.0, 4, 1.0), (9.3, 2, 0.5), (14.0, 4, 1.0)]
+"""Second at which it begins, tasks, seconds that each takes. None begins while the reaper may be at work."""
 SECONDS = 18.0
 
 
