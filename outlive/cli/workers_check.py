@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def check(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE | COMMAND]", help="A cluster YAML, a RayCluster, or a quoted `ray start ...`."),
+        typer.Argument(metavar="FILE | COMMAND", help="A cluster YAML, a RayCluster, or a quoted `ray start ...`."),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write the safe fixes into the file.")] = False,
     address: Address = None,
