@@ -79,6 +79,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: keeper and catalog, which need none, stay without numpy."""
+    if name == "workers":
+        return importlib.import_module("outlive.workers")
     if name not in _HOME:
         raise AttributeError(f"module 'outlive' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -56,3 +56,19 @@ class TooManyViews(OutliveError, OSError):
 
 class UnsupportedPlatform(OutliveError, ImportError):
     """outlive needs POSIX file locks and memory maps: Linux (macOS untested). On Windows, use WSL 2."""
+
+
+class UnsupportedRay(OutliveError, NotImplementedError):
+    """This version of Ray does something in a way that outlive does not know. Nothing was done."""
+
+
+class BadSetting(OutliveError, ValueError):
+    """A bound, a limit or a setting cannot be: contradictory, out of range, or below what a bare worker needs."""
+
+
+class BadTrace(OutliveError, ValueError):
+    """The file is not a trace of tasks. Record one with `outlive workers record`."""
+
+
+class BadClusterFile(OutliveError, ValueError):
+    """The file is not the cluster file it was given as. The message says where."""

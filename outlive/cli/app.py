@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from outlive.cli import array_commands, demo_command, explain_command, lint_command, list_commands, store_commands
+from outlive.cli import (
+    array_commands,
+    demo_command,
+    explain_command,
+    lint_command,
+    list_commands,
+    store_commands,
+    workers_commands,
+)
 from outlive.cli.options import ADDRESS, JSON, STORE
 
 _HELP = """Arrays that outlive the Ray workers that made them.
@@ -33,7 +41,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # an expected error is one line, any other a plain traceback for the bug report
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _commands in (array_commands, list_commands, store_commands, explain_command, lint_command, demo_command):
+for _commands in (
+    array_commands,
+    list_commands,
+    store_commands,
+    workers_commands,
+    explain_command,
+    lint_command,
+    demo_command,
+):
     _commands.register(app)
 
 

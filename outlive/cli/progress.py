@@ -11,10 +11,11 @@ _SHOWN_AFTER = 2.0  # seconds
 
 
 class ProgressBar:
-    """Counts bytes. It appears after two seconds if stderr is a terminal, and leaves nothing behind."""
+    """Counts bytes, or another unit. Appears after two seconds if stderr is a terminal, and leaves nothing behind."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, unit: str | None = None) -> None:
         self._label = label
+        self._unit = unit
         self._bar: Any = None
         self._timer: threading.Timer | None = None
 
@@ -24,7 +25,10 @@ class ProgressBar:
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
             parts = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
-            self._bar = Progress(*parts, TransferSpeedColumn(), console=Console(stderr=True), transient=True)
+            shown: Any = (*parts, TransferSpeedColumn())
+            if self._unit is not None:
+                shown = (*parts[:2], TextColumn("{task.completed} of {task.total} " + self._unit))
+            self._bar = Progress(*shown, console=Console(stderr=True), transient=True)
             self._bar.add_task(self._label, total=None)
             self._timer = threading.Timer(_SHOWN_AFTER, self._bar.start)
             self._timer.daemon = True

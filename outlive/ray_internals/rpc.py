@@ -8,6 +8,7 @@ Stubs and messages come with the Ray wheel (`ray.core.generated`), grpcio does n
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,6 +19,8 @@ import ray
 from outlive.errors import StoreUnavailable
 
 PATIENCE = 10.0  # seconds for an answer
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else grpcio writes to stderr whenever a cluster ends
+_LARGEST = 512 << 20  # bytes of one answer, as Ray's own `max_grpc_message_size`; grpcio's default is 4 MiB
 
 
 def messages(name: str) -> Any:
@@ -34,7 +37,7 @@ def _channel(address: str) -> Any:
         from ray._private.grpc_utils import init_grpc_channel
     except ImportError:
         from ray._private.utils import init_grpc_channel  # type: ignore[attr-defined,no-redef]
-    return init_grpc_channel(address)
+    return init_grpc_channel(address, [("grpc.max_receive_message_length", _LARGEST)])
 
 
 @lru_cache(maxsize=256)

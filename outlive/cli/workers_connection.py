@@ -1,0 +1,37 @@
+"""How the commands `outlive workers ...` find the cluster, and what they say when an extra is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from outlive.cli.failures import UNABLE
+
+
+def joined(address: str | None) -> str | None:
+    """Connect to the cluster. The job of this command if it made one, whose workers are not worth showing."""
+    import ray
+
+    from outlive.cli.connection import connect
+
+    was_connected = ray.is_initialized()
+    connect(address)
+    if was_connected and not getattr(joined, "own", False):
+        return None
+    joined.own = True  # type: ignore[attr-defined]
+    job: str = ray.get_runtime_context().get_job_id()
+    return job
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Say which extra to install if something of it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "outlive":
+            raise
+        typer.echo(f"error: this needs {error.name}, which is not installed: pip install 'outlive[{extra}]'", err=True)
+        raise typer.Exit(UNABLE) from None

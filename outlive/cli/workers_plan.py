@@ -1,0 +1,147 @@
+"""The command `outlive workers plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outlive.cli.failures import explained
+from outlive.cli.options import AsJson
+from outlive.cli.text import print_json
+
+if TYPE_CHECKING:
+    from outlive.workers.goals import Plan
+    from outlive.workers.yaml_file import YamlFile
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `outlive workers`."""
+    app.command(epilog="Exit codes: 0 planned; 2 usage, a bad file.")(explained(plan))
+
+
+def plan(
+    goal: Annotated[str | None, typer.Option("--goal", metavar="GOAL", help="memory, balanced or latency.")] = None,
+    keep_idle: Annotated[int, typer.Option("--keep-idle", metavar="MIN", min=0, help="Idle workers to keep.")] = 0,
+    max_idle: Annotated[
+        int | None, typer.Option("--max-idle", metavar="MAX", min=0, help="Idle workers a node may keep.")
+    ] = None,
+    idle_after: Annotated[
+        str | None, typer.Option("--idle-after", metavar="TIME", help="When a worker counts as idle, as 30s.")
+    ] = None,
+    node_idle_after: Annotated[
+        str | None, typer.Option("--node-idle-after", metavar="TIME", help="When an idle node is removed, as 2min.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Pick the settings that suit this trace best.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option("--cluster", metavar="FILE", help="Patch this cluster YAML: shows the diff.")
+    ] = None,
+    kuberay: Annotated[
+        Path | None, typer.Option("--kuberay", metavar="FILE", help="Patch this RayCluster: shows the diff.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", "-i", help="Write the patch into the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """From a goal to Ray's settings, with what each costs, ready to paste.
+
+    In a patched file only the lines of the settings change.
+
+    [bold]Example[/bold]
+    $ outlive workers plan --goal memory
+    $ outlive workers plan --max-idle 2 --idle-after 30s --cluster cluster.yaml --in-place
+    """
+    from outlive.cli.workers_connection import needs
+
+    with needs("traces" if trace else "workers"):
+        made = _made(goal, keep_idle, max_idle, idle_after, node_idle_after, trace)
+        file = _patched(made, cluster, kuberay)
+    if file is not None and in_place:
+        Path(file.name).write_text(file.text)
+    elif in_place:
+        from outlive.errors import BadSetting
+
+        raise BadSetting("--in-place needs a file: --cluster FILE or --kuberay FILE")
+    if as_json:
+        print_json({**dataclasses.asdict(made), "diff": file.diff() if file else None, "written": in_place})
+    elif file is not None:
+        typer.echo(f"{file.name}: written" if in_place else file.diff(), nl=in_place)
+    else:
+        _show(made)
+
+
+def _made(
+    goal: str | None,
+    keep_idle: int,
+    max_idle: int | None,
+    idle_after: str | None,
+    node_idle_after: str | None,
+    trace: Path | None,
+) -> Plan:
+    from outlive.errors import BadSetting
+    from outlive.workers.goals import plan_for_goal, plan_for_numbers
+    from outlive.workers.sizes import parse_seconds
+
+    numbers = bool(keep_idle or max_idle is not None or idle_after or node_idle_after)
+    if sum((goal is not None and trace is None, numbers, trace is not None)) != 1:
+        raise BadSetting(
+            "say what for: --goal memory|balanced|latency, or bounds (--max-idle, --idle-after, ...), or --trace FILE "
+            "(with --goal, if you like)"
+        )
+    if trace is not None:
+        from outlive.workers.choosing import plan_for_trace
+        from outlive.workers.trace import Trace
+
+        wanted: Any = goal or "balanced"
+        return plan_for_trace(Trace.read(trace), wanted)
+    if goal is not None:
+        named: Any = goal
+        return plan_for_goal(named)
+    return plan_for_numbers(
+        min_idle=keep_idle,
+        max_idle=max_idle,
+        idle_after=1.0 if idle_after is None else parse_seconds(idle_after, "--idle-after"),
+        node_idle_after=None if node_idle_after is None else parse_seconds(node_idle_after, "--node-idle-after"),
+    )
+
+
+def _patched(made: Plan, cluster: Path | None, kuberay: Path | None) -> YamlFile | None:
+    from outlive.errors import BadSetting
+    from outlive.workers import planning
+    from outlive.workers.yaml_file import YamlFile
+
+    if cluster is not None and kuberay is not None:
+        raise BadSetting("one file at a time: --cluster or --kuberay")
+    if cluster is not None:
+        file = YamlFile.read(cluster)
+        planning.patch_cluster(file, made)
+        return file
+    if kuberay is not None:
+        file = YamlFile.read(kuberay)
+        planning.patch_kuberay(file, made)
+        return file
+    return None
+
+
+def _show(made: Plan) -> None:
+    from outlive.workers import planning
+
+    for planned in (*made.system, *made.autoscaler):
+        typer.secho(f"{planned.name} = {planned.value}", bold=True)
+        typer.echo(f"  why   {planned.reason}\n  cost  {planned.cost}")
+    for title, text in (
+        ("a program that starts its own Ray", planning.as_python(made)),
+        ("the environment of `ray start`, on every node", planning.as_environment(made)),
+        ("the head node; workers take no --system-config", planning.as_command(made)),
+    ):
+        typer.secho(f"\n# {title}", bold=True)
+        typer.echo(text)
+    if made.autoscaler:
+        typer.secho("\n# the cluster YAML; or: --cluster FILE, --kuberay FILE", bold=True)
+        typer.echo("\n".join(f"{planned.name}: {planned.value}" for planned in made.autoscaler))
+    typer.echo("")
+    for note in made.notes:
+        typer.echo(f"note: {note}")

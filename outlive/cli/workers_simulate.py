@@ -1,0 +1,148 @@
+"""The commands `outlive workers record` and `outlive workers simulate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outlive.cli.failures import explained
+from outlive.cli.options import Address, AsJson
+from outlive.cli.text import columns, count, print_json
+
+if TYPE_CHECKING:
+    from outlive.workers.simulation import Outcome
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `outlive workers`."""
+    app.command(epilog="Exit codes: 0 recorded; 2 usage, no cluster.")(explained(record))
+    app.command(epilog="Exit codes: 0 replayed; 2 usage, a bad file.")(explained(simulate))
+
+
+def record(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A Parquet file.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", "-s", min=1, help="For how long. Ctrl-C ends it earlier, and writes.")
+    ] = 60,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record which tasks ran when, and how many workers there were.
+
+    Costs the cluster a look at its workers twice a second, and at the end one
+    request for the tasks that the GCS remembers.
+
+    [bold]Example[/bold]
+    $ outlive workers record -o trace.parquet --seconds 600
+    """
+    from outlive.cli.progress import ProgressBar
+    from outlive.cli.workers_connection import joined, needs
+
+    with needs("traces"):
+        import pyarrow as pa  # noqa: F401 - before a long recording, not after it
+
+        from outlive.workers.recording import record as recorded
+
+        if not output.parent.is_dir():
+            raise FileNotFoundError(2, "No such folder", str(output.parent))
+        job = joined(address)
+        with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
+            trace = recorded(
+                seconds,
+                stopped=stopped.is_set,
+                progress=lambda done, total: bar.update(round(done), round(total)),
+                leave_out_job=job,
+            )
+        trace.write(output)
+    if as_json:
+        print_json(
+            {"tasks": len(trace.tasks), "seconds": trace.seconds, "nodes": len(trace.nodes), "file": str(output)}
+        )
+    else:
+        typer.echo(f"{output}: {count(len(trace.tasks), 'task')} in {trace.seconds:.0f} s")
+
+
+@contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, instead of ending the command."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before: Any = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def simulate(
+    trace: Annotated[Path, typer.Argument(metavar="FILE", help="A trace, as `record` writes it.")],
+    idle_after: Annotated[
+        str | None, typer.Option("--idle-after", metavar="TIME", help="Only this threshold, as 10s.")
+    ] = None,
+    soft_limit: Annotated[
+        int, typer.Option("--soft-limit", metavar="N", min=-1, help="With --idle-after: workers to keep; -1: the CPUs.")
+    ] = -1,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw it too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a trace under other settings of Ray's idle reaper.
+
+    Shows cold starts, idle memory, and which settings no other beats in both.
+
+    [bold]Example[/bold]
+    $ outlive workers simulate trace.parquet --png front.png
+    $ outlive workers plan --trace trace.parquet
+    """
+    from outlive.cli.workers_connection import needs
+
+    with needs("traces"):
+        from outlive.workers.choosing import outcomes, pareto
+        from outlive.workers.settings import Reaper
+        from outlive.workers.sizes import parse_seconds
+        from outlive.workers.trace import Trace
+
+        loaded = Trace.read(trace)
+        chosen = None
+        if idle_after is not None:
+            chosen = [Reaper(200, round(parse_seconds(idle_after, "--idle-after") * 1000), soft_limit)]
+        found = outcomes(loaded, chosen)
+        front = pareto(found)
+        if png is not None:
+            from outlive.workers.chart import draw
+
+            draw(found, png)
+    if as_json:
+        print_json([{**_json(one), "on_front": one in front} for one in found])
+        return
+    rows = [_row(one, "*" if one in front else "") for one in sorted(found, key=_by_front(front))]
+    header = ("IDLE AFTER", "KEEPS", "COLD STARTS", "STARTED", "WAITED", "IDLE GiB h", "BEST")
+    typer.echo("\n".join(columns(header, rows, right={0, 1, 2, 3, 4, 5})))
+    typer.echo(f"{count(found[0].tasks, 'task')}; * no other settings have both fewer cold starts and less idle memory")
+
+
+def _by_front(front: list[Outcome]) -> Any:
+    return lambda one: (one not in front, one.cold_starts, one.idle_memory_hours)
+
+
+def _row(one: Outcome, star: str) -> tuple[str, ...]:
+    from outlive.workers.sizes import format_seconds
+
+    keeps = "CPUs" if one.reaper.soft_limit < 0 else str(one.reaper.soft_limit)
+    idle_after = format_seconds(one.reaper.threshold_ms / 1000)
+    waited = format_seconds(one.waited)
+    return idle_after, keeps, str(one.cold_starts), str(one.started), waited, f"{one.idle_memory_hours:.4f}", star
+
+
+def _json(one: Outcome) -> dict[str, Any]:
+    plain = dataclasses.asdict(one)
+    del plain["curve"]
+    return plain

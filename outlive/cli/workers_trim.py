@@ -1,0 +1,84 @@
+"""The command `outlive workers trim`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outlive.cli.failures import NOT_SO, explained
+from outlive.cli.options import Address, AsJson
+from outlive.cli.text import columns, count, print_json
+
+if TYPE_CHECKING:
+    from outlive.workers.trimming import Trimmed
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `outlive workers`."""
+    epilog = "Exit codes: 0 the bounds hold or would hold; 1 a worker could not be let go; 2 usage, no cluster."
+    app.command(epilog=epilog)(explained(trim))
+
+
+def trim(
+    max_idle: Annotated[
+        int | None, typer.Option("--max-idle", metavar="N", min=0, help="Idle workers that may stay on each node.")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Unique memory above which one leaves, as 2GiB.")
+    ] = None,
+    min_idle: Annotated[
+        int, typer.Option("--min-idle", metavar="N", min=0, help="Idle workers that stay on each node.")
+    ] = 0,
+    job: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only workers of this job.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; else it is only shown.")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let idle workers go, the largest first. Shows which; --yes does it.
+
+    Never one that runs a task or owns an object: those are listed with the
+    reason. No task fails, and no object is lost.
+
+    [bold]Example[/bold]
+    $ outlive workers trim --max-idle 4 --max-memory 1GiB
+    $ outlive workers trim --max-idle 4 --max-memory 1GiB --yes
+    """
+    from outlive.cli.workers_connection import joined, needs
+
+    with needs("workers"):
+        from outlive.workers.bounds import bounds
+        from outlive.workers.inspection import inspect
+        from outlive.workers.trimming import carry_out, decide
+
+        limits = bounds(min_idle, max_idle, max_memory)
+        report = inspect(leave_out_job=joined(address))
+        result = carry_out(report, decide(report, limits, job), job, dry_run=not yes)
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        _show(result, done=yes)
+    if yes and not all(choice.left for choice in result.chosen):
+        raise typer.Exit(NOT_SO)
+
+
+def _show(result: Trimmed, *, done: bool) -> None:
+    from outlive.workers.sizes import format_bytes
+
+    rows = []
+    for choice in result.chosen:
+        size = "?" if choice.worker.unique is None else format_bytes(choice.worker.unique)
+        rows.append((str(choice.worker.pid), choice.worker.job or "-", size, choice.outcome, choice.because))
+    for worker in result.spared:
+        size = "?" if worker.unique is None else format_bytes(worker.unique)
+        rows.append((str(worker.pid), worker.job or "-", size, "spared", worker.why))
+    if rows:
+        typer.echo("\n".join(columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), rows, right={0, 2})))
+    leaving = sum(choice.left or not done for choice in result.chosen)
+    verb = "left" if done else "would leave"
+    typer.echo(
+        f"{count(leaving, 'worker')} {verb}, {format_bytes(result.freed)} {'came' if done else 'would come'} back"
+    )
+    if not done and result.chosen:
+        typer.echo("nothing was done: add --yes")

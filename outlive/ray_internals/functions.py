@@ -1,0 +1,92 @@
+"""`max_calls`: what each remote function was declared with, and Ray's exit at its end brought forward."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import ray
+import ray._private.worker as _worker
+
+NEVER = 2**31 - 1
+"""A `max_calls` that no worker reaches, so that Ray counts the calls and does not end the worker by itself."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads the function table's records, which are dicts of plain values, and refuses to run anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"a record of Ray's function table holds {module}.{name}")
+
+
+def max_calls() -> dict[tuple[str, str], set[int]]:
+    """`max_calls` of every remote function (job, name) of the cluster; 0 means none. Several may share a name.
+
+    Ray exports each function to the GCS's key-value store, namespace `fun`, as
+    `RemoteFunction:<job>:<function id>` (ray/_private/function_manager.py, 2.49 to 2.60).
+    """
+    worker: Any = _worker.global_worker
+    client = worker.gcs_client
+    found: dict[tuple[str, str], set[int]] = {}
+    for key in client.internal_kv_keys(b"RemoteFunction:", b"fun", timeout=10):
+        record = client.internal_kv_get(key, b"fun", timeout=10)
+        if record is None:
+            continue
+        try:
+            about = _PlainUnpickler(io.BytesIO(record)).load()
+            name = str(about["function_name"]).rpartition(".")[2]  # as task events name it
+            found.setdefault((key.split(b":")[1].decode(), name), set()).add(int(about["max_calls"]))
+        except (pickle.UnpicklingError, KeyError, IndexError, ValueError, AttributeError, TypeError):
+            continue
+    return found
+
+
+def end_worker_after_this_task() -> None:
+    """Let Ray end this worker once the running task is done, as it does when `max_calls` is reached.
+
+    Ray counts the calls of each function in `FunctionActorManager._num_task_executions` and compares after each task
+    (`_raylet.pyx`, `execute_task`): this brings the count of every function that can end a worker to just below its
+    `max_calls`. The owner is told with the task's reply that the worker leaves, so that it sends no further task.
+    """
+    manager: Any = _worker.global_worker.function_actor_manager
+    counts, infos = manager._num_task_executions, manager._function_execution_info
+    for function_id, calls in list(counts.items()):
+        if limit := getattr(infos.get(function_id), "max_calls", 0):
+            counts[function_id] = max(calls, limit - 1)
+
+
+def in_pooled_worker() -> bool:
+    """This process is a worker of the pool: neither a driver nor an actor's home."""
+    worker: Any = _worker.global_worker
+    return bool(worker.mode == ray.WORKER_MODE and worker.actor_id.is_nil())
+
+
+def tasks_run() -> int:
+    """How many tasks this worker has finished."""
+    worker: Any = _worker.global_worker
+    return sum(worker.function_actor_manager._num_task_executions.values())
+
+
+def unwrapped(remote_function: Any) -> tuple[Any, dict[str, Any]]:
+    """The plain function of a remote one, and the options that it was declared with.
+
+    Raises
+    ------
+    TypeError
+        It is no remote function.
+    """
+    from ray.remote_function import RemoteFunction
+
+    if not isinstance(remote_function, RemoteFunction):
+        raise TypeError(
+            f"{remote_function!r} is no remote function: put the decorator above @ray.remote(...). Actors and classes "
+            "end with ray.kill or max_restarts, not after a task"
+        )
+    declared: Any = remote_function
+    return declared._function, dict(declared._default_options)
+
+
+def remote(function: Any, options: dict[str, Any]) -> Any:
+    """`ray.remote(**options)(function)`."""
+    return ray.remote(**options)(function)

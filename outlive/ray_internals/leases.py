@@ -1,0 +1,199 @@
+"""Holding an idle worker by a lease, so that no task can reach it, and asking it to exit meanwhile.
+
+The `Exit` RPC by itself races with the raylet, which may hand the worker to a task at the same moment: that task is
+lost. So the raylet is asked for the worker first, as the owner of a task would (`RequestWorkerLease`, no resources):
+it pops the worker off its idle list, and whoever needs one next gets another. A worker refuses `Exit` while it holds
+any reference, pending task or pin, which is the rule of Ray's own reaper. Then the lease is returned, and the worker
+with it if it refused. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
+worker_pool.cc `PopWorker`, `KillIdleWorker`.)
+
+The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet neither
+kills the worker, as it does with the workers of a dead owner, nor gives it to a task; it ends with its job.
+
+2.49 leases by `TaskSpec` and returns with `ReturnWorker`; from 2.50 on there are `LeaseSpec` and `ReturnWorkerLease`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from outlive.errors import UnsupportedRay
+from outlive.ray_internals import rpc
+from outlive.ray_internals.node_workers import Job, Node
+
+_STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
+_GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased for no other
+NO_ENVIRONMENT = b"\n\x02{}"
+"""`RuntimeEnvInfo(serialized_runtime_env="{}")`: what workers have that were started before any job."""
+_NO_TASK = b"\xff" * 20
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The workers that one lease may get: those of a job and a runtime environment, with GPU or without."""
+
+    job: Job
+    runtime_env: bytes
+    """`RuntimeEnvInfo`, serialized."""
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker that nobody else can use."""
+
+    node: Node
+    lease_id: bytes
+    worker_id: str
+    pid: int
+    port: int
+    address: str
+
+
+def job_environment(job: Job) -> bytes:
+    """The runtime environment of the tasks of a job that name none, serialized."""
+    raw: bytes = job.record.config.runtime_env_info.SerializeToString(deterministic=True)
+    return raw
+
+
+def take(node: Node, pool: Pool) -> Lease | None:
+    """Lease the worker of the pool that became idle last; None if no idle one is left.
+
+    Raises
+    ------
+    StoreUnavailable
+        The raylet does not answer.
+    UnsupportedRay
+        This version of Ray leases workers in a way that outlive does not know.
+    """
+    import grpc
+
+    node_manager_pb2 = rpc.messages("node_manager")
+
+    lease_id, request = _request(node, pool)
+    raylet = rpc.raylet(node.address)
+    with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
+        answer = raylet.RequestWorkerLease.future(request, timeout=rpc.PATIENCE * 6)
+        try:
+            reply = answer.result(timeout=_STARTING)
+        except grpc.FutureTimeoutError:  # it is starting a worker: it is granted or cancelled, either of them soon
+            raylet.CancelWorkerLease(_cancel(node_manager_pb2, lease_id), timeout=rpc.PATIENCE)
+            reply = answer.result()
+            fresh = True
+        else:
+            fresh = False
+    if reply.canceled or reply.rejected or not reply.worker_address.worker_id:
+        return None
+    lease = Lease(
+        node=node,
+        lease_id=lease_id,
+        worker_id=reply.worker_address.worker_id.hex(),
+        pid=reply.worker_pid,
+        port=reply.worker_address.port,
+        address=f"{reply.worker_address.ip_address}:{reply.worker_address.port}",
+    )
+    if fresh:
+        give_back(lease)
+        return None
+    return lease
+
+
+def ask_to_exit(lease: Lease) -> bool | None:
+    """Ask the leased worker to exit. False: it refused, since it holds an object, a reference or a pending task.
+
+    None: it did not answer, so that nobody knows whether it will. It must not go back to the pool: return the lease
+    with `exiting`. Then no task can reach it, and what it owns stays.
+    """
+    import grpc
+
+    request = rpc.messages("core_worker").ExitRequest()
+    try:
+        with rpc.worker(lease.address) as worker:
+            return bool(worker.Exit(request, timeout=rpc.PATIENCE).success)
+    except grpc.RpcError:
+        return None
+
+
+def give_back(lease: Lease, *, exiting: bool = False) -> None:
+    """Return the lease. The worker goes back to the idle ones, as the latest of them, unless it is `exiting`."""
+    messages = rpc.messages("node_manager")
+
+    raylet = rpc.raylet(lease.node.address)
+    with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
+        if hasattr(messages, "ReturnWorkerLeaseRequest"):
+            raylet.ReturnWorkerLease(
+                messages.ReturnWorkerLeaseRequest(
+                    lease_id=lease.lease_id, worker_port=lease.port, worker_exiting=exiting
+                ),
+                timeout=rpc.PATIENCE,
+            )
+        else:
+            raylet.ReturnWorker(
+                messages.ReturnWorkerRequest(
+                    worker_id=bytes.fromhex(lease.worker_id), worker_port=lease.port, worker_exiting=exiting
+                ),
+                timeout=rpc.PATIENCE,
+            )
+
+
+def prestart(node: Node, pool: Pool, number: int, keep_alive: int) -> None:
+    """Start `number` workers for the pool; the reaper leaves them alone for `keep_alive` seconds."""
+    common_pb2 = rpc.messages("common")
+    node_manager_pb2 = rpc.messages("node_manager")
+
+    request = node_manager_pb2.PrestartWorkersRequest(
+        language=common_pb2.PYTHON,
+        num_workers=number,
+        job_id=bytes.fromhex(pool.job.job_id),
+        keep_alive_duration_secs=keep_alive,
+    )
+    request.runtime_env_info.ParseFromString(pool.runtime_env)
+    with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
+        rpc.raylet(node.address).PrestartWorkers(request, timeout=rpc.PATIENCE)
+
+
+def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
+    common_pb2 = rpc.messages("common")
+    node_manager_pb2 = rpc.messages("node_manager")
+
+    job_id = bytes.fromhex(pool.job.job_id)
+    if hasattr(common_pb2, "LeaseSpec"):
+        lease_id = os.urandom(32)  # LeaseID::Size() in src/ray/common/id.h
+        spec = common_pb2.LeaseSpec(lease_id=lease_id, task_name="outlive workers trim")
+        request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
+        place = "lease_spec"
+    elif hasattr(node_manager_pb2, "ReturnWorkerRequest"):
+        lease_id = os.urandom(8) + b"\xff" * 12 + job_id  # a TaskID without an actor
+        spec = common_pb2.TaskSpec(task_id=lease_id, name="outlive workers trim", caller_id=_NO_TASK + job_id)
+        request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
+        place = "resource_spec"
+    else:
+        import ray
+
+        raise UnsupportedRay(
+            f"Ray {ray.__version__} leases workers in a way that this version of outlive does not know; no worker was "
+            "touched. Use Ray 2.49 to 2.60, or let Ray's own reaper do it: `outlive workers plan`"
+        )
+    spec.type = common_pb2.NORMAL_TASK
+    spec.language = common_pb2.PYTHON
+    spec.job_id = job_id
+    spec.parent_task_id = _NO_TASK + job_id
+    spec.caller_address.CopyFrom(pool.job.record.driver_address)
+    spec.runtime_env_info.ParseFromString(pool.runtime_env)
+    spec.function_descriptor.python_function_descriptor.module_name = "outlive.workers"
+    spec.function_descriptor.python_function_descriptor.function_name = "trim"
+    spec.scheduling_strategy.node_affinity_scheduling_strategy.node_id = bytes.fromhex(node.node_id)
+    if pool.gpu:
+        spec.required_resources["GPU"] = _GPU
+        spec.required_placement_resources["GPU"] = _GPU
+    getattr(request, place).CopyFrom(spec)
+    return lease_id, request
+
+
+def _cancel(messages: Any, lease_id: bytes) -> Any:
+    request = messages.CancelWorkerLeaseRequest()
+    field = "lease_id" if "lease_id" in request.DESCRIPTOR.fields_by_name else "task_id"
+    setattr(request, field, lease_id)
+    return request

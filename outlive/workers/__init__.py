@@ -1,0 +1,37 @@
+"""Who is idle, why they stay, and how to let them go without harm. On any Ray cluster, with or without a store."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outlive.workers.inspection import inspect
+    from outlive.workers.keeping import KeepTrim, keep_trim
+    from outlive.workers.recording import record
+    from outlive.workers.recycling import recycle
+    from outlive.workers.simulation import simulate
+    from outlive.workers.trace import Trace
+    from outlive.workers.trimming import Trimmed, trim
+
+_HOME = {
+    "inspect": "outlive.workers.inspection",
+    "KeepTrim": "outlive.workers.keeping",
+    "keep_trim": "outlive.workers.keeping",
+    "record": "outlive.workers.recording",
+    "recycle": "outlive.workers.recycling",
+    "simulate": "outlive.workers.simulation",
+    "Trace": "outlive.workers.trace",
+    "Trimmed": "outlive.workers.trimming",
+    "trim": "outlive.workers.trimming",
+}
+__all__ = ["KeepTrim", "Trace", "Trimmed", "inspect", "keep_trim", "record", "recycle", "simulate", "trim"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'outlive.workers' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,124 @@
+"""Why is it still here? The reaper's rules, turned round.
+
+Ray's reaper (src/ray/raylet/worker_pool.cc, `TryKillingIdleWorkers`) counts the workers that are idle for longer than
+the threshold. While there are more of them than the soft limit it asks one to exit, which that worker refuses while it
+holds a reference, a pending task or a pin (`CoreWorker::HandleExit`). So a worker stays because it is not idle, would
+refuse, or is not asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outlive.workers.rows import Reason, State
+from outlive.workers.settings import Reaper
+
+_STORE = "store the arrays with outlive (`outlive.open().put`), then no worker owns them; or drop the references"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one worker."""
+
+    state: State
+    owned: int
+    borrowed: int
+    pending: int
+    idle_for: float | None
+    spent: str | None = None
+    """Why it takes no more tasks: `max_calls=2`, or a limit of `recycle`."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What is known of the workers of its node."""
+
+    reaper: Reaper
+    keeps: int
+    """The soft limit now."""
+    killable: int
+    """Workers that are idle for longer than the threshold."""
+
+
+def killable(facts: Facts, reaper: Reaper) -> bool:
+    """The reaper counts it: idle for longer than the threshold. Unknown idle time counts as long."""
+    return facts.state == "idle" and (facts.idle_for is None or facts.idle_for * 1000 > reaper.threshold_ms)
+
+
+def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
+    """Every reason for which this worker is still here; first the one that has to go first."""
+    if facts.state == "actor":
+        return (Reason("not idle", "not idle: it is the home of an actor", "ends with the actor"),)
+    if facts.state == "io":
+        return (Reason("not counted", "spills and restores objects; the reaper leaves these alone"),)
+    if facts.state == "running":
+        return (Reason("not idle", "not idle: it runs a task"),)
+    found = list(_refusals(facts))
+    if facts.state == "leaving":
+        return tuple(found)
+    found += _not_asked(facts, pool)
+    if not found:
+        found.append(Reason("due", f"nothing keeps it: the reaper takes it within {_seconds(pool.reaper.interval_ms)}"))
+    return tuple(found)
+
+
+def _refusals(facts: Facts) -> list[Reason]:
+    """Why it refuses to exit. What it owns comes first: no setting helps against that."""
+    found = []
+    if facts.state == "leaving":
+        spent = f"spent ({facts.spent})"
+        if facts.owned:
+            text = (
+                f"{spent}, and owns {_count(facts.owned, 'live object')}: it takes no more tasks, and cannot end before"
+            )
+            found.append(Reason("owns objects, max_calls spent", f"{text} they do", _STORE))
+        elif facts.borrowed:
+            found.append(Reason("holds borrowed refs", f"{spent}, and holds {_refs(facts.borrowed)}", "drop them"))
+        else:
+            found.append(Reason("due", f"{spent}: it is about to end"))
+    elif facts.owned:
+        text = f"owns {_count(facts.owned, 'live object')}, which would be lost with it; it refuses to exit"
+        found.append(Reason("owns objects", text, _STORE))
+    if facts.state != "leaving" and facts.borrowed:
+        text = f"holds {_refs(facts.borrowed)}; it refuses to exit"
+        remedy = "drop them: look for globals and caches that keep refs or actor handles between tasks"
+        found.append(Reason("holds borrowed refs", text, remedy))
+    if facts.pending:
+        text = f"waits for {_count(facts.pending, 'task')} that it submitted; it refuses to exit"
+        found.append(Reason("waits for its tasks", text))
+    return found
+
+
+def _not_asked(facts: Facts, pool: Pool) -> list[Reason]:
+    """Why the reaper does not ask it to exit."""
+    reaper = pool.reaper
+    if reaper.off:
+        text = "the reaper is off (kill_idle_workers_interval_ms=0): no idle worker is ever asked to exit"
+        return [Reason("reaper off", text, "leave the setting out, or: outlive workers plan --goal memory")]
+    if not killable(facts, reaper):
+        idle = "an unknown time" if facts.idle_for is None else _seconds(facts.idle_for * 1000)
+        text = f"idle for {idle}, less than the threshold of {_seconds(reaper.threshold_ms)}"
+        return [Reason("below threshold", text)]
+    if pool.killable <= pool.keeps:
+        limit = "CPUs available" if reaper.soft_limit < 0 else "num_workers_soft_limit"
+        text = f"within the soft limit: {pool.killable} idle, {pool.keeps} kept ({limit})"
+        return [
+            Reason(
+                "within soft limit", text, "lower num_workers_soft_limit (needs a restart), or: outlive workers trim"
+            )
+        ]
+    return []
+
+
+def _refs(number: int) -> str:
+    return _count(number, "borrowed reference")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _seconds(milliseconds: float) -> str:
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else f"{milliseconds / 60_000:.1f} min"

@@ -1,0 +1,93 @@
+"""Record a trace from the running cluster: `record`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from outlive.ray_internals import node_workers
+from outlive.workers.inspection import inspect
+from outlive.workers.rows import Report
+from outlive.workers.trace import NodeFacts, Sample, Trace, from_events
+
+_START_UP = 0.7  # seconds, where no worker of the cluster told
+_MEMORY = 50 << 20  # bytes, where no idle worker was seen
+_LAG = 1.5  # seconds for the last task events to reach the GCS (`task_events_report_interval_ms` is 1000)
+
+
+def record(
+    seconds: float,
+    *,
+    every: float = 0.5,
+    stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[float, float], None] | None = None,
+    leave_out_job: str | None = None,
+) -> Trace:
+    """Watch the cluster for a while, and return what ran.
+
+    Parameters
+    ----------
+    seconds
+        For how long.
+    every
+        How often the number of workers is sampled.
+    stopped
+        Asked after each sample: whether to end early.
+    progress
+        Told how many of how many seconds are over.
+
+    Raises
+    ------
+    StoreUnavailable
+        This process is connected to no cluster, or it ended meanwhile.
+    """
+    began = time.time()
+    samples: list[Sample] = []
+    first = inspect(with_history=False, leave_out_job=leave_out_job)
+    report = first
+    while True:
+        samples += _samples(report, began)
+        passed = time.time() - began
+        if progress is not None:
+            progress(min(passed, seconds), seconds)
+        if passed >= seconds or stopped():
+            break
+        time.sleep(max(0.0, min(every, seconds - passed)))
+        report = inspect(with_history=False, leave_out_job=leave_out_job)
+    ended = time.time()
+    time.sleep(_LAG)
+    tasks = from_events(node_workers.task_events(), began, ended)
+    return Trace(tuple(tasks), tuple(_facts(first, samples)), ended - began, tuple(samples))
+
+
+def _samples(report: Report, began: float) -> list[Sample]:
+    found = []
+    for node in report.nodes:
+        pooled = [w for w in report.workers if w.node_id == node.node_id and w.state not in {"actor", "io"}]
+        idle = [worker for worker in pooled if worker.state == "idle"]
+        unique = sum(worker.unique or 0 for worker in idle)
+        found.append(Sample(report.time - began, node.node_id, len(pooled), len(idle), unique))
+    return found
+
+
+def _facts(first: Report, samples: list[Sample]) -> list[NodeFacts]:
+    took = [seconds for _, seconds in node_workers.start_times().values() if seconds]
+    start_up = statistics.median(took) if took else _START_UP
+    cpus = node_workers.total_cpus()
+    facts = []
+    for node in first.nodes:
+        mine = [sample for sample in samples if sample.node == node.node_id]
+        sizes = [sample.unique / sample.idle for sample in mine if sample.idle]
+        total = cpus.get(node.node_id, 1.0)
+        facts.append(
+            NodeFacts(
+                node=node.node_id,
+                cpus=total,
+                start_up=start_up,
+                start_at_once=max(1, node.start_at_once),
+                memory=round(statistics.mean(sizes)) if sizes else _MEMORY,
+                idle_at_first=mine[0].idle if mine else 0,
+            )
+        )
+    return facts

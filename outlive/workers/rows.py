@@ -1,0 +1,152 @@
+"""What `inspect` returns: a row per worker process, totals, and the settings in force."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from outlive.workers.settings import Setting
+
+State = Literal["running", "idle", "leaving", "actor", "io"]
+ReasonKind = Literal[
+    "not idle",
+    "waits for its tasks",
+    "owns objects",
+    "owns objects, max_calls spent",
+    "holds borrowed refs",
+    "reaper off",
+    "below threshold",
+    "within soft limit",
+    "not counted",
+    "due",
+]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a worker is still here, and what would let it go."""
+
+    kind: ReasonKind
+    text: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker process. Sizes are in bytes, times in seconds; None where the node does not tell."""
+
+    node_id: str
+    worker_id: str
+    pid: int
+    job: str | None
+    """None: started ahead, and not given to any job yet."""
+    title: str | None
+    state: State
+    idle_for: float | None
+    unique: int | None
+    """Memory that comes back when it ends (USS)."""
+    shared: int | None
+    """The rest of its RES: libraries and arrays that other processes map too. RES = unique + shared."""
+    owned: int
+    """Objects that it owns, and that would be lost with it."""
+    borrowed: int
+    """Other objects and actors to which it holds references."""
+    tasks: int
+    """Tasks that it ran so far."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it is still here: all that hold, the one to mend first coming first."""
+
+    @property
+    def why(self) -> str:
+        """The first reason, in words."""
+        return self.reasons[0].text if self.reasons else ""
+
+    @property
+    def retirable(self) -> bool:
+        """`trim` may end it: it is idle, and holds nothing that anyone could miss."""
+        return self.state == "idle" and not any(
+            reason.kind in {"not idle", "waits for its tasks", "owns objects", "holds borrowed refs"}
+            for reason in self.reasons
+        )
+
+
+@dataclass(frozen=True)
+class Total:
+    """Workers of one node or one job, added up."""
+
+    name: str
+    workers: int
+    idle: int
+    unique: int
+    idle_unique: int
+    """What would come back if every idle worker left."""
+    owned: int
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """A node and the settings in force on it."""
+
+    node_id: str
+    name: str
+    available_cpus: int
+    keeps: int
+    """How many workers idle for longer than the threshold its reaper keeps now."""
+    settings: tuple[Setting, ...]
+    start_at_once: int
+    """Workers that may be starting at the same moment (`maximum_startup_concurrency`); 0: not known."""
+    settings_known: bool
+    """False: the raylet's environment could not be read, so that a default may be overridden there."""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All workers of a cluster at one moment."""
+
+    time: float
+    ray_version: str
+    workers: tuple[Worker, ...] = ()
+    nodes: tuple[NodeReport, ...] = field(default=())
+
+    def by_node(self) -> list[Total]:
+        """Totals of each node."""
+        return _totals(self.workers, lambda worker: worker.node_id)
+
+    def by_job(self) -> list[Total]:
+        """Totals of each job; `none` is for workers that no job was given yet."""
+        return _totals(self.workers, lambda worker: worker.job or "none")
+
+    def total(self) -> Total:
+        """All of them."""
+        return _total("all", self.workers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a script."""
+        return {
+            **dataclasses.asdict(self),
+            "by_node": [dataclasses.asdict(total) for total in self.by_node()],
+            "by_job": [dataclasses.asdict(total) for total in self.by_job()],
+        }
+
+
+def _totals(workers: Iterable[Worker], key: Callable[[Worker], str]) -> list[Total]:
+    groups: dict[str, list[Worker]] = {}
+    for worker in workers:
+        groups.setdefault(key(worker), []).append(worker)
+    return [_total(name, members) for name, members in sorted(groups.items())]
+
+
+def _total(name: str, workers: Iterable[Worker]) -> Total:
+    members = list(workers)
+    idle = [worker for worker in members if worker.state in {"idle", "leaving"}]
+    return Total(
+        name=name,
+        workers=len(members),
+        idle=len(idle),
+        unique=sum(worker.unique or 0 for worker in members),
+        idle_unique=sum(worker.unique or 0 for worker in idle),
+        owned=sum(worker.owned for worker in members),
+    )

@@ -1,0 +1,192 @@
+"""Let idle workers go by a rule, without harm: `trim`.
+
+For every worker that is to leave: lease it, so that no task can reach it; ask it to exit, which it refuses if it has
+come to hold anything; return the lease (`outlive.ray_internals.leases`). The raylet leases the latest idle worker
+first, so others may have to be held for the few milliseconds until the right one comes. A task that arrives just then
+starts a new worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from outlive.ray_internals import leases, node_workers
+from outlive.ray_internals.leases import Lease, Pool
+from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.workers.bounds import Bounds, Candidate, bounds, choose
+from outlive.workers.inspection import inspect
+from outlive.workers.rows import Report, Worker
+
+_TAKEN = "stays: a task took it meanwhile"
+_ENDED = "not needed: its job or node has ended, and it with them"
+_OUTCOMES: dict[bool | None, str] = {
+    True: "left",
+    False: "stays: it has come to hold an object or a reference",
+    None: "did not answer: no task will reach it, and it ends with its job at the latest",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A worker that trim would let go, or did."""
+
+    worker: Worker
+    because: str
+    outcome: str = "would leave"
+    """`left`; `would leave` (dry run); or what kept it."""
+
+    @property
+    def left(self) -> bool:
+        """It is gone."""
+        return self.outcome == "left"
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """What trim did or would do, and whom it spares."""
+
+    chosen: tuple[Choice, ...]
+    spared: tuple[Worker, ...]
+    """Idle, but never touched: each has its reason."""
+
+    @property
+    def freed(self) -> int:
+        """Bytes of unique memory of those that left, or would."""
+        return sum(
+            choice.worker.unique or 0 for choice in self.chosen if choice.left or choice.outcome == "would leave"
+        )
+
+
+def trim(
+    *,
+    min_idle: int = 0,
+    max_idle: int | None = None,
+    max_memory: str | int | None = None,
+    job: str | None = None,
+    dry_run: bool = False,
+) -> Trimmed:
+    """Let idle workers go, on each node, until the bounds hold. Never one that runs a task or owns an object.
+
+    Parameters
+    ----------
+    min_idle
+        Idle workers that stay on each node, whatever the other bounds say.
+    max_idle
+        Idle workers that may stay on each node. The largest leave first.
+    max_memory
+        As in "2GiB": an idle worker with more unique memory leaves.
+    job
+        Only workers of this job, and those of no job yet.
+    dry_run
+        Only say which.
+
+    Returns
+    -------
+    Trimmed
+        Who left, and who is idle but was spared, with the reason of each.
+
+    Raises
+    ------
+    BadSetting
+        The bounds contradict each other.
+    StoreUnavailable
+        This process is connected to no cluster, or a raylet does not answer.
+    UnsupportedRay
+        This version of Ray leases workers in a way that outlive does not know.
+    """
+    limits = bounds(min_idle, max_idle, max_memory)
+    report = inspect(with_history=False)
+    return carry_out(report, decide(report, limits, job), job, dry_run=dry_run)
+
+
+def decide(report: Report, limits: Bounds, job: str | None = None) -> list[Choice]:
+    """Who should leave."""
+    chosen = []
+    for node in report.nodes:
+        idle = [worker for worker in _of(report.workers, job) if worker.node_id == node.node_id]
+        by_id = {worker.worker_id: worker for worker in idle}
+        candidates = [Candidate(worker.worker_id, worker.unique) for worker in idle if worker.retirable]
+        chosen += [Choice(by_id[one.worker_id], why) for one, why in choose(candidates, len(idle), limits)]
+    return chosen
+
+
+def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False) -> Trimmed:
+    """Let the chosen workers go."""
+    spared = tuple(
+        worker
+        for worker in report.workers
+        if worker.state in {"idle", "leaving"} and not worker.retirable and (job is None or worker.job in {job, None})
+    )
+    if dry_run or not chosen:
+        return Trimmed(tuple(chosen), spared)
+    idle = Counter(worker.node_id for worker in report.workers if worker.state == "idle")
+    done = _retire_all(chosen, idle, {})
+    if missed := [one for one in done if one.outcome == _TAKEN]:  # or it has an environment of its own
+        again = _retire_all(missed, idle, node_workers.task_histories())
+        done = [one for one in done if one.outcome != _TAKEN] + again
+    reached = {choice.worker.worker_id for choice in done}
+    gone = [replace(choice, outcome=_ENDED) for choice in chosen if choice.worker.worker_id not in reached]
+    return Trimmed((*done, *gone), spared)
+
+
+def _retire_all(
+    chosen: Sequence[Choice], idle: Mapping[str, int], histories: Mapping[str, TaskHistory]
+) -> list[Choice]:
+    nodes = {node.node_id: node for node in node_workers.nodes()}
+    return [
+        choice
+        for (node_id, pool), members in _pools(chosen, histories).items()
+        if node_id in nodes
+        for choice in _retire(nodes[node_id], pool, members, idle[node_id])
+    ]
+
+
+def _of(workers: Iterable[Worker], job: str | None) -> list[Worker]:
+    """Those that are idle, and of this job or none."""
+    return [worker for worker in workers if worker.state == "idle" and (job is None or worker.job in {job, None})]
+
+
+def _pools(chosen: Sequence[Choice], histories: Mapping[str, TaskHistory]) -> dict[tuple[str, Pool], list[Choice]]:
+    """The chosen workers by node, and by what a lease must ask for to get one of them."""
+    jobs = {job.job_id: job for job in node_workers.jobs() if not job.dead}
+    pools: dict[tuple[str, Pool], list[Choice]] = {}
+    for choice in chosen:
+        worker = choice.worker
+        history = histories.get(worker.worker_id, TaskHistory())
+        job = jobs.get(worker.job) if worker.job else next(iter(jobs.values()), None)
+        if job is None:
+            continue
+        environment = history.runtime_env or (leases.job_environment(job) if worker.job else leases.NO_ENVIRONMENT)
+        pool = Pool(job, environment, history.gpu)
+        pools.setdefault((worker.node_id, pool), []).append(choice)
+    return pools
+
+
+def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
+    """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
+
+    At most `idle` leases: where no worker is idle, the raylet would start one.
+    """
+    wanted = {choice.worker.worker_id: choice for choice in members}
+    held: list[Lease] = []
+    done: list[Choice] = []
+    try:
+        for _ in range(idle):
+            if not wanted or (lease := leases.take(node, pool)) is None:
+                break
+            choice = wanted.pop(lease.worker_id, None)
+            if choice is None:
+                held.append(lease)
+                continue
+            exits: bool | None = None
+            try:
+                exits = leases.ask_to_exit(lease)
+            finally:
+                leases.give_back(lease, exiting=exits is not False)
+            done.append(replace(choice, outcome=_OUTCOMES[exits]))
+    finally:
+        for lease in reversed(held):  # so that they are idle in the order in which they were
+            leases.give_back(lease)
+    return done + [replace(choice, outcome=_TAKEN) for choice in wanted.values()]

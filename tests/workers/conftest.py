@@ -1,0 +1,58 @@
+"""Local Rays with settings of the test's choice, and what is asked of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import ray
+
+from outlive.workers import inspect
+from outlive.workers.rows import Worker
+from tests.cluster.conftest import start_ray
+from tests.conftest import eventually
+
+
+@contextmanager
+def local_ray(num_cpus: int = 4, **system_config: object) -> Iterator[str]:
+    """A local Ray; its address."""
+    start_ray(num_cpus, _system_config=system_config or None)
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def default_ray() -> Iterator[str]:
+    """Four CPUs, and Ray's own settings."""
+    with local_ray() as address:
+        yield address
+
+
+def row(pid: int) -> Worker | None:
+    """The worker of this pid, if it is still there."""
+    return next((worker for worker in inspect().workers if worker.pid == pid), None)
+
+
+def worker_when(pid: int, condition: Callable[[Worker], bool]) -> Worker:
+    """The worker of this pid, as soon as `condition` holds for it."""
+
+    def look() -> Worker | None:
+        found = row(pid)
+        return found if found is not None and condition(found) else None
+
+    return eventually(look)
+
+
+@ray.remote
+def pid_of_worker() -> int:
+    """Occupies a worker for a moment."""
+    return os.getpid()
+
+
+def kinds(worker: Worker) -> list[str]:
+    """Why it is still here."""
+    return [reason.kind for reason in worker.reasons]

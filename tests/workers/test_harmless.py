@@ -1,0 +1,65 @@
+"""5,000 short tasks without retries, nested ones, owners, an actor, while idle workers are let go: nothing is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import ray
+
+from outlive.workers import inspect, keep_trim, recycle
+from tests.conftest import eventually
+from tests.workers import load
+from tests.workers.conftest import local_ray
+
+TASKS = int(os.environ.get("OUTLIVE_TRIM_TASKS", "5000"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unreaped_ray() -> Iterator[None]:
+    """Ray's own reaper is off: only trim lets workers go."""
+    with local_ray(4, kill_idle_workers_interval_ms=0):
+        yield
+
+
+def idle():
+    """Idle workers that could be let go."""
+    return [worker for worker in inspect().workers if worker.retirable]
+
+
+def test_no_task_fails_and_no_object_is_lost_while_trim_runs():
+    with keep_trim(max_idle=1, every="200ms") as trimmer:
+        assert load.run(TASKS) == []
+        eventually(lambda: len(idle()) <= 1)  # the bound holds, reaper or not
+        retired = trimmer.retired
+    assert retired >= 5, "trim had nothing to do: the test proves nothing"
+
+
+def test_the_same_with_recycle():
+    leak = 3 * 4 * (80 << 20) // TASKS  # some three workers for each CPU, one after the other
+
+    @recycle(max_memory="140MiB")
+    @ray.remote(max_retries=0)
+    def leaky(number):
+        import builtins
+
+        builtins.leak = [*getattr(builtins, "leak", []), np.ones(leak >> 3)]
+        return number
+
+    before = {worker.worker_id for worker in inspect().workers}
+    assert load.run(TASKS, remote=leaky, seed=1) == []
+    report = inspect()
+    assert before - {worker.worker_id for worker in report.workers}, "no worker was recycled: the test proves nothing"
+    assert all(worker.unique < 160 << 20 for worker in report.workers if worker.unique is not None)
+
+
+def test_of_the_test_sigterm_instead_of_trim_is_noticed():
+    wrong: list[str] = []
+    with load.Sigterm(every=0.2):
+        for seed in range(20):
+            wrong += load.run(300, seed=seed)
+            if wrong:
+                break
+    assert wrong

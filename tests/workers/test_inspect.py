@@ -1,0 +1,190 @@
+"""Each reason for which a worker is still here is produced on purpose, on a real Ray, and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import numpy as np
+import psutil
+import pytest
+import ray
+from typer.testing import CliRunner
+
+import outlive
+from outlive.cli.app import app
+from outlive.ray_internals import node_workers
+from outlive.workers import inspect, probe
+from tests.conftest import eventually
+from tests.workers.conftest import kinds, pid_of_worker, row, worker_when
+
+
+def big():
+    return np.ones(1 << 17)  # 1 MiB: not inlined
+
+
+@ray.remote
+def own():
+    return os.getpid(), [ray.put(big())]
+
+
+def leaky_task():
+    """A function sent by value: importing this module in a worker would change its OUTLIVE_ROOT."""
+
+    @ray.remote(max_calls=2)
+    def leaky(through):
+        import builtins
+
+        builtins.leak = [*getattr(builtins, "leak", []), np.ones(1 << 20)]
+        array = np.ones(1 << 17)
+        return os.getpid(), [ray.put(array)] if through == "ray" else outlive.open("thread").put(array)
+
+    return leaky
+
+
+@ray.remote
+def borrow(wrapped):
+    import builtins
+
+    builtins.kept = wrapped
+    return os.getpid()
+
+
+@ray.remote
+def drop_borrowed():
+    import builtins
+
+    return vars(builtins).pop("kept", None) is not None
+
+
+@ray.remote
+def wait_for(path):
+    with open(f"{path}.started", "w"):
+        pass
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@ray.remote(num_cpus=0)
+def submit_and_leave(path):
+    ref = wait_for.remote(path)
+    while not os.path.exists(f"{path}.started"):  # else the task may be given to this very worker
+        time.sleep(0.01)
+    return os.getpid(), [ref]
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def pid(self):
+        return os.getpid()
+
+
+def test_owns_objects(default_ray):
+    pid, refs = ray.get(own.remote())
+    worker = worker_when(pid, lambda worker: worker.owned > 0 and worker.state == "idle")
+    assert worker.reasons[0].kind == "owns objects"
+    assert "live object" in worker.why
+    assert not worker.retirable
+    del refs
+
+
+def test_holds_borrowed_refs(default_ray):
+    ref = ray.put(big())
+    pid = ray.get(borrow.remote([ref]))
+    worker = worker_when(pid, lambda worker: worker.state == "idle" and worker.borrowed > 0)
+    assert worker.reasons[0].kind == "holds borrowed refs"
+    assert worker.owned == 0
+    eventually(lambda: ray.get(drop_borrowed.remote()))
+
+
+def test_not_idle_runs_a_task(default_ray, tmp_path):
+    task = wait_for.remote(str(tmp_path / "go"))
+    worker = eventually(lambda: next((w for w in inspect().workers if w.title == "ray::wait_for"), None))
+    assert (worker.state, kinds(worker), worker.idle_for) == ("running", ["not idle"], None)
+    (tmp_path / "go").touch()
+    assert ray.get(task) == worker.pid
+
+
+def test_not_idle_is_an_actor(default_ray):
+    actor = Actor.remote()
+    worker = worker_when(ray.get(actor.pid.remote()), lambda worker: True)
+    assert (worker.state, kinds(worker)) == ("actor", ["not idle"])
+    assert "actor" in worker.why
+
+
+def test_waits_for_tasks_that_it_submitted(default_ray, tmp_path):
+    pid, refs = ray.get(submit_and_leave.remote(str(tmp_path / "go")))
+    worker = worker_when(pid, lambda worker: worker.state == "idle")
+    assert "waits for its tasks" in kinds(worker)
+    assert not worker.retirable
+    (tmp_path / "go").touch()
+    ray.get(refs)
+
+
+def test_within_the_soft_limit(default_ray):
+    pid = ray.get(pid_of_worker.remote())
+    worker = worker_when(pid, lambda worker: worker.idle_for is not None and kinds(worker) == ["within soft limit"])
+    assert worker.retirable
+    assert worker.idle_for > 1.0
+
+
+def test_a_spent_owner_of_the_thread_s_kind_and_none_after_the_same_work_through_outlive(default_ray):
+    """`max_calls=2`, a leak, and an array that is kept: four workers stay, each for that reason."""
+    leaky = leaky_task()
+    made = [ray.get(leaky.remote("ray")) for _ in range(8)]
+    pids = {pid for pid, _ in made}
+    assert len(pids) == 4
+    for pid in pids:
+        worker = worker_when(pid, lambda worker: worker.state == "leaving")
+        assert kinds(worker) == ["owns objects, max_calls spent"]
+        assert "spent (max_calls=2), and owns" in worker.why
+        assert "outlive" in worker.reasons[0].remedy
+    assert all(row(pid) is not None for pid in pids)  # however long one waits
+    del made
+    eventually(lambda: all(row(pid) is None for pid in pids))
+    kept = [ray.get(leaky.remote("outlive")) for _ in range(8)]
+    eventually(lambda: all(row(pid) is None for pid, _ in kept))
+    assert [handle.get().shape for _, handle in kept] == [(1 << 17,)] * 8
+    outlive.shutdown()
+
+
+def test_memory_is_that_of_the_process(default_ray):
+    pid = ray.get(pid_of_worker.remote())
+    worker = worker_when(pid, lambda worker: worker.state == "idle")
+    memory = psutil.Process(pid).memory_full_info()
+    assert worker.unique == pytest.approx(memory.uss, rel=0.2)
+    assert worker.unique + worker.shared == pytest.approx(memory.rss, rel=0.2)
+
+
+def test_totals_add_up_and_settings_say_where_they_come_from(default_ray):
+    report = inspect()
+    assert sum(total.workers for total in report.by_node()) == len(report.workers) == report.total().workers
+    assert sum(total.unique for total in report.by_job()) == report.total().unique
+    settings = {setting.name: setting for setting in report.nodes[0].settings}
+    assert (settings["kill_idle_workers_interval_ms"].value, report.nodes[0].settings_known) == (200, True)
+    json.dumps(report.to_json())
+
+
+def test_command(default_ray):
+    ray.get(pid_of_worker.remote())
+    result = CliRunner().invoke(app, ["workers", "--address", default_ray])
+    assert result.exit_code == 0, result.stderr
+    assert "WHY IT IS STILL HERE" in result.stdout
+    assert "kill_idle_workers_interval_ms=200 (default)" in result.stdout
+    shown = json.loads(CliRunner().invoke(app, ["--json", "--address", default_ray, "workers"]).stdout)
+    assert {"workers", "nodes", "by_node", "by_job"} <= set(shown)
+
+
+def test_a_node_elsewhere_is_looked_at_by_a_task_that_needs_no_cpu(default_ray):
+    pid = ray.get(pid_of_worker.remote())
+    (node,) = node_workers.nodes()
+    seen = probe.look(node, [pid], here=False)
+    assert seen.error is None
+    assert seen.titles[pid].startswith("ray::")
+    unique, shared = seen.memory[pid]
+    assert unique > 10 << 20
+    assert shared > 0
+    assert seen.start_at_once >= 1
+    assert probe.look(node, [pid, 2**22 + 1], here=True).titles.keys() == {pid}
