@@ -10,12 +10,10 @@ import errno
 import fcntl
 import mmap
 import os
-import signal
 import struct
-import threading
 import weakref
-from collections.abc import Iterator
-from types import FrameType
+
+from outlive.arrays.lock import FileLock
 
 _MAGIC = b"ledger 2"
 _NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
@@ -33,7 +31,6 @@ class Ledger:
         _ledgers.add(self)
 
     def _open(self) -> None:
-        self._threads, self._locked = threading.RLock(), False
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
@@ -46,34 +43,22 @@ class Ledger:
             os.close(self._fd)
             raise
         fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._lock = FileLock(self._fd)
 
     def after_fork(self) -> None:
         """Let go of the parent's lock: a child that outlives its parent would hold it for ever. Open the file anew."""
-        self._threads, self._locked = threading.RLock(), False
+        self._lock.abandon()
         fd, self._fd = self._fd, -1
         with contextlib.suppress(OSError):  # the shelf is gone, or was already in the parent
             os.close(fd)
             self._map.close()
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             self._map = mmap.mmap(self._fd, _SIZE)
+        self._lock = FileLock(self._fd)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep every other process and thread of the node from changing the ledger. May be nested.
-
-        Ctrl-C (and `ray.cancel`) takes effect after the block: a lock that stays behind would halt the node's writers.
-        """
-        with interrupts_held(), self._threads:
-            if self._locked:
-                yield
-                return
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            self._locked = True
-            try:
-                yield
-            finally:
-                self._locked = False
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+    def locked(self) -> FileLock:
+        """Keep every other process and thread of the node from changing the ledger: `with ledger.locked():`."""
+        return self._lock
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -138,23 +123,6 @@ class Ledger:
     def changed(self, counter: int) -> None:
         """After a change."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Run the block to its end before SIGINT is acted upon."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(*held[0])
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
