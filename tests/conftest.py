@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before anyone loads grpc; see outlive/ray_internals/rpc.py
+os.register_at_fork(after_in_child=gc.freeze)  # or a child collects what Ray left of its clients, which aborts it
 _base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
 ROOT = f"{_base}/outlive-test-{os.getpid()}"
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
