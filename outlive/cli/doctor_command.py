@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import count, print_json, printable
+from outlive.cli.text import count, print_json
 
 if TYPE_CHECKING:
     from outlive.doctor import Diagnosis, Evidence, Finding
@@ -88,12 +90,20 @@ def _where(evidence: Evidence) -> str:
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
-    """Text below its label, not cut into lines: a command in it can be copied."""
-    yield f"   {label:<{_LABEL - 3}} {_clean(text)}"
+    """Text below its label: wrapped on a terminal; else in one line, so that it can be searched."""
+    lines = [_clean(text)]
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns - _LABEL - 1)
+        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+    for line in lines:
+        yield f"   {label:<{_LABEL - 3}} {line}"
+        label = ""
 
 
 def _clean(text: str) -> str:
-    return printable(textwrap.dedent(text).replace("\\", "/"))
+    from outlive.explain.render import printable
+
+    return printable(text)
 
 
 def _grouped(diagnosis: Diagnosis) -> dict[str, list[str]]:

@@ -76,6 +76,20 @@ def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.weight, one.kind)))
 
 
+def call_site(text: str) -> str:
+    """The caller's own line of a call site as Ray writes it, the innermost first, joined by `|`; empty if it has none.
+
+    >>> call_site("(put object) | /venv/ray/_private/auto_init_hook.py:wrapper:22 | /app/make.py:make:7")
+    '/app/make.py:make:7'
+    >>> call_site("(deserialize task arg) make.borrow"), call_site("<unknown>")
+    ('(deserialize task arg) make.borrow', '')
+    """
+    frames = [part.strip() for part in text.split(" | ")]
+    own = [frame for frame in frames[1:] if "/ray/_private/" not in frame]
+    found = own[0] if own else frames[0]
+    return "" if found in {"<unknown>", "(put object)"} else found
+
+
 def count(number: int, noun: str) -> str:
     """`1 worker`, `2 workers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, count
+from outlive.doctor.model import Evidence, Finding, call_site, count
 from outlive.workers.sizes import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Itera
     yield Finding(
         kind="idle-owners",
         severity="waste",
-        what=f"{_who(len(found), 'idle worker')} {format_bytes(memory)} of memory and cannot leave: "
-        f"they own {count(objects, 'object')} ({format_bytes(held)})",
+        what=f"idle owners: {_sum(found)} that no setting frees; {count(objects, 'object')} ({format_bytes(held)})",
         why="No setting lets them go while their objects live, and if one is killed (out of memory, a crash) its objects "
         "are lost: OwnerDiedError.",
         fix=_KEEP,
@@ -70,8 +69,8 @@ def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterat
     yield Finding(
         kind="spent-owners",
         severity="risk",
-        what=f"{count(objects, 'object')} ({format_bytes(held)}) owned by {count(len(found), 'worker')} that are about to "
-        f"exit (max_calls reached) and keep {format_bytes(memory)} until then",
+        what=f"spent owners: {count(objects, 'object')} ({format_bytes(held)}) of {_sum(found)}, about to exit "
+        "(max_calls reached, or a limit of recycle)",
         why="A spent worker takes no more tasks and waits for its objects to go. Ray kills it with them when memory "
         "runs out or its job ends.",
         fix=_KEEP,
@@ -94,8 +93,7 @@ def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> It
     yield Finding(
         kind="idle-borrowers",
         severity="waste",
-        what=f"{_who(len(found), 'idle worker')} {format_bytes(memory)} of memory and cannot leave: "
-        f"they hold {count(held, 'borrowed reference')}",
+        what=f"idle borrowers: {_sum(found)} that no setting frees; {count(held, 'borrowed reference')}",
         why="A worker that holds a reference refuses to exit, and keeps the object alive in its owner and on its node.",
         fix="Drop them: `outlive lint .` finds globals and caches that keep refs or actor handles between tasks. "
         "RAY_record_ref_creation_sites=1, set before Ray starts, shows here where each came from.",
@@ -114,8 +112,9 @@ def _largest(workers: list[Worker]) -> list[Worker]:
     return sorted(workers, key=lambda worker: -(worker.unique or 0))
 
 
-def _who(number: int, noun: str) -> str:
-    return f"{count(number, noun)} {'keeps' if number == 1 else 'keep'}"
+def _sum(workers: list[Worker]) -> str:
+    memory = format_bytes(sum(worker.unique or 0 for worker in workers))
+    return f"{count(len(workers), 'worker')} with {memory} of memory"
 
 
 def _owned(worker: Worker, processes: dict[str, Process]) -> tuple[list[str], int]:
@@ -126,7 +125,7 @@ def _owned(worker: Worker, processes: dict[str, Process]) -> tuple[list[str], in
 
 
 def _sites(sites: Iterable[str]) -> list[str]:
-    return sorted({site for site in sites if site})[:_SITES]
+    return sorted({found for site in sites if (found := call_site(site))})[:_SITES]
 
 
 def _of_owner(worker: Worker, processes: dict[str, Process]) -> Evidence:
@@ -147,7 +146,7 @@ def _of_borrower(worker: Worker, processes: dict[str, Process]) -> Evidence:
 def _evidence(worker: Worker, what: str, sites: list[str], held: int | None) -> Evidence:
     idle = "an unknown time" if worker.idle_for is None else format_seconds(worker.idle_for)
     memory = "unknown" if worker.unique is None else format_bytes(worker.unique)
-    where = f"; made at {'; '.join(sites)}" if sites else ""
+    where = f"; from {'; '.join(sites)}" if sites else ""
     return Evidence(
         f"{worker.title or 'worker'}, job {worker.job}: {what}, memory {memory}, idle for {idle}{where}",
         node=worker.node_id,

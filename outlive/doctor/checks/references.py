@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, count
+from outlive.doctor.model import Evidence, Finding, call_site, count
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.explain import decode
 from outlive.ray_internals.node_stats import Actor, NodeStats, Process, Reference
@@ -85,7 +85,7 @@ def of_orphans(orphaned: list[Held]) -> Iterator[Finding]:
         "outlive.open().put(array), which no process owns.",
         evidence=tuple(_evidence(held, decode(held.reference.object_id).sentence) for held in orphaned[:_SHOWN]),
         source=_DOCS,
-        weight=sum(held.reference.size or 0 for held in orphaned),
+        weight=sum({held.reference.object_id: held.reference.size or 0 for held in orphaned}.values()),
     )
 
 
@@ -116,7 +116,7 @@ def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str
                 _evidence(
                     held,
                     f"{_label(held.holder, names)} holds it; its owner is {owner.kind.lower()} {owner.pid} "
-                    f"on node {owner.node_id[:8]}",
+                    f"on node {owner.node_id[:8]}.",
                 )
                 for held, owner in pairs[:_SHOWN]
             ),
@@ -133,7 +133,8 @@ def _label(process: Process, names: dict[str, str]) -> str:
 
 def _evidence(held: Held, text: str) -> Evidence:
     reference = held.reference
-    site = f"; came by {reference.call_site}" if reference.call_site else ""
+    came = call_site(reference.call_site)
+    site = f" Came by {came}." if came else ""
     return Evidence(
         f"object {reference.object_id}: {text}{site}",
         node=held.holder.node_id,
