@@ -134,34 +134,13 @@ def test_store_on_disk_and_store_larger_than_shared_memory(cluster, monkeypatch)
         cluster.remove_node(on_disk)
     room = os.statvfs("/dev/shm")
     too_much = room.f_bavail * room.f_frsize + (1 << 30)
-    large = cluster.add_node(num_cpus=1, object_store_memory=too_much, plasma_directory="/dev/shm")
+    large = cluster.add_node(num_cpus=1, memory=1 << 30, object_store_memory=too_much, plasma_directory="/dev/shm")
     finding = found("shm-too-small")
     assert finding.evidence[0].node == large.node_id
     assert finding.evidence[0].numbers["capacity_bytes"] == too_much
     assert "--object-store-memory=" in finding.fix
     cluster.remove_node(large)
     gone("shm-too-small")
-
-
-def test_node_that_drains(second, monkeypatch):
-    only(monkeypatch, "cannot be removed")
-
-    @ray.remote
-    class Idle:
-        def pid(self):
-            return os.getpid()
-
-    actor = Idle.options(**there()).remote()
-    ray.get(actor.pid.remote())
-    reasons = rpc.messages("autoscaler").DrainNodeReason
-    client = ray._private.worker.global_worker.gcs_client
-    deadline = int((time.time() + 600) * 1000)
-    accepted, _ = client.drain_node(second.node_id, reasons.Value("DRAIN_NODE_REASON_PREEMPTION"), "test", deadline)
-    assert accepted
-    finding = eventually(lambda: (one := find("kept-node")) and one.severity == "risk" and one)
-    assert "is draining and cannot be removed" in finding.what
-    assert "lost" in finding.why
-    ray.kill(actor)
 
 
 def raylet_pid(node):
@@ -190,3 +169,24 @@ def test_node_that_does_not_answer_hides_nothing_else(second, monkeypatch):
     assert [missed.check for missed in diagnosis.unchecked] == ["references whose owner is gone"]
     assert not diagnosis.healthy
     eventually(lambda: find("silent-node") is None)
+
+
+def test_node_that_drains(second, monkeypatch):
+    only(monkeypatch, "cannot be removed")
+
+    @ray.remote
+    class Idle:
+        def pid(self):
+            return os.getpid()
+
+    actor = Idle.options(**there()).remote()
+    ray.get(actor.pid.remote())
+    reasons = rpc.messages("autoscaler").DrainNodeReason
+    client = ray._private.worker.global_worker.gcs_client
+    deadline = int((time.time() + 600) * 1000)
+    accepted, _ = client.drain_node(second.node_id, reasons.Value("DRAIN_NODE_REASON_PREEMPTION"), "test", deadline)
+    assert accepted
+    finding = eventually(lambda: (one := find("kept-node")) and one.severity == "risk" and one)
+    assert "is draining and cannot be removed" in finding.what
+    assert "lost" in finding.why
+    ray.kill(actor)  # then nothing keeps the node any more, and it leaves

@@ -48,10 +48,11 @@ def of_silent(looks: list[tuple[Node, NodeStats | OutliveError]]) -> Iterator[Fi
             yield Finding(
                 kind="silent-node",
                 severity="wrong",
-                what=f"node {node.node_id[:8]} ({node.ip}) does not answer",
+                what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet, or one of its processes",
                 why="Ray takes it for alive, so tasks are sent to it and its objects are waited for. What else is "
-                "wrong there is unknown.",
-                fix=f"ray status; on {node.name}: the end of /tmp/ray/session_latest/logs/raylet.out, and the load",
+                "wrong there is unknown. A single process that is stopped is enough: the raylet waits for all of them.",
+                fix=f"on {node.name}: `ps -eo pid,stat,args` for Ray processes in state T or D; the end of "
+                "/tmp/ray/session_latest/logs/raylet.out",
                 evidence=(Evidence(str(look), node=node.node_id),),
             )
 
@@ -148,7 +149,7 @@ def _of_actor(actor: Actor) -> Evidence:
     needs = ", ".join(f"{amount:g} {resource}" for resource, amount in sorted(actor.resources.items()))
     detached = ", detached" if actor.detached else ""
     return Evidence(
-        f"actor {actor.class_name}{name}{detached}, job {actor.job}, asks for {needs or 'no resources'}",
+        f"actor {actor.class_name.rpartition('.')[2]}{name}{detached}, job {actor.job}, asks for {needs or 'no resources'}",
         node=actor.node_id,
         pid=actor.pid,
     )
