@@ -85,6 +85,7 @@ class Actor:
 
     actor_id: str
     name: str
+    namespace: str
     class_name: str
     detached: bool
     node_id: str
@@ -189,6 +190,7 @@ def actors() -> list[Actor]:
         Actor(
             actor_id=one.actor_id.hex(),
             name=one.name,
+            namespace=one.ray_namespace,
             class_name=one.class_name,
             detached=one.is_detached,
             node_id=one.node_id.hex(),

@@ -154,12 +154,11 @@ def test_references_whose_owner_is_gone(local_ray):
 
     def lost():
         try:
-            ray.get(refs[0])
+            return ray.get(refs) is None
         except ray.exceptions.OwnerDiedError:
             return True
-        return False  # the copy is there for a moment longer
 
-    eventually(lost)
+    eventually(lost)  # the copy is there for a moment longer
     del refs
     gone("orphan-refs")
 

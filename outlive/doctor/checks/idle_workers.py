@@ -75,7 +75,8 @@ def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterat
         "runs out or its job ends.",
         fix=_KEEP,
         evidence=tuple(_of_owner(worker, processes) for worker in _largest(found)),
-        source="Ray: python/ray/_raylet.pyx, execute_task; CoreWorker::Exit waits for the references that it owns",
+        source='Ray: src/ray/core_worker/reference_count.cc ("This worker is still managing ... objects, waiting for them to go out of '
+        'scope before shutting down"), https://github.com/ray-project/ray/issues/44931',
         weight=memory + held,
     )
 

@@ -122,9 +122,9 @@ def _fix(tasks: list[RunningTask], actors: list[Actor], objects: int) -> str:
     parts = []
     own = [actor for actor in actors if actor.class_name != _KEEPER]
     if own:
-        name, namespace_hint = own[0].name, "its namespace"
-        kill = f'ray.kill(ray.get_actor("{name}", namespace=...))  # {namespace_hint}' if name else "ray.kill(handle)"
-        parts.append(f"{kill} once it is not needed, or place actors on the head or on nodes that stay")
+        first = own[0]
+        handle = f'ray.get_actor("{first.name}", namespace="{first.namespace}")' if first.name else "handle"
+        parts.append(f"ray.kill({handle}) once it is not needed, or place actors on the head or on nodes that stay")
     if len(own) < len(actors):
         parts.append("outlive ls --long shows the arrays that outlive keeps there")
     if objects:

@@ -74,15 +74,15 @@ def of_orphans(orphaned: list[Held]) -> Iterator[Finding]:
     if not orphaned:
         return
     processes = len({held.holder.worker_id for held in orphaned})
-    what = f"{count(len(orphaned), 'reference')} in {processes} process{'' if processes == 1 else 'es'}"
+    what = f"{len(orphaned):,} in {processes} process{'' if processes == 1 else 'es'}"
     yield Finding(
         kind="orphan-refs",
         severity="wrong",
-        what=f"{what}: nobody owns their objects any more",
+        what=f"references whose owner is gone: {what}",
         why="The owner has ended, or has let the object go: ray.get raises OwnerDiedError or "
         "ReferenceCountingAssertionError, or will once the last copy is evicted.",
-        fix="outlive explain OBJECT_ID --address ...   # who made it. Make it again, by a process that stays or with "
-        "outlive.open().put(array), which no process owns.",
+        fix=f"outlive explain {orphaned[0].reference.object_id} --address auto; make it again, in a process that stays "
+        "or with outlive.open().put(array), which no process owns",
         evidence=tuple(_evidence(held, decode(held.reference.object_id).sentence) for held in orphaned[:_SHOWN]),
         source=_DOCS,
         weight=sum({held.reference.object_id: held.reference.size or 0 for held in orphaned}.values()),
@@ -107,8 +107,8 @@ def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str
         yield Finding(
             kind="doomed-refs",
             severity="risk",
-            what=f"{count(objects, 'object')} ({format_bytes(size)}) end with job {job}{entrypoint}, "
-            "and are held by processes that stay",
+            what=f"objects that end with job {job}{entrypoint}, and are held by processes that stay: "
+            f"{count(objects, 'object')} ({format_bytes(size)})",
             why="Their owner is that job's driver or one of its workers. When the job ends Ray ends them too, and whoever "
             "still holds a reference gets OwnerDiedError.",
             fix='handle = outlive.open().put(array, lifetime="detached")   # hand the handle over: it is no reference',
