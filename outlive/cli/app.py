@@ -11,6 +11,7 @@ import typer
 from outlive.cli import (
     array_commands,
     demo_command,
+    doctor_command,
     explain_command,
     lint_command,
     list_commands,
@@ -46,6 +47,7 @@ for _commands in (
     list_commands,
     store_commands,
     workers_commands,
+    doctor_command,
     explain_command,
     lint_command,
     demo_command,

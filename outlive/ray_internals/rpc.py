@@ -60,6 +60,11 @@ def gcs(service: str) -> Any:
     return stub(_kept_channel(ray.get_runtime_context().gcs_address))
 
 
+def autoscaler() -> Any:
+    """Stub of the GCS's `AutoscalerStateService`."""
+    return _services("autoscaler").AutoscalerStateServiceStub(_kept_channel(ray.get_runtime_context().gcs_address))
+
+
 @contextmanager
 def worker(address: str) -> Iterator[Any]:
     """Stub of one worker's `CoreWorkerService`; its channel ends with the block, as the worker may."""

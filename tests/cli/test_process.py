@@ -20,7 +20,21 @@ from outlive.cli import npy_file
 from outlive.cli.app import app
 from tests.conftest import eventually
 
-COMMANDS = ["put", "get", "ls", "info", "rm", "stats", "check", "shutdown", "demo", "explain", "lint"]
+COMMANDS = [
+    "put",
+    "get",
+    "ls",
+    "info",
+    "rm",
+    "stats",
+    "check",
+    "shutdown",
+    "demo",
+    "explain",
+    "lint",
+    "doctor",
+    "workers",
+]
 
 
 def test_json_is_the_only_thing_on_stdout_and_nothing_is_on_stderr(cli, store):

@@ -1,0 +1,114 @@
+"""The command that looks over a live cluster: doctor."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from outlive.cli.failures import NOT_SO, explained
+from outlive.cli.options import Address, AsJson
+from outlive.cli.text import count, print_json
+
+if TYPE_CHECKING:
+    from outlive.doctor import Diagnosis, Evidence, Finding
+
+_SHOWN = 8  # pieces of evidence of one finding
+_COLORS = {"wrong": "red", "risk": "yellow", "waste": "cyan"}
+_LABEL = 9  # columns
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `outlive`."""
+    codes = "Exit codes: 0 nothing found; 1 findings, or something could not be checked; 2 usage, or no cluster."
+    app.command(epilog=codes, rich_help_panel="Understand")(explained(doctor))
+
+
+def doctor(address: Address = None, as_json: AsJson = False) -> None:
+    """Show what is wrong or risky now on a live cluster, the worst first.
+
+    Idle workers that cannot leave, nodes that cannot be removed, objects that are lost
+    or will be, the reaper, the object store, /dev/shm, known bugs of this Ray; each
+    with its evidence and what mends it. Looks only, and changes nothing.
+
+    [bold]Example[/bold]
+    $ outlive doctor
+    $ outlive doctor --json --address HOST:PORT
+    """
+    from outlive.cli.progress import ProgressBar
+    from outlive.cli.workers_connection import joined
+
+    own_job = joined(address)
+    from outlive.doctor import examine
+
+    with ProgressBar("checking", unit="checks") as bar:
+        diagnosis = examine(own_job=own_job, progress=bar.update)
+    if as_json:
+        print_json(diagnosis.to_json())
+    else:
+        _show(diagnosis)
+    if not diagnosis.healthy:
+        raise typer.Exit(NOT_SO)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    for number, finding in enumerate(diagnosis.findings, 1):
+        typer.secho(f"{number}. {finding.severity.upper()}  ", fg=_COLORS[finding.severity], bold=True, nl=False)
+        typer.secho(f"{_clean(finding.what)}  ", bold=True, nl=False)
+        typer.secho(f"[{finding.kind}]", dim=True)
+        for line in _lines(finding):
+            typer.echo(line)
+        typer.echo()
+    for reason, checks in _grouped(diagnosis).items():
+        typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
+        typer.echo(f"{', '.join(checks)}: {_clean(reason)}")
+    workers = "" if diagnosis.workers is None else f", {count(diagnosis.workers, 'worker')}"
+    found = count(len(diagnosis.findings), "finding") if diagnosis.findings else "nothing found"
+    typer.echo(f"Ray {diagnosis.ray_version}, {count(diagnosis.nodes, 'node')}{workers}: {found}")
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    shown = finding.evidence[:_SHOWN]
+    for evidence in shown:
+        yield from _labelled("seen", f"{_where(evidence)}{evidence.text}")
+    if more := len(finding.evidence) - len(shown):
+        yield from _labelled("", f"... and {more} more, see --json")
+    yield from _labelled("why", finding.why)
+    yield from _labelled("fix", finding.fix)
+    if finding.source:
+        yield from _labelled("source", finding.source)
+
+
+def _where(evidence: Evidence) -> str:
+    if evidence.pid is not None:
+        return f"pid {evidence.pid} on node {(evidence.node or '?')[:8]}: "
+    return f"node {evidence.node[:8]}: " if evidence.node is not None else ""
+
+
+def _labelled(label: str, text: str) -> Iterator[str]:
+    """Text below its label: wrapped on a terminal; else in one line, so that it can be searched."""
+    lines = [_clean(text)]
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns - _LABEL - 1)
+        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+    for line in lines:
+        yield f"   {label:<{_LABEL - 3}} {line}"
+        label = ""
+
+
+def _clean(text: str) -> str:
+    from outlive.explain.render import printable
+
+    return printable(text)
+
+
+def _grouped(diagnosis: Diagnosis) -> dict[str, list[str]]:
+    """The checks that were not made, by reason."""
+    found: dict[str, list[str]] = {}
+    for missed in diagnosis.unchecked:
+        found.setdefault(missed.reason, []).append(missed.check)
+    return found

@@ -1,0 +1,36 @@
+"""The checks. Each is a function of the cluster's facts that yields findings; a new one goes into `CHECKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from outlive.doctor.checks import (
+    idle_workers,
+    nodes,
+    object_store,
+    references,
+    settings,
+    shared_memory,
+    shelves,
+    versions,
+)
+from outlive.doctor.cluster import Cluster
+from outlive.doctor.model import Finding
+
+Check = Callable[[Cluster], Iterable[Finding]]
+
+CHECKS: dict[str, Check] = {
+    "nodes that do not answer": nodes.silent,
+    "references whose owner is gone": references.orphans,
+    "references that outlast their owner's job": references.doomed,
+    "idle workers that own objects": idle_workers.owners,
+    "spent workers that own objects": idle_workers.spent,
+    "idle workers that hold borrowed references": idle_workers.borrowers,
+    "settings of the reaper": settings.check,
+    "nodes that cannot be removed": nodes.kept,
+    "room in the object stores": object_store.check,
+    "room in /dev/shm": shared_memory.check,
+    "known bugs of this Ray": versions.check,
+    "room on outlive's shelves": shelves.check,
+}
+"""By what they look for, in words that end "not checked: ...". """

@@ -1,0 +1,155 @@
+"""Nodes that do not answer, and nodes that do nothing and cannot be removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from outlive.doctor.cluster import Cluster
+from outlive.doctor.model import Evidence, Finding, Severity, count
+from outlive.errors import OutliveError
+from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
+from outlive.ray_internals.node_workers import Node
+from outlive.workers.sizes import format_bytes, format_seconds
+
+LONG_TASK = 300.0
+"""Seconds: the autoscaler's default idle timeout (`idle_timeout_minutes` 5, ray/autoscaler/_private/util.py)."""
+_KEEPER = "Keeper"
+_SOURCE = (
+    "Ray: src/ray/raylet/scheduling/local_resource_manager.cc, GetResourceIdleTime; "
+    "https://docs.ray.io/en/latest/cluster/vms/user-guides/configuring-autoscaling.html"
+)
+
+
+def silent(cluster: Cluster) -> Iterable[Finding]:
+    """Nodes that Ray takes for alive and that do not answer."""
+    return of_silent(list(zip(cluster.nodes, cluster.looks, strict=True)))
+
+
+def kept(cluster: Cluster) -> Iterable[Finding]:
+    """Nodes, the head left out, on which nothing works and that no idle timeout reaches."""
+    for stats in cluster.stats:
+        if stats.node.node_id == cluster.head:
+            continue
+        here = stats.node.node_id
+        yield from of_kept(
+            stats,
+            [actor for actor in cluster.actors if actor.node_id == here],
+            [task for task in cluster.running_tasks if task.node_id == here],
+            cluster.activities.get(here, Activity(draining=False, reasons=())),
+            own_job=cluster.own_job,
+        )
+
+
+def of_silent(looks: list[tuple[Node, NodeStats | OutliveError]]) -> Iterator[Finding]:
+    """`silent`, of plain data."""
+    for node, look in looks:
+        if isinstance(look, OutliveError):
+            yield Finding(
+                kind="silent-node",
+                severity="wrong",
+                what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet, or one of its processes",
+                why="Ray takes it for alive, so tasks are sent to it and its objects are waited for. What else is "
+                "wrong there is unknown. A single process that is stopped is enough: the raylet waits for all of them.",
+                fix=f"on {node.name}: `ps -eo pid,stat,args` for Ray processes in state T or D; the end of "
+                "/tmp/ray/session_latest/logs/raylet.out",
+                evidence=(Evidence(str(look), node=node.node_id),),
+            )
+
+
+def of_kept(
+    stats: NodeStats,
+    actors: list[Actor],
+    tasks: list[RunningTask],
+    activity: Activity,
+    *,
+    long_task: float = LONG_TASK,
+    own_job: str | None = None,
+) -> Iterator[Finding]:
+    """`kept`, of plain data: one node.
+
+    Parameters
+    ----------
+    long_task
+        A task that has run for this many seconds keeps its node; with a shorter one the node simply works.
+    """
+    node, now = stats.node, time.time()
+    slow = [task for task in tasks if now - task.since >= long_task]
+    slow_pids = {task.pid for task in slow}
+    busy = [process for process in stats.processes if process.running and process.job != own_job]
+    if any(process.pid not in slow_pids for process in busy):
+        return
+    evidence = [_of_task(task, now) for task in slow]
+    evidence += [_of_actor(actor) for actor in actors]
+    if stats.store.objects:
+        text = f"{count(stats.store.objects, 'object')} in its object store ({format_bytes(stats.store.used)})"
+        numbers: dict[str, int | float | None] = {"objects": stats.store.objects, "object_bytes": stats.store.used}
+        evidence.append(Evidence(text, node=node.node_id, numbers=numbers))
+    if not evidence:
+        return
+    reasons = _reasons(len(slow), len(actors), stats.store.objects)
+    if activity.reasons:
+        evidence.append(Evidence(f"Ray says: {' '.join(activity.reasons)}", node=node.node_id))
+    severity: Severity = "risk" if activity.draining else "waste"
+    draining = "is draining and" if activity.draining else "does no work and"
+    yield Finding(
+        kind="kept-node",
+        severity=severity,
+        what=f"node {node.node_id[:8]} ({node.ip}) {draining} cannot be removed: {reasons}",
+        why="Nothing moves objects or actors off a node that drains: at its deadline they are lost."
+        if activity.draining
+        else "An autoscaler removes a node only when every resource is free, no worker is leased and its store is empty: "
+        "no idle timeout reaches this one. (On a cluster of fixed size nothing is to be done.)",
+        fix=_fix(slow, actors, stats.store.objects),
+        evidence=tuple(evidence),
+        source=_SOURCE,
+        weight=stats.store.used,
+    )
+
+
+def _reasons(tasks: int, actors: int, objects: int) -> str:
+    parts = []
+    if actors:
+        parts.append(f"{count(actors, 'actor')}, however idle")
+    if objects:
+        parts.append(count(objects, "object"))
+    if tasks:
+        parts.append(f"{count(tasks, 'task')} that {'runs' if tasks == 1 else 'run'} on and on")
+    return " and ".join(parts)
+
+
+def _fix(tasks: list[RunningTask], actors: list[Actor], objects: int) -> str:
+    parts = []
+    own = [actor for actor in actors if actor.class_name != _KEEPER]
+    if own:
+        first = own[0]
+        handle = f'ray.get_actor("{first.name}", namespace="{first.namespace}")' if first.name else "handle"
+        parts.append(f"ray.kill({handle}) once it is not needed, or place actors on the head or on nodes that stay")
+    if len(own) < len(actors):
+        parts.append("outlive ls --long shows the arrays that outlive keeps there")
+    if objects:
+        parts.append("drop the references: `ray memory` lists who holds them")
+    if tasks:
+        parts.append("`ray list tasks --filter state=RUNNING`; ray.cancel(ref)")
+    return "; ".join(parts)
+
+
+def _of_task(task: RunningTask, now: float) -> Evidence:
+    lasted = now - task.since
+    return Evidence(
+        f"its worker is leased to task {task.name}, for {format_seconds(lasted)} now",
+        node=task.node_id,
+        pid=task.pid,
+        numbers={"seconds": lasted},
+    )
+
+
+def _of_actor(actor: Actor) -> Evidence:
+    name = f" named {actor.name!r}" if actor.name else ""
+    needs = ", ".join(f"{amount:g} {resource}" for resource, amount in sorted(actor.resources.items()))
+    detached = ", detached" if actor.detached else ""
+    return Evidence(
+        f"actor {actor.class_name.rpartition('.')[2]}{name}{detached}, job {actor.job}, asks for {needs or 'no resources'}",
+        node=actor.node_id,
+        pid=actor.pid,
+    )

@@ -1,0 +1,161 @@
+"""/dev/shm: whether each node's object store is there, and fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from outlive.doctor.cluster import Cluster
+from outlive.doctor.model import Evidence, Finding
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals import Connection
+from outlive.ray_internals.node_workers import Node
+from outlive.workers.sizes import format_bytes
+
+SHM = "/dev/shm"
+DOCKER = 64 << 20
+"""What Docker gives a container without --shm-size (docs.docker.com/reference/cli/docker/container/run)."""
+_PATIENCE = 20.0  # seconds for a node to run the probe
+_PAGES = 16 << 20  # bytes by which a store may be larger than the room that is left, before it is worth a word
+_SERVICES = "Ray: python/ray/_private/services.py, determine_plasma_store_config"
+_SIGBUS = "https://github.com/ray-project/ray/issues/14182, https://github.com/ray-project/ray/issues/5543"
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a process on the node sees. Bytes."""
+
+    total: int
+    free: int
+    directory: str
+    """Where the raylet was told to keep its store."""
+    capacity: int
+    """What the raylet was told to keep at most."""
+    taken: int
+    """Bytes of the store's file that have pages already."""
+
+
+def check(cluster: Cluster) -> Iterable[Finding]:
+    """Each node; those on other machines by a task of no CPUs."""
+    here = Connection().node_id
+    ip = next((node.ip for node in cluster.nodes if node.node_id == here), None)
+    missing = []
+    for node in cluster.nodes:
+        room = look(node, here=node.ip == ip)
+        if room is None:
+            missing.append(node.node_id[:8])
+        else:
+            yield from of_room(node, room)
+    if missing:
+        raise StoreUnavailable(f"no look at /dev/shm of node {', '.join(missing)}")
+
+
+def look(node: Node, *, here: bool) -> Room | None:
+    """The node's /dev/shm; None if it cannot be seen."""
+    probe = _make_probe()
+    if here and (seen := probe(node.node_id)) is not None:
+        return Room(*seen)
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(probe)
+    try:
+        seen = ray.get(task.options(scheduling_strategy=strategy).remote(node.node_id), timeout=_PATIENCE)
+    except ray.exceptions.RayError:
+        return None
+    return None if seen is None else Room(*seen)
+
+
+def of_room(node: Node, room: Room) -> Iterator[Finding]:
+    """`check`, of plain data: one node."""
+    name = f"node {node.node_id[:8]} ({node.ip})"
+    docker = (
+        f"docker run --shm-size={_gigabytes(room.capacity)}g ...   # Kubernetes: an emptyDir of medium Memory there"
+    )
+    evidence = Evidence(
+        f"{SHM} has {format_bytes(room.free)} free of {format_bytes(room.total)}; the store is in {room.directory}, "
+        f"at most {format_bytes(room.capacity)}",
+        node=node.node_id,
+        numbers={"shm_bytes": room.total, "shm_free_bytes": room.free, "capacity_bytes": room.capacity},
+    )
+    if not f"{room.directory}/".startswith(f"{SHM}/"):
+        small = f": {SHM} has only {format_bytes(room.total)}" if room.total < room.capacity else ""
+        docker_like = " (Docker's default)" if room.total == DOCKER else ""
+        yield Finding(
+            kind="store-on-disk",
+            severity="risk",
+            what=f"the object store of {name} is on disk, in {room.directory}{small}{docker_like}",
+            why="Ray falls back to a folder on disk where /dev/shm is too small: every object is then written to disk by "
+            "the kernel, and puts and gets run at its speed.",
+            fix=docker if small else f"start Ray without --plasma-directory, to keep the store in {SHM}",
+            evidence=(evidence,),
+            source=_SERVICES,
+            weight=room.capacity,
+        )
+        return
+    wanted = max(0, room.capacity - room.taken)
+    if wanted > room.free + _PAGES:
+        yield Finding(
+            kind="shm-too-small",
+            severity="risk",
+            what=f"the object store of {name} may take {format_bytes(wanted)} more, and {SHM} has "
+            f"{format_bytes(room.free)} left",
+            why="The store's pages are taken when they are first written. With none left the kernel ends the writer, or "
+            "the raylet, with SIGBUS: a worker that dies without a word.",
+            fix=f"free what others keep there (`ls -lS {SHM}`); start Ray with --object-store-memory={room.free}; or: "
+            + docker,
+            evidence=(evidence,),
+            source=_SIGBUS,
+            weight=wanted,
+        )
+    elif room.total <= DOCKER:
+        yield Finding(
+            kind="shm-docker-default",
+            severity="risk",
+            what=f"{SHM} of {name} has {format_bytes(room.total)}, what Docker gives by default",
+            why="No object, and no array of outlive, that is larger fits into shared memory.",
+            fix=docker,
+            evidence=(evidence,),
+            source="https://docs.docker.com/reference/cli/docker/container/run/ (--shm-size)",
+            weight=room.capacity,
+        )
+
+
+def _gigabytes(size: int) -> int:
+    return max(1, -(-size // (1 << 30)) + 1)
+
+
+def _make_probe() -> Callable[[str], tuple[int, int, str, int, int] | None]:
+    """The probe, as a closure: so it is sent by value, and the node needs no outlive."""
+
+    def probe(node_id: str) -> tuple[int, int, str, int, int] | None:
+        import os
+
+        try:
+            found = os.statvfs("/dev/shm")
+        except OSError:
+            return None
+        total, free = found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
+        for entry in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    words = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if not words[0].endswith("raylet") or f"--node_id={node_id}" not in words:
+                continue
+            given = dict(word[2:].split("=", 1) for word in words if word.startswith("--") and "=" in word)
+            taken = 0
+            try:
+                for number in os.listdir(f"/proc/{entry}/fd"):
+                    path = f"/proc/{entry}/fd/{number}"
+                    if os.readlink(path).startswith("/dev/shm/plasma"):
+                        taken += os.stat(path).st_blocks * 512
+            except OSError:
+                pass  # of another user
+            return total, free, given.get("plasma_directory", "/dev/shm"), int(given["object_store_memory"]), taken
+        return None
+
+    return probe

@@ -1,0 +1,80 @@
+"""Shelves of an outlive store, if the cluster runs one: nearly full, on disk, or without their keeper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from outlive.doctor.cluster import Cluster
+from outlive.doctor.model import Evidence, Finding, count
+from outlive.workers.sizes import format_bytes
+
+if TYPE_CHECKING:
+    from outlive.cluster.keeper import ShelfStats
+
+NEARLY_FULL = 0.9
+_PATIENCE = 10.0  # seconds for a keeper to answer
+
+
+def check(cluster: Cluster) -> Iterable[Finding]:  # noqa: ARG001 - as all checks
+    """Each shelf. Starts nothing: a cluster without a store has none."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    from outlive.cluster import actors
+
+    for node in actors.keeper_nodes():
+        try:
+            stats = ray.get(actors.keeper(node).stats.remote(), timeout=_PATIENCE)
+        except (RayError, ValueError) as error:
+            reason = (
+                f"did not answer in {_PATIENCE:.0f} s" if isinstance(error, GetTimeoutError) else type(error).__name__
+            )
+            yield of_silence(node, reason)
+        else:
+            yield from of_shelf(stats)
+
+
+def of_silence(node: str, reason: str) -> Finding:
+    """A keeper that did not answer."""
+    return Finding(
+        kind="silent-keeper",
+        severity="wrong",
+        what=f"outlive's keeper on node {node[:8]} does not answer",
+        why="Arrays are there and can be read by handle; deleting and listing them waits for the keeper.",
+        fix="ray list actors --filter name=keeper-...; a new one starts by itself if its node is well",
+        evidence=(Evidence(reason, node=node),),
+    )
+
+
+def of_shelf(shelf: ShelfStats) -> Iterator[Finding]:
+    """`check`, of plain data: one shelf."""
+    arrays = count(shelf.arrays, "array")
+    if shelf.budget and shelf.used >= NEARLY_FULL * shelf.budget:
+        yield Finding(
+            kind="shelf-nearly-full",
+            severity="risk",
+            what=f"outlive's shelf on node {shelf.node[:8]} is {shelf.used / shelf.budget:.0%} full: "
+            f"{format_bytes(shelf.used)} of {format_bytes(shelf.budget)}",
+            why="The next put that does not fit raises StoreFull.",
+            fix='outlive ls --long, outlive rm KEY; or outlive.open(memory="...") with more; or put with a ttl',
+            evidence=(
+                Evidence(
+                    f"{arrays} in {shelf.path}",
+                    node=shelf.node,
+                    pid=shelf.keeper_pid,
+                    numbers={"used_bytes": shelf.used, "budget_bytes": shelf.budget, "arrays": shelf.arrays},
+                ),
+            ),
+            weight=shelf.used,
+        )
+    if shelf.on_disk:
+        yield Finding(
+            kind="shelf-on-disk",
+            severity="waste",
+            what=f"outlive's shelf on node {shelf.node[:8]} is on disk: {shelf.on_disk}",
+            why="Puts run at the disk's speed once the page cache is full.",
+            fix="give the container a larger /dev/shm (docker run --shm-size=8g), or set OUTLIVE_ROOT",
+            evidence=(Evidence(f"{arrays} in {shelf.path}", node=shelf.node, pid=shelf.keeper_pid),),
+            weight=shelf.used,
+        )

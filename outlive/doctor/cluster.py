@@ -1,0 +1,142 @@
+"""The facts that checks are made of, each asked for once, when a check first needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from outlive.doctor.model import Unchecked
+from outlive.errors import OutliveError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
+    from outlive.ray_internals.node_workers import Job, Node
+    from outlive.workers.rows import Report
+
+T = TypeVar("T")
+_LOOKS = 16  # nodes that are asked at the same time
+
+
+class Cluster:
+    """The cluster that this process is connected to. A fact that cannot be had raises, each time.
+
+    Parameters
+    ----------
+    own_job
+        The job of a command that only looks: its processes are left out.
+    """
+
+    def __init__(self, own_job: str | None = None) -> None:
+        self.own_job = own_job
+        self._known: dict[str, tuple[Any, Exception | None]] = {}
+
+    def _once(self, name: str, ask: Callable[[], T]) -> T:
+        if name not in self._known:
+            try:
+                self._known[name] = ask(), None
+            except Exception as error:  # noqa: BLE001 - kept, and raised below for each check that needs the fact
+                self._known[name] = None, error
+        value, problem = self._known[name]
+        if problem is not None:
+            raise problem
+        known: T = value
+        return known
+
+    @property
+    def ray_version(self) -> str:
+        """As `ray.__version__`."""
+        import ray
+
+        version: str = ray.__version__
+        return version
+
+    @property
+    def nodes(self) -> list[Node]:
+        """`node_workers.Node` of each node that is alive."""
+        from outlive.ray_internals import node_workers
+
+        return self._once("nodes", node_workers.nodes)
+
+    @property
+    def report(self) -> Report:
+        """`outlive.workers.inspect`."""
+        from outlive.workers import inspect
+
+        return self._once("report", lambda: inspect(leave_out_job=self.own_job))
+
+    @property
+    def looks(self) -> list[NodeStats | OutliveError]:
+        """For each node its `NodeStats`, or the error that says why there is none."""
+        return self._once("looks", self.look_again)
+
+    def look_again(self) -> list[NodeStats | OutliveError]:
+        """As `looks`, of this moment."""
+        from outlive.ray_internals import node_stats
+
+        def ask(node: Node) -> NodeStats | OutliveError:
+            try:
+                return node_stats.look(node)
+            except OutliveError as error:
+                return error
+
+        with ThreadPoolExecutor(min(_LOOKS, len(self.nodes) or 1)) as pool:
+            return list(pool.map(ask, self.nodes))
+
+    @property
+    def stats(self) -> list[NodeStats]:
+        """`NodeStats` of the nodes that answered."""
+        answers = [look for look in self.looks if not isinstance(look, OutliveError)]
+        if not answers:
+            raise StoreUnavailable("no node answered")
+        return answers
+
+    @property
+    def actors(self) -> list[Actor]:
+        """`node_stats.Actor` of each actor that is alive."""
+        from outlive.ray_internals import node_stats
+
+        return self._once("actors", node_stats.actors)
+
+    @property
+    def activities(self) -> dict[str, Activity]:
+        """`node_stats.Activity` by node id."""
+        from outlive.ray_internals import node_stats
+
+        return self._once("activities", node_stats.activities)
+
+    @property
+    def running_tasks(self) -> list[RunningTask]:
+        """`node_stats.RunningTask`s."""
+        from outlive.ray_internals import node_stats
+
+        return self._once("running_tasks", node_stats.running_tasks)
+
+    @property
+    def head(self) -> str | None:
+        """The head's id."""
+        from outlive.ray_internals import node_stats
+
+        return self._once("head", node_stats.head)
+
+    @property
+    def system_config(self) -> dict[str, Any]:
+        """What the head was started with."""
+        from outlive.ray_internals import config
+
+        return self._once("system_config", config.system_config)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """`node_workers.Job` of every job."""
+        from outlive.ray_internals import node_workers
+
+        return self._once("jobs", node_workers.jobs)
+
+
+def unchecked(check: str, error: Exception) -> Unchecked:
+    """Say why a check could not be made."""
+    if isinstance(error, ModuleNotFoundError):
+        missing = "grpcio" if (error.name or "").split(".")[0] == "grpc" else error.name
+        return Unchecked(check, f"{missing} is not installed: pip install 'outlive[workers]'")
+    return Unchecked(check, str(error) or type(error).__name__)

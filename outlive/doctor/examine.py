@@ -1,0 +1,52 @@
+"""Make every check, and put what they find in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from outlive.doctor.checks import CHECKS
+from outlive.doctor.cluster import Cluster, unchecked
+from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
+from outlive.errors import OutliveError
+from outlive.ray_internals import Connection
+
+
+def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
+    """What is wrong or risky now on the cluster that this process is connected to.
+
+    Changes nothing. A check that cannot be made is named in `unchecked` and does not hide the others.
+
+    Parameters
+    ----------
+    own_job
+        The job of a command that only looks: its workers are left out.
+    progress
+        Called with the number of checks made and of all.
+
+    Raises
+    ------
+    StoreUnavailable
+        This process is connected to no cluster.
+    """
+    from ray.exceptions import RayError
+
+    Connection()
+    cluster = Cluster(own_job)
+    found: list[Finding] = []
+    missed: list[Unchecked] = []
+    for number, (name, check) in enumerate(CHECKS.items()):
+        if progress is not None:
+            progress(number, len(CHECKS))
+        try:
+            for finding in check(cluster):
+                found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
+        except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
+            missed.append(unchecked(name, error))
+    return Diagnosis(cluster.ray_version, len(cluster.nodes), _workers(cluster), ranked(found), tuple(missed))
+
+
+def _workers(cluster: Cluster) -> int | None:
+    try:
+        return len(cluster.report.workers)
+    except (OutliveError, ModuleNotFoundError, OSError):
+        return None

@@ -1,0 +1,95 @@
+"""What an examination finds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["wrong", "risk", "waste"]
+SEVERITIES: tuple[Severity, ...] = ("wrong", "risk", "waste")
+"""The worst first. wrong: something is lost or does not answer. risk: it may be. waste: memory or nodes are kept."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One thing that was seen."""
+
+    text: str
+    node: str | None = None
+    """Its id."""
+    pid: int | None = None
+    numbers: dict[str, int | float | None] = field(default_factory=dict)
+    """What the text says in numbers; bytes and seconds."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong or risky now."""
+
+    kind: str
+    """As `idle-owners`: stable, for scripts."""
+    severity: Severity
+    what: str
+    why: str
+    """Why it matters."""
+    fix: str
+    """A command, a setting or code."""
+    evidence: tuple[Evidence, ...] = ()
+    source: str | None = None
+    """Where it is written that Ray does so."""
+    weight: int = 0
+    """Bytes at stake: the more, the earlier on the page."""
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A check that could not be made."""
+
+    check: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `examine` returns: findings, the worst first."""
+
+    ray_version: str
+    nodes: int
+    workers: int | None
+    """None: not known."""
+    findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing was found, and everything was looked at."""
+        return not self.findings and not self.unchecked
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a script."""
+        return {**dataclasses.asdict(self), "healthy": self.healthy}
+
+
+def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
+    """The worst first."""
+    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.weight, one.kind)))
+
+
+def call_site(text: str) -> str:
+    """The caller's own line of a call site as Ray writes it, the innermost first, joined by `|`; empty if it has none.
+
+    >>> call_site("(put object) | /venv/ray/_private/auto_init_hook.py:wrapper:22 | /app/make.py:make:7")
+    '/app/make.py:make:7'
+    >>> call_site("(deserialize task arg) make.borrow"), call_site("<unknown>")
+    ('(deserialize task arg) make.borrow', '')
+    """
+    frames = [part.strip() for part in text.split(" | ")]
+    own = [frame for frame in frames[1:] if "/ray/_private/" not in frame]
+    found = own[0] if own else frames[0]
+    return "" if found in {"<unknown>", "(put object)"} else found
+
+
+def count(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,230 @@
+"""What each node holds now: the references of every process, its object store, its actors, and why it counts as busy.
+
+`NodeManager.GetNodeStats` of each raylet, `ActorInfo.GetAllActorInfo` and `AutoscalerState.GetClusterResourceState` of
+the GCS, with the fields that Ray 2.49 to 2.60 have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from outlive.ray_internals import node_workers, rpc
+from outlive.ray_internals.node_workers import Node
+
+_ACTOR_HANDLE = "ff" * 8  # the unique part of an actor's creation task, TaskID::ForActorCreationTask in id.cc
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One `ObjectRefInfo` of common.proto: a reference that a process counts."""
+
+    object_id: str
+    size: int | None
+    """Bytes, if the process knows."""
+    owned: bool
+    """By the process that counts it: `ReferenceCounter::AddObjectRefStats` gives a task status to these alone."""
+    in_use: bool
+    """By Python or by a task; else only its value is still mapped."""
+    call_site: str
+    """Empty unless `RAY_record_ref_creation_sites` is 1."""
+
+    @property
+    def actor_handle(self) -> bool:
+        """It stands for an actor, not for an object."""
+        return self.object_id.startswith(_ACTOR_HANDLE)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A worker or driver that answered its raylet."""
+
+    node_id: str
+    worker_id: str
+    pid: int
+    kind: str
+    """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
+    job: str | None
+    actor: str | None
+    running: int
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """`ObjectStoreStats` of node_manager.proto. Bytes, since the raylet started where it says so."""
+
+    used: int
+    capacity: int
+    """Its field is called `object_store_bytes_avail`, and is what the store was given."""
+    objects: int
+    fallback: int
+    """In files on disk, as the store was full of objects in use."""
+    spilled: int
+    """Since the start."""
+    restored: int
+    """Since the start."""
+
+
+@dataclass(frozen=True)
+class NodeStats:
+    """A node at one moment."""
+
+    node: Node
+    processes: tuple[Process, ...]
+    store: ObjectStore
+    complete: bool
+    """Every process answered its raylet."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """An actor that is alive."""
+
+    actor_id: str
+    name: str
+    namespace: str
+    class_name: str
+    detached: bool
+    node_id: str
+    pid: int
+    job: str
+    resources: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How the autoscaler sees a node."""
+
+    draining: bool
+    reasons: tuple[str, ...]
+    """Why it is busy, in Ray's words."""
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A task that runs now."""
+
+    name: str
+    node_id: str
+    pid: int
+    since: float
+    """Unix time."""
+
+
+def look(node: Node) -> NodeStats:
+    """Ask the node's raylet, which asks each of its processes.
+
+    Raises
+    ------
+    StoreUnavailable
+        The raylet does not answer.
+    """
+    pb, common = rpc.messages("node_manager"), rpc.messages("common")
+    with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
+        reply = rpc.raylet(node.address).GetNodeStats(
+            pb.GetNodeStatsRequest(include_memory_info=True), timeout=rpc.PATIENCE
+        )
+    store = reply.store_stats
+    return NodeStats(
+        node,
+        tuple(
+            _process(node, stats, common.WorkerType.Name(stats.worker_type))
+            for stats in reply.core_workers_stats
+            if stats.worker_id
+        ),
+        ObjectStore(
+            used=store.object_store_bytes_used,
+            capacity=store.object_store_bytes_avail,
+            objects=store.num_local_objects,
+            fallback=store.object_store_bytes_fallback,
+            spilled=store.spilled_bytes_total,
+            restored=store.restored_bytes_total,
+        ),
+        complete=all(stats.worker_id for stats in reply.core_workers_stats),
+    )
+
+
+def _process(node: Node, stats: Any, kind: str) -> Process:
+    references = tuple(
+        Reference(
+            object_id=one.object_id.hex(),
+            size=one.object_size if one.object_size >= 0 else None,
+            owned=one.task_status != 0,
+            in_use=bool(one.local_ref_count or one.submitted_task_ref_count),
+            call_site="" if one.call_site == "disabled" else " ".join(one.call_site.split()),
+        )
+        for one in stats.object_refs
+    )
+    return Process(
+        node_id=node.node_id,
+        worker_id=stats.worker_id.hex(),
+        pid=stats.pid,
+        kind=kind,
+        job=_hex(stats.job_id),
+        actor=_hex(stats.actor_id),
+        running=stats.num_running_tasks,
+        references=references,
+    )
+
+
+def _hex(value: bytes) -> str | None:
+    text = value.hex()
+    return text if text.strip("f") else None
+
+
+def head() -> str | None:
+    """The head's id."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return next((node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]), None)
+
+
+def actors() -> list[Actor]:
+    """Every actor that is alive."""
+    pb, gcs = rpc.messages("gcs_service"), rpc.messages("gcs")
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("ActorInfo").GetAllActorInfo(pb.GetAllActorInfoRequest(), timeout=rpc.PATIENCE)
+    return [
+        Actor(
+            actor_id=one.actor_id.hex(),
+            name=one.name,
+            namespace=one.ray_namespace,
+            class_name=one.class_name,
+            detached=one.is_detached,
+            node_id=one.node_id.hex(),
+            pid=one.pid,
+            job=one.job_id.hex(),
+            resources=dict(one.required_resources),
+        )
+        for one in reply.actor_table_data
+        if one.state == gcs.ActorTableData.ActorState.ALIVE
+    ]
+
+
+def activities() -> dict[str, Activity]:
+    """How the autoscaler sees each node, by node id."""
+    pb = rpc.messages("autoscaler")
+    with rpc.explained("the GCS"):
+        reply = rpc.autoscaler().GetClusterResourceState(pb.GetClusterResourceStateRequest(), timeout=rpc.PATIENCE)
+    return {
+        state.node_id.hex(): Activity(state.status == pb.NodeStatus.Value("DRAINING"), tuple(state.node_activity))
+        for state in reply.cluster_resource_state.node_states
+    }
+
+
+def running_tasks() -> list[RunningTask]:
+    """Normal tasks that run now, among the latest 10,000 of the cluster."""
+    common = rpc.messages("common")
+    status = common.TaskStatus.Value
+    found = []
+    for event in node_workers.task_events(10_000):
+        updates, task = event.state_updates, event.task_info
+        times = updates.state_ts_ns
+        if task.type != common.TaskType.NORMAL_TASK or status("FINISHED") in times or status("FAILED") in times:
+            continue
+        if begun := times.get(status("RUNNING"), 0):
+            name = task.name or task.func_or_class_name
+            found.append(RunningTask(name, updates.node_id.hex(), updates.worker_pid, begun / 1e9))
+    return found
