@@ -15,7 +15,7 @@ from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
-from outlive.arrays.root import parse_bytes
+from outlive.arrays.settings import Settings
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
@@ -35,7 +35,14 @@ Array = np.ndarray[Any, Any]
 DEFAULT = "default"
 
 
-def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str | None = None) -> Store:
+def open(
+    name: str = DEFAULT,
+    *,
+    memory: int | str | None = None,
+    disk: int | str | None = None,
+    spill_to: str | os.PathLike[str] | None = None,
+    address: str | None = None,
+) -> Store:
     """Open the store `name`, which need not exist yet.
 
     It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
@@ -47,8 +54,15 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
     name
         Stores with different names are apart: they share no keys.
     memory
-        Bytes that this node's shelf may hold, for all stores together: a number, or text such as "8GiB". By default
-        30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time; nothing is removed when it shrinks.
+        Bytes that this node's shelf may hold in memory, for all stores together: a number, or text such as "8GiB". By
+        default 30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time: when it shrinks, arrays are
+        spilled.
+    disk
+        Bytes that may be spilled to disk when memory is full: those read least recently go first, and all calls read
+        them as before. By default half of what the disk has free; 0 spills nothing. It can be changed at any time.
+    spill_to
+        The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
+        be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
     address
         Of a Ray cluster, as for `ray.init`.
 
@@ -58,6 +72,8 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
         The process is a Ray Client, or keeper and catalog cannot be started.
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
+    ValueError
+        A size is none, nothing can be spilled to that folder, or arrays are spilled to another.
 
     Examples
     --------
@@ -69,10 +85,10 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
     if not isinstance(name, str):
         raise InvalidKeyType(f"a store's name is a str, not {type(name).__name__}: {name!r:.100}")
     check_key(name)
-    budget = None if memory is None else parse_bytes(memory)
+    settings = Settings.of(memory, disk, spill_to)
     if not ray.is_initialized():
         _connect(address)
-    session.join(budget)
+    session.join(settings)
     return Store(name)
 
 
@@ -109,12 +125,17 @@ class Store(MutableMapping[str, Array]):
 
     # --- putting
 
-    def put(self, array: Array, key: str | None = None) -> ArrayHandle:
+    def put(self, array: Array, key: str | None = None, *, pin: bool = False) -> ArrayHandle:
         """Store a copy of `array` and return its handle.
 
         When this returns, the array outlives this process. With a `key`, it replaces what had this key, and every read
         that starts from now on sees it. Without, only the handle names it, and no actor is asked; delete it with
         `store.delete(handle)`.
+
+        Parameters
+        ----------
+        pin
+            Keep it in memory: it is never spilled to disk.
 
         Raises
         ------
@@ -127,8 +148,8 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         if key is None:
-            return ArrayHandle(session.shelf.put(array, store=self.name))
-        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key))
+            return ArrayHandle(session.shelf.put(array, store=self.name, pin=pin))
+        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), pin=pin)
         commit(session, [draft])
         return ArrayHandle(draft.info)
 
@@ -160,11 +181,13 @@ class Store(MutableMapping[str, Array]):
         key: str | None = None,
         *,
         order: Literal["C", "F"] = "C",
+        pin: bool = False,
     ) -> Creation:
         """Make an array in place: no copy at all.
 
         As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
-        when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
+        when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on. `pin`: as
+        for `put`.
 
         Raises
         ------
@@ -192,7 +215,7 @@ class Store(MutableMapping[str, Array]):
         info = segment.describe(
             encode_dtype(dtype), shape, nbytes, fortran=order == "F", store=self.name, key=key, version=new_version()
         )
-        return Creation(self._session(), info)
+        return Creation(self._session(), info, pin=pin)
 
     def __setitem__(self, key: str, array: Array) -> None:
         check_key(key)

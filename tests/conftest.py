@@ -16,6 +16,8 @@ T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
 _base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
 ROOT = f"{_base}/outlive-test-{os.getpid()}"
+SPILL = f"{tempfile.gettempdir()}/outlive-test-{os.getpid()}-spill"
+os.environ["OUTLIVE_SPILL_TO"] = SPILL
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
 
 
@@ -23,6 +25,7 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 def _private_root() -> Iterator[None]:
     yield
     shutil.rmtree(ROOT, ignore_errors=True)
+    shutil.rmtree(SPILL, ignore_errors=True)
 
 
 def eventually(condition: Callable[[], T], seconds: float = 60) -> T:

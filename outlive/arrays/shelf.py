@@ -7,6 +7,9 @@
     ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
     keeper             locked by the keeper that tends this shelf
+    disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `moves`, `room`)
+    hot/<id>           arrays on disk that are read often, for the keeper to bring back
+    spilling           locked by who spills
 
 The files are the truth; whatever else knows about arrays can be rebuilt from them. A rename from new/ to mem/ commits
 an array, an unlink deletes it, and the kernel tells who died: a folder in new/ that can be locked has lost its writer.
@@ -22,16 +25,18 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays import disk as disks
 from outlive.arrays import segment
+from outlive.arrays.disk import COPY, Disk
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.names import Names
 from outlive.arrays.pool import Pool, empty_if_unread
 from outlive.arrays.root import default_budget, format_bytes, private_folder
-from outlive.arrays.staging import Staging
+from outlive.arrays.staging import Staging, new_file
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -41,8 +46,12 @@ if TYPE_CHECKING:
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+PINNED = 0o600 | stat.S_ISVTX  # the mode of a segment that stays in memory, so that the file itself says so
+_MARKS = 10_000  # arrays that a process remembers to have marked as hot
 _SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
+
+
+_T = TypeVar("_T")
 
 
 class StaleEpoch(Exception):
@@ -66,7 +75,8 @@ class Shelf:
             self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
             self.ledger = Ledger(f"{path}/ledger")
             self.pool = Pool(private_folder(f"{path}/free"), self.ledger)
-            self.names = Names(private_folder(f"{path}/names"), self.mem, self.ledger)
+            self.names = Names(private_folder(f"{path}/names"), self.ledger)
+            self.hot = private_folder(f"{path}/hot")
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise StoreFull(
@@ -79,25 +89,128 @@ class Shelf:
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
         self._lock = threading.Lock()
+        self._disk: Disk | None = None
+        self._settings = -1  # those that `_disk` is of
+        self._marked: set[str] = set()  # as hot, by this process
+
+    # --- the disk
+
+    @property
+    def disk(self) -> Disk | None:
+        """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
+        settings = self.ledger.settings
+        if settings != self._settings:
+            path = disks.chosen(self.path)
+            if path is None or self._disk is None or self._disk.path != path:  # else drafts may be under way there
+                self._disk = None if path is None else Disk(path, self.ledger)
+            self._settings = settings
+        return self._disk
+
+    def spill_to(self, path: str) -> None:
+        """Spill to the folder `path` from now on; all processes follow. How much: `ledger.disk.budget`.
+
+        Raises
+        ------
+        ValueError
+            Arrays are spilled elsewhere.
+        UnsafeRoot
+            Others may enter the folder.
+        """
+        with self.ledger.locked():
+            before = self.disk
+            if before is not None and before.path == path:
+                return
+            if before is not None and not before.is_empty():
+                raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
+            disks.clear_removed(path)
+            found = not Disk(path, self.ledger).is_empty()  # of a shelf that was removed: its arrays are back
+            disks.choose(self.path, path)
+            self.ledger.settings_changed()
+            if before is not None:
+                disks.remove(before.path)
+            if found:
+                self.recount()
+                self.raise_epoch()  # for the catalog to list them
+
+    def spills(self) -> bool:
+        """Whether there is a disk, and a budget for it."""
+        return self.disk is not None and self.ledger.disk.budget > 0
+
+    def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
+        """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is in neither place.
+        """
+        while True:
+            moves = self.ledger.moves
+            with contextlib.suppress(FileNotFoundError):
+                return use(f"{self.mem}/{array_id}")
+            disk = self.disk
+            if disk is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    return use(f"{disk.mem}/{array_id}")
+            if self.ledger.moves == moves:  # else it may have gone the other way between the two
+                raise FileNotFoundError(array_id)
+
+    def locate(self, array_id: str) -> str | None:
+        """The path of a sealed array's file; None if there is none."""
+        while True:
+            moves = self.ledger.moves
+            for place in self._places():
+                if os.access(f"{place.mem}/{array_id}", os.F_OK):
+                    return f"{place.mem}/{array_id}"
+            if self.ledger.moves == moves:
+                return None
+
+    def _places(self) -> tuple[Shelf | Disk, ...]:
+        disk = self.disk
+        return (self,) if disk is None else (self, disk)
+
+    def _drafts(self, array_id: str) -> Iterator[str]:
+        """Where a draft of this id may be."""
+        for place in self._places():
+            for writer in os.listdir(place.new):
+                if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
+                    yield f"{place.new}/{writer}/{array_id}"
+
+    def _is_on_disk(self, path: str) -> bool:
+        return not path.startswith(f"{self.path}/")
 
     # --- writing
 
     def put(
-        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        pin: bool = False,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
-        draft = self.draft_of(array, store=store, key=key, version=version)
+        draft = self.draft_of(array, store=store, key=key, version=version, pin=pin)
         try:
             draft.seal()
-        except BaseException:
+        except BaseException as error:
             draft.discard()
+            if isinstance(error, OSError):
+                raise self.explain(error, draft.info.size) from None
             raise
         return draft.info
 
     def draft_of(
-        self, array: np.ndarray[Any, Any], *, store: str = "default", key: str | None = None, version: int = 0
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        pin: bool = False,
     ) -> Draft:
-        """A draft with all of `array` written, ready to be sealed."""
+        """A draft with all of `array` written, ready to be sealed. `pin`: see `draft`."""
         from outlive.arrays.dtypes import encode_dtype, storable
 
         array = storable(array)
@@ -111,7 +224,8 @@ class Shelf:
                 store=store,
                 key=key,
                 version=version or new_version(),
-            )
+            ),
+            pin=pin,
         )
         try:
             draft.write(array)
@@ -120,23 +234,23 @@ class Shelf:
             raise
         return draft
 
-    def draft(self, info: ArrayInfo) -> Draft:
+    def draft(self, info: ArrayInfo, *, pin: bool = False) -> Draft:
         """Reserve the bytes of `info` and open its draft, still empty.
+
+        In memory; if that is full, others are spilled first; on disk, if nothing can be spilled or it is larger than
+        the memory's budget. With `pin`, it is in memory and stays there.
 
         Raises
         ------
         StoreFull
-            The budget has no room for it. Nothing is left behind.
+            Neither budget has room for it. Nothing is left behind.
         StoreUnavailable
             The shelf was removed.
         """
         from outlive.arrays.draft import Draft
 
-        staging = self._staging
         try:
-            if staging is None or staging.pid != os.getpid():
-                staging = self._new_staging()
-            draft = Draft(self, info, f"{staging.path}/{info.id}")
+            draft = Draft(self, info, f"{self.staging()}/{info.id}", pinned=pin)
             draft.reserve()
         except FileNotFoundError:
             self.removed = True
@@ -145,22 +259,19 @@ class Shelf:
             raise self.explain(error, info.size) from None
         return draft
 
-    def reserve(self, path: str, size: int) -> int:
-        """Make a draft's file at its full size, if the budget has room; its descriptor."""
+    def reserve(self, path: str, size: int) -> int | None:
+        """Make a draft's file at its full size, if the budget has room now; its descriptor."""
+        if self._is_on_disk(path):
+            disk = self.disk
+            return None if disk is None else disk.reserve(path, size)
         with self.ledger.locked():  # the file and the number change together, so that a recount is exact
             fd = self.pool.take(size, path)
             if fd is not None:
                 return fd
             missing = segment.pages(size) - self.ledger.free
             if missing > 0 and self.pool.trim(enough=missing) < missing:
-                raise self.full(size, "the budget")
-            fd = os.open(path, _CREATE, 0o600)
-            try:
-                os.ftruncate(fd, size)
-            except OSError:
-                os.close(fd)
-                os.unlink(path)
-                raise
+                return None
+            fd = new_file(path, size)
             self.ledger.used += segment.pages(size)
         return fd
 
@@ -176,8 +287,23 @@ class Shelf:
         return StoreFull(
             f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
             f"of the budget of {format_bytes(budget)} are free, and "
-            f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {self.path}. "
-            "Delete arrays (`outlive ls --long` shows them), or raise the budget: outlive.open(memory=...)"
+            f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {self.path}"
+            f"{self._disk_is_full()}. Delete arrays (`outlive ls --long` shows them), or raise the budget: outlive.open(memory=..., disk=...)"
+        )
+
+    def _disk_is_full(self) -> str:
+        if not self.spills():
+            return ""
+        disk, account = self.disk, self.ledger.disk
+        assert disk is not None
+        try:
+            system = os.statvfs(disk.path)
+            free = format_bytes(system.f_bavail * system.f_frsize)
+        except OSError as error:
+            free = f"none ({error.strerror})"
+        return (
+            f"; on disk {format_bytes(max(0, account.free))} of the budget of {format_bytes(account.budget)}, "
+            f"and {free} of the file system at {disk.path}"
         )
 
     def seal(self, draft: Draft, epoch: int | None = None) -> None:
@@ -221,9 +347,10 @@ class Shelf:
         seals it. False if it is neither here nor sealed. The caller holds the ledger's lock.
         """
         if info.key is not None:
-            self.names.point(info)
+            self.names.point(info, self.has)
+        disk = self.disk if self._is_on_disk(path) else None
         try:
-            os.rename(path, f"{self.mem}/{info.id}")
+            os.rename(path, f"{self.mem if disk is None else disk.mem}/{info.id}")
         except FileNotFoundError:
             if self.has(info.id):  # somebody sealed it for us (`finish`)
                 return True
@@ -240,18 +367,16 @@ class Shelf:
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
-                for writer in os.listdir(self.new):
-                    path = f"{self.new}/{writer}/{array_id}"
-                    if not os.path.islink(f"{self.new}/{writer}"):  # planted; nothing behind it is ours
-                        with contextlib.suppress(FileNotFoundError, CorruptArray):
-                            self._commit(path, read_info_at(path, array_id))
+                for path in self._drafts(array_id):
+                    with contextlib.suppress(FileNotFoundError, CorruptArray):
+                        self._commit(path, read_info_at(path, array_id))
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
         """Have the key of an array that the catalog knows lead to it, for those who ask next."""
         with self.ledger.locked():
             if self.has(info.id):
-                self.names.point(info)
+                self.names.point(info, self.has)
 
     def discard(self, draft: Draft) -> None:
         """Remove a draft and give back its bytes; nothing if it was sealed."""
@@ -269,15 +394,38 @@ class Shelf:
         ------
         ArrayNotFound, CorruptArray, TooManyViews
         """
-        from outlive.arrays.views import live_view, open_view
+        from outlive.arrays.views import live_view
 
         view = live_view(info.id)
         if view is not None:
             return view
         try:
-            return open_view(f"{self.mem}/{info.id}", info)[1]
+            return self._open(info.id, info)[1]
         except FileNotFoundError:
             raise not_found(info) from None
+
+    def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        from outlive.arrays.views import open_view
+
+        def use(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+            return open_view(path, info, self._read_again if self._is_on_disk(path) else None)
+
+        try:
+            return open_view(f"{self.mem}/{array_id}", info)
+        except FileNotFoundError:
+            if self.disk is None:
+                raise
+        return self.somewhere(array_id, use)
+
+    def _read_again(self, path: str) -> None:
+        """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""
+        array_id = os.path.basename(path)
+        if array_id not in self._marked:
+            if len(self._marked) >= _MARKS:
+                self._marked.clear()
+            self._marked.add(array_id)
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"{self.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
         """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
@@ -286,7 +434,7 @@ class Shelf:
         ------
         CorruptArray, TooManyViews
         """
-        from outlive.arrays.views import live_view, open_view
+        from outlive.arrays.views import live_view
 
         info = self.names.remembered(store, key)
         if info is not None:
@@ -298,7 +446,7 @@ class Shelf:
             return None
         array_id, counter, generation = found
         try:
-            info, view = open_view(f"{self.mem}/{array_id}", info if info is not None and info.id == array_id else None)
+            info, view = self._open(array_id, info if info is not None and info.id == array_id else None)
         except FileNotFoundError:
             return None
         if info.id != array_id or info.store != store or info.key != key:
@@ -320,7 +468,7 @@ class Shelf:
         return self.ledger.exists()
 
     def has(self, array_id: str) -> bool:
-        return os.access(f"{self.mem}/{array_id}", os.F_OK)
+        return self.locate(array_id) is not None
 
     def info(self, array_id: str) -> ArrayInfo:
         """What a sealed segment's footer says.
@@ -329,11 +477,26 @@ class Shelf:
         ------
         FileNotFoundError, CorruptArray
         """
-        return read_info_at(f"{self.mem}/{array_id}", array_id)
+        return self.somewhere(array_id, lambda path: read_info_at(path, array_id))
 
     def ids(self) -> list[str]:
-        """The ids of all sealed arrays (foreign files in the folder left out)."""
-        return [name for name in os.listdir(self.mem) if is_id(name)]
+        """The ids of all sealed arrays, in memory and on disk (foreign files in the folders left out)."""
+        for _ in range(3):
+            moves = self.ledger.moves
+            found = self._ids()
+            if self.ledger.moves == moves:
+                return found
+        with self.ledger.locked():  # nothing moves now
+            return self._ids()
+
+    def _ids(self) -> list[str]:
+        found = [name for place in self._places() for name in os.listdir(place.mem) if is_id(name)]
+        return found if self.disk is None else list(dict.fromkeys(found))
+
+    def spilled(self) -> list[str]:
+        """The ids of those on disk."""
+        disk = self.disk
+        return [] if disk is None else [name for name in os.listdir(disk.mem) if is_id(name)]
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
@@ -356,9 +519,12 @@ class Shelf:
         with self.ledger.locked():  # so that nobody seals the draft between the two places
             if name is not None:
                 self.names.remove(*name, array_id)
-            return self._release(array_id) or any(
-                self._unlink(f"{self.new}/{writer}/{array_id}") for writer in os.listdir(self.new)
-            )
+            disk = self.disk
+            spilled = disk is not None and disk.release(array_id)
+            gone = self._release(array_id) or spilled or any(self._unlink(path) for path in self._drafts(array_id))
+        if spilled and disk is not None:
+            disk.pool.trim()
+        return gone
 
     def _release(self, array_id: str) -> bool:
         """Take a sealed segment out of mem/: to the pool, unless it is too small for that. False if there is none."""
@@ -371,6 +537,8 @@ class Shelf:
             raise
         if found.st_size <= segment.COPY_BELOW or not stat.S_ISREG(found.st_mode):
             return self._unlink(path)
+        if found.st_mode & stat.S_ISVTX:
+            os.chmod(path, 0o600)  # no longer pinned, whoever writes it next
         self.pool.add(path, array_id, found.st_size)
         return True
 
@@ -383,7 +551,8 @@ class Shelf:
                 if error.errno in _NO_SUCH_FILE:
                     return False
                 raise
-            self.ledger.used -= segment.pages(size)
+            account = self.ledger.disk if self._is_on_disk(path) else self.ledger
+            account.used -= segment.pages(size)
         return True
 
     def raise_epoch(self) -> int:
@@ -394,24 +563,18 @@ class Shelf:
 
     def recount(self) -> int:
         """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
-        sizes: dict[str, int] = {}
-        with (
-            self.ledger.locked()
-        ):  # no file comes or goes, yet a draft may be sealed: it is in new/ first, in mem/ later
-            folders = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
-            for folder in [*folders, self.mem, self.pool.folder]:
-                with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
-                    for entry in os.scandir(folder):
-                        array_id = entry.name.rpartition(".")[2]
-                        if is_id(array_id):
-                            with contextlib.suppress(FileNotFoundError):
-                                sizes[array_id] = segment.pages(entry.stat(follow_symlinks=False).st_size)
-            used = sum(sizes.values())
+        with self.ledger.locked():  # no file comes or goes
+            used = _bytes_in([*_subfolders(self.new), self.mem, self.pool.folder])
             off, self.ledger.used = self.ledger.used - used, used
-        return off
+            disk, account = self.disk, self.ledger.disk
+            spilled = 0 if disk is None else _bytes_in([*_subfolders(disk.new), disk.mem, disk.pool.folder])
+            off_on_disk, account.used = account.used - spilled, spilled
+        return off or off_on_disk
 
     def remove(self) -> None:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
+        if self.disk is not None:
+            disks.remove(self.disk.path)
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
         for folder in ("mem", "free"):
@@ -420,6 +583,19 @@ class Shelf:
         shutil.rmtree(removed, ignore_errors=True)
 
     # --- drafts of the living and the dead
+
+    def staging(self) -> str:
+        """This process's folder for drafts.
+
+        Raises
+        ------
+        FileNotFoundError
+            The shelf was removed.
+        """
+        staging = self._staging
+        if staging is None or staging.pid != os.getpid():
+            staging = self._new_staging()
+        return staging.path
 
     def _new_staging(self) -> Staging:
         with self._lock:
@@ -454,6 +630,22 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
         raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
     finally:
         os.close(fd)
+
+
+def _subfolders(new: str) -> list[str]:
+    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
+
+
+def _bytes_in(folders: Iterable[str]) -> int:
+    """Bytes of all segments in these folders; one that is sealed meanwhile is in new/ first, in mem/ later."""
+    sizes: dict[str, int] = {}
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
+            for entry in os.scandir(folder):
+                if is_id(entry.name.removesuffix(COPY).rpartition(".")[2]):
+                    with contextlib.suppress(FileNotFoundError):
+                        sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
+    return sum(sizes.values())
 
 
 def is_id(name: str) -> bool:

@@ -50,6 +50,21 @@ def _leave_parents_locks() -> None:
 os.register_at_fork(after_in_child=_leave_parents_locks)
 
 
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def new_file(path: str, size: int) -> int:
+    """A new file of this size, all of it zeros that take no room yet; its descriptor. Nothing is left if it fails."""
+    fd = os.open(path, _CREATE, 0o600)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        os.unlink(path)
+        raise
+    return fd
+
+
 def orphans(new: str) -> Iterator[str]:
     """The folders in `new` whose writer died; each stays locked, hence ours, until the loop goes on."""
     for name in os.listdir(new):
