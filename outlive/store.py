@@ -332,6 +332,11 @@ class Store(MutableMapping[str, Array]):
         found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
         return [(ArrayHandle(one.info), one.node) for one in found if one is not None]
 
+    def spilled(self) -> set[str]:
+        """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
+        session = self._session()
+        return {array_id for keeper in session.keepers() for array_id in session.ask(keeper.spilled.remote())}
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 

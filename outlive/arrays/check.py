@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.places import is_id
 from outlive.arrays.root import format_bytes
-from outlive.arrays.shelf import Shelf, is_id
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
@@ -23,7 +24,8 @@ _OWN_FILES |= {"disk", "disk.new", "hot", "spilling"}
 class Finding(NamedTuple):
     """One thing that was not as it should be."""
 
-    problem: str  # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, dead shelf, double
+    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
+    problem: str
     subject: str  # a path, a key or an id
     action: str  # what was done about it, or what to do
     mended: bool

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
+from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, write_all
@@ -55,7 +56,7 @@ class Draft:
                 raise
         else:
             if not self._go_to_disk():
-                raise self.shelf.full(self.info.size, "the budget")
+                raise full(self.shelf, self.info.size, "the budget")
 
     def _reserve_here(self) -> bool:
         with self.shelf.ledger.locked():

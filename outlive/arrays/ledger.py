@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from types import FrameType
@@ -122,6 +123,12 @@ class Ledger:
     @epoch.setter
     def epoch(self, value: int) -> None:
         _NUMBER.pack_into(self._map, _EPOCH, value)
+
+    def raise_epoch(self) -> int:
+        """Start a new one, and return it."""
+        with self.locked():
+            self.epoch = max(self.epoch + 1, time.time_ns())
+            return self.epoch
 
     @property
     def disk(self) -> Account:

@@ -79,8 +79,15 @@ class Pool:
                 continue
             fd = _lock(one.path)
             if fd is not None:
-                os.rename(one.path, path)
-                os.ftruncate(fd, size)
+                try:
+                    os.rename(one.path, path)
+                    os.ftruncate(fd, size)
+                except OSError:  # no room: one that is longer is not to be had like this
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+                        self._ledger.used -= pages(one.size)
+                    os.close(fd)
+                    raise
                 self._ledger.used += pages(size) - pages(one.size)
                 return fd
         return None

@@ -24,18 +24,18 @@ import shutil
 import stat
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import disk as disks
 from outlive.arrays import segment
-from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.names import Names
+from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool, empty_if_unread
-from outlive.arrays.root import default_budget, format_bytes, private_folder
+from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging, new_file
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
@@ -51,14 +51,11 @@ _MARKS = 10_000  # arrays that a process remembers to have marked as hot
 _SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
 
 
-_T = TypeVar("_T")
-
-
 class StaleEpoch(Exception):
     """The catalog that ordered this change is gone; ask the one that took its place."""
 
 
-class Shelf:
+class Shelf(Places):
     """The shelf in the folder `path` (created, mode 0700). Any number of processes and threads may use it at once.
 
     Parameters
@@ -89,95 +86,8 @@ class Shelf:
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
         self._lock = threading.Lock()
-        self._disk: Disk | None = None
-        self._settings = -1  # those that `_disk` is of
+        self._reset_disk()
         self._marked: set[str] = set()  # as hot, by this process
-
-    # --- the disk
-
-    @property
-    def disk(self) -> Disk | None:
-        """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
-        settings = self.ledger.settings
-        if settings != self._settings:
-            path = disks.chosen(self.path)
-            if path is None or self._disk is None or self._disk.path != path:  # else drafts may be under way there
-                self._disk = None if path is None else Disk(path, self.ledger)
-            self._settings = settings
-        return self._disk
-
-    def spill_to(self, path: str) -> None:
-        """Spill to the folder `path` from now on; all processes follow. How much: `ledger.disk.budget`.
-
-        Raises
-        ------
-        ValueError
-            Arrays are spilled elsewhere.
-        UnsafeRoot
-            Others may enter the folder.
-        """
-        with self.ledger.locked():
-            before = self.disk
-            if before is not None and before.path == path:
-                return
-            if before is not None and not before.is_empty():
-                raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
-            disks.clear_removed(path)
-            found = not Disk(path, self.ledger).is_empty()  # of a shelf that was removed: its arrays are back
-            disks.choose(self.path, path)
-            self.ledger.settings_changed()
-            if before is not None:
-                disks.remove(before.path)
-            if found:
-                self.recount()
-                self.raise_epoch()  # for the catalog to list them
-
-    def spills(self) -> bool:
-        """Whether there is a disk, and a budget for it."""
-        return self.disk is not None and self.ledger.disk.budget > 0
-
-    def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
-        """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
-
-        Raises
-        ------
-        FileNotFoundError
-            It is in neither place.
-        """
-        while True:
-            moves = self.ledger.moves
-            with contextlib.suppress(FileNotFoundError):
-                return use(f"{self.mem}/{array_id}")
-            disk = self.disk
-            if disk is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    return use(f"{disk.mem}/{array_id}")
-            if self.ledger.moves == moves:  # else it may have gone the other way between the two
-                raise FileNotFoundError(array_id)
-
-    def locate(self, array_id: str) -> str | None:
-        """The path of a sealed array's file; None if there is none."""
-        while True:
-            moves = self.ledger.moves
-            for place in self._places():
-                if os.access(f"{place.mem}/{array_id}", os.F_OK):
-                    return f"{place.mem}/{array_id}"
-            if self.ledger.moves == moves:
-                return None
-
-    def _places(self) -> tuple[Shelf | Disk, ...]:
-        disk = self.disk
-        return (self,) if disk is None else (self, disk)
-
-    def _drafts(self, array_id: str) -> Iterator[str]:
-        """Where a draft of this id may be."""
-        for place in self._places():
-            for writer in os.listdir(place.new):
-                if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
-                    yield f"{place.new}/{writer}/{array_id}"
-
-    def _is_on_disk(self, path: str) -> bool:
-        return not path.startswith(f"{self.path}/")
 
     # --- writing
 
@@ -279,32 +189,7 @@ class Shelf:
         """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
         from outlive.arrays.views import explained
 
-        return self.full(asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
-
-    def full(self, asked: int, what: str) -> StoreFull:
-        used, budget = self.ledger.used, self.ledger.budget
-        system = os.statvfs(self.path)
-        return StoreFull(
-            f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
-            f"of the budget of {format_bytes(budget)} are free, and "
-            f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {self.path}"
-            f"{self._disk_is_full()}. Delete arrays (`outlive ls --long` shows them), or raise the budget: outlive.open(memory=..., disk=...)"
-        )
-
-    def _disk_is_full(self) -> str:
-        if not self.spills():
-            return ""
-        disk, account = self.disk, self.ledger.disk
-        assert disk is not None
-        try:
-            system = os.statvfs(disk.path)
-            free = format_bytes(system.f_bavail * system.f_frsize)
-        except OSError as error:
-            free = f"none ({error.strerror})"
-        return (
-            f"; on disk {format_bytes(max(0, account.free))} of the budget of {format_bytes(account.budget)}, "
-            f"and {free} of the file system at {disk.path}"
-        )
+        return full(self, asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
 
     def seal(self, draft: Draft, epoch: int | None = None) -> None:
         """Rename a draft into mem/: the point from which on it exists, for everyone, for good.
@@ -467,9 +352,6 @@ class Shelf:
         """Whether this shelf, and not another in its place, is still there."""
         return self.ledger.exists()
 
-    def has(self, array_id: str) -> bool:
-        return self.locate(array_id) is not None
-
     def info(self, array_id: str) -> ArrayInfo:
         """What a sealed segment's footer says.
 
@@ -478,25 +360,6 @@ class Shelf:
         FileNotFoundError, CorruptArray
         """
         return self.somewhere(array_id, lambda path: read_info_at(path, array_id))
-
-    def ids(self) -> list[str]:
-        """The ids of all sealed arrays, in memory and on disk (foreign files in the folders left out)."""
-        for _ in range(3):
-            moves = self.ledger.moves
-            found = self._ids()
-            if self.ledger.moves == moves:
-                return found
-        with self.ledger.locked():  # nothing moves now
-            return self._ids()
-
-    def _ids(self) -> list[str]:
-        found = [name for place in self._places() for name in os.listdir(place.mem) if is_id(name)]
-        return found if self.disk is None else list(dict.fromkeys(found))
-
-    def spilled(self) -> list[str]:
-        """The ids of those on disk."""
-        disk = self.disk
-        return [] if disk is None else [name for name in os.listdir(disk.mem) if is_id(name)]
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
@@ -557,19 +420,7 @@ class Shelf:
 
     def raise_epoch(self) -> int:
         """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
-        with self.ledger.locked():
-            self.ledger.epoch = max(self.ledger.epoch + 1, time.time_ns())
-            return self.ledger.epoch
-
-    def recount(self) -> int:
-        """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
-        with self.ledger.locked():  # no file comes or goes
-            used = _bytes_in([*_subfolders(self.new), self.mem, self.pool.folder])
-            off, self.ledger.used = self.ledger.used - used, used
-            disk, account = self.disk, self.ledger.disk
-            spilled = 0 if disk is None else _bytes_in([*_subfolders(disk.new), disk.mem, disk.pool.folder])
-            off_on_disk, account.used = account.used - spilled, spilled
-        return off or off_on_disk
+        return self.ledger.raise_epoch()
 
     def remove(self) -> None:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
@@ -630,26 +481,6 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
         raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
     finally:
         os.close(fd)
-
-
-def _subfolders(new: str) -> list[str]:
-    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
-
-
-def _bytes_in(folders: Iterable[str]) -> int:
-    """Bytes of all segments in these folders; one that is sealed meanwhile is in new/ first, in mem/ later."""
-    sizes: dict[str, int] = {}
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
-            for entry in os.scandir(folder):
-                if is_id(entry.name.removesuffix(COPY).rpartition(".")[2]):
-                    with contextlib.suppress(FileNotFoundError):
-                        sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
-    return sum(sizes.values())
-
-
-def is_id(name: str) -> bool:
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
 
 
 def not_found(info: ArrayInfo) -> ArrayNotFound:

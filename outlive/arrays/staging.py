@@ -13,7 +13,7 @@ class Staging:
     """A process's own folder in new/. Its lock says that the process lives."""
 
     def __init__(self, new: str) -> None:
-        self.pid = os.getpid()
+        self.pid, self._fd = os.getpid(), -1
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
             os.mkdir(self.path, 0o700)
@@ -28,8 +28,10 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the lock."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def __del__(self) -> None:
         if self.pid == os.getpid():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from outlive.cli.failures import NOT_SO, explained, report
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import count, print_json, printable, record
 from outlive.errors import ArrayNotFound
@@ -32,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def put(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .npy file; - for one that comes on stdin.")],
     key: Key,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep it in memory: never spill it to disk.")] = False,
+    memory: Memory = None,
+    disk: DiskSize = None,
+    spill_to: SpillTo = None,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -52,14 +56,14 @@ def put(
     else:  # a pipe, as of `outlive put <(program) KEY`; what cannot be opened says so here
         with path.open("rb") as stream:
             source = npy_file.read_stream(stream, file)
-    target = open_store(store, address)
+    target = open_store(store, address, memory, disk, spill_to)
     if isinstance(source, npy_file.NpyHeader):
-        creation = target.create(source.shape, source.dtype, key, order="F" if source.fortran else "C")
+        creation = target.create(source.shape, source.dtype, key, order="F" if source.fortran else "C", pin=pin)
         with ProgressBar("put") as bar, creation as out:
             source.read_into(out, bar.update)
         handle = creation.handle
     else:
-        handle = target.put(source, key)
+        handle = target.put(source, key, pin=pin)
     if as_json:
         print_json({**record(handle, None), "file": file})
     else:

@@ -16,8 +16,14 @@ _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PO
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
-def open_store(name: str, address: str | None) -> Store:
-    """The store `name` of the cluster.
+def open_store(
+    name: str,
+    address: str | None,
+    memory: str | None = None,
+    disk: str | None = None,
+    spill_to: str | None = None,
+) -> Store:
+    """The store `name` of the cluster; the limits are as for `outlive.open`.
 
     Raises
     ------
@@ -27,7 +33,7 @@ def open_store(name: str, address: str | None) -> Store:
     connect(address)
     import outlive
 
-    return outlive.open(name)
+    return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
 
 
 def connect(address: str | None) -> None:

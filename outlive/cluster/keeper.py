@@ -162,7 +162,10 @@ class Keeper:
     _held: tuple[str, int] | None = None
 
     def _hold_disk(self) -> None:
-        """Keep the folder on disk locked: systemd-tmpfiles then leaves it alone (github.com/python/cpython/issues/81831)."""
+        """Keep the folder on disk locked, for systemd-tmpfiles to leave it alone.
+
+        Source: github.com/python/cpython/issues/81831.
+        """
         path = None if self._shelf.disk is None else self._shelf.disk.path
         if path is not None and (self._held is None or self._held[0] != path):
             if self._held is not None:

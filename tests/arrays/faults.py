@@ -28,7 +28,8 @@ class Faults:
         function = getattr(os, name)
 
         def call(*arguments: Any, **named: Any) -> Any:
-            if name != "open" or arguments[1] & os.O_CREAT:
+            exists = name == "mkdir" and os.path.lexists(arguments[0])  # what the system says first
+            if not exists and (name != "open" or arguments[1] & os.O_CREAT):
                 self._check(os.fspath(arguments[place]))
             return function(*arguments, **named)
 

@@ -39,7 +39,7 @@ class Story:
     def __init__(self, folder: Path) -> None:
         self.shelf = Shelf(str(folder / "memory" / "shelf"), budget=2 * MIB + MIB // 4)
         self.shelf.spill_to(str(folder / "disk" / "shelf"))
-        self.shelf.ledger.disk.budget = 8 * MIB
+        self.shelf.ledger.disk.budget = 12 * MIB
         self.expected: Expected = {}
         self.failures = 0
 
@@ -73,7 +73,8 @@ class Story:
         except (StoreFull, NoRoomOnDisk):
             self.failures += 1
         except OSError as error:
-            assert error.errno in {errno.ENOSPC, errno.EDQUOT}
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
             self.failures += 1
 
     def put(self, number: int, count: int = COUNT, key: str | None = None) -> None:
@@ -131,7 +132,6 @@ class Story:
         assert self.shelf.ledger.used == self.shelf.ledger.disk.used == 0
         assert_counted(self.shelf)
 
-
     def verify_name(self, key: str) -> None:
         """It leads to what was put under it, or nowhere, so that the catalog is asked."""
         named = self.shelf.named("default", key)
@@ -153,7 +153,7 @@ def test_at_every_call(root: Path, where: str, number: int, *, ever: bool) -> No
         failures += story.failures
         if shim.calls < fail_at:  # there is no such call any more
             break
-    assert fail_at > 50  # or it has proved little
+    assert fail_at > 30  # or it has proved little
     assert failures > 0 or not ever
 
 
