@@ -17,9 +17,9 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
-from benchmarks.rows import actors, create, get, live, many, memory, named, put, workers
+from benchmarks.rows import actors, create, get, live, many, memory, named, put, spilled, workers
 
-SHARED = {row.NAME: row for row in (get, live, named, put, memory)}  # on one cluster, one after the other
+SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, create, actors, many)}  # each on a cluster of its own
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items())}
 

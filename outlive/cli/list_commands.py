@@ -78,7 +78,7 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     file = here.shelf.locate(handle.id) if node == here.node else None
     if as_json:
         order = "F" if handle.info.fortran else "C"
-        print_json({**record(handle, node), "order": order, "file": file})
+        print_json({**record(handle, node), "on_disk": handle.id in opened.spilled(), "order": order, "file": file})
         return
     put_at = moment(handle.info.version).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     facts = {
