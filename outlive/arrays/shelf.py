@@ -88,6 +88,7 @@ class Shelf(Places):
         self._lock = threading.Lock()
         self._reset_disk()
         self._marked: set[str] = set()  # as hot, by this process
+        self._seen_on_disk: set[str] = set()  # where this process last found them
 
     # --- writing
 
@@ -292,14 +293,23 @@ class Shelf(Places):
     def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
         from outlive.arrays.views import open_view
 
-        def use(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-            return open_view(path, info, self._read_again if self._is_on_disk(path) else None)
+        def on_disk(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+            found = open_view(path, info, self._read_again)
+            if len(self._seen_on_disk) >= _MARKS:
+                self._seen_on_disk.clear()
+            self._seen_on_disk.add(array_id)
+            return found
 
-        try:
+        def use(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+            return on_disk(path) if self._is_on_disk(path) else open_view(path, info)
+
+        disk = self.disk
+        if disk is None:
             return open_view(f"{self.mem}/{array_id}", info)
-        except FileNotFoundError:
-            if self.disk is None:
-                raise
+        if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
+            with contextlib.suppress(FileNotFoundError):
+                return on_disk(f"{disk.mem}/{array_id}")
+            self._seen_on_disk.discard(array_id)
         return self.somewhere(array_id, use)
 
     def _read_again(self, path: str) -> None:

@@ -7,7 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from outlive.errors import StoreUnavailable
+from outlive.cli.failures import BadLimit
+from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.store import Store
@@ -29,11 +30,19 @@ def open_store(
     ------
     StoreUnavailable
         There is no such cluster, or this machine is not a node of it.
+    BadLimit
+        This node's shelf cannot be limited to that.
     """
     connect(address)
     import outlive
 
-    return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
+    outlive.open(name)  # what is wrong with the name is said first
+    try:
+        return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
+    except OutliveError:
+        raise
+    except ValueError as error:
+        raise BadLimit(str(error)) from None
 
 
 def connect(address: str | None) -> None:
