@@ -17,9 +17,9 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
-from benchmarks.rows import actors, create, get, live, long, many, memory, named, put, soak, workers
+from benchmarks.rows import actors, create, get, live, long, many, memory, named, put, soak, spilled, workers
 
-SHARED = {row.NAME: row for row in (get, live, named, put, memory)}  # on one cluster, one after the other
+SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak)}  # each on a cluster of its own
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items())}
 

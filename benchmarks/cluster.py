@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,12 @@ def cluster(object_store: int = ARENA, budget: int = 5 * GIB) -> Iterator[outliv
     atexit.register(_remove_if_empty, root)  # before outlive registers what empties it: the last goes first
     before = os.environ.get("OUTLIVE_ROOT")
     os.environ["OUTLIVE_ROOT"] = root  # before Ray starts, so that its workers agree
+    spill, spill_before = (
+        f"{tempfile.gettempdir()}/outlive-bench-{os.geteuid()}-spill",
+        os.environ.get("OUTLIVE_SPILL_TO"),
+    )
+    os.environ["OUTLIVE_SPILL_TO"] = spill
+    atexit.register(_remove_if_empty, spill)
     os.environ.pop("RAY_ADDRESS", None)
     # The workers import the rows from this checkout, wherever the command was given.
     checkout, path = str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")
@@ -54,7 +61,7 @@ def cluster(object_store: int = ARENA, budget: int = 5 * GIB) -> Iterator[outliv
         if ray.is_initialized():
             outlive.shutdown()
             ray.shutdown()
-        for name, value in (("OUTLIVE_ROOT", before), ("PYTHONPATH", path)):
+        for name, value in (("OUTLIVE_ROOT", before), ("OUTLIVE_SPILL_TO", spill_before), ("PYTHONPATH", path)):
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -17,8 +17,8 @@ from outlive.handle import ArrayHandle
 class Creation:
     """An array being made in place; see `Store.create`. Usable once, in a `with` statement."""
 
-    def __init__(self, session: Session, info: ArrayInfo) -> None:
-        self._session, self._info = session, info
+    def __init__(self, session: Session, info: ArrayInfo, *, pin: bool = False) -> None:
+        self._session, self._info, self._pin = session, info, pin
         self._draft: Draft | None = None
         self._handle: ArrayHandle | None = None
 
@@ -32,7 +32,7 @@ class Creation:
     def __enter__(self) -> np.ndarray[Any, Any]:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
-        self._draft = self._session.shelf.draft(self._info)
+        self._draft = self._session.shelf.draft(self._info, pin=self._pin)
         try:
             return self._draft.map()
         except BaseException:

@@ -18,7 +18,7 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
-from outlive.arrays.root import parse_bytes
+from outlive.arrays.settings import Settings
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
@@ -40,7 +40,14 @@ LifetimeName = Literal["job", "detached"]
 DEFAULT = "default"
 
 
-def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str | None = None) -> Store:
+def open(
+    name: str = DEFAULT,
+    *,
+    memory: int | str | None = None,
+    disk: int | str | None = None,
+    spill_to: str | os.PathLike[str] | None = None,
+    address: str | None = None,
+) -> Store:
     """Open the store `name`, which need not exist yet.
 
     It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
@@ -52,8 +59,15 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
     name
         Stores with different names are apart: they share no keys.
     memory
-        Bytes that this node's shelf may hold, for all stores together: a number, or text such as "8GiB". By default
-        30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time; nothing is removed when it shrinks.
+        Bytes that this node's shelf may hold in memory, for all stores together: a number, or text such as "8GiB". By
+        default 30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time: when it shrinks, arrays are
+        spilled.
+    disk
+        Bytes that may be spilled to disk when memory is full: those read least recently go first, and all calls read
+        them as before. By default half of what the disk has free; 0 spills nothing. It can be changed at any time.
+    spill_to
+        The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
+        be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
     address
         Of a Ray cluster, as for `ray.init`.
 
@@ -63,6 +77,8 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
         The process is a Ray Client, or keeper and catalog cannot be started.
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
+    ValueError
+        A size is none, nothing can be spilled to that folder, or arrays are spilled to another.
 
     Examples
     --------
@@ -74,10 +90,10 @@ def open(name: str = DEFAULT, *, memory: int | str | None = None, address: str |
     if not isinstance(name, str):
         raise InvalidKeyType(f"a store's name is a str, not {type(name).__name__}: {name!r:.100}")
     check_key(name)
-    budget = None if memory is None else parse_bytes(memory)
+    settings = Settings.of(memory, disk, spill_to)
     if not ray.is_initialized():
         _connect(address)
-    session.join(budget)
+    session.join(settings)
     return Store(name)
 
 
@@ -121,6 +137,7 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
+        pin: bool = False,
     ) -> ArrayHandle:
         """Store a copy of `array` and return its handle.
 
@@ -135,6 +152,8 @@ class Store(MutableMapping[str, Array]):
             that ends; the default without a key.
         ttl
             Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
+        pin
+            Keep it in memory: it is never spilled to disk.
 
         Raises
         ------
@@ -148,9 +167,9 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         if key is None:
             ends = self._lifetime(session, lifetime or "job", ttl)
-            return ArrayHandle(session.shelf.put(array, store=self.name, lifetime=ends))
+            return ArrayHandle(session.shelf.put(array, store=self.name, lifetime=ends, pin=pin))
         ends = self._lifetime(session, lifetime or "detached", ttl)
-        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends)
+        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends, pin=pin)
         commit(session, [draft])
         return ArrayHandle(draft.info)
 
@@ -207,12 +226,13 @@ class Store(MutableMapping[str, Array]):
         order: Literal["C", "F"] = "C",
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
+        pin: bool = False,
     ) -> Creation:
         """Make an array in place: no copy at all.
 
         As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
         when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
-        `lifetime` and `ttl` are as for `put`.
+        `lifetime`, `ttl` and `pin` are as for `put`.
 
         Raises
         ------
@@ -248,7 +268,7 @@ class Store(MutableMapping[str, Array]):
             version=new_version(),
             lifetime=self._lifetime(session, lifetime or ("job" if key is None else "detached"), ttl),
         )
-        return Creation(session, info)
+        return Creation(session, info, pin=pin)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:
@@ -394,6 +414,11 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
         return [(ArrayHandle(one.info), one.node) for one in found if one is not None]
+
+    def spilled(self) -> set[str]:
+        """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
+        session = self._session()
+        return {array_id for keeper in session.keepers() for array_id in session.ask(keeper.spilled.remote())}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())

@@ -19,6 +19,8 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before anyone loads grpc; see ou
 os.register_at_fork(after_in_child=gc.freeze)  # or a child collects what Ray left of its clients, which aborts it
 _base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
 ROOT = f"{_base}/outlive-test-{os.getpid()}"
+SPILL = f"{tempfile.gettempdir()}/outlive-test-{os.getpid()}-spill"
+os.environ["OUTLIVE_SPILL_TO"] = SPILL
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
 
 
@@ -26,6 +28,7 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 def _private_root() -> Iterator[None]:
     yield
     shutil.rmtree(ROOT, ignore_errors=True)
+    shutil.rmtree(SPILL, ignore_errors=True)
 
 
 def eventually(condition: Callable[[], T], seconds: float = 60) -> T:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays.checksums import Checksums, checksum_of
+from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.places import is_id
 from outlive.arrays.root import format_bytes
-from outlive.arrays.shelf import Shelf, is_id
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
 _OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
+_OWN_FILES |= {"disk", "disk.new", "hot", "spilling"}
 
 
 class Finding(NamedTuple):
     """One thing that was not as it should be."""
 
-    problem: (
-        str  # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, dead shelf
-    )
+    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
+    problem: str
     subject: str  # a path, a key or an id
     action: str  # what was done about it, or what to do
     mended: bool
@@ -38,20 +41,39 @@ def none_listed(_: list[str]) -> set[str]:
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
     """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
-    for folder in orphans(shelf.new):
+    for folder in itertools.chain.from_iterable(orphans(place.new) for place in places(shelf)):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
         for name in names:
             if name in complete and shelf.finish(name, epoch):
                 yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
-            elif is_id(name):
+            elif is_id(name.removesuffix(COPY)):
                 shelf.delete_draft(f"{folder}/{name}")
                 yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
+
+
+def places(shelf: Shelf) -> list[Shelf | Disk]:
+    """Where segments may be."""
+    return [shelf] if shelf.disk is None else [shelf, shelf.disk]
+
+
+def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
+    """An array that is both in memory and on disk: who moved it was killed in between. Both are the same, one goes."""
+    disk = shelf.disk
+    if disk is None:
+        return
+    for array_id in set(os.listdir(shelf.mem)).intersection(os.listdir(disk.mem)):
+        with shelf.ledger.locked():
+            if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
+                shelf.ledger.moved()
+                disk.release(array_id)
+                yield Finding("double", array_id, "its copy on disk removed: who spilled it died in between", True)
+    disk.pool.trim()
 
 
 def check(shelf: Shelf, listed: Listed = none_listed) -> list[Finding]:
@@ -72,15 +94,17 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     strangers = sorted(set(os.listdir(shelf.path)) - _OWN_FILES)
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
-    for name in sorted(os.listdir(shelf.mem)):
-        path = f"{shelf.mem}/{name}"
-        if is_id(name):
-            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                sizes[name] = os.lstat(path).st_size
-        else:
-            findings.append(foreign(path))
-    shelf.names.sweep()
-    shelf.pool.trim()
+    findings += mend_doubles(shelf)
+    for place in places(shelf):
+        for name in sorted(os.listdir(place.mem)):
+            path = f"{place.mem}/{name}"
+            if is_id(name):
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    sizes[name] = os.lstat(path).st_size
+            else:
+                findings.append(foreign(path))
+        place.pool.trim()
+    shelf.names.sweep(shelf.has)
     if off := shelf.recount():
         findings.append(
             Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
@@ -93,14 +117,14 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     checksums = Checksums(f"{shelf.path}/checksums")
     known, fresh, findings = checksums.load(), dict[str, int](), []
     for array_id in array_ids:
-        path = f"{shelf.mem}/{array_id}"
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # deleted meanwhile
+            path = shelf.locate(array_id) or f"{shelf.mem}/{array_id}"
             try:
                 shelf.info(array_id)
             except CorruptArray as error:
                 findings.append(Finding("damaged", path, f"left for you to look at; remove the file ({error})", False))
                 continue
-            checksum = checksum_of(path)
+            checksum = shelf.somewhere(array_id, checksum_of)
             if known.get(array_id, checksum) != checksum:
                 left = "left for you to look at: its bytes changed since it was sealed"
                 findings.append(Finding("flipped", path, left, False))
@@ -128,11 +152,10 @@ def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[
     for array_id in present.difference(known):
         if stop():
             break
-        path = f"{shelf.mem}/{array_id}"
         with contextlib.suppress(OSError):
-            status = os.stat(path)
+            status = shelf.somewhere(array_id, os.stat)
             if min(status.st_mtime, status.st_ctime) < time.time() - older_than:  # the former may lie ahead (`touch`)
-                found[array_id] = checksum_of(path)
+                found[array_id] = shelf.somewhere(array_id, checksum_of)
                 count += 1
         if len(found) >= 1000:
             checksums.append(found)

@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
+from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
+from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, write_all
+from outlive.arrays.shelf import NO_ROOM, PINNED
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
+_ATTEMPTS = 10  # to make room in memory, before a draft goes to disk
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
 class Draft:
     """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
 
-    def __init__(self, shelf: Shelf, info: ArrayInfo, path: str) -> None:
-        self.shelf, self.info, self.path = shelf, info, path
+    def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, *, pinned: bool = False) -> None:
+        self.shelf, self.info, self.path, self.pinned = shelf, info, path, pinned
         self.settled = False  # sealed, or discarded, or a catalog may have listed it
         self._pid = os.getpid()
         self._fd: int | None = None
@@ -37,9 +41,43 @@ class Draft:
         self._warm = False  # written by a map that stays
 
     def reserve(self) -> None:
-        """Make the file, and count its bytes."""
+        """Make the file, and count its bytes: in memory, where room is made if need be, or else on disk.
+
+        Raises
+        ------
+        StoreFull, OSError
+        """
+        try:
+            for _ in range(_ATTEMPTS):  # others may be faster
+                if self._reserve_here():
+                    return
+                if not make_room(self.shelf, self.info.size):
+                    break
+        except OSError as error:
+            if error.errno not in NO_ROOM or not self._go_to_disk():
+                raise
+        else:
+            if not self._go_to_disk():
+                raise full(self.shelf, self.info.size, "the budget")
+
+    def _reserve_here(self) -> bool:
         with self.shelf.ledger.locked():
             self._fd = self.shelf.reserve(self.path, self.info.size)
+            if self._fd is not None and self.pinned:
+                os.fchmod(self._fd, PINNED)
+        return self._fd is not None
+
+    def _go_to_disk(self) -> bool:
+        """Be on disk instead, if it is not yet and there is room."""
+        disk = self.shelf.disk
+        if self.pinned or disk is None or not self.shelf.spills() or self.path.startswith(disk.path):
+            return False
+        if self._fd is not None:
+            self.close()
+            self.shelf.discard(self)
+            self._warm = False
+        self.path = f"{disk.staging()}/{self.info.id}"
+        return self._reserve_here()
 
     def __del__(self) -> None:
         """Forgotten, by an interrupt between two steps: no reason to keep its bytes."""
@@ -55,24 +93,36 @@ class Draft:
         StoreFull
             The file system has no room (`write(2)` says so; nothing is left behind once discarded).
         """
-        assert self._fd is not None
         try:
-            if array.flags.forc and (warm := writable_map(self._fd, self.info.size)):
-                self._warm = True
-                self._fill(warm, array)
-            elif array.flags.forc or not array.nbytes:
-                data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""
-                write_all(self._fd, [header_of(self.info), data, footer(self.info)], 0)
-            else:
-                offset = self.info.offset
-                write_all(self._fd, [header_of(self.info)], 0)
-                for chunk in _chunks(array):
-                    write_all(self._fd, [chunk], offset)
-                    offset += len(chunk)
-                write_all(self._fd, [footer(self.info)], offset)
-            self._start_to_live()
+            self._write(array)
         except OSError as error:
-            raise self.shelf.explain(error, self.info.size) from None
+            if error.errno not in NO_ROOM or not self._elsewhere():
+                raise self.shelf.explain(error, self.info.size) from None
+            self.write(array)
+
+    def _elsewhere(self) -> bool:
+        """The file system of shared memory is full, whatever the budget says: try the disk's."""
+        try:
+            return self._go_to_disk()
+        except OSError:
+            return False
+
+    def _write(self, array: np.ndarray[Any, Any]) -> None:
+        assert self._fd is not None
+        if array.flags.forc and (warm := writable_map(self._fd, self.info.size)):
+            self._warm = True
+            self._fill(warm, array)
+        elif array.flags.forc or not array.nbytes:
+            data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""
+            write_all(self._fd, [header_of(self.info), data, footer(self.info)], 0)
+        else:
+            offset = self.info.offset
+            write_all(self._fd, [header_of(self.info)], 0)
+            for chunk in _chunks(array):
+                write_all(self._fd, [chunk], offset)
+                offset += len(chunk)
+            write_all(self._fd, [footer(self.info)], offset)
+        self._start_to_live()
         self.close()
 
     def _start_to_live(self) -> None:
@@ -96,8 +146,8 @@ class Draft:
         StoreFull
             The file system has no room.
         """
-        assert self._fd is not None
         try:
+            assert self._fd is not None
             recycled = is_allocated(os.fstat(self._fd), self.info.size)
             if not recycled:
                 allocate(self._fd, self.info.size)
@@ -105,7 +155,9 @@ class Draft:
             write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
             self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
         except OSError as error:
-            raise self.shelf.explain(error, self.info.size) from None
+            if error.errno not in NO_ROOM or not self._elsewhere():
+                raise self.shelf.explain(error, self.info.size) from None
+            return self.map()
         order: Any = "F" if self.info.fortran else "C"
         dtype = decode_dtype(self.info.dtype)
         array: np.ndarray[Any, Any] = np.ndarray(self.info.shape, dtype, self._map, self.info.offset, order=order)

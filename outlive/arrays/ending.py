@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, kind_of, number_of, scope_is_over
-from outlive.arrays.shelf import is_id
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -45,12 +44,13 @@ class Endings:
         }
 
     def _list(self) -> None:
-        changed = os.stat(self._shelf.mem).st_mtime_ns
+        disk = self._shelf.disk
+        changed = max(os.stat(folder).st_mtime_ns for folder in (self._shelf.mem, *([disk.mem] if disk else [])))
         if changed == self._listed_at:
             return
         jobs, scopes, deadlines = defaultdict(list), defaultdict(list), dict[str, int]()
-        for array_id in os.listdir(self._shelf.mem):
-            if array_id[22:24] != "00" and is_id(array_id):
+        for array_id in self._shelf.ids():
+            if array_id[22:24] != "00":
                 kind = kind_of(array_id)
                 if kind & JOB:
                     jobs[number_of(array_id)].append(array_id)
@@ -67,7 +67,7 @@ class Endings:
         for array_id, known in self._deadlines.items():
             if known <= now:
                 with contextlib.suppress(FileNotFoundError):
-                    deadline = self._deadlines[array_id] = os.stat(f"{self._shelf.mem}/{array_id}").st_mtime_ns
+                    deadline = self._deadlines[array_id] = self._shelf.somewhere(array_id, os.stat).st_mtime_ns
                     if deadline <= now:
                         over.append(array_id)
         return over

@@ -11,14 +11,16 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 import weakref
 
 from outlive.arrays.lock import FileLock
 
-_MAGIC = b"ledger 2"
+_MAGIC = b"ledger 3"
 _NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
 _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 64  # where each number stands
+_DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS = 32, 40, 48, 56
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
 
@@ -107,6 +109,37 @@ class Ledger:
     def epoch(self, value: int) -> None:
         _NUMBER.pack_into(self._map, _EPOCH, value)
 
+    def raise_epoch(self) -> int:
+        """Start a new one, and return it."""
+        with self.locked():
+            self.epoch = max(self.epoch + 1, time.time_ns())
+            return self.epoch
+
+    @property
+    def disk(self) -> Account:
+        """The bytes used on disk, and the budget that they have there."""
+        return Account(self)
+
+    @property
+    def moves(self) -> int:
+        """Raised before a segment goes from memory to disk or back, so that who looked in both places in vain knows
+        whether to look again.
+        """
+        return self._get(_MOVES)
+
+    def moved(self) -> None:
+        """Say so. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _MOVES, self.moves + 1)
+
+    @property
+    def settings(self) -> int:
+        """Raised when another folder on disk is chosen."""
+        return self._get(_SETTINGS)
+
+    def settings_changed(self) -> None:
+        """Say so. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _SETTINGS, self.settings + 1)
+
     @staticmethod
     def counter(name: str) -> int:
         """The number of the generation counter of a name (hexadecimal digits, evenly spread)."""
@@ -123,6 +156,36 @@ class Ledger:
     def changed(self, counter: int) -> None:
         """After a change."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
+
+
+class Account:
+    """What a ledger says of the disk: as a `Ledger` does of memory."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self.locked = ledger, ledger.locked
+
+    @property
+    def used(self) -> int:
+        """Bytes that the segments on disk take, in whole pages."""
+        return self._ledger._get(_DISK_USED)  # noqa: SLF001
+
+    @used.setter
+    def used(self, value: int) -> None:
+        _NUMBER.pack_into(self._ledger._map, _DISK_USED, value)  # noqa: SLF001
+
+    @property
+    def budget(self) -> int:
+        """Bytes that they may take; 0 if nothing is to be spilled."""
+        return self._ledger._get(_DISK_BUDGET)  # noqa: SLF001
+
+    @budget.setter
+    def budget(self, value: int) -> None:
+        _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, value)  # noqa: SLF001
+
+    @property
+    def free(self) -> int:
+        """Bytes of the budget that are not used."""
+        return self.budget - self.used
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()

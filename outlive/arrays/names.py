@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -30,10 +31,10 @@ class Remembered(NamedTuple):
 
 
 class Names:
-    """The names in `folder`; their arrays are in `mem`. Changes need the ledger's lock, which the caller holds."""
+    """The names in `folder`. Changes need the ledger's lock, which the caller holds."""
 
-    def __init__(self, folder: str, mem: str, ledger: Ledger) -> None:
-        self._folder, self._mem, self._ledger = folder, mem, ledger
+    def __init__(self, folder: str, ledger: Ledger) -> None:
+        self._folder, self._ledger = folder, ledger
         self._memory: dict[tuple[str, str], Remembered] = {}
 
     def remembered(self, store: str, key: str) -> ArrayInfo | None:
@@ -56,16 +57,25 @@ class Names:
                 self._memory.clear()
             self._memory[info.store, info.key or ""] = Remembered(counter, generation, info)
 
-    def point(self, info: ArrayInfo) -> None:
-        """Have the key of `info` lead to it, unless it leads to a later array that is there."""
+    def point(self, info: ArrayInfo, has: Callable[[str], bool]) -> None:
+        """Have the key of `info` lead to it, unless it leads to a later array that is there, as `has` tells."""
         path, counter = self._place(info.store, info.key or "")
         before, target = _read(path), f"{info.version}.{info.id}"
-        if before is None:
+        if before is not None and (before[1] == info.id or (before[0] >= info.version and has(before[1]))):
+            return
+        try:
+            self._turn(path, target, counter, new=before is None)
+        except OSError:  # no room, not even for a name: then the catalog is asked, as long as this one does not mislead
+            self._ledger.change(counter)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            self._ledger.changed(counter)
+
+    def _turn(self, path: str, target: str, counter: int, *, new: bool) -> None:
+        if new:
             with contextlib.suppress(FileExistsError):
                 os.symlink(target, path)
                 return
-        elif before[1] == info.id or (before[0] >= info.version and os.access(f"{self._mem}/{before[1]}", os.F_OK)):
-            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}.new")  # of someone who was killed here
         os.symlink(target, f"{path}.new")
@@ -82,14 +92,14 @@ class Names:
             os.unlink(path)
             self._ledger.changed(counter)
 
-    def sweep(self) -> int:
+    def sweep(self, has: Callable[[str], bool]) -> int:
         """Remove the names that lead to no array; returns how many."""
         count = 0
         for name in os.listdir(self._folder):
             path = f"{self._folder}/{name}"
             with self._ledger.locked():
                 target = _read(path)
-                if target is None or not os.access(f"{self._mem}/{target[1]}", os.F_OK):
+                if target is None or not has(target[1]):
                     with contextlib.suppress(OSError, ValueError):
                         counter = self._ledger.counter(name)
                         self._ledger.change(counter)

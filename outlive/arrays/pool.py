@@ -19,7 +19,7 @@ from outlive.arrays.segment import is_at, pages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from outlive.arrays.ledger import Ledger
+    from outlive.arrays.ledger import Account, Ledger
 
 LEAST = 256 << 10  # bytes of a segment from which its warm pages are worth the search
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -35,15 +35,35 @@ class Deleted(NamedTuple):
 class Pool:
     """The pool in `folder`. Its segments count as used until they are gone."""
 
-    def __init__(self, folder: str, ledger: Ledger) -> None:
+    def __init__(self, folder: str, ledger: Ledger | Account) -> None:
         self.folder, self._ledger = folder, ledger
 
-    def add(self, path: str, array_id: str, size: int) -> None:
-        """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock."""
+    def add(self, path: str, array_id: str, size: int, locked: int | None = None) -> None:
+        """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock.
+
+        Parameters
+        ----------
+        locked
+            Its descriptor, if the caller has its exclusive lock.
+        """
         one = Deleted(size, f"{self.folder}/{size}.{array_id}")
-        os.rename(path, one.path)
-        if size < LEAST:
+        if os.path.lexists(one.path):  # the same array, from when it was moved before: somebody still looks at that
+            one = Deleted(size, f"{self.folder}/{size}.{os.urandom(16).hex()}")
+        try:
+            os.rename(path, one.path)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a disk can be too full for one more name; deleting has to work all the same
+            empty_if_unread(path, locked)
+            os.unlink(path)
+            self._ledger.used -= pages(size)
+            return
+        if size >= LEAST:
+            return
+        if locked is None:
             self._free(one)
+        else:
+            self._empty(one, locked)
 
     def take(self, size: int, path: str) -> int | None:
         """Move a segment of about `size` bytes that nobody reads to `path`, make it that long, and count it so.
@@ -59,8 +79,15 @@ class Pool:
                 continue
             fd = _lock(one.path)
             if fd is not None:
-                os.rename(one.path, path)
-                os.ftruncate(fd, size)
+                try:
+                    os.rename(one.path, path)
+                    os.ftruncate(fd, size)
+                except OSError:  # no room: one that is longer is not to be had like this
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+                        self._ledger.used -= pages(one.size)
+                    os.close(fd)
+                    raise
                 self._ledger.used += pages(size) - pages(one.size)
                 return fd
         return None
@@ -91,15 +118,18 @@ class Pool:
         if fd is None:
             return 0
         try:
-            # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
-            # that takes a while.
-            os.ftruncate(fd, 0)
-            with self._ledger.locked():
-                os.unlink(one.path)
-                self._ledger.used -= pages(one.size)
+            self._empty(one, fd)
         finally:
             os.close(fd)
         return pages(one.size)
+
+    def _empty(self, one: Deleted, fd: int) -> None:
+        # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
+        # that takes a while.
+        os.ftruncate(fd, 0)
+        with self._ledger.locked():
+            os.unlink(one.path)
+            self._ledger.used -= pages(one.size)
 
     def used(self) -> int:
         """Bytes of all segments in the pool."""
@@ -112,12 +142,16 @@ class Pool:
                 yield Deleted(int(size), f"{self.folder}/{name}")
 
 
-def empty_if_unread(path: str) -> None:
-    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still."""
-    fd = _lock(path)
+def empty_if_unread(path: str, locked: int | None = None) -> None:
+    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still.
+
+    `locked` is its descriptor, if the caller has its exclusive lock.
+    """
+    fd = _lock(path) if locked is None else locked
     if fd is not None:
         os.ftruncate(fd, 0)
-        os.close(fd)
+        if locked is None:
+            os.close(fd)
 
 
 def _lock(path: str) -> int | None:

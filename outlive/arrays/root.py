@@ -7,6 +7,7 @@ import re
 import stat
 import tempfile
 
+from outlive.arrays.limits import memory_limit
 from outlive.errors import UnsafeRoot
 
 SHARED_MEMORY = "/dev/shm"
@@ -34,8 +35,13 @@ def default_root() -> tuple[str, str | None]:
     return os.path.join(tempfile.gettempdir(), folder), reason
 
 
-def private_folder(path: str) -> str:
+def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
     """Create `path` (mode 0700) if need be, and make sure that only this user can enter it.
+
+    Parameters
+    ----------
+    setting
+        What to set to have another folder, for the message.
 
     Raises
     ------
@@ -50,41 +56,35 @@ def private_folder(path: str) -> str:
         pass
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
-        raise UnsafeRoot(f"{path} is not a folder (a link is refused too); remove it, or set OUTLIVE_ROOT")
+        raise UnsafeRoot(f"{path} is not a folder (a link is refused too); remove it, or set {setting}")
     if found.st_uid != os.geteuid():
-        raise UnsafeRoot(f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}); set OUTLIVE_ROOT")
+        raise UnsafeRoot(f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}); set {setting}")
     if found.st_mode & 0o077:
         raise UnsafeRoot(f"{path} is open to others (mode {found.st_mode & 0o777:o}); run: chmod 700 {path}")
     return path
 
 
-def shelf_folder(root: str, cluster: str, node: str) -> str:
-    """The path of a node's shelf, all folders above it made and private.
+def shelf_folder(root: str, cluster: str, node: str, setting: str = "OUTLIVE_ROOT") -> str:
+    """The path of a node's shelf (or of its disk), all folders above it made and private.
 
     Raises
     ------
     UnsafeRoot
     """
-    private_folder(root)
-    return f"{private_folder(f'{root}/{cluster}')}/{node}"
+    private_folder(root, setting)
+    return f"{private_folder(f'{root}/{cluster}', setting)}/{node}"
 
 
 def default_budget(path: str) -> int:
     """Bytes that a shelf at `path` may hold unless told otherwise.
 
-    30 % of the memory that this process may use (physical, or its cgroup's limit), but at most 40 % of the file
-    system: Ray's own object store takes 30 % of memory in the same /dev/shm, which is half of memory on most systems.
+    30 % of the memory that this process may use (`limits.memory_limit`), but at most 40 % of the file system: Ray's own
+    object store takes 30 % of memory in the same /dev/shm, which is half of memory on most systems.
     `OUTLIVE_MEMORY` names another, as in "8GiB".
     """
     if chosen := os.environ.get("OUTLIVE_MEMORY"):
         return parse_bytes(chosen)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(limit) as file:
-                memory = min(memory, int(file.read()))
-        except (OSError, ValueError):  # no such cgroup version here, or "max"
-            continue
+    memory = memory_limit()
     system = os.statvfs(path)
     return min(memory * 3 // 10, system.f_blocks * system.f_frsize * 4 // 10)
 

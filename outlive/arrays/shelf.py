@@ -9,6 +9,9 @@
     ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
     keeper             locked by the keeper that tends this shelf
+    disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `moves`, `room`)
+    hot/<id>           arrays on disk that are read often, for the keeper to bring back
+    spilling           locked by who spills
 
 The files are the truth; whatever else knows about arrays can be rebuilt from them. A rename from new/ to mem/ commits
 an array, an unlink deletes it, and the kernel tells who died: a folder in new/ that can be locked has lost its writer.
@@ -27,15 +30,18 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from outlive.arrays import disk as disks
 from outlive.arrays import segment
 from outlive.arrays.ended import EndedArrays
+from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.names import Names
+from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool, empty_if_unread
-from outlive.arrays.root import default_budget, format_bytes, private_folder
-from outlive.arrays.staging import Staging
+from outlive.arrays.root import default_budget, private_folder
+from outlive.arrays.staging import Staging, new_file
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -45,7 +51,8 @@ if TYPE_CHECKING:
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+PINNED = 0o600 | stat.S_ISVTX  # the mode of a segment that stays in memory, so that the file itself says so
+_MARKS = 10_000  # arrays that a process remembers to have marked as hot
 _SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
 
 
@@ -53,7 +60,7 @@ class StaleEpoch(Exception):
     """The catalog that ordered this change is gone; ask the one that took its place."""
 
 
-class Shelf:
+class Shelf(Places):
     """The shelf in the folder `path` (created, mode 0700). Any number of processes and threads may use it at once.
 
     Parameters
@@ -72,7 +79,8 @@ class Shelf:
             self.scopes = private_folder(f"{path}/scopes")
             self.ended = EndedArrays(f"{path}/ended")
             self.pool = Pool(private_folder(f"{path}/free"), self.ledger)
-            self.names = Names(private_folder(f"{path}/names"), self.mem, self.ledger)
+            self.names = Names(private_folder(f"{path}/names"), self.ledger)
+            self.hot = private_folder(f"{path}/hot")
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise StoreFull(
@@ -85,6 +93,9 @@ class Shelf:
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
         self._lock = threading.Lock()
+        self._reset_disk()
+        self._marked: set[str] = set()  # as hot, by this process
+        self._seen_on_disk: set[str] = set()  # where this process last found them
 
     # --- writing
 
@@ -96,13 +107,16 @@ class Shelf:
         key: str | None = None,
         version: int = 0,
         lifetime: Lifetime = DETACHED,
+        pin: bool = False,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
-        draft = self.draft_of(array, store=store, key=key, version=version, lifetime=lifetime)
+        draft = self.draft_of(array, store=store, key=key, version=version, lifetime=lifetime, pin=pin)
         try:
             draft.seal()
-        except BaseException:
+        except BaseException as error:
             draft.discard()
+            if isinstance(error, OSError):
+                raise self.explain(error, draft.info.size) from None
             raise
         return draft.info
 
@@ -114,8 +128,9 @@ class Shelf:
         key: str | None = None,
         version: int = 0,
         lifetime: Lifetime = DETACHED,
+        pin: bool = False,
     ) -> Draft:
-        """A draft with all of `array` written, ready to be sealed."""
+        """A draft with all of `array` written, ready to be sealed. `pin`: see `draft`."""
         from outlive.arrays.dtypes import encode_dtype, storable
 
         array = storable(array)
@@ -130,7 +145,8 @@ class Shelf:
                 key=key,
                 version=version or new_version(),
                 lifetime=lifetime,
-            )
+            ),
+            pin=pin,
         )
         try:
             draft.write(array)
@@ -139,23 +155,23 @@ class Shelf:
             raise
         return draft
 
-    def draft(self, info: ArrayInfo) -> Draft:
+    def draft(self, info: ArrayInfo, *, pin: bool = False) -> Draft:
         """Reserve the bytes of `info` and open its draft, still empty.
+
+        In memory; if that is full, others are spilled first; on disk, if nothing can be spilled or it is larger than
+        the memory's budget. With `pin`, it is in memory and stays there.
 
         Raises
         ------
         StoreFull
-            The budget has no room for it. Nothing is left behind.
+            Neither budget has room for it. Nothing is left behind.
         StoreUnavailable
             The shelf was removed.
         """
         from outlive.arrays.draft import Draft
 
-        staging = self._staging
         try:
-            if staging is None or staging.pid != os.getpid():
-                staging = self._new_staging()
-            draft = Draft(self, info, f"{staging.path}/{info.id}")
+            draft = Draft(self, info, f"{self.staging()}/{info.id}", pinned=pin)
             draft.reserve()
         except FileNotFoundError:
             self.removed = True
@@ -164,22 +180,19 @@ class Shelf:
             raise self.explain(error, info.size) from None
         return draft
 
-    def reserve(self, path: str, size: int) -> int:
-        """Make a draft's file at its full size, if the budget has room; its descriptor."""
+    def reserve(self, path: str, size: int) -> int | None:
+        """Make a draft's file at its full size, if the budget has room now; its descriptor."""
+        if self._is_on_disk(path):
+            disk = self.disk
+            return None if disk is None else disk.reserve(path, size)
         with self.ledger.locked():  # the file and the number change together, so that a recount is exact
             fd = self.pool.take(size, path)
             if fd is not None:
                 return fd
             missing = segment.pages(size) - self.ledger.free
             if missing > 0 and self.pool.trim(enough=missing) < missing:
-                raise self.full(size, "the budget")
-            fd = os.open(path, _CREATE, 0o600)
-            try:
-                os.ftruncate(fd, size)
-            except OSError:
-                os.close(fd)
-                os.unlink(path)
-                raise
+                return None
+            fd = new_file(path, size)
             self.ledger.used += segment.pages(size)
         return fd
 
@@ -187,17 +200,7 @@ class Shelf:
         """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
         from outlive.arrays.views import explained
 
-        return self.full(asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
-
-    def full(self, asked: int, what: str) -> StoreFull:
-        used, budget = self.ledger.used, self.ledger.budget
-        system = os.statvfs(self.path)
-        return StoreFull(
-            f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
-            f"of the budget of {format_bytes(budget)} are free, and "
-            f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {self.path}. "
-            "Delete arrays (`outlive ls --long` shows them), or raise the budget: outlive.open(memory=...)"
-        )
+        return full(self, asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
 
     def seal(self, draft: Draft, epoch: int | None = None) -> None:
         """Rename a draft into mem/: the point from which on it exists, for everyone, for good.
@@ -240,9 +243,10 @@ class Shelf:
         seals it. False if it is neither here nor sealed. The caller holds the ledger's lock.
         """
         if info.key is not None:
-            self.names.point(info)
+            self.names.point(info, self.has)
+        disk = self.disk if self._is_on_disk(path) else None
         try:
-            os.rename(path, f"{self.mem}/{info.id}")
+            os.rename(path, f"{self.mem if disk is None else disk.mem}/{info.id}")
         except FileNotFoundError:
             if self.has(info.id):  # somebody sealed it for us (`finish`)
                 return True
@@ -259,18 +263,16 @@ class Shelf:
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
-                for writer in os.listdir(self.new):
-                    path = f"{self.new}/{writer}/{array_id}"
-                    if not os.path.islink(f"{self.new}/{writer}"):  # planted; nothing behind it is ours
-                        with contextlib.suppress(FileNotFoundError, CorruptArray):
-                            self._commit(path, read_info_at(path, array_id))
+                for path in self._drafts(array_id):
+                    with contextlib.suppress(FileNotFoundError, CorruptArray):
+                        self._commit(path, read_info_at(path, array_id))
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
         """Have the key of an array that the catalog knows lead to it, for those who ask next."""
         with self.ledger.locked():
             if self.has(info.id):
-                self.names.point(info)
+                self.names.point(info, self.has)
 
     def discard(self, draft: Draft) -> None:
         """Remove a draft and give back its bytes; nothing if it was sealed."""
@@ -288,13 +290,13 @@ class Shelf:
         ------
         ArrayNotFound, CorruptArray, TooManyViews
         """
-        from outlive.arrays.views import live_view, open_view
+        from outlive.arrays.views import live_view
 
         view = live_view(info.id)
         if view is not None:
             return view
         try:
-            return open_view(f"{self.mem}/{info.id}", info)[1]
+            return self._open(info.id, info)[1]
         except FileNotFoundError:
             raise self.not_found(info) from None
 
@@ -313,7 +315,8 @@ class Shelf:
         """
         now = time.time()
         try:
-            os.utime(f"{self.mem}/{info.id}", ns=(int(now * 1e9), deadline_from(now, info.ttl)), follow_symlinks=False)
+            times = int(now * 1e9), deadline_from(now, info.ttl)
+            self.somewhere(info.id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
         except FileNotFoundError:
             raise self.not_found(info) from None
 
@@ -325,9 +328,41 @@ class Shelf:
         ArrayNotFound
         """
         try:
-            return os.lstat(f"{self.mem}/{info.id}").st_mtime if info.ttl else None
+            return self.somewhere(info.id, os.lstat).st_mtime if info.ttl else None
         except FileNotFoundError:
             raise self.not_found(info) from None
+
+    def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        from outlive.arrays.views import open_view
+
+        def on_disk(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+            found = open_view(path, info, self._read_again)
+            if len(self._seen_on_disk) >= _MARKS:
+                self._seen_on_disk.clear()
+            self._seen_on_disk.add(array_id)
+            return found
+
+        def use(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+            return on_disk(path) if self._is_on_disk(path) else open_view(path, info)
+
+        disk = self.disk
+        if disk is None:
+            return open_view(f"{self.mem}/{array_id}", info)
+        if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
+            with contextlib.suppress(FileNotFoundError):
+                return on_disk(f"{disk.mem}/{array_id}")
+            self._seen_on_disk.discard(array_id)
+        return self.somewhere(array_id, use)
+
+    def _read_again(self, path: str) -> None:
+        """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""
+        array_id = os.path.basename(path)
+        if array_id not in self._marked:
+            if len(self._marked) >= _MARKS:
+                self._marked.clear()
+            self._marked.add(array_id)
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"{self.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
         """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
@@ -336,7 +371,7 @@ class Shelf:
         ------
         CorruptArray, TooManyViews
         """
-        from outlive.arrays.views import live_view, open_view
+        from outlive.arrays.views import live_view
 
         info = self.names.remembered(store, key)
         if info is not None:
@@ -348,7 +383,7 @@ class Shelf:
             return None
         array_id, counter, generation = found
         try:
-            info, view = open_view(f"{self.mem}/{array_id}", info if info is not None and info.id == array_id else None)
+            info, view = self._open(array_id, info if info is not None and info.id == array_id else None)
         except FileNotFoundError:
             return None
         if info.id != array_id or info.store != store or info.key != key:
@@ -369,9 +404,6 @@ class Shelf:
         """Whether this shelf, and not another in its place, is still there."""
         return self.ledger.exists()
 
-    def has(self, array_id: str) -> bool:
-        return os.access(f"{self.mem}/{array_id}", os.F_OK)
-
     def info(self, array_id: str) -> ArrayInfo:
         """What a sealed segment's footer says.
 
@@ -379,11 +411,7 @@ class Shelf:
         ------
         FileNotFoundError, CorruptArray
         """
-        return read_info_at(f"{self.mem}/{array_id}", array_id)
-
-    def ids(self) -> list[str]:
-        """The ids of all sealed arrays (foreign files in the folder left out)."""
-        return [name for name in os.listdir(self.mem) if is_id(name)]
+        return self.somewhere(array_id, lambda path: read_info_at(path, array_id))
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
@@ -406,9 +434,12 @@ class Shelf:
         with self.ledger.locked():  # so that nobody seals the draft between the two places
             if name is not None:
                 self.names.remove(*name, array_id)
-            return self._release(array_id) or any(
-                self._unlink(f"{self.new}/{writer}/{array_id}") for writer in os.listdir(self.new)
-            )
+            disk = self.disk
+            spilled = disk is not None and disk.release(array_id)
+            gone = self._release(array_id) or spilled or any(self._unlink(path) for path in self._drafts(array_id))
+        if spilled and disk is not None:
+            disk.pool.trim()
+        return gone
 
     def _release(self, array_id: str) -> bool:
         """Take a sealed segment out of mem/: to the pool, unless it is too small for that. False if there is none."""
@@ -421,6 +452,8 @@ class Shelf:
             raise
         if found.st_size <= segment.COPY_BELOW or not stat.S_ISREG(found.st_mode):
             return self._unlink(path)
+        if found.st_mode & stat.S_ISVTX:
+            os.chmod(path, 0o600)  # no longer pinned, whoever writes it next
         self.pool.add(path, array_id, found.st_size)
         return True
 
@@ -433,35 +466,18 @@ class Shelf:
                 if error.errno in _NO_SUCH_FILE:
                     return False
                 raise
-            self.ledger.used -= segment.pages(size)
+            account = self.ledger.disk if self._is_on_disk(path) else self.ledger
+            account.used -= segment.pages(size)
         return True
 
     def raise_epoch(self) -> int:
         """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
-        with self.ledger.locked():
-            self.ledger.epoch = max(self.ledger.epoch + 1, time.time_ns())
-            return self.ledger.epoch
-
-    def recount(self) -> int:
-        """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
-        sizes: dict[str, int] = {}
-        with (
-            self.ledger.locked()
-        ):  # no file comes or goes, yet a draft may be sealed: it is in new/ first, in mem/ later
-            folders = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
-            for folder in [*folders, self.mem, self.pool.folder]:
-                with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
-                    for entry in os.scandir(folder):
-                        array_id = entry.name.rpartition(".")[2]
-                        if is_id(array_id):
-                            with contextlib.suppress(FileNotFoundError):
-                                sizes[array_id] = segment.pages(entry.stat(follow_symlinks=False).st_size)
-            used = sum(sizes.values())
-            off, self.ledger.used = self.ledger.used - used, used
-        return off
+        return self.ledger.raise_epoch()
 
     def remove(self) -> None:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
+        if self.disk is not None:
+            disks.remove(self.disk.path)
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
         for folder in ("mem", "free"):
@@ -470,6 +486,19 @@ class Shelf:
         shutil.rmtree(removed, ignore_errors=True)
 
     # --- drafts of the living and the dead
+
+    def staging(self) -> str:
+        """This process's folder for drafts.
+
+        Raises
+        ------
+        FileNotFoundError
+            The shelf was removed.
+        """
+        staging = self._staging
+        if staging is None or staging.pid != os.getpid():
+            staging = self._new_staging()
+        return staging.path
 
     def _new_staging(self) -> Staging:
         with self._lock:
@@ -504,7 +533,3 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
         raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
     finally:
         os.close(fd)
-
-
-def is_id(name: str) -> bool:
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)

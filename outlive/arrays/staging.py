@@ -13,7 +13,7 @@ class Staging:
     """A process's own folder in new/. Its lock says that the process lives."""
 
     def __init__(self, new: str) -> None:
-        self.pid = os.getpid()
+        self.pid, self._fd = os.getpid(), -1
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
             os.mkdir(self.path, 0o700)
@@ -28,8 +28,10 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the lock."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def __del__(self) -> None:
         if self.pid == os.getpid():
@@ -48,6 +50,21 @@ def _leave_parents_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_parents_locks)
+
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def new_file(path: str, size: int) -> int:
+    """A new file of this size, all of it zeros that take no room yet; its descriptor. Nothing is left if it fails."""
+    fd = os.open(path, _CREATE, 0o600)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        os.unlink(path)
+        raise
+    return fd
 
 
 def orphans(new: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from outlive.cli.failures import NOT_SO, explained, report
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import count, print_json, printable, record
 from outlive.errors import ArrayNotFound
@@ -36,6 +36,10 @@ def put(
         Optional[str],  # noqa: UP045 - typer evaluates it, also on Python 3.10
         typer.Option(metavar="TIME", help="Time to live, as in 90s, 10min, 2h; without it, until deleted."),
     ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep it in memory: never spill it to disk.")] = False,
+    memory: Memory = None,
+    disk: DiskSize = None,
+    spill_to: SpillTo = None,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -63,14 +67,16 @@ def put(
     else:  # a pipe, as of `outlive put <(program) KEY`; what cannot be opened says so here
         with path.open("rb") as stream:
             source = npy_file.read_stream(stream, file)
-    target = open_store(store, address)
+    target = open_store(store, address, memory, disk, spill_to)
     if isinstance(source, npy_file.NpyHeader):
-        creation = target.create(source.shape, source.dtype, key, order="F" if source.fortran else "C", ttl=seconds)
+        creation = target.create(
+            source.shape, source.dtype, key, order="F" if source.fortran else "C", ttl=seconds, pin=pin
+        )
         with ProgressBar("put") as bar, creation as out:
             source.read_into(out, bar.update)
         handle = creation.handle
     else:
-        handle = target.put(source, key, ttl=seconds)
+        handle = target.put(source, key, ttl=seconds, pin=pin)
     if as_json:
         print_json({**record(handle, None), "file": file})
     else:

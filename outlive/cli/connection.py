@@ -7,7 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from outlive.errors import StoreUnavailable
+from outlive.cli.failures import BadLimit
+from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.store import Store
@@ -16,18 +17,32 @@ _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PO
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
-def open_store(name: str, address: str | None) -> Store:
-    """The store `name` of the cluster.
+def open_store(
+    name: str,
+    address: str | None,
+    memory: str | None = None,
+    disk: str | None = None,
+    spill_to: str | None = None,
+) -> Store:
+    """The store `name` of the cluster; the limits are as for `outlive.open`.
 
     Raises
     ------
     StoreUnavailable
         There is no such cluster, or this machine is not a node of it.
+    BadLimit
+        This node's shelf cannot be limited to that.
     """
     connect(address)
     import outlive
 
-    return outlive.open(name)
+    outlive.open(name)  # what is wrong with the name is said first
+    try:
+        return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
+    except OutliveError:
+        raise
+    except ValueError as error:
+        raise BadLimit(str(error)) from None
 
 
 def connect(address: str | None) -> None:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def ls(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin with it.")] = "",
-    long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape, end and node too.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape, end, node and place.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -48,16 +48,17 @@ def ls(
             typer.echo("\n".join(map(printable, keys)))
         return
     entries = opened.entries(prefix)
+    spilled = opened.spilled() if entries else set()
     if as_json:
-        print_json([record(handle, node) for handle, node in entries])
+        print_json([{**record(handle, node), "on_disk": handle.id in spilled} for handle, node in entries])
         return
     rows = []
     for handle, node in entries:
         dtype = str(handle.dtype)
         dtype = dtype if len(dtype) <= _WIDEST_DTYPE else dtype[: _WIDEST_DTYPE - 3] + "..."
         about = format_bytes(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), ends(handle), node[:8]
-        rows.append((*about, printable(handle.key or "")))
-    print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "KEY"), rows, right={0, 1})
+        rows.append((*about, "disk" if handle.id in spilled else "memory", printable(handle.key or "")))
+    print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"), rows, right={0, 1})
 
 
 def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
@@ -74,10 +75,10 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     handle = opened.handle(key)
     node = next((node for other, node in opened.entries(prefix=key) if other == handle), None)
     here = session.current()
-    file = f"{here.shelf.mem}/{handle.id}" if node == here.node else None
+    file = here.shelf.locate(handle.id) if node == here.node else None
     if as_json:
         order = "F" if handle.info.fortran else "C"
-        print_json({**record(handle, node), "order": order, "file": file})
+        print_json({**record(handle, node), "on_disk": handle.id in opened.spilled(), "order": order, "file": file})
         return
     put_at = moment(handle.info.version).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     facts = {

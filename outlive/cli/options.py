@@ -14,8 +14,17 @@ ADDRESS: Any = typer.Option(
 )
 JSON: Any = typer.Option("--json", help="Print one JSON document, and errors as JSON on stderr.")
 
+MEMORY: Any = typer.Option(
+    "--memory", metavar="SIZE", help="Let this node's shelf hold so much in memory from now on, as 8GiB."
+)
+DISK: Any = typer.Option("--disk", metavar="SIZE", help="Let it spill so much to disk from now on; 0: nothing.")
+SPILL_TO: Any = typer.Option("--spill-to", metavar="FOLDER", help="The folder on disk; see docs/memory.md.")
+
 StoreName = Annotated[str, STORE]
 Address = Annotated[str | None, ADDRESS]
+Memory = Annotated[str | None, MEMORY]
+DiskSize = Annotated[str | None, DISK]
+SpillTo = Annotated[str | None, SPILL_TO]
 AsJson = Annotated[bool, JSON]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Any text of 1 to 1024 bytes.")]
 

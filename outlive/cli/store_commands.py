@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outlive.cli.failures import NOT_SO, explained
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import count, print_json, print_table, printable
 
@@ -32,8 +32,17 @@ def register(app: typer.Typer) -> None:
         app.command(epilog=epilog, rich_help_panel="The whole store")(explained(command))
 
 
-def stats(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
+def stats(
+    memory: Memory = None,
+    disk: DiskSize = None,
+    spill_to: SpillTo = None,
+    store: StoreName = DEFAULT_STORE,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
     """Show how much a store holds, and how full each node's shelf is.
+
+    With --memory, --disk or --spill-to it changes this node's limits first.
 
     A shelf is shared by all stores; it counts arrays without a key too.
 
@@ -43,7 +52,7 @@ def stats(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: As
     from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
 
-    found = open_store(store, address).stats()
+    found = open_store(store, address, memory, disk, spill_to).stats()
     if as_json:
         print_json({**found._asdict(), "shelves": [shelf._asdict() for shelf in found.shelves]})
         return
@@ -61,6 +70,20 @@ def stats(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: As
         for shelf in found.shelves
     ]
     print_table(("NODE", "ARRAYS", "USED", "BUDGET", "FULL", "KEEPER", "ROOT"), rows, right={1, 2, 3, 4, 5})
+    spilling = [
+        (
+            shelf.node[:8],
+            f"{shelf.spilled:,}",
+            format_bytes(shelf.disk_used),
+            format_bytes(shelf.disk_budget),
+            shelf.spill_to.rsplit("/", 2)[0],
+        )
+        for shelf in found.shelves
+        if shelf.spill_to is not None
+    ]
+    if spilling:
+        typer.echo()
+        print_table(("NODE", "SPILLED", "ON DISK", "BUDGET", "SPILLS TO"), spilling, right={1, 2, 3})
     for shelf in found.shelves:
         if shelf.on_disk:
             typer.echo(f"\nnode {shelf.node[:8]} keeps arrays on disk: {shelf.on_disk}")

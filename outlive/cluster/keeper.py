@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import ray
 
-from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums
+from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.ending import Endings
+from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
@@ -28,7 +29,7 @@ from outlive.cluster.ending import end
 from outlive.cluster.wire import pack
 from outlive.ray_internals import jobs_that_ended
 
-PROTOCOL = 2  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 3  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
@@ -47,6 +48,10 @@ class ShelfStats(NamedTuple):
     budget: int  # bytes
     keeper_pid: int
     on_disk: str | None  # why the shelf is a folder on disk, if it is
+    spilled: int = 0  # of the arrays: on disk
+    disk_used: int = 0  # bytes, in whole pages
+    disk_budget: int = 0  # bytes; 0: nothing is spilled
+    spill_to: str | None = None  # the folder on disk
 
 
 class Keeper:
@@ -59,12 +64,13 @@ class Keeper:
         self._clear_removed()
         self._shelf = Shelf(self._path)
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
+        self._mend_doubles()
         self._shelf.recount()
         self._endings = Endings(self._shelf)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
-            for work in (self._make_rounds, self._compute_checksums)
+            for work in (self._make_rounds, self._compute_checksums, self._balance)
         ]
         for thread in self._threads:
             thread.start()
@@ -94,8 +100,24 @@ class Keeper:
             self._shelf.delete(array_id, name)
 
     def stats(self) -> ShelfStats:
-        ledger, arrays = self._shelf.ledger, len(self._shelf.ids())
-        return ShelfStats(self._node, self._path, arrays, ledger.used, ledger.budget, os.getpid(), self._on_disk)
+        ledger, disk, arrays = self._shelf.ledger, self._shelf.disk, len(self._shelf.ids())
+        return ShelfStats(
+            node=self._node,
+            path=self._path,
+            arrays=arrays,
+            used=ledger.used,
+            budget=ledger.budget,
+            keeper_pid=os.getpid(),
+            on_disk=self._on_disk,
+            spilled=len(self._shelf.spilled()),
+            disk_used=ledger.disk.used,
+            disk_budget=ledger.disk.budget,
+            spill_to=None if disk is None else disk.path,
+        )
+
+    def spilled(self) -> list[str]:
+        """The ids of the arrays that are on disk."""
+        return self._shelf.spilled()
 
     @ray.method(concurrency_group="check")
     def check_shelf(self) -> tuple[list[Finding], dict[str, int]]:
@@ -110,7 +132,7 @@ class Keeper:
         self._stop.set()
         for thread in self._threads:
             thread.join(_PATIENCE)  # one that reads on does no harm: what it reads is out of the way
-        used = self._shelf.ledger.used
+        used = self._shelf.ledger.used + self._shelf.ledger.disk.used
         self._shelf.remove()
         return used
 
@@ -135,9 +157,39 @@ class Keeper:
             if array_ids:
                 end(self._shelf, lambda keyed: ray.get(actors.catalog().end.remote(keyed)), array_ids, why)
         self._shelf.pool.trim(older_than=_WARM_FOR)
+        if self._shelf.disk is not None:
+            self._shelf.disk.pool.trim()
+
+    def _balance(self) -> None:
+        """Between memory and disk. A thread of its own, as copying takes a while."""
+        self._hold_disk()
+        spill_ahead(self._shelf)
+        promote_hot(self._shelf)
+
+    _held: tuple[str, int] | None = None
+
+    def _hold_disk(self) -> None:
+        """Keep the folder on disk locked, for systemd-tmpfiles to leave it alone.
+
+        Source: github.com/python/cpython/issues/81831.
+        """
+        path = None if self._shelf.disk is None else self._shelf.disk.path
+        if path is not None and (self._held is None or self._held[0] != path):
+            if self._held is not None:
+                os.close(self._held[1])
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            self._held = path, fd
+
+    def _mend_doubles(self) -> None:
+        for finding in mend_doubles(self._shelf):
+            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
 
     def _compute_checksums(self) -> None:
-        changed = os.stat(self._shelf.mem).st_mtime_ns
+        disk = self._shelf.disk
+        changed = max(
+            os.stat(folder).st_mtime_ns for folder in (self._shelf.mem, disk.mem if disk else self._shelf.mem)
+        )
         if changed != self._settled:
             self._settled = changed if changed < time.time_ns() - _SETTLED_AFTER * 1e9 else 0
             compute_checksums(self._shelf, older_than=_SETTLED_AFTER, stop=self._stop.is_set)

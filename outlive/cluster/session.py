@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
+from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.root import default_root, private_folder, shelf_folder
+from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.cluster import actors
@@ -34,7 +36,7 @@ _log = logging.getLogger("outlive")
 class Session:
     """This process on its node: the shelf, and the way to keeper and catalog."""
 
-    def __init__(self, connection: Connection, budget: int | None = None) -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
         self._catalog: Any = None
@@ -42,10 +44,15 @@ class Session:
             private_folder(self.root)  # refused here already, and not first by the keeper
         if not _tended(f"{self.root}/{connection.cluster}/{self.node}"):
             self._start_actors()
-        self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), budget)
+        self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
+        self.apply(settings)
         if connection.started_cluster:
             _end_with_this_process(self.root, connection.cluster)
         raise_descriptor_limit()
+
+    def apply(self, settings: Settings) -> None:
+        """Change this node's shelf as asked. Raises as `settings.apply`."""
+        apply(settings, self.shelf, self.root, self.connection.cluster, self.node)
 
     def stands(self) -> bool:
         """False once the process is connected to another cluster, or the store was shut down."""
@@ -130,15 +137,14 @@ def current() -> Session:
     return join()
 
 
-def join(budget: int | None = None) -> Session:
-    """`current()`, with a budget for this node's shelf if given."""
+def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never changes
+    """`current()`, with these settings for this node's shelf."""
     global _session
     with _lock:
         if _session is None or not _session.stands() or not _session.shelf.exists():
-            _session = Session(Connection(), budget)
-        elif budget is not None:
-            with _session.shelf.ledger.locked():
-                _session.shelf.ledger.budget = budget
+            _session = Session(Connection(), settings)
+        else:
+            _session.apply(settings)
         return _session
 
 
@@ -200,6 +206,7 @@ def _end_with_this_process(root: str, cluster: str) -> None:
 
 def _remove_owned(folder: str, pid: int) -> None:
     if pid == os.getpid():
+        remove_of_cluster(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -213,6 +220,7 @@ def remove_dead_clusters(root: str) -> list[str]:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_of_cluster(f"{root}/{name}")
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
             removed.append(name)
         except BlockingIOError:

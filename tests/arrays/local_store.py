@@ -10,21 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from outlive.arrays.disk import COPY, Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import check_key, new_version
+from outlive.arrays.places import is_id
 from outlive.arrays.segment import pages
-from outlive.arrays.shelf import Shelf, is_id
+from outlive.arrays.shelf import Shelf
 from outlive.errors import ArrayNotFound
 
 NODE, STORE = "here", "default"
 
 
-def disk_usage(shelf: Shelf) -> int:
-    """What the ledger should say, counted from the files."""
-    folders = [Path(shelf.mem), Path(shelf.pool.folder), *Path(shelf.new).iterdir()]
+def disk_usage(place: Shelf | Disk) -> int:
+    """What the ledger should say of memory (a shelf), or of its disk, counted from the files."""
+    folders = [Path(place.mem), Path(place.pool.folder), *Path(place.new).iterdir()]
     found = [file for folder in folders if stat.S_ISDIR(folder.lstat().st_mode) for file in folder.iterdir()]
-    return sum(pages(file.lstat().st_size) for file in found if is_id(file.name.rpartition(".")[2]))
+    names = ((file, file.name.removesuffix(COPY).rpartition(".")[2]) for file in found)
+    return sum(pages(file.lstat().st_size) for file, name in names if is_id(name))
+
+
+def assert_counted(shelf: Shelf) -> None:
+    """Both accounts say what the file system says."""
+    assert shelf.ledger.used == disk_usage(shelf)
+    assert shelf.ledger.disk.used == (0 if shelf.disk is None else disk_usage(shelf.disk))
 
 
 class Catalog:

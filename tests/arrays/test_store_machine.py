@@ -6,6 +6,7 @@ several writers, deletions, the keeper's rounds and crashes come in any order.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +22,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from outlive.arrays.check import check
 from outlive.arrays.draft import Draft
 from outlive.arrays.index import Holding
+from outlive.arrays.move import promote, spill
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.views import forget
 
-from .local_store import STORE, Catalog, disk_usage
+from .local_store import STORE, Catalog, assert_counted
 
 Array = np.ndarray[Any, Any]
 KEYS = st.sampled_from(["a", "b", "../c"])
@@ -68,6 +70,8 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.mkdtemp(dir=self.root)
         self.shelf = Shelf(f"{self.folder}/shelf", budget=1 << 30)
+        self.shelf.spill_to(f"{self.folder}/disk")
+        self.shelf.ledger.disk.budget = 1 << 30
         self.catalog = Catalog(self.shelf)
         self.by_id: dict[str, Put] = {}
         self.current: dict[str, Put] = {}
@@ -172,6 +176,32 @@ class StoreMachine(RuleBasedStateMachine):
     def keeper_trims_the_pool(self) -> None:
         self.shelf.pool.trim()
 
+    # --- between memory and disk
+
+    @rule(put=puts)
+    def spill(self, put: Put) -> None:
+        mover = Shelf(self.shelf.path)
+        in_memory = os.path.exists(f"{mover.mem}/{put.id}")
+        assert mover.disk is not None
+        freed = spill(mover, mover.disk, put.id)
+        assert not freed or in_memory
+        if in_memory and not any(view.base is not None and put.value is value for view, value in self.views):
+            assert freed == pages(put.size)
+            assert put.id in self.shelf.spilled()
+
+    @rule(put=puts)
+    def promote(self, put: Put) -> None:
+        mover = Shelf(self.shelf.path)
+        assert mover.disk is not None
+        spilled = put.id in mover.spilled()
+        assert promote(mover, mover.disk, put.id) == (spilled and mover.ledger.budget > 0)
+
+    @rule(full=st.booleans())
+    def memory_is_full(self, *, full: bool) -> None:
+        """Then everything goes straight to disk."""
+        self.shelf.pool.trim()
+        self.shelf.ledger.budget = 0 if full else 1 << 30
+
     @rule()
     def readers_go(self) -> None:
         self.views.clear()
@@ -254,7 +284,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_byte_is_counted(self) -> None:
-        assert self.shelf.ledger.used == disk_usage(self.shelf)
+        assert_counted(self.shelf)
 
     def teardown(self) -> None:
         """Everybody dies. What was listed is all that is left, and a catalog that starts now says the same."""
@@ -269,7 +299,12 @@ class StoreMachine(RuleBasedStateMachine):
                 self.catalog.delete(key)
             self.shelf.pool.trim()
             assert set(self.shelf.ids()) == {put.id for put in self.current.values()}
-            assert self.shelf.ledger.used == disk_usage(self.shelf) == sum(pages(p.size) for p in self.current.values())
+            assert self.shelf.disk is not None
+            self.shelf.disk.pool.trim()
+            in_all = self.shelf.ledger.used + self.shelf.ledger.disk.used
+            assert in_all == sum(pages(put.size) for put in self.current.values())
+            assert_counted(self.shelf)
+            assert not list(Path(self.shelf.disk.new).iterdir())
             assert not list(Path(self.shelf.new).iterdir())
             self.catalog.restart()
             assert set(self.catalog.index.keys(STORE)) == set(self.current)

@@ -58,7 +58,7 @@ def test_long_shows_size_dtype_shape_and_node(cli, store):
     store["records"] = np.zeros(2, [(name, "f8") for name in ("position", "velocity", "mass")])
     node = cli.json("info", "k")["node"]
     header, first, second = cli("ls", "-l").stdout.splitlines()
-    assert header.split() == ["SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "KEY"]
+    assert header.split() == ["SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"]
     for part in ("234.4 KiB", "float32", "(300, 200)", node[:8]):
         assert part in first
     assert first.index("(300, 200)") == header.index("SHAPE")

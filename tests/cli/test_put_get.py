@@ -114,12 +114,12 @@ def test_what_cannot_be_a_key(cli, store, npy, key):
 
 
 def test_no_room(cli, store, npy):
-    budget = store.stats().shelves[0].budget
-    outlive.open(memory="1MiB")
+    shelf = store.stats().shelves[0]
+    outlive.open(memory="1MiB", disk=0)
     try:
         result = cli("put", str(npy(np.zeros(2 << 20, "u1"))), "k", "--json")
     finally:
-        outlive.open(memory=budget)
+        outlive.open(memory=shelf.budget, disk=shelf.disk_budget)
     assert (result.exit_code, result.stdout) == (1, "")
     assert json.loads(result.stderr)["type"] == "StoreFull"
     assert len(store) == 0

@@ -150,16 +150,16 @@ def test_stores_are_apart(store: outlive.Store) -> None:
 
 
 def test_no_room(store: outlive.Store) -> None:
-    budget = store.stats().shelves[0].budget
+    shelf = store.stats().shelves[0]
     try:
-        outlive.open(memory="1MiB")
+        outlive.open(memory="1MiB", disk=0)
         with pytest.raises(outlive.StoreFull, match=r"no room for 2\.0 MiB .* budget of 1\.0 MiB"):
             store.put(np.zeros(1 << 18), key="big")
         with pytest.raises(MemoryError), store.create(1 << 18):
             pass
         assert "big" not in store
     finally:
-        outlive.open(memory=budget)
+        outlive.open(memory=shelf.budget, disk=shelf.disk_budget)
     with pytest.raises(ValueError, match="not a size"):
         outlive.open(memory="lots")
 

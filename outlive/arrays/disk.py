@@ -1,0 +1,137 @@
+"""The disk: the folder that a shelf spills to. It has the shelf's shape, and is counted in the shelf's ledger.
+
+    new/<token>/<id>        drafts of arrays that go straight to disk
+    new/<token>/<id>.copy   copies that are being made of arrays in memory (those the other way are in the shelf's new/)
+    mem/<id>                sealed arrays: the same files, under the same names, as they would be in memory
+    free/<bytes>.<id>       deleted, or back in memory, and still read
+
+Which folder that is, is written on the shelf, as the symbolic link `disk` that is read and never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from outlive.arrays import segment
+from outlive.arrays.pool import Pool
+from outlive.arrays.root import private_folder
+from outlive.arrays.staging import Staging, new_file
+
+if TYPE_CHECKING:
+    from outlive.arrays.ledger import Ledger
+
+COPY = ".copy"  # how the name of a copy ends, so that nobody takes it for a draft
+SETTING = "OUTLIVE_SPILL_TO"
+_LINK = "disk"
+
+
+class Disk:
+    """The folder `path` (created, mode 0700), counted in `ledger`.
+
+    Raises
+    ------
+    UnsafeRoot
+        It is a link, belongs to another user, or is open to others.
+    """
+
+    def __init__(self, path: str, ledger: Ledger) -> None:
+        self.path, self.account = private_folder(path, SETTING), ledger.disk
+        self.mem, self.new = private_folder(f"{path}/mem", SETTING), private_folder(f"{path}/new", SETTING)
+        self.pool = Pool(private_folder(f"{path}/free", SETTING), self.account)
+        self._staging: Staging | None = None
+        self._lock = threading.Lock()
+
+    def staging(self) -> str:
+        """This process's folder for drafts and copies."""
+        with self._lock:
+            if self._staging is None or self._staging.pid != os.getpid() or not os.path.isdir(self._staging.path):
+                for folder in (self.path, self.mem, self.new, self.pool.folder):
+                    private_folder(folder, SETTING)  # if somebody cleared the disk
+                self._staging = Staging(self.new)
+            return self._staging.path
+
+    def reserve(self, path: str, size: int) -> int | None:
+        """Make a draft's file at its full size, if the budget has room; its descriptor."""
+        with self.account.locked():
+            missing = segment.pages(size) - self.account.free
+            if missing > 0 and self.pool.trim(enough=missing) < missing:
+                return None
+            fd = new_file(path, size)
+            self.account.used += segment.pages(size)
+            return fd
+
+    def release(self, array_id: str) -> bool:
+        """Take a sealed array out of mem/; False if there is none. The caller holds the ledger's lock.
+
+        Its bytes are free once nobody reads it; see `Pool.trim`. Small ones are read without a lock, and just unlinked.
+        """
+        path = f"{self.mem}/{array_id}"
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        if found.st_size > segment.COPY_BELOW and stat.S_ISREG(found.st_mode):
+            self.pool.add(path, array_id, found.st_size)
+        else:
+            os.unlink(path)
+            self.account.used -= segment.pages(found.st_size)
+        return True
+
+    def is_empty(self) -> bool:
+        """Whether it holds nothing, so that another folder may take its place."""
+        writers = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
+        return not any(os.listdir(folder) for folder in (*writers, self.mem, self.pool.folder))
+
+
+def chosen(shelf: str) -> str | None:
+    """The folder that the shelf in the folder `shelf` spills to; None if none was chosen."""
+    try:
+        return os.readlink(f"{shelf}/{_LINK}")
+    except OSError:
+        return None
+
+
+def choose(shelf: str, path: str) -> None:
+    """Have a shelf spill to the folder `path`. The caller holds the ledger's lock."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{shelf}/{_LINK}.new")  # of someone who was killed here
+    os.symlink(path, f"{shelf}/{_LINK}.new")
+    os.rename(f"{shelf}/{_LINK}.new", f"{shelf}/{_LINK}")
+
+
+def remove(path: str) -> None:
+    """Remove a folder that a shelf spilled to, in one step: nobody can write to what is being removed."""
+    clear_removed(path)
+    removed = f"{path}.{os.urandom(4).hex()}.removed"
+    try:
+        if os.lstat(path).st_uid != os.geteuid():
+            return
+        os.rename(path, removed)
+    except OSError:
+        return
+    shutil.rmtree(removed, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(path))  # the cluster's, if this was its last node
+
+
+def clear_removed(path: str) -> None:
+    """What a removal of the folder `path` that was killed left."""
+    folder, name = os.path.split(path)
+    with contextlib.suppress(FileNotFoundError):
+        for other in os.listdir(folder):
+            if other.startswith(f"{name}.") and other.endswith(".removed"):
+                shutil.rmtree(f"{folder}/{other}", ignore_errors=True)
+
+
+def remove_of_cluster(folder: str) -> None:
+    """Remove what the shelves in a cluster's folder have on disk, before the folder itself goes."""
+    with contextlib.suppress(OSError):
+        for node in os.listdir(folder):
+            path = chosen(f"{folder}/{node}")
+            if path is not None:
+                remove(path)

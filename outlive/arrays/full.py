@@ -1,0 +1,40 @@
+"""What is said when nothing fits any more: how much there is, of which, where, and what to do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from outlive.arrays.root import format_bytes
+from outlive.errors import StoreFull
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+
+def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
+    """The error for `asked` bytes that do not fit into `what`."""
+    used, budget = shelf.ledger.used, shelf.ledger.budget
+    return StoreFull(
+        f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
+        f"of the budget of {format_bytes(budget)} are free, and {_free(shelf.path)}{_on_disk(shelf)}. Delete arrays "
+        "(`outlive ls --long` shows them), or raise the budget: outlive.open(memory=..., disk=...)"
+    )
+
+
+def _on_disk(shelf: Shelf) -> str:
+    disk, account = shelf.disk, shelf.ledger.disk
+    if disk is None or not account.budget:
+        return ""
+    return (
+        f"; on disk {format_bytes(max(0, account.free))} of the budget of {format_bytes(account.budget)}, "
+        f"and {_free(disk.path)}"
+    )
+
+
+def _free(path: str) -> str:
+    try:
+        system = os.statvfs(path)
+        return f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {path}"
+    except OSError as error:
+        return f"none of the file system at {path} ({error.strerror})"

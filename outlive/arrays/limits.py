@@ -1,0 +1,102 @@
+"""Limits: how much memory and disk there is, and how much of it a shelf takes unless told otherwise.
+
+docs/memory.md tells users how these are computed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+_CGROUPS = "/sys/fs/cgroup"
+_IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
+
+
+def memory_limit() -> int:
+    """Bytes of memory that this process may use: what there is, or the least limit of its cgroup and those above."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _cgroup_limits():
+        try:
+            with open(path) as file:
+                limits.append(int(file.read()))
+        except (OSError, ValueError):  # no such cgroup version here, or "max"
+            continue
+    return min(limit for limit in limits if limit > 0)
+
+
+def _cgroup_limits() -> Iterator[str]:
+    """The files that may hold a limit, of versions 2 and 1. A container may see its own cgroup as the root.
+
+    Source: cgroups(7), "/proc/[pid]/cgroup".
+    """
+    yield f"{_CGROUPS}/memory.max"
+    yield f"{_CGROUPS}/memory/memory.limit_in_bytes"
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return
+    for number, controllers, own in (line for line in lines if len(line) == 3):
+        folder = own.rstrip("/")
+        while folder and (number == "0" or "memory" in controllers.split(",")):
+            yield (
+                f"{_CGROUPS}{folder}/memory.max"
+                if number == "0"
+                else f"{_CGROUPS}/memory{folder}/memory.limit_in_bytes"
+            )
+            folder = folder.rpartition("/")[0]
+
+
+def default_spill_folder(root: str) -> str | None:
+    """The folder that a shelf below `root` spills to unless told otherwise; None if there is no disk, or no need.
+
+    Below the folder for temporary files, or below /var/tmp where that is memory too. `OUTLIVE_SPILL_TO` names another.
+    A root that is on disk already spills nowhere.
+    """
+    if chosen := os.environ.get("OUTLIVE_SPILL_TO"):
+        return os.path.abspath(chosen)
+    if not is_in_memory(root):
+        return None
+    for folder in (tempfile.gettempdir(), "/var/tmp"):
+        if os.access(folder, os.W_OK) and not is_in_memory(folder):
+            return f"{folder}/outlive-{os.geteuid()}-spill"
+    return None
+
+
+def default_disk_budget(folder: str) -> int:
+    """Bytes that may be spilled to `folder`, or one that will be made there: half of what its file system has free.
+
+    `OUTLIVE_DISK` names another number, as in "200GiB"; 0 spills nothing.
+    """
+    if chosen := os.environ.get("OUTLIVE_DISK"):
+        return disk_bytes(chosen)
+    system = os.statvfs(existing(folder))
+    return system.f_bavail * system.f_frsize // 2
+
+
+def disk_bytes(text: int | str) -> int:
+    """As `root.parse_bytes`, and 0."""
+    from outlive.arrays.root import parse_bytes
+
+    return 0 if str(text).strip() == "0" else parse_bytes(text)
+
+
+def is_in_memory(path: str) -> bool:
+    """Whether the file system of `path` takes memory and no disk (proc(5), /proc/[pid]/mountinfo)."""
+    try:
+        device = os.stat(existing(path)).st_dev
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return False
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    return any(mount[mount.index("-") + 1] in _IN_MEMORY for mount in mounts if mount[2] == wanted)
+
+
+def existing(path: str) -> str:
+    """The nearest folder above `path`, or itself, that exists."""
+    path = os.path.abspath(path)
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    return path

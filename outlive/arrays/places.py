@@ -1,0 +1,166 @@
+"""Places: where a shelf's segments are, in memory or on disk, while others move them between the two."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from outlive.arrays import disk as disks
+from outlive.arrays import segment
+from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.ledger import Ledger
+from outlive.arrays.pool import Pool
+
+_T = TypeVar("_T")
+
+
+class Places:
+    """What a `Shelf` knows of where its segments are: here, and on its disk if it has one."""
+
+    path: str
+    mem: str
+    new: str
+    ledger: Ledger
+    pool: Pool
+
+    def _reset_disk(self) -> None:
+        self._disk: Disk | None = None
+        self._settings = -1  # those that `_disk` is of
+
+    @property
+    def disk(self) -> Disk | None:
+        """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
+        settings = self.ledger.settings
+        if settings != self._settings:
+            path = disks.chosen(self.path)
+            if path is None or self._disk is None or self._disk.path != path:  # else drafts may be under way there
+                self._disk = None if path is None else Disk(path, self.ledger)
+            self._settings = settings
+        return self._disk
+
+    def spill_to(self, path: str) -> None:
+        """Spill to the folder `path` from now on; all processes follow. How much: `ledger.disk.budget`.
+
+        Raises
+        ------
+        ValueError
+            Arrays are spilled elsewhere.
+        UnsafeRoot
+            Others may enter the folder.
+        """
+        with self.ledger.locked():
+            before = self.disk
+            if before is not None and before.path == path:
+                return
+            if before is not None and not before.is_empty():
+                raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
+            disks.clear_removed(path)
+            found = not Disk(path, self.ledger).is_empty()  # of a shelf that was removed: its arrays are back
+            disks.choose(self.path, path)
+            self.ledger.settings_changed()
+            if before is not None:
+                disks.remove(before.path)
+            if found:
+                self.recount()
+                self.ledger.raise_epoch()  # for the catalog to list them
+
+    def spills(self) -> bool:
+        """Whether there is a disk, and a budget for it."""
+        return self.disk is not None and self.ledger.disk.budget > 0
+
+    def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
+        """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is in neither place.
+        """
+        while True:
+            moves = self.ledger.moves
+            with contextlib.suppress(FileNotFoundError):
+                return use(f"{self.mem}/{array_id}")
+            disk = self.disk
+            if disk is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    return use(f"{disk.mem}/{array_id}")
+            if self.ledger.moves == moves:  # else it may have gone the other way between the two
+                raise FileNotFoundError(array_id)
+
+    def locate(self, array_id: str) -> str | None:
+        """The path of a sealed array's file; None if there is none."""
+        while True:
+            moves = self.ledger.moves
+            for place in self._places():
+                if os.access(f"{place.mem}/{array_id}", os.F_OK):
+                    return f"{place.mem}/{array_id}"
+            if self.ledger.moves == moves:
+                return None
+
+    def _places(self) -> tuple[Places | Disk, ...]:
+        disk = self.disk
+        return (self,) if disk is None else (self, disk)
+
+    def _drafts(self, array_id: str) -> Iterator[str]:
+        """Where a draft of this id may be."""
+        for place in self._places():
+            for writer in os.listdir(place.new):
+                if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
+                    yield f"{place.new}/{writer}/{array_id}"
+
+    def _is_on_disk(self, path: str) -> bool:
+        return not path.startswith(f"{self.path}/")
+
+    def has(self, array_id: str) -> bool:
+        return self.locate(array_id) is not None
+
+    def ids(self) -> list[str]:
+        """The ids of all sealed arrays, in memory and on disk (foreign files in the folders left out)."""
+        for _ in range(3):
+            moves = self.ledger.moves
+            found = self._ids()
+            if self.ledger.moves == moves:
+                return found
+        with self.ledger.locked():  # nothing moves now
+            return self._ids()
+
+    def _ids(self) -> list[str]:
+        found = [name for place in self._places() for name in os.listdir(place.mem) if is_id(name)]
+        return found if self.disk is None else list(dict.fromkeys(found))
+
+    def spilled(self) -> list[str]:
+        """The ids of those on disk."""
+        disk = self.disk
+        return [] if disk is None else [name for name in os.listdir(disk.mem) if is_id(name)]
+
+    def recount(self) -> int:
+        """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
+        with self.ledger.locked():  # no file comes or goes
+            used = _bytes_in([*_subfolders(self.new), self.mem, self.pool.folder])
+            off, self.ledger.used = self.ledger.used - used, used
+            disk, account = self.disk, self.ledger.disk
+            spilled = 0 if disk is None else _bytes_in([*_subfolders(disk.new), disk.mem, disk.pool.folder])
+            off_on_disk, account.used = account.used - spilled, spilled
+        return off or off_on_disk
+
+
+def _subfolders(new: str) -> list[str]:
+    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
+
+
+def _bytes_in(folders: Iterable[str]) -> int:
+    """Bytes of all segments in these folders; one that is sealed meanwhile is in new/ first, in mem/ later."""
+    sizes: dict[str, int] = {}
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
+            for entry in os.scandir(folder):
+                if is_id(entry.name.removesuffix(COPY).rpartition(".")[2]):
+                    with contextlib.suppress(FileNotFoundError):
+                        sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
+    return sum(sizes.values())
+
+
+def is_id(name: str) -> bool:
+    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)

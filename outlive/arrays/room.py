@@ -1,0 +1,154 @@
+"""Room in memory: who makes it, by spilling what was read least recently, and what comes back.
+
+A put that needs room spills by itself, and asks no actor; the keeper spills ahead of need, so that puts rarely have
+to. One process spills at a time: the others wait until there is room, or it is their turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.segment import pages
+
+if TYPE_CHECKING:
+    from outlive.arrays.disk import Disk
+    from outlive.arrays.shelf import Shelf
+
+SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: the keeper spills ahead of need
+PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
+COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
+_TURN = 0.001  # seconds between two looks at whether it is our turn
+_ID_LENGTH = 32
+
+
+class Candidate(NamedTuple):
+    """A segment in memory that may be spilled."""
+
+    last_read: int  # nanoseconds since 1970, as `views` stamps them; when it was put, if it was never read
+    array_id: str
+    size: int
+
+
+def candidates(shelf: Shelf) -> list[Candidate]:
+    """All that is sealed, in memory and not pinned; that which was read least recently comes first.
+
+    Those that are mapped now come last: spilling them frees nothing, so trying is a waste. The list of locks is but a
+    hint: it may lack those of other containers, or be missing.
+    """
+    found, mapped, now = list[tuple[bool, Candidate]](), locked_files(), time.time_ns()
+    with os.scandir(shelf.mem) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_ISVTX:
+                    put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
+                    last_read = max(status.st_atime_ns, put_at)
+                    one = Candidate(last_read, entry.name, status.st_size)
+                    found.append((status.st_ino in mapped, one))
+    return [one for is_mapped, one in sorted(found) if not is_mapped]
+
+
+def locked_files() -> set[int]:
+    """The inode numbers of all files that somebody has locked (proc(5), /proc/locks)."""
+    try:
+        with open("/proc/locks") as file:
+            return {int(line.split()[-3].rpartition(":")[2]) for line in file if " FLOCK " in line}
+    except (OSError, ValueError, IndexError):
+        return set()
+
+
+def make_room(shelf: Shelf, size: int) -> bool:
+    """Spill until a segment of `size` bytes fits into memory. False if it does not fit, whatever is spilled.
+
+    What was spilled is in the pool: the caller tries again to take it, before somebody else does.
+    """
+    needed, disk = pages(size), shelf.disk
+    if disk is None or not shelf.spills() or needed > shelf.ledger.budget:
+        return False
+    while not _has_room(shelf, needed):
+        with _turn(shelf) as ours:
+            if ours:
+                return _has_room(shelf, needed) or _spill(shelf, disk, needed - shelf.ledger.free) > 0
+        time.sleep(_TURN)
+    return True
+
+
+def _has_room(shelf: Shelf, needed: int) -> bool:
+    if shelf.ledger.free < needed:
+        shelf.pool.trim(enough=needed - shelf.ledger.free)
+    return shelf.ledger.free >= needed
+
+
+def _spill(shelf: Shelf, disk: Disk, enough: int, read_before: float | None = None) -> int:
+    """Spill those read least recently until `enough` bytes are; returns how many were. It is this process's turn."""
+    freed = 0
+    for one in candidates(shelf):
+        if freed >= enough or (read_before is not None and one.last_read > read_before * 1e9):
+            break
+        if (lacking := pages(one.size) - disk.account.free) > 0 and lacking > disk.pool.used():
+            continue  # a smaller one may fit
+        try:
+            freed += spill(shelf, disk, one.array_id)
+        except (NoRoomOnDisk, OSError):
+            break
+    return freed
+
+
+@contextlib.contextmanager
+def _turn(shelf: Shelf) -> Iterator[bool]:
+    """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
+    fd = os.open(f"{shelf.path}/spilling", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+# --- what the keeper does, once a second
+
+
+def spill_ahead(shelf: Shelf) -> int:
+    """Spill what was read least recently if memory is nearly full; returns how many bytes that freed."""
+    disk, budget = shelf.disk, shelf.ledger.budget
+    if disk is None or not shelf.spills() or _in_use(shelf) <= SPILL_ABOVE * budget:
+        return 0
+    with _turn(shelf) as ours:
+        return _spill(shelf, disk, int(_in_use(shelf) - SPILL_TO * budget)) if ours else 0
+
+
+def promote_hot(shelf: Shelf) -> int:
+    """Bring back to memory what was marked as read often, if there is room, or something cold to spill; how many.
+
+    Marks that cannot be followed are forgotten: who reads on marks again.
+    """
+    disk, count = shelf.disk, 0
+    if disk is None:
+        return 0
+    for array_id in os.listdir(shelf.hot):
+        with contextlib.suppress(OSError):
+            os.unlink(f"{shelf.hot}/{array_id}")
+            needed = pages(os.lstat(f"{disk.mem}/{array_id}").st_size)
+            missing = int(_in_use(shelf) + needed - PROMOTE_TO * shelf.ledger.budget)
+            if missing > 0 and shelf.spills() and needed <= PROMOTE_TO * shelf.ledger.budget:
+                with _turn(shelf) as ours:
+                    missing -= _spill(shelf, disk, missing, time.time() - COLD_AFTER) if ours else 0
+            if missing <= 0:
+                count += promote(shelf, disk, array_id)
+    return count
+
+
+def _in_use(shelf: Shelf) -> int:
+    """Bytes of memory without those in the pool, which are free as soon as they are needed."""
+    return shelf.ledger.used - shelf.pool.used()

@@ -1,0 +1,84 @@
+"""Settings: what whoever opens a store may ask of this node's shelf. They are kept on the shelf, for all processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays.disk import SETTING
+from outlive.arrays.limits import default_disk_budget, default_spill_folder, disk_bytes
+from outlive.arrays.root import parse_bytes, shelf_folder
+from outlive.errors import UnsafeRoot
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+_log = logging.getLogger("outlive")
+
+
+class Settings(NamedTuple):
+    """What is None stays as it is, or is computed the first time."""
+
+    memory: int | None = None  # bytes
+    disk: int | None = None  # bytes; 0 spills nothing
+    spill_to: str | None = None  # a folder
+
+    @classmethod
+    def of(cls, memory: int | str | None, disk: int | str | None, spill_to: str | os.PathLike[str] | None) -> Settings:
+        """From what a user wrote.
+
+        Raises
+        ------
+        ValueError
+            It is no size.
+        """
+        return cls(
+            None if memory is None else parse_bytes(memory),
+            None if disk is None else disk_bytes(disk),
+            None if spill_to is None else os.path.abspath(spill_to),
+        )
+
+
+def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) -> None:
+    """Change a shelf as `settings` ask. What they leave open is computed if nobody ever said it.
+
+    Raises
+    ------
+    ValueError
+        The folder cannot be used, or arrays are spilled to another.
+    UnsafeRoot
+        The folder belongs to another user, or is open to others.
+    """
+    if settings.memory is not None:
+        with shelf.ledger.locked():
+            shelf.ledger.budget = settings.memory
+    asked = settings.spill_to is not None or settings.disk is not None
+    if asked or not shelf.ledger.settings:
+        with shelf.ledger.locked():  # several programs may start at once
+            if asked or not shelf.ledger.settings:
+                _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
+
+
+def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, place: tuple[str, str], *, asked: bool) -> None:
+    before = shelf.disk
+    folder = settings.spill_to or (None if before is not None else default_spill_folder(root))
+    if folder is None and before is None and settings.disk:
+        raise ValueError("there is no disk to spill to here; name a folder on one: spill_to=...")
+    try:
+        if folder is not None and settings.disk != 0:
+            shelf.spill_to(shelf_folder(folder, *place, SETTING))
+    except (OSError, UnsafeRoot) as error:
+        if not asked:
+            _log.warning("outlive spills nothing to disk: %s", error)
+        elif isinstance(error, UnsafeRoot):
+            raise
+        else:
+            raise ValueError(f"cannot spill to {folder}: {error.strerror or error}") from None
+    else:
+        if settings.disk is not None:
+            shelf.ledger.disk.budget = settings.disk
+        elif shelf.disk is not before or not shelf.ledger.disk.budget:
+            shelf.ledger.disk.budget = default_disk_budget(folder) if folder is not None else 0
+    if not shelf.ledger.settings:
+        shelf.ledger.settings_changed()

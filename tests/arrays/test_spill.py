@@ -1,0 +1,576 @@
+"""Spilling: over the budget, arrays go to disk and are read on through the same calls, and come back when hot."""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from outlive.arrays import segment
+from outlive.arrays.check import check, compute_checksums
+from outlive.arrays.checksums import Checksums
+from outlive.arrays.disk import COPY
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.room import candidates, make_room, promote_hot, spill_ahead
+from outlive.arrays.segment import COPY_BELOW, pages
+from outlive.arrays.settings import Settings, apply
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.views import forget
+from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
+
+from .conftest import MIB
+from .local_store import Catalog, assert_counted, disk_usage
+
+COUNT = MIB // 8
+
+
+@pytest.fixture(params=["on disk", "in memory"])
+def spill_folder(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    """Both kinds of file system differ in what they count, allocate and copy."""
+    if request.param == "in memory":
+        yield str(root / "disk")
+        return
+    with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as folder:
+        yield f"{folder}/disk"
+
+
+@pytest.fixture
+def shelf(root: Path, spill_folder: str) -> Iterator[Shelf]:
+    """Memory for four arrays of a MiB and something, disk for four more. Counted against the file system at the end."""
+    shelf = Shelf(str(root / "shelf"), budget=4 * MIB + MIB // 2)
+    shelf.spill_to(spill_folder)
+    shelf.ledger.disk.budget = 4 * MIB + MIB // 2
+    yield shelf
+    gc.collect()
+    if shelf.exists():
+        assert_counted(shelf)
+        assert shelf.recount() == 0
+        assert check(shelf) == []
+        assert shelf.pool.used() == 0
+
+
+def put(shelf: Shelf, number: int, count: int = COUNT, *, pin: bool = False) -> ArrayInfo:
+    return shelf.put(np.full(count, number, "i8"), pin=pin)
+
+
+def read(shelf: Shelf, info: ArrayInfo) -> np.ndarray:
+    forget(info.id)
+    return shelf.view(info)
+
+
+def on_disk(shelf: Shelf, info: ArrayInfo) -> bool:
+    path = shelf.locate(info.id)
+    assert path is not None
+    assert shelf.disk is not None
+    return path.startswith(shelf.disk.path)
+
+
+def age(shelf: Shelf, info: ArrayInfo, seconds: float) -> None:
+    """As if it had been put, and read, so long ago."""
+    then = time.time() - seconds
+    os.utime(shelf.locate(info.id) or "", (then, then))
+
+
+def to_disk(shelf: Shelf, info: ArrayInfo) -> int:
+    assert shelf.disk is not None
+    return spill(shelf, shelf.disk, info.id)
+
+
+def back(shelf: Shelf, info: ArrayInfo) -> bool:
+    assert shelf.disk is not None
+    return promote(shelf, shelf.disk, info.id)
+
+
+# --- over the budget
+
+
+def test_what_does_not_fit_is_spilled_and_read_on(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(8)]
+    assert shelf.ledger.used <= shelf.ledger.budget
+    assert len(shelf.spilled()) == 4
+    assert set(shelf.ids()) == {info.id for info in infos}
+    for number, info in enumerate(infos):
+        assert (read(shelf, info) == number).all()
+        assert shelf.info(info.id) == info
+        assert shelf.has(info.id)
+
+
+def test_full_means_memory_and_disk(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(8)]
+    with pytest.raises(StoreFull) as caught:
+        put(shelf, 9)
+    assert "of the budget of 4.5 MiB are free" in str(caught.value)
+    assert "on disk" in str(caught.value)
+    assert shelf.disk is not None
+    assert shelf.disk.path in str(caught.value)
+    assert all((read(shelf, info) == number).all() for number, info in enumerate(infos))
+    shelf.delete(infos[0].id)
+    assert (read(shelf, put(shelf, 9)) == 9).all()
+
+
+def test_least_recently_read_go_first(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(4)]
+    for seconds, info in zip((100, 400, 300, 200), infos, strict=True):
+        age(shelf, info, seconds)
+    before = os.stat(shelf.locate(infos[1].id) or "").st_mtime_ns
+    read(shelf, infos[1])
+    assert os.stat(shelf.locate(infos[1].id) or "").st_mtime_ns == before  # when it was put stays
+    assert [one.array_id for one in candidates(shelf)] == [infos[place].id for place in (2, 3, 0, 1)]
+    put(shelf, 5)
+    assert [on_disk(shelf, info) for info in infos] == [False, False, True, False]
+
+
+def test_larger_than_memory_goes_straight_to_disk(root: Path, spill_folder: str) -> None:
+    shelf = Shelf(str(root / "shelf"), budget=MIB)
+    shelf.spill_to(spill_folder)
+    shelf.ledger.disk.budget = 64 * MIB
+    small = put(shelf, 1, 10)
+    large = put(shelf, 2, 4 * COUNT)
+    assert on_disk(shelf, large) and not on_disk(shelf, small)
+    draft = shelf.draft(
+        segment.describe("'<i8'", (2 * COUNT,), 2 * MIB, fortran=False, store="default", key="k", version=1)
+    )
+    out = draft.map()
+    out[:] = 3
+    draft.detach()
+    draft.seal(shelf.ledger.epoch)
+    out[:] = 4  # its own pages now
+    assert on_disk(shelf, draft.info)
+    assert (read(shelf, draft.info) == 3).all()
+    named = shelf.named("default", "k")
+    assert named is not None
+    assert (named == 3).all()
+    with pytest.raises(StoreFull):
+        put(shelf, 5, 4 * COUNT, pin=True)
+    assert_counted(shelf)
+
+
+def test_pinned_stay(shelf: Shelf) -> None:
+    pinned = [put(shelf, number, pin=True) for number in range(3)]
+    others = [put(shelf, number) for number in range(4)]
+    assert not any(on_disk(shelf, info) for info in pinned)
+    assert sum(on_disk(shelf, info) for info in others) == 3
+    assert to_disk(shelf, pinned[0]) == 0
+    assert put(shelf, 8, pin=True)
+    with pytest.raises(StoreFull):
+        put(shelf, 9, pin=True)
+    for info in pinned:
+        shelf.delete(info.id)
+    again = put(shelf, 3)  # in the segment of one that was pinned
+    assert os.stat(shelf.locate(again.id) or "").st_mode & stat.S_ISVTX == 0
+
+
+def test_mapped_are_never_spilled(shelf: Shelf) -> None:
+    held = [put(shelf, number) for number in range(3)]
+    views = [read(shelf, info) for info in held]
+    for info in held:
+        assert to_disk(shelf, info) == 0  # also where /proc/locks does not tell
+        assert not on_disk(shelf, info)
+    others = [put(shelf, number) for number in range(3, 7)]
+    assert not any(on_disk(shelf, info) for info in held)
+    assert sum(on_disk(shelf, info) for info in others) == 3
+    assert all((view == number).all() for number, view in enumerate(views))
+    views.clear()
+    gc.collect()
+    assert to_disk(shelf, held[0]) == pages(held[0].size)
+
+
+def test_nothing_to_spill_goes_to_disk(shelf: Shelf) -> None:
+    views = [read(shelf, put(shelf, number)) for number in range(4)]
+    info = put(shelf, 5)
+    assert on_disk(shelf, info)
+    assert len(views) == 4
+
+
+def test_a_copied_segment_is_the_same_file(shelf: Shelf) -> None:
+    info = put(shelf, 7)
+    path = shelf.locate(info.id) or ""
+    age(shelf, info, 1000)
+    before, data = os.stat(path), Path(path).read_bytes()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert to_disk(shelf, info) > MIB
+    path = shelf.locate(info.id) or ""
+    after = os.stat(path)
+    assert Path(path).read_bytes() == data
+    assert (after.st_mtime_ns, stat.S_IMODE(after.st_mode)) == (before.st_mtime_ns, 0o600)
+    assert after.st_atime_ns == before.st_atime_ns
+    assert back(shelf, info)
+    path = shelf.locate(info.id) or ""
+    assert Path(path).read_bytes() == data
+    assert os.stat(path).st_mtime_ns == before.st_mtime_ns
+    assert not on_disk(shelf, info)
+
+
+@pytest.mark.parametrize("count", [0, 3, COPY_BELOW // 8 - 100, COPY_BELOW // 8 + 5])
+def test_small_ones_too(shelf: Shelf, count: int) -> None:
+    info = put(shelf, 1, count)
+    assert to_disk(shelf, info) == pages(info.size)
+    assert on_disk(shelf, info)
+    assert (read(shelf, info) == 1).all()
+    assert_counted(shelf)
+    assert back(shelf, info)
+    assert (read(shelf, info) == 1).all()
+    assert_counted(shelf)
+    assert shelf.ledger.disk.used == 0
+
+
+def test_the_disk_has_no_room(shelf: Shelf) -> None:
+    shelf.ledger.disk.budget = MIB // 2
+    infos = [put(shelf, number) for number in range(4)]
+    with pytest.raises(NoRoomOnDisk):
+        to_disk(shelf, infos[0])
+    with pytest.raises(StoreFull):
+        put(shelf, 5)
+    assert_counted(shelf)
+    small = put(shelf, 6, COUNT // 8)
+    assert (read(shelf, small) == 6).all()
+
+
+def test_a_budget_of_nothing_spills_nothing(shelf: Shelf) -> None:
+    spilled = put(shelf, 0)
+    to_disk(shelf, spilled)
+    shelf.ledger.disk.budget = 0
+    for number in range(4):
+        put(shelf, number)
+    with pytest.raises(StoreFull) as caught:
+        put(shelf, 5)
+    assert "on disk" not in str(caught.value)
+    assert (read(shelf, spilled) == 0).all()
+
+
+# --- deleting
+
+
+def test_deleted_on_disk(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    to_disk(shelf, info)
+    view = read(shelf, info)
+    assert shelf.delete(info.id)
+    assert not shelf.has(info.id) and not shelf.delete(info.id)
+    with pytest.raises(ArrayNotFound):
+        read(shelf, info)
+    assert (view == 1).all()
+    assert shelf.ledger.disk.used == pages(info.size)  # what is still mapped counts
+    assert_counted(shelf)
+    del view
+    gc.collect()
+    assert shelf.disk is not None
+    assert shelf.disk.pool.trim() == pages(info.size)
+    assert shelf.ledger.disk.used == 0
+
+
+def test_deleted_while_it_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from outlive.arrays import move
+
+    copy = move._fill
+    for move_it in (to_disk, back):
+        info = put(shelf, 1)
+        if move_it is back:
+            to_disk(shelf, info)
+
+        def deleted(*arguments: object, info: ArrayInfo = info) -> None:
+            copy(*arguments)  # type: ignore[arg-type]
+            assert shelf.delete(info.id)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(move, "_fill", deleted)
+            assert not move_it(shelf, info)
+        assert not shelf.has(info.id)
+        assert_counted(shelf)
+
+
+def test_read_while_it_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that comes after the copy began keeps it in memory."""
+    from outlive.arrays import move
+
+    info, copy, views = put(shelf, 1), move._fill, []
+
+    def viewed(*arguments: object) -> None:
+        copy(*arguments)  # type: ignore[arg-type]
+        views.append(read(shelf, info))
+
+    monkeypatch.setattr(move, "_fill", viewed)
+    assert to_disk(shelf, info) == 0
+    assert not on_disk(shelf, info)
+    assert shelf.ledger.disk.used == 0
+    assert (views[0] == 1).all()
+
+
+# --- back to memory
+
+
+def test_a_hot_array_comes_back(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    age(shelf, info, 1000)
+    to_disk(shelf, info)
+    read(shelf, info)
+    assert os.listdir(shelf.hot) == []
+    read(shelf, info)  # soon after
+    assert os.listdir(shelf.hot) == [info.id]
+    assert promote_hot(shelf) == 1
+    assert not on_disk(shelf, info)
+    assert (read(shelf, info) == 1).all()
+    assert os.listdir(shelf.hot) == []
+
+
+def test_hot_takes_the_place_of_cold_but_not_of_hot(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(5)]
+    spilled = next(info for info in infos if on_disk(shelf, info))
+    for _ in range(2):
+        read(shelf, spilled)
+    assert promote_hot(shelf) == 0  # all others have just been put
+    assert on_disk(shelf, spilled)
+    others = [info for info in infos if info is not spilled]
+    age(shelf, others[0], 1000)
+    age(shelf, others[1], 2000)
+    shelf._marked.clear()
+    for _ in range(2):
+        read(shelf, spilled)
+    assert promote_hot(shelf) == 1
+    assert not on_disk(shelf, spilled)
+    assert [on_disk(shelf, info) for info in others] == [True, True, False, False]
+
+
+def test_promoted_under_a_reader(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    to_disk(shelf, info)
+    view = read(shelf, info)
+    assert back(shelf, info)
+    assert (view == 1).all()
+    assert shelf.ledger.disk.used == pages(info.size)  # still mapped
+    assert (read(shelf, info) == 1).all()
+    del view
+    gc.collect()
+    assert_counted(shelf)
+
+
+def test_to_and_fro_under_readers(shelf: Shelf) -> None:
+    """Each file that somebody looks at stays, and is counted, though all are of the same array."""
+    info, views = put(shelf, 1), []
+    for _ in range(2):
+        to_disk(shelf, info)
+        views.append(read(shelf, info))
+        assert back(shelf, info)
+        assert_counted(shelf)
+    assert shelf.ledger.disk.used == 2 * pages(info.size)
+    assert shelf.recount() == 0
+    assert all((view == 1).all() for view in views)
+
+
+def test_the_keeper_spills_ahead(shelf: Shelf) -> None:
+    for number in range(3):
+        put(shelf, number)
+    assert spill_ahead(shelf) == 0
+    put(shelf, 4)
+    put(shelf, 5, COUNT // 4)
+    assert spill_ahead(shelf) > 0
+    assert spill_ahead(shelf) == 0  # and not again because what it spilled waits in the pool
+    used = shelf.ledger.used
+    put(shelf, 6)
+    assert shelf.ledger.used == used  # in a segment that was spilled, warm
+
+
+# --- one after the other
+
+
+def test_several_writers_at_once(shelf: Shelf) -> None:
+    shelf.ledger.disk.budget = 64 * MIB
+    errors, infos = [], []
+
+    def write(number: int) -> None:
+        own = Shelf(shelf.path)
+        try:
+            for step in range(8):
+                infos.append((number * 100 + step, put(own, number * 100 + step)))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(shelf.ids()) == 32
+    assert shelf.ledger.used <= shelf.ledger.budget
+    assert all((read(shelf, info) == number).all() for number, info in infos)
+
+
+def test_no_room_is_made_for_what_never_fits(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    assert not make_room(shelf, 5 * MIB)
+    assert not on_disk(shelf, info)
+
+
+def test_keys_lead_to_disk(shelf: Shelf) -> None:
+    catalog = Catalog(shelf)
+    for number in range(6):
+        catalog.commit(shelf.draft_of(np.full(COUNT, number), key=str(number)))
+    assert len(shelf.spilled()) == 2
+    for number in range(6):
+        for info in shelf.scan():
+            forget(info.id)
+        view = shelf.named("default", str(number))
+        assert view is not None
+        assert (view == number).all()
+    del view
+    assert shelf.names.sweep(shelf.has) == 0
+    catalog.restart()
+    assert catalog.index.count("default") == 6
+    catalog.commit(shelf.draft_of(np.full(COUNT, 9), key="0"))
+    catalog.drop_replaced()
+    assert len(shelf.ids()) == 6
+    assert all(catalog.delete(str(number)) for number in range(6))
+    assert shelf.ids() == []
+
+
+def test_checked_wherever_they_are(shelf: Shelf) -> None:
+    infos = [put(shelf, number) for number in range(6)]
+    assert compute_checksums(shelf, older_than=-1) == 6
+    assert set(Checksums(f"{shelf.path}/checksums").load()) == {info.id for info in infos}
+    spilled = next(info for info in infos if on_disk(shelf, info))
+    path = Path(shelf.locate(spilled.id) or "")
+    data = path.read_bytes()
+    path.write_bytes(data[:1000] + b"?" + data[1001:])
+    [finding] = check(shelf)
+    assert finding[:2] == ("flipped", str(path))
+    path.write_bytes(data)
+
+
+def test_a_double_is_mended(shelf: Shelf) -> None:
+    """As if killed between the two renames."""
+    info = put(shelf, 1)
+    copy = Path(shelf.locate(info.id) or "").read_bytes()
+    assert shelf.disk is not None
+    Path(shelf.disk.mem, info.id).write_bytes(copy)
+    assert {finding.problem for finding in check(shelf)} == {"double", "miscounted"}
+    assert shelf.ids() == [info.id]
+    Path(shelf.disk.mem, info.id).write_bytes(copy)
+    shelf.recount()
+    assert to_disk(shelf, info) > 0
+    assert_counted(shelf)
+    Path(shelf.mem, info.id).write_bytes(copy)
+    shelf.recount()
+    assert not back(shelf, info)
+    assert shelf.delete(info.id)
+    assert shelf.ids() == []
+
+
+# --- which folder
+
+
+def test_all_processes_follow(root: Path, spill_folder: str) -> None:
+    one, other = Shelf(str(root / "shelf"), budget=MIB), Shelf(str(root / "shelf"))
+    assert other.disk is None
+    one.spill_to(spill_folder)
+    one.ledger.disk.budget = 8 * MIB
+    assert other.disk is not None
+    assert other.disk.path == spill_folder
+    info = put(other, 1, 2 * COUNT)
+    assert (read(one, info) == 1).all()
+    with pytest.raises(ValueError, match="spilled to"):
+        one.spill_to(f"{spill_folder}-2")
+    one.delete(info.id)
+    one.spill_to(f"{spill_folder}-2")
+    assert not os.path.exists(spill_folder)
+    assert put(other, 1, 2 * COUNT)
+    assert os.listdir(f"{spill_folder}-2/mem")
+    one.remove()
+    assert not os.path.exists(f"{spill_folder}-2")
+
+
+def test_private(root: Path) -> None:
+    shelf = Shelf(str(root / "shelf"))
+    (root / "open").mkdir(mode=0o755)
+    (root / "link").symlink_to(root)
+    for name in ("open", "link"):
+        with pytest.raises(UnsafeRoot):
+            shelf.spill_to(str(root / name))
+    assert shelf.disk is None
+    shelf.spill_to(str(root / "mine"))
+    for folder in ("", "mem", "new", "free"):
+        assert (root / "mine" / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_arrays_of_a_shelf_that_was_removed_are_back(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    to_disk(shelf, info)
+    assert shelf.disk is not None
+    again = Shelf(f"{shelf.path}-2", budget=MIB)
+    again.spill_to(shelf.disk.path)
+    assert (read(again, info) == 1).all()
+    assert_counted(again)
+
+
+def test_a_cleared_disk_is_made_anew(shelf: Shelf) -> None:
+    import shutil
+
+    info = put(shelf, 1)
+    to_disk(shelf, info)
+    assert shelf.disk is not None
+    shutil.rmtree(shelf.disk.path)
+    with pytest.raises(ArrayNotFound):
+        read(shelf, info)
+    other = put(shelf, 2)
+    assert to_disk(shelf, other) > 0
+    assert (read(shelf, other) == 2).all()
+    assert "miscounted" in {finding.problem for finding in check(shelf)}
+
+
+def test_copies_of_the_dead_are_cleared(shelf: Shelf) -> None:
+    assert shelf.disk is not None
+    for place in (shelf, shelf.disk):
+        folder = Path(place.new, "0123456789abcdef")
+        folder.mkdir(mode=0o700)
+        (folder / f"{'0' * 32}{COPY}").write_bytes(bytes(5000))
+    shelf.recount()
+    assert disk_usage(shelf) == disk_usage(shelf.disk) == 8192
+    assert [finding.problem for finding in check(shelf)] == ["abandoned"] * 2
+    assert shelf.ledger.used == shelf.ledger.disk.used == 0
+
+
+# --- settings
+
+
+def test_settings(root: Path, monkeypatch: pytest.MonkeyPatch, spill_folder: str) -> None:
+    monkeypatch.delenv("OUTLIVE_DISK", raising=False)
+    shelf = Shelf(str(root / "shelf"))
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", spill_folder)
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.disk is not None
+    assert shelf.disk.path == f"{spill_folder}/cluster/node"
+    free = os.statvfs(spill_folder)
+    assert 0 < shelf.ledger.disk.budget <= free.f_bavail * free.f_frsize // 2 + 64 * MIB
+    apply(Settings.of("3MiB", "7 MiB", None), shelf, str(root), "cluster", "node")
+    assert (shelf.ledger.budget, shelf.ledger.disk.budget) == (3 * MIB, 7 * MIB)
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.ledger.disk.budget == 7 * MIB
+    apply(Settings.of(None, 0, None), shelf, str(root), "cluster", "node")
+    assert not shelf.spills()
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert not shelf.spills()  # it was said
+    with pytest.raises(ValueError, match="not a size"):
+        Settings.of(None, "much", None)
+    with pytest.raises(ValueError, match="cannot spill to /proc"):
+        apply(Settings.of(None, None, "/proc/nowhere"), shelf, str(root), "cluster", "node")
+
+
+def test_settings_of_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", str(root / "there"))
+    monkeypatch.setenv("OUTLIVE_DISK", "5MiB")
+    shelf = Shelf(str(root / "shelf"))
+    apply(Settings(), shelf, str(root), "c", "n")
+    assert shelf.ledger.disk.budget == 5 * MIB
+    monkeypatch.setenv("OUTLIVE_DISK", "0")
+    shelf = Shelf(str(root / "shelf 2"))
+    apply(Settings(), shelf, str(root), "c", "n2")
+    assert not shelf.spills()

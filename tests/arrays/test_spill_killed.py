@@ -1,0 +1,117 @@
+"""Processes killed while they spill, promote, recycle, read and write; and views that outlast all of it.
+
+As in `test_killed`, whose processes these are: arrays say by themselves which bytes they must have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays.check import check
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.room import promote_hot, spill_ahead
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.views import forget
+from outlive.errors import ArrayNotFound
+
+from .local_store import assert_counted
+from .test_killed import KILLS, MIB, PUT, RECORD, Victim, content, kill_many, read, verify, write
+
+MEMORY, DISK = 12 * MIB, 256 * MIB
+CHECKS = 6000  # of views, by content
+
+
+@pytest.fixture
+def shelf(root: Path) -> Iterator[Shelf]:
+    """Memory that is full most of the time, and a disk."""
+    with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as folder:
+        shelf = Shelf(str(root / "shelf"), MEMORY)
+        shelf.spill_to(f"{folder}/disk")
+        shelf.ledger.disk.budget = DISK
+        yield shelf
+
+
+def move(shelf: Shelf, _: int, number: int) -> None:
+    """Spill and promote at random, as any writer and the keeper do."""
+    rng = random.Random(number)
+    assert shelf.disk is not None
+    while True:
+        for array_id in rng.sample(ids := shelf.ids(), min(4, len(ids))):
+            with contextlib.suppress(NoRoomOnDisk):
+                rng.choice([spill, promote])(shelf, shelf.disk, array_id)
+        spill_ahead(shelf)
+        promote_hot(shelf)
+        shelf.pool.trim(older_than=rng.choice([0, 1000]))
+        shelf.disk.pool.trim()
+
+
+@pytest.mark.timeout(max(300, KILLS))
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_killed_while_arrays_move(shelf: Shelf, record_property: Any) -> None:
+    record_property("puts", kill_many(shelf, KILLS // 2, [write, write, read, move, move]))
+
+
+def hold(shelf: Shelf, pipe: int, number: int) -> None:
+    """Hold views for long, and say each time that they were all found to have their own bytes."""
+    views: list[tuple[ArrayInfo, np.ndarray[Any, Any]]] = []
+    rng = random.Random(number)
+    while True:
+        for array_id in rng.sample(ids := shelf.ids(), min(3, len(ids))):
+            with contextlib.suppress(ArrayNotFound, FileNotFoundError):  # deleted meanwhile
+                info = shelf.info(array_id)
+                forget(array_id)
+                views.append((info, shelf.view(info)))
+        for info, view in views:
+            seed, count = map(int, (info.key or "").split())
+            assert np.array_equal(view, content(seed, count)), f"a view of {array_id} has other bytes now"
+            os.write(pipe, RECORD.pack(PUT, bytes.fromhex(info.id)))
+        while len(views) > 12:
+            views.pop(rng.randrange(len(views)))
+
+
+def churn(shelf: Shelf, _: int, number: int) -> None:
+    """Put, delete, and so recycle, segments of about the same size."""
+    own: list[str] = []
+    rng = random.Random(number)
+    while True:
+        seed, count = number << 20 | rng.getrandbits(20), rng.choice([40_000, 60_000, 70_000])
+        own.append(shelf.put(content(seed, count), key=f"{seed} {count}").id)
+        if len(own) > 12:
+            array_id = own.pop(rng.randrange(len(own)))
+            assert shelf.delete(array_id, ("default", shelf.info(array_id).key or ""))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_views_keep_their_bytes(shelf: Shelf) -> None:
+    """Whatever becomes of their arrays: spilled, promoted, deleted, and their segments written anew."""
+    number = random.getrandbits(20)
+    works = [churn, churn, move, hold, hold, hold]
+    victims = [Victim(shelf.path, work, number + place) for place, work in enumerate(works)]
+    checks, arrays, deadline = 0, set[bytes](), time.monotonic() + 200
+    try:
+        while checks < CHECKS:
+            for victim in victims:
+                victim.listen()
+            checks = sum(len(victim.said) for victim in victims) // RECORD.size
+            assert time.monotonic() < deadline, f"{checks} checks"
+            time.sleep(0.01)  # between two looks at the condition
+    finally:
+        for victim in victims:
+            victim.kill()
+            arrays |= {identity for _, identity in RECORD.iter_unpack(victim.said)}
+    assert len(arrays) > 100  # or it has proved little
+    check(shelf)
+    for array_id in shelf.ids():
+        verify(shelf, array_id)
+    assert_counted(shelf)
