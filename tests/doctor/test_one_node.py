@@ -152,7 +152,7 @@ def test_references_whose_owner_is_gone(local_ray):
     assert refs[0].hex() in evidence.text
     assert "first ray.put" in evidence.text
 
-    def lost():
+    def lost(refs=refs):
         try:
             return ray.get(refs) is None
         except ray.exceptions.OwnerDiedError:
