@@ -39,12 +39,13 @@ class Line:
 
 
 def summarise(samples: Sequence[float]) -> dict[str, float]:
-    return {"n": len(samples), "median": statistics.median(samples), "p90": p90(samples)}
+    shares = {"p90": percentile(samples, 0.9), "p99": percentile(samples, 0.99)}
+    return {"n": len(samples), "median": statistics.median(samples), **shares}
 
 
-def p90(samples: Sequence[float]) -> float:
+def percentile(samples: Sequence[float], share: float) -> float:
     ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def times_faster(row: str, what: str, state: str, samples: Samples, asked: float | None = None, note: str = "") -> Line:

@@ -209,6 +209,34 @@ def of_redis(_: outlive.Store, folder: str) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
+def of_vineyard(_: outlive.Store, folder: str) -> Iterator[Peer]:
+    import vineyard
+
+    program = Path(vineyard.__file__).parent / "bdist" / "vineyardd"
+    arguments = ["--meta", "local", "--size", "1Gi", "--socket", f"{folder}/vineyard", "--norpc"]
+    server = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    objects: dict[str, Any] = {}
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                client = vineyard.connect(f"{folder}/vineyard")
+                break
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+        def put(key: str, array: Any) -> None:
+            objects[key] = client.put(array)
+
+        yield Peer("vineyard", put, lambda key: client.get(objects[key]), lambda key: client.delete(objects.pop(key)))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
 def of_diskcache(_: outlive.Store, folder: str) -> Iterator[Peer]:
     import diskcache
 
@@ -231,7 +259,7 @@ def of_joblib(_: outlive.Store, folder: str) -> Iterator[Peer]:
     )
 
 
-PEERS = (of_outlive, of_ray, of_shared_memory, of_lmdb, of_redis, of_diskcache, of_joblib)
+PEERS = (of_outlive, of_ray, of_shared_memory, of_lmdb, of_redis, of_vineyard, of_diskcache, of_joblib)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.line import Line, p90
+from benchmarks.line import Line, percentile
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def show(lines: list[Line], console: Console) -> None:
-    """Print medians, with the 90th percentile in brackets where there are several samples."""
-    table = Table(title="outlive side by side with Ray: median (p90)", title_justify="left", show_lines=False)
+    """Print medians, with the 99th percentile in brackets where there are several samples."""
+    table = Table(title="outlive side by side with Ray: median (p99)", title_justify="left", show_lines=False)
     for name in ("row", "what", "cold or warm"):
         table.add_column(name, overflow="fold")
     for name in ("Ray", "outlive", "Ray / outlive", "asked", "reached"):
@@ -45,7 +45,7 @@ def _cell(samples: list[float], unit: str) -> str:
     if not samples:
         return "-"
     text = number(statistics.median(samples), unit)
-    return f"{text} ({number(p90(samples), unit)})" if len(samples) > 1 else text
+    return f"{text} ({number(percentile(samples, 0.99), unit)})" if len(samples) > 1 else text
 
 
 def number(value: float, unit: str) -> str:
