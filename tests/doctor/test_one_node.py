@@ -159,7 +159,7 @@ def test_references_whose_owner_is_gone(local_ray):
             return True
 
     eventually(lost)  # the copy is there for a moment longer
-    del refs
+    del refs, lost
     gone("orphan-refs")
 
 
