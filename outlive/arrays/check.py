@@ -90,6 +90,8 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     listed
         Tells which drafts of dead writers the catalog has listed: those are complete.
     """
+    if shelf.disk is not None:
+        shelf.disk.make_again()
     findings = list(clear_orphans(shelf, listed))
     strangers = sorted(set(os.listdir(shelf.path)) - _OWN_FILES)
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]

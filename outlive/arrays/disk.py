@@ -50,10 +50,14 @@ class Disk:
         """This process's folder for drafts and copies."""
         with self._lock:
             if self._staging is None or self._staging.pid != os.getpid() or not os.path.isdir(self._staging.path):
-                for folder in (self.path, self.mem, self.new, self.pool.folder):
-                    private_folder(folder, SETTING)  # if somebody cleared the disk
+                self.make_again()
                 self._staging = Staging(self.new)
             return self._staging.path
+
+    def make_again(self) -> None:
+        """Make its folders, if somebody cleared the disk."""
+        for folder in (self.path, self.mem, self.new, self.pool.folder):
+            private_folder(folder, SETTING)
 
     def reserve(self, path: str, size: int) -> int | None:
         """Make a draft's file at its full size, if the budget has room; its descriptor."""

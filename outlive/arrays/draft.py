@@ -39,6 +39,7 @@ class Draft:
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
         self._warm = False  # written by a map that stays
+        self._viewed = False  # by the array that the caller filled, which holds the lock from then on
 
     def reserve(self) -> None:
         """Make the file, and count its bytes: in memory, where room is made if need be, or else on disk.
@@ -170,6 +171,7 @@ class Draft:
         change a sealed array. The mapping counts as a reader's from here on.
         """
         assert self._map is not None and self._fd is not None
+        self._viewed = True
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)
         address = ctypes.addressof(hold)
@@ -209,14 +211,21 @@ class Draft:
         """Leave no trace of it: for the caller whose write failed."""
         self._map = None
         self.close()
-        self.shelf.discard(self)
+        with contextlib.ExitStack() as stack:
+            if self._warm:  # unlinking it would leave its memory to the map
+                with contextlib.suppress(FileNotFoundError):
+                    fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    stack.callback(os.close, fd)
+                    if self.shelf.delete_draft(self.path):
+                        os.ftruncate(fd, 0)
+            self.shelf.discard(self)
         self.settled = True
 
     def close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
-            if self._warm:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # the warm map has the same open file, and would keep it locked
+            if not self._viewed:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
             os.close(fd)
 
 

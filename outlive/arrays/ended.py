@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import fcntl
 import os
 import struct
 from collections.abc import Iterable
@@ -52,11 +53,13 @@ class EndedArrays:
         data = b"".join(
             _RECORD.pack(bytes.fromhex(info.id), _name(info.store, info.key), when, int(why)) for info in infos
         )
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_size + len(data) > 2 * _MOST * _RECORD.size:
                 self._shorten()
-            os.write(fd, data)
+            end = os.fstat(fd).st_size
+            os.pwrite(fd, data, end - end % _RECORD.size)  # behind the last whole one
         finally:
             os.close(fd)
 

@@ -66,7 +66,7 @@ class Endings:
         over = []
         for array_id, known in self._deadlines.items():
             if known <= now:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError), self._shelf.ledger.locked():  # as `touch` does
                     deadline = self._deadlines[array_id] = self._shelf.somewhere(array_id, os.stat).st_mtime_ns
                     if deadline <= now:
                         over.append(array_id)

@@ -149,6 +149,11 @@ class Ledger:
         """The value of a generation counter: odd while something that it counts is changed. See `names`."""
         return self._get(_GENERATIONS + _NUMBER.size * counter)
 
+    def change_all(self) -> None:
+        """Before the shelf is removed: nobody shall trust what they remember of it, ever again."""
+        for counter in range(_COUNTERS):
+            self.change(counter)
+
     def change(self, counter: int) -> None:
         """Before a change. Harmless to repeat, for whoever was killed before `changed`."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, self.generation(counter) | 1)

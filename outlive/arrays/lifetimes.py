@@ -129,8 +129,10 @@ def scope_is_over(folder: str, number: int) -> bool:
     """Whether a scope has ended, or its process has."""
     try:
         fd = os.open(_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+    except FileNotFoundError:
         return True
+    except OSError:  # out of descriptors, for one: that says nothing
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(_path(folder, number))

@@ -66,6 +66,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
 def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int) -> int:
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
     disk.release(array_id)  # of someone who was killed between these steps; see `check.mend_doubles`
+    _same_times(copy, fd)
     os.rename(copy, target)
     shelf.ledger.moved()
     if size <= COPY_BELOW:  # read without a lock, so never emptied
@@ -118,6 +119,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
         with shelf.ledger.locked():
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
                 return False  # deleted meanwhile, or never removed here
+            _same_times(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
             try:
@@ -148,12 +150,19 @@ def _open(path: str) -> int | None:
     return None
 
 
+def _same_times(copy: str, fd: int) -> None:
+    """Those of now: the array may have been read or touched while it was copied. Needs the ledger's lock."""
+    status = os.fstat(fd)
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def _fill(out: int, fd: int, status: os.stat_result) -> None:
     """Copy a whole segment, and the times of its put and its last read; close `out`."""
     try:
         _copy(out, fd, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
+        fcntl.flock(out, fcntl.LOCK_UN)  # or a child that is being forked would keep it locked
         os.close(out)  # NFS says only here that it has no room
 
 

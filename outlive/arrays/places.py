@@ -156,7 +156,10 @@ def _bytes_in(folders: Iterable[str]) -> int:
     for folder in folders:
         with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
             for entry in os.scandir(folder):
-                if is_id(entry.name.removesuffix(COPY).rpartition(".")[2]):
+                deleted, _, array_id = entry.name.removesuffix(COPY).rpartition(".")
+                if is_id(array_id) and deleted.isdigit():
+                    sizes[entry.name] = segment.pages(int(deleted))  # emptied first, then unlinked
+                elif is_id(array_id):
                     with contextlib.suppress(FileNotFoundError):
                         sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
     return sum(sizes.values())

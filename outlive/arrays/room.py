@@ -70,6 +70,8 @@ def make_room(shelf: Shelf, size: int) -> bool:
     What was spilled is in the pool: the caller tries again to take it, before somebody else does.
     """
     needed, disk = pages(size), shelf.disk
+    if not shelf.exists():  # another may be in its place, which is not ours to make room in
+        raise FileNotFoundError(shelf.path)
     if disk is None or not shelf.spills() or needed > shelf.ledger.budget:
         return False
     while not _has_room(shelf, needed):

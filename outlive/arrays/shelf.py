@@ -173,7 +173,9 @@ class Shelf(Places):
         try:
             draft = Draft(self, info, f"{self.staging()}/{info.id}", pinned=pin)
             draft.reserve()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if self.exists():
+                raise StoreUnavailable(f"somebody removed {error.filename} while it was in use; try again") from None
             self.removed = True
             raise StoreUnavailable(f"the store was shut down: {self.path} is gone; call outlive.open() again") from None
         except OSError as error:
@@ -217,8 +219,9 @@ class Shelf(Places):
             Another catalog has started since. Nothing was sealed: have it list the array, then seal again.
         """
         if draft.info.key is None:  # nobody else knows of it yet, and no name changes: no lock
-            self._commit(draft.path, draft.info)
-            draft.settled = True
+            draft.settled = self._commit(draft.path, draft.info)
+            if not draft.settled:
+                raise StoreUnavailable(f"somebody removed {draft.path} while it was being put; put it again")
         else:
             self.seal_many([draft], epoch)
 
@@ -316,7 +319,10 @@ class Shelf(Places):
         now = time.time()
         try:
             times = int(now * 1e9), deadline_from(now, info.ttl)
-            self.somewhere(info.id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
+            with self.ledger.locked():  # so that the keeper, which looks under it too, does not end it at the same time
+                if self.somewhere(info.id, os.lstat).st_mtime < now:
+                    raise ArrayNotFound(f"too late to touch {info.key or info.id!r}: its time to live is over")
+                self.somewhere(info.id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
         except FileNotFoundError:
             raise self.not_found(info) from None
 
@@ -478,6 +484,8 @@ class Shelf(Places):
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
         if self.disk is not None:
             disks.remove(self.disk.path)
+        with self.ledger.locked():
+            self.ledger.change_all()
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
         for folder in ("mem", "free"):

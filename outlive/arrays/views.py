@@ -92,7 +92,8 @@ def _stamp(fd: int, before: os.stat_result) -> int:
     """
     now = time.time_ns()
     since = now - before.st_atime_ns
-    if not 0 <= since < _STAMP_EVERY and before.st_mtime_ns <= now:  # else it is a deadline, which `touch` may move
+    # A time of change that lies behind the file's last one is a deadline, which `touch` may be moving now.
+    if not 0 <= since < _STAMP_EVERY and before.st_mtime_ns <= before.st_ctime_ns:
         with contextlib.suppress(OSError):
             os.utime(fd, ns=(now, before.st_mtime_ns))
     return since

@@ -28,7 +28,8 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, CorruptArray):
             infos.append(shelf.info(array_id))
-    shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
+    with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
+        shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
     keyed = [info.id for info in infos if info.key is not None]
     if keyed:
         end_keys(keyed)
@@ -39,10 +40,12 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
 def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of this node."""
     suffix = Lifetime(SCOPE, lock.number).suffix[2:]
-    there = [array_id for array_id in session.shelf.ids() if array_id.endswith(suffix) and is_in_scope(array_id)]
-    if there:
-        end(session.shelf, lambda keyed: session.ask(session.catalog.end.remote(keyed)), there, Why.SCOPE)
-    lock.release()
+    try:
+        there = [array_id for array_id in session.shelf.ids() if array_id.endswith(suffix) and is_in_scope(array_id)]
+        if there:
+            end(session.shelf, lambda keyed: session.ask(session.catalog.end.remote(keyed)), there, Why.SCOPE)
+    finally:
+        lock.release()  # then what is left is the keeper's to end
 
 
 def is_in_scope(array_id: str) -> bool:

@@ -151,14 +151,15 @@ class Keeper:
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
+        self._shelf.pool.trim(older_than=_WARM_FOR)
+        if self._shelf.disk is not None:
+            self._shelf.disk.make_again()
+            self._shelf.disk.pool.trim()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
                 end(self._shelf, lambda keyed: ray.get(actors.catalog().end.remote(keyed)), array_ids, why)
-        self._shelf.pool.trim(older_than=_WARM_FOR)
-        if self._shelf.disk is not None:
-            self._shelf.disk.pool.trim()
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""

@@ -98,7 +98,7 @@ def test_time_to_live_and_touch(shelf: Shelf) -> None:
     assert due(shelf, now=time.time() + 61) == {Why.TTL: [info.id]}
     endings = Endings(shelf)
     assert not endings.due(none_over, before + 59)[Why.TTL]
-    os.utime(f"{shelf.mem}/{info.id}", (before - 100, before - 40))  # as time passes
+    os.utime(f"{shelf.mem}/{info.id}", (before - 30, before + 30))  # as time passes
     shelf.touch(info)
     assert not endings.due(none_over, before + 59)[Why.TTL]
     assert endings.due(none_over, time.time() + 61)[Why.TTL] == [info.id]
@@ -178,3 +178,26 @@ def test_the_last_hundred_thousand_are_remembered(tmp_path: object, monkeypatch:
     with open(f"{tmp_path}/ended", "ab") as file:
         file.write(b"cut short")
     assert ended.find(infos[-1].id) == Ended(5, Why.TTL)
+
+
+def test_a_scope_is_not_over_because_a_file_cannot_be_opened(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = ScopeLock(shelf.scopes)
+    put(shelf, Lifetime(SCOPE, lock.number))
+    endings = Endings(shelf)
+
+    def out_of_descriptors(*_: object, **__: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", out_of_descriptors)
+        assert not endings.due(none_over)[Why.SCOPE]
+    lock.release()
+
+
+def test_too_late_to_touch(shelf: Shelf) -> None:
+    """Or the keeper, which has just found it over, would end it though it was renewed."""
+    info = put(shelf, Lifetime(TTL, 0, 60))
+    os.utime(f"{shelf.mem}/{info.id}", (0, time.time() - 1))
+    with pytest.raises(ArrayNotFound, match="too late"):
+        shelf.touch(info)
+    assert due(shelf) == {Why.TTL: [info.id]}

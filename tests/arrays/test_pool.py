@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from outlive.arrays import segment, warm
 from outlive.arrays.check import check, check_arrays, compute_checksums
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.pool import LEAST
@@ -18,7 +19,7 @@ from outlive.arrays.views import forget
 from outlive.errors import ArrayNotFound, StoreFull
 
 from .local_store import disk_usage
-from .test_shelf import kill
+from .test_shelf import forked, kill
 
 COUNT = LEAST // 8
 
@@ -69,8 +70,6 @@ def test_one_of_quite_another_size_is_not(shelf: Shelf) -> None:
 
 
 def test_a_created_array_in_a_recycled_segment(shelf: Shelf) -> None:
-    from outlive.arrays import segment
-
     first = put(shelf, 1)
     before = inode(shelf, first)
     shelf.delete(first.id)
@@ -166,3 +165,38 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
     held.clear()
     assert {finding.problem for finding in check(shelf)} <= {"abandoned", "miscounted"}
     assert shelf.ledger.used == disk_usage(shelf)
+
+
+def test_a_fork_while_a_recycled_segment_is_written_leaves_no_lock(shelf: Shelf) -> None:
+    shelf.delete(put(shelf, 1).id)
+    draft = shelf.draft_of(np.arange(5), key="other")  # so that the folder is there
+    draft.discard()
+    draft = shelf.draft(segment.describe("'<i8'", (COUNT,), 8 * COUNT, fortran=False, store="s", key=None, version=1))
+    with forked(lambda: None):  # it has the draft's open file, and with it the lock
+        draft.write(np.full(COUNT, 2))
+        draft.seal()
+        assert (shelf.view(draft.info) == 2).all()
+
+
+def test_what_a_process_remembers_ends_with_the_shelf(shelf: Shelf) -> None:
+    """It is removed and made anew by others: a view that is still held must not stand for the key."""
+    reader = Shelf(shelf.path)
+    shelf.put(np.full(COUNT, 1), key="k")
+    held = reader.named("default", "k")
+    Shelf(shelf.path).remove()
+    Shelf(shelf.path).put(np.full(COUNT, 2), key="k")
+    again = reader.named("default", "k")
+    assert held is not None
+    assert again is not None
+    assert (held[0], again[0]) == (1, 2)
+
+
+def test_a_discarded_draft_leaves_no_memory_to_its_warm_map(shelf: Shelf) -> None:
+    big = warm.LEAST // 8
+    for number in range(3):
+        shelf.delete(put(shelf, number, big).id)
+    draft = shelf.draft_of(np.full(big, 9))
+    with open(draft.path, "rb") as file:
+        draft.discard()
+        assert os.fstat(file.fileno()).st_blocks == 0
+    assert shelf.ledger.used == disk_usage(shelf) == 0
