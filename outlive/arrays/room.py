@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: the keeper spills ahead of need
 PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
 COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
+_PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _TURN = 0.001  # seconds between two looks at whether it is our turn
 _ID_LENGTH = 32
 
@@ -74,9 +75,14 @@ def make_room(shelf: Shelf, size: int) -> bool:
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
             if ours:
-                return _has_room(shelf, needed) or _spill(shelf, disk, needed - shelf.ledger.free) > 0
+                return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
         time.sleep(_TURN)
     return True
+
+
+def _portion(shelf: Shelf, needed: int) -> int:
+    """Bytes to spill at a time: finding the candidates costs the same for one small array as for many."""
+    return max(needed - shelf.ledger.free, shelf.ledger.budget // _PORTIONS)
 
 
 def _has_room(shelf: Shelf, needed: int) -> bool:
