@@ -40,26 +40,27 @@ class Candidate(NamedTuple):
 def candidates(shelf: Shelf) -> list[Candidate]:
     """All that is sealed, in memory and not pinned; that which was read least recently comes first.
 
-    Those that are mapped now come last: spilling them frees nothing, so trying is a waste. The list of locks is but a
-    hint: it may lack those of other containers, or be missing.
+    Those that are mapped now are left out: spilling them frees nothing, so trying is a waste. The list of locks is but
+    a hint: it may lack those of other containers, or be missing; `move.spill` finds out for sure.
     """
-    found, mapped = list[tuple[bool, Candidate]](), locked_files()
+    found, mapped = list[Candidate](), locked_files()
     with os.scandir(shelf.mem) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_ISVTX:
                     last_read = max(status.st_atime_ns, status.st_mtime_ns)
-                    one = Candidate(last_read, entry.name, status.st_size)
-                    found.append((status.st_ino in mapped, one))
-    return [one for is_mapped, one in sorted(found) if not is_mapped]
+                    if (status.st_dev, status.st_ino) not in mapped:
+                        found.append(Candidate(last_read, entry.name, status.st_size))
+    return sorted(found)
 
 
-def locked_files() -> set[int]:
-    """The inode numbers of all files that somebody has locked (proc(5), /proc/locks)."""
+def locked_files() -> set[tuple[int, int]]:
+    """Device and inode numbers of all files that somebody has locked (proc_locks(5))."""
     try:
         with open("/proc/locks") as file:
-            return {int(line.split()[-3].rpartition(":")[2]) for line in file if " FLOCK " in line}
+            places = [line.split()[-3].split(":") for line in file if " FLOCK " in line]
+        return {(os.makedev(int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in places}
     except (OSError, ValueError, IndexError):
         return set()
 
