@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: the keeper spills ahead of need
 PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
 COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
+_PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _TURN = 0.001  # seconds between two looks at whether it is our turn
 _ID_LENGTH = 32
 
@@ -39,27 +40,27 @@ class Candidate(NamedTuple):
 def candidates(shelf: Shelf) -> list[Candidate]:
     """All that is sealed, in memory and not pinned; that which was read least recently comes first.
 
-    Those that are mapped now come last: spilling them frees nothing, so trying is a waste. The list of locks is but a
-    hint: it may lack those of other containers, or be missing.
+    Those that are mapped now are left out: spilling them frees nothing, so trying is a waste. The list of locks is but
+    a hint: it may lack those of other containers, or be missing; `move.spill` finds out for sure.
     """
-    found, mapped, now = list[tuple[bool, Candidate]](), locked_files(), time.time_ns()
+    found, mapped, now = list[Candidate](), locked_files(), time.time_ns()
     with os.scandir(shelf.mem) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_ISVTX:
                     put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
-                    last_read = max(status.st_atime_ns, put_at)
-                    one = Candidate(last_read, entry.name, status.st_size)
-                    found.append((status.st_ino in mapped, one))
-    return [one for is_mapped, one in sorted(found) if not is_mapped]
+                    if (status.st_dev, status.st_ino) not in mapped:
+                        found.append(Candidate(max(status.st_atime_ns, put_at), entry.name, status.st_size))
+    return sorted(found)
 
 
-def locked_files() -> set[int]:
-    """The inode numbers of all files that somebody has locked (proc(5), /proc/locks)."""
+def locked_files() -> set[tuple[int, int]]:
+    """Device and inode numbers of all files that somebody has locked (proc_locks(5))."""
     try:
         with open("/proc/locks") as file:
-            return {int(line.split()[-3].rpartition(":")[2]) for line in file if " FLOCK " in line}
+            places = [line.split()[-3].split(":") for line in file if " FLOCK " in line]
+        return {(os.makedev(int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in places}
     except (OSError, ValueError, IndexError):
         return set()
 
@@ -77,9 +78,14 @@ def make_room(shelf: Shelf, size: int) -> bool:
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
             if ours:
-                return _has_room(shelf, needed) or _spill(shelf, disk, needed - shelf.ledger.free) > 0
+                return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
         time.sleep(_TURN)
     return True
+
+
+def _portion(shelf: Shelf, needed: int) -> int:
+    """Bytes to spill at a time: finding the candidates costs the same for one small array as for many."""
+    return max(needed - shelf.ledger.free, shelf.ledger.budget // _PORTIONS)
 
 
 def _has_room(shelf: Shelf, needed: int) -> bool:

@@ -184,6 +184,16 @@ def test_mapped_are_never_spilled(shelf: Shelf) -> None:
     assert to_disk(shelf, held[0]) == pages(held[0].size)
 
 
+@pytest.mark.skipif(not os.access("/proc/locks", os.R_OK), reason="no list of locks here")
+def test_mapped_are_known_beforehand(shelf: Shelf) -> None:
+    held, other = put(shelf, 1), put(shelf, 2)
+    view = read(shelf, held)
+    assert [one.array_id for one in candidates(shelf)] == [other.id]
+    del view
+    gc.collect()
+    assert {one.array_id for one in candidates(shelf)} == {held.id, other.id}
+
+
 def test_nothing_to_spill_goes_to_disk(shelf: Shelf) -> None:
     views = [read(shelf, put(shelf, number)) for number in range(4)]
     info = put(shelf, 5)

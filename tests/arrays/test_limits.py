@@ -1,0 +1,93 @@
+"""How much memory and disk there is, and the defaults that follow."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from outlive.arrays import limits
+from outlive.arrays.limits import (
+    default_disk_budget,
+    default_spill_folder,
+    disk_bytes,
+    existing,
+    is_in_memory,
+    memory_limit,
+)
+
+PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "limit"),
+    [
+        ("memory.max", "1048576\n", 1 << 20),
+        ("memory.max", "max\n", PHYSICAL),
+        ("memory/memory.limit_in_bytes", "2097152\n", 2 << 20),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", PHYSICAL),
+        ("other", "1\n", PHYSICAL),
+    ],
+)
+def test_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str, limit: int) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
+    assert memory_limit() == limit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups")
+def test_the_least_limit_of_all_above_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+    if own is None:
+        pytest.skip("no cgroups of version 2")
+    monkeypatch.setattr(limits, "_CGROUPS", str(tmp_path))
+    (tmp_path / own.strip("/")).mkdir(parents=True, exist_ok=True)
+    (tmp_path / own.strip("/") / "memory.max").write_text("4096000")
+    assert memory_limit() == 4096000
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no memory file system known")
+def test_default_spill_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OUTLIVE_SPILL_TO", raising=False)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
+    in_memory = {"/dev/shm"}
+    monkeypatch.setattr(limits, "is_in_memory", lambda path: any(path.startswith(one) for one in in_memory))
+    name = f"outlive-{os.geteuid()}-spill"
+    assert default_spill_folder("/dev/shm/outlive") == f"/tmp/{name}"
+    assert default_spill_folder("/data/outlive") is None  # on disk already
+    in_memory.add("/tmp")
+    assert default_spill_folder("/dev/shm/outlive") == f"/var/tmp/{name}"
+    in_memory.add("/var/tmp")
+    assert default_spill_folder("/dev/shm/outlive") is None
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", "here")
+    assert default_spill_folder("/dev/shm/outlive") == os.path.abspath("here")
+
+
+def test_default_disk_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OUTLIVE_DISK", raising=False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1000, f_frsize=4096))
+    assert default_disk_budget(str(tmp_path / "not" / "there")) == 1000 * 4096 // 2
+    monkeypatch.setenv("OUTLIVE_DISK", "3 MiB")
+    assert default_disk_budget(str(tmp_path)) == 3 << 20
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), (0, 0), (" 0 ", 0), ("1KiB", 1024)])
+def test_disk_bytes(text: str | int, number: int) -> None:
+    assert disk_bytes(text) == number
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mountinfo")
+def test_is_in_memory() -> None:
+    assert is_in_memory("/dev/shm/not/there")
+    assert not is_in_memory("/proc")
+
+
+def test_existing(tmp_path: Path) -> None:
+    assert existing(str(tmp_path / "a" / "b")) == str(tmp_path)
+    assert existing("/") == "/"
