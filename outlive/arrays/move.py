@@ -151,9 +151,8 @@ def _open(path: str) -> int | None:
 
 
 def _same_times(copy: str, fd: int) -> None:
-    """Those of now: the array may have been read or touched while it was copied. Needs the ledger's lock."""
-    status = os.fstat(fd)
-    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    """The array may have been touched while it was copied. Needs the ledger's lock."""
+    os.utime(copy, ns=(os.stat(copy).st_atime_ns, os.fstat(fd).st_mtime_ns))
 
 
 def _fill(out: int, fd: int, status: os.stat_result) -> None:

@@ -20,7 +20,7 @@ from outlive.arrays.info import new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.staging import orphans
-from outlive.errors import ArrayNotFound
+from outlive.errors import ArrayNotFound, StoreUnavailable
 
 from .local_store import disk_usage
 
@@ -214,7 +214,8 @@ def test_delete_of_a_draft(shelf: Shelf) -> None:
     draft = shelf.draft_of(np.arange(5))
     assert shelf.delete(draft.info.id)
     assert not shelf.delete(draft.info.id)
-    draft.seal(shelf.ledger.epoch)
+    with pytest.raises(StoreUnavailable, match="put it again"):
+        draft.seal(shelf.ledger.epoch)
     assert shelf.ids() == []
     assert shelf.ledger.used == 0
 
