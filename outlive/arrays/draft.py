@@ -32,6 +32,8 @@ _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a t
 class Draft:
     """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
 
+    settled = True  # until `__init__` has begun: an interrupt may come before, and `__del__` after
+
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, *, pinned: bool = False) -> None:
         self.shelf, self.info, self.path, self.pinned = shelf, info, path, pinned
         self.settled = False  # sealed, or discarded, or a catalog may have listed it
