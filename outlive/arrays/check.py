@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays.checksums import Checksums, checksum_of
-from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.disk import COPY
 from outlive.arrays.places import is_id
 from outlive.arrays.root import format_bytes
 from outlive.arrays.shelf import Shelf
@@ -41,7 +41,7 @@ def none_listed(_: list[str]) -> set[str]:
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
     """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
-    for folder in itertools.chain.from_iterable(orphans(place.new) for place in places(shelf)):
+    for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
@@ -55,11 +55,6 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
                 yield foreign(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
-
-
-def places(shelf: Shelf) -> list[Shelf | Disk]:
-    """Where segments may be."""
-    return [shelf] if shelf.disk is None else [shelf, shelf.disk]
 
 
 def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
@@ -97,7 +92,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
     findings += mend_doubles(shelf)
-    for place in places(shelf):
+    for place in shelf.places():
         for name in sorted(os.listdir(place.mem)):
             path = f"{place.mem}/{name}"
             if is_id(name):

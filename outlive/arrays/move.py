@@ -15,13 +15,12 @@ import stat
 from typing import TYPE_CHECKING
 
 from outlive.arrays.disk import COPY
-from outlive.arrays.segment import COPY_BELOW, is_at, pages, write_all
+from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
     from outlive.arrays.shelf import Shelf
 
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _STEP = 16 << 20  # bytes that are copied before an interrupt is acted upon
 
 
@@ -40,7 +39,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         Nothing has changed.
     """
     source, copy = f"{shelf.mem}/{array_id}", None
-    fd = _open(source)
+    fd = open_locked(source, fcntl.LOCK_SH)
     if fd is None:
         return 0
     try:
@@ -104,7 +103,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
         Nothing has changed.
     """
     source, copy = f"{disk.mem}/{array_id}", None
-    fd = _open(source)
+    fd = open_locked(source, fcntl.LOCK_SH)
     if fd is None:
         return False
     try:
@@ -132,22 +131,6 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
         if copy is not None:
             _discard(shelf, copy)
             disk.pool.trim()
-
-
-def _open(path: str) -> int | None:
-    """A sealed segment, with a reader's lock; None if it is not there (any more)."""
-    try:
-        fd = os.open(path, _FLAGS)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if is_at(path, fd):
-            return fd
-    except BlockingIOError:
-        pass
-    os.close(fd)
-    return None
 
 
 def _same_times(copy: str, fd: int) -> None:

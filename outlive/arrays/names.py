@@ -66,10 +66,13 @@ class Names:
         try:
             self._turn(path, target, counter, new=before is None)
         except OSError:  # no room, not even for a name: then the catalog is asked, as long as this one does not mislead
-            self._ledger.change(counter)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            self._ledger.changed(counter)
+            self._unlink(path, counter)
+
+    def _unlink(self, path: str, counter: int) -> None:
+        self._ledger.change(counter)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._ledger.changed(counter)
 
     def _turn(self, path: str, target: str, counter: int, *, new: bool) -> None:
         if new:
@@ -88,9 +91,7 @@ class Names:
         path, counter = self._place(store, key)
         before = _read(path)
         if before is not None and before[1] == array_id:
-            self._ledger.change(counter)
-            os.unlink(path)
-            self._ledger.changed(counter)
+            self._unlink(path, counter)
 
     def sweep(self, has: Callable[[str], bool]) -> int:
         """Remove the names that lead to no array; returns how many."""
@@ -101,10 +102,7 @@ class Names:
                 target = _read(path)
                 if target is None or not has(target[1]):
                     with contextlib.suppress(OSError, ValueError):
-                        counter = self._ledger.counter(name)
-                        self._ledger.change(counter)
-                        os.unlink(path)
-                        self._ledger.changed(counter)
+                        self._unlink(path, self._ledger.counter(name))
                         count += 1
         return count
 

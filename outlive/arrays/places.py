@@ -93,19 +93,20 @@ class Places:
         """The path of a sealed array's file; None if there is none."""
         while True:
             moves = self.ledger.moves
-            for place in self._places():
+            for place in self.places():
                 if os.access(f"{place.mem}/{array_id}", os.F_OK):
                     return f"{place.mem}/{array_id}"
             if self.ledger.moves == moves:
                 return None
 
-    def _places(self) -> tuple[Places | Disk, ...]:
+    def places(self) -> tuple[Places | Disk, ...]:
+        """Where segments may be."""
         disk = self.disk
         return (self,) if disk is None else (self, disk)
 
     def _drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
-        for place in self._places():
+        for place in self.places():
             for writer in os.listdir(place.new):
                 if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
                     yield f"{place.new}/{writer}/{array_id}"
@@ -127,7 +128,7 @@ class Places:
             return self._ids()
 
     def _ids(self) -> list[str]:
-        found = [name for place in self._places() for name in os.listdir(place.mem) if is_id(name)]
+        found = [name for place in self.places() for name in os.listdir(place.mem) if is_id(name)]
         return found if self.disk is None else list(dict.fromkeys(found))
 
     def spilled(self) -> list[str]:

@@ -14,7 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.segment import is_at, pages
+from outlive.arrays.segment import open_locked, pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from outlive.arrays.ledger import Account, Ledger
 
 LEAST = 256 << 10  # bytes of a segment from which its warm pages are worth the search
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Deleted(NamedTuple):
@@ -77,7 +76,7 @@ class Pool:
         for _, one in near:
             if pages(size) - pages(one.size) > self._ledger.free:
                 continue
-            fd = _lock(one.path)
+            fd = open_locked(one.path, fcntl.LOCK_EX)
             if fd is not None:
                 try:
                     os.rename(one.path, path)
@@ -114,7 +113,7 @@ class Pool:
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
-        fd = _lock(one.path)
+        fd = open_locked(one.path, fcntl.LOCK_EX)
         if fd is None:
             return 0
         try:
@@ -147,24 +146,8 @@ def empty_if_unread(path: str, locked: int | None = None) -> None:
 
     `locked` is its descriptor, if the caller has its exclusive lock.
     """
-    fd = _lock(path) if locked is None else locked
+    fd = open_locked(path, fcntl.LOCK_EX) if locked is None else locked
     if fd is not None:
         os.ftruncate(fd, 0)
         if locked is None:
             os.close(fd)
-
-
-def _lock(path: str) -> int | None:
-    """The descriptor of a segment with its exclusive lock, None if somebody reads it or took it."""
-    try:
-        fd = os.open(path, _FLAGS)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_at(path, fd):
-            return fd
-    except BlockingIOError:
-        pass
-    os.close(fd)
-    return None

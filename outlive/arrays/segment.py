@@ -9,6 +9,7 @@ holds the lock and finds the id it asked for cannot be looking at another array,
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -112,6 +113,25 @@ def is_at(path: str, fd: int) -> bool:
     except FileNotFoundError:
         return False
     return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
+
+
+def open_locked(path: str, lock: int) -> int | None:
+    """The descriptor of a sealed segment with this lock (LOCK_SH or LOCK_EX), which proves that it is still `path`'s.
+
+    None if there is none, or the lock is not to be had: somebody reads it, writes it, or took it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, lock | fcntl.LOCK_NB)
+        if is_at(path, fd):
+            return fd
+    except BlockingIOError:
+        pass
+    os.close(fd)
+    return None
 
 
 def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:

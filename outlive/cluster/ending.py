@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.ended import Why
-from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock
+from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock, kind_of
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
@@ -41,12 +41,10 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of this node."""
     suffix = Lifetime(SCOPE, lock.number).suffix[2:]
     try:
-        there = [array_id for array_id in session.shelf.ids() if array_id.endswith(suffix) and is_in_scope(array_id)]
+        there = [
+            array_id for array_id in session.shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE
+        ]
         if there:
             end(session.shelf, lambda keyed: session.ask(session.catalog.end.remote(keyed)), there, Why.SCOPE)
     finally:
         lock.release()  # then what is left is the keeper's to end
-
-
-def is_in_scope(array_id: str) -> bool:
-    return bool(int(array_id[22:24], 16) & SCOPE)

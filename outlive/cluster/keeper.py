@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import ray
 
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
+from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
@@ -61,7 +61,7 @@ class Keeper:
         self._node = node
         self._root, self._on_disk = default_root()
         self._path = shelf_folder(self._root, cluster, node)
-        self._clear_removed()
+        clear_removed(self._path)
         self._shelf = Shelf(self._path)
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._mend_doubles()
@@ -202,13 +202,6 @@ class Keeper:
         if not self._stop.is_set() and not self._shelf.exists():
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
             os._exit(1)
-
-    def _clear_removed(self) -> None:
-        """What a shutdown that was killed left."""
-        folder, name = os.path.split(self._path)
-        for other in os.listdir(folder):
-            if other.startswith(f"{name}.") and other.endswith(".removed"):
-                shutil.rmtree(f"{folder}/{other}", ignore_errors=True)
 
 
 def _listed(array_ids: list[str]) -> set[str]:

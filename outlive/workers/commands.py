@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,29 +101,18 @@ def _words(text: str) -> list[str]:
 
 def _end(command: str, begin: int) -> int:
     """Where the command that begins before `begin` ends: at `;`, `&&`, `|`, a newline, or `>`, outside quotes."""
-    quote = None
-    i = begin
-    while i < len(command):
-        letter = command[i]
-        if quote:
-            if letter == "\\" and quote == '"':
-                i += 1
-            elif letter == quote:
-                quote = None
-        elif letter in "'\"":
-            quote = letter
-        elif letter == "\\":
-            i += 1
-        elif letter in ";&|\n>":
-            return i
-        i += 1
-    return len(command)
+    return _unquoted(command, begin, ";&|\n>".__contains__)
 
 
 def _word_end(text: str) -> int:
     """Where the first shell word of `text` ends."""
+    return _unquoted(text, 0, str.isspace)
+
+
+def _unquoted(text: str, begin: int, stops: Callable[[str], bool]) -> int:
+    """Where the first letter from `begin` on stands that `stops`, and is neither quoted nor escaped; else the end."""
     quote = None
-    i = 0
+    i = begin
     while i < len(text):
         letter = text[i]
         if quote:
@@ -134,7 +124,7 @@ def _word_end(text: str) -> int:
             quote = letter
         elif letter == "\\":
             i += 1
-        elif letter.isspace():
+        elif stops(letter):
             return i
         i += 1
     return len(text)

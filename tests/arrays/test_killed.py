@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, clear_orphans, compute_checksums, places
+from outlive.arrays.check import check, clear_orphans, compute_checksums
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
@@ -262,7 +262,7 @@ def kill_many(shelf: Shelf, kills: int, works: list[Any]) -> int:
     assert not killing.deleted & present, "arrays whose delete had returned are back"
     for array_id in present:
         verify(shelf, array_id)
-    for place in places(shelf):
+    for place in shelf.places():
         assert not [folder for folder in Path(place.new).iterdir() if os.listdir(folder)]
     sizes = [os.path.getsize(shelf.locate(array_id) or "") for array_id in present]
     assert_counted(shelf)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, places
+from outlive.arrays.check import check
 from outlive.arrays.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.shelf import Shelf
@@ -112,7 +112,7 @@ class Story:
 
     def verify(self) -> None:
         """All that was put is there, nothing else is, and all is counted."""
-        for place in places(self.shelf):
+        for place in self.shelf.places():
             assert [name for folder in Path(place.new).iterdir() for name in os.listdir(folder)] == []
         assert_counted(self.shelf)
         assert set(self.shelf.ids()) == set(self.expected)
