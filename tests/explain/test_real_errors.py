@@ -54,7 +54,7 @@ def test_explained_from_its_traceback(plain, name):
     if name in TOP_CAUSE:
         top = explanation.causes[0]
         assert TOP_CAUSE[name] in top.text
-        assert top.evidence
+        assert top.evidence, raised.text
         assert not top.ruled_out
 
 

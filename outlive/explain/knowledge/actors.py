@@ -220,7 +220,10 @@ UNAVAILABLE = Entry(
     causes=(
         Cause(
             "Its process ended, and Ray starts it again (max_restarts).",
-            signs=(says(r"Socket closed|restart"), nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR")),
+            signs=(
+                says(r"Socket closed|restart|actor state change|Connection reset|Broken pipe|recvmsg"),
+                nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR"),
+            ),
         ),
         Cause(
             "The network between caller and actor is broken.",
