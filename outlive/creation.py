@@ -9,6 +9,7 @@ import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.cluster.commit import commit
 from outlive.cluster.session import Session
 from outlive.handle import ArrayHandle
@@ -32,7 +33,7 @@ class Creation:
     def __enter__(self) -> np.ndarray[Any, Any]:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
-        self._draft = self._session.shelf.draft(self._info, pin=self._pin)
+        self._draft = self._session.shelf.draft(self._info, PINNED if self._pin else PRIVATE)
         try:
             return self._draft.map()
         except BaseException:

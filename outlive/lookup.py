@@ -29,8 +29,11 @@ def read(session: Session, store: str, key: str) -> Array | None:
 
 
 def read_many(session: Session, store: str, keys: list[str]) -> list[Array | None]:
-    """`read` for many keys, with at most one call of the catalog."""
+    """`read` for many keys, with at most one call of the catalog. Of a batch it sees all or nothing."""
+    begun = session.shelf.ledger.batches_begun
     arrays = [session.shelf.named(store, key) for key in keys]
+    if session.shelf.ledger.batches_begun != begun or session.shelf.ledger.batches:
+        arrays = [None] * len(keys)
     unnamed = [key for key, array in zip(keys, arrays, strict=True) if array is None]
     if unnamed:
         found = iter(find(session, store, unnamed))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from outlive.arrays import batches
 from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.disk import COPY
 from outlive.arrays.places import is_id
@@ -46,6 +47,8 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
         for name in names:
+            if name.endswith(batches.MARKER):
+                continue
             if name in complete and shelf.finish(name, epoch):
                 yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
@@ -53,8 +56,12 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
                 yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(f"{folder}/{name}")
+        for name in names:  # now that what the catalog had listed of the batch is sealed
+            if name.endswith(batches.MARKER):
+                os.unlink(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
+    batches.recount(shelf)
 
 
 def mend_doubles(shelf: Shelf) -> Iterator[Finding]:

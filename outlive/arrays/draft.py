@@ -17,9 +17,10 @@ from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
+from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, write_all
-from outlive.arrays.shelf import NO_ROOM, PINNED
+from outlive.arrays.shelf import NO_ROOM
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Draft:
 
     settled = True  # until `__init__` has begun: an interrupt may come before, and `__del__` after
 
-    def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, *, pinned: bool = False) -> None:
-        self.shelf, self.info, self.path, self.pinned = shelf, info, path, pinned
+    def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
+        self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
         self.settled = False  # sealed, or discarded, or a catalog may have listed it
         self._pid = os.getpid()
         self._fd: int | None = None
@@ -66,14 +67,14 @@ class Draft:
     def _reserve_here(self) -> bool:
         with self.shelf.ledger.locked():
             self._fd = self.shelf.reserve(self.path, self.info.size)
-            if self._fd is not None and self.pinned:
-                os.fchmod(self._fd, PINNED)
+            if self._fd is not None and self._mode != PRIVATE:
+                os.fchmod(self._fd, self._mode)
         return self._fd is not None
 
     def _go_to_disk(self) -> bool:
         """Be on disk instead, if it is not yet and there is room."""
         disk = self.shelf.disk
-        if self.pinned or disk is None or not self.shelf.spills() or self.path.startswith(disk.path):
+        if is_pinned(self._mode) or disk is None or not self.shelf.spills() or self.path.startswith(disk.path):
             return False
         if self._fd is not None:
             self.close()

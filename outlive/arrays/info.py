@@ -30,6 +30,7 @@ class ArrayInfo(NamedTuple):
     size: int  # bytes of the whole segment
     version: int  # orders the arrays of one key: nanoseconds since 1970, made to only ever grow
     ttl: float = 0.0  # seconds to live from its put or its last `touch`; 0: no limit
+    replicas: int = 1  # on how many nodes it shall be kept
 
 
 def new_id(suffix: str) -> str:

@@ -16,11 +16,12 @@ import weakref
 
 from outlive.arrays.lock import FileLock
 
-_MAGIC = b"ledger 3"
+_MAGIC = b"ledger 4"
 _NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
 _SIZE = 4096
-_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 64  # where each number stands
-_DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS = 32, 40, 48, 56
+_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 72  # where each number stands
+_DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES = 32, 40, 48, 56, 64
+_BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
 
@@ -139,6 +140,24 @@ class Ledger:
     def settings_changed(self) -> None:
         """Say so. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _SETTINGS, self.settings + 1)
+
+    @property
+    def batches(self) -> int:
+        """How many batches are under way; see `batches`."""
+        return self._get(_BATCHES) % _BEGUN
+
+    @property
+    def batches_begun(self) -> int:
+        """Raised by every batch that begins."""
+        return self._get(_BATCHES) // _BEGUN
+
+    def begin_batch(self) -> None:
+        """One more. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _BATCHES, self._get(_BATCHES) + _BEGUN + 1)
+
+    def set_batches(self, under_way: int) -> None:
+        """So many are under way. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
 
     @staticmethod
     def counter(name: str) -> int:

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from outlive.arrays.disk import COPY
+from outlive.arrays.marks import is_cached, is_pinned
 from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         return 0
     try:
         status = os.fstat(fd)
-        if status.st_mode & stat.S_ISVTX or not stat.S_ISREG(status.st_mode):
+        if is_pinned(status.st_mode) or is_cached(status.st_mode) or not stat.S_ISREG(status.st_mode):
             return 0
         copy = f"{disk.staging()}/{array_id}{COPY}"
         out = disk.reserve(copy, status.st_size)
@@ -65,7 +66,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
 def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int) -> int:
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
     disk.release(array_id)  # of someone who was killed between these steps; see `check.mend_doubles`
-    _same_times(copy, fd)
+    _same_marks(copy, fd)
     os.rename(copy, target)
     shelf.ledger.moved()
     if size <= COPY_BELOW:  # read without a lock, so never emptied
@@ -118,7 +119,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
         with shelf.ledger.locked():
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
                 return False  # deleted meanwhile, or never removed here
-            _same_times(copy, fd)
+            _same_marks(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
             try:
@@ -133,9 +134,11 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
             disk.pool.trim()
 
 
-def _same_times(copy: str, fd: int) -> None:
-    """The array may have been touched while it was copied. Needs the ledger's lock."""
-    os.utime(copy, ns=(os.stat(copy).st_atime_ns, os.fstat(fd).st_mtime_ns))
+def _same_marks(copy: str, fd: int) -> None:
+    """The array may have been touched, or marked, while it was copied. Needs the ledger's lock."""
+    original = os.fstat(fd)
+    os.utime(copy, ns=(os.stat(copy).st_atime_ns, original.st_mtime_ns))
+    os.chmod(copy, stat.S_IMODE(original.st_mode))
 
 
 def _fill(out: int, fd: int, status: os.stat_result) -> None:

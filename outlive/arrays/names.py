@@ -6,12 +6,16 @@ A link is changed under the ledger's lock, in the step that seals an array or be
 ever turns to a later version, except from an array that is gone. Around each change one of the ledger's generation
 counters moves, odd while the change lasts: a process that remembers a name trusts its memory as long as the counter
 stands still. A name that is missing, or leads nowhere, means nothing: then the catalog knows.
+
+A link to `<version>.-` forbids the key's versions before that: another node is about to replace or delete them, and a
+reader here must not lead itself back to them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
@@ -20,6 +24,8 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.ledger import Ledger
 
 _REMEMBERED = 100_000  # names a process, about 50 MB
+_FORBIDDEN = "-"
+_IN_FORCE = 600.0  # seconds for which a version stays forbidden: longer than any overwrite takes
 
 
 class Remembered(NamedTuple):
@@ -49,7 +55,7 @@ class Names:
         path, counter = self._place(store, key)
         generation = self._ledger.generation(counter)
         target = _read(path)
-        return None if target is None else (target[1], counter, generation)
+        return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
 
     def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
         if generation % 2 == 0:  # odd: it is being changed
@@ -61,7 +67,11 @@ class Names:
         """Have the key of `info` lead to it, unless it leads to a later array that is there, as `has` tells."""
         path, counter = self._place(info.store, info.key or "")
         before, target = _read(path), f"{info.version}.{info.id}"
-        if before is not None and (before[1] == info.id or (before[0] >= info.version and has(before[1]))):
+        if before is not None and (
+            before[1] == info.id
+            or (before[0] > info.version and before[1] == _FORBIDDEN)
+            or (before[0] >= info.version and has(before[1]))
+        ):
             return
         try:
             self._turn(path, target, counter, new=before is None)
@@ -86,6 +96,13 @@ class Names:
         os.rename(f"{path}.new", path)
         self._ledger.changed(counter)
 
+    def forbid(self, store: str, key: str, version: int) -> None:
+        """Have a key lead nowhere here, if it leads to an array before `version`; nor can it, from now on."""
+        path, counter = self._place(store, key)
+        before = _read(path)
+        if before is None or before[0] < version:
+            self._turn(path, f"{version}.{_FORBIDDEN}", counter, new=before is None)
+
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
         path, counter = self._place(store, key)
@@ -100,7 +117,7 @@ class Names:
             path = f"{self._folder}/{name}"
             with self._ledger.locked():
                 target = _read(path)
-                if target is None or not has(target[1]):
+                if target is None or (not has(target[1]) and not _is_fresh(path)):
                     with contextlib.suppress(OSError, ValueError):
                         self._unlink(path, self._ledger.counter(name))
                         count += 1
@@ -114,6 +131,12 @@ class Names:
 def name_of(store: str, key: str) -> str:
     """32 hexadecimal digits for a store and a key."""
     return blake2b(f"{len(store)}:{store}{key}".encode(), digest_size=16).hexdigest()
+
+
+def _is_fresh(path: str) -> bool:
+    """Whether this link forbids versions, and since recently."""
+    target = _read(path)
+    return target is not None and target[1] == _FORBIDDEN and os.lstat(path).st_mtime > time.time() - _IN_FORCE
 
 
 def _read(path: str) -> tuple[int, str] | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.marks import evict, is_cached, is_pinned
 from outlive.arrays.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.segment import pages
 
@@ -30,15 +31,16 @@ _ID_LENGTH = 32
 
 
 class Candidate(NamedTuple):
-    """A segment in memory that may be spilled."""
+    """A segment in memory that may be spilled, or evicted if it is a cached copy."""
 
+    kept: bool
     last_read: int  # nanoseconds since 1970, as `views` stamps them; when it was put, if it was never read
     array_id: str
     size: int
 
 
 def candidates(shelf: Shelf) -> list[Candidate]:
-    """All that is sealed, in memory and not pinned; that which was read least recently comes first.
+    """All that is sealed, in memory and not pinned; cached copies first, then that which was read least recently.
 
     Those that are mapped now are left out: spilling them frees nothing, so trying is a waste. The list of locks is but
     a hint: it may lack those of other containers, or be missing; `move.spill` finds out for sure.
@@ -48,10 +50,12 @@ def candidates(shelf: Shelf) -> list[Candidate]:
         for entry in entries:
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
-                if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_ISVTX:
+                if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
                     put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
                     if (status.st_dev, status.st_ino) not in mapped:
-                        found.append(Candidate(max(status.st_atime_ns, put_at), entry.name, status.st_size))
+                        last_read = max(status.st_atime_ns, put_at)
+                        kept = not is_cached(status.st_mode)
+                        found.append(Candidate(kept, last_read, entry.name, status.st_size))
     return sorted(found)
 
 
@@ -70,10 +74,10 @@ def make_room(shelf: Shelf, size: int) -> bool:
 
     What was spilled is in the pool: the caller tries again to take it, before somebody else does.
     """
-    needed, disk = pages(size), shelf.disk
+    needed, disk = pages(size), shelf.disk if shelf.spills() else None
     if not shelf.exists():  # another may be in its place, which is not ours to make room in
         raise FileNotFoundError(shelf.path)
-    if disk is None or not shelf.spills() or needed > shelf.ledger.budget:
+    if needed > shelf.ledger.budget:
         return False
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
@@ -94,11 +98,19 @@ def _has_room(shelf: Shelf, needed: int) -> bool:
     return shelf.ledger.free >= needed
 
 
-def _spill(shelf: Shelf, disk: Disk, enough: int, read_before: float | None = None) -> int:
-    """Spill those read least recently until `enough` bytes are; returns how many were. It is this process's turn."""
+def _spill(shelf: Shelf, disk: Disk | None, enough: int, read_before: float | None = None) -> int:
+    """Evict cached copies and spill those read least recently until `enough` bytes are free; returns how many are.
+
+    It is this process's turn.
+    """
     freed = 0
     for one in candidates(shelf):
         if freed >= enough or (read_before is not None and one.last_read > read_before * 1e9):
+            break
+        if not one.kept:
+            freed += pages(one.size) * evict(shelf, one.array_id)
+            continue
+        if disk is None:
             break
         if (lacking := pages(one.size) - disk.account.free) > 0 and lacking > disk.pool.used():
             continue  # a smaller one may fit
@@ -129,8 +141,8 @@ def _turn(shelf: Shelf) -> Iterator[bool]:
 
 def spill_ahead(shelf: Shelf) -> int:
     """Spill what was read least recently if memory is nearly full; returns how many bytes that freed."""
-    disk, budget = shelf.disk, shelf.ledger.budget
-    if disk is None or not shelf.spills() or _in_use(shelf) <= SPILL_ABOVE * budget:
+    disk, budget = shelf.disk if shelf.spills() else None, shelf.ledger.budget
+    if _in_use(shelf) <= SPILL_ABOVE * budget:
         return 0
     with _turn(shelf) as ours:
         return _spill(shelf, disk, int(_in_use(shelf) - SPILL_TO * budget)) if ours else 0

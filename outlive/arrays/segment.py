@@ -32,7 +32,7 @@ PAGE = 4096
 # small segments are never recycled, so that reading them takes no lock either.
 COPY_BELOW = 32 << 10
 
-_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float)  # of the fields of an ArrayInfo
+_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int)  # of the fields of an ArrayInfo
 
 
 @functools.lru_cache(4096)
@@ -57,16 +57,18 @@ def header_of(info: ArrayInfo) -> bytes:
 
 def footer(info: ArrayInfo) -> bytes:
     """The JSON footer and the trailer behind it."""
-    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version, ttl = info  # not the size: the file has one
+    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version, ttl, replicas = (
+        info  # not the size: the file has one
+    )
     common, checksum = _common(store, dtype, shape, fortran, nbytes)
-    text = common + _own(array_id, key, version, ttl)
+    text = common + _own(array_id, key, version, ttl, replicas)
     return text + _trailer(text, checksum, array_id)
 
 
-def _own(array_id: str, key: str | None, version: int, ttl: float) -> bytes:
+def _own(array_id: str, key: str | None, version: int, ttl: float, replicas: int) -> bytes:
     """The part of the footer that differs from array to array."""
     name = "null" if key is None else encode_basestring(key)
-    end = f',"ttl":{ttl!r}' if ttl else ""
+    end = (f',"ttl":{ttl!r}' if ttl else "") + (f',"replicas":{replicas}' if replicas != 1 else "")
     return f'"id":"{array_id}","key":{name},"version":{version}{end}}}'.encode()
 
 
@@ -93,12 +95,13 @@ def describe(
     key: str | None,
     version: int,
     lifetime: Lifetime = DETACHED,
+    replicas: int = 1,
 ) -> ArrayInfo:
     """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
     array_id, offset, ttl = new_id(lifetime.suffix), len(header(dtype, shape, fortran)), float(lifetime.ttl)
     common = _common(store, dtype, shape, fortran, nbytes)[0]
-    size = offset + nbytes + len(common) + len(_own(array_id, key, version, ttl)) + TRAILER.size
-    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl)
+    size = offset + nbytes + len(common) + len(_own(array_id, key, version, ttl, replicas)) + TRAILER.size
+    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas)
 
 
 def pages(size: int) -> int:

@@ -37,6 +37,7 @@ from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
+from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool, empty_if_unread
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
-PINNED = 0o600 | stat.S_ISVTX  # the mode of a segment that stays in memory, so that the file itself says so
 _MARKS = 10_000  # arrays that a process remembers to have marked as hot
 _SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
 
@@ -108,9 +108,12 @@ class Shelf(Places):
         version: int = 0,
         lifetime: Lifetime = DETACHED,
         pin: bool = False,
+        replicas: int = 1,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
-        draft = self.draft_of(array, store=store, key=key, version=version, lifetime=lifetime, pin=pin)
+        draft = self.draft_of(
+            array, store=store, key=key, version=version, lifetime=lifetime, pin=pin, replicas=replicas
+        )
         try:
             draft.seal()
         except BaseException as error:
@@ -129,6 +132,7 @@ class Shelf(Places):
         version: int = 0,
         lifetime: Lifetime = DETACHED,
         pin: bool = False,
+        replicas: int = 1,
     ) -> Draft:
         """A draft with all of `array` written, ready to be sealed. `pin`: see `draft`."""
         from outlive.arrays.dtypes import encode_dtype, storable
@@ -145,8 +149,9 @@ class Shelf(Places):
                 key=key,
                 version=version or new_version(),
                 lifetime=lifetime,
+                replicas=replicas,
             ),
-            pin=pin,
+            mode=PINNED if pin else PRIVATE,
         )
         try:
             draft.write(array)
@@ -155,11 +160,11 @@ class Shelf(Places):
             raise
         return draft
 
-    def draft(self, info: ArrayInfo, *, pin: bool = False) -> Draft:
-        """Reserve the bytes of `info` and open its draft, still empty.
+    def draft(self, info: ArrayInfo, mode: int = PRIVATE) -> Draft:
+        """Reserve the bytes of `info` and open its draft, still empty, with these `marks`.
 
         In memory; if that is full, others are spilled first; on disk, if nothing can be spilled or it is larger than
-        the memory's budget. With `pin`, it is in memory and stays there.
+        the memory's budget. If it is pinned, it is in memory and stays there.
 
         Raises
         ------
@@ -171,7 +176,7 @@ class Shelf(Places):
         from outlive.arrays.draft import Draft
 
         try:
-            draft = Draft(self, info, f"{self.staging()}/{info.id}", pinned=pin)
+            draft = Draft(self, info, f"{self.staging()}/{info.id}", mode)
             draft.reserve()
         except FileNotFoundError as error:
             if self.exists():
@@ -379,6 +384,8 @@ class Shelf(Places):
         """
         from outlive.arrays.views import live_view
 
+        if self.ledger.batches:
+            return None
         info = self.names.remembered(store, key)
         if info is not None:
             view = live_view(info.id)
@@ -399,7 +406,7 @@ class Shelf(Places):
 
     def named_info(self, store: str, key: str) -> ArrayInfo | None:
         """As `named`, without mapping the data."""
-        found = self.names.look_up(store, key)
+        found = None if self.ledger.batches else self.names.look_up(store, key)
         try:
             info = None if found is None else self.info(found[0])
         except (FileNotFoundError, CorruptArray):
@@ -458,8 +465,8 @@ class Shelf(Places):
             raise
         if found.st_size <= segment.COPY_BELOW or not stat.S_ISREG(found.st_mode):
             return self._unlink(path)
-        if found.st_mode & stat.S_ISVTX:
-            os.chmod(path, 0o600)  # no longer pinned, whoever writes it next
+        if stat.S_IMODE(found.st_mode) != PRIVATE:
+            os.chmod(path, PRIVATE)  # no marks for whoever writes it next
         self.pool.add(path, array_id, found.st_size)
         return True
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import RayTaskError
 
+from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
@@ -29,6 +30,18 @@ def commit(session: Session, drafts: list[Draft]) -> None:
     ------
     StoreUnavailable
     """
+    if len(drafts) == 1:
+        _commit(session, drafts)
+        return
+    batch = Batch(session.shelf)
+    try:
+        _commit(session, drafts)
+    finally:
+        if not any(draft.exists() for draft in drafts):  # else some may be listed, and the others not yet sealed
+            batch.end()
+
+
+def _commit(session: Session, drafts: list[Draft]) -> None:
     for draft in drafts:
         draft.settled = True
     stale = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays.check import check
+from outlive.arrays.batches import Batch
+from outlive.arrays.check import check, clear_orphans
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 
@@ -123,6 +125,34 @@ def stop_at(rename: Callable[[str, str], None], where: str) -> Callable[[str, st
         rename(source, target)
 
     return stopping
+
+
+def test_a_batch_whose_writer_is_killed_is_never_half_visible(shelf: Shelf) -> None:
+    for key in ("a", "b"):
+        shelf.seal(shelf.draft_of(np.zeros(3), key=key))
+    drafts = [shelf.draft_of(np.ones(3), key=key) for key in ("a", "b")]
+    child = os.fork()
+    if child == 0:
+        writer = Shelf(shelf.path)
+        drafts = [writer.draft_of(np.ones(3), key=key) for key in ("a", "b")]
+        Batch(writer)
+        writer.seal(drafts[0])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert [shelf.named("default", key) for key in ("a", "b")] == [None, None]  # the catalog knows
+    assert len(list(clear_orphans(shelf, set))) == 1  # it had listed both
+    assert [shelf.named("default", key).sum() for key in ("a", "b")] == [3, 3]
+    for draft in drafts:
+        draft.discard()
+
+
+def test_batches_of_the_living_are_left_alone(shelf: Shelf) -> None:
+    batch = Batch(shelf)
+    assert list(clear_orphans(shelf)) == []
+    assert shelf.ledger.batches == 1
+    batch.end()
+    batch.end()  # does no harm
+    assert shelf.ledger.batches == 0
 
 
 def test_strangers_among_the_names(shelf: Shelf) -> None:

@@ -1,0 +1,49 @@
+"""Batches: several keys that change as one.
+
+The catalog lists the arrays of a batch in one step, but their names turn one after the other. So while a batch is
+under way on a shelf, nobody there trusts names: readers ask the catalog. A writer that is killed in between leaves a
+marker in its folder in new/, and the batch under way, until the keeper has sealed what the catalog listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+MARKER = ".batch"
+
+
+class Batch:
+    """A batch of this process: begin it before the catalog lists its drafts, `end` it when none of them is left."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{MARKER}"
+        with shelf.ledger.locked():
+            os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            shelf.ledger.begin_batch()
+
+    def end(self) -> None:
+        with self._shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):  # the shelf was removed
+            os.unlink(self._marker)
+            self._shelf.ledger.set_batches(max(0, self._shelf.ledger.batches - 1))
+
+
+def recount(shelf: Shelf) -> None:
+    """Set the number of batches under way to that of the markers, where writers died."""
+    with shelf.ledger.locked():
+        if shelf.ledger.batches:
+            folders = (f"{shelf.new}/{name}" for name in os.listdir(shelf.new))
+            shelf.ledger.set_batches(sum(_markers(folder) for folder in folders))
+
+
+def _markers(folder: str) -> int:
+    try:
+        return sum(name.endswith(MARKER) for name in os.listdir(folder))
+    except OSError:
+        return 0

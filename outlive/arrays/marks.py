@@ -1,0 +1,73 @@
+"""Marks: what the mode of a segment's file says of it, beyond that only its user may read and write it.
+
+They are on the file itself, so that nobody can lose them, and they go with it between memory and disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+PRIVATE = 0o600
+PINNED = PRIVATE | stat.S_ISVTX  # stays in memory
+CACHED = PRIVATE | stat.S_IXUSR  # a copy of an array that other nodes keep: the first to go when room is needed
+COPIED = PRIVATE | stat.S_IXGRP  # kept here, and other nodes may have copies
+
+
+def is_pinned(mode: int) -> bool:
+    return bool(mode & stat.S_ISVTX)
+
+
+def is_cached(mode: int) -> bool:
+    return bool(mode & stat.S_IXUSR)
+
+
+def is_copied(mode: int) -> bool:
+    return bool(mode & stat.S_IXGRP)
+
+
+def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
+    """Add and remove marks of a sealed array; False if it is not there."""
+    with shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):
+
+        def change(path: str) -> None:
+            os.chmod(path, (os.lstat(path).st_mode & 0o7777 | add) & ~(remove & ~PRIVATE))
+
+        shelf.somewhere(array_id, change)
+        return True
+    return False
+
+
+def keep(shelf: Shelf, array_id: str) -> bool:
+    """Make a cached copy a replica, which nothing evicts; False if there is none (any more)."""
+    return mark(shelf, array_id, add=COPIED, remove=CACHED)
+
+
+def evict(shelf: Shelf, array_id: str) -> bool:
+    """Delete an array if it is a cached copy."""
+    with shelf.ledger.locked():
+        return is_cached(mode_of(shelf, array_id)) and shelf.delete(array_id)
+
+
+def is_only_here(shelf: Shelf, array_id: str) -> bool:
+    """Whether an array is on this shelf, and on no other."""
+    mode = mode_of(shelf, array_id)
+    return mode != 0 and not (is_cached(mode) or is_copied(mode))
+
+
+def cached(shelf: Shelf) -> set[str]:
+    """The ids of the cached copies."""
+    return {array_id for array_id in shelf.ids() if is_cached(mode_of(shelf, array_id))}
+
+
+def mode_of(shelf: Shelf, array_id: str) -> int:
+    """The mode of an array's file; 0 if there is none."""
+    try:
+        return shelf.somewhere(array_id, os.lstat).st_mode
+    except FileNotFoundError:
+        return 0
