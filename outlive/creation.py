@@ -11,6 +11,7 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.cluster.commit import commit
+from outlive.cluster.replicas import replicate
 from outlive.cluster.session import Session
 from outlive.handle import ArrayHandle
 
@@ -57,4 +58,6 @@ class Creation:
             raise
         if self._info.key is not None:
             commit(self._session, [draft])
-        self._handle = ArrayHandle(draft.info)
+        if self._info.replicas > 1:
+            replicate(self._session, [draft.info])
+        self._handle = ArrayHandle(draft.info, self._session.node)

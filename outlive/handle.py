@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from outlive import lookup
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.views import live_view
 from outlive.cluster import session
+
+
+class Durability(NamedTuple):
+    """On how many nodes an array is kept."""
+
+    replicas: int
+    wanted: int
 
 
 class ArrayHandle:
@@ -28,18 +36,22 @@ class ArrayHandle:
     (np.float64(15.0), np.float64(15.0), np.float64(12.0))
     """
 
-    __slots__ = ("info",)
+    __slots__ = ("_node", "info")
 
-    def __init__(self, info: ArrayInfo) -> None:
-        self.info = info
+    def __init__(self, info: ArrayInfo, node: str | None = None) -> None:
+        self.info, self._node = info, node
 
     def get(self) -> np.ndarray[Any, Any]:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
+
+        If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
 
         Raises
         ------
         ArrayNotFound
             It was deleted, or overwritten by a later put under its key.
+        ArrayLost
+            The nodes that had it are dead.
         CorruptArray
             Its segment is damaged.
         TooManyViews
@@ -48,7 +60,12 @@ class ArrayHandle:
             This process is not connected to a Ray cluster.
         """
         view = live_view(self.info.id)
-        return session.current().shelf.view(self.info) if view is None else view
+        return lookup.by_handle(session.current(), self.info, self._node) if view is None else view
+
+    @property
+    def hint(self) -> str | None:
+        """The node where it was when this handle was made: where to look first."""
+        return self._node
 
     @property
     def id(self) -> str:
@@ -110,7 +127,7 @@ class ArrayHandle:
         """
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
-        session.current().shelf.touch(self.info)
+        lookup.touch(session.current(), self.info, self._node)
 
     def ends_at(self) -> datetime | None:
         """When its time to live is over, as things are; None if it has none.
@@ -119,7 +136,7 @@ class ArrayHandle:
         ------
         ArrayNotFound
         """
-        deadline = session.current().shelf.deadline(self.info) if self.info.ttl else None
+        deadline = lookup.deadline(session.current(), self.info, self._node) if self.info.ttl else None
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -130,8 +147,27 @@ class ArrayHandle:
             return view.astype(dtype)
         return view.copy() if copy else view
 
+    @property
+    def replicas(self) -> int:
+        """On how many nodes it shall be kept."""
+        return self.info.replicas
+
+    @property
+    def durability(self) -> Durability:
+        """On how many nodes the array is kept now, and on how many it shall be."""
+        current = session.current()
+        kept = current.ask(current.catalog.kept_on.remote(self.id))
+        return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
+
+    @property
+    def location(self) -> list[str]:
+        """The ids of the nodes that have the array, this one first if it does: what `Store.strategy` goes by."""
+        return session.current().locate(self.info, self._node).nodes
+
     def __getitem__(self, index: Any) -> Any:
-        return self.get()[index]
+        """As `handle.get()[index]`; but from another node, only the rows that `index` names are moved."""
+        view = live_view(self.info.id)
+        return lookup.part(session.current(), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
         if not self.info.shape:
@@ -145,7 +181,7 @@ class ArrayHandle:
         return hash(self.info.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrayHandle, (self.info,)
+        return ArrayHandle, (self.info, self._node)
 
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"

@@ -1,13 +1,17 @@
-"""Reading by key: by the shelf's name if there is one, else by asking the catalog."""
+"""Reading: by the shelf's name if there is one, else by asking the catalog; from another node if need be."""
 
 from __future__ import annotations
 
 import difflib
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.info import ArrayInfo
-from outlive.cluster.wire import Found, unpack_found
-from outlive.errors import ArrayLost, ArrayNotFound
+from outlive.arrays.lifetimes import deadline_from
+from outlive.arrays.marks import is_only_here
+from outlive.cluster.wire import Found, Located, pack, unpack_found
+from outlive.errors import ArrayLost, ArrayNotFound, StoreFull
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from outlive.cluster.session import Session
 
     Array = np.ndarray[Any, Any]
+
+_WORTH_A_PART = 1 << 20  # bytes of an array, up to which all of it is moved
+_MOST_LOOKS = 20  # at an array that is evicted as soon as it is here, before it is read without a copy on the shelf
 
 
 def read(session: Session, store: str, key: str) -> Array | None:
@@ -41,16 +48,23 @@ def read_many(session: Session, store: str, keys: list[str]) -> list[Array | Non
     return arrays
 
 
-def info(session: Session, store: str, key: str) -> ArrayInfo | None:
-    """What is known of a key's array, without mapping its data; None if there is none."""
+def info(session: Session, store: str, key: str) -> Found | None:
+    """What is known of a key's array, without mapping its data; None if there is none.
+
+    Raises
+    ------
+    ArrayLost
+    """
     named = session.shelf.named_info(store, key)
     if named is not None:
-        return named
+        return Found(named, [session.node])
     current = find(session, store, [key])[0]
-    while current is not None and not session.shelf.has(current.info.id):
+    if current is not None and current.lost_at:
+        raise lost(current.info, current.nodes[0], current.lost_at)
+    while current is not None and current.nodes == [session.node] and not session.shelf.has(current.info.id):
         if not session.shelf.finish(current.info.id, current.epoch):
             current = _again(session, current)
-    return None if current is None else current.info
+    return current
 
 
 def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
@@ -61,17 +75,35 @@ def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
 def _read(session: Session, found: Found | None) -> Array | None:
     """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
     shelf = session.shelf
-    while found is not None:
+    for _ in range(_MOST_LOOKS):
+        if found is None or (found.doomed and len(found.nodes) > 1):  # every node must say the same from here on
+            return None
+        if found.lost_at:
+            raise lost(found.info, found.nodes[0], found.lost_at)
         try:
             view = shelf.view(found.info)
-        except ArrayNotFound:  # listed but not sealed yet; or replaced, or deleted, since we asked
-            if not shelf.finish(found.info.id, found.epoch):
-                found = _again(session, found)
+        except ArrayNotFound:  # elsewhere; or listed but not sealed yet; or replaced, or deleted, since we asked
+            try:
+                if not _bring(session, found):
+                    found = _again(session, found)
+            except StoreFull:
+                break
         else:
             if not found.doomed:
                 shelf.name(found.info)
             return view
-    return None
+    if found is None:
+        return None
+    return by_rows(session, found.info, found.nodes[0])
+
+
+def _bring(session: Session, found: Found) -> bool:
+    """Have the array that the catalog lists on this node's shelf; False if it is not where it should be."""
+    if session.node in found.nodes and session.shelf.finish(found.info.id, found.epoch):
+        return True
+    if found.nodes == [session.node]:
+        return False
+    return session.fetch(found.info, found.nodes[0], found.epoch) is None
 
 
 def _again(session: Session, before: Found) -> Found | None:
@@ -87,12 +119,133 @@ def _again(session: Session, before: Found) -> Found | None:
     if found is None or found.doomed:
         return None
     if found == before and not session.shelf.has(found.info.id):
+        where = session.shelf.path if found.nodes == [session.node] else f"of node {', '.join(found.nodes)}"
         raise ArrayLost(
-            f"array {key!r} of store {store!r} is lost: its segment {before.info.id} is gone from the shelf "
-            f"{session.shelf.path}, and nobody deleted it through outlive. Make it again; "
-            "`outlive check` removes the key"
+            f"array {key!r} of store {store!r} is lost: its segment {before.info.id} is gone from the shelf {where}, "
+            "and nobody deleted it through outlive. Make it again; `outlive check` removes the key"
         )
     return found
+
+
+def by_handle(session: Session, info: ArrayInfo, hint: str | None) -> Array:
+    """The array that a handle names, wherever it is.
+
+    Raises
+    ------
+    ArrayNotFound, ArrayLost, CorruptArray, TooManyViews
+    """
+    for _ in range(_MOST_LOOKS):
+        try:
+            return session.shelf.view(info)
+        except ArrayNotFound as here:
+            try:
+                located = session.fetch(info, hint)
+            except StoreFull:
+                break
+            if located is not None:
+                raise missing(session, info, located) from here
+    return by_rows(session, info, hint)
+
+
+def by_rows(session: Session, info: ArrayInfo, hint: str | None) -> Array:
+    """A private copy of an array for whose cached copy there is no room on this node."""
+    import numpy as np
+
+    from outlive.arrays.dtypes import decode_dtype
+
+    data = bytearray(info.nbytes)
+    located = session.read_rows(info, hint, 0, info.nbytes, memoryview(data)) if data else None
+    if located is not None:
+        raise missing(session, info, located)
+    array: Array = np.ndarray(info.shape, decode_dtype(info.dtype), data, order="F" if info.fortran else "C")
+    array.flags.writeable = False
+    return array
+
+
+def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any:
+    """`array[index]`; from another node, only the rows are moved that the first of `index` names, and not kept."""
+    run = None if session.shelf.has(info.id) else rows_of(info, index)
+    if run is None:
+        return by_handle(session, info, hint)[index]
+    import numpy as np
+
+    from outlive.arrays.dtypes import decode_dtype
+
+    begin, end, rest = run
+    row = info.nbytes // info.shape[0]
+    data = bytearray((end - begin) * row)
+    located = session.read_rows(info, hint, begin * row, end * row, memoryview(data)) if data else None
+    if located is not None:
+        raise missing(session, info, located)
+    array: Array = np.ndarray((end - begin, *info.shape[1:]), decode_dtype(info.dtype), data)
+    array.flags.writeable = False
+    return array[rest]
+
+
+def rows_of(info: ArrayInfo, index: Any) -> tuple[int, int, Any] | None:
+    """The run of rows that an index needs, and the index into them; None if it is better to have the whole array."""
+    first, *rest = index if isinstance(index, tuple) else (index,)
+    whole = info.fortran or not info.shape or info.nbytes < _WORTH_A_PART
+    if whole or isinstance(first, bool) or not isinstance(first, int | slice):
+        return None
+    count = info.shape[0]
+    if isinstance(first, int):
+        if not -count <= first < count:
+            raise IndexError(f"index {first} is out of bounds for axis 0 with size {count}")
+        return first % count, first % count + 1, (0, *rest)
+    steps = range(count)[first]
+    if not steps:
+        return 0, 0, (slice(0, 0), *rest)
+    begin, end = min(steps[0], steps[-1]), max(steps[0], steps[-1]) + 1
+    if (end - begin) * 2 > count:
+        return None
+    return begin, end, (slice(None, None, steps.step), *rest)
+
+
+def touch(session: Session, info: ArrayInfo, hint: str | None) -> None:
+    """Let an array's time to live begin again, on all nodes that have it.
+
+    Raises
+    ------
+    ArrayNotFound, ArrayLost
+    """
+    if session.shelf.has(info.id):
+        session.shelf.touch(info)  # raises if it is too late
+    if is_only_here(session.shelf, info.id):
+        return
+    deadline = deadline_from(time.time(), info.ttl)
+    if not session.ask(session.catalog.touch.remote(pack([info]), deadline, hint)):
+        raise missing(session, info, session.locate(info, hint))
+
+
+def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | None:
+    """When an array's time to live is over, in seconds since 1970.
+
+    Raises
+    ------
+    ArrayNotFound, ArrayLost
+    """
+    if not session.shelf.has(info.id):
+        by_handle(session, info, hint)
+    return session.shelf.deadline(info)
+
+
+def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFound | ArrayLost:
+    """Why an array that is on no node is not there."""
+    if located.lost_on is not None:
+        return lost(info, located.lost_on, located.lost_at)
+    return session.shelf.not_found(info, located.why)
+
+
+def lost(info: ArrayInfo, node: str, at: float) -> ArrayLost:
+    """The error for an array whose last copy went with its node."""
+    name = f"array {info.key!r}" if info.key is not None else f"array {info.id}"
+    when = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
+    had = "the only" if info.replicas == 1 else f"the last (replicas={info.replicas})"
+    return ArrayLost(
+        f"{name} of store {info.store!r} was lost at {when} with node {node}, {had} that had it. Make it again; "
+        f"put it with replicas={info.replicas + 1} to have it survive that"
+    )
 
 
 def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:

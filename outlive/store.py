@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive import lookup
 from outlive.arrays import segment
@@ -18,14 +19,16 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
+from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
 from outlive.cluster.ending import end_scope
 from outlive.cluster.keeper import ShelfStats
+from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
-from outlive.cluster.wire import unpack_found
+from outlive.cluster.wire import pack, unpack_found
 from outlive.creation import Creation
 from outlive.errors import ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle
@@ -118,6 +121,14 @@ class StoreStats(NamedTuple):
     shelves: list[ShelfStats]
 
 
+class LostArray(NamedTuple):
+    """An array whose last copy went with its node."""
+
+    handle: ArrayHandle
+    node: str
+    at: float  # seconds since 1970
+
+
 class Store(MutableMapping[str, Array]):
     """Arrays by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
 
@@ -138,6 +149,7 @@ class Store(MutableMapping[str, Array]):
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
         pin: bool = False,
+        replicas: int = 1,
     ) -> ArrayHandle:
         """Store a copy of `array` and return its handle.
 
@@ -154,6 +166,9 @@ class Store(MutableMapping[str, Array]):
             Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
         pin
             Keep it in memory: it is never spilled to disk.
+        replicas
+            On how many nodes to keep it; when this returns, so many have it. If there are too few nodes, or no room on
+            them, a warning says so, `handle.durability` tells, and it is copied as soon as that is possible.
 
         Raises
         ------
@@ -165,13 +180,20 @@ class Store(MutableMapping[str, Array]):
             No room. Nothing was stored, and what had the key still has it.
         """
         session = self._session()
+        check_replicas(replicas)
         if key is None:
             ends = self._lifetime(session, lifetime or "job", ttl)
-            return ArrayHandle(session.shelf.put(array, store=self.name, lifetime=ends, pin=pin))
-        ends = self._lifetime(session, lifetime or "detached", ttl)
-        draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends, pin=pin)
-        commit(session, [draft])
-        return ArrayHandle(draft.info)
+            info = session.shelf.put(array, store=self.name, lifetime=ends, pin=pin, replicas=replicas)
+        else:
+            ends = self._lifetime(session, lifetime or "detached", ttl)
+            draft = session.shelf.draft_of(
+                array, store=self.name, key=check_key(key), lifetime=ends, pin=pin, replicas=replicas
+            )
+            commit(session, [draft])
+            info = draft.info
+        if replicas > 1:
+            replicate(session, [info])
+        return ArrayHandle(info, session.node)
 
     async def aput(
         self,
@@ -180,12 +202,15 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
+        pin: bool = False,
+        replicas: int = 1,
     ) -> ArrayHandle:
         """`put` for coroutines, as in Ray Serve: it never blocks the event loop, for a thread does the work.
 
         `array` must not change until this returns.
         """
-        return await asyncio.to_thread(self.put, array, key, lifetime=lifetime, ttl=ttl)
+        options: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
+        return await asyncio.to_thread(self.put, array, key, **options)
 
     def put_many(
         self,
@@ -193,10 +218,11 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName = "detached",
         ttl: float | str | None = None,
+        replicas: int = 1,
     ) -> dict[str, ArrayHandle]:
         """Store several arrays under their keys, all or none, with one call of the catalog.
 
-        `lifetime` and `ttl` are as for `put`, of each of them.
+        `lifetime`, `ttl` and `replicas` are as for `put`, of each of them.
 
         Raises
         ------
@@ -204,18 +230,22 @@ class Store(MutableMapping[str, Array]):
             As `put`. None of the arrays was stored.
         """
         session = self._session()
+        check_replicas(replicas)
         ends = self._lifetime(session, lifetime, ttl)
+        options: dict[str, Any] = {"store": self.name, "lifetime": ends, "replicas": replicas}
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends))
+                drafts.append(session.shelf.draft_of(array, key=check_key(key), **options))
         except BaseException:
             for draft in drafts:
                 draft.discard()
             raise
         if drafts:
             commit(session, drafts)
-        return {draft.info.key or "": ArrayHandle(draft.info) for draft in drafts}
+        if replicas > 1 and drafts:
+            replicate(session, [draft.info for draft in drafts])
+        return {draft.info.key or "": ArrayHandle(draft.info, session.node) for draft in drafts}
 
     def create(
         self,
@@ -227,12 +257,13 @@ class Store(MutableMapping[str, Array]):
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
         pin: bool = False,
+        replicas: int = 1,
     ) -> Creation:
         """Make an array in place: no copy at all.
 
         As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
         when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
-        `lifetime`, `ttl` and `pin` are as for `put`.
+        `lifetime`, `ttl`, `pin` and `replicas` are as for `put`.
 
         Raises
         ------
@@ -253,6 +284,7 @@ class Store(MutableMapping[str, Array]):
             raise ValueError(f"order is 'C' or 'F', not {order!r}")
         if key is not None:
             check_key(key)
+        check_replicas(replicas)
         dtype = np.dtype(dtype)
         nbytes = dtype.itemsize
         for n in shape:
@@ -267,6 +299,7 @@ class Store(MutableMapping[str, Array]):
             key=key,
             version=new_version(),
             lifetime=self._lifetime(session, lifetime or ("job" if key is None else "detached"), ttl),
+            replicas=replicas,
         )
         return Creation(session, info, pin=pin)
 
@@ -358,10 +391,10 @@ class Store(MutableMapping[str, Array]):
         ------
         ArrayNotFound
         """
-        info = lookup.info(self._session(), self.name, check_key(key))
-        if info is None:
+        found = lookup.info(self._session(), self.name, check_key(key))
+        if found is None:
             raise lookup.not_found(self._session(), self.name, [key])
-        return ArrayHandle(info)
+        return ArrayHandle(found.info, found.nodes[0])
 
     # --- deleting
 
@@ -387,7 +420,9 @@ class Store(MutableMapping[str, Array]):
     def _delete_handle(self, handle: ArrayHandle) -> bool:
         session, info = self._session(), handle.info
         if info.key is None:
-            return session.shelf.delete(info.id)
+            if is_only_here(session.shelf, info.id):
+                return session.shelf.delete(info.id)
+            return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
         return bool(session.ask(session.catalog.delete.remote(info.store, [info.key], info.id)))
 
     def __delitem__(self, key: str) -> None:
@@ -413,7 +448,39 @@ class Store(MutableMapping[str, Array]):
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
         found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
-        return [(ArrayHandle(one.info), one.node) for one in found if one is not None]
+        return [(ArrayHandle(one.info, one.nodes[0]), one.nodes[0]) for one in found if one is not None]
+
+    def lost(self) -> list[LostArray]:
+        """The arrays whose last copy went with a node, the latest first: all with a key, and others that were copied.
+
+        Reading one raises `ArrayLost`. Putting or deleting it takes it off this list.
+        """
+        session = self._session()
+        found = unpack_found(session.ask(session.catalog.lost.remote(self.name)))
+        return [LostArray(ArrayHandle(one.info), one.nodes[0], one.lost_at) for one in found if one is not None]
+
+    def strategy(self, array: str | ArrayHandle) -> NodeAffinitySchedulingStrategy:
+        """Has Ray run a task where an array is, if that node has room for it.
+
+        Examples
+        --------
+        >>> store["volume"] = np.ones(3)
+        >>> @ray.remote
+        ... def total(handle):
+        ...     return handle.get().sum()
+        >>> handle = store.handle("volume")
+        >>> ray.get(total.options(scheduling_strategy=store.strategy(handle)).remote(handle))
+        np.float64(3.0)
+
+        Raises
+        ------
+        ArrayNotFound, ArrayLost
+        """
+        handle = array if isinstance(array, ArrayHandle) else self.handle(array)
+        nodes = handle.location
+        if not nodes:
+            handle.get()  # raises
+        return NodeAffinitySchedulingStrategy(nodes[0] if nodes else self._session().node, soft=True)
 
     def spilled(self) -> set[str]:
         """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
@@ -438,7 +505,7 @@ class Store(MutableMapping[str, Array]):
         if session.shelf.named_info(self.name, key) is not None:
             return True
         found = lookup.find(session, self.name, [key])[0]
-        return found is not None and not found.doomed
+        return found is not None and not found.doomed and not found.lost_at
 
     def stats(self) -> StoreStats:
         """This store in numbers, and the shelves of all nodes."""

@@ -19,7 +19,7 @@ from outlive.arrays.staging import orphans
 from outlive.errors import CorruptArray
 
 _OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
-_OWN_FILES |= {"disk", "disk.new", "hot", "spilling"}
+_OWN_FILES |= {"node", "node.new", "disk", "disk.new", "hot", "spilling"}
 
 
 class Finding(NamedTuple):

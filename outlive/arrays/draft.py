@@ -8,7 +8,7 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.room import make_room
-from outlive.arrays.segment import footer, header_of, write_all
+from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
+from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -103,6 +104,30 @@ class Draft:
             if error.errno not in NO_ROOM or not self._elsewhere():
                 raise self.shelf.explain(error, self.info.size) from None
             self.write(array)
+
+    def write_segment(self, parts: Iterable[Any]) -> None:
+        """Write a whole segment, a copy of another, and verify it.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room.
+        CorruptArray
+            It is not the segment of this array.
+        """
+        assert self._fd is not None
+        offset = 0
+        try:
+            for part in parts:
+                data = memoryview(part).cast("B")
+                write_all(self._fd, [data], offset)
+                offset += len(data)
+                del data, part
+        except OSError as error:
+            raise self.shelf.explain(error, self.info.size) from None
+        if read_info(self._fd, self.path) != self.info:
+            raise CorruptArray(f"{self.path} is not the segment that it was said to be")
+        self.close()
 
     def _elsewhere(self) -> bool:
         """The file system of shared memory is full, whatever the budget says: try the disk's."""

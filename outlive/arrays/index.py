@@ -1,4 +1,4 @@
-"""The index: which key is which array, and in which order keys change. Plain data, no I/O; the catalog serves it.
+"""The index: which key is which array, where its copies are, and in which order keys change. Plain data, no I/O.
 
 It can be rebuilt from the segments alone: of several arrays with one key, the one with the highest version is current.
 For that to be right at every moment, an array that was overwritten is *superseded* here until its file is gone, and a
@@ -20,7 +20,7 @@ class Entry:
     """The current array of a key."""
 
     info: ArrayInfo
-    node: str
+    node: str  # its home: where it was put, or another that keeps it
     doomed: bool = False  # being deleted: readers may still find it, or no longer
     superseded: list[Holding] = field(default_factory=list)  # older arrays of this key whose files may still be there
 
@@ -32,6 +32,14 @@ class Holding(NamedTuple):
     node: str
 
 
+class Lost(NamedTuple):
+    """An array whose last copy went with its node."""
+
+    info: ArrayInfo
+    node: str
+    at: float  # seconds since 1970
+
+
 class Replacement(NamedTuple):
     """`old` is to be dropped once `new` is sealed: were both lost, the key would be."""
 
@@ -41,12 +49,70 @@ class Replacement(NamedTuple):
     key: str
 
 
+class Copies:
+    """Where arrays are that are on several nodes, or were. Those with a key and on their home alone are not in it."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, dict[str, bool]] = {}  # id -> node -> whether it is kept there, or cached
+        self._infos: dict[str, ArrayInfo] = {}
+
+    def of(self, array_id: str) -> dict[str, bool]:
+        return self._nodes.get(array_id, {})
+
+    def add(self, info: ArrayInfo, home: str, node: str, *, kept: bool = True) -> None:
+        """One more copy, on `node`, of an array that is kept on `home`."""
+        self._infos[info.id] = info
+        nodes = self._nodes.setdefault(info.id, {home: True})
+        nodes[node] = kept or nodes.get(node, False)
+
+    def remove(self, array_id: str, node: str) -> None:
+        self._nodes.get(array_id, {}).pop(node, None)
+
+    def forget_array(self, array_id: str) -> None:
+        self._nodes.pop(array_id, None)
+        self._infos.pop(array_id, None)
+
+    def forget_node(self, node: str) -> list[ArrayInfo]:
+        """A node is gone. Returns the arrays without a key that no other keeps."""
+        gone = []
+        for array_id, nodes in list(self._nodes.items()):
+            if nodes.pop(node, False) and not any(nodes.values()) and self._infos[array_id].key is None:
+                gone.append(self._infos[array_id])
+        return gone
+
+    def cached_apart_from(self, node: str) -> list[tuple[str, ArrayInfo]]:
+        """The nodes other than this that have arrays cached, and which."""
+        return [
+            (other, self._infos[array_id])
+            for array_id, nodes in self._nodes.items()
+            for other, kept in nodes.items()
+            if other != node and not kept
+        ]
+
+    def too_few(self) -> list[tuple[ArrayInfo, list[str]]]:
+        """The arrays that are kept on fewer nodes than they shall be, and where."""
+        found = []
+        for array_id, nodes in self._nodes.items():
+            kept = [node for node, is_kept in nodes.items() if is_kept]
+            if kept and len(kept) < self._infos[array_id].replicas:
+                found.append((self._infos[array_id], kept))
+        return found
+
+    def info(self, array_id: str) -> ArrayInfo | None:
+        return self._infos.get(array_id)
+
+    def __iter__(self) -> Iterator[ArrayInfo]:
+        return iter(list(self._infos.values()))
+
+
 class Index:
     """All keys of all stores of one cluster."""
 
     def __init__(self) -> None:
         self._stores: dict[str, dict[str, Entry]] = {}
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
+        self.copies = Copies()
+        self.lost: dict[tuple[str, str], Lost] = {}  # by store and key; an id, if there was no key
 
     # --- changes
 
@@ -72,15 +138,21 @@ class Index:
         keys = self._stores.setdefault(info.store, {})
         new, current = Entry(info, node), keys.get(info.key)
         if current is not None and current.info.id == info.id:
+            if node != current.node:
+                self.copies.add(info, current.node, node)
             return []
         if current is not None:
             if current.info.version > info.version:
                 new, current = current, new
-            older = [*current.superseded, Holding(current.info.id, current.node)]
+            older = [*current.superseded, *self._holdings(current)]
+            self.copies.forget_array(current.info.id)
             # One that was listed before and was restamped since is not older than itself.
             new.superseded += [holding for holding in older if holding.array_id != new.info.id]
             self._listed.pop(current.info.id, None)
         keys[info.key] = new
+        self.lost.pop((info.store, info.key), None)
+        if new.info.replicas > 1:
+            self.copies.add(new.info, new.node, new.node)
         self._listed[new.info.id] = info.store, info.key
         newest = Holding(new.info.id, new.node)
         return [Replacement(old, newest, info.store, info.key) for old in new.superseded]
@@ -98,8 +170,13 @@ class Index:
             entry = self.find(store, key)
             if entry is not None:
                 entry.doomed = True
-                found.append((key, [*entry.superseded, Holding(entry.info.id, entry.node)]))
+                found.append((key, [*entry.superseded, *self._holdings(entry)]))
         return found
+
+    def _holdings(self, entry: Entry) -> list[Holding]:
+        """All files of an entry's array; that of its home comes last."""
+        nodes = [node for node in self.holders(entry.info.id) if node != entry.node]
+        return [Holding(entry.info.id, node) for node in (*nodes, entry.node)]
 
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""
@@ -108,17 +185,25 @@ class Index:
             return False
         del self._stores[store][key]
         self._listed.pop(array_id, None)
+        self.copies.forget_array(array_id)
         if not self._stores[store]:
             del self._stores[store]
         return True
 
-    def forget(self, node: str) -> None:
-        """Unlist all that is on a node."""
+    def forget(self, node: str) -> list[ArrayInfo]:
+        """Unlist all that is on a node; returns the arrays that are kept on no other."""
+        gone = self.copies.forget_node(node)
         for store, keys in list(self._stores.items()):
             for key, entry in list(keys.items()):
                 entry.superseded = [holding for holding in entry.superseded if holding.node != node]
                 if entry.node == node:
-                    self.unbind(store, key, entry.info.id)
+                    kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
+                    if kept:
+                        entry.node = kept[0]
+                    else:
+                        self.unbind(store, key, entry.info.id)
+                        gone.append(entry.info)
+        return gone
 
     # --- questions
 
@@ -142,6 +227,35 @@ class Index:
 
     def stores(self) -> list[str]:
         return sorted(self._stores)
+
+    def move_home(self, array_id: str, node: str, other: str) -> None:
+        """An array leaves its home for another node that keeps it."""
+        listed = self._listed.get(array_id)
+        entry = None if listed is None else self.find(*listed)
+        if entry is not None and entry.node == node:
+            entry.node = other
+
+    def endangered(self, node: str) -> list[tuple[ArrayInfo, list[str]]]:
+        """The arrays that are kept on this node alone, and where they are cached."""
+        found = []
+        for info in self.copies:
+            nodes = self.copies.of(info.id)
+            if nodes.get(node) and not any(kept for other, kept in nodes.items() if other != node):
+                found.append((info, [other for other in nodes if other != node]))
+        return [(info, others) for info, others in found if others]
+
+    def on_node(self, node: str) -> list[ArrayInfo]:
+        """The current arrays that this node keeps, of those that are listed or have copies."""
+        listed = [entry.info for entry in self.all_entries() if self.holders(entry.info.id).get(node)]
+        return listed + [info for info in self.copies if info.key is None and self.copies.of(info.id).get(node)]
+
+    def holders(self, array_id: str) -> dict[str, bool]:
+        """The nodes that have a copy, and whether they keep it or have it cached."""
+        copies = self.copies.of(array_id)
+        if copies or array_id not in self._listed:
+            return dict(copies)
+        entry = self.find(*self._listed[array_id])
+        return {} if entry is None else {entry.node: True}
 
     def place(self, array_id: str) -> tuple[str, str] | None:
         """Store and key of a current array."""

@@ -8,6 +8,7 @@
     names/<hash>       which array a key stands for (see `names`)
     ledger             bytes used, budget, epoch, generations (see `ledger`)
     checksums          of sealed arrays, written by the keeper (see `checksums`)
+    node               whose it is, and so when it may be adopted (see `adopt`)
     keeper             locked by the keeper that tends this shelf
     disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `moves`, `room`)
     hot/<id>           arrays on disk that are read often, for the keeper to bring back
@@ -230,6 +231,13 @@ class Shelf(Places):
         else:
             self.seal_many([draft], epoch)
 
+    def seal_copy(self, draft: Draft) -> None:
+        """Seal a draft that is a copy of another shelf's array. No name leads to it yet; see `name`."""
+        with self.ledger.locked():
+            draft.settled = self._rename(draft.path, draft.info.id)
+        if not draft.settled:
+            raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
+
     def seal_many(self, drafts: list[Draft], epoch: int | None = None) -> list[Draft]:
         """`seal` for many; returns those that are gone, as others sealed and then deleted them.
 
@@ -252,14 +260,17 @@ class Shelf(Places):
         """
         if info.key is not None:
             self.names.point(info, self.has)
+        if self._rename(path, info.id) or self.has(info.id):  # the latter: somebody sealed it for us (`finish`)
+            return True
+        if info.key is not None:
+            self.names.remove(info.store, info.key, info.id)
+        return False
+
+    def _rename(self, path: str, array_id: str) -> bool:
         disk = self.disk if self._is_on_disk(path) else None
         try:
-            os.rename(path, f"{self.mem if disk is None else disk.mem}/{info.id}")
+            os.rename(path, f"{self.mem if disk is None else disk.mem}/{array_id}")
         except FileNotFoundError:
-            if self.has(info.id):  # somebody sealed it for us (`finish`)
-                return True
-            if info.key is not None:
-                self.names.remove(info.store, info.key, info.id)
             return False
         return True
 
@@ -308,11 +319,11 @@ class Shelf(Places):
         except FileNotFoundError:
             raise self.not_found(info) from None
 
-    def not_found(self, info: ArrayInfo) -> ArrayNotFound:
-        """What to say of an array that is not there."""
+    def not_found(self, info: ArrayInfo, why: str | None = None) -> ArrayNotFound:
+        """What to say of an array that is not there. `why`: what another node knows of its end."""
         name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
-        why = self.ended.find(info.id) or "it was deleted, or overwritten by a later put"
-        return ArrayNotFound(f"{name} of store {info.store!r} is not there: {why}")
+        ended = why or self.ended.find(info.id) or "it was deleted, or overwritten by a later put"
+        return ArrayNotFound(f"{name} of store {info.store!r} is not there: {ended}")
 
     def touch(self, info: ArrayInfo) -> None:
         """Let an array live for its time to live from now on.
@@ -330,6 +341,14 @@ class Shelf(Places):
                 self.somewhere(info.id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
         except FileNotFoundError:
             raise self.not_found(info) from None
+
+    def set_deadline(self, array_id: str, deadline_ns: int) -> bool:
+        """Let an array live until then, in nanoseconds since 1970; False if it is not there."""
+        with self.ledger.locked(), contextlib.suppress(FileNotFoundError):
+            times = time.time_ns(), deadline_ns
+            self.somewhere(array_id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
+            return True
+        return False
 
     def deadline(self, info: ArrayInfo) -> float | None:
         """When the array's time to live is over, in seconds since 1970; None if it has none.

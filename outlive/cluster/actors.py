@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -29,17 +30,37 @@ def start_keeper(cluster: str, node: str) -> Any:
     """The keeper of `node`, started if there is none."""
     from outlive.cluster.keeper import Keeper
 
-    actor = _remote(concurrency_groups={"check": 1})(Keeper)
+    actor = _remote(concurrency_groups={"check": 1, "send": 8, "fetch": 8, "drain": 1})(Keeper)
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     return actor.options(**_OPTIONS, name=_KEEPER + node, scheduling_strategy=here).remote(cluster, node)
 
 
 def start_catalog() -> Any:
-    """The cluster's catalog, started if there is none."""
+    """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
     from outlive.cluster.catalog import Catalog
+    from outlive.ray_internals.nodes import nodes
 
-    actor = _remote(concurrency_groups={"slow": 4})(Catalog)
-    return actor.options(**_OPTIONS, name=CATALOG).remote()
+    actor = _remote(concurrency_groups={"slow": 8, "change": 8, "copy": 4})(Catalog)
+    head = next((node.id for node in nodes() if node.is_head and node.alive), None)
+    there = {} if head is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(head, soft=True)}
+    return actor.options(**_OPTIONS, name=CATALOG, **there).remote()
+
+
+def adopt_on(node: str) -> None:
+    """Start a keeper on `node` if an earlier cluster, or an earlier Ray of this one, left a shelf on its machine."""
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    _remote(_adopt).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(node)
+
+
+def _adopt(node: str) -> None:
+    from outlive.arrays.adopt import orphaned
+    from outlive.arrays.root import default_root
+    from outlive.ray_internals import Connection
+
+    cluster, address = Connection().cluster, ray.get_runtime_context().gcs_address
+    root, _ = default_root()
+    if os.path.isdir(root) and any(orphaned(root, cluster, node, address)):
+        start_keeper(cluster, node)
 
 
 def keeper(node: str) -> Any:

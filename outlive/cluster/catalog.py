@@ -3,6 +3,9 @@
 A put with a key goes: the writer completes a draft -> the catalog lists it, from which moment readers find it -> the
 writer seals it, or a reader that is faster does. What the array replaces is dropped once it is sealed. A deletion goes:
 files first, then the key. So at every moment a catalog that starts anew can tell the truth from the files alone.
+
+Where other nodes have copies of what is replaced or deleted, their names go first (`forbid`): until the last of them
+is gone everyone still reads the old array, then everyone asks the catalog.
 """
 
 from __future__ import annotations
@@ -12,32 +15,42 @@ import logging
 import queue
 import threading
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterable
 
 import ray
 from ray.exceptions import ActorDiedError
 
 from outlive.arrays.check import Finding
-from outlive.arrays.index import Entry, Holding, Index, Replacement
+from outlive.arrays.index import Entry, Holding, Replacement
+from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
-from outlive.cluster.wire import Bound, Found, pack_bound, pack_found, unpack, unpack_request
+from outlive.cluster.holders import Holders
+from outlive.cluster.wire import (
+    Bound,
+    Found,
+    pack_bound,
+    pack_found,
+    unpack,
+    unpack_listed,
+    unpack_request,
+)
 
 Name = tuple[str, str]  # store and key
 _log = logging.getLogger(__name__)
 
 
-class Catalog:
+class Catalog(Holders):
     """Runs as the actor `catalog` in namespace `outlive`. Answers nothing before it has heard from every keeper."""
 
     def __init__(self) -> None:
-        self._index, self._lock = Index(), threading.Lock()
-        self._epochs: dict[str, int] = {}
-        self._keepers: dict[str, Any] = {}
-        self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
+        super().__init__()
+        cached: list[tuple[str, ArrayInfo]] = []
         for node in actors.keeper_nodes():
             with contextlib.suppress(ActorDiedError, ValueError):  # its node is gone
-                self._join(node)
+                cached += self._list_shelf(node)
+        self._admit_cached(cached)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
+        self._start_rounds()
 
     # --- keys
 
@@ -59,12 +72,49 @@ class Catalog:
         if node not in self._epochs or self._epochs[node] == stale:
             self._join(node)
         with self._lock:
-            answer = self._index.bind(infos, node)
+            if self._named_elsewhere(infos, node):
+                return pack_bound(Bound(0, elsewhere=True))
+            return pack_bound(self._bind(infos, node))
+
+    @ray.method(concurrency_group="change")
+    def replace(self, request: bytes) -> bytes:
+        """`bind`, where other nodes have copies of what is replaced: their names go first."""
+        infos, node, _ = unpack_request(request)
+        done: set[tuple[str, str]] = set()
+        while True:
+            with self._lock:
+                left = {holding for holding in self._named_elsewhere(infos, node) if holding not in done}
+                if not left:
+                    return pack_bound(self._bind(infos, node))
+            self._forbid(infos, {other for other, _ in left})
+            done |= left
+
+    @ray.method(concurrency_group="change")
+    def welcome(self, node: str) -> None:
+        """A keeper has adopted arrays: list what is on its shelf now."""
+        self._join(node)
+
+    def _bind(self, infos: list[ArrayInfo], node: str) -> Bound:
+        answer = self._index.bind(infos, node)
         if isinstance(answer, int):
-            return pack_bound(Bound(0, answer))
+            return Bound(0, answer)
         for replacement in answer:
             self._replaced.put(replacement)
-        return pack_bound(Bound(self._epochs[node], 0))
+        return Bound(self._epochs[node])
+
+    def _named_elsewhere(self, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str]]:
+        """Nodes other than this whose readers may find what these arrays replace by name; with its id."""
+        found = set()
+        for info in infos:
+            entry = self._index.find(info.store, info.key or "")
+            if entry is not None and entry.info.id != info.id:
+                found |= {(other, entry.info.id) for other in self._index.holders(entry.info.id) if other != node}
+        return found
+
+    def _forbid(self, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> None:
+        names = [(info.store, info.key or "", info.version) for info in infos]
+        keepers = self._all_keepers()
+        self._answers({node: keepers[node].forbid.remote(names) for node in nodes if node in keepers})
 
     def unbind(self, packed: bytes) -> None:
         """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
@@ -75,12 +125,19 @@ class Catalog:
     def find(self, store: str, keys: list[str]) -> bytes:
         """What each key stands for, by `wire.pack_found`."""
         with self._lock:
-            return pack_found(self._found(self._index.find(store, key)) for key in keys)
+            return pack_found(self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys)
+
+    def _found_lost(self, store: str, key: str) -> Found | None:
+        lost = self._index.lost.get((store, key))
+        return None if lost is None else Found(lost.info, [lost.node], lost_at=lost.at)
 
     def _found(self, entry: Entry | None) -> Found | None:
-        return None if entry is None else Found(entry.info, entry.node, entry.doomed, self._epochs[entry.node])
+        if entry is None:
+            return None
+        others = [node for node in self._index.holders(entry.info.id) if node != entry.node]
+        return Found(entry.info, [entry.node, *others], entry.doomed, self._epochs.get(entry.node, 0))
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="change")
     def delete(self, store: str, keys: list[str], only: str | None = None) -> list[str]:
         """Delete keys, with all their files; returns those that existed. `only`: if it is still this array."""
         return self._delete(store, keys, None if only is None else {only})
@@ -90,14 +147,28 @@ class Catalog:
             if only is not None:
                 current = [self._index.find(store, key) for key in keys]
                 keys = [entry.info.key for entry in current if entry and entry.info.id in only and entry.info.key]
-            doomed = self._index.doom(store, keys)
+            lost = [key for key in keys if self._index.lost.pop((store, key), None) is not None]
+        doomed = self._doom(store, keys)
         self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
-        return [key for key, _ in doomed]
+        return [key for key, _ in doomed] + lost
 
-    @ray.method(concurrency_group="slow")
+    def _doom(self, store: str, keys: list[str]) -> list[tuple[str, list[Holding]]]:
+        """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
+        done: set[tuple[str, str]] = set()
+        while True:
+            with self._lock:
+                listed = [entry.info for entry in (self._index.find(store, key) for key in keys) if entry is not None]
+                spread = [info for info in listed if len(self._index.holders(info.id)) > 1]
+                left = {(node, info.id) for info in spread for node in self._index.holders(info.id)} - done
+                if not left:
+                    return self._index.doom(store, keys)
+            self._forbid([info._replace(version=info.version + 1) for info in spread], {node for node, _ in left})
+            done |= left
+
+    @ray.method(concurrency_group="change")
     def end(self, array_ids: list[str]) -> None:
         """Delete the keys that stand for one of these arrays."""
         with self._lock:
@@ -108,7 +179,7 @@ class Catalog:
         for store, keys in by_store.items():
             self._delete(store, keys, set(array_ids))
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="change")
     def clear(self, store: str) -> int:
         """Delete all keys of a store; returns how many."""
         with self._lock:
@@ -156,7 +227,7 @@ class Catalog:
 
     # --- the files behind the keys
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="change")
     def reconcile(self, node: str, packed: bytes) -> list[Finding]:
         """Compare the keys with the arrays found on a shelf, and mend what differs."""
         present = unpack(packed)
@@ -183,27 +254,35 @@ class Catalog:
         return findings
 
     def _join(self, node: str) -> None:
-        """List what is on a node's shelf, and nothing else for that node."""
+        self._admit_cached(self._list_shelf(node))
+
+    def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
+        """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then."""
         self._keepers[node] = actors.keeper(node)
         epoch, packed = ray.get(self._keepers[node].listing.remote())
-        infos = unpack(packed)
+        listed = unpack_listed(packed)
         with self._lock:
+            cached = self._index.copies.cached_apart_from(node)
             self._epochs[node] = epoch
             self._index.forget(node)
-            replaced = [replacement for info in infos for replacement in self._index.admit(info, node)]
-        for replacement in replaced:
-            self._replaced.put(replacement)
+            self._admit(node, listed)
+        return cached + [(node, info) for info, kept in listed if not kept]
 
     def _drop(self, holdings: list[tuple[Holding, Name | None]]) -> None:
         by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
         for holding, name in holdings:
             by_node[holding.node].append((holding.array_id, name))
-        ray.get([self._keepers[node].drop.remote(some) for node, some in by_node.items()])
+        keepers = self._all_keepers()
+        self._answers({node: keepers[node].drop.remote(some) for node, some in by_node.items() if node in keepers})
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
         if not array_ids:
             return []
-        sealed: list[bool] = ray.get(self._keepers[node].finish.remote(array_ids, self._epochs[node]))
+        keepers = self._all_keepers()
+        if node not in keepers:  # it died: what was not sealed there will not be
+            return [False] * len(array_ids)
+        answers = self._answers({node: keepers[node].finish.remote(array_ids, self._epochs[node])})
+        sealed: list[bool] = answers.get(node, [False] * len(array_ids))
         return sealed
 
     def _drop_replaced(self) -> None:

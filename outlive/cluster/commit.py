@@ -72,7 +72,8 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
 def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     request = pack_request([draft.info for draft in drafts], session.node, stale)
     try:
-        return unpack_bound(session.ask(session.catalog.bind.remote(request)))
+        bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
+        return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound
     except RayTaskError:  # it says no: nothing is listed
         for draft in drafts:
             draft.discard()

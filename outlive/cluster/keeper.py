@@ -13,23 +13,28 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ray
 
+from outlive.arrays.adopt import adopt, orphaned, sign
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
+from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
+from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
 from outlive.cluster.ending import end
-from outlive.cluster.wire import pack
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.transfer import send
+from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
 
-PROTOCOL = 3  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 4  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
@@ -66,7 +71,9 @@ class Keeper:
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._mend_doubles()
         self._shelf.recount()
+        self._adopted = self._adopt(cluster)
         self._endings = Endings(self._shelf)
+        self._fetches = Fetches(self._shelf, self._node)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
@@ -75,16 +82,33 @@ class Keeper:
         for thread in self._threads:
             thread.start()
 
+    def _adopt(self, cluster: str) -> int:
+        """Take over what dead nodes left on this machine; returns how many arrays."""
+        address, count = ray.get_runtime_context().gcs_address, 0
+        sign(self._path, address, os.getppid())  # a worker's parent is its raylet
+        for path in orphaned(self._root, cluster, self._node, address):
+            count += adopt(self._shelf, path, same_cluster=os.path.basename(os.path.dirname(path)) == cluster)
+        return count
+
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
         self._leave_if_removed()
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
 
     def listing(self) -> tuple[int, bytes]:
-        """For a catalog that starts: a new epoch, and then all arrays that have a key, by `wire.pack`."""
+        """For a catalog that starts: a new epoch, and then what it has to know of this shelf, by `wire.pack_listed`.
+
+        That is all arrays with a key, and those without that other nodes have, or shall have.
+        """
         self._leave_if_removed()
-        epoch = self._shelf.raise_epoch()
-        return epoch, self.listed_here()[1]
+        epoch, shelf = self._shelf.raise_epoch(), self._shelf
+        modes = ((info, mode_of(shelf, info.id)) for info in shelf.scan())
+        listed = (
+            Listed(info, kept=not is_cached(mode))
+            for info, mode in modes
+            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
+        )
+        return epoch, pack_listed(listed)
 
     def listed_here(self) -> tuple[str, bytes]:
         """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
@@ -94,10 +118,69 @@ class Keeper:
         """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
         return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
 
-    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> None:
-        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid."""
-        for array_id, name in arrays:
-            self._shelf.delete(array_id, name)
+    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
+        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid.
+
+        Says of each whether it was there.
+        """
+        return [self._shelf.delete(array_id, name) for array_id, name in arrays]
+
+    def forbid(self, names: list[tuple[str, str, int]]) -> None:
+        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
+        with self._shelf.ledger.locked():
+            for store, key, version in names:
+                self._shelf.names.forbid(store, key, version)
+
+    def holds(self, array_ids: list[str]) -> list[bool]:
+        return [self._shelf.has(array_id) for array_id in array_ids]
+
+    def keep(self, array_ids: list[str]) -> list[bool]:
+        """Let cached copies be replicas from now on; says of each whether it is still there."""
+        return [keep(self._shelf, array_id) for array_id in array_ids]
+
+    def touch(self, array_id: str, deadline_ns: int) -> bool:
+        """Let an array live until then; False if it is not there."""
+        return self._shelf.set_deadline(array_id, deadline_ns)
+
+    def why_ended(self, array_id: str) -> str | None:
+        why = self._shelf.ended.find(array_id)
+        return None if why is None else str(why)
+
+    def room(self) -> int:
+        """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
+        cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
+        account = self._shelf.ledger.disk
+        return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+
+    # --- transfer
+
+    @ray.method(concurrency_group="send")
+    def send(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
+        """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
+        if not self._shelf.has(array_id):
+            self._shelf.finish(array_id, epoch)
+        yield from send(self._shelf, array_id, begin, end, step)
+
+    @ray.method(concurrency_group="fetch")
+    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
+        """Have a copy of another node's array on this shelf; many may wait for the same.
+
+        Parameters
+        ----------
+        packed
+            Its info, by `wire.pack`.
+        hint
+            A node that should have it.
+        kept
+            As a replica, which stays; else it is cached.
+        epoch
+            Under which `hint` may seal it, if it is listed but not sealed yet.
+
+        Returns
+        -------
+        None if it is here now; else what the catalog says of it, see `Holders.locate`.
+        """
+        return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
         ledger, disk, arrays = self._shelf.ledger, self._shelf.disk, len(self._shelf.ids())
@@ -151,6 +234,10 @@ class Keeper:
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
+        if self._adopted:
+            with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
+                ray.get(actors.catalog().welcome.remote(self._node))
+                self._adopted = 0
         self._shelf.pool.trim(older_than=_WARM_FOR)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()

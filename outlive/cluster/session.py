@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import functools
+import json
 import logging
 import os
 import shutil
@@ -20,14 +22,18 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
 from outlive.arrays.disk import remove_of_cluster
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.cluster import actors
 from outlive.cluster.keeper import PROTOCOL
+from outlive.cluster.transfer import NotThere, chunk_size, from_nodes, rows
+from outlive.cluster.wire import Located, pack
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
+from outlive.ray_internals.nodes import nodes
 
 T = TypeVar("T")
 _log = logging.getLogger("outlive")
@@ -40,6 +46,7 @@ class Session:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
         self._catalog: Any = None
+        self._keeper: Any = None
         if os.path.lexists(self.root):
             private_folder(self.root)  # refused here already, and not first by the keeper
         if not _tended(f"{self.root}/{connection.cluster}/{self.node}"):
@@ -113,6 +120,53 @@ class Session:
                 f"keeper or catalog did not answer within {timeout:.0f} s: the cluster may be out of memory or "
                 "processes; see `ray list actors`"
             ) from error
+
+    @property
+    def keeper(self) -> Any:
+        """This node's keeper, looked up once. It is started anew if it has left the node."""
+        if self._keeper is None:
+            try:
+                self._keeper = actors.keeper(self.node)
+            except ValueError:
+                self._start_actors()
+                self._keeper = actors.keeper(self.node)
+        return self._keeper
+
+    def fetch(self, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
+        """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
+
+        Raises
+        ------
+        StoreFull
+            There is no room for it here.
+        CorruptArray
+            It did not arrive as it was sent.
+        """
+        answer = self.ask(self.keeper.fetch.remote(pack([info]), hint, False, epoch))
+        return None if answer is None else Located(*json.loads(answer))
+
+    def locate(self, info: ArrayInfo, hint: str | None) -> Located:
+        """The nodes that have an array, this one first if it is one of them."""
+        located = Located(*json.loads(self.ask(self.catalog.locate.remote(pack([info]), hint, self.node))))
+        here = [self.node] if self.shelf.has(info.id) else []
+        return located._replace(nodes=here + [node for node in located.nodes if node != self.node])
+
+    def read_rows(self, info: ArrayInfo, hint: str | None, begin: int, end: int, into: memoryview) -> Located | None:
+        """Bytes `begin` to `end` of an array's data, from another node, and nothing else; as `fetch`."""
+
+        def use(node: str) -> None:
+            try:
+                keeper = actors.keeper(node)
+            except ValueError:
+                raise NotThere(f"{node} has no keeper") from None
+            rows(keeper, info, begin, end, self.chunk_size, into)
+
+        return from_nodes([], lambda: self.locate(info, hint), use)
+
+    @functools.cached_property
+    def chunk_size(self) -> int:
+        """Bytes of an array that travel at a time."""
+        return chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
 
     def keepers(self) -> Iterator[Any]:
         for node in actors.keeper_nodes():

@@ -14,19 +14,37 @@ from outlive.arrays.info import ArrayInfo
 
 
 class Bound(NamedTuple):
-    """The catalog's answer to a writer: seal under `epoch`; or, if `behind`, restamp with a later version than that."""
+    """The catalog's answer to a writer."""
 
-    epoch: int
-    behind: int
+    epoch: int  # seal under it
+    behind: int = 0  # not 0: restamp with a later version than that, and ask again
+    elsewhere: bool = False  # other nodes have copies of what is replaced: ask `replace`, which takes longer
 
 
 class Found(NamedTuple):
     """The catalog's answer to a reader."""
 
     info: ArrayInfo
-    node: str
-    doomed: bool  # being deleted: not finding it is no loss
-    epoch: int  # under which the array, if it is not sealed yet, may be
+    nodes: list[str]  # that have a copy, its home first
+    doomed: bool = False  # being deleted: not finding it is no loss
+    epoch: int = 0  # under which the array, if it is not sealed yet, may be
+    lost_at: float = 0.0  # when its last copy went with nodes[0], in seconds since 1970; 0: it is not lost
+
+
+class Listed(NamedTuple):
+    """What a keeper tells of an array on its shelf."""
+
+    info: ArrayInfo
+    kept: bool  # else cached
+
+
+class Located(NamedTuple):
+    """The catalog's answer to who holds no copy."""
+
+    nodes: list[str]  # that have one, the nearest first
+    lost_on: str | None = None  # the node that had the last one, and is dead
+    lost_at: float = 0.0
+    why: str | None = None  # it is not there: it ended
 
 
 def pack(infos: Iterable[ArrayInfo]) -> bytes:
@@ -60,6 +78,14 @@ def pack_found(found: Iterable[Found | None]) -> bytes:
 
 def unpack_found(data: bytes) -> list[Found | None]:
     return [None if one is None else Found(_info(one[0]), *one[1:]) for one in json.loads(data)]
+
+
+def pack_listed(listed: Iterable[Listed]) -> bytes:
+    return json.dumps(list(listed)).encode()
+
+
+def unpack_listed(data: bytes) -> list[Listed]:
+    return [Listed(_info(fields), kept) for fields, kept in json.loads(data)]
 
 
 def _info(fields: list[Any]) -> ArrayInfo:

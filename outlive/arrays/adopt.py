@@ -1,0 +1,163 @@
+"""Adopting: taking over the shelf that a dead node left on this machine, when Ray was stopped and started again.
+
+A shelf says whose it is (`node`): the raylet of its node, and the address of its cluster. It is adopted only when that
+raylet is dead, and nobody answers at that address, or somebody who has taken it over. The keeper's lock comes on top:
+of several that would adopt a shelf, one does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays import disk as disks
+from outlive.arrays.checksums import Checksums
+from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
+from outlive.arrays.places import is_id
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+_FILE = "node"
+_PATIENCE = 1.0  # seconds for whoever may still answer at a cluster's address
+
+
+class Owner(NamedTuple):
+    """Whose a shelf is."""
+
+    address: str  # of the cluster's GCS
+    raylet: int  # its process id
+    started: str  # when that process started, in the kernel's ticks since boot
+    boot: str  # the machine's boot id
+    processes: str  # the namespace of that process id
+
+
+def sign(path: str, address: str, raylet: int) -> None:
+    """Write down whose the shelf at `path` is: a node's of the cluster at `address`."""
+    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _pid_namespace())
+    with open(f"{path}/{_FILE}.new", "w") as file:
+        json.dump(owner, file)
+    os.rename(f"{path}/{_FILE}.new", f"{path}/{_FILE}")
+
+
+def orphaned(root: str, cluster: str, node: str, address: str) -> Iterator[str]:
+    """The paths of the shelves below `root` that dead nodes left, of this cluster or of dead ones.
+
+    Parameters
+    ----------
+    cluster, node, address
+        Who asks.
+    """
+    for other in os.listdir(root):
+        folder = f"{root}/{other}"
+        if os.path.exists(f"{folder}/owner"):  # ends with the program that started it, arrays and all
+            continue
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                path = f"{folder}/{name}"
+                if path != f"{root}/{cluster}/{node}" and _is_dead(path, address, same_cluster=other == cluster):
+                    yield path
+
+
+def adopt(shelf: Shelf, path: str, *, same_cluster: bool) -> int:
+    """Move the arrays of a dead node's shelf to this one; returns how many. Those go that ended with their owners."""
+    lock = _lock(f"{path}/keeper")
+    if lock is None:
+        return 0
+    try:
+        ends = SCOPE if same_cluster else SCOPE | JOB
+        count = _move(f"{path}/mem", shelf.mem, ends)
+        old = disks.chosen(path)
+        if old is not None and os.path.isdir(f"{old}/mem"):
+            if shelf.disk is None:
+                shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
+            assert shelf.disk is not None
+            count += _move(f"{old}/mem", shelf.disk.mem, ends)
+            disks.remove(old)
+        Checksums(f"{shelf.path}/checksums").append(Checksums(f"{path}/checksums").load())
+        shelf.recount()
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(path))
+        return count
+    finally:
+        os.close(lock)
+
+
+def _move(source: str, target: str, ends: int) -> int:
+    count = 0
+    for name in os.listdir(source):
+        if is_id(name) and not kind_of(name) & ends and not os.path.lexists(f"{target}/{name}"):
+            try:
+                os.rename(f"{source}/{name}", f"{target}/{name}")
+            except OSError:  # another file system
+                shutil.move(f"{source}/{name}", f"{target}/{name}.moved")
+                os.rename(f"{target}/{name}.moved", f"{target}/{name}")
+            count += 1
+    return count
+
+
+def _lock(path: str) -> int | None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _is_dead(path: str, address: str, *, same_cluster: bool) -> bool:
+    """Whether the shelf at `path` is one, and its node is dead, and its cluster, unless it is the same."""
+    try:
+        with open(f"{path}/{_FILE}") as file:
+            owner = Owner(*json.load(file))
+    except (OSError, ValueError, TypeError):
+        return False
+    may_live = owner.processes != _pid_namespace() or not owner.started or _started(owner.raylet) == owner.started
+    if owner.boot == _boot_id() and may_live:
+        return False
+    return same_cluster or owner.address == address or not _answers(owner.address)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _PATIENCE):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _started(pid: int) -> str | None:
+    """When a process started; None if there is none (proc_pid_stat(5), field 22)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

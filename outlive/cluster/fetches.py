@@ -1,0 +1,103 @@
+"""Fetches: a keeper's copies of arrays from other nodes, each made once, however many wait for it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import ray
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import keep
+from outlive.cluster import actors
+from outlive.cluster.transfer import NotThere, chunk_size, copy, from_nodes
+from outlive.cluster.wire import Located, pack, unpack
+from outlive.ray_internals.nodes import nodes
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+
+class Fetches:
+    """Of the keeper that tends `shelf` on `node`."""
+
+    def __init__(self, shelf: Shelf, node: str) -> None:
+        self._shelf, self._node = shelf, node
+        self._under_way: dict[str, Future[bytes | None]] = {}
+        self._lock = threading.Lock()
+        self._chunk = 0
+
+    def fetch(self, packed: bytes, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
+        """See `Keeper.fetch`."""
+        (info,) = unpack(packed)
+        with self._lock:
+            running = self._under_way.get(info.id)
+            if running is None:
+                ours = self._under_way[info.id] = Future[bytes | None]()
+        if running is not None:
+            answer = running.result()
+            return self._fetch(info, hint, kept=True, epoch=epoch) if kept and answer is None else answer
+        try:
+            answer = self._fetch(info, hint, kept=kept, epoch=epoch)
+            ours.set_result(answer)
+            return answer
+        except BaseException as error:
+            ours.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[info.id]
+
+    def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
+        if self._shelf.has(info.id) and (not kept or self._keep(info, hint)):
+            return None
+        hinted = [] if hint is None or hint == self._node else [hint]
+        located = from_nodes(
+            hinted, lambda: self._locate(info, hint), lambda node: self._copy(info, node, kept=kept, epoch=epoch)
+        )
+        if located is None or (self._shelf.has(info.id) and (not kept or self._keep(info, hint))):
+            return None
+        return json.dumps(located).encode()
+
+    def _locate(self, info: ArrayInfo, hint: str | None) -> Located:
+        located = Located(*json.loads(ray.get(actors.catalog().locate.remote(pack([info]), hint, self._node))))
+        return located._replace(nodes=[node for node in located.nodes if node != self._node])
+
+    def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
+        """Copy it from this node.
+
+        Raises
+        ------
+        NotThere
+            It is not there, or not wanted any more.
+        Unreachable, CorruptArray, StoreFull
+        """
+        try:
+            keeper = actors.keeper(node)
+        except ValueError:
+            raise NotThere(f"{node} has no keeper") from None
+        draft = copy(self._shelf, keeper, info.id, self._chunk_size(), kept=kept, epoch=epoch)
+        try:
+            # The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
+            if not self._join(draft.info, node, kept=False):
+                raise NotThere(f"{info.id} was replaced or deleted")
+            self._shelf.seal_copy(draft)
+        except BaseException:
+            draft.discard()
+            raise
+        if kept and not self._keep(draft.info, node):
+            raise NotThere(f"{info.id} was replaced or deleted")
+
+    def _keep(self, info: ArrayInfo, home: str | None) -> bool:
+        """Let the copy on this shelf be a replica. It counts as one from when it is there, and not before."""
+        return keep(self._shelf, info.id) and self._join(info, home or self._node, kept=True)
+
+    def _join(self, info: ArrayInfo, home: str, *, kept: bool) -> bool:
+        return bool(ray.get(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept)))
+
+    def _chunk_size(self) -> int:
+        if not self._chunk:
+            self._chunk = chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
+        return self._chunk

@@ -1,0 +1,412 @@
+"""The catalog's knowledge of who holds which copy: where an array is, who shall have one more, what a dead node took.
+
+A copy is *kept*, and counts, or *cached*. Nothing drops one that is kept before the catalog has found another: so the
+last replica of an array is never dropped, whoever evicts, evacuates or dies at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from outlive.arrays.index import Index, Lost, Replacement
+from outlive.arrays.info import ArrayInfo
+from outlive.cluster import actors
+from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
+from outlive.ray_internals import Connection, kv
+from outlive.ray_internals.nodes import Node, nodes
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_ROUNDS_EVERY = 1.0  # seconds
+_LOST = "lost"  # what was lost, in the GCS's key-value store
+_MOST_ERASED = 100_000  # ids that are remembered to be deleted
+_COPIES_AT_A_TIME = 4
+
+
+class Holders:
+    """The part of the `Catalog` that looks at nodes."""
+
+    def __init__(self) -> None:
+        self._index, self._lock = Index(), threading.RLock()
+        self._epochs: dict[str, int] = {}
+        self._keepers: dict[str, Any] = {}
+        self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
+        self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
+        self._losing = threading.Lock()
+        self._copying: set[str] = set()  # ids, one replication at a time each
+        self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
+        self._nodes = {node.id: node for node in nodes()}
+        self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
+        self._saved_lost = b""
+        for found in unpack_found(kv.get(_LOST) or b"[]"):
+            if found is not None:
+                lost = Lost(found.info, found.nodes[0], found.lost_at)
+                self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+
+    # --- questions
+
+    @ray.method(concurrency_group="slow")
+    def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:
+        """Where an array is, for a node that does not have it.
+
+        Parameters
+        ----------
+        packed
+            Its info, by `wire.pack`.
+        hint
+            The node where it was put, if the asker knows.
+        asker
+            The node that asks: those on the same machine come first.
+
+        Returns
+        -------
+        The fields of a `Located`, as JSON.
+        """
+        (info,) = unpack(packed)
+        self._list_nodes()
+        self._look_for_dead()
+        with self._lock:
+            known = [node for node in self._index.holders(info.id) if self._is_alive(node)]
+            lost = self._index.lost.get((info.store, info.key or info.id))
+            erased = info.id in self._erased
+        if erased:
+            return json.dumps(Located([])).encode()
+        found = known or self._ask_who_has(info.id, hint)
+        if found:
+            return json.dumps(Located(self._nearest_first(found, asker))).encode()
+        if lost is not None and lost.info.id == info.id:
+            return json.dumps(Located([], lost.node, lost.at)).encode()
+        dead = self._nodes.get(hint or "")
+        if info.key is None and dead is not None and not dead.alive:
+            return json.dumps(Located([], dead.id, dead.died_at or time.time())).encode()
+        why = self._answers({node: keeper.why_ended.remote(info.id) for node, keeper in self._all_keepers().items()})
+        return json.dumps(Located([], why=next(filter(None, why.values()), None))).encode()
+
+    def _ask_who_has(self, array_id: str, hint: str | None) -> list[str]:
+        """Of an array without a key, which is listed nowhere: first the node where it was put, then all."""
+        keepers = self._all_keepers()
+        for some in ({hint: keepers[hint]} if hint in keepers else {}, keepers):
+            has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in some.items() if node})
+            if found := [node for node, (there,) in has.items() if there]:
+                return found
+        return []
+
+    def _nearest_first(self, found: list[str], asker: str) -> list[str]:
+        here = self._nodes.get(asker)
+        near = {node.id for node in self._alive() if here is not None and node.ip == here.ip}
+        return sorted(found, key=lambda node: node not in near)
+
+    @ray.method(concurrency_group="slow")
+    def kept_on(self, array_id: str) -> list[str]:
+        """The nodes that keep an array, of those that the catalog knows of."""
+        return self._kept(array_id)
+
+    def _kept(self, array_id: str, leaving: str = "") -> list[str]:
+        with self._lock:
+            holders = self._index.holders(array_id).items()
+            return [node for node, kept in holders if kept and node != leaving and self._is_alive(node)]
+
+    @ray.method(concurrency_group="slow")
+    def lost(self, store: str) -> bytes:
+        """What a store has lost, by `wire.pack_found`, the latest first."""
+        with self._lock:
+            lost = [one for one in self._index.lost.values() if one.info.store == store]
+        return _pack_lost(sorted(lost, key=lambda one: -one.at))
+
+    # --- copies that come and go
+
+    @ray.method(concurrency_group="slow")
+    def join_copy(self, packed: bytes, home: str, node: str, kept: bool) -> bool:
+        """A node has a complete copy, not yet sealed unless it is `kept`. False: it is deleted or replaced."""
+        (info,) = unpack(packed)
+        return self._join_copy(info, home, node, kept=kept)
+
+    def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> bool:
+        with self._lock:
+            if info.id in self._erased:
+                return False
+            if info.key is not None:
+                entry = self._index.find(info.store, info.key)
+                if entry is None or entry.info.id != info.id or entry.doomed:
+                    return False
+                home = entry.node
+            if node != home:
+                self._index.copies.add(info, home, node, kept=kept)
+            return True
+
+    @ray.method(concurrency_group="change")
+    def erase(self, packed: bytes, hint: str | None) -> bool:
+        """Delete an array without a key, wherever it is; False if it was nowhere."""
+        (info,) = unpack(packed)
+        with self._lock:
+            holders = list(self._index.holders(info.id))
+            self._erased[info.id] = None
+            while len(self._erased) > _MOST_ERASED:
+                del self._erased[next(iter(self._erased))]
+            self._index.copies.forget_array(info.id)
+            lost = self._index.lost.pop((info.store, info.id), None)
+        there = holders or self._ask_who_has(info.id, hint)
+        keepers = {node: self._keepers.get(node) for node in there}
+        calls = {node: keeper.drop.remote([(info.id, None)]) for node, keeper in keepers.items() if keeper is not None}
+        return bool(self._answers(calls)) or lost is not None
+
+    @ray.method(concurrency_group="change")
+    def touch(self, packed: bytes, deadline_ns: int, hint: str | None) -> bool:
+        """Let an array live until then on every node that has it; False if none has."""
+        (info,) = unpack(packed)
+        with self._lock:
+            holders = list(self._index.holders(info.id))
+        keepers = self._all_keepers()
+        there = [node for node in holders or self._ask_who_has(info.id, hint) if node in keepers]
+        answers = self._answers({node: keepers[node].touch.remote(info.id, deadline_ns) for node in there})
+        return any(answers.values())
+
+    # --- replicas
+
+    @ray.method(concurrency_group="copy")
+    def replicate(self, packed: bytes, home: str) -> list[int]:
+        """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
+        infos = unpack(packed)
+        with self._lock:
+            for info in infos:
+                if info.key is None and info.id not in self._erased:
+                    self._index.copies.add(info, home, home)
+        return list(self._pool.map(lambda info: len(self._replicate(info)), infos))
+
+    def _replicate(self, info: ArrayInfo, leaving: str = "") -> list[str]:
+        """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
+        with self._lock:
+            if info.id in self._copying:
+                return self._kept(info.id, leaving)
+            self._copying.add(info.id)
+        try:
+            for target in self._targets(info, leaving):
+                kept = self._kept(info.id)
+                if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
+                    break
+                with contextlib.suppress(RayError):
+                    keeper = self._keeper_of(target)
+                    with self._lock:
+                        cached = target in self._index.holders(info.id)
+                    if cached and self._answers({target: keeper.keep.remote([info.id])}).get(target) == [True]:
+                        self._join_copy(info, kept[0], target, kept=True)
+                    else:
+                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)})
+            return self._kept(info.id, leaving)
+        finally:
+            with self._lock:
+                self._copying.discard(info.id)
+
+    @ray.method(concurrency_group="copy")
+    def evacuate(self, packed: bytes, node: str) -> list[bool]:
+        """Have other nodes keep what a node is about to drop; says of each array whether it may drop it now.
+
+        From then on the catalog knows of no copy there: names on that node must not lead to it any more.
+        """
+        infos = unpack(packed)
+        with self._lock:
+            for info in infos:
+                if info.key is None and info.id not in self._erased:
+                    self._index.copies.add(info, node, node)
+        elsewhere = list(self._pool.map(lambda info: self._replicate(info, node), infos))
+        by_node: dict[str, list[str]] = defaultdict(list)
+        for info, others in zip(infos, elsewhere, strict=True):
+            for other in others:
+                by_node[other].append(info.id)
+        keepers = self._all_keepers()
+        calls = {other: keepers[other].holds.remote(ids) for other, ids in by_node.items() if other in keepers}
+        seen = {  # with their own eyes, now: it may be the last one that is dropped
+            (other, array_id)
+            for other, answer in self._answers(calls).items()
+            for array_id, there in zip(by_node[other], answer, strict=True)
+            if there
+        }
+        return [
+            self._leave(info, node, [other for other in others if (other, info.id) in seen])
+            for info, others in zip(infos, elsewhere, strict=True)
+        ]
+
+    def _leave(self, info: ArrayInfo, node: str, others: list[str]) -> bool:
+        with self._lock:
+            holders = self._index.holders(info.id)
+            staying = [other for other in others if holders.get(other) and self._is_alive(other)]
+            if not staying:
+                return not holders  # deleted meanwhile
+            self._index.move_home(info.id, node, staying[0])
+            self._index.copies.remove(info.id, node)
+            return True
+
+    def _targets(self, info: ArrayInfo, leaving: str) -> list[str]:
+        """Nodes that could keep one more copy: those that have it cached, then those that stay, by free budget."""
+        with self._lock:
+            holders = self._index.holders(info.id)
+        apart = {node for node, kept in holders.items() if kept} | {leaving}
+        able = [node for node in self._alive() if node.id not in apart and node.draining_until is None]
+        keepers = self._all_keepers()
+        room = self._answers({node.id: keepers[node.id].room.remote() for node in able if node.id in keepers})
+        fits = [node for node in able if room.get(node.id, info.size) >= info.size]
+        return [
+            node.id
+            for node in sorted(fits, key=lambda node: (node.id not in holders, not node.is_head, -room.get(node.id, 0)))
+        ]
+
+    def _multiply(self) -> None:
+        """Copy again what is kept on too few nodes."""
+        if len(self._alive()) > 1:
+            with self._lock:
+                few = [info for info, _ in self._index.copies.too_few() if info.id not in self._copying]
+            list(self._pool.map(self._replicate, few))
+
+    # --- nodes that come and go
+
+    def _alive(self) -> list[Node]:
+        return [node for node in list(self._nodes.values()) if node.alive]
+
+    def _is_alive(self, node: str) -> bool:
+        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since the last round
+
+    def _look_for_dead(self) -> None:
+        with self._losing:
+            for node in list(self._epochs):
+                known = self._nodes.get(node)
+                if known is not None and not known.alive:
+                    self._lose(node, known.died_at or time.time())
+
+    def _look_at_nodes(self) -> None:
+        self._look_for_dead()
+        self._adopt()
+        self._multiply()
+        self._save_lost()
+
+    def _adopt(self) -> None:
+        """Have a keeper on each machine where an earlier cluster left a shelf."""
+        new = {node.id for node in self._alive()} - self._seen
+        self._seen |= new
+        for node in new - set(self._epochs):
+            actors.adopt_on(node)
+
+    def _lose(self, node: str, at: float) -> None:
+        """A node is dead, and what it alone kept is lost."""
+        with self._lock:
+            endangered = self._index.endangered(node)
+            self._epochs.pop(node, None)
+            self._keepers.pop(node, None)
+        by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
+        for info, others in endangered:
+            for other in others:
+                by_node[other].append(info)
+        calls = {
+            other: self._keepers[other].keep.remote([info.id for info in infos])
+            for other, infos in by_node.items()
+            if other in self._keepers
+        }
+        kept = self._answers(calls)
+        with self._lock:
+            for other, saved in kept.items():
+                for info, done in zip(by_node[other], saved, strict=True):
+                    if done:
+                        self._index.copies.add(info, other, other)
+            for info in self._index.forget(node):
+                self._index.lost[info.store, info.key or info.id] = Lost(info, node, at)
+        _log.warning("node %s is dead", node)
+
+    def _save_lost(self) -> None:
+        with self._lock:
+            packed = _pack_lost(self._index.lost.values())
+        if packed != self._saved_lost:
+            kv.put(_LOST, packed)
+            self._saved_lost = packed
+
+    # --- keepers
+
+    def _all_keepers(self) -> dict[str, Any]:
+        with self._lock:
+            return {node: keeper for node, keeper in self._keepers.items() if self._is_alive(node)}
+
+    def _keeper_of(self, node: str) -> Any:
+        """A node's keeper, started if it has none."""
+        if node not in self._epochs:
+            actors.start_keeper(Connection().cluster, node)
+            self._join(node)
+        return self._keepers[node]
+
+    def _join(self, node: str) -> None:
+        """List what is on a node's shelf, and nothing else for that node."""
+        raise NotImplementedError
+
+    def _admit(self, node: str, listed: Iterable[Listed]) -> None:
+        """What a keeper told of its shelf. The caller holds the lock."""
+        for info, kept in listed:
+            if info.key is not None and kept:
+                for replacement in self._index.admit(info, node):
+                    self._replaced.put(replacement)
+            elif kept:
+                self._index.copies.add(info, node, node)
+
+    def _admit_cached(self, cached: Iterable[tuple[str, ArrayInfo]]) -> None:
+        """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
+        for node, info in cached:
+            with self._lock:
+                keepers = [other for other, kept in self._index.holders(info.id).items() if kept and other != node]
+                replaced = info.key is not None and self._index.find(info.store, info.key) is not None
+            if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
+                keepers = [other for other in self._ask_who_has(info.id, None) if other != node]
+            if keepers:
+                with self._lock:
+                    self._index.copies.add(info, keepers[0], node, kept=False)
+            elif replaced:
+                self._answers({node: self._keepers[node].drop.remote([(info.id, None)])})
+            elif self._answers({node: self._keepers[node].keep.remote([info.id])}).get(node) == [True]:
+                with self._lock:
+                    self._admit(node, [Listed(info, kept=True)])
+
+    def _answers(self, calls: Mapping[str, ray.ObjectRef[T]]) -> dict[str, T]:
+        """What keepers answer, by node. Those whose nodes die are left out: nobody waits for the dead."""
+        answers: dict[str, T] = {}
+        waiting = dict(calls)
+        while waiting:
+            done, _ = ray.wait(list(waiting.values()), num_returns=len(waiting), timeout=1.0)
+            for node, ref in list(waiting.items()):
+                if ref in done:
+                    del waiting[node]
+                    try:
+                        answers[node] = ray.get(ref)
+                    except RayError as error:
+                        _log.debug("keeper of %s: %s", node, error)
+                elif not self._is_alive(node):
+                    del waiting[node]
+        return answers
+
+    # --- in the background
+
+    def _start_rounds(self) -> None:
+        for work in (self._list_nodes, self._look_at_nodes):
+            threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True).start()
+
+    def _go_on(self, work: Callable[[], None]) -> None:
+        while True:
+            time.sleep(_ROUNDS_EVERY)
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - it goes on, whatever it met
+                _log.exception("%s failed; it goes on", work.__name__)
+
+    def _list_nodes(self) -> None:
+        """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
+        self._nodes = {node.id: node for node in nodes()}
+
+
+def _pack_lost(lost: Iterable[Lost]) -> bytes:
+    return pack_found(Found(one.info, [one.node], lost_at=one.at) for one in lost)

@@ -1,0 +1,38 @@
+"""Replicas of what was just put: made before the put returns, if the cluster can."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import COPIED, mark
+from outlive.cluster.wire import pack
+
+if TYPE_CHECKING:
+    from outlive.cluster.session import Session
+
+
+class FewerReplicas(UserWarning):
+    """Arrays are kept on fewer nodes than was asked for."""
+
+
+def check_replicas(replicas: int) -> None:
+    """Raises ValueError unless it is a positive whole number."""
+    if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
+        raise ValueError(f"replicas is the number of nodes that keep the array, at least 1, not {replicas!r}")
+
+
+def replicate(session: Session, infos: list[ArrayInfo]) -> None:
+    """Have sealed arrays kept on as many nodes as they shall be, as far as there are nodes and room."""
+    for info in infos:
+        mark(session.shelf, info.id, add=COPIED)
+    kept = session.ask(session.catalog.replicate.remote(pack(infos), session.node))
+    fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
+    if fewest[0] < fewest[1].replicas:
+        warnings.warn(
+            f"replicas={fewest[1].replicas}, but only {fewest[0]} node keeps the array: there are too few nodes, or no "
+            "room on them. It is copied as soon as there are; `handle.durability` tells",
+            FewerReplicas,
+            stacklevel=3,
+        )

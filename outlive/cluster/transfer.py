@@ -1,0 +1,207 @@
+"""Transfer: how a copy of an array, or some rows of it, gets from one node to another.
+
+The bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
+ahead, and no chunk lives longer than it takes to write it. A copy is the segment's file, byte by byte. Each chunk comes
+with its CRC-32, and the segment's header and footer are verified before it is sealed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import pickle
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
+from outlive.arrays.segment import is_at, read_info
+from outlive.cluster.wire import Located, pack, unpack
+from outlive.errors import CorruptArray
+
+if TYPE_CHECKING:
+    from outlive.arrays.draft import Draft
+    from outlive.arrays.shelf import Shelf
+
+_PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
+CHUNK = 64 << 20  # bytes
+AHEAD = 2  # chunks that the sender may be ahead
+
+
+class NotThere(Exception):
+    """The sender has no such array (any more)."""
+
+
+class Unreachable(Exception):
+    """The sender is away: it restarts, or its node died."""
+
+
+class Head(NamedTuple):
+    """What comes before the chunks."""
+
+    info: bytes  # by `wire.pack`, as the segment's footer has it
+    deadline_ns: int  # the segment's modification time: when its time to live is over, if it has one
+
+
+class Chunk(NamedTuple):
+    """Some bytes of a segment. Ray carries the buffer without pickling it."""
+
+    checksum: int
+    data: pickle.PickleBuffer | memoryview
+
+
+def chunk_size(store_capacity: int) -> int:
+    """Bytes a chunk, given what Ray's object store may hold: several chunks of several transfers have to fit."""
+    return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
+
+
+def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None]) -> Located | None:
+    """Use the first node that serves; None then, else what the catalog says when no node has it.
+
+    Parameters
+    ----------
+    hinted
+        The nodes to try before the catalog is asked.
+    locate
+        Asks it. Until it says that a node is dead, one that cannot be reached is tried again.
+    use
+        Raises `NotThere` or `Unreachable` if a node does not serve.
+    """
+    denied: set[str] = set()
+    nodes, located = hinted, Located([])
+    while True:
+        reached = False
+        for node in nodes:
+            try:
+                use(node)
+                return None
+            except NotThere:
+                reached = True
+                denied.add(node)
+            except Unreachable:
+                pass
+        if nodes and not reached and located.nodes:
+            time.sleep(_PAUSE)
+        located = locate()
+        nodes = [node for node in located.nodes if node not in denied]
+        if not nodes:
+            return located
+
+
+# --- the sender, in the keeper of a node that has the array
+
+
+def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) -> Iterator[Head | Chunk]:
+    """The bytes from `begin` to `end` (None: all of the file) of a sealed array's segment."""
+    path, fd = _open(shelf, array_id)
+    try:
+        info, size = read_info(fd, path), os.fstat(fd).st_size
+        if end is None and not is_copied(mode := os.fstat(fd).st_mode) and not is_cached(mode):
+            mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+        yield Head(pack([info]), os.fstat(fd).st_mtime_ns)
+        with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
+            for offset in range(begin, size if end is None else end, step):
+                with view[offset : min(offset + step, size if end is None else end)] as part:
+                    buffer = pickle.PickleBuffer(part)
+                    yield Chunk(zlib.crc32(part), buffer)
+                    buffer.release()
+    finally:
+        os.close(fd)
+
+
+def _open(shelf: Shelf, array_id: str) -> tuple[str, int]:
+    """Open an array's segment so that nobody recycles it."""
+
+    def opened(path: str) -> tuple[str, int]:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if is_at(path, fd):
+                return path, fd
+        except BlockingIOError:
+            pass
+        os.close(fd)
+        raise FileNotFoundError(path)
+
+    try:
+        return shelf.somewhere(array_id, opened)
+    except FileNotFoundError:
+        raise NotThere(array_id) from None
+
+
+# --- the receiver
+
+
+def receive(
+    keeper: Any, array_id: str, begin: int, end: int | None, step: int, epoch: int = 0
+) -> Iterator[Head | Chunk]:
+    """What another node's keeper sends, each chunk verified.
+
+    Raises
+    ------
+    NotThere, Unreachable
+    CorruptArray
+        A chunk did not arrive as it was sent.
+    """
+    options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
+    refs = keeper.send.options(**options).remote(array_id, begin, end, step, epoch)
+    try:
+        for ref in refs:
+            part = ray.get(ref)
+            del ref
+            if isinstance(part, Chunk) and zlib.crc32(part.data) != part.checksum:
+                raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
+            yield part
+            del part
+    except NotThere:
+        raise
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise Unreachable(f"{array_id}: {error}") from None
+
+
+def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epoch: int = 0) -> Draft:
+    """A complete draft of another node's array, not yet sealed.
+
+    Raises
+    ------
+    NotThere, Unreachable, CorruptArray, StoreFull
+    """
+    parts = receive(keeper, array_id, 0, None, step, epoch)
+    head = next(parts)
+    assert isinstance(head, Head)
+    (info,) = unpack(head.info)
+    draft = shelf.draft(info, COPIED if kept else CACHED)
+    try:
+        draft.write_segment(part.data for part in parts if isinstance(part, Chunk))
+        if info.ttl:
+            os.utime(draft.path, ns=(head.deadline_ns, head.deadline_ns))
+    except BaseException:
+        draft.discard()
+        raise
+    finally:
+        parts.close()  # type: ignore[attr-defined]
+    return draft
+
+
+def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview) -> None:
+    """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
+
+    Raises
+    ------
+    NotThere, Unreachable, CorruptArray
+    """
+    offset = 0
+    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step):
+        if isinstance(part, Chunk):
+            data = memoryview(part.data)
+            into[offset : offset + len(data)] = data
+            offset += len(data)
+            del data
