@@ -1,0 +1,141 @@
+"""Evacuation: a keeper's part in letting its node go.
+
+Any actor holds its node against the autoscaler, so a keeper is on a node only as long as that has arrays that live
+nowhere else. When nothing but the keeper keeps the node busy, or the node drains, other nodes are made to keep its
+arrays; then the shelf is removed and the keeper leaves. Where no autoscaler runs, no node goes, and nothing is moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import ray
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import is_cached, is_copied, mode_of
+from outlive.arrays.root import format_bytes
+from outlive.cluster import actors
+from outlive.cluster.wire import pack
+from outlive.ray_internals.autoscaling import autoscaler
+from outlive.ray_internals.nodes import Node, busy, nodes
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+DEFAULT_AFTER = 30.0  # seconds; OUTLIVE_EVACUATE_AFTER names others. Autoscalers wait 60 s or 5 minutes
+_STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
+_LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
+_log = logging.getLogger(__name__)
+
+
+class Kept(NamedTuple):
+    """An array that this shelf keeps."""
+
+    id: str
+    nbytes: int  # of its file
+    alone: bool  # on no other shelf, as far as this one knows
+
+
+class Evacuation:
+    """Of the node of the keeper that tends `shelf`."""
+
+    def __init__(self, shelf: Shelf, node: str) -> None:
+        self._shelf, self._node = shelf, node
+        self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
+        self._idle_since: float | None = None
+        self._tried_at = 0.0
+        self.stays: str | None = None
+        """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
+
+    def consider(self) -> None:
+        """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
+        every = nodes()
+        here = next((node for node in every if node.id == self._node), None)
+        if here is None or here.is_head:
+            return
+        if here.draining_until is not None:
+            self._leave_with_everything(anywhere=True)
+        elif not self._may_go(here, every) or busy(self._node, {actors.keeper_name(self._node), actors.CATALOG}):
+            self._idle_since, self.stays = None, None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        elif time.monotonic() > self._idle_since + self._after:
+            self._leave_with_everything(anywhere=False)
+
+    def _may_go(self, here: Node, every: list[Node]) -> bool:
+        """Whether an autoscaler would remove the node if it were idle."""
+        scaler = autoscaler()
+        if scaler is None:
+            return False
+        of_its_type = [node for node in every if node.alive and node.node_type == here.node_type]
+        return len(of_its_type) > scaler.min_workers.get(here.node_type or "", 0)
+
+    def _leave_with_everything(self, *, anywhere: bool) -> None:
+        if time.monotonic() < self._tried_at + _LOOK_AGAIN and self.stays:
+            return
+        self._tried_at = time.monotonic()
+        for step in steps(self.kept()):
+            self.evacuate([one.id for one in step], anywhere=anywhere)
+        if left := self.kept():
+            size = format_bytes(sum(one.nbytes for one in left))
+            self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
+        else:
+            self.leave()
+
+    def kept(self) -> list[Kept]:
+        """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
+        found = []
+        for info in self._shelf.scan():
+            mode = mode_of(self._shelf, info.id)
+            if mode and not is_cached(mode):
+                found.append(Kept(info.id, info.size, not is_copied(mode)))
+        return sorted(found, key=lambda one: (not one.alone, one.nbytes))
+
+    def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
+        """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
+        infos = [info for info in map(self._info, array_ids) if info is not None]
+        catalog = actors.catalog()
+        safe: list[bool] = ray.get(catalog.evacuate.remote(pack(infos), self._node, anywhere))
+        safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]
+        with self._shelf.ledger.locked():  # from here on nobody on this node finds them by name
+            for info in safe_infos:
+                if info.key is not None:
+                    self._shelf.names.forbid(info.store, info.key, info.version + 1)
+        left: list[bool] = ray.get(catalog.leave.remote(pack(safe_infos), self._node))
+        for info, may_go in zip(safe_infos, left, strict=True):
+            if may_go:
+                self._shelf.delete(info.id)
+        return [not self._shelf.has(array_id) for array_id in array_ids]
+
+    def _info(self, array_id: str) -> ArrayInfo | None:
+        try:
+            return self._shelf.info(array_id)
+        except FileNotFoundError:
+            return None
+
+    def leave(self) -> str | None:
+        """Remove the shelf and end the keeper, if nothing is kept here; else why not."""
+        if any(node.id == self._node and node.is_head for node in nodes()):
+            return None  # it stays, empty: there is no cluster without it
+        if not self._shelf.leave(lambda: not self.kept()):
+            return "arrays are being put there"
+        ray.get(actors.catalog().left.remote(self._node))
+        _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)
+        ray.kill(actors.keeper(self._node), no_restart=True)
+        return None
+
+
+def steps(kept: list[Kept]) -> list[list[Kept]]:
+    """In portions, so that what is done is done if the rest is not."""
+    found: list[list[Kept]] = []
+    room = 0
+    for one in kept:
+        if not found or one.nbytes > room or len(found[-1]) >= _STEP_ARRAYS:
+            found.append([])
+            room = _STEP_BYTES
+        found[-1].append(one)
+        room -= one.nbytes
+    return found
