@@ -37,10 +37,14 @@ class Node(NamedTuple):
     is_head: bool
     alive: bool
     died_at: float | None
-    """Unix time at which the GCS took it for dead. A node that just stops is noticed within about 15 s."""
+    """Unix time at which the GCS took it for dead: some 15 s late where its raylet was killed, by `health_check_*`."""
     death_reason: str | None
     draining_until: float | None
-    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given."""
+    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
+
+    A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
+    so that a keeper that leaves as the last ends the node.
+    """
     object_store_memory: int
     """Bytes that its object store may hold, as it was started."""
     node_type: str | None
@@ -213,6 +217,7 @@ def node_records() -> list[Any]:
 
 
 def gcs_client() -> Any:
+    """`GcsClient` of `ray._raylet`, which every connected process has."""
     worker: Any = _worker.global_worker
     if not worker.connected or worker.gcs_client is None:
         raise StoreUnavailable("this process is not connected to a Ray cluster; call ray.init(address=...) first")
@@ -226,6 +231,7 @@ def _accessor() -> Any:
 
 @contextmanager
 def explained() -> Iterator[None]:
+    """Turn Ray's errors into one that says who did not answer."""
     try:
         yield
     except RayError as error:
