@@ -15,6 +15,7 @@ from outlive.cli import (
     explain_command,
     lint_command,
     list_commands,
+    nodes,
     store_commands,
     workers_commands,
 )
@@ -46,6 +47,7 @@ for _commands in (
     array_commands,
     list_commands,
     store_commands,
+    nodes,
     workers_commands,
     doctor_command,
     explain_command,

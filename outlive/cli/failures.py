@@ -31,6 +31,10 @@ class BadLimit(ValueError):
     """A size or folder that a shelf cannot be limited to. The message says why."""
 
 
+class UnknownNode(ValueError):
+    """The text names no node of the cluster, or more than one. The message lists them."""
+
+
 def explained(command: Callable[P, None]) -> Callable[P, None]:
     """Wrap a command so that its expected errors are a message and an exit code. Others keep their traceback."""
 
@@ -45,7 +49,7 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
             _ignore_stdout()
             raise typer.Exit(READER_GONE) from None
         except Exception as error:  # which of them are Ray's is known only once Ray is imported
-            if not isinstance(error, (OutliveError, BadFile, BadLimit, OSError, *_ray_errors())):
+            if not isinstance(error, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
                 raise
             report(error, as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(NOT_SO if isinstance(error, _NOT_SO) else UNABLE) from None

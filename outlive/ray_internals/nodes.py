@@ -37,10 +37,14 @@ class Node(NamedTuple):
     is_head: bool
     alive: bool
     died_at: float | None
-    """Unix time at which the GCS took it for dead. A node that just stops is noticed within about 15 s."""
+    """Unix time at which the GCS took it for dead: some 15 s late where its raylet was killed, by `health_check_*`."""
     death_reason: str | None
     draining_until: float | None
-    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given."""
+    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
+
+    A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
+    so that a keeper that leaves as the last ends the node.
+    """
     object_store_memory: int
     """Bytes that its object store may hold, as it was started."""
     node_type: str | None
@@ -50,9 +54,8 @@ class Node(NamedTuple):
 def nodes() -> list[Node]:
     """All nodes that the GCS knows, dead ones too. Two calls of the GCS, about a millisecond.
 
-    Sources: `GcsNodeInfo` of gcs.proto; `end_time_ms` and `death_info` are set in `GcsNodeManager::OnNodeFailure` and
-    `HandleUnregisterNode`, gcs_node_manager.cc; `NodeInfoGcsService.GetDrainingNodes`-like table of the
-    `GlobalStateAccessor`, where a deadline of 0 ms means none.
+    Sources: `GcsNodeInfo` of gcs.proto, whose `end_time_ms` and `death_info` are set as gcs_node_manager.cc takes a
+    node for dead; `GlobalState.get_draining_nodes` of ray/_private/state.py, where a deadline of 0 ms means none.
 
     Raises
     ------
@@ -214,6 +217,7 @@ def node_records() -> list[Any]:
 
 
 def gcs_client() -> Any:
+    """`GcsClient` of `ray._raylet`, which every connected process has."""
     worker: Any = _worker.global_worker
     if not worker.connected or worker.gcs_client is None:
         raise StoreUnavailable("this process is not connected to a Ray cluster; call ray.init(address=...) first")
@@ -227,6 +231,7 @@ def _accessor() -> Any:
 
 @contextmanager
 def explained() -> Iterator[None]:
+    """Turn Ray's errors into one that says who did not answer."""
     try:
         yield
     except RayError as error:

@@ -29,6 +29,8 @@ COMMANDS = [
     "stats",
     "check",
     "shutdown",
+    "nodes",
+    "drain",
     "demo",
     "explain",
     "lint",

@@ -1,0 +1,118 @@
+"""Whether anything removes this cluster's idle nodes, and after how long.
+
+Each head runs a monitor process; with `--autoscaling-config` it scales, else it only mirrors the nodes there are
+(`Monitor._initialize_autoscaler` in autoscaler/_private/monitor.py, `ReadOnlyProvider` of autoscaler/v2). KubeRay's
+runs in a container of its own beside the head (`ray kuberay-autoscaler`), and takes its settings from Kubernetes.
+The GCS knows no timeout and no bounds: `ClusterConfig` of autoscaler.proto is written by nothing in Ray's wheel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+
+from outlive.ray_internals import rpc
+from outlive.ray_internals.nodes import PATIENCE, explained, gcs_client, node_records
+
+_MIRRORED = re.compile(r"node_[0-9a-f]{56}")  # format_readonly_node_type in autoscaler/_private/util.py
+_DEFAULT_MINUTES = 5.0  # `idle_timeout_minutes`, autoscaler/*/defaults.yaml
+_STATUS = b"__autoscaling_status"  # DEBUG_AUTOSCALING_STATUS of ray_constants.py; the v1 monitor writes it every 5 s
+
+
+class Autoscaler(NamedTuple):
+    """What scales this cluster."""
+
+    idle_timeout: float | None
+    """Seconds after which an idle node is removed, of the node type with the shortest. None: not known from here."""
+    min_workers: dict[str, int]
+    """How many nodes of each type always stay, the head's type left out. Empty where it is not known from here."""
+    types: dict[str, str]
+    """Type by node ip, as the autoscaler sees it (by node id on fake clusters). Empty where it is not known."""
+
+
+def autoscaler() -> Autoscaler | None:
+    """What removes idle nodes, or None if nothing does: `ray.init()`, `ray start --head`.
+
+    On the head the monitor's command line and its config file say all. Elsewhere, and where no monitor can be seen
+    (KubeRay), the types of the nodes tell that there is one, but not its settings. One or two calls of the GCS.
+
+    Raises
+    ------
+    StoreUnavailable
+        This process is not connected, or the GCS does not answer.
+    """
+    client = gcs_client()
+    with explained():
+        status = client.internal_kv_get(_STATUS, None, timeout=PATIENCE)
+    types = _types(json.loads(status)) if status else {}
+    real = {ip: kind for ip, kind in types.items() if not _MIRRORED.fullmatch(kind)}
+    command = _monitor()
+    if command is not None:
+        path = _option(command, "--autoscaling-config")
+        return None if path is None else _configured(_load(path), real)
+    if real or (not status and _v2_scales()):
+        return Autoscaler(None, {}, real)
+    return None
+
+
+def _types(status: dict[str, Any]) -> dict[str, str]:
+    """`AutoscalerSummary.node_type_mapping` of autoscaler/_private/autoscaler.py."""
+    report: dict[str, Any] = status.get("autoscaler_report") or {}
+    return report.get("node_type_mapping") or {}
+
+
+def _monitor() -> list[str] | None:
+    """The command line of this cluster's monitor, if it runs where this process can see it.
+
+    Source: `start_monitor` of ray/_private/services.py.
+    """
+    address = ray.get_runtime_context().gcs_address
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        monitor = any(re.search(r"autoscaler/(_private|v2)/monitor\.py$", part) for part in command[:4])
+        if monitor and _option(command, "--gcs-address") == address:
+            return command
+    return None
+
+
+def _option(command: list[str], name: str) -> str | None:
+    return next((part.partition("=")[2] for part in command if part.startswith(f"{name}=")), None)
+
+
+def _load(path: str) -> dict[str, Any]:
+    """The autoscaler's config, YAML or JSON, which it reads again at every round itself."""
+    import yaml  # a dependency of Ray
+
+    try:
+        loaded = yaml.safe_load(Path(os.path.expanduser(path)).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _configured(config: dict[str, Any], types: dict[str, str]) -> Autoscaler:
+    """Settings as ray-schema.json has them; `idle_timeout_s` of a node type is v2's."""
+    if not config:
+        return Autoscaler(None, {}, types)
+    kinds: dict[str, dict[str, Any]] = config.get("available_node_types") or {}
+    workers = {name: kind for name, kind in kinds.items() if name != config.get("head_node_type")}
+    timeouts = [60 * float(config.get("idle_timeout_minutes", _DEFAULT_MINUTES))]
+    own = [kind["idle_timeout_s"] for kind in workers.values() if kind.get("idle_timeout_s") is not None]
+    least = {name: int(kind.get("min_workers") or 0) for name, kind in workers.items()}
+    return Autoscaler(min([*timeouts, *map(float, own)]), least, types)
+
+
+def _v2_scales() -> bool:
+    """Autoscaler v2 reports to the GCS, and its nodes were told their type (`RAY_NODE_TYPE_NAME`)."""
+    pb = rpc.messages("autoscaler")
+    with explained():
+        reply = pb.GetClusterStatusReply.FromString(gcs_client().get_cluster_status(timeout_s=int(PATIENCE)))
+    return reply.HasField("autoscaling_state") and any(record.node_type_name for record in node_records())
