@@ -16,6 +16,7 @@ if sys.platform == "win32":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from outlive.cluster_nodes import drain, nodes
     from outlive.errors import (
         ArrayLost,
         ArrayNotFound,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store"),
+    **dict.fromkeys(("drain", "nodes"), "outlive.cluster_nodes"),
     "ArrayHandle": "outlive.handle",
     "NumpyStore": "outlive.numpy_store",
     **dict.fromkeys(
@@ -72,6 +74,8 @@ __all__ = [
     "UnsafeRoot",
     "UnsupportedArray",
     "UnsupportedPlatform",
+    "drain",
+    "nodes",
     "open",
     "shutdown",
 ]

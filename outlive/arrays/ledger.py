@@ -19,8 +19,8 @@ from outlive.arrays.lock import FileLock
 _MAGIC = b"ledger 4"
 _NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
 _SIZE = 4096
-_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 72  # where each number stands
-_DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES = 32, 40, 48, 56, 64
+_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 80  # where each number stands
+_DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -158,6 +158,15 @@ class Ledger:
     def set_batches(self, under_way: int) -> None:
         """So many are under way. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
+
+    @property
+    def left(self) -> bool:
+        """Whether the shelf was removed because its keeper left the node. Its processes start a new one."""
+        return bool(self._get(_LEFT))
+
+    def leave(self) -> None:
+        """Say so."""
+        _NUMBER.pack_into(self._map, _LEFT, 1)
 
     @staticmethod
     def counter(name: str) -> int:

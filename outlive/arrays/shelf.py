@@ -28,7 +28,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import disk as disks
@@ -505,6 +505,16 @@ class Shelf(Places):
     def raise_epoch(self) -> int:
         """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
         return self.ledger.raise_epoch()
+
+    def leave(self, nothing_kept: Callable[[], bool]) -> bool:
+        """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
+        with self.ledger.locked():
+            writers = [f"{place.new}/{name}" for place in self.places() for name in os.listdir(place.new)]
+            if any(map(os.listdir, writers)) or not nothing_kept():
+                return False
+            self.ledger.leave()
+            self.remove()
+            return True
 
     def remove(self) -> None:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""

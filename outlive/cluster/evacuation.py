@@ -8,6 +8,7 @@ arrays; then the shelf is removed and the keeper leaves. Where no autoscaler run
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ from outlive.arrays.marks import is_cached, is_copied, mode_of
 from outlive.arrays.root import format_bytes
 from outlive.cluster import actors
 from outlive.cluster.wire import pack
-from outlive.ray_internals.autoscaling import autoscaler
+from outlive.ray_internals.autoscaler import Autoscaler, autoscaler
 from outlive.ray_internals.nodes import Node, busy, nodes
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Evacuation:
         self._shelf, self._node = shelf, node
         self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
         self._idle_since: float | None = None
-        self._tried_at = 0.0
+        self._tried_at = self._asked_at = -math.inf
+        self._scaler: Autoscaler | None = None
         self.stays: str | None = None
         """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
 
@@ -67,11 +69,9 @@ class Evacuation:
 
     def _may_go(self, here: Node, every: list[Node]) -> bool:
         """Whether an autoscaler would remove the node if it were idle."""
-        scaler = autoscaler()
-        if scaler is None:
-            return False
-        of_its_type = [node for node in every if node.alive and node.node_type == here.node_type]
-        return len(of_its_type) > scaler.min_workers.get(here.node_type or "", 0)
+        if time.monotonic() > self._asked_at + _LOOK_AGAIN:
+            self._asked_at, self._scaler = time.monotonic(), autoscaler()
+        return self._scaler is not None and not stays(here, every, self._scaler)
 
     def _leave_with_everything(self, *, anywhere: bool) -> None:
         if time.monotonic() < self._tried_at + _LOOK_AGAIN and self.stays:
@@ -126,6 +126,16 @@ class Evacuation:
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)
         ray.kill(actors.keeper(self._node), no_restart=True)
         return None
+
+
+def stays(node: Node, every: list[Node], scaler: Autoscaler) -> bool:
+    """Whether an autoscaler leaves this node alone: the head, and as many of each type as it shall always have."""
+
+    def type_of(one: Node) -> str:
+        return scaler.types.get(one.ip) or scaler.types.get(one.id) or one.node_type or ""
+
+    of_its_type = sum(one.alive and not one.is_head and type_of(one) == type_of(node) for one in every)
+    return node.is_head or of_its_type <= scaler.min_workers.get(type_of(node), 0)
 
 
 def steps(kept: list[Kept]) -> list[list[Kept]]:

@@ -125,6 +125,16 @@ class Holders:
             lost = [one for one in self._index.lost.values() if one.info.store == store]
         return _pack_lost(sorted(lost, key=lambda one: -one.at))
 
+    @ray.method(concurrency_group="slow")
+    def lost_nodes(self) -> dict[str, tuple[int, int, float]]:
+        """The nodes that took arrays with them: how many, of how many bytes, and when."""
+        found: dict[str, tuple[int, int, float]] = {}
+        with self._lock:
+            for one in self._index.lost.values():
+                count, size, _ = found.get(one.node, (0, 0, 0.0))
+                found[one.node] = count + 1, size + one.info.nbytes, one.at
+        return found
+
     # --- copies that come and go
 
     @ray.method(concurrency_group="slow")
@@ -185,14 +195,14 @@ class Holders:
                     self._index.copies.add(info, home, home)
         return list(self._pool.map(lambda info: len(self._replicate(info)), infos))
 
-    def _replicate(self, info: ArrayInfo, leaving: str = "") -> list[str]:
+    def _replicate(self, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> list[str]:
         """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
         with self._lock:
             if info.id in self._copying:
                 return self._kept(info.id, leaving)
             self._copying.add(info.id)
         try:
-            for target in self._targets(info, leaving):
+            for target in self._targets(info, leaving, anywhere=anywhere):
                 kept = self._kept(info.id)
                 if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
                     break
@@ -210,17 +220,21 @@ class Holders:
                 self._copying.discard(info.id)
 
     @ray.method(concurrency_group="copy")
-    def evacuate(self, packed: bytes, node: str) -> list[bool]:
-        """Have other nodes keep what a node is about to drop; says of each array whether it may drop it now.
+    def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:
+        """Have other nodes keep what a node would drop; says of each array whether one does, or it is deleted.
 
-        From then on the catalog knows of no copy there: names on that node must not lead to it any more.
+        Parameters
+        ----------
+        anywhere
+            On nodes that may be evacuated themselves too. Else on the head, or one whose id comes before this one's, so
+            that no two hand each other their arrays.
         """
         infos = unpack(packed)
         with self._lock:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
                     self._index.copies.add(info, node, node)
-        elsewhere = list(self._pool.map(lambda info: self._replicate(info, node), infos))
+        elsewhere = list(self._pool.map(lambda info: self._replicate(info, node, anywhere=anywhere), infos))
         by_node: dict[str, list[str]] = defaultdict(list)
         for info, others in zip(infos, elsewhere, strict=True):
             for other in others:
@@ -234,33 +248,60 @@ class Holders:
             if there
         }
         return [
-            self._leave(info, node, [other for other in others if (other, info.id) in seen])
+            any((other, info.id) in seen for other in others) or not self._index.holders(info.id)
             for info, others in zip(infos, elsewhere, strict=True)
         ]
 
-    def _leave(self, info: ArrayInfo, node: str, others: list[str]) -> bool:
+    @ray.method(concurrency_group="slow")
+    def leave(self, packed: bytes, node: str) -> list[bool]:
+        """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
+        return [self._leave(info, node) for info in unpack(packed)]
+
+    def _leave(self, info: ArrayInfo, node: str) -> bool:
         with self._lock:
             holders = self._index.holders(info.id)
-            staying = [other for other in others if holders.get(other) and self._is_alive(other)]
+            if not holders:
+                return True  # deleted meanwhile
+            staying = self._kept(info.id, node)
             if not staying:
-                return not holders  # deleted meanwhile
+                return False
             self._index.move_home(info.id, node, staying[0])
             self._index.copies.remove(info.id, node)
             return True
 
-    def _targets(self, info: ArrayInfo, leaving: str) -> list[str]:
+    @ray.method(concurrency_group="slow")
+    def left(self, node: str) -> None:
+        """A keeper has left its node, with nothing on it that is kept."""
+        with self._lock:
+            self._epochs.pop(node, None)
+            self._keepers.pop(node, None)
+            self._index.forget(node)
+
+    @ray.method(concurrency_group="slow")
+    def alone(self, array_ids: list[str], node: str) -> list[bool]:
+        """Which of these arrays no other node keeps."""
+        return [not self._kept(array_id, node) for array_id in array_ids]
+
+    def _targets(self, info: ArrayInfo, leaving: str, *, anywhere: bool) -> list[str]:
         """Nodes that could keep one more copy: those that have it cached, then those that stay, by free budget."""
         with self._lock:
             holders = self._index.holders(info.id)
         apart = {node for node, kept in holders.items() if kept} | {leaving}
-        able = [node for node in self._alive() if node.id not in apart and node.draining_until is None]
+        able = [
+            node
+            for node in self._alive()
+            if node.id not in apart
+            and node.draining_until is None
+            and (anywhere or node.is_head or node.id < leaving or node.id in holders)
+        ]
         keepers = self._all_keepers()
         room = self._answers({node.id: keepers[node.id].room.remote() for node in able if node.id in keepers})
         fits = [node for node in able if room.get(node.id, info.size) >= info.size]
-        return [
-            node.id
-            for node in sorted(fits, key=lambda node: (node.id not in holders, not node.is_head, -room.get(node.id, 0)))
-        ]
+
+        def rank(node: Node) -> tuple[bool, bool, int]:
+            return (bool(leaving) and not node.is_head, node.id not in holders, -room.get(node.id, 0))
+
+        return [node.id for node in sorted(fits, key=rank)]
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""

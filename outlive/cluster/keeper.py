@@ -29,6 +29,7 @@ from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
 from outlive.cluster.ending import end
+from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.transfer import send
 from outlive.cluster.wire import Listed, pack, pack_listed
@@ -57,6 +58,7 @@ class ShelfStats(NamedTuple):
     disk_used: int = 0  # bytes, in whole pages
     disk_budget: int = 0  # bytes; 0: nothing is spilled
     spill_to: str | None = None  # the folder on disk
+    stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
 
 
 class Keeper:
@@ -74,10 +76,11 @@ class Keeper:
         self._adopted = self._adopt(cluster)
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
+        self._evacuation = Evacuation(self._shelf, self._node)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
-            for work in (self._make_rounds, self._compute_checksums, self._balance)
+            for work in (self._make_rounds, self._compute_checksums, self._balance, self._evacuation.consider)
         ]
         for thread in self._threads:
             thread.start()
@@ -196,6 +199,7 @@ class Keeper:
             disk_used=ledger.disk.used,
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
+            stays=self._evacuation.stays,
         )
 
     def spilled(self) -> list[str]:
@@ -218,6 +222,23 @@ class Keeper:
         used = self._shelf.ledger.used + self._shelf.ledger.disk.used
         self._shelf.remove()
         return used
+
+    # --- leaving the node
+
+    @ray.method(concurrency_group="drain")
+    def kept(self) -> list[tuple[str, int, bool]]:
+        """What this shelf keeps: id, bytes, and whether no other shelf has a copy, as far as this one knows."""
+        return [(one.id, one.nbytes, one.alone) for one in self._evacuation.kept()]
+
+    @ray.method(concurrency_group="drain")
+    def evacuate(self, array_ids: list[str]) -> list[bool]:
+        """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
+        return self._evacuation.evacuate(array_ids, anywhere=True)
+
+    @ray.method(concurrency_group="drain")
+    def leave(self) -> str | None:
+        """End, if nothing is kept here; else why not."""
+        return self._evacuation.leave()
 
     # --- in the background
 

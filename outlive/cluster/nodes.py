@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from outlive.cluster import actors
+from outlive.cluster.evacuation import Kept, stays, steps
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals.autoscaler import autoscaler
+from outlive.ray_internals.nodes import Node, busy, nodes
+
+if TYPE_CHECKING:
+    from outlive.cluster.session import Session
 
 Role = Literal["head", "stays", "may go", "draining", "lost"]
 
@@ -35,3 +45,73 @@ class Drained(NamedTuple):
     nbytes: int
     stayed: str | None
     """Why some of its arrays still live nowhere else; None if all do."""
+
+
+def node_rows(session: Session) -> list[NodeRow]:
+    """Every node that is alive or was the last to hold an array: the head first."""
+    every, scaler = nodes(), autoscaler()
+    keepers = set(actors.keeper_nodes())
+    rows = []
+    for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
+        kept = _kept(session, node.id) if node.id in keepers else []
+        alone = [one for one in kept if one.alone]
+        may_go = scaler is not None and not stays(node, every, scaler)
+        role: Role = "head" if node.is_head else "draining" if node.draining_until is not None else "stays"
+        reasons = []
+        if role == "stays" and may_go:
+            role = "may go"
+            reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
+            if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote()).stays):
+                reasons.append(why)
+        elif role == "stays" and scaler is not None:
+            reasons = ["min_workers"]
+        sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
+        counts = len(kept), sum(sizes[0]), len(alone), sum(sizes[1])
+        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until))
+    return rows + _lost_rows(session, every)
+
+
+def _kept(session: Session, node: str) -> list[Kept]:
+    """What a node keeps, by what the catalog knows of other nodes."""
+    kept = [Kept(*one) for one in session.ask(actors.keeper(node).kept.remote())]
+    shared = [one.id for one in kept if not one.alone]
+    alone = dict(zip(shared, session.ask(session.catalog.alone.remote(shared, node)), strict=True))
+    return [one._replace(alone=alone.get(one.id, True)) for one in kept]
+
+
+def _lost_rows(session: Session, every: list[Node]) -> list[NodeRow]:
+    known = {node.id: node for node in every}
+    rows = []
+    for node, (count, size, at) in session.ask(session.catalog.lost_nodes.remote()).items():
+        was = known.get(node)
+        host, ip = (was.host, was.ip) if was is not None else ("", "")
+        rows.append(NodeRow(node, host, ip, "lost", count, size, count, size, (), at))
+    return rows
+
+
+def drain_node(session: Session, node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
+    """Have other nodes keep all that this one keeps, then let its keeper leave.
+
+    Raises
+    ------
+    StoreUnavailable
+        No such node is alive.
+    """
+    if not any(one.id == node and one.alive for one in nodes()):
+        raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
+    try:
+        keeper = actors.keeper(node)
+    except ValueError:  # it has no arrays
+        return Drained(0, 0, None)
+    kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
+    total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
+    for step in steps(kept):
+        gone = session.ask(keeper.evacuate.remote([one.id for one in step]))
+        moved += sum(gone)
+        size += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
+        done += sum(one.nbytes for one in step)
+        if progress is not None:
+            progress(done, total)
+    if moved < len(kept):
+        return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
+    return Drained(moved, size, session.ask(keeper.leave.remote()) if kept else None)

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import itertools
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from outlive.ray_internals.nodes import nodes
 
 T = TypeVar("T")
 _log = logging.getLogger("outlive")
+_STARTS = 5  # of a keeper, before its death is an error
 
 
 class Session:
@@ -63,12 +65,24 @@ class Session:
 
     def stands(self) -> bool:
         """False once the process is connected to another cluster, or the store was shut down."""
-        return self.connection.stands() and not self.shelf.removed
+        return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.left
+
+    def _start_keeper(self) -> dict[str, Any]:
+        for attempt in itertools.count(1):
+            keeper = actors.start_keeper(self.connection.cluster, self.node)
+            try:
+                about: dict[str, Any] = ray.get(keeper.about.remote(), timeout=actors.START_SECONDS)
+                return about
+            except ActorDiedError as error:  # it was about to leave the node
+                if attempt >= _STARTS or error.actor_init_failed:
+                    self.ask(keeper.about.remote())  # says what is wrong
+            except RayError:
+                self.ask(keeper.about.remote(), actors.START_SECONDS)
+        raise AssertionError
 
     def _start_actors(self) -> None:
         """Start this node's keeper and the cluster's catalog unless they run, and wait until they answer."""
-        keeper = actors.start_keeper(self.connection.cluster, self.node)
-        about = self.ask(keeper.about.remote(), actors.START_SECONDS)
+        about = self._start_keeper()
         if about["protocol"] != PROTOCOL:
             raise StoreUnavailable(
                 f"this cluster's keeper speaks protocol {about['protocol']}, this version of outlive {PROTOCOL}: "

@@ -80,7 +80,6 @@ def test_without_outlive_a_ray_object_keeps_its_node(autoscaled: str, tmp_path: 
     eventually(lambda: not alive(kept))  # so the object it was, and nothing else
 
 
-@pytest.mark.skip(reason="keepers do not evacuate their nodes yet")
 def test_both_nodes_leave_and_all_arrays_can_be_read_from_the_head(autoscaled: str, tmp_path: Path) -> None:
     def work(number: int) -> list[outlive.ArrayHandle]:
         store = outlive.open("scans")
