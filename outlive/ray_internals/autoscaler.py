@@ -39,7 +39,8 @@ def autoscaler() -> Autoscaler | None:
     """What removes idle nodes, or None if nothing does: `ray.init()`, `ray start --head`.
 
     On the head the monitor's command line and its config file say all. Elsewhere, and where no monitor can be seen
-    (KubeRay), the types of the nodes tell that there is one, but not its settings. One or two calls of the GCS.
+    (KubeRay), the types of the nodes tell that there is one, but not its settings. One or two calls of the GCS, and
+    a look at the processes of this machine. Ask again now and then: the monitor starts last, its file may change.
 
     Raises
     ------

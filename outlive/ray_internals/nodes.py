@@ -225,8 +225,13 @@ def gcs_client() -> Any:
 
 
 def _accessor() -> Any:
-    """`GlobalStateAccessor` of `ray._raylet`, as `ray._private.state` uses it."""
-    return _state.state._connect_and_get_accessor()
+    """`GlobalStateAccessor` of `ray._raylet`, as `ray._private.state` uses it: by another way in Ray 2.49."""
+    gcs_client()
+    state: Any = _state.state
+    if hasattr(state, "_connect_and_get_accessor"):
+        return state._connect_and_get_accessor()
+    state._check_connected()
+    return state.global_state_accessor
 
 
 @contextmanager
