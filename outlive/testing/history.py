@@ -23,7 +23,6 @@ A client writes down what it is about to do before it does it, so that a killed 
     number = recorder.invoke("put", "k", 7)
     store["k"] = np.full(1000, 7)
     recorder.respond(number)
-    ...
     violations = History.load(folder.glob("*.jsonl")).check()
 """
 
@@ -72,7 +71,7 @@ class Violation(NamedTuple):
     window: list[Operation]  # of this key: the last few, and the put of the value that was read
 
     def __str__(self) -> str:
-        held = ", ".join(str(value) for value in self.possible)
+        held = ", ".join(sorted(map(str, self.possible)))
         window = "".join(f"\n  {operation}" for operation in self.window)
         return f"cannot be explained: {self.operation}\nthe key could hold: {held}; milliseconds, clients:{window}"
 
@@ -146,9 +145,7 @@ class History:
         return [violation for operations in by_key.values() for violation in _check_key(operations)]
 
 
-class _Config(NamedTuple):
-    """One way to explain what happened so far."""
-
+class _Config(NamedTuple):  # one way to explain what happened so far
     done: frozenset[int]  # the open operations that have taken effect
     value: int | None
     deleted: int  # how many deletions of unknown outcome have taken effect
@@ -169,9 +166,8 @@ def _check_key(operations: list[Operation]) -> Iterator[Violation]:
             continue
         before = search.configs
         if not search.responds(index):
-            possible = {config.value for config in search.explore(before)}
-            ordered = sorted(possible, key=lambda value: (value is not None, value))
-            yield Violation(certain[index], ordered, _window(operations, certain[index]))
+            possible = list({config.value for config in search.explore(before)})
+            yield Violation(certain[index], possible, _window(operations, certain[index]))
             return
 
 
@@ -203,13 +199,18 @@ class _Search:
 
     def __init__(self, operations: list[Operation]) -> None:
         self.operations, self.configs = operations, {_Config(frozenset(), None, 0)}
+        self.read = {operation.value for operation in operations if operation.kind == "get"} - {None}
         self.open: dict[int, Operation] = {}  # invoked, and not yet returned
         self.deletions = 0  # of unknown outcome, invoked so far
 
     def responds(self, index: int) -> bool:
         """Keep what explains that an open operation returns now; False if nothing does."""
-        reached = self.explore(self.configs, index)
-        self.configs = {config._replace(done=config.done - {index}) for config in reached if index in config.done}
+        fewest: dict[tuple[frozenset[int], int | None], int] = {}
+        for done, value, deleted in self.explore(self.configs, index):
+            if index in done:
+                kept = done - {index}, value
+                fewest[kept] = min(deleted, fewest.get(kept, deleted))  # what is not used up can be used later
+        self.configs = {_Config(*kept, deleted) for kept, deleted in fewest.items()}
         del self.open[index]
         return bool(self.configs)
 
@@ -222,18 +223,18 @@ class _Search:
             if config not in seen:
                 seen.add(config)
                 if until not in config.done:
-                    stack += [self._read(after) for after in self._steps(config)]
+                    stack += [self._read(after) for after in self._steps(config, until)]
         return seen
 
-    def _steps(self, config: _Config) -> Iterator[_Config]:
-        looks_for_none = False
+    def _steps(self, config: _Config, until: int | None) -> Iterator[_Config]:
+        wanted = {one.value for index, one in self.open.items() if one.kind == "get" and index not in config.done}
         for index, operation in self.open.items():
-            if index in config.done:
+            if index in config.done or operation.kind == "get":
                 continue
-            if operation.kind != "get":
+            # A put that is read may as well wait for its first reader, or its response.
+            if index == until or operation.value in wanted or operation.value not in self.read:
                 yield config._replace(done=config.done | {index}, value=operation.value)
-            looks_for_none |= operation.kind == "get" and operation.value is None
-        if looks_for_none and config.value is not None and config.deleted < self.deletions:
+        if None in wanted and config.value is not None and config.deleted < self.deletions:
             yield config._replace(value=None, deleted=config.deleted + 1)
 
     def _read(self, config: _Config) -> _Config:
