@@ -28,8 +28,14 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 WHAT_RAY_SAYS = {"explain", "workers", "doctor"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (15 to 40 s)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.parent.name == "nodes":
+            item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
         if item.path.parent.name in WHAT_RAY_SAYS:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
