@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 NAMESPACE = "outlive"
 CATALOG = "catalog"
 _KEEPER = "keeper-"
+HEAD = "node:__internal_head__"  # a resource that the head alone has; a new raylet may not know the head's id yet
 START_SECONDS = 120.0  # a Ray worker takes 1-5 s to start, more on a loaded machine
 
 _OPTIONS: dict[str, Any] = {
@@ -38,12 +39,9 @@ def start_keeper(cluster: str, node: str) -> Any:
 def start_catalog() -> Any:
     """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
     from outlive.cluster.catalog import Catalog
-    from outlive.ray_internals.nodes import nodes
 
     actor = _remote(concurrency_groups={"slow": 8, "change": 8, "copy": 4})(Catalog)
-    head = next((node.id for node in nodes() if node.is_head and node.alive), None)
-    there = {} if head is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(head, soft=True)}
-    return actor.options(**_OPTIONS, name=CATALOG, **there).remote()
+    return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote()
 
 
 def adopt_on(node: str) -> None:
