@@ -11,6 +11,7 @@ import numpy as np
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
+from outlive.arrays.pin import pin, unpin
 from outlive.arrays.views import live_view
 from outlive.cluster import session
 
@@ -111,6 +112,26 @@ class ArrayHandle:
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
         session.current().shelf.touch(self.info)
+
+    def pin(self) -> None:
+        """Keep it in memory from now on, as `put(pin=True)` does. If it is on disk, it is brought back first.
+
+        Raises
+        ------
+        ArrayNotFound
+        StoreFull
+            Memory has no room for it, and nothing there can be spilled. It stays on disk.
+        """
+        pin(session.current().shelf, self.info)
+
+    def unpin(self) -> None:
+        """Let it be spilled like any other array.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        unpin(session.current().shelf, self.info)
 
     def ends_at(self) -> datetime | None:
         """When its time to live is over, as things are; None if it has none.

@@ -153,7 +153,7 @@ class Store(MutableMapping[str, Array]):
         ttl
             Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
         pin
-            Keep it in memory: it is never spilled to disk.
+            Keep it in memory: it is never spilled to disk, until `handle.unpin()`.
 
         Raises
         ------
@@ -180,12 +180,13 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
+        pin: bool = False,
     ) -> ArrayHandle:
         """`put` for coroutines, as in Ray Serve: it never blocks the event loop, for a thread does the work.
 
         `array` must not change until this returns.
         """
-        return await asyncio.to_thread(self.put, array, key, lifetime=lifetime, ttl=ttl)
+        return await asyncio.to_thread(self.put, array, key, lifetime=lifetime, ttl=ttl, pin=pin)
 
     def put_many(
         self,
@@ -193,10 +194,11 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName = "detached",
         ttl: float | str | None = None,
+        pin: bool = False,
     ) -> dict[str, ArrayHandle]:
         """Store several arrays under their keys, all or none, with one call of the catalog.
 
-        `lifetime` and `ttl` are as for `put`, of each of them.
+        `lifetime`, `ttl` and `pin` are as for `put`, of each of them.
 
         Raises
         ------
@@ -208,7 +210,9 @@ class Store(MutableMapping[str, Array]):
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends))
+                drafts.append(
+                    session.shelf.draft_of(array, store=self.name, key=check_key(key), lifetime=ends, pin=pin)
+                )
         except BaseException:
             for draft in drafts:
                 draft.discard()

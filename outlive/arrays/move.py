@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.disk import COPY
 from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
+from outlive.arrays.shelf import PINNED
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
@@ -52,7 +53,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
             raise NoRoomOnDisk
         _fill(out, fd, status)
         with shelf.ledger.locked():
-            if is_at(source, fd):  # else it was deleted meanwhile
+            if is_at(source, fd) and not os.fstat(fd).st_mode & stat.S_ISVTX:  # else deleted, or pinned, meanwhile
                 return _switch_to_disk(shelf, disk, array_id, copy, fd)
         return 0
     finally:
@@ -92,8 +93,8 @@ def _back(shelf: Shelf, disk: Disk, array_id: str) -> None:
         disk.release(array_id)
 
 
-def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
-    """Move an array back to memory, if there is room as it is; whether that was done.
+def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) -> bool:
+    """Move an array back to memory, if there is room as it is; whether that was done. `pinned`: it stays there.
 
     Those who look at the file on disk go on doing so; it counts as used until they are gone.
 
@@ -114,6 +115,8 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
         out = shelf.reserve(copy, status.st_size)
         if out is None:
             return False
+        if pinned:
+            os.fchmod(out, PINNED)
         _fill(out, fd, status)
         with shelf.ledger.locked():
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
