@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.disk import COPY
 from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
-from outlive.arrays.shelf import PINNED
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
@@ -115,8 +114,6 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         out = shelf.reserve(copy, status.st_size)
         if out is None:
             return False
-        if pinned:
-            os.fchmod(out, PINNED)
         _fill(out, fd, status)
         with shelf.ledger.locked():
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
@@ -124,6 +121,8 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
             _same_times(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
+            if pinned:  # before anybody can spill it again
+                os.chmod(f"{shelf.mem}/{array_id}", stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_ISVTX)
             try:
                 disk.release(array_id)
             except OSError:  # in both places, then: the one in memory is read, and the check mends it

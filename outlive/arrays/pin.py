@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from outlive.arrays.full import full
 from outlive.arrays.move import promote
 from outlive.arrays.room import make_room
-from outlive.arrays.shelf import PINNED
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
@@ -28,7 +27,7 @@ def pin(shelf: Shelf, info: ArrayInfo) -> None:
         Memory has no room for it, and what else is there is pinned or looked at. It stays on disk.
     """
     for _ in range(_ATTEMPTS):
-        if _set_mode(shelf, info, PINNED):
+        if _mark(shelf, info, stat.S_ISVTX):
             return
         disk = shelf.disk
         try:
@@ -48,11 +47,11 @@ def unpin(shelf: Shelf, info: ArrayInfo) -> None:
     ------
     ArrayNotFound
     """
-    _set_mode(shelf, info, 0o600)
+    _mark(shelf, info, 0)
 
 
-def _set_mode(shelf: Shelf, info: ArrayInfo, mode: int) -> bool:
-    """Set the mode of an array's file, if that is in memory; False if it is on disk.
+def _mark(shelf: Shelf, info: ArrayInfo, sticky: int) -> bool:
+    """Set or clear the sticky bit of an array's file, if that is in memory; False if it is on disk.
 
     Raises
     ------
@@ -62,8 +61,9 @@ def _set_mode(shelf: Shelf, info: ArrayInfo, mode: int) -> bool:
     path = f"{shelf.mem}/{info.id}"
     with shelf.ledger.locked():  # nobody spills, deletes or recycles it now
         try:
-            if stat.S_ISREG(os.lstat(path).st_mode):  # a planted link would be followed
-                os.chmod(path, mode)
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode):  # a planted link would be followed
+                os.chmod(path, stat.S_IMODE(mode) & ~stat.S_ISVTX | sticky)
                 return True
         except FileNotFoundError:
             if shelf.has(info.id):
