@@ -256,10 +256,6 @@ class Shelf(Places):
             if info.key is not None:
                 self.names.remove(info.store, info.key, info.id)
             return False
-        except OSError:
-            if info.key is not None:
-                self.names.remove(info.store, info.key, info.id)
-            raise
         return True
 
     def finish(self, array_id: str, epoch: int) -> bool:

@@ -8,7 +8,7 @@ from ray.exceptions import RayError
 
 from outlive.arrays.full import full
 from outlive.arrays.shelf import NO_ROOM
-from outlive.cluster.wire import pack
+from outlive.cluster import actors
 from outlive.errors import StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def take_back(session: Session, drafts: list[Draft], error: OSError) -> None:
         What is left of them was not put.
     """
     shelf = session.shelf
-    present = pack(info for info in shelf.scan() if info.key is not None)  # beforehand, as it takes a while
+    try:
+        present = session.ask(actors.keeper(session.node).listed_here.remote())  # beforehand, as it takes a while
+    except (RayError, ValueError, StoreUnavailable):
+        present = None
     failed: list[Draft] = []
     stored: list[Draft] = []
     for draft in drafts:
@@ -48,7 +51,9 @@ def take_back(session: Session, drafts: list[Draft], error: OSError) -> None:
     if stored:
         said += f". Of this put some arrays were already stored, and cannot be taken back: {_keys(stored)}"
     try:
-        session.ask(session.catalog.reconcile.remote(session.node, present))
+        if present is None:
+            raise StoreUnavailable("the keeper did not answer")
+        session.ask(session.catalog.reconcile.remote(*present))
     except (RayError, StoreUnavailable) as unheard:
         said += f". Nor could that be undone: the catalog lists {_keys(failed)} still ({unheard}); run `outlive check`"
     raise kind(said) from error

@@ -19,9 +19,10 @@ from outlive.arrays.index import Index
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
+from outlive.cluster import actors
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
-from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
+from outlive.cluster.wire import Bound, pack, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 
@@ -167,8 +168,12 @@ class LocalCatalog(Catalog):
             self._drop_where_sealed("n", [self._replaced.get()])
 
 
-def local_session(shelf: Shelf) -> tuple[Any, LocalCatalog]:
+@pytest.fixture
+def local_session(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, LocalCatalog]:
     catalog = LocalCatalog(shelf)
+    listed = lambda: ("n", pack(info for info in shelf.scan() if info.key is not None))  # noqa: E731
+    keeper = SimpleNamespace(listed_here=SimpleNamespace(remote=listed))
+    monkeypatch.setattr(actors, "keeper", lambda _: keeper)
     names = ("bind", "unbind", "find", "reconcile", "count", "some_keys")
     actor = SimpleNamespace(**{name: SimpleNamespace(remote=getattr(catalog, name)) for name in names})
     return SimpleNamespace(shelf=shelf, node="n", catalog=actor, ask=lambda ref, timeout=None: ref), catalog
@@ -203,9 +208,15 @@ def drafts_left(shelf: Shelf) -> list[str]:
 )
 @pytest.mark.parametrize("count", [3, 100_000])
 def test_an_array_that_cannot_be_sealed_was_never_put(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], message: str, count: int
+    shelf: Shelf,
+    local_session: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[Exception],
+    message: str,
+    count: int,
 ) -> None:
-    session, catalog = local_session(shelf)
+    session, catalog = local_session
     commit(session, [old := shelf.draft_of(np.arange(count), key="k")])
     assert read(session, "k")[-1] == count - 1
     with monkeypatch.context() as patch:
@@ -231,8 +242,10 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
     assert len(shelf.ids()) == 2
 
 
-def test_what_another_sealed_meanwhile_was_put(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, catalog = local_session(shelf)
+def test_what_another_sealed_meanwhile_was_put(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
     commit(session, [shelf.draft_of(np.arange(3), key="k")])
     draft, seal_many = shelf.draft_of(np.ones(3), key="k"), shelf.seal_many
 
@@ -250,8 +263,10 @@ def test_what_another_sealed_meanwhile_was_put(shelf: Shelf, monkeypatch: pytest
     assert shelf.ids() == [draft.info.id]
 
 
-def test_of_many_the_error_says_which_were_put(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, catalog = local_session(shelf)
+def test_of_many_the_error_says_which_were_put(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
     for key in "abc":
         commit(session, [shelf.draft_of(np.zeros(3), key=key)])
     with monkeypatch.context() as patch:
@@ -264,8 +279,8 @@ def test_of_many_the_error_says_which_were_put(shelf: Shelf, monkeypatch: pytest
     assert drafts_left(shelf) == []
 
 
-def test_a_catalog_that_does_not_answer_then(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, catalog = local_session(shelf)
+def test_a_catalog_that_does_not_answer_then(shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, catalog = local_session
 
     def gone(*_: object) -> None:
         raise StoreUnavailable("gone")
@@ -278,8 +293,10 @@ def test_a_catalog_that_does_not_answer_then(shelf: Shelf, monkeypatch: pytest.M
     assert catalog.count("default") == 1
 
 
-def test_a_later_stamp_that_cannot_be_written(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, catalog = local_session(shelf)
+def test_a_later_stamp_that_cannot_be_written(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
     commit(session, [shelf.draft_of(np.zeros(3), key="k")])
     draft = shelf.draft_of(np.ones(3), key="k", version=1)
 
