@@ -14,6 +14,8 @@ from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.pin import pin, unpin
 from outlive.arrays.views import live_view
 from outlive.cluster import session
+from outlive.cluster.gone import why_gone
+from outlive.errors import ArrayNotFound
 
 
 class ArrayHandle:
@@ -41,6 +43,8 @@ class ArrayHandle:
         ------
         ArrayNotFound
             It was deleted, or overwritten by a later put under its key.
+        ArrayLost
+            Its key still stands for it, but its segment is gone. Without a key, that is `ArrayNotFound` too.
         CorruptArray
             Its segment is damaged.
         TooManyViews
@@ -49,7 +53,13 @@ class ArrayHandle:
             This process is not connected to a Ray cluster.
         """
         view = live_view(self.info.id)
-        return session.current().shelf.view(self.info) if view is None else view
+        return self._open(session.current()) if view is None else view
+
+    def _open(self, current: session.Session) -> np.ndarray[Any, Any]:
+        try:
+            return current.shelf.view(self.info)
+        except ArrayNotFound as error:
+            raise why_gone(current, self.info, error) from None
 
     @property
     def id(self) -> str:

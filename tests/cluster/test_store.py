@@ -173,11 +173,15 @@ def test_a_lost_segment_is_named(store: outlive.Store) -> None:
     Path(session.current().shelf.mem, handle.id).unlink()
     with pytest.raises(outlive.ArrayLost, match="'gone'.*lost"):
         store["gone"]
+    with pytest.raises(outlive.ArrayLost, match="'gone'.*lost"):
+        handle.get()
     findings = store.check()
     assert ("missing", "gone") in [(finding.problem, finding.subject) for finding in findings]
     assert "miscounted" in [finding.problem for finding in findings]
     assert list(store) == ["here"]
     assert store.check() == []
+    with pytest.raises(outlive.ArrayNotFound):
+        handle.get()
 
 
 def test_check_finds_flipped_bits(store: outlive.Store) -> None:
