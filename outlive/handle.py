@@ -12,6 +12,7 @@ from outlive import lookup
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
+from outlive.arrays.pin import pin, unpin
 from outlive.arrays.views import live_view
 from outlive.cluster import session
 
@@ -51,7 +52,8 @@ class ArrayHandle:
         ArrayNotFound
             It was deleted, or overwritten by a later put under its key.
         ArrayLost
-            The nodes that had it are dead.
+            The nodes that had it are dead; or its key still stands for it, but its segment is gone. Without a key, the
+            latter is `ArrayNotFound`.
         CorruptArray
             Its segment is damaged.
         TooManyViews
@@ -128,6 +130,31 @@ class ArrayHandle:
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
         lookup.touch(session.current(), self.info, self._node)
+
+    def pin(self) -> None:
+        """Keep it in memory from now on, as `put(pin=True)` does; on this node.
+
+        If it is on disk, it is brought back first; if it is on another node, it is copied to this one first.
+
+        Raises
+        ------
+        ArrayNotFound
+        StoreFull
+            Memory has no room for it, and nothing there can be spilled. It stays on disk.
+        """
+        current = session.current()
+        if not current.shelf.has(self.info.id):
+            lookup.by_handle(current, self.info, self._node)
+        pin(current.shelf, self.info)
+
+    def unpin(self) -> None:
+        """Let it be spilled like any other array.
+
+        Raises
+        ------
+        ArrayNotFound
+        """
+        unpin(session.current().shelf, self.info)
 
     def ends_at(self) -> datetime | None:
         """When its time to live is over, as things are; None if it has none.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
+from outlive.cluster.gone import segment_gone, why_gone
 from outlive.cluster.wire import Found, Located, pack, unpack_found
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull
 
@@ -119,11 +120,7 @@ def _again(session: Session, before: Found) -> Found | None:
     if found is None or found.doomed:
         return None
     if found == before and not session.shelf.has(found.info.id):
-        where = session.shelf.path if found.nodes == [session.node] else f"of node {', '.join(found.nodes)}"
-        raise ArrayLost(
-            f"array {key!r} of store {store!r} is lost: its segment {before.info.id} is gone from the shelf {where}, "
-            "and nobody deleted it through outlive. Make it again; `outlive check` removes the key"
-        )
+        raise segment_gone(session, found)
     return found
 
 
@@ -234,7 +231,7 @@ def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFoun
     """Why an array that is on no node is not there."""
     if located.lost_on is not None:
         return lost(info, located.lost_on, located.lost_at)
-    return session.shelf.not_found(info, located.why)
+    return why_gone(session, info, session.shelf.not_found(info, located.why))
 
 
 def lost(info: ArrayInfo, node: str, at: float) -> ArrayLost:

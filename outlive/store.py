@@ -165,7 +165,7 @@ class Store(MutableMapping[str, Array]):
         ttl
             Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
         pin
-            Keep it in memory: it is never spilled to disk.
+            Keep it in memory: it is never spilled to disk, until `handle.unpin()`.
         replicas
             On how many nodes to keep it; when this returns, so many have it. If there are too few nodes, or no room on
             them, a warning says so, `handle.durability` tells, and it is copied as soon as that is possible.
@@ -218,11 +218,12 @@ class Store(MutableMapping[str, Array]):
         *,
         lifetime: LifetimeName = "detached",
         ttl: float | str | None = None,
+        pin: bool = False,
         replicas: int = 1,
     ) -> dict[str, ArrayHandle]:
         """Store several arrays under their keys, all or none, with one call of the catalog.
 
-        `lifetime`, `ttl` and `replicas` are as for `put`, of each of them.
+        `lifetime`, `ttl`, `pin` and `replicas` are as for `put`, of each of them.
 
         Raises
         ------
@@ -232,7 +233,7 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         check_replicas(replicas)
         ends = self._lifetime(session, lifetime, ttl)
-        options: dict[str, Any] = {"store": self.name, "lifetime": ends, "replicas": replicas}
+        options: dict[str, Any] = {"store": self.name, "lifetime": ends, "pin": pin, "replicas": replicas}
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
@@ -408,8 +409,7 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         keys = [check_key(item) for item in items if not isinstance(item, ArrayHandle)]
-        gone = set(session.ask(session.catalog.delete.remote(self.name, keys))) if keys else set()
-        missing = [key for key in keys if key not in gone]
+        missing = self._delete_keys(session, keys) if keys else []
         handles = [item for item in items if isinstance(item, ArrayHandle)]
         lost = [handle for handle in handles if not self._delete_handle(handle)]
         if len(lost) == 1 and not missing:
@@ -417,13 +417,23 @@ class Store(MutableMapping[str, Array]):
         if missing or lost:
             raise lookup.not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
 
+    def _delete_keys(self, session: Session, keys: list[str]) -> list[str]:
+        """Returns those that were not there.
+
+        They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
+        """
+        found = lookup.find(session, self.name, keys)
+        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None and not one.doomed}
+        session.ask(session.catalog.end.remote(list(there.values())))
+        return [key for key in keys if key not in there]
+
     def _delete_handle(self, handle: ArrayHandle) -> bool:
         session, info = self._session(), handle.info
         if info.key is None:
             if is_only_here(session.shelf, info.id):
                 return session.shelf.delete(info.id)
             return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
-        return bool(session.ask(session.catalog.delete.remote(info.store, [info.key], info.id)))
+        return bool(session.ask(session.catalog.end.remote([info.id])))
 
     def __delitem__(self, key: str) -> None:
         self.delete(check_key(key))
@@ -431,7 +441,7 @@ class Store(MutableMapping[str, Array]):
     def clear(self) -> None:
         """Delete all arrays that have a key."""
         session = self._session()
-        session.ask(session.catalog.clear.remote(self.name))
+        session.ask(session.catalog.end.remote(session.ask(session.catalog.ids.remote(self.name))))
 
     # --- looking
 

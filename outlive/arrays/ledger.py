@@ -43,7 +43,8 @@ class Ledger:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(self._fd, _SIZE)
         except BaseException:
-            os.close(self._fd)
+            fd, self._fd = self._fd, -1  # or `__del__` would close it again, which may be another's file by then
+            os.close(fd)
             raise
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._lock = FileLock(self._fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enums, which takes longer than all the rest of a small put
 import fcntl
+import os
 import signal
 import threading
 from types import FrameType
@@ -86,3 +87,14 @@ class Interrupts:
                 first = self._held[0]
                 self._held.clear()  # or it would keep alive whatever its frame knows
                 self._handler(*first)
+
+
+def _act_again() -> None:
+    """In a forked child: whoever kept interrupts from being acted upon is in the parent, and lets go of them there."""
+    handler = _signal.getsignal(_SIGINT)
+    while isinstance(holder := getattr(handler, "__self__", None), Interrupts):  # one in the other
+        handler = holder._handler  # noqa: SLF001
+        _signal.signal(_SIGINT, handler)
+
+
+os.register_at_fork(after_in_child=_act_again)

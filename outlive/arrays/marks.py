@@ -49,9 +49,10 @@ def keep(shelf: Shelf, array_id: str) -> bool:
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:
-    """Delete an array if it is a cached copy."""
+    """Delete an array if it is a cached copy, and not pinned."""
     with shelf.ledger.locked():
-        return is_cached(mode_of(shelf, array_id)) and shelf.delete(array_id)
+        mode = mode_of(shelf, array_id)
+        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id)
 
 
 def is_only_here(shelf: Shelf, array_id: str) -> bool:

@@ -53,7 +53,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
             raise NoRoomOnDisk
         _fill(out, fd, status)
         with shelf.ledger.locked():
-            if is_at(source, fd):  # else it was deleted meanwhile
+            if is_at(source, fd) and not os.fstat(fd).st_mode & stat.S_ISVTX:  # else deleted, or pinned, meanwhile
                 return _switch_to_disk(shelf, disk, array_id, copy, fd)
         return 0
     finally:
@@ -93,8 +93,8 @@ def _back(shelf: Shelf, disk: Disk, array_id: str) -> None:
         disk.release(array_id)
 
 
-def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
-    """Move an array back to memory, if there is room as it is; whether that was done.
+def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) -> bool:
+    """Move an array back to memory, if there is room as it is; whether that was done. `pinned`: it stays there.
 
     Those who look at the file on disk go on doing so; it counts as used until they are gone.
 
@@ -122,6 +122,8 @@ def promote(shelf: Shelf, disk: Disk, array_id: str) -> bool:
             _same_marks(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
+            if pinned:  # before anybody can spill it again
+                os.chmod(f"{shelf.mem}/{array_id}", stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_ISVTX)
             try:
                 disk.release(array_id)
             except OSError:  # in both places, then: the one in memory is read, and the check mends it

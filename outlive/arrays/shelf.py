@@ -365,24 +365,30 @@ class Shelf(Places):
     def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
         from outlive.arrays.views import open_view
 
-        def on_disk(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-            found = open_view(path, info, self._read_again)
-            if len(self._seen_on_disk) >= _MARKS:
-                self._seen_on_disk.clear()
-            self._seen_on_disk.add(array_id)
-            return found
-
-        def use(path: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-            return on_disk(path) if self._is_on_disk(path) else open_view(path, info)
-
         disk = self.disk
         if disk is None:
             return open_view(f"{self.mem}/{array_id}", info)
+        on_disk = f"{disk.mem}/{array_id}"
         if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
-            with contextlib.suppress(FileNotFoundError):
-                return on_disk(f"{disk.mem}/{array_id}")
-            self._seen_on_disk.discard(array_id)
-        return self.somewhere(array_id, use)
+            try:
+                return open_view(on_disk, info, self._read_again)
+            except FileNotFoundError:
+                self._seen_on_disk.discard(array_id)
+        try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
+            return open_view(f"{self.mem}/{array_id}", info)
+        except FileNotFoundError:
+            pass
+        try:
+            found = open_view(on_disk, info, self._read_again)
+        except FileNotFoundError:  # it may have gone the other way between the two
+            again = self._read_again
+            return self.somewhere(
+                array_id, lambda path: open_view(path, info, again if self._is_on_disk(path) else None)
+            )
+        if len(self._seen_on_disk) >= _MARKS:
+            self._seen_on_disk.clear()
+        self._seen_on_disk.add(array_id)
+        return found
 
     def _read_again(self, path: str) -> None:
         """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""

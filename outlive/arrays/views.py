@@ -64,6 +64,8 @@ def open_view(
     """
     try:
         fd = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise explained(error, path) from None
     try:

@@ -138,53 +138,44 @@ class Catalog(Holders):
         return Found(entry.info, [entry.node, *others], entry.doomed, self._epochs.get(entry.node, 0))
 
     @ray.method(concurrency_group="change")
-    def delete(self, store: str, keys: list[str], only: str | None = None) -> list[str]:
-        """Delete keys, with all their files; returns those that existed. `only`: if it is still this array."""
-        return self._delete(store, keys, None if only is None else {only})
+    def end(self, array_ids: list[str]) -> list[str]:
+        """Delete the keys that stand for one of these arrays, with all their files; returns the arrays' ids.
 
-    def _delete(self, store: str, keys: list[str], only: set[str] | None = None) -> list[str]:
+        By id, and so harmless to repeat: a key may stand for a later array by then.
+        """
+        ids = set(array_ids)
         with self._lock:
-            if only is not None:
-                current = [self._index.find(store, key) for key in keys]
-                keys = [entry.info.key for entry in current if entry and entry.info.id in only and entry.info.key]
-            lost = [key for key in keys if self._index.lost.pop((store, key), None) is not None]
-        doomed = self._doom(store, keys)
-        self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
-        with self._lock:
-            for key, holdings in doomed:
-                self._index.unbind(store, key, holdings[-1].array_id)
-        return [key for key, _ in doomed] + lost
-
-    def _doom(self, store: str, keys: list[str]) -> list[tuple[str, list[Holding]]]:
-        """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
-        done: set[tuple[str, str]] = set()
-        while True:
-            with self._lock:
-                listed = [entry.info for entry in (self._index.find(store, key) for key in keys) if entry is not None]
-                spread = [info for info in listed if len(self._index.holders(info.id)) > 1]
-                left = {(node, info.id) for info in spread for node in self._index.holders(info.id)} - done
-                if not left:
-                    return self._index.doom(store, keys)
-            self._forbid([info._replace(version=info.version + 1) for info in spread], {node for node, _ in left})
-            done |= left
-
-    @ray.method(concurrency_group="change")
-    def end(self, array_ids: list[str]) -> None:
-        """Delete the keys that stand for one of these arrays."""
-        with self._lock:
+            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
+            gone = [self._index.lost.pop(name).info.id for name in lost]
             listed = [self._index.place(array_id) for array_id in array_ids]
         by_store: dict[str, list[str]] = defaultdict(list)
         for store, key in filter(None, listed):
             by_store[store].append(key)
         for store, keys in by_store.items():
-            self._delete(store, keys, set(array_ids))
+            gone += self._delete(store, keys, ids)
+        return gone
 
-    @ray.method(concurrency_group="change")
-    def clear(self, store: str) -> int:
-        """Delete all keys of a store; returns how many."""
+    def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
+        doomed = self._doom(store, keys, only)
+        self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
         with self._lock:
-            keys = self._index.keys(store)
-        return len(self._delete(store, keys))
+            for key, holdings in doomed:
+                self._index.unbind(store, key, holdings[-1].array_id)
+        return [holdings[-1].array_id for _, holdings in doomed]
+
+    def _doom(self, store: str, keys: list[str], only: set[str]) -> list[tuple[str, list[Holding]]]:
+        """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
+        done: set[tuple[str, str]] = set()
+        while True:
+            with self._lock:
+                entries = (self._index.find(store, key) for key in keys)
+                listed = [entry.info for entry in entries if entry is not None and entry.info.id in only]
+                spread = [info for info in listed if len(self._index.holders(info.id)) > 1]
+                left = {(node, info.id) for info in spread for node in self._index.holders(info.id)} - done
+                if not left:
+                    return self._index.doom(store, [info.key or "" for info in listed])
+            self._forbid([info._replace(version=info.version + 1) for info in spread], {node for node, _ in left})
+            done |= left
 
     # --- questions
 
@@ -199,6 +190,13 @@ class Catalog(Holders):
         with self._lock:
             found = [self._found(entry) for entry in self._index.entries(store, prefix)]
         return pack_found(sorted(found, key=lambda one: (one and one.info.key) or ""))
+
+    @ray.method(concurrency_group="slow")
+    def ids(self, store: str) -> list[str]:
+        """The arrays that have a key, and those with a key that are lost."""
+        with self._lock:
+            lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
+            return [entry.info.id for entry in self._index.entries(store)] + lost
 
     def count(self, store: str) -> int:
         with self._lock:

@@ -11,6 +11,7 @@ from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
+from outlive.cluster.take_back import take_back
 from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import StoreUnavailable
 
@@ -28,12 +29,17 @@ def commit(session: Session, drafts: list[Draft]) -> None:
 
     Raises
     ------
-    StoreUnavailable
+    StoreUnavailable, StoreFull
     """
     if len(drafts) == 1:
         _commit(session, drafts)
         return
-    batch = Batch(session.shelf)
+    try:
+        batch = Batch(session.shelf)
+    except OSError as error:  # nothing is listed yet
+        for draft in drafts:
+            draft.discard()
+        raise session.shelf.explain(error, sum(draft.info.size for draft in drafts)) from None
     try:
         _commit(session, drafts)
     finally:
@@ -48,15 +54,19 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
     for _ in range(_MOST_CATALOGS):
         bound = _bind(session, drafts, stale)
         if bound.behind:
-            version = new_version(after=bound.behind)
-            for draft in drafts:
-                with contextlib.suppress(FileNotFoundError):  # an earlier catalog listed it: sealed, and replaced since
-                    draft.restamp(version)
+            try:
+                _restamp(drafts, new_version(after=bound.behind))
+            except OSError as error:
+                take_back(session, drafts, error)
+                return
         else:
             try:
                 gone = session.shelf.seal_many(drafts, bound.epoch)
             except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
                 stale = bound.epoch
+            except OSError as error:
+                take_back(session, drafts, error)
+                return
             else:
                 if gone:
                     session.ask(session.catalog.unbind.remote(pack(draft.info for draft in gone)))
@@ -67,6 +77,12 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
     raise StoreUnavailable(
         f"the catalog was replaced {_MOST_CATALOGS} times while an array was put; see `ray list actors`"
     )
+
+
+def _restamp(drafts: list[Draft], version: int) -> None:
+    for draft in drafts:
+        with contextlib.suppress(FileNotFoundError):  # an earlier catalog listed it: sealed, and replaced since
+            draft.restamp(version)
 
 
 def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:

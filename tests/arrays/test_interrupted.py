@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from outlive.arrays.shelf import Shelf
 
@@ -37,3 +38,41 @@ def test_nothing_stays_behind(root: Path) -> None:
     del last
     assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
     assert shelf.recount() == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("by", ["another thread", "the thread that holds the lock"])
+def test_a_child_forked_meanwhile_can_be_interrupted(root: Path, by: str) -> None:
+    shelf, other = Shelf(str(root / "shelf")), Shelf(str(root / "other"))
+    shelf.put(np.arange(3))
+    children: list[int] = []
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid:
+            children.append(pid)
+            return
+        try:
+            with shelf.ledger.locked():  # as the child does from now on
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass  # Python acts upon it between two of these
+        except KeyboardInterrupt:
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with shelf.ledger.locked(), other.ledger.locked():
+        if by == "another thread":
+            thread = threading.Thread(target=fork)
+            thread.start()
+            thread.join()
+        else:
+            fork()
+        held = signal.getsignal(signal.SIGINT)
+        assert held != handler, "or this proves nothing"
+    assert signal.getsignal(signal.SIGINT) == handler
+    _, status = os.waitpid(children[0], 0)
+    assert os.waitstatus_to_exitcode(status) == 0

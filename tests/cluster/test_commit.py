@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from outlive import lookup
+from outlive.arrays.index import Index
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.views import forget
+from outlive.cluster import actors
+from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
-from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
-from outlive.errors import StoreUnavailable
+from outlive.cluster.wire import Bound, pack, pack_bound, unpack, unpack_request
+from outlive.errors import StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 
 
@@ -132,3 +141,171 @@ def test_a_catalog_that_knows_another_shelf_is_told_and_the_put_ends(shelf: Shel
     with pytest.raises(StoreUnavailable, match="catalog was replaced"):
         commit(session, [shelf.draft_of(np.arange(3), key="k")])
     assert catalog.stale[:3] == [0, 12345, 12345]
+
+
+# --- the last step fails
+
+
+class LocalCatalog(Catalog):
+    """The catalog itself, with a shelf in place of its keepers. Asked as an actor is: `catalog.bind.remote(...)`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._index, self._lock, self._replaced = Index(), threading.Lock(), queue.SimpleQueue()
+        self._epochs = {"n": shelf.raise_epoch()}
+
+    def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
+        epoch = self._epochs[node]
+        return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
+
+    def _drop(self, holdings: Any) -> None:
+        for holding, name in holdings:
+            self._shelf.delete(holding.array_id, name)
+
+    def drop_replaced(self) -> None:
+        """What its thread does."""
+        while not self._replaced.empty():
+            self._drop_where_sealed("n", [self._replaced.get()])
+
+
+@pytest.fixture
+def local_session(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, LocalCatalog]:
+    catalog = LocalCatalog(shelf)
+    listed = lambda: ("n", pack(info for info in shelf.scan() if info.key is not None))  # noqa: E731
+    keeper = SimpleNamespace(listed_here=SimpleNamespace(remote=listed))
+    monkeypatch.setattr(actors, "keeper", lambda _: keeper)
+    names = ("bind", "unbind", "find", "reconcile", "count", "some_keys")
+    actor = SimpleNamespace(**{name: SimpleNamespace(remote=getattr(catalog, name)) for name in names})
+    return SimpleNamespace(shelf=shelf, node="n", catalog=actor, ask=lambda ref, timeout=None: ref), catalog
+
+
+def read(session: Any, key: str) -> Any:
+    array = lookup.read(session, "default", key)
+    return None if array is None else array.tolist()
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, number: int, after: int = 0) -> None:
+    """All renames into mem/ fail but the first few, whoever seals."""
+    rename, calls = os.rename, []
+
+    def fail(source: str, target: str) -> None:
+        if os.path.basename(os.path.dirname(target)) == "mem":
+            calls.append(target)
+            if len(calls) > after:
+                raise OSError(number, os.strerror(number), target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+
+
+def drafts_left(shelf: Shelf) -> list[str]:
+    return [name for writer in os.listdir(shelf.new) for name in os.listdir(f"{shelf.new}/{writer}")]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [(errno.ENOSPC, StoreFull, "no room for .* No space left"), (errno.EIO, StoreUnavailable, "Input/output error")],
+)
+@pytest.mark.parametrize("count", [3, 100_000])
+def test_an_array_that_cannot_be_sealed_was_never_put(
+    shelf: Shelf,
+    local_session: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[Exception],
+    message: str,
+    count: int,
+) -> None:
+    session, catalog = local_session
+    commit(session, [old := shelf.draft_of(np.arange(count), key="k")])
+    assert read(session, "k")[-1] == count - 1
+    with monkeypatch.context() as patch:
+        failing(patch, number)
+        for key in ("k", "new"):
+            with pytest.raises(kind, match=message):
+                commit(session, [shelf.draft_of(np.zeros(count), key=key)])
+            forget(old.info.id)
+            assert read(session, "k")[-1] == count - 1  # what had the key before
+            assert read(session, "new") is None
+        catalog.drop_replaced()
+    catalog.drop_replaced()
+    assert drafts_left(shelf) == []
+    assert shelf.ids() == [old.info.id]
+    forget(old.info.id)
+    assert read(session, "k")[-1] == count - 1
+    assert catalog.count("default") == 1
+    assert shelf.recount() == 0
+    for key in ("k", "new"):
+        commit(session, [shelf.draft_of(np.ones(count), key=key)])
+        catalog.drop_replaced()
+        assert read(session, key)[-1] == 1
+    assert len(shelf.ids()) == 2
+
+
+def test_what_another_sealed_meanwhile_was_put(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
+    commit(session, [shelf.draft_of(np.arange(3), key="k")])
+    draft, seal_many = shelf.draft_of(np.ones(3), key="k"), shelf.seal_many
+
+    def fail_once(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            failing(patch, errno.ENOSPC)
+            with pytest.raises(OSError, match="No space"):
+                seal_many(*arguments)
+        catalog.drop_replaced()  # another process, where it works: the array from before is gone
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shelf, "seal_many", fail_once)
+    commit(session, [draft])
+    assert read(session, "k") == [1, 1, 1]
+    assert shelf.ids() == [draft.info.id]
+
+
+def test_of_many_the_error_says_which_were_put(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
+    for key in "abc":
+        commit(session, [shelf.draft_of(np.zeros(3), key=key)])
+    with monkeypatch.context() as patch:
+        failing(patch, errno.ENOSPC, after=1)
+        with pytest.raises(StoreFull, match="already stored, and cannot be taken back: 'a'"):
+            commit(session, [shelf.draft_of(np.ones(3), key=key) for key in "abc"])
+    catalog.drop_replaced()
+    assert [read(session, key)[0] for key in "abc"] == [1, 0, 0]
+    assert len(shelf.ids()) == 3
+    assert drafts_left(shelf) == []
+
+
+def test_a_catalog_that_does_not_answer_then(shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, catalog = local_session
+
+    def gone(*_: object) -> None:
+        raise StoreUnavailable("gone")
+
+    session.catalog.reconcile = SimpleNamespace(remote=gone)
+    with monkeypatch.context() as patch:
+        failing(patch, errno.ENOSPC)
+        with pytest.raises(StoreFull, match="the catalog lists 'k' still.* `outlive check`"):
+            commit(session, [shelf.draft_of(np.zeros(3), key="k")])
+    assert catalog.count("default") == 1
+
+
+def test_a_later_stamp_that_cannot_be_written(
+    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, catalog = local_session
+    commit(session, [shelf.draft_of(np.zeros(3), key="k")])
+    draft = shelf.draft_of(np.ones(3), key="k", version=1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(draft, "restamp", refuse)
+    with pytest.raises(StoreFull, match="quota"):
+        commit(session, [draft])
+    assert drafts_left(shelf) == []
+    assert read(session, "k") == [0, 0, 0]
+    assert catalog.count("default") == 1

@@ -87,6 +87,26 @@ def test_larger_than_memory_and_pinned(small: outlive.Store) -> None:
         small.put(np.zeros(100 * COUNT))
 
 
+def test_pin_many_and_later(small: outlive.Store) -> None:
+    handles = small.put_many({str(number): np.full(COUNT, number) for number in range(3)}, pin=True)
+    for number in range(20):
+        small[f"other {number}"] = np.full(COUNT, number)
+    assert not {handle.id for handle in handles.values()} & small.spilled()
+    spilled = next(handle for handle, _ in small.entries("other") if handle.id in small.spilled())
+    spilled.pin()
+    assert spilled.id not in small.spilled()
+    for number in range(20):
+        small[f"other {number + 20}"] = np.full(COUNT, number)
+    assert not {spilled.id, *(handle.id for handle in handles.values())} & small.spilled()
+    handles["0"].unpin()
+    for number in range(20):
+        small[f"other {number + 40}"] = np.full(COUNT, number)
+    assert handles["0"].id in small.spilled()
+    small.delete(spilled)
+    with pytest.raises(outlive.ArrayNotFound):
+        spilled.pin()
+
+
 def test_the_keeper_spills_ahead_and_brings_back(small: outlive.Store) -> None:
     handles = [small.put(np.full(COUNT, number), key=str(number)) for number in range(8)]
     small["half"] = np.zeros(COUNT // 2)

@@ -1,0 +1,71 @@
+"""Pinning a sealed array: from then on it is in memory and stays there. Its file's mode says so, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from outlive.arrays.full import full
+from outlive.arrays.move import promote
+from outlive.arrays.room import make_room
+
+if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
+    from outlive.arrays.shelf import Shelf
+
+_ATTEMPTS = 10  # to bring it back to memory: others may take the room that was made
+
+
+def pin(shelf: Shelf, info: ArrayInfo) -> None:
+    """Keep an array in memory from now on. One on disk is brought back first, and others are spilled for it.
+
+    Raises
+    ------
+    ArrayNotFound
+    StoreFull
+        Memory has no room for it, and what else is there is pinned or looked at. It stays on disk.
+    """
+    for _ in range(_ATTEMPTS):
+        if _mark(shelf, info, stat.S_ISVTX):
+            return
+        disk = shelf.disk
+        try:
+            if disk is not None and promote(shelf, disk, info.id, pinned=True):
+                return
+            if not os.path.lexists(f"{shelf.mem}/{info.id}") and not make_room(shelf, info.size):
+                break
+        except OSError as error:
+            raise shelf.explain(error, info.size) from None
+    raise full(shelf, info.size, "memory, to pin it there")
+
+
+def unpin(shelf: Shelf, info: ArrayInfo) -> None:
+    """Let an array be spilled again, like any other.
+
+    Raises
+    ------
+    ArrayNotFound
+    """
+    _mark(shelf, info, 0)
+
+
+def _mark(shelf: Shelf, info: ArrayInfo, sticky: int) -> bool:
+    """Set or clear the sticky bit of an array's file, if that is in memory; False if it is on disk.
+
+    Raises
+    ------
+    ArrayNotFound
+        It is in neither.
+    """
+    path = f"{shelf.mem}/{info.id}"
+    with shelf.ledger.locked():  # nobody spills, deletes or recycles it now
+        try:
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode):  # a planted link would be followed
+                os.chmod(path, stat.S_IMODE(mode) & ~stat.S_ISVTX | sticky)
+                return True
+        except FileNotFoundError:
+            if shelf.has(info.id):
+                return False
+        raise shelf.not_found(info)
