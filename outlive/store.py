@@ -24,7 +24,7 @@ from outlive.arrays.settings import Settings
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
-from outlive.cluster.ending import end_scope
+from outlive.cluster.ending import Scope, end_scope, enter_scope
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
@@ -136,7 +136,7 @@ class Store(MutableMapping[str, Array]):
     worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is.
     """
 
-    def __init__(self, name: str = DEFAULT, scope: int | None = None) -> None:
+    def __init__(self, name: str = DEFAULT, scope: Scope | None = None) -> None:
         self.name, self._scope = name, scope
 
     # --- putting
@@ -308,8 +308,8 @@ class Store(MutableMapping[str, Array]):
     def scope(self) -> Iterator[Store]:
         """Everything that is put through the store that this gives ends with the `with` block.
 
-        Or with this process, if that dies first. The store may be handed to tasks: what they put through it ends then
-        as well. `lifetime=` has no place in it, `ttl=` has.
+        Or with this process, if that dies first. The store may be handed to tasks, on any node: what they put through
+        it ends then as well. `lifetime=` has no place in it, `ttl=` has.
 
         Examples
         --------
@@ -322,13 +322,16 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         lock = ScopeLock(session.shelf.scopes)
         try:
-            yield Store(self.name, lock.number)
+            yield Store(self.name, Scope(lock.number, session.node))
         finally:
             end_scope(session, lock)
 
     def _lifetime(self, session: Session, name: str, ttl: float | str | None) -> Lifetime:
         ends = lifetime_from(name, ttl, session.connection.job)
-        return ends if self._scope is None else Lifetime(ends.kind & ~JOB | SCOPE, self._scope, ends.ttl)
+        if self._scope is None:
+            return ends
+        enter_scope(session, self._scope)
+        return Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
 
     def __setitem__(self, key: str, array: Array) -> None:
         check_key(key)

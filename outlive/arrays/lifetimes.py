@@ -4,7 +4,7 @@ The last ten digits of an array's id say with what it ends, so a listing of the 
 
     00 ........   nothing: it is there until it is deleted ("detached")
     01 <number>   with the Ray job of that number ("job")
-    02 <number>   with a scope, a `with` block of one process
+    02 <number>   with a scope, a `with` block of one process, on whichever nodes
 
 A time to live comes on top, kind 04 more: the file's modification time is then when it ends, and `touch` moves it.
 """
@@ -120,13 +120,57 @@ class ScopeLock:
     def release(self) -> None:
         """The scope has ended."""
         if self._pid == os.getpid():  # a forked child's copy does not end it
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
+            _forget(self._path)
             os.close(self._fd)
 
 
+# Where a scope has arrays on other nodes, its own node has a mark `<number>.<node>` for each of these, and each of
+# these a link `<number>` that leads to the node of the scope.
+
+
+def mark_scope(folder: str, number: int, node: str) -> None:
+    """On a scope's own node: arrays of it are, or will be, on that node as well."""
+    os.close(os.open(f"{_path(folder, number)}.{node}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def marked_nodes(folder: str, number: int) -> list[str]:
+    """The other nodes that a scope's arrays may be on."""
+    prefix = f"{number:08x}."
+    return [name.removeprefix(prefix) for name in os.listdir(folder) if name.startswith(prefix)]
+
+
+def join_scope(folder: str, number: int, node: str) -> None:
+    """Elsewhere: arrays of that node's scope are put here."""
+    with contextlib.suppress(FileExistsError):
+        os.symlink(node, _path(folder, number))
+
+
+def joined_scopes(folder: str) -> dict[int, str]:
+    """The scopes of other nodes, by number, and their nodes."""
+    found = {}
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError, ValueError):
+            found[int(name, 16)] = os.readlink(f"{folder}/{name}")
+    return found
+
+
+def leave_scope(folder: str, number: int) -> None:
+    """Another node's scope has ended."""
+    if os.path.islink(_path(folder, number)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_path(folder, number))
+
+
+def _forget(path: str) -> None:
+    """Remove a scope's file and its marks."""
+    folder, name = os.path.split(path)
+    for other in (name, *(mark for mark in os.listdir(folder) if mark.startswith(f"{name}."))):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{other}")
+
+
 def scope_is_over(folder: str, number: int) -> bool:
-    """Whether a scope has ended, or its process has."""
+    """Whether a scope has ended, or its process has. Of another node's scope nothing is known here: then it is not."""
     try:
         fd = os.open(_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -135,7 +179,7 @@ def scope_is_over(folder: str, number: int) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(_path(folder, number))
+        _forget(_path(folder, number))
         return True
     except BlockingIOError:
         return False

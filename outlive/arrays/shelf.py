@@ -516,7 +516,7 @@ class Shelf(Places):
         """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
         with self.ledger.locked():
             writers = [f"{place.new}/{name}" for place in self.places() for name in os.listdir(place.new)]
-            if any(map(os.listdir, writers)) or not nothing_kept():
+            if any(map(os.listdir, writers)) or os.listdir(self.scopes) or not nothing_kept():
                 return False
             self.ledger.leave()
             self.remove()

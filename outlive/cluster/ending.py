@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
 
 from outlive.arrays.ended import Why
-from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock, kind_of
+from outlive.arrays.lifetimes import (
+    SCOPE,
+    Lifetime,
+    ScopeLock,
+    join_scope,
+    joined_scopes,
+    kind_of,
+    leave_scope,
+    marked_nodes,
+)
+from outlive.arrays.marks import evict, is_cached, mode_of
+from outlive.cluster import actors
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
@@ -25,6 +40,8 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
         Has the catalog delete those of these arrays that a key stands for.
     """
     infos = []
+    if why == Why.TTL:  # of a cached copy: whoever keeps the array knows better, it may have been touched there
+        array_ids = [one for one in array_ids if not (is_cached(mode_of(shelf, one)) and evict(shelf, one))]
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, CorruptArray):
             infos.append(shelf.info(array_id))
@@ -37,14 +54,50 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
         shelf.delete(array_id)
 
 
+class Scope(NamedTuple):
+    """A `with` block: its number, and the node of its process."""
+
+    number: int
+    node: str
+
+
+def enter_scope(session: Session, scope: Scope) -> None:
+    """Before something is put in a scope: its node learns of this one."""
+    known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
+    if scope.node != session.node and not known:
+        with contextlib.suppress(ValueError):  # its keeper is gone: it is over, as this node's keeper will find
+            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node))
+        join_scope(session.shelf.scopes, scope.number, scope.node)
+
+
 def end_scope(session: Session, lock: ScopeLock) -> None:
-    """Delete everything that was put in a scope, by whichever process of this node."""
-    suffix = Lifetime(SCOPE, lock.number).suffix[2:]
+    """Delete everything that was put in a scope, by whichever process of whichever node."""
     try:
-        there = [
-            array_id for array_id in session.shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE
-        ]
-        if there:
-            end(session.shelf, lambda keyed: session.ask(session.catalog.end.remote(keyed)), there, Why.SCOPE)
+        end_scope_here(session.shelf, lock.number, lambda keyed: session.ask(session.catalog.end.remote(keyed)))
+        others = marked_nodes(session.shelf.scopes, lock.number)
+        with contextlib.suppress(ValueError, RayError):  # their keepers will ask
+            ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others])
     finally:
         lock.release()  # then what is left is the keeper's to end
+
+
+def end_scope_here(shelf: Shelf, number: int, end_keys: Callable[[list[str]], object]) -> None:
+    """Delete what was put in a scope on this node."""
+    suffix = Lifetime(SCOPE, number).suffix[2:]
+    there = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
+    if there:
+        end(shelf, end_keys, there, Why.SCOPE)
+    leave_scope(shelf.scopes, number)
+
+
+def leave_scopes_that_ended(shelf: Shelf) -> None:
+    """Ask the nodes of other nodes' scopes whether they have ended, or died: `Endings` finds the arrays then."""
+    for number, node in joined_scopes(shelf.scopes).items():
+        try:
+            over = ray.get(actors.keeper(node).scope_is_over.remote(number))
+        except (ValueError, ActorDiedError):
+            over = True
+        except RayError:
+            continue
+        if over:
+            leave_scope(shelf.scopes, number)

@@ -22,13 +22,14 @@ from outlive.arrays.adopt import adopt, orphaned, sign
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
+from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
-from outlive.cluster.ending import end
+from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.transfer import send
@@ -77,7 +78,7 @@ class Keeper:
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
-        self._stop = threading.Event()
+        self._stop, self._rounds = threading.Event(), 0
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
             for work in (self._make_rounds, self._compute_checksums, self._balance, self._evacuation.consider)
@@ -154,6 +155,21 @@ class Keeper:
         cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
         return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+
+    # --- scopes that span nodes
+
+    def mark_scope(self, number: int, node: str) -> None:
+        """Arrays of this node's scope are put on that node."""
+        if not scope_is_over(self._shelf.scopes, number):
+            mark_scope(self._shelf.scopes, number, node)
+
+    def scope_is_over(self, number: int) -> bool:
+        return scope_is_over(self._shelf.scopes, number)
+
+    @ray.method(concurrency_group="fetch")
+    def end_scope(self, number: int) -> None:
+        """End the arrays here of another node's scope."""
+        end_scope_here(self._shelf, number, _end_keys)
 
     # --- transfer
 
@@ -253,8 +269,13 @@ class Keeper:
                 if self._shelf.exists():
                     _log.exception("%s of %s failed; it goes on", work.__name__, self._path)
 
+    def rounds(self) -> int:
+        """How often this keeper has gone its rounds."""
+        return self._rounds
+
     def _make_rounds(self) -> None:
         self._leave_if_removed()
+        self._rounds += 1
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))
@@ -265,9 +286,10 @@ class Keeper:
             self._shelf.disk.pool.trim()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
-                end(self._shelf, lambda keyed: ray.get(actors.catalog().end.remote(keyed)), array_ids, why)
+                end(self._shelf, _end_keys, array_ids, why)
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""
@@ -310,6 +332,10 @@ class Keeper:
         if not self._stop.is_set() and not self._shelf.exists():
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
             os._exit(1)
+
+
+def _end_keys(array_ids: list[str]) -> None:
+    ray.get(actors.catalog().end.remote(array_ids))
 
 
 def _listed(array_ids: list[str]) -> set[str]:
