@@ -16,6 +16,7 @@ if sys.platform == "win32":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from outlive.cluster.replicas import FewerReplicas
     from outlive.cluster_nodes import drain, nodes
     from outlive.errors import (
         ArrayLost,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store"),
     **dict.fromkeys(("drain", "nodes"), "outlive.cluster_nodes"),
+    "FewerReplicas": "outlive.cluster.replicas",
     "ArrayHandle": "outlive.handle",
     "NumpyStore": "outlive.numpy_store",
     **dict.fromkeys(
@@ -63,6 +65,7 @@ __all__ = [
     "ArrayLost",
     "ArrayNotFound",
     "CorruptArray",
+    "FewerReplicas",
     "InvalidKey",
     "InvalidKeyType",
     "NumpyStore",

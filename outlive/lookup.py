@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import time
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
+from outlive.cluster import actors
 from outlive.cluster.gone import segment_gone, why_gone
 from outlive.cluster.wire import Found, Located, pack, unpack_found
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull
@@ -222,9 +224,15 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
     ------
     ArrayNotFound, ArrayLost
     """
-    if not session.shelf.has(info.id):
-        by_handle(session, info, hint)
-    return session.shelf.deadline(info)
+    if session.shelf.has(info.id):
+        return session.shelf.deadline(info)
+    located = session.locate(info, hint)
+    for node in located.nodes:
+        with contextlib.suppress(ValueError):  # it has left the node
+            found: float | None = session.ask(actors.keeper(node).deadline.remote(pack([info])))
+            if found is not None:
+                return found
+    raise missing(session, info, located)
 
 
 def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFound | ArrayLost:

@@ -37,6 +37,7 @@ def put(
         typer.Option(metavar="TIME", help="Time to live, as in 90s, 10min, 2h; without it, until deleted."),
     ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Keep it in memory: never spill it to disk.")] = False,
+    replicas: Annotated[int, typer.Option(min=1, metavar="N", help="On how many nodes to keep it.")] = 1,
     memory: Memory = None,
     disk: DiskSize = None,
     spill_to: SpillTo = None,
@@ -49,6 +50,7 @@ def put(
     [bold]Example[/bold]
     $ outlive put scan.npy ct/7
     $ outlive put scan.npy preview --ttl 10min
+    $ outlive put scan.npy ct/8 --replicas 2
     """
     from outlive.arrays.lifetimes import parse_seconds
     from outlive.cli import npy_file
@@ -70,13 +72,19 @@ def put(
     target = open_store(store, address, memory, disk, spill_to)
     if isinstance(source, npy_file.NpyHeader):
         creation = target.create(
-            source.shape, source.dtype, key, order="F" if source.fortran else "C", ttl=seconds, pin=pin
+            source.shape,
+            source.dtype,
+            key,
+            order="F" if source.fortran else "C",
+            ttl=seconds,
+            pin=pin,
+            replicas=replicas,
         )
         with ProgressBar("put") as bar, creation as out:
             source.read_into(out, bar.update)
         handle = creation.handle
     else:
-        handle = target.put(source, key, ttl=seconds, pin=pin)
+        handle = target.put(source, key, ttl=seconds, pin=pin, replicas=replicas)
     if as_json:
         print_json({**record(handle, None), "file": file})
     else:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
 from outlive.cli.text import age, count, ends, moment, print_json, print_table, printable, record
+
+if TYPE_CHECKING:
+    from outlive.store import Store
 
 _WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
 
@@ -27,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def ls(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin with it.")] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape, end, node and place.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="Those that are lost, with their node, and when.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,
@@ -38,11 +42,15 @@ def ls(
 
     [bold]Example[/bold]
     $ outlive ls ct/ --long
+    $ outlive ls --lost
     """
     from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
 
     opened = open_store(store, address)
+    if lost:
+        _list_lost(opened, prefix, as_json=as_json)
+        return
     if not long and not as_json:
         if keys := list(opened.keys(prefix)):
             typer.echo("\n".join(map(printable, keys)))
@@ -61,6 +69,15 @@ def ls(
     print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"), rows, right={0, 1})
 
 
+def _list_lost(store: Store, prefix: str, *, as_json: bool) -> None:
+    lost = [one for one in store.lost() if (one.handle.key or "").startswith(prefix)]
+    if as_json:
+        print_json([{**record(one.handle, one.node), "lost_at": one.at} for one in lost])
+        return
+    rows = [(age(int(one.at * 1e9)), one.node[:8], printable(one.handle.key or one.handle.id)) for one in lost]
+    print_table(("LOST", "WITH NODE", "KEY"), rows, right={0})
+
+
 def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
     """Show what is known of the array of KEY, without reading it.
 
@@ -73,12 +90,14 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
 
     opened = open_store(store, address)
     handle = opened.handle(key)
-    node = next((node for other, node in opened.entries(prefix=key) if other == handle), None)
+    nodes, durability = handle.location, handle.durability
+    node = nodes[0] if nodes else None
     here = session.current()
     file = here.shelf.locate(handle.id) if node == here.node else None
     if as_json:
         order = "F" if handle.info.fortran else "C"
-        print_json({**record(handle, node), "on_disk": handle.id in opened.spilled(), "order": order, "file": file})
+        more = {"on_disk": handle.id in opened.spilled(), "order": order, "file": file, "nodes": nodes}
+        print_json({**record(handle, node), **more, "durability": durability._asdict()})
         return
     put_at = moment(handle.info.version).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     facts = {
@@ -89,7 +108,8 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
         + (f", {format_bytes(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
         "put": f"{put_at}, {age(handle.info.version)} ago",
         "ends": ends(handle),
-        "node": node or "deleted meanwhile",
+        "nodes": ", ".join(name[:8] for name in nodes) or "deleted meanwhile",
+        "kept": f"on {count(durability.replicas, 'node')}, of {durability.wanted} asked for",
         "file": file or "on another node",
     }
     typer.secho(printable(key), bold=True)

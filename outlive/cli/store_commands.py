@@ -87,6 +87,8 @@ def stats(
     for shelf in found.shelves:
         if shelf.on_disk:
             typer.echo(f"\nnode {shelf.node[:8]} keeps arrays on disk: {shelf.on_disk}")
+        if shelf.stays:
+            typer.echo(f"\nnode {shelf.node[:8]} cannot go: {shelf.stays}")
 
 
 def check(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:

@@ -33,7 +33,8 @@ from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.transfer import send
-from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.cluster.wire import Listed, pack, pack_listed, unpack
+from outlive.errors import ArrayNotFound
 from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 4  # raised when a keeper or catalog of one version cannot serve programs of another
@@ -145,6 +146,14 @@ class Keeper:
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         """Let an array live until then; False if it is not there."""
         return self._shelf.set_deadline(array_id, deadline_ns)
+
+    def deadline(self, packed: bytes) -> float | None:
+        """When an array's time to live is over, in seconds since 1970; None if it is not there."""
+        (info,) = unpack(packed)
+        try:
+            return self._shelf.deadline(info)
+        except ArrayNotFound:
+            return None
 
     def why_ended(self, array_id: str) -> str | None:
         why = self._shelf.ended.find(array_id)

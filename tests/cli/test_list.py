@@ -69,7 +69,8 @@ def test_long_shows_size_dtype_shape_and_node(cli, store):
 def test_json_tells_the_same_as_the_store(cli, store):
     store["k"] = np.zeros((300, 200), "f4", order="F")
     (listed,), about, handle = cli.json("ls"), cli.json("info", "k"), store.handle("k")
-    assert about == {**listed, "order": "F", "file": about["file"]}
+    more = {"order": "F", "file": about["file"], "nodes": [about["node"]], "durability": {"replicas": 1, "wanted": 1}}
+    assert about == {**listed, **more}
     assert (about["id"], about["shape"], about["nbytes"]) == (handle.id, [300, 200], handle.nbytes)
     assert np.load(about["file"], mmap_mode="r").shape == (300, 200)
 
@@ -78,7 +79,8 @@ def test_info_for_people(cli, store):
     store["k"] = np.zeros((300, 200), "f4")
     lines = cli("info", "k").stdout.splitlines()
     assert lines[0] == "k"
-    assert [line.split()[0] for line in lines[1:]] == ["store", "shape", "dtype", "size", "put", "ends", "node", "file"]
+    facts = ["store", "shape", "dtype", "size", "put", "ends", "nodes", "kept", "file"]
+    assert [line.split()[0] for line in lines[1:]] == facts
     assert "240,000 bytes, 234.4 KiB" in lines[4]
 
 
@@ -100,3 +102,9 @@ def test_age(monkeypatch, seconds, text):
 
 def test_columns_align():
     assert list(columns(("A", "BB"), [("xxx", "y"), ("z", "long")], right={0})) == ["  A  BB", "xxx  y", "  z  long"]
+
+
+def test_nothing_is_lost(cli, store):
+    store["k"] = np.zeros(3)
+    assert cli.json("ls", "--lost") == []
+    assert cli("ls", "--lost").stdout.split() == ["LOST", "WITH", "NODE", "KEY"]

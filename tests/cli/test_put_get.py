@@ -199,3 +199,13 @@ def test_time_to_live(cli, store, npy):
     wrong = cli("put", str(npy()), "brief", "--ttl", "soon")
     assert wrong.exit_code == 2
     assert "10min" in wrong.stderr
+
+
+def test_replicas_that_one_node_cannot_keep_are_said(cli, store, npy):
+    with pytest.warns(outlive.FewerReplicas, match="replicas=2, but only 1 node keeps the array"):
+        assert cli("put", str(npy()), "k", "--replicas", "2").exit_code == 0
+    about = cli.json("info", "k")
+    assert about["durability"] == {"replicas": 1, "wanted": 2}
+    assert about["nodes"] == [about["node"]]
+    assert "on 1 node, of 2 asked for" in cli("info", "k").stdout
+    assert cli("put", str(npy()), "k", "--replicas", "0").exit_code == 2
