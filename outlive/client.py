@@ -70,7 +70,7 @@ def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         The cluster cannot be reached, or has no outlive, or not this version of it.
     """
     import ray
-    from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+    from ray.exceptions import ActorDiedError, RayError
 
     gateway, listeners = _gateway(), dict[int, Callable[..., object]]()
 
@@ -91,16 +91,15 @@ def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             while not ray.wait([answer], timeout=_POLL_SECONDS)[0]:
                 _report(gateway, listeners)
             _report(gateway, listeners)
-        result: T = _result(ray.get(answer))
+        parts = ray.get(answer)
     except (RayError, ConnectionError) as error:
-        if isinstance(error, OutliveError | GetTimeoutError):
-            raise
         if isinstance(error, ActorDiedError):
             _forget(gateway)
         raise StoreUnavailable(
             f"the cluster did not answer this Ray Client ({_first_line(error)}); what was asked may have been done or "
             "not. Try again"
         ) from error
+    result: T = _result(parts)
     return result
 
 

@@ -75,12 +75,13 @@ def open(
         The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
         be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
     address
-        Of a Ray cluster, as for `ray.init`.
+        Of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is connected so, all
+        that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
     Raises
     ------
     StoreUnavailable
-        The process is a Ray Client, or keeper and catalog cannot be started.
+        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version.
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
     ValueError
@@ -109,7 +110,11 @@ def _join(settings: Settings) -> None:
 
 
 def _connect(address: str | None) -> None:
-    ray.init(address=address or os.environ.get("RAY_ADDRESS") or None, log_to_driver=True)
+    chosen = address or os.environ.get("RAY_ADDRESS") or None
+    if chosen is not None and chosen.startswith("ray://"):
+        ray.init(address=chosen)  # Ray Client logs to the driver anyway, and tells of every option
+    else:
+        ray.init(address=chosen, log_to_driver=True)
 
 
 def shutdown() -> int:
@@ -404,7 +409,7 @@ class Store(MutableMapping[str, Array]):
         """`get` for coroutines: it never blocks the event loop, for a thread does the work."""
         return await asyncio.to_thread(self.get, key, default)
 
-    @in_cluster()
+    @in_cluster(lambda store, keys: (store, list(keys)))
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
         """The arrays of several keys, in their order, with at most one call of the catalog.
 
