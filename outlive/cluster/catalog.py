@@ -233,6 +233,9 @@ class Catalog(Holders):
         with self._lock:
             missing = [e for e in self._index.all_entries() if e.node == node and not e.doomed and e.info.id not in ids]
             stray = [info for info in present if not self._index.lists(info.id)]
+            for entry in self._index.all_entries():  # copies that are gone: others are made, if they count
+                if entry.node != node and entry.info.id not in ids:
+                    self._index.copies.remove(entry.info.id, node)
         # A file that is there after its key was not is no deletion under way: those take the file first.
         there = self._finish(node, [entry.info.id for entry in missing] + [info.id for info in stray])
         for entry, exists in zip(missing, there, strict=False):

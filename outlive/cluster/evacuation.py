@@ -46,6 +46,7 @@ class Evacuation:
     def __init__(self, shelf: Shelf, node: str) -> None:
         self._shelf, self._node = shelf, node
         self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
+        self._on_head = False
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = -math.inf
         self._scaler: Autoscaler | None = None
@@ -54,8 +55,11 @@ class Evacuation:
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
+        if self._on_head:
+            return
         every = nodes()
         here = next((node for node in every if node.id == self._node), None)
+        self._on_head = here is not None and here.is_head
         if here is None or here.is_head:
             return
         if here.draining_until is not None:
