@@ -259,6 +259,7 @@ class Catalog(Holders):
 
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then."""
+        self._left.discard(node)
         self._keepers[node] = actors.keeper(node)
         epoch, packed = ray.get(self._keepers[node].listing.remote())
         listed = unpack_listed(packed)

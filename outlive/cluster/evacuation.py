@@ -86,8 +86,8 @@ class Evacuation:
         if left := self.kept():
             size = format_bytes(sum(one.nbytes for one in left))
             self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
-        else:
-            self.leave()
+        elif self.leave() is None:
+            ray.kill(actors.keeper(self._node), no_restart=True)
 
     def kept(self) -> list[Kept]:
         """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
@@ -121,14 +121,11 @@ class Evacuation:
             return None
 
     def leave(self) -> str | None:
-        """Remove the shelf and end the keeper, if nothing is kept here; else why not."""
-        if any(node.id == self._node and node.is_head for node in nodes()):
-            return None  # it stays, empty: there is no cluster without it
+        """Remove the shelf if nothing is kept here, else say why not. Then the keeper is to be ended."""
         if not self._shelf.leave(lambda: not self.kept()):
             return "arrays are being put there"
         ray.get(actors.catalog().left.remote(self._node))
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)
-        ray.kill(actors.keeper(self._node), no_restart=True)
         return None
 
 

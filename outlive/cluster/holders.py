@@ -45,6 +45,7 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
+        self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
         self._copying: set[str] = set()  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._nodes = {node.id: node for node in nodes()}
@@ -273,6 +274,7 @@ class Holders:
     def left(self, node: str) -> None:
         """A keeper has left its node, with nothing on it that is kept."""
         with self._lock:
+            self._left.add(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
             self._index.forget(node)
@@ -292,6 +294,7 @@ class Holders:
             for node in self._alive()
             if node.id not in apart
             and node.draining_until is None
+            and node.id not in self._left
             and (anywhere or node.is_head or node.id < leaving or node.id in holders)
         ]
         keepers = self._all_keepers()

@@ -27,6 +27,7 @@ from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
+from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
@@ -76,6 +77,7 @@ class Keeper:
         self._mend_doubles()
         self._shelf.recount()
         self._adopted = self._adopt(cluster)
+        apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
@@ -262,7 +264,7 @@ class Keeper:
 
     @ray.method(concurrency_group="drain")
     def leave(self) -> str | None:
-        """End, if nothing is kept here; else why not."""
+        """Remove the shelf if nothing is kept here, else say why not. Then end this actor."""
         return self._evacuation.leave()
 
     # --- in the background
