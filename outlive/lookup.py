@@ -77,15 +77,15 @@ def _read(session: Session, found: Found | None) -> Array | None:
     """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
     shelf = session.shelf
     for _ in range(_MOST_LOOKS):
-        if found is None or (found.doomed and len(found.nodes) > 1):  # every node must say the same from here on
+        if found is None:
             return None
         if found.lost_at:
             raise lost(found.info, found.nodes[0], found.lost_at)
         try:
-            view = shelf.view(found.info)
+            view = _read_doomed(session, found) if found.doomed else shelf.view(found.info)
         except ArrayNotFound:  # elsewhere; or listed but not sealed yet; or replaced, or deleted, since we asked
             try:
-                if not _bring(session, found):
+                if found.doomed or not _bring(session, found):
                     found = _again(session, found)
             except StoreFull:
                 break
@@ -95,7 +95,28 @@ def _read(session: Session, found: Found | None) -> Array | None:
             return view
     if found is None:
         return None
-    return by_rows(session, found.info, found.nodes[0])
+    return by_rows(session, found.info, found.nodes[0], found.epoch)
+
+
+def _read_doomed(session: Session, found: Found) -> Array:
+    """An array that is being deleted: until the last node has dropped its file, everyone reads it.
+
+    So nobody reads it after someone did not, not even when a catalog starts anew, which knows of no deletion.
+
+    Raises
+    ------
+    ArrayNotFound
+    """
+    shelf, info = session.shelf, found.info
+    here = shelf.has(info.id) or (session.node in found.nodes and shelf.finish(info.id, found.epoch))
+    if here:
+        return shelf.view(info)
+    if found.nodes == [session.node]:
+        raise shelf.not_found(info)
+    try:
+        return by_rows(session, info, found.nodes[0], found.epoch)
+    except ArrayLost:
+        raise shelf.not_found(info) from None
 
 
 def _bring(session: Session, found: Found) -> bool:
@@ -144,14 +165,14 @@ def by_handle(session: Session, info: ArrayInfo, hint: str | None) -> Array:
     return by_rows(session, info, hint)
 
 
-def by_rows(session: Session, info: ArrayInfo, hint: str | None) -> Array:
-    """A private copy of an array for whose cached copy there is no room on this node."""
+def by_rows(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Array:
+    """A private copy of an array of which there shall be no cached copy on this node."""
     import numpy as np
 
     from outlive.arrays.dtypes import decode_dtype
 
     data = bytearray(info.nbytes)
-    located = session.read_rows(info, hint, 0, info.nbytes, memoryview(data)) if data else None
+    located = session.read_rows(info, hint, 0, info.nbytes, memoryview(data), epoch)
     if located is not None:
         raise missing(session, info, located)
     array: Array = np.ndarray(info.shape, decode_dtype(info.dtype), data, order="F" if info.fortran else "C")

@@ -173,6 +173,16 @@ class Index:
                 found.append((key, [*entry.superseded, *self._holdings(entry)]))
         return found
 
+    def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
+        """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
+        return [
+            (holding, (store, key))
+            for store, keys in self._stores.items()
+            for key, entry in keys.items()
+            for holding in entry.superseded
+            if holding.array_id in array_ids
+        ]
+
     def _holdings(self, entry: Entry) -> list[Holding]:
         """All files of an entry's array; that of its home comes last."""
         nodes = [node for node in self.holders(entry.info.id) if node != entry.node]

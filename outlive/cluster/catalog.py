@@ -144,16 +144,26 @@ class Catalog(Holders):
         By id, and so harmless to repeat: a key may stand for a later array by then.
         """
         ids = set(array_ids)
+        gone = self._forget_lost(ids)
         with self._lock:
-            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
-            gone = [self._index.lost.pop(name).info.id for name in lost]
             listed = [self._index.place(array_id) for array_id in array_ids]
         by_store: dict[str, list[str]] = defaultdict(list)
         for store, key in filter(None, listed):
             by_store[store].append(key)
         for store, keys in by_store.items():
             gone += self._delete(store, keys, ids)
+        gone += self._forget_lost(ids)  # its last node died meanwhile
+        if left := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
+            with self._lock:
+                old = self._index.superseded(left)
+            self._drop(old)
+            gone += {holding.array_id for holding, _ in old}
         return gone
+
+    def _forget_lost(self, ids: set[str]) -> list[str]:
+        with self._lock:
+            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
+            return [self._index.lost.pop(name).info.id for name in lost]
 
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)

@@ -191,7 +191,7 @@ def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epo
     return draft
 
 
-def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview) -> None:
+def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview, epoch: int = 0) -> None:
     """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
 
     Raises
@@ -199,7 +199,7 @@ def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: me
     NotThere, Unreachable, CorruptArray
     """
     offset = 0
-    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step):
+    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step, epoch):
         if isinstance(part, Chunk):
             data = memoryview(part.data)
             into[offset : offset + len(data)] = data

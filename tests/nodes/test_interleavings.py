@@ -1,0 +1,108 @@
+"""What happens between the steps of a put, a deletion and a fetch, when others take steps of their own."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outlive.arrays.views import _live, live_view
+from outlive.cluster.wire import pack_request
+from tests.conftest import ROOT
+from tests.nodes.played import PlayedCluster, play
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    root = f"{ROOT}/played-{request.node.name[:80]}"
+    Path(root).mkdir(mode=0o700, parents=True)
+    yield from play(root, 3, monkeypatch)
+
+
+def test_the_cluster_that_is_played_works(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    assert cluster.holders(info.id) == {"a": True, "b": False, "c": False}
+    cluster.put("b", "k", 2)
+    assert [cluster.get(node, "k") for node in cluster.all] == [2, 2, 2]
+    cluster.catalog.drop_replaced()
+    assert cluster.holders(info.id) == {}
+    assert cluster.catalog.end([cluster.put("c", "k", 3).id])
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+    two = cluster.put("b", "two", 4, replicas=2)
+    assert sum(cluster.holders(two.id).values()) == 2
+
+
+def test_what_is_deleted_while_it_is_overwritten_is_not_read_afterwards(cluster: PlayedCluster) -> None:
+    old = cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))  # listed, not sealed: the name leads to the old one yet
+    assert cluster.get("a", "k") == 1
+    cluster.catalog.end([old.id])
+    assert cluster.get("a", "k") == 2
+
+
+def test_until_the_last_file_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    catalog = cluster.catalog
+    catalog._doom("s", ["k"], {info.id})  # here the catalog may be killed
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    assert cluster.get("c", "k") == 1
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+
+
+def test_until_the_last_copy_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    assert cluster.get("b", "k") == 1
+    cluster.catalog._doom("s", ["k"], {info.id})
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    cluster.shelves["a"].delete(info.id, ("s", "k"))
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]  # a new catalog would keep the copy
+    cluster.shelves["b"].delete(info.id, ("s", "k"))
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+
+
+def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1, count=50_000)
+    view = cluster.shelves["a"].view(info)
+    cluster.catalog._doom("s", ["k"], {info.id})
+    remembered = live_view(info.id)
+    cluster.shelves["a"].delete(info.id, ("s", "k"))
+    _live[info.id] = weakref.ref(view.base if remembered is None else view.base)
+    assert live_view(info.id) is not None  # as in a process that did not delete it itself
+    assert cluster.get("a", "k") is None
+    assert cluster.get("b", "k") is None
+
+
+def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    cluster.catalog._doom("s", ["k"], {draft.info.id})
+    assert [cluster.get(node, "k") for node in "bac"] == [
+        2,
+        2,
+        2,
+    ]  # else a reader would find nothing, and a later one 2
+
+
+def test_an_array_that_is_lost_while_it_is_deleted_is_deleted(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("b", "k", 1)
+    drop = cluster.catalog._drop
+
+    def die_and_drop(holdings: list[Any]) -> None:
+        cluster.kill("b")
+        drop(holdings)
+
+    monkeypatch.setattr(cluster.catalog, "_drop", die_and_drop)
+    cluster.catalog.end([info.id])
+    assert cluster.get("a", "k") is None
+    assert not cluster.catalog._index.lost
