@@ -423,7 +423,8 @@ class Store(MutableMapping[str, Array]):
         They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
         """
         found = lookup.find(session, self.name, keys)
-        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None and not one.doomed}
+        # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
+        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
         session.ask(session.catalog.end.remote(list(there.values())))
         return [key for key in keys if key not in there]
 

@@ -276,7 +276,7 @@ class Catalog(Holders):
             self._admit(node, listed)
         return cached + [(node, info) for info, kept in listed if not kept]
 
-    def _drop(self, holdings: list[tuple[Holding, Name | None]]) -> None:
+    def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> None:
         by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
         for holding, name in holdings:
             by_node[holding.node].append((holding.array_id, name))

@@ -38,7 +38,7 @@ class Remote:
                 if not self._lives():
                     raise ActorDiedError
                 value = getattr(self._target, name)(*args, **options)
-            except Exception as error:  # noqa: BLE001 - it is the answer
+            except Exception as error:  # it is the answer
                 raised = error
 
                 def answer() -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import outlive
 from outlive.arrays.views import _live, live_view
 from outlive.cluster.wire import pack_request
 from tests.conftest import ROOT
@@ -72,9 +73,8 @@ def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) 
     info = cluster.put("a", "k", 1, count=50_000)
     view = cluster.shelves["a"].view(info)
     cluster.catalog._doom("s", ["k"], {info.id})
-    remembered = live_view(info.id)
     cluster.shelves["a"].delete(info.id, ("s", "k"))
-    _live[info.id] = weakref.ref(view.base if remembered is None else view.base)
+    _live[info.id] = weakref.ref(view.base)
     assert live_view(info.id) is not None  # as in a process that did not delete it itself
     assert cluster.get("a", "k") is None
     assert cluster.get("b", "k") is None
@@ -89,7 +89,18 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
         2,
         2,
         2,
-    ]  # else a reader would find nothing, and a later one 2
+    ]
+
+
+def test_a_second_deletion_does_not_end_before_the_first(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("a", "k", 1)
+    cluster.catalog._doom("s", ["k"], {info.id})  # and its keeper restarts, which takes a while
+    assert cluster.get("a", "k") == 1
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("b"))
+    outlive.Store("s").delete("k")
+    assert cluster.get("a", "k") is None
 
 
 def test_an_array_that_is_lost_while_it_is_deleted_is_deleted(
