@@ -202,12 +202,15 @@ def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any
 
 def rows_of(info: ArrayInfo, index: Any) -> tuple[int, int, Any] | None:
     """The run of rows that an index needs, and the index into them; None if it is better to have the whole array."""
-    first, *rest = index if isinstance(index, tuple) else (index,)
+    import numpy as np
+
+    first, *rest = index if isinstance(index, tuple) and index else (index,)
     whole = info.fortran or not info.shape or info.nbytes < _WORTH_A_PART
-    if whole or isinstance(first, bool) or not isinstance(first, int | slice):
+    if whole or isinstance(first, bool) or not isinstance(first, int | np.integer | slice):
         return None
     count = info.shape[0]
-    if isinstance(first, int):
+    if not isinstance(first, slice):
+        first = int(first)
         if not -count <= first < count:
             raise IndexError(f"index {first} is out of bounds for axis 0 with size {count}")
         return first % count, first % count + 1, (0, *rest)

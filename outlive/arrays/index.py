@@ -215,6 +215,17 @@ class Index:
                         gone.append(entry.info)
         return gone
 
+    def older_than_lost(self, node: str) -> list[tuple[ArrayInfo, Holding]]:
+        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
+        return [
+            (entry.info, holding)
+            for entry in self.all_entries()
+            if entry.node == node
+            and not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
+            for holding in entry.superseded
+            if holding.node != node
+        ]
+
     # --- questions
 
     def find(self, store: str, key: str) -> Entry | None:

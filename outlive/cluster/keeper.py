@@ -31,7 +31,8 @@ from outlive.cluster import actors
 from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.transfer import send
+from outlive.cluster.holders import wanted_of
+from outlive.cluster.transfer import Chunk, send
 from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
 
@@ -59,6 +60,8 @@ class ShelfStats(NamedTuple):
     disk_budget: int = 0  # bytes; 0: nothing is spilled
     spill_to: str | None = None  # the folder on disk
     stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
+    fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
+    sent_bytes: int = 0  # that other nodes were sent, since the keeper started
 
 
 class Keeper:
@@ -85,12 +88,18 @@ class Keeper:
         for thread in self._threads:
             thread.start()
 
+    _sent_bytes = 0
+
     def _adopt(self, cluster: str) -> int:
         """Take over what dead nodes left on this machine; returns how many arrays."""
         address, count = ray.get_runtime_context().gcs_address, 0
         sign(self._path, address, os.getppid())  # a worker's parent is its raylet
         for path in orphaned(self._root, cluster, self._node, address):
-            count += adopt(self._shelf, path, same_cluster=os.path.basename(os.path.dirname(path)) == cluster)
+            of, dead = path.split("/")[-2:]
+            if of == cluster:
+                count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead))
+            else:
+                count += adopt(self._shelf, path, same_cluster=False)
         return count
 
     def about(self) -> dict[str, Any]:
@@ -162,7 +171,10 @@ class Keeper:
         """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
         if not self._shelf.has(array_id):
             self._shelf.finish(array_id, epoch)
-        yield from send(self._shelf, array_id, begin, end, step)
+        for part in send(self._shelf, array_id, begin, end, step):
+            if isinstance(part, Chunk):
+                self._sent_bytes += memoryview(part.data).nbytes
+            yield part
 
     @ray.method(concurrency_group="fetch")
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
@@ -200,6 +212,8 @@ class Keeper:
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
+            fetched=self._fetches.count,
+            sent_bytes=self._sent_bytes,
         )
 
     def spilled(self) -> list[str]:

@@ -109,8 +109,10 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
             for offset in range(begin, size if end is None else end, step):
                 with view[offset : min(offset + step, size if end is None else end)] as part:
                     buffer = pickle.PickleBuffer(part)
-                    yield Chunk(zlib.crc32(part), buffer)
-                    buffer.release()
+                    try:
+                        yield Chunk(zlib.crc32(part), buffer)
+                    finally:  # the receiver may have had enough
+                        buffer.release()
     finally:
         os.close(fd)
 

@@ -82,6 +82,9 @@ class PlayedKeeper:
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
 
+    def listed_here(self) -> tuple[str, bytes]:
+        return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
+
     def why_ended(self, array_id: str) -> None:
         return None
 
@@ -92,17 +95,18 @@ class PlayedKeeper:
 class PlayedCatalog(Catalog):
     """The catalog itself. What its threads do happens when it is told to."""
 
-    def __init__(self, cluster: PlayedCluster) -> None:
+    def __init__(self, cluster: PlayedCluster, seen: str) -> None:
         self._index, self._lock = Index(), threading.RLock()
         self._epochs, self._keepers = {}, {}
         self._replaced, self._erased = queue.SimpleQueue(), {}
         self._losing, self._copying = threading.Lock(), set()
         self._pool = ThreadPoolExecutor(1)
-        self._seen, self._saved_lost = set(), b""
+        self._seen, self._settled, self._later = set(), [], []
+        self._saved, self._saving = (b"", b""), threading.Lock()
         self._cluster = cluster
         self._list_nodes()
         found: list[Any] = []
-        for node in cluster.keepers:
+        for node in set(seen).intersection(cluster.keepers):
             found += self._list_shelf(node)
         self._admit_cached(found)
 
@@ -142,9 +146,10 @@ class PlayedCluster:
     def lives(self, node: str) -> bool:
         return node not in self.dead
 
-    def restart_catalog(self) -> PlayedCatalog:
+    def restart_catalog(self, seen: str = "abcdef") -> PlayedCatalog:
+        """A new one, which sees these nodes' keepers: others start later."""
         self.keepers = {node: keeper for node, keeper in self.keepers.items() if self.lives(node)}
-        self.catalog = PlayedCatalog(self)
+        self.catalog = PlayedCatalog(self, seen)
         return self.catalog
 
     def kill(self, node: str) -> None:
@@ -223,6 +228,7 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
     monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(holders, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(catalog, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=lambda _: None, put=lambda *_: None))
     monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)
     cluster.restart_catalog()
     yield cluster

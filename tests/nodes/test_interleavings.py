@@ -11,7 +11,8 @@ import pytest
 
 import outlive
 from outlive.arrays.views import _live, live_view
-from outlive.cluster.wire import pack_request
+from outlive.cluster.commit import commit
+from outlive.cluster.wire import Listed, pack_request
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -117,3 +118,57 @@ def test_an_array_that_is_lost_while_it_is_deleted_is_deleted(
     cluster.catalog.end([info.id])
     assert cluster.get("a", "k") is None
     assert not cluster.catalog._index.lost
+
+
+def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(cluster: PlayedCluster) -> None:
+    """Its put has not returned: its array had no second replica yet."""
+    cluster.put("b", "k", 1, replicas=2)
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    cluster.catalog._copying.add(draft.info.id)  # it is being copied
+    cluster.catalog.drop_replaced()
+    cluster.kill("c")
+    assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
+    assert not cluster.catalog._index.lost
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
+    cluster.catalog._multiply()
+    assert sorted(cluster.catalog.kept_on(cluster.catalog._index.find("s", "k").info.id)) == ["a", "b"]
+
+
+def test_what_was_overwritten_by_a_replicated_array_is_dropped_in_the_end(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1, replicas=2)
+    cluster.put("c", "k", 2, replicas=2)
+    cluster.catalog.drop_replaced()
+    assert cluster.holders(old.id) == {}
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
+    assert cluster.holders(old.id) == {"b": True}
+    cluster.kill("c")
+    lost = dict(cluster.catalog._index.lost)
+    assert cluster.holders(old.id) == {}
+    cluster.put("b", "other", 1)
+    for info in (old,):  # nor if a keeper comes that still has it
+        with cluster.catalog._lock:
+            cluster.catalog._admit("b", [Listed(info, kept=True)])
+    assert cluster.catalog._index.lost == lost and len(lost) == 1
+    with pytest.raises(outlive.ArrayLost):
+        cluster.get("a", "k")
+    cluster.put("a", "k", 3)
+    assert [cluster.get(node, "k") for node in "ab"] == [3, 3]
+
+
+def test_a_node_that_only_reads_sees_overwrites_and_deletions(cluster: PlayedCluster) -> None:
+    cluster.restart_catalog(seen="a")  # the other keepers started after the catalog
+    for value in (1, 2):
+        info = cluster.put("a", "k", value)
+        assert [cluster.get(node, "k") for node in "abc" * 2] == [value] * 6
+        cluster.catalog.drop_replaced()
+        assert sorted(cluster.shelves["c"].ids()) == [info.id]
+    cluster.catalog.end([info.id])
+    assert [cluster.get(node, "k") for node in "abc" * 2] == [None] * 6
+    assert cluster.shelves["b"].ids() == cluster.shelves["c"].ids() == []
