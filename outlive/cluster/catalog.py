@@ -14,7 +14,6 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -37,7 +36,6 @@ from outlive.cluster.wire import (
 )
 
 Name = tuple[str, str]  # store and key
-_LOOK_AGAIN = 0.05  # seconds until an array that was being copied is looked at again
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +44,6 @@ class Catalog(Holders):
 
     def __init__(self) -> None:
         super().__init__()
-        self._later: list[Replacement] = []  # whose new arrays are being copied to other nodes
         cached: list[tuple[str, ArrayInfo]] = []
         for node in actors.keeper_nodes():
             with contextlib.suppress(ActorDiedError, ValueError):  # its node is gone
@@ -310,27 +307,20 @@ class Catalog(Holders):
                     self._drop_where_sealed(node, some)
                 except Exception:  # noqa: BLE001 - the thread goes on
                     _log.exception("arrays that were replaced on %s stay until `outlive check`", node)
-            if self._later:
-                time.sleep(_LOOK_AGAIN)
-                while self._later:
-                    self._replaced.put(self._later.pop())
 
-    def _is_safe(self, replacement: Replacement) -> bool:
-        """Whether an array that shall be on several nodes is, as far as it can be. Else it is looked at again."""
+    def _make_safe(self, replacement: Replacement) -> None:
+        """Before the old array goes, the new one is on as many nodes as it shall be, as far as it can."""
         with self._lock:
             entry = self._index.find(replacement.store, replacement.key)
-            if entry is None or entry.info.id != replacement.new.array_id or entry.info.replicas == 1:
-                return True
-            under_way = entry.info.id in self._copying
-        if under_way or (len(self._replicate(entry.info)) < entry.info.replicas and entry.info.id in self._copying):
-            self._later.append(replacement)
-            return False
-        return True
+        if entry is not None and entry.info.id == replacement.new.array_id and entry.info.replicas > 1:
+            self._replicate(entry.info)
 
     def _drop_where_sealed(self, node: str, replacements: list[Replacement]) -> None:
         sealed = self._finish(node, [replacement.new.array_id for replacement in replacements])
         # One that is not sealed was itself replaced or deleted, and what did that drops the old one too.
-        ready = [one for one, done in zip(replacements, sealed, strict=True) if done and self._is_safe(one)]
+        ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
+        for replacement in ready:
+            self._make_safe(replacement)
         self._drop([(replacement.old, None) for replacement in ready])
         with self._lock:
             for replacement in ready:

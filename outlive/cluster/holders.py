@@ -47,7 +47,7 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
-        self._copying: set[str] = set()  # ids, one replication at a time each
+        self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._nodes = {node.id: node for node in nodes()}
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
@@ -202,10 +202,13 @@ class Holders:
 
     def _replicate(self, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> list[str]:
         """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
-        with self._lock:
-            if info.id in self._copying:
-                return self._kept(info.id, leaving)
-            self._copying.add(info.id)
+        while True:
+            with self._lock:
+                other = self._copying.get(info.id)
+                if other is None:
+                    done = self._copying[info.id] = threading.Event()
+                    break
+            other.wait()
         try:
             for target in self._targets(info, leaving, anywhere=anywhere):
                 kept = self._kept(info.id)
@@ -222,7 +225,8 @@ class Holders:
             return self._kept(info.id, leaving)
         finally:
             with self._lock:
-                self._copying.discard(info.id)
+                del self._copying[info.id]
+            done.set()
 
     @ray.method(concurrency_group="copy")
     def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:

@@ -99,9 +99,9 @@ class PlayedCatalog(Catalog):
         self._index, self._lock = Index(), threading.RLock()
         self._epochs, self._keepers = {}, {}
         self._replaced, self._erased = queue.SimpleQueue(), {}
-        self._losing, self._copying = threading.Lock(), set()
+        self._losing, self._copying = threading.Lock(), {}
         self._pool = ThreadPoolExecutor(1)
-        self._seen, self._settled, self._later = set(), [], []
+        self._seen, self._settled = set(), []
         self._saved, self._saving = (b"", b""), threading.Lock()
         self._cluster = cluster
         self._list_nodes()

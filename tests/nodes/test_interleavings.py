@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 import outlive
+from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
 from outlive.cluster.commit import commit
-from outlive.cluster.wire import Listed, pack_request
+from outlive.cluster.wire import Listed, pack, pack_request
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -125,8 +127,6 @@ def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(c
     cluster.put("b", "k", 1, replicas=2)
     draft = cluster.draft("c", "k", 2, replicas=2)
     commit(cluster.session("c"), [draft])
-    cluster.catalog._copying.add(draft.info.id)  # it is being copied
-    cluster.catalog.drop_replaced()
     cluster.kill("c")
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
     assert not cluster.catalog._index.lost
@@ -136,9 +136,19 @@ def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(c
     assert sorted(cluster.catalog.kept_on(cluster.catalog._index.find("s", "k").info.id)) == ["a", "b"]
 
 
-def test_what_was_overwritten_by_a_replicated_array_is_dropped_in_the_end(cluster: PlayedCluster) -> None:
+def test_what_a_replicated_array_overwrote_goes_once_that_has_its_replicas(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = cluster.put("b", "k", 1, replicas=2)
-    cluster.put("c", "k", 2, replicas=2)
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    drop = cluster.catalog._drop
+
+    def check_and_drop(holdings: list[Any]) -> None:
+        assert sum(cluster.holders(draft.info.id).values()) == 2
+        drop(holdings)
+
+    monkeypatch.setattr(cluster.catalog, "_drop", check_and_drop)
     cluster.catalog.drop_replaced()
     assert cluster.holders(old.id) == {}
     assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
@@ -172,3 +182,58 @@ def test_a_node_that_only_reads_sees_overwrites_and_deletions(cluster: PlayedClu
     cluster.catalog.end([info.id])
     assert [cluster.get(node, "k") for node in "abc" * 2] == [None] * 6
     assert cluster.shelves["b"].ids() == cluster.shelves["c"].ids() == []
+
+
+def test_a_put_waits_for_the_replicas_that_somebody_else_makes(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    catalog, targets = cluster.catalog, cluster.catalog._targets
+    counts: list[list[int]] = []
+    replicate = threading.Thread(target=lambda: counts.append(catalog.replicate(pack([draft.info]), "c")))
+
+    def slow(*args: Any, **options: Any) -> list[str]:
+        if not counts and not replicate.is_alive():
+            replicate.start()  # the put's, while the catalog's rounds copy it
+            replicate.join(0.2)
+        return targets(*args, **options)
+
+    monkeypatch.setattr(catalog, "_targets", slow)
+    catalog._multiply()
+    replicate.join()
+    assert counts == [[2]]
+
+
+def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster) -> None:
+    """Two nodes that have the only two replicas evacuate at the same time, and evict, while a third dies."""
+    infos = [cluster.put("a", f"k{i}", i, replicas=2 if i % 2 else 1) for i in range(20)]
+    for i in range(20):
+        cluster.get("b", f"k{i}")
+    catalog = cluster.catalog
+    barrier = threading.Barrier(3)
+    kept_at_all_times: list[bool] = []
+
+    def evacuate(node: str) -> None:
+        shelf = cluster.shelves[node]
+        barrier.wait()
+        for info in infos:
+            if not shelf.has(info.id):
+                continue
+            (safe,) = catalog.evacuate(pack([info]), node, anywhere=False)
+            if safe and catalog.leave(pack([info]), node) == [True]:
+                shelf.delete(info.id)
+            evict(shelf, info.id)
+            kept_at_all_times.append(any(cluster.holders(info.id).values()))
+
+    def die() -> None:
+        barrier.wait()
+        cluster.kill("c")
+
+    threads = [threading.Thread(target=evacuate, args=(node,)) for node in "ab"] + [threading.Thread(target=die)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept_at_all_times and all(kept_at_all_times)
+    assert [cluster.get("a", f"k{i}") for i in range(20)] == list(range(20))
