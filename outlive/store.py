@@ -431,8 +431,9 @@ class Store(MutableMapping[str, Array]):
     def _delete_handle(self, handle: ArrayHandle) -> bool:
         session, info = self._session(), handle.info
         if info.key is None:
-            if is_only_here(session.shelf, info.id):
-                return session.shelf.delete(info.id)
+            with session.shelf.ledger.locked():  # nobody begins to copy it in between
+                if is_only_here(session.shelf, info.id):
+                    return session.shelf.delete(info.id)
             return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
         return bool(session.ask(session.catalog.end.remote([info.id])))
 

@@ -248,8 +248,11 @@ class Catalog(Holders):
         for entry, exists in zip(missing, there, strict=False):
             key = entry.info.key or ""
             with self._lock:
-                if not exists and self._index.unbind(entry.info.store, key, entry.info.id):
-                    findings.append(Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True))
+                gone = not exists and self._index.unbind(entry.info.store, key, entry.info.id)
+            if gone:
+                findings.append(Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True))
+                if older := [holding for holding in entry.superseded if holding.node != node]:
+                    self._bring_back(older)
         for info, exists in zip(stray, there[len(missing) :], strict=True):
             if exists:
                 with self._lock:

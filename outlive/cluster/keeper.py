@@ -22,7 +22,7 @@ from outlive.arrays.adopt import adopt, orphaned, sign
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
-from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
+from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
@@ -153,6 +153,10 @@ class Keeper:
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         """Let an array live until then; False if it is not there."""
         return self._shelf.set_deadline(array_id, deadline_ns)
+
+    def deadline(self, array_id: str) -> int:
+        """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
+        return deadline_of(self._shelf, array_id)
 
     def why_ended(self, array_id: str) -> str | None:
         why = self._shelf.ended.find(array_id)

@@ -102,8 +102,11 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
     path, fd = _open(shelf, array_id)
     try:
         info, size = read_info(fd, path), os.fstat(fd).st_size
-        if end is None and not is_copied(mode := os.fstat(fd).st_mode) and not is_cached(mode):
-            mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+        mode = os.fstat(fd).st_mode
+        unmarked = end is None and not is_copied(mode) and not is_cached(mode)
+        # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+        if unmarked and not mark(shelf, array_id, add=COPIED):
+            raise NotThere(array_id)
         yield Head(pack([info]), os.fstat(fd).st_mtime_ns)
         with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
             for offset in range(begin, size if end is None else end, step):

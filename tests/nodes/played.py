@@ -15,7 +15,7 @@ from ray.exceptions import ActorDiedError, RayError
 
 from outlive import lookup
 from outlive.arrays.index import Index
-from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
+from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors, catalog, fetches, holders, transfer
 from outlive.cluster.catalog import Catalog
@@ -84,6 +84,12 @@ class PlayedKeeper:
 
     def listed_here(self) -> tuple[str, bytes]:
         return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
+
+    def touch(self, array_id: str, deadline_ns: int) -> bool:
+        return self.shelf.set_deadline(array_id, deadline_ns)
+
+    def deadline(self, array_id: str) -> int:
+        return deadline_of(self.shelf, array_id)
 
     def why_ended(self, array_id: str) -> None:
         return None

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import outlive
+from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
+from outlive.cluster import transfer
 from outlive.cluster.commit import commit
+from outlive.cluster.fetches import Fetches
 from outlive.cluster.wire import Listed, pack, pack_request
+from outlive.lookup import by_handle, touch
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -237,3 +242,46 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
         thread.join()
     assert kept_at_all_times and all(kept_at_all_times)
     assert [cluster.get("a", f"k{i}") for i in range(20)] == list(range(20))
+
+
+def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(cluster: PlayedCluster) -> None:
+    cluster.put("b", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.replace(pack_request([draft.info], "a", 0))
+    draft.discard()  # its file system refused to seal it; see `take_back`
+    cluster.catalog.reconcile("a", pack([]))
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    cluster.catalog.drop_replaced()
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+
+
+def test_a_touch_while_it_is_copied_counts_for_the_copy(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    join = Fetches._join
+
+    def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
+        touch(cluster.session("a"), info, "a")
+        return join(self, *args, **options)
+
+    monkeypatch.setattr(Fetches, "_join", touch_first)
+    by_handle(cluster.session("b"), info, "a")
+    assert cluster.shelves["b"].deadline(info) == cluster.shelves["a"].deadline(info)
+
+
+def test_an_array_without_a_key_that_is_deleted_while_it_is_copied_stays_deleted(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s")
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("a"))
+    real = transfer.mark
+
+    def delete_first(*args: Any, **options: Any) -> bool:
+        outlive.Store("s").delete(outlive.ArrayHandle(info, "a"))
+        return real(*args, **options)
+
+    monkeypatch.setattr(transfer, "mark", delete_first)
+    with pytest.raises(outlive.ArrayNotFound):
+        by_handle(cluster.session("b"), info, "a")
+    assert cluster.holders(info.id) == {}

@@ -52,6 +52,10 @@ def detached(store: outlive.Store, array: Any) -> Any:
     return store.put(array, lifetime="detached")
 
 
+def delete(store: outlive.Store, key: str) -> None:
+    store.delete(key)
+
+
 def put_all(store: outlive.Store, arrays: list[Any]) -> list[Any]:
     return [store.put(array, f"k{i}") for i, array in enumerate(arrays)]
 
@@ -353,7 +357,7 @@ def test_an_overwrite_and_a_deletion_are_seen_at_once_everywhere(nodes: Nodes, s
     for deleter in nodes:
         store["gone"] = np.ones(10_000)
         assert [nodes.on_node(i, get_first, store, "gone") for i in nodes] == [1] * 3
-        nodes.on_node(deleter, store.delete, "gone")
+        nodes.on_node(deleter, delete, store, "gone")
         assert [nodes.on_node(i, get_first, store, "gone") for i in nodes] == [None] * 3
         assert "gone" not in store
 
