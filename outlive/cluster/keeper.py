@@ -76,7 +76,8 @@ class Keeper:
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._mend_doubles()
         self._shelf.recount()
-        self._adopted = self._adopt(cluster)
+        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
+        self._adopted = self._adopt()
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
@@ -90,16 +91,19 @@ class Keeper:
 
     _sent_bytes = 0
 
-    def _adopt(self, cluster: str) -> int:
-        """Take over what dead nodes left on this machine; returns how many arrays."""
-        address, count = ray.get_runtime_context().gcs_address, 0
-        sign(self._path, address, os.getppid())  # a worker's parent is its raylet
-        for path in orphaned(self._root, cluster, self._node, address):
+    def _adopt(self) -> int:
+        """Take over what dead nodes left on this machine; returns how many arrays.
+
+        A shelf whose keeper is slow to die is looked at again.
+        """
+        cluster, count, self._left_behind = os.path.basename(os.path.dirname(self._path)), 0, False
+        for path in orphaned(self._root, cluster, self._node, ray.get_runtime_context().gcs_address):
             of, dead = path.split("/")[-2:]
             if of == cluster:
                 count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead))
             else:
                 count += adopt(self._shelf, path, same_cluster=False)
+            self._left_behind |= os.path.exists(path)
         return count
 
     def about(self) -> dict[str, Any]:
@@ -273,6 +277,8 @@ class Keeper:
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
+        if self._left_behind:
+            self._adopted += self._adopt()
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -542,3 +543,48 @@ def test_ray_restarts_on_a_machine(nodes: Nodes, store: outlive.Store) -> None:
     assert sorted(store) == ["k", "replaced"]
     assert [finding for finding in store.check() if not finding.mended] == []
     nodes.kill_node(fifth)
+
+
+def test_a_keeper_that_is_slow_to_die(nodes: Nodes, store: outlive.Store) -> None:
+    fourth = nodes.add_node()
+    nodes.on_node(fourth, put, store, np.arange(50_000), "k")
+    (keeper,) = nodes.processes(fourth, "ray::Keeper")
+    keeper.suspend()
+    nodes.kill_node(fourth, machine=False)
+    fifth = nodes.add_node()
+    nodes.on_node(fifth, outlive.open)  # its keeper runs
+    assert [one.handle.key for one in store.lost()] == ["k"]
+    keeper.kill()
+    eventually(lambda: store.lost() == [])
+    assert store["k"].sum() == np.arange(50_000).sum()
+    nodes.kill_node(fifth)
+
+
+def read_without_room(handle: Any, key: str, store: outlive.Store) -> list[Any]:
+    """On a node whose budget is smaller than the array."""
+    shelf = session.current().shelf
+    budget, disk_budget = shelf.ledger.budget, shelf.ledger.disk.budget
+    shelf.ledger.budget, shelf.ledger.disk.budget = shelf.ledger.used + MIB, shelf.ledger.disk.used
+    try:
+        found = [handle.get().sum(), store[key].sum(), handle[5:7].tolist(), shelf.has(handle.id)]
+    finally:
+        shelf.ledger.budget, shelf.ledger.disk.budget = budget, disk_budget
+    return found
+
+
+def test_an_array_is_read_where_there_is_no_room_for_it(nodes: Nodes, store: outlive.Store) -> None:
+    array = np.arange(MIB)
+    handle = nodes.on_node(1, put, store, array, "k")
+    assert nodes.on_node(2, read_without_room, handle, "k", store) == [array.sum(), array.sum(), [5, 6], False]
+
+
+def test_fewer_replicas_are_warned_of_once(nodes: Nodes, store: outlive.Store) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        for i in range(3):
+            store.put(np.ones(3), f"k{i}", replicas=5)
+    assert [warning.category for warning in warned] == [FewerReplicas]
+    assert warned[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.put(np.ones(3), "k", replicas=3)
