@@ -138,7 +138,7 @@ def _again(session: Session, before: Found) -> Found | None:
     """
     store, key = before.info.store, before.info.key or ""
     found = find(session, store, [key])[0]
-    if found is None or found.doomed:
+    if found is None or (found.doomed and before.doomed and found.info.id == before.info.id):
         return None
     if found == before and not session.shelf.has(found.info.id):
         raise segment_gone(session, found)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import outlive
+from outlive import lookup
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
@@ -285,3 +286,21 @@ def test_an_array_without_a_key_that_is_deleted_while_it_is_copied_stays_deleted
     with pytest.raises(outlive.ArrayNotFound):
         by_handle(cluster.session("b"), info, "a")
     assert cluster.holders(info.id) == {}
+
+
+def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put("a", "k", 1)
+    bring = lookup._bring
+
+    def replace_and_begin_to_delete(*args: Any) -> bool:
+        monkeypatch.setattr(lookup, "_bring", bring)
+        info = cluster.put("a", "k", 2)
+        cluster.catalog.drop_replaced()
+        cluster.catalog._doom("s", ["k"], {info.id})
+        return bring(*args)
+
+    monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
+    assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
+    assert cluster.get("c", "k") == 2
