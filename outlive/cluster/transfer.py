@@ -102,15 +102,20 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
     path, fd = _open(shelf, array_id)
     try:
         info, size = read_info(fd, path), os.fstat(fd).st_size
-        if end is None and not is_copied(mode := os.fstat(fd).st_mode) and not is_cached(mode):
-            mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+        mode = os.fstat(fd).st_mode
+        unmarked = end is None and not is_copied(mode) and not is_cached(mode)
+        # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+        if unmarked and not mark(shelf, array_id, add=COPIED):
+            raise NotThere(array_id)
         yield Head(pack([info]), os.fstat(fd).st_mtime_ns)
         with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
             for offset in range(begin, size if end is None else end, step):
                 with view[offset : min(offset + step, size if end is None else end)] as part:
                     buffer = pickle.PickleBuffer(part)
-                    yield Chunk(zlib.crc32(part), buffer)
-                    buffer.release()
+                    try:
+                        yield Chunk(zlib.crc32(part), buffer)
+                    finally:  # the receiver may have had enough
+                        buffer.release()
     finally:
         os.close(fd)
 
@@ -191,7 +196,7 @@ def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epo
     return draft
 
 
-def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview) -> None:
+def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview, epoch: int = 0) -> None:
     """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
 
     Raises
@@ -199,7 +204,7 @@ def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: me
     NotThere, Unreachable, CorruptArray
     """
     offset = 0
-    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step):
+    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step, epoch):
         if isinstance(part, Chunk):
             data = memoryview(part.data)
             into[offset : offset + len(data)] = data
