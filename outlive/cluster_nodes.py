@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from outlive.client import in_cluster
 from outlive.cluster import session
 from outlive.cluster.nodes import Drained, NodeRow, drain_node, node_rows
 
 
+@in_cluster()
 def nodes() -> list[NodeRow]:
     """Each node of the cluster: its role, what it holds, what lives nowhere else, and why it cannot go.
 
@@ -19,6 +21,7 @@ def nodes() -> list[NodeRow]:
     return node_rows(session.current())
 
 
+@in_cluster()
 def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
     """Have other nodes keep the arrays of this one, so that it may go. Programs may go on meanwhile.
 

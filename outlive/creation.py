@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,3 +62,31 @@ class Creation:
         if self._info.replicas > 1:
             replicate(self._session, [draft.info])
         self._handle = ArrayHandle(draft.info, self._session.node)
+
+
+class CreationOutside(Creation):
+    """The same for a Ray Client: filled in this process's own memory, and put when the block ends."""
+
+    def __init__(
+        self,
+        put: Callable[[np.ndarray[Any, Any]], ArrayHandle],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        order: Literal["C", "F"],
+    ) -> None:
+        self._put, self._shape, self._dtype, self._order = put, shape, dtype, order
+        self._array: np.ndarray[Any, Any] | None = None
+        self._handle: ArrayHandle | None = None
+
+    def __enter__(self) -> np.ndarray[Any, Any]:
+        if self._array is not None:
+            raise ValueError("an array can be created only once; call create() again")
+        self._array = np.empty(self._shape, self._dtype, self._order)
+        return self._array
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._array is not None:
+            self._handle = self._put(self._array)
+            self._array = np.empty(0)  # what it was filled in is the caller's alone, if he kept it

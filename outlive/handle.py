@@ -14,6 +14,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.pin import pin, unpin
 from outlive.arrays.views import live_view
+from outlive.client import in_cluster
 from outlive.cluster import session
 
 
@@ -42,6 +43,7 @@ class ArrayHandle:
     def __init__(self, info: ArrayInfo, node: str | None = None) -> None:
         self.info, self._node = info, node
 
+    @in_cluster()
     def get(self) -> np.ndarray[Any, Any]:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
@@ -117,6 +119,7 @@ class ArrayHandle:
         """Seconds to live from its put or its last `touch`; None if there is no limit."""
         return self.info.ttl or None
 
+    @in_cluster()
     def touch(self) -> None:
         """Let its time to live begin again.
 
@@ -131,6 +134,7 @@ class ArrayHandle:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
         lookup.touch(session.current(), self.info, self._node)
 
+    @in_cluster()
     def pin(self) -> None:
         """Keep it in memory from now on, as `put(pin=True)` does; on this node.
 
@@ -147,6 +151,7 @@ class ArrayHandle:
             lookup.by_handle(current, self.info, self._node)
         pin(current.shelf, self.info)
 
+    @in_cluster()
     def unpin(self) -> None:
         """Let it be spilled like any other array.
 
@@ -156,6 +161,7 @@ class ArrayHandle:
         """
         unpin(session.current().shelf, self.info)
 
+    @in_cluster()
     def ends_at(self) -> datetime | None:
         """When its time to live is over, as things are; None if it has none.
 
@@ -180,6 +186,7 @@ class ArrayHandle:
         return self.info.replicas
 
     @property
+    @in_cluster()
     def durability(self) -> Durability:
         """On how many nodes the array is kept now, and on how many it shall be."""
         current = session.current()
@@ -187,10 +194,12 @@ class ArrayHandle:
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
 
     @property
+    @in_cluster()
     def location(self) -> list[str]:
         """The ids of the nodes that have the array, this one first if it does: what `Store.strategy` goes by."""
         return session.current().locate(self.info, self._node).nodes
 
+    @in_cluster()
     def __getitem__(self, index: Any) -> Any:
         """As `handle.get()[index]`; but from another node, only the rows that `index` names are moved."""
         view = live_view(self.info.id)

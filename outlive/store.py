@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
@@ -12,15 +13,16 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive import lookup
+from outlive import client, lookup
 from outlive.arrays import segment
 from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
-from outlive.arrays.dtypes import encode_dtype
+from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
+from outlive.client import in_cluster
 from outlive.cluster import session
 from outlive.cluster.check import check
 from outlive.cluster.commit import commit
@@ -29,9 +31,10 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
 from outlive.cluster.wire import pack, unpack_found
-from outlive.creation import Creation
+from outlive.creation import Creation, CreationOutside
 from outlive.errors import ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle
+from outlive.ray_internals.client import is_client
 from outlive.store_keys import StoreKeys
 
 if TYPE_CHECKING:
@@ -72,12 +75,13 @@ def open(
         The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
         be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
     address
-        Of a Ray cluster, as for `ray.init`.
+        Of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is connected so, all
+        that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
     Raises
     ------
     StoreUnavailable
-        The process is a Ray Client, or keeper and catalog cannot be started.
+        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version.
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
     ValueError
@@ -96,12 +100,21 @@ def open(
     settings = Settings.of(memory, disk, spill_to)
     if not ray.is_initialized():
         _connect(address)
-    session.join(settings)
+    _join(settings)
     return Store(name)
 
 
+@in_cluster()
+def _join(settings: Settings) -> None:
+    session.join(settings)
+
+
 def _connect(address: str | None) -> None:
-    ray.init(address=address or os.environ.get("RAY_ADDRESS") or None, log_to_driver=True)
+    chosen = address or os.environ.get("RAY_ADDRESS") or None
+    if chosen is not None and chosen.startswith("ray://"):
+        ray.init(address=chosen)  # Ray Client logs to the driver anyway, and tells of every option
+    else:
+        ray.init(address=chosen, log_to_driver=True)
 
 
 def shutdown() -> int:
@@ -109,6 +122,8 @@ def shutdown() -> int:
 
     Views that are open stay valid. `open` starts anew. Does nothing if this process is not connected to a cluster.
     """
+    if is_client():
+        return client.call(session.close)
     return session.close() if ray.is_initialized() else 0
 
 
@@ -129,6 +144,15 @@ class LostArray(NamedTuple):
     at: float  # seconds since 1970
 
 
+def _checked(store: Store, array: Array, *args: Any) -> tuple[Any, ...]:
+    """What cannot be stored is refused before it is sent."""
+    return store, storable(array), *args
+
+
+def _all_checked(store: Store, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
+    return store, {check_key(key): storable(array) for key, array in arrays.items()}
+
+
 class Store(MutableMapping[str, Array]):
     """Arrays by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
 
@@ -141,6 +165,7 @@ class Store(MutableMapping[str, Array]):
 
     # --- putting
 
+    @in_cluster(_checked)
     def put(
         self,
         array: Array,
@@ -212,6 +237,7 @@ class Store(MutableMapping[str, Array]):
         options: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
         return await asyncio.to_thread(self.put, array, key, **options)
 
+    @in_cluster(_all_checked)
     def put_many(
         self,
         arrays: Mapping[str, Array],
@@ -290,6 +316,10 @@ class Store(MutableMapping[str, Array]):
         nbytes = dtype.itemsize
         for n in shape:
             nbytes *= n
+        if is_client():
+            ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
+            encode_dtype(dtype)
+            return CreationOutside(functools.partial(self.put, key=key, **ends), shape, dtype, order)
         session = self._session()
         info = segment.describe(
             encode_dtype(dtype),
@@ -319,6 +349,10 @@ class Store(MutableMapping[str, Array]):
         >>> "partial" in store, "sum" in store
         (False, True)
         """
+        if is_client():
+            with client.scope(self) as scoped:
+                yield scoped
+            return
         session = self._session()
         lock = ScopeLock(session.shelf.scopes)
         try:
@@ -360,12 +394,14 @@ class Store(MutableMapping[str, Array]):
         array = self._look_up(key)
         return default if array is None else array
 
+    @in_cluster()
     def __getitem__(self, key: str) -> Array:
         array = self._look_up(key)
         if array is None:
             raise lookup.not_found(self._session(), self.name, [key])
         return array
 
+    @in_cluster()
     def _look_up(self, key: str) -> Array | None:
         return lookup.read(self._session(), self.name, check_key(key))
 
@@ -373,6 +409,7 @@ class Store(MutableMapping[str, Array]):
         """`get` for coroutines: it never blocks the event loop, for a thread does the work."""
         return await asyncio.to_thread(self.get, key, default)
 
+    @in_cluster(lambda store, keys: (store, list(keys)))
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
         """The arrays of several keys, in their order, with at most one call of the catalog.
 
@@ -381,13 +418,15 @@ class Store(MutableMapping[str, Array]):
         ArrayNotFound
             Some are missing; it names them, and nothing is returned.
         """
+        session = self._session()
         wanted = [check_key(key) for key in dict.fromkeys(keys)]
-        arrays = lookup.read_many(self._session(), self.name, wanted)
+        arrays = lookup.read_many(session, self.name, wanted)
         missing = [key for key, array in zip(wanted, arrays, strict=True) if array is None]
         if missing:
-            raise lookup.not_found(self._session(), self.name, missing)
+            raise lookup.not_found(session, self.name, missing)
         return {key: array for key, array in zip(wanted, arrays, strict=True) if array is not None}
 
+    @in_cluster()
     def handle(self, key: str) -> ArrayHandle:
         """A handle of the array that has this key now, without mapping its data.
 
@@ -402,6 +441,7 @@ class Store(MutableMapping[str, Array]):
 
     # --- deleting
 
+    @in_cluster()
     def delete(self, *items: str | ArrayHandle) -> None:
         """Delete arrays, by key or handle. Views that are open stay valid; their memory is free once they are gone.
 
@@ -443,6 +483,7 @@ class Store(MutableMapping[str, Array]):
     def __delitem__(self, key: str) -> None:
         self.delete(check_key(key))
 
+    @in_cluster()
     def clear(self) -> None:
         """Delete all arrays that have a key."""
         session = self._session()
@@ -459,12 +500,14 @@ class Store(MutableMapping[str, Array]):
         """
         return StoreKeys(self, self.name, prefix)
 
+    @in_cluster()
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
         found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
         return [(ArrayHandle(one.info, one.nodes[0]), one.nodes[0]) for one in found if one is not None]
 
+    @in_cluster()
     def lost(self) -> list[LostArray]:
         """The arrays whose last copy went with a node, the latest first: all with a key, and others that were copied.
 
@@ -474,6 +517,7 @@ class Store(MutableMapping[str, Array]):
         found = unpack_found(session.ask(session.catalog.lost.remote(self.name)))
         return [LostArray(ArrayHandle(one.info), one.nodes[0], one.lost_at) for one in found if one is not None]
 
+    @in_cluster()
     def strategy(self, array: str | ArrayHandle) -> NodeAffinitySchedulingStrategy:
         """Has Ray run a task where an array is, if that node has room for it.
 
@@ -497,6 +541,7 @@ class Store(MutableMapping[str, Array]):
             handle.get()  # raises
         return NodeAffinitySchedulingStrategy(nodes[0] if nodes else self._session().node, soft=True)
 
+    @in_cluster()
     def spilled(self) -> set[str]:
         """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
         session = self._session()
@@ -505,10 +550,12 @@ class Store(MutableMapping[str, Array]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
+    @in_cluster()
     def __len__(self) -> int:
         session = self._session()
         return int(session.ask(session.catalog.count.remote(self.name)))
 
+    @in_cluster()
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, str):
             return False
@@ -522,6 +569,7 @@ class Store(MutableMapping[str, Array]):
         found = lookup.find(session, self.name, [key])[0]
         return found is not None and not found.doomed and not found.lost_at
 
+    @in_cluster()
     def stats(self) -> StoreStats:
         """This store in numbers, and the shelves of all nodes."""
         session = self._session()
@@ -530,6 +578,7 @@ class Store(MutableMapping[str, Array]):
         shelves = [session.ask(keeper.stats.remote()) for keeper in session.keepers()]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
+    @in_cluster()
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         """An fsck of all shelves and the catalog: finds what a crash left, mends what can be mended, and says so.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
 
+from outlive.client import in_cluster
 from outlive.cluster import session
 
 
@@ -16,8 +17,7 @@ class StoreKeys(KeysView[str]):
         self._store, self._name, self._prefix = store, name, prefix
 
     def __iter__(self) -> Iterator[str]:
-        current = session.current()
-        return iter(current.ask(current.catalog.keys.remote(self._name, self._prefix)))
+        return iter(_keys(self._name, self._prefix))
 
     def __len__(self) -> int:
         return sum(1 for _ in self) if self._prefix else len(self._store)
@@ -27,3 +27,10 @@ class StoreKeys(KeysView[str]):
 
     def __repr__(self) -> str:
         return f"{self._store!r}.keys({f'prefix={self._prefix!r}' if self._prefix else ''})"
+
+
+@in_cluster()
+def _keys(store: str, prefix: str) -> list[str]:
+    current = session.current()
+    keys: list[str] = current.ask(current.catalog.keys.remote(store, prefix))
+    return keys

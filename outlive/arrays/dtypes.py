@@ -23,7 +23,7 @@ def storable(array: object) -> np.ndarray[Any, Any]:
     UnsupportedArray
         It is no array, or storing it would lose something: a mask, Python objects, what a subclass adds.
     """
-    if type(array).__name__ == "ObjectRef":
+    if type(array).__name__ in {"ObjectRef", "ClientObjectRef"}:
         raise UnsupportedArray("only numpy arrays can be stored, not an ObjectRef; store what ray.get(ref) returns")
     if not isinstance(array, np.ndarray):
         raise UnsupportedArray(

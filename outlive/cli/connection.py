@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from outlive.store import Store
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
+_CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
@@ -29,7 +30,7 @@ def open_store(
     Raises
     ------
     StoreUnavailable
-        There is no such cluster, or this machine is not a node of it.
+        There is no such cluster, or this machine is not a node of it (which `ray://` need not be).
     BadLimit
         This node's shelf cannot be limited to that.
     """
@@ -51,11 +52,6 @@ def connect(address: str | None) -> None:
     if chosen == "local":
         raise StoreUnavailable(
             f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
-        )
-    if "://" in chosen:
-        raise StoreUnavailable(
-            f"{chosen!r} ({origin}) leads to a Ray Client, outside the cluster, where no array can be mapped; "
-            "run outlive on a node of the cluster"
         )
     if chosen != "auto":
         _knock(chosen, origin)
@@ -84,9 +80,11 @@ def _chosen(address: str | None) -> tuple[str, str]:
 
 
 def _knock(address: str, origin: str) -> None:
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not host or not port.isdecimal():
-        raise StoreUnavailable(f"{address!r} ({origin}) is no address of a Ray cluster: write HOST:PORT, or auto")
+        raise StoreUnavailable(
+            f"{address!r} ({origin}) is no address of a Ray cluster: write HOST:PORT, ray://HOST:PORT or auto"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:

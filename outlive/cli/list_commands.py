@@ -87,13 +87,14 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
     from outlive.cluster import session
+    from outlive.ray_internals.client import is_client
 
     opened = open_store(store, address)
     handle = opened.handle(key)
     nodes, durability = handle.location, handle.durability
     node = nodes[0] if nodes else None
-    here = session.current()
-    file = here.shelf.locate(handle.id) if node == here.node else None
+    here = None if is_client() else session.current()
+    file = here.shelf.locate(handle.id) if here is not None and node == here.node else None
     if as_json:
         order = "F" if handle.info.fortran else "C"
         more = {"on_disk": handle.id in opened.spilled(), "order": order, "file": file, "nodes": nodes}

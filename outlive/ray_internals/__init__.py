@@ -10,6 +10,7 @@ import ray._private.state as _state
 import ray._private.worker as _worker
 
 from outlive.errors import StoreUnavailable
+from outlive.ray_internals.client import OutsideCluster, is_client
 
 
 class Connection:
@@ -18,7 +19,7 @@ class Connection:
     def __init__(self) -> None:
         worker: Any = _worker.global_worker
         if not worker.connected or worker.node is None:
-            raise StoreUnavailable(_why_not())
+            raise _why_not()
         self._node = weakref.ref(worker.node)
         self.cluster: str = worker.node.session_name  # the same on all nodes of a cluster, and of no other
         self.job = int(worker.current_job_id.int())
@@ -43,12 +44,12 @@ def jobs_that_ended(numbers: set[int]) -> set[int]:
     return {number for number in numbers if ended.get(number, True)} if ended else set()
 
 
-def _why_not() -> str:
-    from ray.util.client import ray as client
-
-    if client.is_connected():  # type: ignore[no-untyped-call]
-        return (
+def _why_not() -> StoreUnavailable:
+    if is_client():
+        return OutsideCluster(
             "Ray Client (ray://) runs this program outside the cluster, where no array can be mapped; "
-            "run it on a node of the cluster, e.g. with `ray job submit`"
+            "run this in a task, or on a node of the cluster, e.g. with `ray job submit`"
         )
-    return "this process is not connected to a Ray cluster; call outlive.open(), or ray.init(address=...) first"
+    return StoreUnavailable(
+        "this process is not connected to a Ray cluster; call outlive.open(), or ray.init(address=...) first"
+    )

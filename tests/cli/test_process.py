@@ -119,7 +119,9 @@ def test_no_cluster(nobody):
     assert json.loads(result.stderr)["type"] == "StoreUnavailable"
 
 
-@pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001", "nonsense", ":1", "host:99999999"])
+@pytest.mark.parametrize(
+    "address", ["local", "ray://127.0.0.1:1", "ray://", "http://127.0.0.1:1", "nonsense", ":1", "host:99999999"]
+)
 def test_addresses_that_are_refused(address):
     result = run("ls", "--address", address)
     assert result.exit_code == 2
