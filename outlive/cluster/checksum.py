@@ -1,4 +1,4 @@
-"""The checksum of what travels between nodes: a pass over memory, where a CRC-32 of it all would take longer than Ray does.
+"""The checksum of what travels between nodes: a CRC-32 of all of it would take as long as Ray takes to move it.
 
 The 64-bit words of a chunk are the cells of a table. They are added up by row and by column, and the CRC-32 of the sums
 is the checksum. A single wrong word changes two sums, and so do words or rows that changed places; what is wrong has to
@@ -28,4 +28,4 @@ def checksum(data: Any) -> int:
         columns += some.sum(axis=0)  # modulo 2^64
         rows[begin : begin + _STEP] = some.sum(axis=1)
     with view[count * _ROW :] as rest:
-        return zlib.crc32(rest, zlib.crc32(rows, zlib.crc32(columns)))
+        return zlib.crc32(rest, zlib.crc32(rows.data, zlib.crc32(columns.data)))

@@ -1,9 +1,9 @@
 """Transfer: how a copy of an array, or some rows of it, gets from one node to another.
 
 The bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
-ahead, and no chunk lives longer than it takes to write it; the next one is on its way meanwhile. A copy is the segment's
-file, byte by byte. Each chunk comes with its checksum, and the segment's header and footer are verified before it is
-sealed.
+ahead, and no chunk lives longer than it takes to write it; the next one is on its way meanwhile. A copy is the file of
+the segment, byte by byte. Each chunk comes with its checksum, and the segment's header and footer are verified before
+it is sealed.
 """
 
 from __future__ import annotations
