@@ -47,6 +47,7 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
+        self._rounds = 0
         self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
         self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
@@ -339,6 +340,7 @@ class Holders:
 
     def _look_at_nodes(self) -> None:
         self._look_for_dead()
+        self._rounds += 1
         self._adopt()
         self._multiply()
         self._save_lost()
@@ -478,6 +480,10 @@ class Holders:
         return answers
 
     # --- in the background
+
+    def rounds(self) -> int:
+        """How often this catalog has looked at the nodes and at what is to be copied."""
+        return self._rounds
 
     def _start_rounds(self) -> None:
         for work in (self._list_nodes, self._look_at_nodes):
