@@ -88,7 +88,7 @@ class Fetches:
             self._shelf.seal_copy(draft)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
-                deadline = ray.get(keeper.deadline.remote(draft.info.id))
+                deadline = ray.get(keeper.deadline_ns.remote(draft.info.id))
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)
         except BaseException:

@@ -318,9 +318,10 @@ class Holders:
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
-        if len(self._alive()) > 1:
-            with self._lock:
-                few = [info for info, _ in self._index.copies.too_few() if info.id not in self._copying]
+        able = {node.id for node in self._alive() if node.draining_until is None}
+        with self._lock:
+            few = [info for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
+        if few:
             list(self._pool.map(self._replicate, few))
 
     # --- nodes that come and go

@@ -161,10 +161,6 @@ class Keeper:
         """Let an array live until then; False if it is not there."""
         return self._shelf.set_deadline(array_id, deadline_ns)
 
-    def deadline(self, array_id: str) -> int:
-        """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
-        return deadline_of(self._shelf, array_id)
-
     def why_ended(self, array_id: str) -> str | None:
         why = self._shelf.ended.find(array_id)
         return None if why is None else str(why)
@@ -174,6 +170,10 @@ class Keeper:
         cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
         return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+
+    def deadline_ns(self, array_id: str) -> int:
+        """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
+        return deadline_of(self._shelf, array_id)
 
     # --- scopes that span nodes
 

@@ -30,10 +30,9 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
     kept = session.ask(session.catalog.replicate.remote(pack(infos), session.node))
     fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
     if fewest[0] < fewest[1].replicas:
-        nodes = "node keeps" if fewest[0] == 1 else "nodes keep"
         warnings.warn(
-            f"replicas={fewest[1].replicas}, but only {fewest[0]} {nodes} the array: there are too few nodes, or no "
-            "room on them. It is copied as soon as there are; `handle.durability` tells",
+            f"replicas={fewest[1].replicas}, but so far {fewest[0]} of them: there are too few nodes, or no room on "
+            "them. The array is copied as soon as there are; `handle.durability` tells",
             FewerReplicas,
             stacklevel=3,
         )

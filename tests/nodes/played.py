@@ -88,7 +88,7 @@ class PlayedKeeper:
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         return self.shelf.set_deadline(array_id, deadline_ns)
 
-    def deadline(self, array_id: str) -> int:
+    def deadline_ns(self, array_id: str) -> int:
         return deadline_of(self.shelf, array_id)
 
     def why_ended(self, array_id: str) -> None:
@@ -107,7 +107,7 @@ class PlayedCatalog(Catalog):
         self._replaced, self._erased = queue.SimpleQueue(), {}
         self._losing, self._copying = threading.Lock(), {}
         self._pool = ThreadPoolExecutor(1)
-        self._seen, self._settled = set(), []
+        self._seen, self._settled, self._left = set(), [], set()
         self._saved, self._saving = (b"", b""), threading.Lock()
         self._cluster = cluster
         self._list_nodes()

@@ -304,3 +304,18 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
     assert cluster.get("c", "k") == 2
+
+
+def test_no_room_is_looked_for_where_no_node_is_left(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    four = cluster.put("a", "four", 1, replicas=4)
+    three = cluster.put("a", "three", 1, replicas=3)
+    assert cluster.holders(four.id) == cluster.holders(three.id) == {"a": True, "b": True, "c": True}
+    cluster.kill("b")
+    looked: list[str] = []
+    targets = cluster.catalog._targets
+    monkeypatch.setattr(
+        cluster.catalog, "_targets", lambda info, *args, **options: looked.append(info.key) or targets(info, *args)
+    )
+    cluster.catalog._multiply()  # every second, of thousands of arrays
+    assert looked == []
+    assert cluster.holders(four.id) == {"a": True, "c": True}

@@ -478,7 +478,7 @@ def test_replicas_is_a_positive_whole_number(nodes: Nodes, store: outlive.Store,
 
 def test_a_node_comes_and_goes(nodes: Nodes, store: outlive.Store) -> None:
     """Fewer nodes than replicas; one joins; one is lost, with what was there alone; a reader is in flight."""
-    with pytest.warns(FewerReplicas, match="replicas=4, but only 3 nodes keep the array"):
+    with pytest.warns(FewerReplicas, match="replicas=4, but so far 3 of them"):
         four = store.put(np.arange(100_000), "four", replicas=4)
     assert four.durability == (3, 4)
     fourth = nodes.add_node()
