@@ -17,11 +17,27 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
-from benchmarks.rows import actors, create, get, live, long, many, memory, named, put, soak, spilled, workers
+from benchmarks.rows import (
+    actors,
+    create,
+    get,
+    live,
+    long,
+    many,
+    memory,
+    named,
+    nodes,
+    nodes_lost,
+    put,
+    soak,
+    spilled,
+    workers,
+)
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak)}  # each on a cluster of its own
-ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items())}
+SEVERAL = {row.NAME: row for row in (nodes, nodes_lost)}  # each on several raylets
+ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *SEVERAL.items())}
 
 
 def main() -> int:
@@ -29,7 +45,7 @@ def main() -> int:
     console = Console() if sys.stdout.isatty() else Console(width=200)
     if arguments.list:
         for name, about in ABOUT.items():
-            console.print(f"{name:8} {about}", highlight=False)
+            console.print(f"{name:11} {about}", highlight=False)
         return 0
     lines: list[Line] = []
     failed = 0
@@ -51,6 +67,11 @@ def main() -> int:
 
 def measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
     """The lines of each row, None if it failed, and the seconds that it took."""
+    for name in names:
+        if name in SEVERAL:
+            yield name, _timed(functools.partial(SEVERAL[name].run, quick))
+    if SEVERAL.keys() >= set(names):
+        return
     with cluster(2 * GIB) if quick else contextlib.nullcontext():  # starting Ray takes longer than the quick rows do
         for name in names:
             if name in FRESH:

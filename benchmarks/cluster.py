@@ -31,41 +31,55 @@ def cluster(object_store: int = ARENA, budget: int = 5 * GIB) -> Iterator[outliv
     if ray.is_initialized():
         yield outlive.open()
         return
+    with environment():
+        try:
+            ray.init(
+                address="local",
+                num_cpus=2,
+                object_store_memory=object_store,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            # Ray took the signal for itself; a run that is terminated shall leave nothing in shared memory either.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            yield outlive.open(memory=budget)
+        finally:
+            if ray.is_initialized():
+                outlive.shutdown()
+                ray.shutdown()
+
+
+@contextmanager
+def environment(budget: int | None = None) -> Iterator[str]:
+    """What Ray's processes shall find in their environment; the root of all shelves."""
     root = f"/dev/shm/outlive-bench-{os.geteuid()}"  # the same each time: a run removes what a killed one left
-    atexit.register(_remove_if_empty, root)  # before outlive registers what empties it: the last goes first
-    before = os.environ.get("OUTLIVE_ROOT")
-    os.environ["OUTLIVE_ROOT"] = root  # before Ray starts, so that its workers agree
-    spill, spill_before = (
-        f"{tempfile.gettempdir()}/outlive-bench-{os.geteuid()}-spill",
-        os.environ.get("OUTLIVE_SPILL_TO"),
-    )
-    os.environ["OUTLIVE_SPILL_TO"] = spill
-    atexit.register(_remove_if_empty, spill)
-    os.environ.pop("RAY_ADDRESS", None)
+    spill = f"{tempfile.gettempdir()}/outlive-bench-{os.geteuid()}-spill"
+    for folder in (root, spill):
+        atexit.register(_remove_if_empty, folder)  # before outlive registers what empties it: the last goes first
     # The workers import the rows from this checkout, wherever the command was given.
     checkout, path = str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (checkout, path)))
+    wanted = {
+        "OUTLIVE_ROOT": root,  # before Ray starts, so that its workers agree
+        "OUTLIVE_SPILL_TO": spill,
+        "OUTLIVE_MEMORY": str(budget) if budget else None,
+        "RAY_ADDRESS": None,
+        "PYTHONPATH": os.pathsep.join(filter(None, (checkout, path))),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
     try:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=object_store,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        # Ray took the signal for itself; a run that is terminated shall leave nothing in shared memory either.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        yield outlive.open(memory=budget)
+        yield root
     finally:
-        if ray.is_initialized():
-            outlive.shutdown()
-            ray.shutdown()
-        for name, value in (("OUTLIVE_ROOT", before), ("OUTLIVE_SPILL_TO", spill_before), ("PYTHONPATH", path)):
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _remove_if_empty(root: str) -> None:

@@ -20,7 +20,7 @@ class Line:
     state: str  # cold or warm, and what that means here
     outlive: list[float]
     ray: list[float] = field(default_factory=list)
-    unit: str = "s"  # seconds; "B" bytes; "s per s" a share of the time
+    unit: str = "s"  # seconds; "B" bytes; "s per s" a share of the time; "calls" a number
     asked: str = ""  # empty: for information
     reached: bool | None = None
     note: str = ""

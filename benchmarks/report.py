@@ -52,6 +52,8 @@ def number(value: float, unit: str) -> str:
     if unit == "B":
         factor, name = next((f, n) for f, n in ((1e6, "MB"), (1e3, "kB"), (0, "B")) if abs(value) >= f)
         return f"{value / (factor or 1):.{1 if factor else 0}f} {name}"
+    if unit == "calls":
+        return f"{value:g}"
     if unit == "s per s":
         return f"{value * 100:.2f} %"
     factor, name = next((f, n) for f, n in ((1, "s"), (1e-3, "ms"), (0, "us")) if abs(value) >= f)

@@ -79,15 +79,15 @@ def _read(session: Session, found: Found | None) -> Array | None:
     """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
     shelf = session.shelf
     for _ in range(_MOST_LOOKS):
-        if found is None or (found.doomed and len(found.nodes) > 1):  # every node must say the same from here on
+        if found is None:
             return None
         if found.lost_at:
             raise lost(found.info, found.nodes[0], found.lost_at)
         try:
-            view = shelf.view(found.info)
+            view = _read_doomed(session, found) if found.doomed else shelf.view(found.info)
         except ArrayNotFound:  # elsewhere; or listed but not sealed yet; or replaced, or deleted, since we asked
             try:
-                if not _bring(session, found):
+                if found.doomed or not _bring(session, found):
                     found = _again(session, found)
             except StoreFull:
                 break
@@ -97,7 +97,28 @@ def _read(session: Session, found: Found | None) -> Array | None:
             return view
     if found is None:
         return None
-    return by_rows(session, found.info, found.nodes[0])
+    return by_rows(session, found.info, found.nodes[0], found.epoch)
+
+
+def _read_doomed(session: Session, found: Found) -> Array:
+    """An array that is being deleted: until the last node has dropped its file, everyone reads it.
+
+    So nobody reads it after someone did not, not even when a catalog starts anew, which knows of no deletion.
+
+    Raises
+    ------
+    ArrayNotFound
+    """
+    shelf, info = session.shelf, found.info
+    here = shelf.has(info.id) or (session.node in found.nodes and shelf.finish(info.id, found.epoch))
+    if here:
+        return shelf.view(info)
+    if found.nodes == [session.node]:
+        raise shelf.not_found(info)
+    try:
+        return by_rows(session, info, found.nodes[0], found.epoch)
+    except ArrayLost:
+        raise shelf.not_found(info) from None
 
 
 def _bring(session: Session, found: Found) -> bool:
@@ -119,7 +140,7 @@ def _again(session: Session, before: Found) -> Found | None:
     """
     store, key = before.info.store, before.info.key or ""
     found = find(session, store, [key])[0]
-    if found is None or found.doomed:
+    if found is None or (found.doomed and before.doomed and found.info.id == before.info.id):
         return None
     if found == before and not session.shelf.has(found.info.id):
         raise segment_gone(session, found)
@@ -146,14 +167,14 @@ def by_handle(session: Session, info: ArrayInfo, hint: str | None) -> Array:
     return by_rows(session, info, hint)
 
 
-def by_rows(session: Session, info: ArrayInfo, hint: str | None) -> Array:
-    """A private copy of an array for whose cached copy there is no room on this node."""
+def by_rows(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Array:
+    """A private copy of an array of which there shall be no cached copy on this node."""
     import numpy as np
 
     from outlive.arrays.dtypes import decode_dtype
 
     data = bytearray(info.nbytes)
-    located = session.read_rows(info, hint, 0, info.nbytes, memoryview(data)) if data else None
+    located = session.read_rows(info, hint, 0, info.nbytes, memoryview(data), epoch)
     if located is not None:
         raise missing(session, info, located)
     array: Array = np.ndarray(info.shape, decode_dtype(info.dtype), data, order="F" if info.fortran else "C")
@@ -183,12 +204,15 @@ def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any
 
 def rows_of(info: ArrayInfo, index: Any) -> tuple[int, int, Any] | None:
     """The run of rows that an index needs, and the index into them; None if it is better to have the whole array."""
-    first, *rest = index if isinstance(index, tuple) else (index,)
+    import numpy as np
+
+    first, *rest = index if isinstance(index, tuple) and index else (index,)
     whole = info.fortran or not info.shape or info.nbytes < _WORTH_A_PART
-    if whole or isinstance(first, bool) or not isinstance(first, int | slice):
+    if whole or isinstance(first, bool) or not isinstance(first, int | np.integer | slice):
         return None
     count = info.shape[0]
-    if isinstance(first, int):
+    if not isinstance(first, slice):
+        first = int(first)
         if not -count <= first < count:
             raise IndexError(f"index {first} is out of bounds for axis 0 with size {count}")
         return first % count, first % count + 1, (0, *rest)
@@ -229,9 +253,9 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
     located = session.locate(info, hint)
     for node in located.nodes:
         with contextlib.suppress(ValueError):  # it has left the node
-            found: float | None = session.ask(actors.keeper(node).deadline.remote(pack([info])))
-            if found is not None:
-                return found
+            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id))
+            if found:
+                return found / 1e9 if info.ttl else None
     raise missing(session, info, located)
 
 

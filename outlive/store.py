@@ -466,15 +466,17 @@ class Store(MutableMapping[str, Array]):
         They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
         """
         found = lookup.find(session, self.name, keys)
-        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None and not one.doomed}
+        # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
+        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
         session.ask(session.catalog.end.remote(list(there.values())))
         return [key for key in keys if key not in there]
 
     def _delete_handle(self, handle: ArrayHandle) -> bool:
         session, info = self._session(), handle.info
         if info.key is None:
-            if is_only_here(session.shelf, info.id):
-                return session.shelf.delete(info.id)
+            with session.shelf.ledger.locked():  # nobody begins to copy it in between
+                if is_only_here(session.shelf, info.id):
+                    return session.shelf.delete(info.id)
             return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
         return bool(session.ask(session.catalog.end.remote([info.id])))
 

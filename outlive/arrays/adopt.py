@@ -13,15 +13,18 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
 from outlive.arrays.checksums import Checksums
 from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
 from outlive.arrays.places import is_id
+from outlive.arrays.shelf import read_info_at
+from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
 _FILE = "node"
@@ -65,20 +68,26 @@ def orphaned(root: str, cluster: str, node: str, address: str) -> Iterator[str]:
                     yield path
 
 
-def adopt(shelf: Shelf, path: str, *, same_cluster: bool) -> int:
-    """Move the arrays of a dead node's shelf to this one; returns how many. Those go that ended with their owners."""
+def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[ArrayInfo], bool] = lambda _: True) -> int:
+    """Move the arrays of a dead node's shelf to this one; returns how many. Those go that ended with their owners.
+
+    Parameters
+    ----------
+    wanted
+        Says of an array whether it is: it may have been deleted while its node was dead.
+    """
     lock = _lock(f"{path}/keeper")
     if lock is None:
         return 0
     try:
         ends = SCOPE if same_cluster else SCOPE | JOB
-        count = _move(f"{path}/mem", shelf.mem, ends)
+        count = _move(f"{path}/mem", shelf.mem, ends, wanted)
         old = disks.chosen(path)
         if old is not None and os.path.isdir(f"{old}/mem"):
             if shelf.disk is None:
                 shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
             assert shelf.disk is not None
-            count += _move(f"{old}/mem", shelf.disk.mem, ends)
+            count += _move(f"{old}/mem", shelf.disk.mem, ends, wanted)
             disks.remove(old)
         Checksums(f"{shelf.path}/checksums").append(Checksums(f"{path}/checksums").load())
         shelf.recount()
@@ -90,9 +99,12 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool) -> int:
         os.close(lock)
 
 
-def _move(source: str, target: str, ends: int) -> int:
+def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], bool]) -> int:
     count = 0
     for name in os.listdir(source):
+        with contextlib.suppress(CorruptArray):  # it is moved: `outlive check` tells of it
+            if is_id(name) and not wanted(read_info_at(f"{source}/{name}", name)):
+                continue
         if is_id(name) and not kind_of(name) & ends and not os.path.lexists(f"{target}/{name}"):
             try:
                 os.rename(f"{source}/{name}", f"{target}/{name}")

@@ -117,10 +117,15 @@ class Draft:
         """
         assert self._fd is not None
         offset = 0
+        warm = writable_map(self._fd, self.info.size)
+        self._warm = warm is not None
         try:
             for part in parts:
                 data = memoryview(part).cast("B")
-                write_all(self._fd, [data], offset)
+                if warm is None:
+                    write_all(self._fd, [data], offset)
+                else:
+                    warm[offset : offset + len(data)] = data
                 offset += len(data)
                 del data, part
         except OSError as error:

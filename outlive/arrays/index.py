@@ -173,6 +173,16 @@ class Index:
                 found.append((key, [*entry.superseded, *self._holdings(entry)]))
         return found
 
+    def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
+        """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
+        return [
+            (holding, (store, key))
+            for store, keys in self._stores.items()
+            for key, entry in keys.items()
+            for holding in entry.superseded
+            if holding.array_id in array_ids
+        ]
+
     def _holdings(self, entry: Entry) -> list[Holding]:
         """All files of an entry's array; that of its home comes last."""
         nodes = [node for node in self.holders(entry.info.id) if node != entry.node]
@@ -204,6 +214,17 @@ class Index:
                         self.unbind(store, key, entry.info.id)
                         gone.append(entry.info)
         return gone
+
+    def older_than_lost(self, node: str) -> list[tuple[ArrayInfo, Holding]]:
+        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
+        return [
+            (entry.info, holding)
+            for entry in self.all_entries()
+            if entry.node == node
+            and not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
+            for holding in entry.superseded
+            if holding.node != node
+        ]
 
     # --- questions
 

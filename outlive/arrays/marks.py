@@ -72,3 +72,13 @@ def mode_of(shelf: Shelf, array_id: str) -> int:
         return shelf.somewhere(array_id, os.lstat).st_mode
     except FileNotFoundError:
         return 0
+
+
+def deadline_of(shelf: Shelf, array_id: str) -> int:
+    """The modification time of an array's file, in nanoseconds; 0 if there is none. Of one with a time to live: when
+    that is over.
+    """
+    try:
+        return shelf.somewhere(array_id, os.lstat).st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -41,8 +42,13 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                command(*args, **kwargs)
             sys.stdout.flush()
+            for warning in caught:
+                typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+                typer.echo(str(warning.message), err=True)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:

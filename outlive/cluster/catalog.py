@@ -144,16 +144,26 @@ class Catalog(Holders):
         By id, and so harmless to repeat: a key may stand for a later array by then.
         """
         ids = set(array_ids)
+        gone = self._forget_lost(ids)
         with self._lock:
-            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
-            gone = [self._index.lost.pop(name).info.id for name in lost]
             listed = [self._index.place(array_id) for array_id in array_ids]
         by_store: dict[str, list[str]] = defaultdict(list)
         for store, key in filter(None, listed):
             by_store[store].append(key)
         for store, keys in by_store.items():
             gone += self._delete(store, keys, ids)
+        gone += self._forget_lost(ids)  # its last node died meanwhile
+        if left := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
+            with self._lock:
+                old = self._index.superseded(left)
+            self._drop(old)
+            gone += {holding.array_id for holding, _ in old}
         return gone
+
+    def _forget_lost(self, ids: set[str]) -> list[str]:
+        with self._lock:
+            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
+            return [self._index.lost.pop(name).info.id for name in lost]
 
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)
@@ -233,13 +243,19 @@ class Catalog(Holders):
         with self._lock:
             missing = [e for e in self._index.all_entries() if e.node == node and not e.doomed and e.info.id not in ids]
             stray = [info for info in present if not self._index.lists(info.id)]
+            for entry in self._index.all_entries():  # copies that are gone: others are made, if they count
+                if entry.node != node and entry.info.id not in ids:
+                    self._index.copies.remove(entry.info.id, node)
         # A file that is there after its key was not is no deletion under way: those take the file first.
         there = self._finish(node, [entry.info.id for entry in missing] + [info.id for info in stray])
         for entry, exists in zip(missing, there, strict=False):
             key = entry.info.key or ""
             with self._lock:
-                if not exists and self._index.unbind(entry.info.store, key, entry.info.id):
-                    findings.append(Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True))
+                gone = not exists and self._index.unbind(entry.info.store, key, entry.info.id)
+            if gone:
+                findings.append(Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True))
+                if older := [holding for holding in entry.superseded if holding.node != node]:
+                    self._bring_back(older)
         for info, exists in zip(stray, there[len(missing) :], strict=True):
             if exists:
                 with self._lock:
@@ -256,6 +272,7 @@ class Catalog(Holders):
 
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then."""
+        self._left.discard(node)
         self._keepers[node] = actors.keeper(node)
         epoch, packed = ray.get(self._keepers[node].listing.remote())
         listed = unpack_listed(packed)
@@ -266,7 +283,7 @@ class Catalog(Holders):
             self._admit(node, listed)
         return cached + [(node, info) for info, kept in listed if not kept]
 
-    def _drop(self, holdings: list[tuple[Holding, Name | None]]) -> None:
+    def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> None:
         by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
         for holding, name in holdings:
             by_node[holding.node].append((holding.array_id, name))
@@ -298,10 +315,19 @@ class Catalog(Holders):
                 except Exception:  # noqa: BLE001 - the thread goes on
                     _log.exception("arrays that were replaced on %s stay until `outlive check`", node)
 
+    def _make_safe(self, replacement: Replacement) -> None:
+        """Before the old array goes, the new one is on as many nodes as it shall be, as far as it can."""
+        with self._lock:
+            entry = self._index.find(replacement.store, replacement.key)
+        if entry is not None and entry.info.id == replacement.new.array_id and entry.info.replicas > 1:
+            self._replicate(entry.info)
+
     def _drop_where_sealed(self, node: str, replacements: list[Replacement]) -> None:
         sealed = self._finish(node, [replacement.new.array_id for replacement in replacements])
         # One that is not sealed was itself replaced or deleted, and what did that drops the old one too.
         ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
+        for replacement in ready:
+            self._make_safe(replacement)
         self._drop([(replacement.old, None) for replacement in ready])
         with self._lock:
             for replacement in ready:

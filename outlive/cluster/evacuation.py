@@ -46,6 +46,7 @@ class Evacuation:
     def __init__(self, shelf: Shelf, node: str) -> None:
         self._shelf, self._node = shelf, node
         self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
+        self._on_head = False
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = -math.inf
         self._scaler: Autoscaler | None = None
@@ -54,8 +55,11 @@ class Evacuation:
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
+        if self._on_head:
+            return
         every = nodes()
         here = next((node for node in every if node.id == self._node), None)
+        self._on_head = here is not None and here.is_head
         if here is None or here.is_head:
             return
         if here.draining_until is not None:
@@ -82,8 +86,8 @@ class Evacuation:
         if left := self.kept():
             size = format_bytes(sum(one.nbytes for one in left))
             self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
-        else:
-            self.leave()
+        elif self.leave() is None:
+            ray.kill(actors.keeper(self._node), no_restart=True)
 
     def kept(self) -> list[Kept]:
         """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
@@ -117,14 +121,11 @@ class Evacuation:
             return None
 
     def leave(self) -> str | None:
-        """Remove the shelf and end the keeper, if nothing is kept here; else why not."""
-        if any(node.id == self._node and node.is_head for node in nodes()):
-            return None  # it stays, empty: there is no cluster without it
+        """Remove the shelf if nothing is kept here, else say why not. Then the keeper is to be ended."""
         if not self._shelf.leave(lambda: not self.kept()):
             return "arrays are being put there"
         ray.get(actors.catalog().left.remote(self._node))
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)
-        ray.kill(actors.keeper(self._node), no_restart=True)
         return None
 
 

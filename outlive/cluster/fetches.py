@@ -28,6 +28,8 @@ class Fetches:
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._lock = threading.Lock()
         self._chunk = 0
+        self.count = 0
+        """Copies made since the keeper started."""
 
     def fetch(self, packed: bytes, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         """See `Keeper.fetch`."""
@@ -84,6 +86,11 @@ class Fetches:
             if not self._join(draft.info, node, kept=False):
                 raise NotThere(f"{info.id} was replaced or deleted")
             self._shelf.seal_copy(draft)
+            self.count += 1
+            if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
+                deadline = ray.get(keeper.deadline_ns.remote(draft.info.id))
+                if deadline:
+                    self._shelf.set_deadline(draft.info.id, deadline)
         except BaseException:
             draft.discard()
             raise

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from outlive.arrays.index import Index, Lost, Replacement
+from outlive.arrays.index import Holding, Index, Lost, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
@@ -31,6 +31,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _ROUNDS_EVERY = 1.0  # seconds
 _LOST = "lost"  # what was lost, in the GCS's key-value store
+_SETTLED = "settled"  # the dead nodes of which it is known, there too
+_MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 _COPIES_AT_A_TIME = 4
 
@@ -45,11 +47,14 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
-        self._copying: set[str] = set()  # ids, one replication at a time each
+        self._rounds = 0
+        self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
+        self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._nodes = {node.id: node for node in nodes()}
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
-        self._saved_lost = b""
+        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._settled: list[str] = json.loads(kv.get(_SETTLED) or b"[]")
         for found in unpack_found(kv.get(_LOST) or b"[]"):
             if found is not None:
                 lost = Lost(found.info, found.nodes[0], found.lost_at)
@@ -141,6 +146,8 @@ class Holders:
     def join_copy(self, packed: bytes, home: str, node: str, kept: bool) -> bool:
         """A node has a complete copy, not yet sealed unless it is `kept`. False: it is deleted or replaced."""
         (info,) = unpack(packed)
+        if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
+            self._join(node)
         return self._join_copy(info, home, node, kept=kept)
 
     def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> bool:
@@ -197,10 +204,13 @@ class Holders:
 
     def _replicate(self, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> list[str]:
         """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
-        with self._lock:
-            if info.id in self._copying:
-                return self._kept(info.id, leaving)
-            self._copying.add(info.id)
+        while True:
+            with self._lock:
+                other = self._copying.get(info.id)
+                if other is None:
+                    done = self._copying[info.id] = threading.Event()
+                    break
+            other.wait()
         try:
             for target in self._targets(info, leaving, anywhere=anywhere):
                 kept = self._kept(info.id)
@@ -217,7 +227,8 @@ class Holders:
             return self._kept(info.id, leaving)
         finally:
             with self._lock:
-                self._copying.discard(info.id)
+                del self._copying[info.id]
+            done.set()
 
     @ray.method(concurrency_group="copy")
     def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:
@@ -273,6 +284,7 @@ class Holders:
     def left(self, node: str) -> None:
         """A keeper has left its node, with nothing on it that is kept."""
         with self._lock:
+            self._left.add(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
             self._index.forget(node)
@@ -292,6 +304,7 @@ class Holders:
             for node in self._alive()
             if node.id not in apart
             and node.draining_until is None
+            and node.id not in self._left
             and (anywhere or node.is_head or node.id < leaving or node.id in holders)
         ]
         keepers = self._all_keepers()
@@ -305,9 +318,10 @@ class Holders:
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
-        if len(self._alive()) > 1:
-            with self._lock:
-                few = [info for info, _ in self._index.copies.too_few() if info.id not in self._copying]
+        able = {node.id for node in self._alive() if node.draining_until is None}
+        with self._lock:
+            few = [info for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
+        if few:
             list(self._pool.map(self._replicate, few))
 
     # --- nodes that come and go
@@ -327,6 +341,7 @@ class Holders:
 
     def _look_at_nodes(self) -> None:
         self._look_for_dead()
+        self._rounds += 1
         self._adopt()
         self._multiply()
         self._save_lost()
@@ -359,16 +374,45 @@ class Holders:
                 for info, done in zip(by_node[other], saved, strict=True):
                     if done:
                         self._index.copies.add(info, other, other)
+            older = self._index.older_than_lost(node)
             for info in self._index.forget(node):
                 self._index.lost[info.store, info.key or info.id] = Lost(info, node, at)
+            self._settled = [*self._settled, node][-_MOST_SETTLED:]
+        if older:
+            self._bring_back([holding for info, holding in older if info.replicas > 1])
+            self._drop([(holding, None) for info, holding in older if info.replicas == 1])
+        self._save_lost()
         _log.warning("node %s is dead", node)
 
+    def _bring_back(self, holdings: list[Holding]) -> None:
+        """What was being overwritten by arrays that went with their node before they had their replicas."""
+        by_node: dict[str, list[str]] = defaultdict(list)
+        for holding in holdings:
+            by_node[holding.node].append(holding.array_id)
+        keepers = self._all_keepers()
+        there = {node: ids for node, ids in by_node.items() if node in keepers}
+        kept = self._answers({node: keepers[node].keep.remote(ids) for node, ids in there.items()})
+        listed = self._answers({node: keepers[node].listed_here.remote() for node in kept})
+        for node, (_, packed) in listed.items():
+            back = {array_id for array_id, is_kept in zip(there[node], kept[node], strict=True) if is_kept}
+            infos = [info for info in unpack(packed) if info.id in back]
+            with self._lock:
+                for info in infos:
+                    self._index.lost.pop((info.store, info.key or ""), None)
+                self._admit(node, [Listed(info, kept=True) for info in infos])
+
+    def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> None:
+        """Delete files, and with them their store and key."""
+        raise NotImplementedError
+
     def _save_lost(self) -> None:
-        with self._lock:
-            packed = _pack_lost(self._index.lost.values())
-        if packed != self._saved_lost:
-            kv.put(_LOST, packed)
-            self._saved_lost = packed
+        with self._saving:
+            with self._lock:
+                packed, settled = _pack_lost(self._index.lost.values()), json.dumps(self._settled).encode()
+            if (packed, settled) != self._saved:
+                kv.put(_LOST, packed)  # first: of a node that is settled, what is not lost is not wanted
+                kv.put(_SETTLED, settled)
+                self._saved = packed, settled
 
     # --- keepers
 
@@ -389,12 +433,18 @@ class Holders:
 
     def _admit(self, node: str, listed: Iterable[Listed]) -> None:
         """What a keeper told of its shelf. The caller holds the lock."""
+        stale = list[tuple[Holding, tuple[str, str] | None]]()
         for info, kept in listed:
-            if info.key is not None and kept:
+            lost = self._index.lost.get((info.store, info.key or info.id))
+            if info.id in self._erased or (lost is not None and lost.info.version > info.version):
+                stale.append((Holding(info.id, node), None))
+            elif info.key is not None and kept:
                 for replacement in self._index.admit(info, node):
                     self._replaced.put(replacement)
             elif kept:
                 self._index.copies.add(info, node, node)
+        if stale:
+            self._pool.submit(self._drop, stale)
 
     def _admit_cached(self, cached: Iterable[tuple[str, ArrayInfo]]) -> None:
         """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
@@ -432,6 +482,10 @@ class Holders:
 
     # --- in the background
 
+    def rounds(self) -> int:
+        """How often this catalog has looked at the nodes and at what is to be copied."""
+        return self._rounds
+
     def _start_rounds(self) -> None:
         for work in (self._list_nodes, self._look_at_nodes):
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True).start()
@@ -447,6 +501,17 @@ class Holders:
     def _list_nodes(self) -> None:
         """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
         self._nodes = {node.id: node for node in nodes()}
+
+
+def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
+    """Which of a dead node's arrays are wanted back, by what the catalog wrote down of it.
+
+    Of a node that it has settled, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
+    """
+    if node not in json.loads(kv.get(_SETTLED) or b"[]"):
+        return lambda _: True
+    lost = {found.info.id for found in unpack_found(kv.get(_LOST) or b"[]") if found is not None}
+    return lambda info: info.key is None or info.id in lost
 
 
 def _pack_lost(lost: Iterable[Lost]) -> bytes:

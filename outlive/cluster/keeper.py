@@ -23,18 +23,19 @@ from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orpha
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.marks import cached, is_cached, is_copied, keep, mode_of
+from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
+from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.transfer import send
-from outlive.cluster.wire import Listed, pack, pack_listed, unpack
-from outlive.errors import ArrayNotFound
+from outlive.cluster.holders import wanted_of
+from outlive.cluster.transfer import Chunk, send
+from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 4  # raised when a keeper or catalog of one version cannot serve programs of another
@@ -61,6 +62,8 @@ class ShelfStats(NamedTuple):
     disk_budget: int = 0  # bytes; 0: nothing is spilled
     spill_to: str | None = None  # the folder on disk
     stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
+    fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
+    sent_bytes: int = 0  # that other nodes were sent, since the keeper started
 
 
 class Keeper:
@@ -75,7 +78,9 @@ class Keeper:
         self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
         self._mend_doubles()
         self._shelf.recount()
-        self._adopted = self._adopt(cluster)
+        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
+        self._adopted = self._adopt()
+        apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
@@ -87,12 +92,21 @@ class Keeper:
         for thread in self._threads:
             thread.start()
 
-    def _adopt(self, cluster: str) -> int:
-        """Take over what dead nodes left on this machine; returns how many arrays."""
-        address, count = ray.get_runtime_context().gcs_address, 0
-        sign(self._path, address, os.getppid())  # a worker's parent is its raylet
-        for path in orphaned(self._root, cluster, self._node, address):
-            count += adopt(self._shelf, path, same_cluster=os.path.basename(os.path.dirname(path)) == cluster)
+    _sent_bytes = 0
+
+    def _adopt(self) -> int:
+        """Take over what dead nodes left on this machine; returns how many arrays.
+
+        A shelf whose keeper is slow to die is looked at again.
+        """
+        cluster, count, self._left_behind = os.path.basename(os.path.dirname(self._path)), 0, False
+        for path in orphaned(self._root, cluster, self._node, ray.get_runtime_context().gcs_address):
+            of, dead = path.split("/")[-2:]
+            if of == cluster:
+                count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead))
+            else:
+                count += adopt(self._shelf, path, same_cluster=False)
+            self._left_behind |= os.path.exists(path)
         return count
 
     def about(self) -> dict[str, Any]:
@@ -147,14 +161,6 @@ class Keeper:
         """Let an array live until then; False if it is not there."""
         return self._shelf.set_deadline(array_id, deadline_ns)
 
-    def deadline(self, packed: bytes) -> float | None:
-        """When an array's time to live is over, in seconds since 1970; None if it is not there."""
-        (info,) = unpack(packed)
-        try:
-            return self._shelf.deadline(info)
-        except ArrayNotFound:
-            return None
-
     def why_ended(self, array_id: str) -> str | None:
         why = self._shelf.ended.find(array_id)
         return None if why is None else str(why)
@@ -164,6 +170,10 @@ class Keeper:
         cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
         return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+
+    def deadline_ns(self, array_id: str) -> int:
+        """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
+        return deadline_of(self._shelf, array_id)
 
     # --- scopes that span nodes
 
@@ -187,7 +197,10 @@ class Keeper:
         """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
         if not self._shelf.has(array_id):
             self._shelf.finish(array_id, epoch)
-        yield from send(self._shelf, array_id, begin, end, step)
+        for part in send(self._shelf, array_id, begin, end, step):
+            if isinstance(part, Chunk):
+                self._sent_bytes += memoryview(part.data).nbytes
+            yield part
 
     @ray.method(concurrency_group="fetch")
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
@@ -225,6 +238,8 @@ class Keeper:
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
+            fetched=self._fetches.count,
+            sent_bytes=self._sent_bytes,
         )
 
     def spilled(self) -> list[str]:
@@ -262,7 +277,7 @@ class Keeper:
 
     @ray.method(concurrency_group="drain")
     def leave(self) -> str | None:
-        """End, if nothing is kept here; else why not."""
+        """Remove the shelf if nothing is kept here, else say why not. Then end this actor."""
         return self._evacuation.leave()
 
     # --- in the background
@@ -285,6 +300,8 @@ class Keeper:
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
+        if self._left_behind:
+            self._adopted += self._adopt()
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import ray
+
 from outlive.cluster import actors
 from outlive.cluster.evacuation import Kept, stays, steps
 from outlive.errors import StoreUnavailable
@@ -97,7 +99,8 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
     StoreUnavailable
         No such node is alive.
     """
-    if not any(one.id == node and one.alive for one in nodes()):
+    here = next((one for one in nodes() if one.id == node and one.alive), None)
+    if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
@@ -114,4 +117,7 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    return Drained(moved, size, session.ask(keeper.leave.remote()) if kept else None)
+    stayed = None if here.is_head else session.ask(keeper.leave.remote())  # there is no cluster without the head
+    if stayed is None and not here.is_head:
+        ray.kill(keeper, no_restart=True)
+    return Drained(moved, size, stayed)

@@ -165,7 +165,9 @@ class Session:
         here = [self.node] if self.shelf.has(info.id) else []
         return located._replace(nodes=here + [node for node in located.nodes if node != self.node])
 
-    def read_rows(self, info: ArrayInfo, hint: str | None, begin: int, end: int, into: memoryview) -> Located | None:
+    def read_rows(
+        self, info: ArrayInfo, hint: str | None, begin: int, end: int, into: memoryview, epoch: int = 0
+    ) -> Located | None:
         """Bytes `begin` to `end` of an array's data, from another node, and nothing else; as `fetch`."""
 
         def use(node: str) -> None:
@@ -173,7 +175,7 @@ class Session:
                 keeper = actors.keeper(node)
             except ValueError:
                 raise NotThere(f"{node} has no keeper") from None
-            rows(keeper, info, begin, end, self.chunk_size, into)
+            rows(keeper, info, begin, end, self.chunk_size, into, epoch)
 
         return from_nodes([], lambda: self.locate(info, hint), use)
 

@@ -1,8 +1,9 @@
 """Transfer: how a copy of an array, or some rows of it, gets from one node to another.
 
 The bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
-ahead, and no chunk lives longer than it takes to write it. A copy is the segment's file, byte by byte. Each chunk comes
-with its CRC-32, and the segment's header and footer are verified before it is sealed.
+ahead, and no chunk lives longer than it takes to write it; the next one is on its way meanwhile. A copy is the file of
+the segment, byte by byte. Each chunk comes with its checksum, and the segment's header and footer are verified before
+it is sealed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import mmap
 import os
 import pickle
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import is_at, read_info
+from outlive.cluster.checksum import checksum
 from outlive.cluster.wire import Located, pack, unpack
 from outlive.errors import CorruptArray
 
@@ -102,15 +103,20 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
     path, fd = _open(shelf, array_id)
     try:
         info, size = read_info(fd, path), os.fstat(fd).st_size
-        if end is None and not is_copied(mode := os.fstat(fd).st_mode) and not is_cached(mode):
-            mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+        mode = os.fstat(fd).st_mode
+        unmarked = end is None and not is_copied(mode) and not is_cached(mode)
+        # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+        if unmarked and not mark(shelf, array_id, add=COPIED):
+            raise NotThere(array_id)
         yield Head(pack([info]), os.fstat(fd).st_mtime_ns)
         with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
             for offset in range(begin, size if end is None else end, step):
                 with view[offset : min(offset + step, size if end is None else end)] as part:
                     buffer = pickle.PickleBuffer(part)
-                    yield Chunk(zlib.crc32(part), buffer)
-                    buffer.release()
+                    try:
+                        yield Chunk(checksum(part), buffer)
+                    finally:  # the receiver may have had enough
+                        buffer.release()
     finally:
         os.close(fd)
 
@@ -150,12 +156,15 @@ def receive(
         A chunk did not arrive as it was sent.
     """
     options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
-    refs = keeper.send.options(**options).remote(array_id, begin, end, step, epoch)
+    refs = iter(keeper.send.options(**options).remote(array_id, begin, end, step, epoch))
     try:
-        for ref in refs:
-            part = ray.get(ref)
-            del ref
-            if isinstance(part, Chunk) and zlib.crc32(part.data) != part.checksum:
+        coming = next(refs, None)
+        while coming is not None:
+            part = ray.get(coming)
+            coming = next(refs, None)
+            if coming is not None:
+                ray.wait([coming], timeout=0)  # it sets out now, and arrives while this one is written
+            if isinstance(part, Chunk) and checksum(part.data) != part.checksum:
                 raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
             yield part
             del part
@@ -191,7 +200,7 @@ def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epo
     return draft
 
 
-def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview) -> None:
+def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview, epoch: int = 0) -> None:
     """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
 
     Raises
@@ -199,7 +208,7 @@ def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: me
     NotThere, Unreachable, CorruptArray
     """
     offset = 0
-    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step):
+    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step, epoch):
         if isinstance(part, Chunk):
             data = memoryview(part.data)
             into[offset : offset + len(data)] = data

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from outlive.arrays.index import Holding, Index, Replacement
+from outlive.arrays.index import Holding, Index, Lost, Replacement
 from outlive.arrays.info import ArrayInfo, new_version
 
 
@@ -95,3 +95,122 @@ def test_versions_only_grow() -> None:
     assert versions == sorted(set(versions))
     assert new_version(after=versions[-1] + 10**15) == versions[-1] + 10**15 + 1
     assert new_version() > versions[-1] + 10**15
+
+
+# --- copies on other nodes
+
+
+def replicated(version: int, replicas: int = 2, key: str | None = "k") -> ArrayInfo:
+    return info(version)._replace(replicas=replicas, key=key)
+
+
+def test_holders() -> None:
+    index = Index()
+    one = info(1)
+    index.bind([one], "a")
+    assert index.holders(one.id) == {"a": True}
+    index.copies.add(one, "a", "b", kept=False)
+    assert index.holders(one.id) == {"a": True, "b": False}
+    index.copies.add(one, "a", "b")
+    index.copies.add(one, "a", "b", kept=False)  # what is kept stays kept
+    assert index.holders(one.id) == {"a": True, "b": True}
+    [(_, holdings)] = index.doom("s", ["k"])
+    assert holdings == [Holding(one.id, "b"), Holding(one.id, "a")]  # home comes last
+    index.unbind("s", "k", one.id)
+    assert index.holders(one.id) == {}
+
+
+def test_an_overwrite_drops_every_copy() -> None:
+    index = Index()
+    index.bind([info(1)], "a")
+    index.copies.add(info(1), "a", "b", kept=False)
+    replacements = index.bind([info(2)], "c")
+    assert isinstance(replacements, list)
+    assert {replacement.old.node for replacement in replacements} == {"a", "b"}
+    assert index.holders(info(1).id) == {}
+    assert {holding.node for holding, _ in index.superseded({info(1).id})} == {"a", "b"}
+    assert index.superseded({info(2).id}) == []
+    for replacement in replacements:
+        index.dropped(replacement)
+    assert index.superseded({info(1).id}) == []
+
+
+def test_too_few() -> None:
+    index = Index()
+    one = replicated(1)
+    index.bind([one], "a")
+    assert index.copies.too_few() == [(one, ["a"])]
+    index.copies.add(one, "a", "b", kept=False)
+    assert index.copies.too_few() == [(one, ["a"])]  # a cached copy does not count
+    index.copies.add(one, "a", "b")
+    assert index.copies.too_few() == []
+    index.forget("a")
+    assert index.copies.too_few() == [(one, ["b"])]
+
+
+def test_a_node_is_forgotten() -> None:
+    index = Index()
+    alone, both = info(1, "alone"), replicated(2, key="both")
+    unkeyed, cached = replicated(3, key=None), info(4, "cached")
+    for keyed in (alone, both, cached):
+        index.bind([keyed], "a")
+    index.copies.add(both, "a", "b")
+    index.copies.add(unkeyed, "a", "a")
+    index.copies.add(cached, "a", "b", kept=False)
+    assert {(one.id, *others) for one, others in index.endangered("a")} == {(cached.id, "b")}
+    assert {one.id for one in index.on_node("a")} == {alone.id, both.id, cached.id, unkeyed.id}
+    assert {one.id for one in index.forget("a")} == {alone.id, unkeyed.id, cached.id}
+    entry = index.find("s", "both")
+    assert entry is not None and entry.node == "b"
+    assert index.holders(both.id) == {"b": True}
+    assert index.find("s", "alone") is None and index.find("s", "cached") is None
+
+
+def test_what_is_promoted_before_a_node_is_forgotten_is_not_lost() -> None:
+    index = Index()
+    one = info(1)
+    index.bind([one], "a")
+    index.copies.add(one, "a", "b", kept=False)
+    [(found, others)] = index.endangered("a")
+    index.copies.add(found, others[0], others[0])
+    assert index.forget("a") == []
+    assert index.endangered("b") == []
+    entry = index.find("s", "k")
+    assert entry is not None and entry.node == "b"
+
+
+def test_move_home() -> None:
+    index = Index()
+    one = replicated(1)
+    index.bind([one], "a")
+    index.copies.add(one, "a", "b")
+    index.move_home(one.id, "c", "b")  # it is not its home
+    entry = index.find("s", "k")
+    assert entry is not None and entry.node == "a"
+    index.move_home(one.id, "a", "b")
+    index.copies.remove(one.id, "a")
+    assert entry.node == "b" and index.holders(one.id) == {"b": True}
+    index.move_home("f" * 32, "a", "b")  # nobody's
+
+
+def test_what_a_lost_array_had_overwritten() -> None:
+    index = Index()
+    index.bind([info(1)], "a")
+    index.copies.add(info(1), "a", "b", kept=False)
+    index.bind([info(2)], "c")
+    older = index.older_than_lost("c")
+    assert {(one.id, holding) for one, holding in older} == {
+        (info(2).id, Holding(info(1).id, node)) for node in ("a", "b")
+    }
+    index.copies.add(info(2), "c", "a")
+    assert index.older_than_lost("c") == []  # it is not lost
+
+
+def test_putting_again_takes_it_off_the_lost() -> None:
+    index = Index()
+    index.bind([info(1)], "a")
+    for gone in index.forget("a"):
+        index.lost[gone.store, gone.key or gone.id] = Lost(gone, "a", 1.0)
+    assert list(index.lost) == [("s", "k")]
+    index.bind([info(2)], "b")
+    assert not index.lost

@@ -139,6 +139,13 @@ class Nodes:
 
     # --- the end
 
+    def stop(self) -> None:
+        """All processes end at once, as by `ray stop --force`; the shelves stay."""
+        self._look()
+        ray.shutdown()
+        _kill(list(self._processes))
+        self._ray.shutdown()
+
     def _look(self) -> None:
         """Remember all processes of the cluster, so that none of them outlives it."""
         for node in self._ray.list_all_nodes():

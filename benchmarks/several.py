@@ -1,0 +1,81 @@
+"""A private Ray cluster of several raylets on this machine, each a node of its own to Ray and to outlive."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import outlive
+from benchmarks.cluster import MIB, environment
+from outlive.ray_internals import Connection
+
+
+class Raylets:
+    """The head is node 0, and this process is on it."""
+
+    def __init__(self, cluster: Cluster, nodes: list[Any], folder: str) -> None:
+        self._cluster, self._nodes, self._folder = cluster, nodes, folder
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def id(self, number: int) -> str:
+        return str(self._nodes[number].node_id)
+
+    def on(self, number: int) -> dict[str, Any]:
+        """Options for a task or an actor on this node, and no other."""
+        return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(self.id(number), soft=False)}
+
+    def run(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function returns that runs on this node."""
+        return ray.get(ray.remote(function).options(**self.on(number)).remote(*args))
+
+    def keeper_pid(self, number: int) -> int:
+        return next(one.pid for one in self._children(number) if (one.cmdline() or [""])[0].startswith("ray::Keeper"))
+
+    def _children(self, number: int) -> list[psutil.Process]:
+        (raylet,) = self._nodes[number].all_processes["raylet"]
+        parent = psutil.Process(raylet.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def kill(self, number: int) -> str:
+        """As a power cut does: all processes of a node at once, and its arrays with it. Returns its id."""
+        node, victims = self.id(number), self._children(number)
+        victims[0].suspend()  # it starts no more processes
+        for process in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(victims, timeout=10)
+        shutil.rmtree(f"{self._folder}/{node}", ignore_errors=True)
+        self._cluster.remove_node(self._nodes.pop(number), allow_graceful=False)
+        return node
+
+
+@contextlib.contextmanager
+def raylets(count: int, object_store: int = 100 * MIB, budget: int | None = None) -> Iterator[Raylets]:
+    """`count` nodes with one CPU and `object_store` bytes each, whose shelves may hold `budget` bytes each.
+
+    Ray's own settings, so that a node that dies is noticed as it is where nobody changed them.
+    """
+    cluster = Cluster()
+    with environment(budget) as root:
+        try:
+            options = {"num_cpus": 1, "object_store_memory": object_store}
+            nodes = [cluster.add_node(include_dashboard=False, **options)]
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            nodes += [cluster.add_node(**options) for _ in range(1, count)]
+            folder = f"{root}/{Connection().cluster}"
+            yield Raylets(cluster, nodes, folder)
+        finally:
+            if ray.is_initialized():
+                with contextlib.suppress(outlive.StoreUnavailable):  # a node was killed on purpose
+                    outlive.shutdown()
+                ray.shutdown()
+            cluster.shutdown()

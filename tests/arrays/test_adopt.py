@@ -1,0 +1,279 @@
+"""Taking over the shelf of a dead node: whose is dead, what comes along, and what if it is cut short."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays import adopt as adopting
+from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
+from outlive.arrays.marks import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned, mark, mode_of
+from outlive.arrays.shelf import Shelf
+
+MIB = 1 << 20
+NOBODY = "127.0.0.1:9"  # the discard port, where nobody listens
+
+
+def shelf_of(root: Path, cluster: str, node: str) -> Shelf:
+    (root / cluster).mkdir(mode=0o700, exist_ok=True)
+    shelf = Shelf(str(root / cluster / node), budget=64 * MIB)
+    Path(shelf.path, "keeper").touch(mode=0o600)
+    return shelf
+
+
+@pytest.fixture
+def dead_raylet() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def live_raylet() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.kill()
+    process.communicate()
+
+
+def sign_dead(shelf: Shelf, address: str, process: int) -> None:
+    """As a raylet that has ended since: it was given a number, and when it started."""
+    sign(shelf.path, address, process)
+    path = Path(shelf.path, "node")
+    owner = json.loads(path.read_text())
+    owner[2] = owner[2] or "12345"
+    path.write_text(json.dumps(owner))
+
+
+def found(root: Path, cluster: str = "new", node: str = "n", address: str = "127.0.0.1:10") -> list[str]:
+    return sorted(os.path.relpath(path, root) for path in orphaned(str(root), cluster, node, address))
+
+
+# --- whose may be adopted
+
+
+def test_a_dead_node_of_a_dead_cluster(root: Path, dead_raylet: int) -> None:
+    sign_dead(shelf_of(root, "old", "a"), NOBODY, dead_raylet)
+    assert found(root) == ["old/a"]
+
+
+def test_a_live_node_is_refused(root: Path, live_raylet: int) -> None:
+    for cluster in ("old", "new"):
+        sign(shelf_of(root, cluster, "a").path, NOBODY, live_raylet)
+    assert found(root) == []
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_is_another(root: Path, live_raylet: int) -> None:
+    sign(shelf_of(root, "old", "a").path, NOBODY, live_raylet)
+    owner = json.loads((root / "old/a/node").read_text())
+    owner[2] = str(int(owner[2]) - 1)  # the one whose it was had started earlier
+    (root / "old/a/node").write_text(json.dumps(owner))
+    assert found(root) == ["old/a"]
+
+
+def test_a_dead_node_of_a_cluster_that_lives_is_its_own_matter(root: Path, dead_raylet: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        sign_dead(shelf_of(root, "other", "a"), address, dead_raylet)
+        assert found(root) == []
+        assert found(root, cluster="other") == ["other/a"]  # it is this one
+        assert found(root, address=address) == ["other/a"]  # its address was taken over: it is dead
+    assert found(root) == ["other/a"]
+
+
+def test_after_a_reboot_everything_is_dead(root: Path, live_raylet: int) -> None:
+    sign(shelf_of(root, "old", "a").path, NOBODY, live_raylet)
+    owner = json.loads((root / "old/a/node").read_text())
+    owner[3] = "another boot"
+    (root / "old/a/node").write_text(json.dumps(owner))
+    assert found(root) == ["old/a"]
+
+
+def test_a_node_of_another_container_may_live(root: Path, dead_raylet: int) -> None:
+    sign_dead(shelf_of(root, "old", "a"), NOBODY, dead_raylet)
+    owner = json.loads((root / "old/a/node").read_text())
+    owner[4] = "pid:[1]"
+    (root / "old/a/node").write_text(json.dumps(owner))
+    assert found(root) == []
+
+
+def test_ones_own_shelf_and_those_of_programs_are_left_alone(root: Path, dead_raylet: int) -> None:
+    sign_dead(shelf_of(root, "new", "n"), NOBODY, dead_raylet)
+    sign_dead(shelf_of(root, "program", "a"), NOBODY, dead_raylet)
+    (root / "program/owner").touch()
+    assert found(root) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[1]", "nonsense", '["a", 1]', "[1, 2, 3, 4, 5, 6]"])
+def test_what_is_no_shelf_or_does_not_say_whose_it_is(root: Path, content: str | None) -> None:
+    shelf = shelf_of(root, "old", "a")
+    if content is not None:
+        Path(shelf.path, "node").write_text(content)
+    (root / "old/file").touch()
+    (root / "stray").touch()
+    assert found(root) == []
+
+
+# --- what comes along
+
+
+@pytest.fixture
+def two(root: Path, dead_raylet: int) -> tuple[Shelf, Shelf]:
+    """The shelf of a dead node, and one that adopts it."""
+    old = shelf_of(root, "old", "a")
+    sign_dead(old, NOBODY, dead_raylet)
+    return old, shelf_of(root, "new", "n")
+
+
+def spilling(shelf: Shelf, path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shelf.spill_to(str(path))
+    shelf.ledger.disk.budget = 100 * MIB
+
+
+def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    stays = [old.put(np.full(50_000, 1), key="k", store="s"), old.put(np.full(3, 2))]
+    pinned = old.put(np.full(50_000, 3), pin=True)
+    cached, copied = old.put(np.full(50_000, 4)), old.put(np.full(50_000, 5))
+    mark(old, cached.id, add=CACHED)
+    mark(old, copied.id, add=COPIED)
+    job = old.put(np.ones(50_000), lifetime=Lifetime(JOB, 1))
+    scope = old.put(np.ones(50_000), lifetime=Lifetime(SCOPE, 2))
+    mine = new.put(np.full(50_000, 6))
+    everything = {info.id: old.view(info).copy() for info in (*stays, pinned, cached, copied)}
+    assert adopt(new, old.path, same_cluster=False) == 5
+    assert not os.path.exists(old.path) and not os.path.exists(os.path.dirname(old.path))
+    assert set(new.ids()) == {*everything, mine.id}
+    assert not {job.id, scope.id}.intersection(new.ids())
+    for info in (*stays, pinned, cached, copied):
+        assert np.array_equal(new.view(info), everything[info.id])
+    assert mode_of(new, pinned.id) & 0o7777 == PINNED and is_pinned(mode_of(new, pinned.id))
+    assert is_cached(mode_of(new, cached.id)) and is_copied(mode_of(new, copied.id))
+    assert new.recount() == 0
+
+
+def test_in_the_same_cluster_job_arrays_come_too(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    job = old.put(np.ones(3), lifetime=Lifetime(JOB, 1))
+    old.put(np.ones(3), lifetime=Lifetime(SCOPE, 2))
+    assert adopt(new, old.path, same_cluster=True) == 1
+    assert new.ids() == [job.id]
+
+
+def test_what_is_not_wanted_does_not_come(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    old.put(np.ones(3), key="deleted")
+    kept = old.put(np.ones(3), key="lost")
+    assert adopt(new, old.path, same_cluster=True, wanted=lambda info: info.key == "lost") == 1
+    assert new.ids() == [kept.id]
+
+
+def test_a_damaged_segment_comes_along_for_check_to_tell(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    info = old.put(np.ones(3))
+    path = Path(old.mem, info.id)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert adopt(new, old.path, same_cluster=True) == 1
+    assert new.ids() == [info.id]
+
+
+@pytest.mark.parametrize("spills", [True, False])
+def test_what_is_spilled_comes_too(two: tuple[Shelf, Shelf], root: Path, spills: bool) -> None:
+    old, new = two
+    spilling(old, root / "disk/old/a")
+    if spills:
+        spilling(new, root / "disk/new/n")
+    infos = [old.put(np.full(8 * MIB, i, "uint8")) for i in range(12)]
+    assert old.spilled()
+    on_disk = set(old.spilled())
+    assert adopt(new, old.path, same_cluster=False) == 12
+    assert set(new.spilled()) == on_disk
+    assert [int(new.view(info)[0]) for info in infos] == list(range(12))
+    assert not (root / "disk/old/a").exists()
+    assert new.recount() == 0
+
+
+def test_drafts_of_the_dead_do_not_come(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    draft = old.draft_of(np.ones(50_000))
+    assert adopt(new, old.path, same_cluster=False) == 0
+    assert new.ids() == []
+    draft.settled = True
+
+
+# --- at most one adopts, and each can go on where another stopped
+
+
+def test_a_shelf_whose_keeper_lives_is_refused(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    info = old.put(np.ones(3))
+    with open(f"{old.path}/keeper", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert adopt(new, old.path, same_cluster=False) == 0
+    assert old.ids() == [info.id] and new.ids() == []
+    assert adopt(new, old.path, same_cluster=False) == 1
+    assert adopt(new, old.path, same_cluster=False) == 0  # it is gone
+
+
+@pytest.mark.parametrize("stop_after", range(6))
+@pytest.mark.parametrize("step", ["rename", "rmtree"])
+def test_an_adoption_that_was_cut_short_is_continued(
+    two: tuple[Shelf, Shelf], root: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, step: str
+) -> None:
+    old, new = two
+    spilling(old, root / "disk/old/a")
+    infos = [old.put(np.full(16 * MIB, i, "uint8")) for i in range(5)]
+    assert old.spilled()
+    calls = 0
+    real: Callable[..., Any] = getattr(os if step == "rename" else shutil, step)
+
+    def killed(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > stop_after:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os if step == "rename" else shutil, step, killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            adopt(new, old.path, same_cluster=False)
+    again = Shelf(new.path)  # the next keeper
+    again.recount()
+    for path in orphaned(str(root), "new", "n", "127.0.0.1:10"):
+        adopt(again, path, same_cluster=False)
+    assert sorted(again.ids()) == sorted(info.id for info in infos)
+    assert [int(again.view(info)[0]) for info in infos] == list(range(5))
+    assert again.recount() == 0
+    assert found(root) == []
+
+
+def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = two
+    info = old.put(np.arange(50_000), pin=True)
+    rename = os.rename
+
+    def refuse(source: str, target: str) -> None:
+        if os.path.dirname(source) == old.mem:
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(adopting.os, "rename", refuse)
+    assert adopt(new, old.path, same_cluster=False) == 1
+    assert new.view(info).sum() == np.arange(50_000).sum()
+    assert is_pinned(mode_of(new, info.id))

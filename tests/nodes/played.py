@@ -1,0 +1,242 @@
+"""A cluster that is played in this process: real shelves and the real catalog, without Ray, one step at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, RayError
+
+from outlive import lookup
+from outlive.arrays.index import Index
+from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.shelf import Shelf
+from outlive.cluster import actors, catalog, fetches, holders, transfer
+from outlive.cluster.catalog import Catalog
+from outlive.cluster.commit import commit
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.session import Session
+from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.ray_internals.nodes import Node
+
+
+class Remote:
+    """Asked as an actor is: `actor.method.remote(...)`. A call is made at once; its error comes with its answer."""
+
+    def __init__(self, target: Any, lives: Callable[[], bool] = lambda: True) -> None:
+        self._target, self._lives = target, lives
+
+    def __getattr__(self, name: str) -> Any:
+        def remote(*args: Any, **options: Any) -> Callable[[], Any]:
+            try:
+                if not self._lives():
+                    raise ActorDiedError
+                value = getattr(self._target, name)(*args, **options)
+            except Exception as error:  # it is the answer
+                raised = error
+
+                def answer() -> Any:
+                    raise raised
+
+                return answer
+            return lambda: value
+
+        return SimpleNamespace(remote=remote)
+
+
+class PlayedKeeper:
+    """What a keeper answers, of one shelf."""
+
+    def __init__(self, shelf: Shelf, node: str) -> None:
+        self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node)
+        self.fetch = lambda packed, hint, kept=False, epoch=0: self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
+
+    def listing(self) -> tuple[int, bytes]:
+        epoch, listed = self.shelf.raise_epoch(), []
+        for info in self.shelf.scan():
+            mode = mode_of(self.shelf, info.id)
+            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode):
+                listed.append(Listed(info, kept=not is_cached(mode)))
+        return epoch, pack_listed(listed)
+
+    def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
+        return [self.shelf.has(array_id) or self.shelf.finish(array_id, epoch) for array_id in array_ids]
+
+    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
+        return [self.shelf.delete(array_id, name) for array_id, name in arrays]
+
+    def forbid(self, names: list[tuple[str, str, int]]) -> None:
+        with self.shelf.ledger.locked():
+            for store, key, version in names:
+                self.shelf.names.forbid(store, key, version)
+
+    def holds(self, array_ids: list[str]) -> list[bool]:
+        return [self.shelf.has(array_id) for array_id in array_ids]
+
+    def keep(self, array_ids: list[str]) -> list[bool]:
+        return [keep(self.shelf, array_id) for array_id in array_ids]
+
+    def listed_here(self) -> tuple[str, bytes]:
+        return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
+
+    def touch(self, array_id: str, deadline_ns: int) -> bool:
+        return self.shelf.set_deadline(array_id, deadline_ns)
+
+    def deadline_ns(self, array_id: str) -> int:
+        return deadline_of(self.shelf, array_id)
+
+    def why_ended(self, array_id: str) -> None:
+        return None
+
+    def room(self) -> int:
+        return self.shelf.ledger.free
+
+
+class PlayedCatalog(Catalog):
+    """The catalog itself. What its threads do happens when it is told to."""
+
+    def __init__(self, cluster: PlayedCluster, seen: str) -> None:
+        self._index, self._lock = Index(), threading.RLock()
+        self._epochs, self._keepers = {}, {}
+        self._replaced, self._erased = queue.SimpleQueue(), {}
+        self._losing, self._copying = threading.Lock(), {}
+        self._pool = ThreadPoolExecutor(1)
+        self._seen, self._settled, self._left = set(), [], set()
+        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._cluster = cluster
+        self._list_nodes()
+        found: list[Any] = []
+        for node in set(seen).intersection(cluster.keepers):
+            found += self._list_shelf(node)
+        self._admit_cached(found)
+
+    def _list_nodes(self) -> None:
+        self._nodes = {
+            node: Node(node, node, node, node == "a", self._cluster.lives(node), None, None, None, 0, None)
+            for node in self._cluster.all
+        }
+
+    def _answers(self, calls: Mapping[str, Any]) -> dict[str, Any]:
+        answers = {}
+        for node, ref in calls.items():
+            try:
+                answers[node] = ref()
+            except RayError:
+                assert not self._cluster.lives(node)
+        return answers
+
+    def drop_replaced(self) -> None:
+        while not self._replaced.empty():
+            replacement = self._replaced.get()
+            self._drop_where_sealed(replacement.new.node, [replacement])
+
+
+class PlayedCluster:
+    """Nodes `a` (the head), `b`, ..."""
+
+    def __init__(self, root: str, count: int) -> None:
+        self.all = "abcdef"[:count]
+        self.dead = set[str]()
+        self.shelves = {node: Shelf(f"{root}/{node}", budget=64 << 20) for node in self.all}
+        self.keepers = {
+            node: Remote(PlayedKeeper(shelf, node), lambda node=node: self.lives(node))
+            for node, shelf in self.shelves.items()
+        }
+
+    def lives(self, node: str) -> bool:
+        return node not in self.dead
+
+    def restart_catalog(self, seen: str = "abcdef") -> PlayedCatalog:
+        """A new one, which sees these nodes' keepers: others start later."""
+        self.keepers = {node: keeper for node, keeper in self.keepers.items() if self.lives(node)}
+        self.catalog = PlayedCatalog(self, seen)
+        return self.catalog
+
+    def kill(self, node: str) -> None:
+        """As the catalog sees it, once it has noticed."""
+        self.dead.add(node)
+        self.catalog._list_nodes()
+        self.catalog._look_for_dead()
+
+    def session(self, node: str) -> PlayedSession:
+        return PlayedSession(self, node)
+
+    def put(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
+        """As `Store.put`; returns its info."""
+        draft = self.draft(node, key, value, count, replicas)
+        commit(self.session(node), [draft])
+        if replicas > 1:
+            self.catalog.replicate(pack([draft.info]), node)
+        return draft.info
+
+    def draft(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
+        return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
+
+    def get(self, node: str, key: str) -> int | None:
+        array = lookup.read(self.session(node), "s", key)
+        return None if array is None else int(array[0])
+
+    def holders(self, array_id: str) -> dict[str, bool]:
+        """Which shelves have it, and whether they keep it."""
+        return {
+            node: array_id not in cached(shelf)
+            for node, shelf in self.shelves.items()
+            if self.lives(node) and shelf.has(array_id)
+        }
+
+
+class PlayedSession(Session):
+    """Of a process on a node."""
+
+    def __init__(self, cluster: PlayedCluster, node: str) -> None:
+        self.shelf, self.node = cluster.shelves[node], node
+        self._catalog, self._keeper = Remote(_Latest(cluster)), cluster.keepers[node]
+        self.chunk_size = 1 << 20
+
+    def ask(self, ref: Any, timeout: float | None = None) -> Any:
+        return ref()
+
+
+class _Latest:
+    def __init__(self, cluster: PlayedCluster) -> None:
+        self._cluster = cluster
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster.catalog, name)
+
+
+def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    """Where Ray would be asked, this cluster is."""
+    cluster = PlayedCluster(root, count)
+
+    def keeper(node: str) -> Any:
+        if not cluster.lives(node):
+            raise ValueError(node)
+        return cluster.keepers[node]
+
+    def receive(keeper: Any, array_id: str, begin: int, end: int | None, step: int, epoch: int = 0) -> Iterator[Any]:
+        shelf = keeper._target.shelf
+        if not shelf.has(array_id):
+            shelf.finish(array_id, epoch)
+        for part in transfer.send(shelf, array_id, begin, end, step):
+            yield part._replace(data=bytes(part.data)) if isinstance(part, transfer.Chunk) else part
+
+    monkeypatch.setattr(actors, "keeper", keeper)
+    monkeypatch.setattr(actors, "catalog", lambda: Remote(cluster.catalog))
+    monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
+    monkeypatch.setattr(transfer, "receive", receive)
+    monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(holders, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(catalog, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=lambda _: None, put=lambda *_: None))
+    monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)
+    cluster.restart_catalog()
+    yield cluster
+    for shelf in cluster.shelves.values():
+        shelf.remove()

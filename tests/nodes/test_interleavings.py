@@ -1,0 +1,321 @@
+"""What happens between the steps of a put, a deletion and a fetch, when others take steps of their own."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import outlive
+from outlive import lookup
+from outlive.arrays.lifetimes import TTL, Lifetime
+from outlive.arrays.marks import evict
+from outlive.arrays.views import _live, live_view
+from outlive.cluster import transfer
+from outlive.cluster.commit import commit
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.wire import Listed, pack, pack_request
+from outlive.lookup import by_handle, touch
+from tests.conftest import ROOT
+from tests.nodes.played import PlayedCluster, play
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    root = f"{ROOT}/played-{request.node.name[:80]}"
+    Path(root).mkdir(mode=0o700, parents=True)
+    yield from play(root, 3, monkeypatch)
+
+
+def test_the_cluster_that_is_played_works(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    assert cluster.holders(info.id) == {"a": True, "b": False, "c": False}
+    cluster.put("b", "k", 2)
+    assert [cluster.get(node, "k") for node in cluster.all] == [2, 2, 2]
+    cluster.catalog.drop_replaced()
+    assert cluster.holders(info.id) == {}
+    assert cluster.catalog.end([cluster.put("c", "k", 3).id])
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+    two = cluster.put("b", "two", 4, replicas=2)
+    assert sum(cluster.holders(two.id).values()) == 2
+
+
+def test_what_is_deleted_while_it_is_overwritten_is_not_read_afterwards(cluster: PlayedCluster) -> None:
+    old = cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))  # listed, not sealed: the name leads to the old one yet
+    assert cluster.get("a", "k") == 1
+    cluster.catalog.end([old.id])
+    assert cluster.get("a", "k") == 2
+
+
+def test_until_the_last_file_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    catalog = cluster.catalog
+    catalog._doom("s", ["k"], {info.id})  # here the catalog may be killed
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    assert cluster.get("c", "k") == 1
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+
+
+def test_until_the_last_copy_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    assert cluster.get("b", "k") == 1
+    cluster.catalog._doom("s", ["k"], {info.id})
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+    cluster.shelves["a"].delete(info.id, ("s", "k"))
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]  # a new catalog would keep the copy
+    cluster.shelves["b"].delete(info.id, ("s", "k"))
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+
+
+def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1, count=50_000)
+    view = cluster.shelves["a"].view(info)
+    cluster.catalog._doom("s", ["k"], {info.id})
+    cluster.shelves["a"].delete(info.id, ("s", "k"))
+    _live[info.id] = weakref.ref(view.base)
+    assert live_view(info.id) is not None  # as in a process that did not delete it itself
+    assert cluster.get("a", "k") is None
+    assert cluster.get("b", "k") is None
+
+
+def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    cluster.catalog._doom("s", ["k"], {draft.info.id})
+    assert [cluster.get(node, "k") for node in "bac"] == [
+        2,
+        2,
+        2,
+    ]
+
+
+def test_a_second_deletion_does_not_end_before_the_first(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("a", "k", 1)
+    cluster.catalog._doom("s", ["k"], {info.id})  # and its keeper restarts, which takes a while
+    assert cluster.get("a", "k") == 1
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("b"))
+    outlive.Store("s").delete("k")
+    assert cluster.get("a", "k") is None
+
+
+def test_an_array_that_is_lost_while_it_is_deleted_is_deleted(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("b", "k", 1)
+    drop = cluster.catalog._drop
+
+    def die_and_drop(holdings: list[Any]) -> None:
+        cluster.kill("b")
+        drop(holdings)
+
+    monkeypatch.setattr(cluster.catalog, "_drop", die_and_drop)
+    cluster.catalog.end([info.id])
+    assert cluster.get("a", "k") is None
+    assert not cluster.catalog._index.lost
+
+
+def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(cluster: PlayedCluster) -> None:
+    """Its put has not returned: its array had no second replica yet."""
+    cluster.put("b", "k", 1, replicas=2)
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    cluster.kill("c")
+    assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
+    assert not cluster.catalog._index.lost
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
+    cluster.catalog._multiply()
+    assert sorted(cluster.catalog.kept_on(cluster.catalog._index.find("s", "k").info.id)) == ["a", "b"]
+
+
+def test_what_a_replicated_array_overwrote_goes_once_that_has_its_replicas(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = cluster.put("b", "k", 1, replicas=2)
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    drop = cluster.catalog._drop
+
+    def check_and_drop(holdings: list[Any]) -> None:
+        assert sum(cluster.holders(draft.info.id).values()) == 2
+        drop(holdings)
+
+    monkeypatch.setattr(cluster.catalog, "_drop", check_and_drop)
+    cluster.catalog.drop_replaced()
+    assert cluster.holders(old.id) == {}
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
+    assert cluster.holders(old.id) == {"b": True}
+    cluster.kill("c")
+    lost = dict(cluster.catalog._index.lost)
+    assert cluster.holders(old.id) == {}
+    cluster.put("b", "other", 1)
+    for info in (old,):  # nor if a keeper comes that still has it
+        with cluster.catalog._lock:
+            cluster.catalog._admit("b", [Listed(info, kept=True)])
+    assert cluster.catalog._index.lost == lost and len(lost) == 1
+    with pytest.raises(outlive.ArrayLost):
+        cluster.get("a", "k")
+    cluster.put("a", "k", 3)
+    assert [cluster.get(node, "k") for node in "ab"] == [3, 3]
+
+
+def test_a_node_that_only_reads_sees_overwrites_and_deletions(cluster: PlayedCluster) -> None:
+    cluster.restart_catalog(seen="a")  # the other keepers started after the catalog
+    for value in (1, 2):
+        info = cluster.put("a", "k", value)
+        assert [cluster.get(node, "k") for node in "abc" * 2] == [value] * 6
+        cluster.catalog.drop_replaced()
+        assert sorted(cluster.shelves["c"].ids()) == [info.id]
+    cluster.catalog.end([info.id])
+    assert [cluster.get(node, "k") for node in "abc" * 2] == [None] * 6
+    assert cluster.shelves["b"].ids() == cluster.shelves["c"].ids() == []
+
+
+def test_a_put_waits_for_the_replicas_that_somebody_else_makes(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])
+    catalog, targets = cluster.catalog, cluster.catalog._targets
+    counts: list[list[int]] = []
+    replicate = threading.Thread(target=lambda: counts.append(catalog.replicate(pack([draft.info]), "c")))
+
+    def slow(*args: Any, **options: Any) -> list[str]:
+        if not counts and not replicate.is_alive():
+            replicate.start()  # the put's, while the catalog's rounds copy it
+            replicate.join(0.2)
+        return targets(*args, **options)
+
+    monkeypatch.setattr(catalog, "_targets", slow)
+    catalog._multiply()
+    replicate.join()
+    assert counts == [[2]]
+
+
+def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster) -> None:
+    """Two nodes that have the only two replicas evacuate at the same time, and evict, while a third dies."""
+    infos = [cluster.put("a", f"k{i}", i, replicas=2 if i % 2 else 1) for i in range(20)]
+    for i in range(20):
+        cluster.get("b", f"k{i}")
+    catalog = cluster.catalog
+    barrier = threading.Barrier(3)
+    kept_at_all_times: list[bool] = []
+
+    def evacuate(node: str) -> None:
+        shelf = cluster.shelves[node]
+        barrier.wait()
+        for info in infos:
+            if not shelf.has(info.id):
+                continue
+            (safe,) = catalog.evacuate(pack([info]), node, anywhere=False)
+            if safe and catalog.leave(pack([info]), node) == [True]:
+                shelf.delete(info.id)
+            evict(shelf, info.id)
+            kept_at_all_times.append(any(cluster.holders(info.id).values()))
+
+    def die() -> None:
+        barrier.wait()
+        cluster.kill("c")
+
+    threads = [threading.Thread(target=evacuate, args=(node,)) for node in "ab"] + [threading.Thread(target=die)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept_at_all_times and all(kept_at_all_times)
+    assert [cluster.get("a", f"k{i}") for i in range(20)] == list(range(20))
+
+
+def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(cluster: PlayedCluster) -> None:
+    cluster.put("b", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.replace(pack_request([draft.info], "a", 0))
+    draft.discard()  # its file system refused to seal it; see `take_back`
+    cluster.catalog.reconcile("a", pack([]))
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    cluster.catalog.drop_replaced()
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+
+
+def test_a_touch_while_it_is_copied_counts_for_the_copy(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    join = Fetches._join
+
+    def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
+        touch(cluster.session("a"), info, "a")
+        return join(self, *args, **options)
+
+    monkeypatch.setattr(Fetches, "_join", touch_first)
+    by_handle(cluster.session("b"), info, "a")
+    assert cluster.shelves["b"].deadline(info) == cluster.shelves["a"].deadline(info)
+
+
+def test_an_array_without_a_key_that_is_deleted_while_it_is_copied_stays_deleted(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s")
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("a"))
+    real = transfer.mark
+
+    def delete_first(*args: Any, **options: Any) -> bool:
+        outlive.Store("s").delete(outlive.ArrayHandle(info, "a"))
+        return real(*args, **options)
+
+    monkeypatch.setattr(transfer, "mark", delete_first)
+    with pytest.raises(outlive.ArrayNotFound):
+        by_handle(cluster.session("b"), info, "a")
+    assert cluster.holders(info.id) == {}
+
+
+def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put("a", "k", 1)
+    bring = lookup._bring
+
+    def replace_and_begin_to_delete(*args: Any) -> bool:
+        monkeypatch.setattr(lookup, "_bring", bring)
+        info = cluster.put("a", "k", 2)
+        cluster.catalog.drop_replaced()
+        cluster.catalog._doom("s", ["k"], {info.id})
+        return bring(*args)
+
+    monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
+    assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
+    assert cluster.get("c", "k") == 2
+
+
+def test_no_room_is_looked_for_where_no_node_is_left(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    four = cluster.put("a", "four", 1, replicas=4)
+    three = cluster.put("a", "three", 1, replicas=3)
+    assert cluster.holders(four.id) == cluster.holders(three.id) == {"a": True, "b": True, "c": True}
+    cluster.kill("b")
+    looked: list[str] = []
+    targets = cluster.catalog._targets
+    monkeypatch.setattr(
+        cluster.catalog, "_targets", lambda info, *args, **options: looked.append(info.key) or targets(info, *args)
+    )
+    cluster.catalog._multiply()  # every second, of thousands of arrays
+    assert looked == []
+    assert cluster.holders(four.id) == {"a": True, "c": True}
