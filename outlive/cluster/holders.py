@@ -193,7 +193,16 @@ class Holders:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
                     self._index.copies.add(info, home, home)
-        return list(self._pool.map(lambda info: len(self._replicate(info)), infos))
+        return self._replicate_many(infos)
+
+    def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
+        """`_replicate` those that are kept on too few nodes; on how many each is then."""
+
+        def enough(info: ArrayInfo) -> int:
+            kept = len(self._kept(info.id))
+            return kept if kept >= info.replicas else len(self._replicate(info))
+
+        return list(self._pool.map(enough, infos))
 
     def _replicate(self, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> list[str]:
         """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
@@ -306,9 +315,11 @@ class Holders:
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
         if len(self._alive()) > 1:
-            with self._lock:
-                few = [info for info, _ in self._index.copies.too_few() if info.id not in self._copying]
-            list(self._pool.map(self._replicate, few))
+            self._replicate_many(self._few())
+
+    def _few(self) -> list[ArrayInfo]:
+        with self._lock:
+            return [info for info, _ in self._index.copies.too_few() if info.id not in self._copying]
 
     # --- nodes that come and go
 

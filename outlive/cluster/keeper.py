@@ -31,6 +31,7 @@ from outlive.cluster import actors
 from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import send
 from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
@@ -163,6 +164,16 @@ class Keeper:
         if not self._shelf.has(array_id):
             self._shelf.finish(array_id, epoch)
         yield from send(self._shelf, array_id, begin, end, step)
+
+    @ray.method(concurrency_group="send")
+    def send_many(self, array_ids: list[str], step: int) -> Iterator[Any]:
+        """A stream of small arrays, for another node; see `small_copies`."""
+        yield from send_small(self._shelf, array_ids, step)
+
+    @ray.method(concurrency_group="fetch")
+    def fetch_many(self, packed: bytes, node: str) -> None:
+        """Have replicas of another node's small arrays on this shelf, of those that are there and still wanted."""
+        self._fetches.fetch_many(packed, node)
 
     @ray.method(concurrency_group="fetch")
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
