@@ -24,7 +24,7 @@ from outlive.arrays.check import Finding
 from outlive.arrays.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
-from outlive.cluster.holders import Holders
+from outlive.cluster.bulk import Bulk
 from outlive.cluster.wire import (
     Bound,
     Found,
@@ -39,7 +39,7 @@ Name = tuple[str, str]  # store and key
 _log = logging.getLogger(__name__)
 
 
-class Catalog(Holders):
+class Catalog(Bulk):
     """Runs as the actor `catalog` in namespace `outlive`. Answers nothing before it has heard from every keeper."""
 
     def __init__(self) -> None:

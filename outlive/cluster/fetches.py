@@ -12,6 +12,7 @@ import ray
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import keep
 from outlive.cluster import actors
+from outlive.cluster.small_copies import drafts_of, receive_small
 from outlive.cluster.transfer import NotThere, chunk_size, copy, from_nodes
 from outlive.cluster.wire import Located, pack, unpack
 from outlive.ray_internals.nodes import nodes
@@ -51,6 +52,48 @@ class Fetches:
         finally:
             with self._lock:
                 del self._under_way[info.id]
+
+    def fetch_many(self, packed: bytes, node: str) -> None:
+        """See `Keeper.fetch_many`. Those that others fetch already are left to them."""
+        with self._lock:
+            ours = {info.id: info for info in unpack(packed) if info.id not in self._under_way}
+            waited = {array_id: Future[bytes | None]() for array_id in ours}
+            self._under_way.update(waited)
+        try:
+            there = [info for info in ours.values() if self._shelf.has(info.id)]
+            self._join_many([info for info in there if keep(self._shelf, info.id)], node, kept=True)
+            wanted = [array_id for array_id in ours if array_id not in {info.id for info in there}]
+            if wanted:
+                self._copy_many(wanted, node)
+        finally:
+            with self._lock:
+                for array_id in ours:
+                    del self._under_way[array_id]
+            for future in waited.values():
+                future.set_result(None)  # who waits for one looks, and fetches it if it is not there
+
+    def _copy_many(self, array_ids: list[str], node: str) -> None:
+        for parcel in receive_small(actors.keeper(node), array_ids, self._chunk_size() // 4):
+            drafts = drafts_of(self._shelf, parcel)
+            try:
+                # The catalog knows of the copies before anyone can read them; see `_copy`.
+                wanted = self._join_many([draft.info for draft in drafts], node, kept=False)
+                sealed = []
+                for draft, is_wanted in zip(drafts, wanted, strict=True):
+                    if is_wanted:
+                        self._shelf.seal_copy(draft)
+                        sealed.append(draft.info)
+            finally:
+                for draft in drafts:
+                    if not draft.settled:
+                        draft.discard()
+            self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
+
+    def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[bool]:
+        if not infos:
+            return []
+        answer: list[bool] = ray.get(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
+        return answer
 
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         if self._shelf.has(info.id) and (not kept or self._keep(info, hint)):

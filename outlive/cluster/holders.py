@@ -200,7 +200,16 @@ class Holders:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
                     self._index.copies.add(info, home, home)
-        return list(self._pool.map(lambda info: len(self._replicate(info)), infos))
+        return self._replicate_many(infos)
+
+    def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
+        """`_replicate` those that are kept on too few nodes; on how many each is then."""
+
+        def enough(info: ArrayInfo) -> int:
+            kept = len(self._kept(info.id))
+            return kept if kept >= info.replicas else len(self._replicate(info))
+
+        return list(self._pool.map(enough, infos))
 
     def _replicate(self, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> list[str]:
         """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
@@ -318,11 +327,14 @@ class Holders:
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
-        able = {node.id for node in self._alive() if node.draining_until is None}
+        if few := self._few():
+            self._replicate_many(few)
+
+    def _few(self) -> list[ArrayInfo]:
+        able = {node.id for node in self._alive() if node.draining_until is None} - self._left
         with self._lock:
             few = [info for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
-        if few:
-            list(self._pool.map(self._replicate, few))
+            return [info for info in few if info.id not in self._copying]
 
     # --- nodes that come and go
 

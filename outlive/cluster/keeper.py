@@ -34,6 +34,7 @@ from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
+from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
 from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
@@ -201,6 +202,16 @@ class Keeper:
             if isinstance(part, Chunk):
                 self._sent_bytes += memoryview(part.data).nbytes
             yield part
+
+    @ray.method(concurrency_group="send")
+    def send_many(self, array_ids: list[str], step: int) -> Iterator[Any]:
+        """A stream of small arrays, for another node; see `small_copies`."""
+        yield from send_small(self._shelf, array_ids, step)
+
+    @ray.method(concurrency_group="fetch")
+    def fetch_many(self, packed: bytes, node: str) -> None:
+        """Have replicas of another node's small arrays on this shelf, of those that are there and still wanted."""
+        self._fetches.fetch_many(packed, node)
 
     @ray.method(concurrency_group="fetch")
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT

@@ -100,7 +100,7 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
 
 def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) -> Iterator[Head | Chunk]:
     """The bytes from `begin` to `end` (None: all of the file) of a sealed array's segment."""
-    path, fd = _open(shelf, array_id)
+    path, fd = open_sealed(shelf, array_id)
     try:
         info, size = read_info(fd, path), os.fstat(fd).st_size
         mode = os.fstat(fd).st_mode
@@ -121,7 +121,7 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
         os.close(fd)
 
 
-def _open(shelf: Shelf, array_id: str) -> tuple[str, int]:
+def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
     """Open an array's segment so that nobody recycles it."""
 
     def opened(path: str) -> tuple[str, int]:

@@ -1,0 +1,115 @@
+"""Copies of many small arrays: they travel together, and the catalog is asked about all of them at once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import COPIED, is_cached, is_copied, mark
+from outlive.arrays.segment import read_info
+from outlive.cluster.checksum import checksum
+from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
+from outlive.cluster.wire import pack, unpack
+from outlive.errors import CorruptArray
+
+if TYPE_CHECKING:
+    from outlive.arrays.draft import Draft
+    from outlive.arrays.shelf import Shelf
+
+AHEAD = 2  # parcels that the sender may be ahead
+
+
+class Parcel(NamedTuple):
+    """Some segments, one behind the other."""
+
+    infos: bytes  # by `wire.pack`
+    deadlines_ns: list[int]  # their modification times: when their time to live is over, if they have one
+    checksum: int
+    data: pickle.PickleBuffer | memoryview
+
+
+def send_small(shelf: Shelf, array_ids: list[str], step: int) -> Iterator[Parcel]:
+    """The segments of sealed arrays, about `step` bytes at a time. Those that are not there are left out."""
+    infos, deadlines, segments, size = list[ArrayInfo](), list[int](), list[bytes](), 0
+    for array_id in array_ids:
+        try:
+            path, fd = open_sealed(shelf, array_id)
+        except NotThere:
+            continue
+        try:
+            info, status = read_info(fd, path), os.fstat(fd)
+            if not is_copied(status.st_mode) and not is_cached(status.st_mode):
+                mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+                status = os.fstat(fd)
+            segments.append(os.pread(fd, status.st_size, 0))
+        finally:
+            os.close(fd)
+        infos.append(info)
+        deadlines.append(status.st_mtime_ns)
+        size += info.size
+        if size >= step:
+            yield _parcel(infos, deadlines, segments)
+            infos, deadlines, segments, size = [], [], [], 0
+    if infos:
+        yield _parcel(infos, deadlines, segments)
+
+
+def _parcel(infos: list[ArrayInfo], deadlines: list[int], segments: list[bytes]) -> Parcel:
+    data = b"".join(segments)
+    return Parcel(pack(infos), deadlines, checksum(data), pickle.PickleBuffer(data))
+
+
+def receive_small(keeper: Any, array_ids: list[str], step: int) -> Iterator[Parcel]:
+    """What another node's keeper sends, each parcel verified.
+
+    Raises
+    ------
+    Unreachable
+    CorruptArray
+        A parcel did not arrive as it was sent.
+    """
+    options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
+    try:
+        for ref in keeper.send_many.options(**options).remote(array_ids, step):
+            parcel = ray.get(ref)
+            del ref
+            if checksum(parcel.data) != parcel.checksum:
+                raise CorruptArray("arrays did not arrive as they were sent: their checksum differs; try again")
+            yield parcel
+            del parcel
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise Unreachable(str(error)) from None
+
+
+def drafts_of(shelf: Shelf, parcel: Parcel) -> list[Draft]:
+    """Complete drafts of what is in it, to be kept, not yet sealed.
+
+    Raises
+    ------
+    CorruptArray, StoreFull
+        None of them is left.
+    """
+    drafts: list[Draft] = []
+    offset = 0
+    data = memoryview(parcel.data)
+    try:
+        for info, deadline_ns in zip(unpack(parcel.infos), parcel.deadlines_ns, strict=True):
+            draft = shelf.draft(info, COPIED)
+            drafts.append(draft)
+            draft.write_segment([data[offset : offset + info.size]])
+            offset += info.size
+            if info.ttl:
+                os.utime(draft.path, ns=(deadline_ns, deadline_ns))
+    except BaseException:
+        for draft in drafts:
+            draft.discard()
+        raise
+    return drafts
