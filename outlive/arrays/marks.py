@@ -17,6 +17,7 @@ PRIVATE = 0o600
 PINNED = PRIVATE | stat.S_ISVTX  # stays in memory
 CACHED = PRIVATE | stat.S_IXUSR  # a copy of an array that other nodes keep: the first to go when room is needed
 COPIED = PRIVATE | stat.S_IXGRP  # kept here, and other nodes may have copies
+LEAVING = PRIVATE | stat.S_IXOTH  # to be dropped here, as others keep it; unless it is to be kept here again meanwhile
 
 
 def is_pinned(mode: int) -> bool:
@@ -45,7 +46,14 @@ def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
 
 def keep(shelf: Shelf, array_id: str) -> bool:
     """Make a cached copy a replica, which nothing evicts; False if there is none (any more)."""
-    return mark(shelf, array_id, add=COPIED, remove=CACHED)
+    return mark(shelf, array_id, add=COPIED, remove=CACHED | LEAVING)
+
+
+def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
+    """Delete an array if it has been `LEAVING` since it was marked so; False if it is to be kept."""
+    with shelf.ledger.locked():
+        mode = mode_of(shelf, array_id)
+        return mode == 0 or (bool(mode & stat.S_IXOTH) and shelf.delete(array_id))
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:

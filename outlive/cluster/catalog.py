@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import ray
-from ray.exceptions import ActorDiedError
 
 from outlive.arrays.check import Finding
 from outlive.arrays.index import Entry, Holding, Replacement
@@ -46,7 +45,7 @@ class Catalog(Bulk):
         super().__init__()
         cached: list[tuple[str, ArrayInfo]] = []
         for node in actors.keeper_nodes():
-            with contextlib.suppress(ActorDiedError, ValueError):  # its node is gone
+            with contextlib.suppress(ValueError):  # its node is gone
                 cached += self._list_shelf(node)
         self._admit_cached(cached)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
@@ -271,10 +270,16 @@ class Catalog(Bulk):
         self._admit_cached(self._list_shelf(node))
 
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
-        """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then."""
+        """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then.
+
+        Raises ValueError if the node has no keeper, or dies.
+        """
         self._left.discard(node)
         self._keepers[node] = actors.keeper(node)
-        epoch, packed = ray.get(self._keepers[node].listing.remote())
+        answers = self._answers({node: self._keepers[node].listing.remote()})
+        if node not in answers:
+            raise ValueError(f"the keeper of node {node} is gone")
+        epoch, packed = answers[node]
         listed = unpack_listed(packed)
         with self._lock:
             cached = self._index.copies.cached_apart_from(node)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import ray
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import is_cached, is_copied, mode_of
+from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
 from outlive.arrays.root import format_bytes
 from outlive.cluster import actors
 from outlive.cluster.wire import pack
@@ -104,15 +104,23 @@ class Evacuation:
         catalog = actors.catalog()
         safe: list[bool] = ray.get(catalog.evacuate.remote(pack(infos), self._node, anywhere))
         safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]
+        for info in safe_infos:  # somebody else who leaves may have us keep it again, any time from here on
+            mark(self._shelf, info.id, add=LEAVING)
         with self._shelf.ledger.locked():  # from here on nobody on this node finds them by name
             for info in safe_infos:
                 if info.key is not None:
                     self._shelf.names.forbid(info.store, info.key, info.version + 1)
         left: list[bool] = ray.get(catalog.leave.remote(pack(safe_infos), self._node))
         for info, may_go in zip(safe_infos, left, strict=True):
-            if may_go:
+            if not may_go:
+                mark(self._shelf, info.id, remove=LEAVING)
+            elif not drop_if_leaving(self._shelf, info.id) and not self._stay(info):
                 self._shelf.delete(info.id)
         return [not self._shelf.has(array_id) for array_id in array_ids]
+
+    def _stay(self, info: ArrayInfo) -> bool:
+        """Have the catalog know that an array is kept here after all; False if it was deleted or replaced."""
+        return bool(ray.get(actors.catalog().join_copy.remote(pack([info]), self._node, self._node, True)))
 
     def _info(self, array_id: str) -> ArrayInfo | None:
         try:

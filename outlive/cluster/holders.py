@@ -225,7 +225,7 @@ class Holders:
                 kept = self._kept(info.id)
                 if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
                     break
-                with contextlib.suppress(RayError):
+                with contextlib.suppress(RayError, ValueError):  # it dies
                     keeper = self._keeper_of(target)
                     with self._lock:
                         cached = target in self._index.holders(info.id)

@@ -17,7 +17,7 @@ from outlive import lookup
 from outlive.arrays.index import Index
 from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import actors, catalog, fetches, holders, transfer
+from outlive.cluster import actors, catalog, evacuation, fetches, holders, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
@@ -234,6 +234,7 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
     monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(holders, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(catalog, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(evacuation, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(holders, "kv", SimpleNamespace(get=lambda _: None, put=lambda *_: None))
     monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)
     cluster.restart_catalog()

@@ -18,6 +18,7 @@ from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
 from outlive.cluster import transfer
 from outlive.cluster.commit import commit
+from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.wire import Listed, pack, pack_request
 from outlive.lookup import by_handle, touch
@@ -216,7 +217,6 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
     infos = [cluster.put("a", f"k{i}", i, replicas=2 if i % 2 else 1) for i in range(20)]
     for i in range(20):
         cluster.get("b", f"k{i}")
-    catalog = cluster.catalog
     barrier = threading.Barrier(3)
     kept_at_all_times: list[bool] = []
 
@@ -226,11 +226,10 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
         for info in infos:
             if not shelf.has(info.id):
                 continue
-            (safe,) = catalog.evacuate(pack([info]), node, anywhere=False)
-            if safe and catalog.leave(pack([info]), node) == [True]:
-                shelf.delete(info.id)
+            Evacuation(shelf, node).evacuate([info.id], anywhere=True)
             evict(shelf, info.id)
-            kept_at_all_times.append(any(cluster.holders(info.id).values()))
+            # It may go from one node to the other while we look at them in turn: twice at most, as each evacuates once.
+            kept_at_all_times.append(any(any(cluster.holders(info.id).values()) for _ in range(3)))
 
     def die() -> None:
         barrier.wait()
@@ -319,3 +318,25 @@ def test_no_room_is_looked_for_where_no_node_is_left(cluster: PlayedCluster, mon
     cluster.catalog._multiply()  # every second, of thousands of arrays
     assert looked == []
     assert cluster.holders(four.id) == {"a": True, "c": True}
+
+
+def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes hand each other their arrays: the first has been told that it may drop its own, and has not yet."""
+    info = cluster.put("a", "k", 1)
+    leave = cluster.catalog.leave
+
+    def evacuate_the_other(packed: bytes, node: str) -> list[bool]:
+        answer = leave(packed, node)
+        monkeypatch.setattr(cluster.catalog, "leave", leave)
+        cluster.kill("c")  # else it would be the one
+        Evacuation(cluster.shelves["b"], "b").evacuate([info.id], anywhere=True)
+        return answer
+
+    assert cluster.get("b", "k") == 1
+    monkeypatch.setattr(cluster.catalog, "leave", evacuate_the_other)
+    Evacuation(cluster.shelves["a"], "a").evacuate([info.id], anywhere=True)
+    assert any(cluster.holders(info.id).values())
+    assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
+    assert cluster.catalog.kept_on(info.id) == [node for node, kept in cluster.holders(info.id).items() if kept]
