@@ -77,5 +77,5 @@ class Bulk(Holders):
         for i in range(min(missing, len(targets))):
             target = targets[(number + i) % len(targets)]
             wanted = [info for info in infos if len(self._kept(info.id)) < info.replicas]
-            with contextlib.suppress(RayError):
+            with contextlib.suppress(RayError, ValueError):  # it dies
                 self._answers({target: self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])})

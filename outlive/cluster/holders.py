@@ -147,8 +147,15 @@ class Holders:
         """A node has a complete copy, not yet sealed unless it is `kept`. False: it is deleted or replaced."""
         (info,) = unpack(packed)
         if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
-            self._join(node)
+            self._join_to_read(node)
         return self._join_copy(info, home, node, kept=kept)
+
+    def _join_to_read(self, node: str) -> None:
+        """List a node's shelf. If its keeper had left, that is no reason to keep arrays there again."""
+        had_left = node in self._left
+        self._join(node)
+        if had_left:
+            self._left.add(node)
 
     def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> bool:
         with self._lock:

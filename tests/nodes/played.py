@@ -107,6 +107,7 @@ class PlayedCatalog(Catalog):
         self._replaced, self._erased = queue.SimpleQueue(), {}
         self._losing, self._copying = threading.Lock(), {}
         self._pool = ThreadPoolExecutor(1)
+        self._bulk, self._in_bulk = threading.Lock(), set()
         self._seen, self._settled, self._left = set(), [], set()
         self._saved, self._saving = (b"", b""), threading.Lock()
         self._cluster = cluster
