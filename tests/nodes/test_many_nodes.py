@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import ray
 from ray.actor import ActorHandle
@@ -16,7 +18,7 @@ import outlive
 from outlive.arrays.marks import is_cached, mode_of
 from outlive.cluster import session, transfer
 from outlive.cluster.replicas import FewerReplicas
-from tests.conftest import eventually
+from tests.conftest import ROOT, eventually
 from tests.nodes.raylets import Nodes, several_nodes
 
 MIB = 1 << 20
@@ -548,13 +550,15 @@ def test_ray_restarts_on_a_machine(nodes: Nodes, store: outlive.Store) -> None:
 def test_a_keeper_that_is_slow_to_die(nodes: Nodes, store: outlive.Store) -> None:
     fourth = nodes.add_node()
     nodes.on_node(fourth, put, store, np.arange(50_000), "k")
+    shelf = f"{ROOT}/{nodes.cluster}/{nodes.id(fourth)}"
     (keeper,) = nodes.processes(fourth, "ray::Keeper")
-    keeper.suspend()
     nodes.kill_node(fourth, machine=False)
-    fifth = nodes.add_node()
-    nodes.on_node(fifth, outlive.open)  # its keeper runs
-    assert [one.handle.key for one in store.lost()] == ["k"]
-    keeper.kill()
+    eventually(lambda: not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE)
+    with open(f"{shelf}/keeper") as lock:  # in its stead
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fifth = nodes.add_node()
+        nodes.on_node(fifth, outlive.open)  # its keeper runs
+        assert [one.handle.key for one in store.lost()] == ["k"]
     eventually(lambda: store.lost() == [])
     assert store["k"].sum() == np.arange(50_000).sum()
     nodes.kill_node(fifth)
