@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -34,5 +35,13 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
             f"replicas={fewest[1].replicas}, but so far {fewest[0]} of them: there are too few nodes, or no room on "
             "them. The array is copied as soon as there are; `handle.durability` tells",
             FewerReplicas,
-            stacklevel=3,
+            stacklevel=_outside(),
         )
+
+
+def _outside() -> int:
+    """The `stacklevel` of the caller's own code: the first frame that is not this package's."""
+    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
