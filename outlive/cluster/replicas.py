@@ -41,7 +41,7 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
 
 def _outside() -> int:
     """The `stacklevel` of the caller's own code: the first frame that is not this package's."""
-    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 1
+    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 1  # noqa: SLF001
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
     return level
