@@ -106,7 +106,14 @@ class Holders:
             has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in some.items() if node})
             if found := [node for node, (there,) in has.items() if there]:
                 return found
-        return []
+        # A keeper that came after this catalog, on whose node nothing was put by key yet, is not known here.
+        unknown = [node for node in actors.keeper_nodes() if node not in self._epochs]
+        for node in unknown:
+            with contextlib.suppress(ValueError, RayError):
+                self._join(node)
+        keepers = {node: keeper for node, keeper in self._all_keepers().items() if node in unknown}
+        has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in keepers.items()})
+        return [node for node, (there,) in has.items() if there]
 
     def _nearest_first(self, found: list[str], asker: str) -> list[str]:
         here = self._nodes.get(asker)
