@@ -60,8 +60,11 @@ def main() -> int:
         path = arguments.output or _default_path(quick=arguments.quick)
         report.save(lines, path, quick=arguments.quick)
         console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
-        curve = report.draw(lines, path.with_suffix(".png"))
-        if curve:
+        drawn = (
+            report.draw(lines, path.with_suffix(".png")),
+            report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
+        )
+        for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
