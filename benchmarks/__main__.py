@@ -27,6 +27,7 @@ from benchmarks.rows import (
     memory,
     named,
     nodes,
+    nodes_cost,
     nodes_lost,
     put,
     soak,
@@ -36,7 +37,7 @@ from benchmarks.rows import (
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak)}  # each on a cluster of its own
-SEVERAL = {row.NAME: row for row in (nodes, nodes_lost)}  # each on several raylets
+SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *SEVERAL.items())}
 
 
@@ -59,8 +60,11 @@ def main() -> int:
         path = arguments.output or _default_path(quick=arguments.quick)
         report.save(lines, path, quick=arguments.quick)
         console.print(f"raw timings: {path}", highlight=False, soft_wrap=True)
-        curve = report.draw(lines, path.with_suffix(".png"))
-        if curve:
+        drawn = (
+            report.draw(lines, path.with_suffix(".png")),
+            report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
+        )
+        for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
 

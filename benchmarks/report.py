@@ -103,3 +103,30 @@ def draw(lines: list[Line], path: Path) -> Path | None:
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     return path
+
+
+def draw_nodes(lines: list[Line], path: Path) -> Path | None:
+    """The curve of row `nodes-cost` by the number of nodes, if it was measured and matplotlib is there."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        name, _, end = line.what.rpartition(", ")
+        if line.row == "nodes-cost" and end.endswith(("node", "nodes")):
+            curves.setdefault(name, []).append((int(end.split()[0]), statistics.median(line.outlive) * 1e3))
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    if not curves:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for name, points in curves.items():
+        axes.loglog(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel="nodes", ylabel="milliseconds, median")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    return path

@@ -20,11 +20,15 @@ from outlive.ray_internals import Connection
 class Raylets:
     """The head is node 0, and this process is on it."""
 
-    def __init__(self, cluster: Cluster, nodes: list[Any], folder: str) -> None:
-        self._cluster, self._nodes, self._folder = cluster, nodes, folder
+    def __init__(self, cluster: Cluster, nodes: list[Any], folder: str, options: dict[str, Any]) -> None:
+        self._cluster, self._nodes, self._folder, self._options = cluster, nodes, folder, options
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    def add(self) -> None:
+        """One more node, as the others; returns once Ray knows it."""
+        self._nodes.append(self._cluster.add_node(**self._options))
 
     def id(self, number: int) -> str:
         return str(self._nodes[number].node_id)
@@ -36,9 +40,6 @@ class Raylets:
     def run(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns that runs on this node."""
         return ray.get(ray.remote(function).options(**self.on(number)).remote(*args))
-
-    def keeper_pid(self, number: int) -> int:
-        return next(one.pid for one in self._children(number) if (one.cmdline() or [""])[0].startswith("ray::Keeper"))
 
     def _children(self, number: int) -> list[psutil.Process]:
         (raylet,) = self._nodes[number].all_processes["raylet"]
@@ -72,7 +73,7 @@ def raylets(count: int, object_store: int = 100 * MIB, budget: int | None = None
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             nodes += [cluster.add_node(**options) for _ in range(1, count)]
             folder = f"{root}/{Connection().cluster}"
-            yield Raylets(cluster, nodes, folder)
+            yield Raylets(cluster, nodes, folder, options)
         finally:
             if ray.is_initialized():
                 with contextlib.suppress(outlive.StoreUnavailable):  # a node was killed on purpose

@@ -34,7 +34,7 @@ def run(quick: bool) -> list[Line]:
             store.put_many({f"plain/{key}": array for key in keyed})
         with stopwatch() as put:
             handles = store.put_many(keyed, replicas=2)
-        noticed, full, moved, nbytes = _lose(nodes, count - 1)
+        noticed, full, moved, nbytes = _lose(nodes)
         for handle in list(handles.values())[:: max(1, arrays // 50)]:
             assert handle.durability == (2, 2)
             assert (handle.get() == array).all()
@@ -59,10 +59,16 @@ def _join() -> None:
     outlive.open()
 
 
-def _lose(nodes: Raylets, number: int) -> tuple[float, float, int, int]:
-    """Kill a node: seconds until Ray has noticed, until all is replicated again, and what was lost and copied."""
-    node, catalog = nodes.id(number), session.current().catalog
-    sizes: list[int] = ray.get(catalog.__ray_call__.remote(_sizes_on, node))
+def _lose(nodes: Raylets) -> tuple[float, float, int, int]:
+    """Kill the node with the most copies, apart from the head.
+
+    Returns seconds until Ray has noticed, until all is replicated again, and what was lost and copied.
+    """
+    catalog = session.current().catalog
+    calls = [catalog.__ray_call__.remote(_sizes_on, nodes.id(i)) for i in range(len(nodes))]
+    on_each: list[list[int]] = ray.get(calls)
+    number = max(range(1, len(nodes)), key=lambda i: len(on_each[i]))
+    node, sizes = nodes.id(number), on_each[number]
     begin = time.monotonic()
     nodes.kill(number)
     _wait(lambda: node not in {one["NodeID"] for one in ray.nodes() if one["Alive"]})
