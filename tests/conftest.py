@@ -20,6 +20,8 @@ os.register_at_fork(after_in_child=gc.freeze)  # or a child collects what Ray le
 _base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
 ROOT = f"{_base}/outlive-test-{os.getpid()}"
 SPILL = f"{tempfile.gettempdir()}/outlive-test-{os.getpid()}-spill"
+RAY = f"{tempfile.gettempdir()}/o{os.getpid()}"  # short, as it is part of the paths of sockets
+os.environ["RAY_TMPDIR"] = RAY  # so that no test connects to a cluster that another one's process has started
 os.environ["OUTLIVE_SPILL_TO"] = SPILL
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
 
@@ -42,7 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_root() -> Iterator[None]:
+    for folder in (ROOT, RAY):
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
     yield
+    shutil.rmtree(RAY, ignore_errors=True)
     shutil.rmtree(ROOT, ignore_errors=True)
     shutil.rmtree(SPILL, ignore_errors=True)
 
