@@ -66,13 +66,14 @@ def raylets(count: int, object_store: int = 100 * MIB, budget: int | None = None
     Ray's own settings, so that a node that dies is noticed as it is where nobody changed them.
     """
     cluster = Cluster()
-    with environment(budget) as root:
+    with environment(budget) as root, contextlib.ExitStack() as last:
         try:
             options = {"num_cpus": 1, "object_store_memory": object_store}
             nodes = [cluster.add_node(include_dashboard=False, **options)]
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             nodes += [cluster.add_node(**options) for _ in range(1, count)]
             folder = f"{root}/{Connection().cluster}"
+            last.callback(shutil.rmtree, folder, ignore_errors=True)
             yield Raylets(cluster, nodes, folder, options)
         finally:
             if ray.is_initialized():
