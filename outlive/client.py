@@ -281,7 +281,7 @@ def _start() -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ours = sys.modules["outlive"].__version__
-    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    there = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     gateway: Any = (
         ray.remote(_gateway_class())
         .options(num_cpus=0, max_restarts=-1, max_concurrency=_CALLS_AT_ONCE, scheduling_strategy=there)

@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name != "nodes")  # they take longest: two processes share them
     for item in items:
         if item.path.parent.name == "nodes":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))

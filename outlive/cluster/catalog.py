@@ -70,6 +70,7 @@ class Catalog(Bulk):
         infos, node, stale = unpack_request(request)
         if node not in self._epochs or self._epochs[node] == stale:
             self._join(node)
+        self._left.discard(node)  # somebody came back to it
         with self._lock:
             if self._named_elsewhere(infos, node):
                 return pack_bound(Bound(0, elsewhere=True))

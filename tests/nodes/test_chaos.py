@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import outlive
-from tests.nodes.conftest import needs_several_nodes
+from tests.nodes.conftest import needs_several_nodes, only_long
 from tests.nodes.keeping import lost, promised, writer
 from tests.nodes.raylets import Nodes
 from tests.nodes.torment import Torment
@@ -18,8 +18,8 @@ from tests.nodes.torment import Torment
 @pytest.mark.parametrize(
     ("count", "replicas", "per_node", "default"),
     [
-        pytest.param(1, 1, 4, 15, id="one node"),
-        pytest.param(3, 2, 2, 40, id="three nodes that are killed too", marks=needs_several_nodes),
+        pytest.param(1, 1, 4, 8, id="one node", marks=only_long),
+        pytest.param(3, 2, 2, 20, id="three nodes that are killed too", marks=needs_several_nodes),
     ],
 )
 def test_no_array_is_lost(
