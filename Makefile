@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TWO := --numprocesses 2 --dist loadfile  # tests wait more than they compute
+SHARED := --numprocesses 3 --dist loadfile  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
 .PHONY: help demo test lint bench test-oldest clean
@@ -26,7 +26,7 @@ demo: $(VENV)/.ready
 	$(BIN)/outlive demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest $(SHARED)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ test-oldest:
 	  "$$python" -c '' 2>/dev/null || continue; \
 	  "$$python" -m venv .venv-oldest && \
 	  .venv-oldest/bin/pip install --quiet --editable '.[dev]' 'ray==2.49.1' && \
-	  exec .venv-oldest/bin/python -m pytest $(TWO); exit 1; \
+	  exec .venv-oldest/bin/python -m pytest $(SHARED); exit 1; \
 	done; echo "skipped: there is no Python 3.10 here"
 
 clean:

@@ -152,7 +152,7 @@ class LocalCatalog(Catalog):
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._index, self._lock, self._replaced = Index(), threading.Lock(), queue.SimpleQueue()
-        self._epochs = {"n": shelf.raise_epoch()}
+        self._epochs, self._left = {"n": shelf.raise_epoch()}, set[str]()
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
         epoch = self._epochs[node]

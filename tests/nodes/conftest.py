@@ -15,14 +15,17 @@ from tests.nodes.raylets import Nodes, several_nodes
 
 REPLICATED = "replicas" in inspect.signature(outlive.Store.put).parameters
 needs_several_nodes = pytest.mark.skipif(not REPLICATED, reason="this store keeps its arrays on one node")
-only_long = pytest.mark.usefixtures("long_run")
 
 
 @pytest.fixture
-def long_run(request: pytest.FixtureRequest) -> None:
-    """Skips the test unless `--chaos` asks for a long run: what has several nodes is hit by the same."""
-    if not request.config.getoption("--chaos"):
-        pytest.skip("with --chaos SECONDS")
+def only_long(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Skips the test unless `--chaos` asks for a long run."""
+
+    def skip() -> None:
+        if not request.config.getoption("--chaos"):
+            pytest.skip("with --chaos SECONDS")
+
+    return skip
 
 
 @pytest.fixture
