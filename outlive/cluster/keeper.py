@@ -39,7 +39,7 @@ from outlive.cluster.transfer import Chunk, send
 from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.ray_internals import jobs_that_ended
 
-PROTOCOL = 4  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from outlive.errors import OutliveError
-from outlive.ray_internals import Connection, config, functions, marks, node_workers
+from outlive.ray_internals import Connection, config, functions, node_workers
 from outlive.ray_internals.node_workers import Node, TaskHistory, WorkerStats
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
@@ -29,15 +29,15 @@ class _Cluster:
         self.started = node_workers.start_times()
         self.histories = node_workers.task_histories() if with_history else {}
         self.max_calls = functions.max_calls() if with_history else {}
-        self.marked = marks.leaving()
         self.cpus = node_workers.available_cpus()
         self.now = time.time()
 
     def spent(self, stats: WorkerStats) -> str | None:
         """Why the worker takes no more tasks, if so."""
-        if mark := self.marked.get(stats.worker_id):
-            return mark
-        for (job, name), calls in self.histories.get(stats.worker_id, TaskHistory()).calls.items():
+        history = self.histories.get(stats.worker_id, TaskHistory())
+        if history.leaving is not None:
+            return history.leaving
+        for (job, name), calls in history.calls.items():
             limits = self.max_calls.get((job, name), {0})
             if 0 not in limits and calls >= max(limits):  # else another function of that name may have run
                 return f"max_calls={max(limits)}"
