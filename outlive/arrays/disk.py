@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from outlive.arrays import segment
 from outlive.arrays.pool import Pool
 from outlive.arrays.root import private_folder
-from outlive.arrays.staging import Staging, new_file
+from outlive.arrays.staging import Staging
 
 if TYPE_CHECKING:
     from outlive.arrays.ledger import Ledger
@@ -61,13 +61,7 @@ class Disk:
 
     def reserve(self, path: str, size: int) -> int | None:
         """Make a draft's file at its full size, if the budget has room; its descriptor."""
-        with self.account.locked():
-            missing = segment.pages(size) - self.account.free
-            if missing > 0 and self.pool.trim(enough=missing) < missing:
-                return None
-            fd = new_file(path, size)
-            self.account.used += segment.pages(size)
-            return fd
+        return self.pool.make(path, size)
 
     def release(self, array_id: str) -> bool:
         """Take a sealed array out of mem/; False if there is none. The caller holds the ledger's lock.
@@ -82,8 +76,8 @@ class Disk:
         if found.st_size > segment.COPY_BELOW and stat.S_ISREG(found.st_mode):
             self.pool.add(path, array_id, found.st_size)
         else:
-            os.unlink(path)
-            self.account.used -= segment.pages(found.st_size)
+            with self.account.counting(path, before=segment.pages(found.st_size), after=0):
+                os.unlink(path)
         return True
 
     def is_empty(self) -> bool:

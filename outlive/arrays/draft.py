@@ -66,10 +66,9 @@ class Draft:
                 raise full(self.shelf, self.info.size, "the budget")
 
     def _reserve_here(self) -> bool:
-        with self.shelf.ledger.locked():
-            self._fd = self.shelf.reserve(self.path, self.info.size)
-            if self._fd is not None and self._mode != PRIVATE:
-                os.fchmod(self._fd, self._mode)
+        self._fd = self.shelf.reserve(self.path, self.info.size)
+        if self._fd is not None and self._mode != PRIVATE:
+            os.fchmod(self._fd, self._mode)
         return self._fd is not None
 
     def _go_to_disk(self) -> bool:

@@ -1,6 +1,9 @@
 """The ledger: a few numbers that all processes of a node share, and the lock that orders their changes.
 
 They lie in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its holder dies.
+
+The bytes that files take change together with the files, by `counting`: also when a process is killed in between, the
+ledger is exact for the next one that locks it, without a recount. See `intent`.
 """
 
 from __future__ import annotations
@@ -14,13 +17,18 @@ import struct
 import time
 import weakref
 
+from outlive.arrays.intent import NUMBER as _NUMBER
+from outlive.arrays.intent import SIZE as _INTENT_SIZE
+from outlive.arrays.intent import Counting, Intent, LedgerLock
 from outlive.arrays.lock import FileLock
 
-_MAGIC = b"ledger 4"
-_NUMBER, _USED_AND_BUDGET = struct.Struct("<q"), struct.Struct("<qq")
+_MAGIC = b"ledger 5"
+_USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
-_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 80  # where each number stands
+_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # where each number stands
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
+_CHANGES, _INTENT = 80, 88
+assert _INTENT + _INTENT_SIZE <= _GENERATIONS
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -47,18 +55,23 @@ class Ledger:
             os.close(fd)
             raise
         fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self._lock = FileLock(self._fd)
+        self._make_lock()
+
+    def _make_lock(self) -> None:
+        self._intent = Intent(self._map, _INTENT, os.path.dirname(self._path), (_USED, _DISK_USED))
+        self._lock: FileLock = LedgerLock(self._fd, self._intent)
 
     def after_fork(self) -> None:
         """Let go of the parent's lock: a child that outlives its parent would hold it for ever. Open the file anew."""
         self._lock.abandon()
+        self._intent.under_way = False  # the parent completes it
         fd, self._fd = self._fd, -1
         with contextlib.suppress(OSError):  # the shelf is gone, or was already in the parent
             os.close(fd)
             self._map.close()
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             self._map = mmap.mmap(self._fd, _SIZE)
-        self._lock = FileLock(self._fd)
+        self._make_lock()
 
     def locked(self) -> FileLock:
         """Keep every other process and thread of the node from changing the ledger: `with ledger.locked():`."""
@@ -92,6 +105,30 @@ class Ledger:
     @used.setter
     def used(self, value: int) -> None:
         _NUMBER.pack_into(self._map, _USED, value)
+
+    def counting(self, *paths: str, before: int, after: int, sum_at: int = _USED) -> Counting:
+        """`with ledger.counting(path, before=0, after=4096): ...` changes files and the bytes used as one.
+
+        The caller holds the lock. If the block fails, or is never finished, what the files take then is counted.
+
+        Parameters
+        ----------
+        paths
+            Up to two files that the block makes, removes, renames or resizes.
+        before, after
+            Bytes that they take together.
+        """
+        self.files_changed()
+        return Counting(self._intent, self._map, sum_at, paths, before, after)
+
+    @property
+    def changes(self) -> int:
+        """Raised before segments come, go or change places under the lock, so that a recount knows of it."""
+        return self._get(_CHANGES)
+
+    def files_changed(self) -> None:
+        """Say so. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _CHANGES, self._get(_CHANGES) + 1)
 
     @property
     def budget(self) -> int:
@@ -131,6 +168,7 @@ class Ledger:
 
     def moved(self) -> None:
         """Say so. The caller holds the lock."""
+        self.files_changed()
         _NUMBER.pack_into(self._map, _MOVES, self.moves + 1)
 
     @property
@@ -196,7 +234,11 @@ class Account:
     """What a ledger says of the disk: as a `Ledger` does of memory."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self.locked = ledger, ledger.locked
+        self._ledger, self.locked, self.files_changed = ledger, ledger.locked, ledger.files_changed
+
+    def counting(self, *paths: str, before: int, after: int) -> Counting:
+        """As `Ledger.counting`, of files on disk."""
+        return self._ledger.counting(*paths, before=before, after=after, sum_at=_DISK_USED)
 
     @property
     def used(self) -> int:

@@ -70,8 +70,8 @@ def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int)
     os.rename(copy, target)
     shelf.ledger.moved()
     if size <= COPY_BELOW:  # read without a lock, so never emptied
-        os.unlink(source)
-        shelf.ledger.used -= pages(size)
+        with shelf.ledger.counting(source, before=pages(size), after=0):
+            os.unlink(source)
         return pages(size)
     try:
         # Where it is: in the pool, whoever trims that might be faster. A reader who is refused meanwhile looks on disk.

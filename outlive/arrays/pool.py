@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.segment import open_locked, pages
+from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from outlive.arrays.ledger import Account, Ledger
 
 LEAST = 256 << 10  # bytes of a segment from which its warm pages are worth the search
+_LOOKED_AT, _TRIED = 256, 8  # segments, by a put
 
 
 class Deleted(NamedTuple):
@@ -29,6 +32,13 @@ class Deleted(NamedTuple):
 
     size: int  # bytes of its file
     path: str
+
+
+class Recyclable(NamedTuple):
+    """A segment in the pool that nobody reads, nor can."""
+
+    one: Deleted
+    fd: int  # has its exclusive lock
 
 
 class Pool:
@@ -48,14 +58,15 @@ class Pool:
         one = Deleted(size, f"{self.folder}/{size}.{array_id}")
         if os.path.lexists(one.path):  # the same array, from when it was moved before: somebody still looks at that
             one = Deleted(size, f"{self.folder}/{size}.{os.urandom(16).hex()}")
+        self._ledger.files_changed()
         try:
             os.rename(path, one.path)
         except FileNotFoundError:
             raise
         except OSError:  # a disk can be too full for one more name; deleting has to work all the same
-            empty_if_unread(path, locked)
-            os.unlink(path)
-            self._ledger.used -= pages(size)
+            with self._ledger.counting(path, before=pages(size), after=0):
+                empty_if_unread(path, locked)
+                os.unlink(path)
             return
         if size >= LEAST:
             return
@@ -64,32 +75,60 @@ class Pool:
         else:
             self._empty(one, locked)
 
-    def take(self, size: int, path: str) -> int | None:
-        """Move a segment of about `size` bytes that nobody reads to `path`, make it that long, and count it so.
+    def find(self, size: int) -> Recyclable | None:
+        """A segment of about `size` bytes that nobody reads, and its exclusive lock; None if there is none at hand.
 
-        Returns its descriptor, which holds its exclusive lock; None if there is none, or no room in the budget. The
-        caller holds the ledger's lock.
+        Only some of the pool are looked at, and tried: one that was missed is a new file more, and nothing else. The
+        ledger's lock is not needed for it.
         """
         if size < LEAST:
             return None
-        near = sorted((abs(one.size - size), one) for one in self._segments() if size <= 2 * one.size <= 4 * size)
-        for _, one in near:
-            if pages(size) - pages(one.size) > self._ledger.free:
-                continue
+        some = itertools.islice(self._segments(), _LOOKED_AT)
+        near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
+        for _, one in near[:_TRIED]:
             fd = open_locked(one.path, fcntl.LOCK_EX)
             if fd is not None:
-                try:
-                    os.rename(one.path, path)
-                    os.ftruncate(fd, size)
-                except OSError:  # no room: one that is longer is not to be had like this
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(path)
-                        self._ledger.used -= pages(one.size)
-                    os.close(fd)
-                    raise
-                self._ledger.used += pages(size) - pages(one.size)
-                return fd
+                return Recyclable(one, fd)
         return None
+
+    def take(self, found: Recyclable, size: int, path: str) -> int | None:
+        """Move a segment that was found to `path`, make it `size` bytes long, and count it so.
+
+        Returns its descriptor, which holds its exclusive lock; None if the budget has no room, and the lock is gone.
+        """
+        one, fd = found
+        try:
+            if size < one.size:
+                os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
+            with self._ledger.locked():
+                if pages(size) - pages(one.size) > self._ledger.free:
+                    os.close(fd)
+                    return None
+                with self._ledger.counting(one.path, path, before=pages(one.size), after=pages(size)):
+                    os.rename(one.path, path)
+                    try:
+                        os.ftruncate(fd, size)
+                    except OSError:  # no room: one that is longer is not to be had like this
+                        os.unlink(path)
+                        raise
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def make(self, path: str, size: int) -> int | None:
+        """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
+
+        What is in the pool is freed without the ledger's lock, as that takes a while.
+        """
+        while True:
+            with self._ledger.locked():
+                missing = pages(size) - self._ledger.free
+                if missing <= 0:
+                    with self._ledger.counting(path, before=0, after=pages(size)):
+                        return new_file(path, size)
+            if self.trim(enough=missing) == 0:
+                return None
 
     def trim(self, older_than: float = 0.0, enough: int | None = None) -> int:
         """Free the memory of segments that nobody reads; returns how many bytes that were.
@@ -126,19 +165,20 @@ class Pool:
         # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
         # that takes a while.
         os.ftruncate(fd, 0)
-        with self._ledger.locked():
+        with self._ledger.locked(), self._ledger.counting(one.path, before=pages(one.size), after=0):
             os.unlink(one.path)
-            self._ledger.used -= pages(one.size)
 
     def used(self) -> int:
         """Bytes of all segments in the pool."""
         return sum(pages(one.size) for one in self._segments())
 
     def _segments(self) -> Iterator[Deleted]:
-        for name in os.listdir(self.folder):
-            size = name.partition(".")[0]
-            if size.isdigit() and len(name) == len(size) + 33:
-                yield Deleted(int(size), f"{self.folder}/{name}")
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                name = entry.name
+                size = name.partition(".")[0]
+                if size.isdigit() and len(name) == len(size) + 33:
+                    yield Deleted(int(size), f"{self.folder}/{name}")
 
 
 def empty_if_unread(path: str, locked: int | None = None) -> None:

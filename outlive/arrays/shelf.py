@@ -43,7 +43,7 @@ from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool, empty_if_unread
 from outlive.arrays.root import default_budget, private_folder
-from outlive.arrays.staging import Staging, new_file
+from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -88,13 +88,15 @@ class Shelf(Places):
                     f"no room for a shelf at {path}: {error.strerror}; free some, or set OUTLIVE_ROOT"
                 ) from None
             raise
+        self._reset_disk()
         with self.ledger.locked():
+            if not self.ledger.budget:
+                self.recount()  # of an earlier version, or damaged: it was made anew
             if budget is not None or not self.ledger.budget:
                 self.ledger.budget = budget if budget is not None else default_budget(path)
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
         self._lock = threading.Lock()
-        self._reset_disk()
         self._marked: set[str] = set()  # as hot, by this process
         self._seen_on_disk: set[str] = set()  # where this process last found them
 
@@ -193,16 +195,9 @@ class Shelf(Places):
         if self._is_on_disk(path):
             disk = self.disk
             return None if disk is None else disk.reserve(path, size)
-        with self.ledger.locked():  # the file and the number change together, so that a recount is exact
-            fd = self.pool.take(size, path)
-            if fd is not None:
-                return fd
-            missing = segment.pages(size) - self.ledger.free
-            if missing > 0 and self.pool.trim(enough=missing) < missing:
-                return None
-            fd = new_file(path, size)
-            self.ledger.used += segment.pages(size)
-        return fd
+        found = self.pool.find(size)
+        fd = None if found is None else self.pool.take(found, size, path)
+        return self.pool.make(path, size) if fd is None else fd
 
     def explain(self, error: OSError, asked: int) -> Exception:
         """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
@@ -497,15 +492,14 @@ class Shelf(Places):
 
     def _unlink(self, path: str) -> bool:
         with self.ledger.locked():
+            account = self.ledger.disk if self._is_on_disk(path) else self.ledger
             try:
-                size = os.lstat(path).st_size
-                os.unlink(path)
+                with account.counting(path, before=segment.pages(os.lstat(path).st_size), after=0):
+                    os.unlink(path)
             except OSError as error:
                 if error.errno in _NO_SUCH_FILE:
                     return False
                 raise
-            account = self.ledger.disk if self._is_on_disk(path) else self.ledger
-            account.used -= segment.pages(size)
         return True
 
     def raise_epoch(self) -> int:

@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 def check(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="FILE | COMMAND", help="A cluster YAML, a RayCluster, or a quoted `ray start ...`."),
+        typer.Argument(
+            metavar="FILE | COMMAND",
+            help="A YAML, script, Dockerfile or unit that starts Ray, or a quoted `ray start ...`.",
+        ),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write the safe fixes into the file.")] = False,
     address: Address = None,
@@ -48,7 +51,7 @@ def check(
 
         if target is None:
             joined(address)
-        elif not commands.find(target) and not Path(target).is_file():
+        elif not Path(target).is_file() and not commands.find(target):
             raise BadSetting(f"{target!r} is neither a file nor a `ray start` command line")
         checked = check_target(target)
         if fix:
@@ -56,7 +59,7 @@ def check(
                 raise BadSetting("--fix needs a YAML file: nothing can be written here")
             mended = mend(checked)
             if mended:
-                Path(target).write_text(checked.file.text)
+                checked.file.write(Path(target))
             checked = check_target(target)
     if as_json:
         print_json({"target": checked.target, "findings": _json(checked.findings), "fixed": _json(mended)})

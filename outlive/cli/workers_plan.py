@@ -34,21 +34,26 @@ def plan(
     node_idle_after: Annotated[
         str | None, typer.Option("--node-idle-after", metavar="TIME", help="When an idle node is removed, as 2min.")
     ] = None,
+    upscaling_speed: Annotated[
+        float | None,
+        typer.Option("--upscaling-speed", metavar="X", help="Take the place of the speed that the file says."),
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Pick the settings that suit this trace best.")
     ] = None,
     cluster: Annotated[
-        Path | None, typer.Option("--cluster", metavar="FILE", help="Patch this cluster YAML: shows the diff.")
+        Path | None, typer.Option("--cluster", metavar="FILE", help="Patch this file of `ray up`: shows the diff.")
     ] = None,
     kuberay: Annotated[
-        Path | None, typer.Option("--kuberay", metavar="FILE", help="Patch this RayCluster: shows the diff.")
+        Path | None,
+        typer.Option("--kuberay", metavar="FILE", help="Patch this RayCluster, RayJob, ... or Helm values."),
     ] = None,
     in_place: Annotated[bool, typer.Option("--in-place", "-i", help="Write the patch into the file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """From a goal to Ray's settings, with what each costs, ready to paste.
 
-    In a patched file only the lines of the settings change.
+    In a patched file nothing else changes, not even a space.
 
     [bold]Example[/bold]
     $ outlive workers plan --goal memory
@@ -58,19 +63,27 @@ def plan(
 
     with needs("traces" if trace else "workers"):
         made = _made(goal, keep_idle, max_idle, idle_after, node_idle_after, trace)
+        if upscaling_speed is not None:
+            made = made.with_upscaling(upscaling_speed)
         file = _patched(made, cluster, kuberay)
-    if file is not None and in_place:
-        Path(file.name).write_text(file.text)
-    elif in_place:
+    if file is not None and in_place and file.text != file.original:
+        file.write(Path(file.name))
+    elif file is None and in_place:
         from outlive.errors import BadSetting
 
         raise BadSetting("--in-place needs a file: --cluster FILE or --kuberay FILE")
     if as_json:
-        print_json({**dataclasses.asdict(made), "diff": file.diff() if file else None, "written": in_place})
+        print_json({**dataclasses.asdict(made), **_about(file), "written": in_place})
     elif file is not None:
+        for note in file.notes:
+            typer.echo(f"note: {note}", err=True)
         typer.echo(f"{file.name}: written" if in_place else file.diff(), nl=in_place)
     else:
         _show(made)
+
+
+def _about(file: YamlFile | None) -> dict[str, object]:
+    return {"diff": file.diff() if file else None, "file_notes": file.notes if file else []}
 
 
 def _made(

@@ -62,10 +62,14 @@ def in_pooled_worker() -> bool:
     return bool(worker.mode == ray.WORKER_MODE and worker.actor_id.is_nil())
 
 
-def tasks_run() -> int:
-    """How many tasks this worker has finished."""
+def loaded_none() -> bool:
+    """This worker has loaded no function yet, and so has run no task.
+
+    `FunctionActorManager._function_execution_info` gets a function once it is unpickled. Its counts of executions say
+    less: Ray counts only what has a `max_calls`.
+    """
     worker: Any = _worker.global_worker
-    return sum(worker.function_actor_manager._num_task_executions.values())
+    return not worker.function_actor_manager._function_execution_info
 
 
 def unwrapped(remote_function: Any) -> tuple[Any, dict[str, Any]]:

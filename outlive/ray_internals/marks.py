@@ -1,39 +1,35 @@
-"""Notes that a worker leaves in the GCS's key-value store about itself, for `inspect` to read."""
+"""A note that a worker leaves about itself, for `inspect` to read.
+
+It is an event of the running task (`CoreWorker.profile_event`, 2.49 to 2.60), as those of `ray timeline`. The worker
+hands it to a buffer and waits for nobody; Ray sends it to the GCS with the task's other events, and drops it with them.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-import ray
 import ray._private.worker as _worker
 
-_NAMESPACE = b"outlive-workers"
-
-
-def _gcs_client() -> Any:
-    worker: Any = _worker.global_worker
-    return worker.gcs_client
+_NAME = "outlive:leaving"
 
 
 def mark_leaving(reason: str) -> None:
     """Note that this worker takes no more tasks, and why. Only needed if it holds objects, so that it stays a while."""
-    worker_id = ray.get_runtime_context().get_worker_id()
-    client = _gcs_client()
-    client.internal_kv_put(f"leaving:{worker_id}".encode(), reason.encode(), True, _NAMESPACE, timeout=10)
+    worker: Any = _worker.global_worker
+    with worker.core_worker.profile_event(_NAME.encode(), {"reason": reason}):
+        pass
 
 
-def leaving() -> dict[str, str]:
-    """Ids of the workers that left such a note, and the reason they gave. Some may be gone."""
-    client = _gcs_client()
-    keys = client.internal_kv_keys(b"leaving:", _NAMESPACE, timeout=10)
-    notes = {key.partition(b":")[2].decode(): client.internal_kv_get(key, _NAMESPACE, timeout=10) for key in keys}
-    return {worker_id: note.decode() for worker_id, note in notes.items() if note is not None}
-
-
-def forget(worker_id: str) -> None:
-    """Remove the note of a worker that is gone."""
-    client = _gcs_client()
-    client.internal_kv_del(f"leaving:{worker_id}".encode(), False, _NAMESPACE, timeout=10)
+def leaving(event: Any) -> str | None:
+    """The reason in such a note, if this `TaskEvents` has one."""
+    for note in event.profile_events.events:
+        if note.event_name == _NAME:
+            try:
+                return str(json.loads(note.extra_data)["reason"])
+            except (ValueError, KeyError, TypeError):
+                return "recycle"
+    return None
 
 
 def held_references() -> int:

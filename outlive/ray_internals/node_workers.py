@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from outlive.ray_internals import rpc
+from outlive.ray_internals import marks, rpc
 
 _NO_ID = "f"
 
@@ -56,6 +56,8 @@ class TaskHistory:
     """`RuntimeEnvInfo` of its tasks, serialized."""
     gpu: bool = False
     """Its tasks asked for a GPU: then the raylet gives it no others."""
+    leaving: str | None = None
+    """Why it takes no more tasks, as it noted itself."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def task_histories() -> dict[str, TaskHistory]:
         if not updates.worker_id:
             continue
         history = found.setdefault(updates.worker_id.hex(), TaskHistory())
+        history.leaving = history.leaving or marks.leaving(event)
         times = updates.state_ts_ns
         ended = [times[state] for state in (finished, failed) if state in times]
         if ended:

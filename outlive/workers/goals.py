@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from outlive.errors import BadSetting
@@ -20,6 +20,8 @@ class Planned:
     value: Value
     reason: str
     cost: str
+    yields: bool = False
+    """What a file says already stays: nobody asked for another value."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,24 @@ class Plan:
         """For the top level of a cluster YAML."""
         return {planned.name: planned.value for planned in self.autoscaler}
 
+    def with_upscaling(self, speed: float) -> Plan:
+        """The same with an `upscaling_speed` that takes the place of what a file says.
 
+        Raises
+        ------
+        BadSetting
+            The speed is below 0.
+        """
+        if speed < 0:
+            raise BadSetting(f"upscaling-speed {speed:g}: 0 or more")
+        others = tuple(planned for planned in self.autoscaler if planned.name != "upscaling_speed")
+        return replace(self, autoscaler=(*others, Planned("upscaling_speed", speed, *_UPSCALING)))
+
+
+_UPSCALING = (
+    "how many nodes may be started at once, as a multiple of those that run",
+    "higher: more nodes than needed for a moment; lower: a burst waits longer",
+)
 _NO_MINIMUM = (
     "Ray has no minimum or hard maximum of idle workers: outlive.workers.keep_trim(min_idle=, max_idle=) keeps both"
 )
@@ -75,7 +94,7 @@ def plan_for_numbers(
     idle_after: float = 1.0,
     node_idle_after: float | None = None,
     prestart: bool | None = None,
-    upscaling: float | None = None,
+    upscaling: float = 1.0,
 ) -> Plan:
     """The settings for bounds.
 
@@ -89,6 +108,8 @@ def plan_for_numbers(
         Seconds after which an idle node is removed.
     prestart
         Start workers with the node; None leaves Ray's default.
+    upscaling
+        How many nodes may be started at once, as a multiple of those that run; where a file does not say.
 
     Raises
     ------
@@ -123,9 +144,9 @@ def plan_for_numbers(
             ),
             Planned(
                 "upscaling_speed",
-                1.0 if upscaling is None else upscaling,
-                "how many nodes may be started at once, as a multiple of those that run",
-                "higher: more nodes than needed for a moment; lower: a burst waits longer",
+                upscaling,
+                *_UPSCALING,
+                yields=True,
             ),
         ]
     notes = [_OWNERS]

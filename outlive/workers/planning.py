@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from typing import Any
 
 from outlive.errors import BadClusterFile
-from outlive.workers import commands
+from outlive.workers import autoscaler_files, commands, kuberay
 from outlive.workers.goals import Plan
 from outlive.workers.settings import Value
-from outlive.workers.yaml_file import YamlFile
+from outlive.workers.yaml_file import Path_, YamlFile
 
-_DEFAULT_START = (
-    "ray start --head --port=6379 --object-manager-port=8076 --autoscaling-config=~/ray_bootstrap_config.yaml"
-)
-"""What Ray's defaults.yaml files start the head with (ray/autoscaler/aws/defaults.yaml)."""
+_HEAD = "head_start_ray_commands"
 
 
 def as_python(plan: Plan) -> str:
@@ -39,87 +34,138 @@ def patch_cluster(file: YamlFile, plan: Plan) -> None:
     Raises
     ------
     BadClusterFile
-        It is a RayCluster, or its commands cannot be read.
+        It is no file for `ray up`, or something in it cannot be changed by itself.
     """
-    if file.data.get("kind") == "RayCluster":
-        raise BadClusterFile(f"{file.name} is a RayCluster of KubeRay: give it as --kuberay")
-    for name, value in plan.autoscaler_config().items():
-        file.set_scalar(file.data, name, value)
-    for key in ("worker_start_ray_commands", "head_start_ray_commands"):
-        _patch_commands(file, key, plan)
-    if not any(start.head for _, start in _starts(file, "head_start_ray_commands")):
-        if "head_start_ray_commands" in file.data:
-            raise BadClusterFile(f"{file.name}: no `ray start --head` among its head_start_ray_commands")
-        line = commands.with_settings(commands.find(_DEFAULT_START)[0], plan.system_config())
-        file.append(f"head_start_ray_commands:\n  - ray stop\n  - {json.dumps(line)}\n")
+    if kuberay.resources(file) or kuberay.clusters(file):
+        raise BadClusterFile(f"{file.name} is for KubeRay: give it as --kuberay")
+    if len(file.documents) > 1:
+        raise BadClusterFile(f"{file.name} has {len(file.documents)} documents: `ray up` reads files with one")
+    if not autoscaler_files.is_cluster(file.data[0]):
+        raise BadClusterFile(f"{file.name} is no cluster YAML of `ray up`: it has no cluster_name, provider, ...")
+    _refuse_templates(file)
+    for planned in plan.autoscaler:
+        there = file.value((0, planned.name))
+        if planned.yields and there is not None:
+            if there != planned.value:
+                file.notes.append(f"{planned.name} stays {there}, as the file says")
+            continue
+        file.set((0, planned.name), planned.value)
+    heads = _patch_commands(file, "worker_start_ray_commands", plan) + _patch_commands(file, _HEAD, plan)
+    if not heads:
+        _add_commands(file, plan)
 
 
-def _starts(file: YamlFile, key: str) -> list[tuple[int, commands.RayStart]]:
-    return [
-        (index, start)
-        for index, command in enumerate(file.data.get(key) or [])
-        if isinstance(command, str)
-        for start in commands.find(command)
-    ]
+def _add_commands(file: YamlFile, plan: Plan) -> None:
+    """Write out what Ray starts the head with by default, with the settings."""
+    if file.value((0, _HEAD)) is not None:
+        raise BadClusterFile(f"{file.name}, line {file.line_of((0, _HEAD))}: no `ray start --head` among its {_HEAD}")
+    provider = file.value((0, "provider", "type"))
+    found = autoscaler_files.start_commands(str(provider))
+    if not found:
+        raise BadClusterFile(f"{file.name}: no {_HEAD}, and Ray has no defaults for provider {provider}: write them")
+    for i, command in enumerate(found):
+        for start in commands.find(command):
+            if start.head:
+                found[i] = commands.edited(command, start.with_settings(plan.system_config()))
+    file.set((0, _HEAD), found)
 
 
-def _patch_commands(file: YamlFile, key: str, plan: Plan) -> None:
-    for index, start in _starts(file, key):
-        try:
-            text = (
-                commands.with_settings(start, plan.system_config()) if start.head else commands.without_settings(start)
-            )
-        except ValueError as error:
-            row = file.line_of(file.data[key], index) + 1
-            raise BadClusterFile(f"{file.name}, line {row}: --system-config is no JSON object: {error}") from None
-        if text != start.text:
-            file.replace_item(file.data[key], index, commands.replaced(file.data[key][index], start, text))
+def _patch_commands(file: YamlFile, key: str, plan: Plan) -> int:
+    """Change the commands of a list; how many of them start a head."""
+    listed, heads = file.value((0, key)), 0
+    for index in range(len(listed) if isinstance(listed, list) else 0):
+        path = (0, key, index)
+        for number in range(len(commands.find(_text(file, path)))):
+            start = commands.find(_text(file, path))[number]
+            heads += start.head
+            try:
+                edit = start.with_settings(plan.system_config()) if start.head else _without(start)
+            except ValueError as error:
+                row = file.line_of(path)
+                raise BadClusterFile(f"{file.name}, line {row}: --system-config is no JSON object: {error}") from None
+            if edit is not None and not (start.head and start.settings() == start.settings() | plan.system_config()):
+                file.splice(path, *edit)
+    return heads
+
+
+def _text(file: YamlFile, path: Path_) -> str:
+    command = file.value(path)
+    return command if isinstance(command, str) else ""
+
+
+def _without(start: commands.RayStart) -> commands.Edit | None:
+    """A worker may not be given settings; what `$ARGS` may make a head is left alone."""
+    return start.without_settings() if start.worker else None
 
 
 def patch_kuberay(file: YamlFile, plan: Plan) -> None:
-    """Put the plan into a RayCluster: `rayStartParams` of the head, and `autoscalerOptions`.
-
-    KubeRay writes each parameter as `--name=value` into a shell command, unquoted; the value brings its own quotes,
-    as in its documentation of `resources`.
+    """Put the plan into every Ray cluster of a file: `rayStartParams` of the head, and `autoscalerOptions`.
 
     Raises
     ------
     BadClusterFile
-        It is no RayCluster, or lacks a head group.
+        There is no Ray cluster in it, or something in it cannot be changed by itself.
     """
-    spec = file.data.get("spec")
-    if file.data.get("kind") != "RayCluster" or not hasattr(spec, "lc") or "headGroupSpec" not in spec:
-        raise BadClusterFile(f"{file.name} is no RayCluster with a headGroupSpec")
-    quoted = json.dumps(json.dumps(kuberay_settings(file) | plan.system_config(), separators=(",", ":")))
-    parameters = spec["headGroupSpec"].get("rayStartParams")
-    if hasattr(parameters, "lc") and parameters:
-        file.set_scalar(parameters, "system-config", quoted)
-    else:
-        raise BadClusterFile(f"{file.name}: its headGroupSpec has no rayStartParams to add to; write one with num-cpus")
+    found = kuberay.clusters(file)
+    if not found or any(one.kind not in kuberay.KINDS for one in kuberay.resources(file)):
+        raise BadClusterFile(f"{file.name}: {_no_cluster(file)}")
+    _refuse_templates(file)
+    for cluster in found:
+        _patch_parameters(file, cluster, plan)
+        _patch_idle_timeout(file, cluster, plan)
+
+
+def _patch_parameters(file: YamlFile, cluster: kuberay.Cluster, plan: Plan) -> None:
+    path = (*cluster.head, "rayStartParams")
+    if kuberay.own_command(file, cluster):
+        why = "its container has a command of its own, without $KUBERAY_GEN_RAY_START_CMD: rayStartParams do nothing"
+        raise BadClusterFile(f"{file.name}, line {file.line_of(cluster.head)}: {why}")
+    try:
+        before = kuberay.system_config(file.value(path))
+    except ValueError as error:
+        row = file.line_of((*path, "system-config"))
+        raise BadClusterFile(f"{file.name}, line {row}: system-config of the head is no JSON object: {error}") from None
+    wanted = before | plan.system_config()
+    if wanted != before:
+        file.set((*path, "system-config"), kuberay.quoted(wanted), before="template")
+
+
+def _patch_idle_timeout(file: YamlFile, cluster: kuberay.Cluster, plan: Plan) -> None:
     idle = plan.autoscaler_config().get("idle_timeout_minutes")
     if idle is None:
         return
-    options = file.data["spec"].get("autoscalerOptions")
-    seconds = round(float(idle) * 60)
-    if hasattr(options, "lc") and options:
-        file.set_scalar(options, "idleTimeoutSeconds", seconds)
-    else:
-        column = " " * file.data["spec"].lc.col
-        row = file.line_of(file.data["spec"], "headGroupSpec")
-        file.insert(row, f"{column}autoscalerOptions:\n{column}  idleTimeoutSeconds: {seconds}\n")
+    if not kuberay.autoscales(file, cluster):
+        file.notes.append(f"{cluster.title}: no autoscaler (enableInTreeAutoscaling): no idle timeout is set")
+        return
+    path = (*cluster.spec, "autoscalerOptions", "idleTimeoutSeconds")
+    file.set(path, round(float(idle) * 60), after="enableInTreeAutoscaling")
+    for group in cluster.workers:
+        if (own := file.value((*group, "idleTimeoutSeconds"))) is not None:
+            row = file.line_of((*group, "idleTimeoutSeconds"))
+            file.notes.append(
+                f"line {row}: the group's own idleTimeoutSeconds of {own} stays, and counts for its nodes"
+            )
 
 
-def kuberay_settings(file: YamlFile) -> dict[str, Any]:
-    """The system config that the head's `rayStartParams` have already."""
-    parameters = file.data["spec"]["headGroupSpec"].get("rayStartParams") or {}
-    raw = parameters.get("system-config")
-    if raw is None:
-        return {}
-    try:
-        loaded = json.loads("".join(shlex.split(str(raw))))
-    except ValueError as error:
-        raise BadClusterFile(f"{file.name}: system-config of the head is no JSON object: {error}") from None
-    return loaded if isinstance(loaded, dict) else {}
+def _no_cluster(file: YamlFile) -> str:
+    """Why there is nothing to patch."""
+    for one in kuberay.resources(file):
+        row = file.line_of((*one.path, "kind"))
+        if one.kind not in kuberay.KINDS:
+            return f"line {row}: KubeRay has no kind {one.kind}"
+        if file.value((*one.path, "spec", "clusterSelector")) is not None:
+            return f"line {row}: the {one.kind} runs on a cluster that its clusterSelector names: patch that one's file"
+        return f"line {row}: the {one.kind} has no headGroupSpec"
+    kinds = sorted({str(data["kind"]) for data in file.data if isinstance(data, dict) and "kind" in data})
+    if kinds:
+        return f"no Ray cluster in it: {', '.join(kinds)}"
+    return "no RayCluster, RayJob, RayService or RayCronJob, and no values of the chart ray-cluster"
+
+
+def _refuse_templates(file: YamlFile) -> None:
+    if file.unread:
+        why = "a template: what stands there becomes any number of lines. Patch its values, or what it renders to"
+        raise BadClusterFile(f"{file.name}, line {file.unread[0]}: {why}")
 
 
 def _shell(value: Value) -> str:

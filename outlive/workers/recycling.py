@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import logging
 import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from outlive.workers.sizes import format_bytes, format_seconds, parse_bytes, par
 
 F = TypeVar("F")
 
+_log = logging.getLogger(__name__)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LUCK = random.Random()  # noqa: S311 - one number per process, so that not all are as old at the same moment
 
@@ -41,10 +43,14 @@ def recycle(
     crash, and the next task gets another worker. If it owns live objects it takes no more tasks and ends once they are
     gone, as Ray does at `max_calls`; `outlive workers` then says so.
 
+    Recycling never changes what a task returns or raises. What goes wrong in it is logged, and the worker stays.
+
     Parameters
     ----------
     max_memory
-        As in "2GiB": unique memory (USS) of the worker at the end of a task, its result included.
+        As in "2GiB": unique memory (USS) of the worker at the end of a task, its arguments and result included. A limit
+        that a new worker exceeds before its first task is logged with what was measured, and is not applied there: the
+        next worker would be as large.
     max_age
         As in "1h": time since the worker started.
     jitter
@@ -58,8 +64,7 @@ def recycle(
     Raises
     ------
     BadSetting
-        No limit or a bad one is given. In the task: `max_memory` is below what a worker has before its first task, so
-        that every worker would leave after every task; the message says how much that is.
+        No limit or a bad one is given.
     TypeError
         What is decorated is no remote function.
 
@@ -88,53 +93,85 @@ def recycle(
     return decorate
 
 
+class _AtFirst:
+    """What this process's memory was when it loaded the function: a worker that had run no task was a bare one then.
+
+    It travels in the function's closure and is made anew in each worker. Ray loads the function before it reads the
+    arguments, so that a large argument is no part of this.
+    """
+
+    def __init__(self, memory: int | None = None) -> None:
+        self.memory = memory
+        """Bytes; None if the worker had run other tasks, or could not be looked at."""
+
+    def __reduce__(self) -> tuple[Callable[[], _AtFirst], tuple[()]]:
+        return _at_first, ()
+
+
+def _at_first() -> _AtFirst:
+    try:
+        bare = functions.in_pooled_worker() and functions.loaded_none()
+        return _AtFirst(unique_memory() if bare else None)
+    except Exception:  # noqa: BLE001 - logged: it must not fail the task
+        _log.exception("the memory of a new worker could not be read")
+        return _AtFirst()
+
+
 def _limited(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
     """`function`, and afterwards a look at the limits."""
+    first = _AtFirst()
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            _refuse_if_too_low(limits)
             try:
-                yield from function(*args, **kwargs)
+                return (yield from function(*args, **kwargs))
             finally:
-                _leave_if_over(limits)
+                _leave_if_over(limits, first)
 
         return generate
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        _refuse_if_too_low(limits)
         try:
             return function(*args, **kwargs)
         finally:
-            _leave_if_over(limits)
+            _leave_if_over(limits, first)
 
     return call
 
 
-def _refuse_if_too_low(limits: Limits) -> None:
-    """Before a worker's first task: a limit that it exceeds already would end every worker after every task."""
-    if limits.max_memory is None or not functions.in_pooled_worker() or functions.tasks_run():
-        return
-    bare = unique_memory()
-    if bare >= limits.max_memory:
-        raise BadSetting(
-            f"recycle(max_memory={format_bytes(limits.max_memory)!r}) is below the {format_bytes(bare)} that a worker "
-            f"has here before its first task, so that every worker would leave after every task; set it to "
-            f"{format_bytes(2 * bare)} or more"
-        )
+def _leave_if_over(limits: Limits, first: _AtFirst) -> None:
+    """Let this worker leave if it is over a limit. Whatever fails here is logged: the task's own outcome goes out."""
+    try:
+        if not functions.in_pooled_worker():
+            return
+        reason = _over(_that_can_hold(limits, first))
+        if reason is None:
+            return
+        functions.end_worker_after_this_task()
+        if marks.held_references():
+            marks.mark_leaving(reason)
+    except Exception:  # noqa: BLE001 - logged: the task's own outcome goes out
+        _log.exception("this worker could not be recycled, and stays")
 
 
-def _leave_if_over(limits: Limits) -> None:
-    if not functions.in_pooled_worker():
-        return
-    reason = _over(limits)
-    if reason is None:
-        return
-    if marks.held_references():
-        marks.mark_leaving(reason)
-    functions.end_worker_after_this_task()
+def _that_can_hold(limits: Limits, first: _AtFirst) -> Limits:
+    """Without a `max_memory` that a new worker exceeds: every worker would leave after every task, and free nothing."""
+    if limits.max_memory is None or first.memory is None or first.memory < limits.max_memory:
+        return limits
+    _log_once(
+        f"recycle(max_memory={format_bytes(limits.max_memory)!r}) is not applied: it is below the "
+        f"{format_bytes(first.memory)} that a worker has here before its first task. Set it to "
+        f"{format_bytes(2 * first.memory)} or more"
+    )
+    return replace(limits, max_memory=None)
+
+
+@functools.cache
+def _log_once(message: str) -> None:
+    """Log a warning once in this process. Ray shows what a worker logs in its driver."""
+    _log.warning(message)
 
 
 def _over(limits: Limits) -> str | None:

@@ -91,7 +91,7 @@ class Reaper:
 
     @property
     def off(self) -> bool:
-        """No idle worker is ever killed, but those of finished jobs."""
+        """No idle worker is ever killed, not even those of jobs that ended."""
         return self.interval_ms == 0
 
     def kept(self, available_cpus: int) -> int:
@@ -129,13 +129,14 @@ def _one(known: Known, system_config: Mapping[str, Any], environment: Mapping[st
         return Setting(known.name, system_config[known.name], "system-config")
     if known.name in environment:
         try:
-            return Setting(known.name, _parsed(known, environment[known.name]), "environment")
+            return Setting(known.name, parsed(known, environment[known.name]), "environment")
         except ValueError:
             pass  # the raylet too goes on with the default
     return Setting(known.name, known.default, "default")
 
 
-def _parsed(known: Known, text: str) -> Value:
+def parsed(known: Known, text: str) -> Value:
+    """The value of an environment variable, as the raylet reads it. ValueError if it cannot."""
     if known.type is bool:  # ReadEnv in ray_config.h: "true" in any case, or "1"
         return text.lower() == "true" or text == "1"
     value: Value = known.type(text)

@@ -1,27 +1,41 @@
-"""A YAML file that is changed line by line: comments, order, quotes and everything else stay as they are.
+"""A YAML file that is changed at the very place of a value: every other letter of the text stays as it is.
 
-ruamel.yaml says on which line each value stands; only those lines are written anew. Dumping the parsed file would
-re-indent and re-wrap the rest of it.
+Each change is tried on the text, read again, and compared with what was meant: the new file differs from the old one in
+that value alone, or the change is refused.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-import json
+import itertools
 from pathlib import Path
 from typing import Any
 
 from outlive.errors import BadClusterFile
+from outlive.workers import replacing, templates, yaml_nodes
+from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
+from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
+
+Path_ = tuple[Any, ...]
+"""The number of the document, then keys and indices."""
+_Edit = tuple[int, int, str]
+_LARGEST_BYTES = 8 << 20
 
 
 class YamlFile:
-    """The text of the file, and its parsed form with line numbers."""
+    """The text of the file, and its documents as nodes that know where they stand."""
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         self.original = text
-        self.lines = text.splitlines(keepends=True)
-        self.data = _parse(text, name)
+        self.unread: list[int] = []
+        """The lines of a template that may become anything, from 1."""
+        self.template = False
+        """Parts of it are filled in by Helm, Jinja or the like; those read as `templates.UNKNOWN`."""
+        self.notes: list[str] = []
+        """What else whoever changes the file should know."""
+        self._take(text)
 
     @classmethod
     def read(cls, path: Path) -> YamlFile:
@@ -30,140 +44,339 @@ class YamlFile:
         Raises
         ------
         BadClusterFile
-            It is not a YAML mapping in UTF-8.
+            It is not YAML in UTF-8 with a mapping in it.
         """
+        raw = path.read_bytes()
+        if len(raw) > _LARGEST_BYTES:
+            raise BadClusterFile(f"{path} has {len(raw) >> 20} MiB: no cluster file")
         try:
-            text = path.read_bytes().decode()
+            text = raw.decode()
         except UnicodeDecodeError:
             raise BadClusterFile(f"{path} is no text in UTF-8: give a cluster YAML") from None
         return cls(text, str(path))
 
     @property
-    def text(self) -> str:
-        """As it is now."""
-        return "".join(self.lines)
+    def lines(self) -> list[str]:
+        """As they are now, with their ends."""
+        return self.text.splitlines(keepends=True)
 
     def diff(self) -> str:
-        """What changed, as a unified diff."""
-        before, after = self.original.splitlines(keepends=True), self.text.splitlines(keepends=True)
-        return "".join(difflib.unified_diff(before, after, self.name, self.name + " (patched)"))
+        """What changed, as a unified diff. The empty text if nothing did."""
+        before, after = (text.splitlines(keepends=True) for text in (self.original, self.text))
+        made = difflib.unified_diff(before, after, self.name, self.name + " (patched)")
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
 
-    def line_of(self, mapping: Any, key: Any) -> int:
-        """The line of a key or of an item of a list, from 0."""
-        position = mapping.lc.data.get(key) if hasattr(mapping, "lc") and mapping.lc.data else None
-        return int(position[0]) if position else 0
+    def write(self, path: Path) -> None:
+        """Put the text into the file, see `replacing.replace`."""
+        replacing.replace(path, self.text.encode())
 
-    def set_scalar(self, mapping: Any, key: str, value: Any) -> None:
-        """Give `key` this value, on its own line; a new key goes below the last one of `mapping`."""
-        if key in mapping:
-            row, _, value_row, column = mapping.lc.data[key]
-            line = self.lines[value_row]
-            end = _scalar_end(line, column)
-            self.lines[value_row] = line[:column] + _scalar(value) + line[end:]
-            if row != value_row and not line.strip():
-                raise BadClusterFile(f"{self.name}, line {row + 1}: cannot set {key}")
-        else:
-            indent = " " * (mapping.lc.col if hasattr(mapping, "lc") else 0)
-            self.insert(self._end_of(mapping), f"{indent}{key}: {_scalar(value)}\n")
-            return
-        self._again()
+    def node(self, path: Path_) -> Node | None:
+        """What stands there, through aliases and merge keys; None if nothing does."""
+        found: Node | None = self.documents[path[0]] if path[0] < len(self.documents) else None
+        for key in path[1:]:
+            found = yaml_nodes.child(found, key)
+        return None if found is None else yaml_nodes.target(found)
 
-    def replace_item(self, sequence: Any, index: int, value: str) -> None:
-        """Write an item of a list of commands anew. It may span lines; it takes one afterwards."""
-        row, column = sequence.lc.data[index][:2]
-        last = self._last_line(row)
-        ending = "\n" if self.lines[last].endswith("\n") else ""
-        self.lines[row : last + 1] = [self.lines[row][:column] + _scalar(value) + ending]
-        self._again()
+    def letters(self, node: Scalar) -> Letters | None:
+        """Where each letter of a scalar stands in the text."""
+        return letters(self._cover, node)
 
-    def insert(self, row: int, line: str) -> None:
-        """Put a line before the line `row`."""
-        if row and not self.lines[row - 1].endswith("\n"):
-            self.lines[row - 1] += "\n"
-        self.lines.insert(row, line)
-        self._again()
-
-    def append(self, text: str) -> None:
-        """Put lines at the end."""
-        if self.lines and not self.lines[-1].endswith("\n"):
-            self.lines[-1] += "\n"
-        self.lines += text.splitlines(keepends=True)
-        self._again()
-
-    def rename_key(self, mapping: Any, key: str, name: str) -> None:
-        """Call a key otherwise."""
-        row, column = mapping.lc.data[key][:2]
-        line = self.lines[row]
-        self.lines[row] = line[:column] + line[column:].replace(key, name, 1)
-        self._again()
-
-    def _again(self) -> None:
-        self.data = _parse(self.text, self.name)
-
-    def _end_of(self, mapping: Any) -> int:
-        """The line behind the last one of a mapping."""
-        last = max((position[0] for position in mapping.lc.data.values()), default=0)
-        indent = len(self.lines[last]) - len(self.lines[last].lstrip())
-        row = last + 1
-        while row < len(self.lines):
-            line = self.lines[row]
-            deeper = len(line) - len(line.lstrip()) > indent or (
-                line.lstrip().startswith("- ") and len(line) - len(line.lstrip()) == indent
+    def value(self, path: Path_) -> Any:
+        """The same as Python data; None if there is nothing."""
+        at = self.data[path[0]]
+        for key in path[1:]:
+            inside = (isinstance(at, dict) and key in at) or (
+                isinstance(at, list) and isinstance(key, int) and key < len(at)
             )
-            if not line.strip() or not deeper:
-                break
-            row += 1
-        return row
+            if not inside:
+                return None
+            at = at[key]
+        return at
 
-    def _last_line(self, row: int) -> int:
-        """The last line of the list item that begins there: until one that is not indented deeper than its dash."""
-        dash = len(self.lines[row]) - len(self.lines[row].lstrip())
-        last = row
-        while last + 1 < len(self.lines):
-            line = self.lines[last + 1]
-            if not line.strip() or line.lstrip().startswith("#") or len(line) - len(line.lstrip()) <= dash:
-                break
-            last += 1
-        return last
+    def line_of(self, path: Path_) -> int:
+        """The line of a key or an item, from 1; of what holds it, if it is not there."""
+        line = 1
+        node: Node | None = self.documents[path[0]]
+        for key in path[1:]:
+            line = node.line if node is not None else line
+            own = node.explicit(key) if isinstance(node := yaml_nodes.target(node), Mapping) else None  # type: ignore[arg-type]
+            found = yaml_nodes.child(node, key)
+            if found is None:
+                return line
+            line, node = (own[0].line if own else found.line), found
+        return line
+
+    def set(self, path: Path_, value: Any, *, before: str | None = None, after: str | None = None) -> None:
+        """Give a key this value. What is missing on the way to it is added.
+
+        Parameters
+        ----------
+        before, after
+            A key that is added goes next to this one; by default behind the last one of its mapping.
+
+        Raises
+        ------
+        BadClusterFile
+            It cannot be done without a change elsewhere.
+        """
+        old = self.value(path)
+        if isinstance(value, str) and isinstance(old, str) and "\n" not in old + value:
+            self.splice(path, 0, len(old), value)
+        else:
+            self._put(path, value, before, after)
+
+    def _put(self, path: Path_, value: Any, before: str | None = None, after: str | None = None) -> None:
+        if same(self.value(path), value):
+            return
+        expected = _with(self.data, path, value)
+        parent, rest, found = self._closest(path)
+        if isinstance(found, Scalar) and (found.value is None or len(rest) == 1):
+            self._replace(path, found, parent, rest, value, expected)
+        elif isinstance(found, Alias):
+            name = f"*{found.name}"
+            below = _at(expected, path[: len(path) - len(rest) + 1])
+            if len(rest) == 2 and isinstance(found.target, Mapping):
+                made = f"{{<<: {name}, {emit(rest[1])}: {emit(value)}}}"
+            else:
+                made = emit(below)
+            self._apply([(found.start, found.end, made)], expected, path)
+        elif found is not None:
+            raise self._refused(path, f"{rest[0]} is no single value")
+        elif isinstance(parent, Mapping):
+            below = _at(expected, path[: len(path) - len(rest) + 1])
+            self._apply([self._new_entry(parent, rest[0], below, before, after)], expected, path)
+        else:
+            raise self._refused(path, f"there is no mapping to put {rest[0]} into")
+
+    def splice(self, path: Path_, start: int, end: int, new: str) -> None:
+        """Write `new` in place of the letters `start` to `end` of a text, wherever and however those are written.
+
+        Raises
+        ------
+        BadClusterFile
+            It cannot be done without a change elsewhere.
+        """
+        old = self.value(path)
+        whole = old[:start] + new + old[end:]
+        _, rest, node = self._closest(path)
+        made = self.letters(node) if isinstance(node, Scalar) else None
+        if not isinstance(node, Scalar) or made is None or len(rest) > 1:
+            self._put(path, whole)
+            return
+        expected = _with(self.data, path, whole)
+        others = self._written_out(node)
+        first, last = made.span(start, end)
+        edit = (first, last, encode(new, node.style))
+        try:
+            self._apply([edit, *others], expected, path)
+        except BadClusterFile:
+            if node.style is not None:
+                raise
+            quoted = _in_quotes(self.text, node, made, (start, end), new)
+            self._apply([quoted, *others], expected, path)
+
+    def rename(self, path: Path_, name: str) -> None:
+        """Call a key otherwise.
+
+        Raises
+        ------
+        BadClusterFile
+            It cannot be done without a change elsewhere.
+        """
+        parent, rest, _ = self._closest(path)
+        own = parent.explicit(rest[0]) if isinstance(parent, Mapping) and len(rest) == 1 else None
+        if own is None or not isinstance(own[0], Scalar):
+            raise self._refused(path, "the key does not stand here")
+        expected = copy.deepcopy(self.data)
+        mapping = _at(expected, path[:-1])
+        renamed = {name if key == path[-1] else key: value for key, value in mapping.items()}
+        mapping.clear()
+        mapping.update(renamed)
+        key = own[0]
+        quote = key.style or ""
+        self._apply([(key.start, key.end, quote + name + quote)], expected, path)
+
+    def _take(self, text: str) -> None:
+        try:
+            cover, unread = text, list[int]()
+            documents = yaml_nodes.parse(text, self.name)
+            data = _plain(documents, self.name)
+            if self.template or any(_is_template(document) for document in documents):
+                raise BadClusterFile(f"{self.name}: a template")
+        except BadClusterFile:
+            if not templates.parts(text):
+                raise
+            cover, unread = templates.covered(text)
+            documents = yaml_nodes.parse(cover, self.name)
+            data = _plain(documents, self.name)
+            self.template = True
+        if not documents or not any(isinstance(document, Mapping) for document in documents):
+            raise BadClusterFile(f"{self.name} is no YAML mapping: give a cluster YAML or a RayCluster")
+        self.text, self.documents, self.data, self.unread = text, documents, data, unread
+        self._cover = cover
+
+    def _closest(self, path: Path_) -> tuple[Node, Path_, Node | None]:
+        """The last node on the way that stands there itself, the rest of the path, and what its first key has."""
+        parent: Node = self.documents[path[0]]
+        for i, key in enumerate(path[1:], 1):
+            found: Node | None = None
+            if isinstance(parent, Mapping):
+                own = parent.explicit(key)
+                found = own[1] if own else None
+            elif isinstance(parent, Sequence) and isinstance(key, int) and key < len(parent.items):
+                found = parent.items[key]
+            if found is None or isinstance(found, Alias | Scalar) or i == len(path) - 1:
+                return parent, path[i:], found
+            parent = found
+        return parent, (), None
+
+    def _replace(self, path: Path_, found: Scalar, parent: Node, rest: Path_, value: Any, expected: Any) -> None:
+        """Write another value, or a mapping where nothing was."""
+        below = _at(expected, path[: len(path) - len(rest) + 1])
+        if isinstance(below, dict) and found.start == found.end and isinstance(parent, Mapping) and not parent.flow:
+            lines = emit_lines(below, parent.column + 2)
+            edit = self._line_behind(found.end, lines)
+        else:
+            made = emit(below)
+            gap = " " if found.start == found.end and not self.text[: found.start].endswith((" ", "\n")) else ""
+            if isinstance(value, str) and found.style in {"'", '"'} and value.isprintable():
+                made = found.style + encode(value, found.style) + found.style
+            edit = (found.start, found.end, gap + made)
+        self._apply([edit, *self._written_out(found)], expected, path)
+
+    def _written_out(self, node: Node) -> list[_Edit]:
+        """An alias of a value that changes keeps the old one, written out."""
+        if node.anchor is None or not isinstance(node, Scalar):
+            return []
+        found = []
+        for document in self.documents:
+            for one in yaml_nodes.walk(document):
+                if isinstance(one, Alias) and one.target is node:
+                    found.append((one.start, one.end, emit(node.value)))
+                    self.notes.append(f"line {one.line}: *{one.name} is written out, as &{one.name} changes")
+        return found
+
+    def _new_entry(self, mapping: Mapping, key: Any, value: Any, before: str | None, after: str | None) -> _Edit:
+        if mapping.flow:
+            entry = f"{emit(key)}: {emit(value)}"
+            if mapping.entries:
+                end = mapping.entries[-1][1].end
+                return end, end, f", {entry}"
+            return mapping.end - 1, mapping.end - 1, entry
+        lines = emit_lines({key: value}, mapping.column)
+        own = mapping.explicit(before) if before is not None else None
+        if own is not None:
+            start = self.text.rfind("\n", 0, own[0].start) + 1
+            if not self.text[start : own[0].start].strip(" \ufeff"):
+                return start, start, "".join(line + self._newline(start) for line in lines)
+        above = mapping.explicit(after) if after is not None else None
+        return self._line_behind(above[1].end if above is not None else mapping.end, lines)
+
+    def _line_behind(self, at: int, lines: list[str]) -> _Edit:
+        """Lines below the one that `at` is on."""
+        end = self.text.find("\n", at)
+        newline = self._newline(at)
+        if end < 0:
+            return len(self.text), len(self.text), "".join(newline + line for line in lines)
+        return end + 1, end + 1, "".join(line + newline for line in lines)
+
+    def _newline(self, at: int) -> str:
+        """The line end that is used there."""
+        end = self.text.find("\n", at)
+        end = self.text.rfind("\n", 0, at) if end < 0 else end
+        return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
+
+    def _apply(self, edits: list[_Edit], expected: Any, path: Path_) -> None:
+        """Make the edits if the file then means what is expected."""
+        text = self.text
+        for start, end, new in sorted(edits, reverse=True):
+            text = text[:start] + new + text[end:]
+        before = (self.text, self.documents, self.data, self.unread, self._cover)
+        try:
+            self._take(text)
+            if not same(self.data, expected):
+                raise BadClusterFile("")
+        except BadClusterFile:
+            self.text, self.documents, self.data, self.unread, self._cover = before
+            raise self._refused(path, self._why_not(path)) from None
+
+    def _why_not(self, path: Path_) -> str:
+        for i in range(1, len(path)):
+            node = self.node(path[: i + 1])
+            if node is None or node.anchor is None:
+                continue
+            users = [one for root in self.documents for one in yaml_nodes.walk(root) if isinstance(one, Alias)]
+            lines = sorted({one.line for one in users if one.target is node})
+            if lines:
+                where = ", ".join(map(str, lines))
+                return f"{path[i]} is the anchor &{node.anchor}, which line {where} uses: both would change"
+        return f"{path[-1]} cannot be changed without a change elsewhere"
+
+    def _refused(self, path: Path_, why: str) -> BadClusterFile:
+        return BadClusterFile(f"{self.name}, line {self.line_of(path)}: {why}")
 
 
-def _parse(text: str, name: str) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+def same(one: Any, other: Any) -> bool:
+    """Equal, in types too: 1, 1.0 and true are three values."""
+    pairs, seen = [(one, other)], set()
+    while pairs:
+        a, b = pairs.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, dict | list):
+            if (id(a), id(b)) in seen:
+                continue
+            seen.add((id(a), id(b)))
+            if len(a) != len(b) or (isinstance(a, dict) and _keys(a) != _keys(b)):
+                return False
+            pairs += [(a[key], b[key]) for key in a] if isinstance(a, dict) else list(zip(a, b, strict=True))
+        elif a != b and not (a != a and b != b):  # noqa: PLR0124 - nan is nan here
+            return False
+    return True
 
-    try:
-        data = YAML(typ="rt").load(text)
-    except YAMLError as error:
-        mark: Any = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise BadClusterFile(f"{name}{where}: no YAML: {problem}") from None
-    except ValueError as error:
-        raise BadClusterFile(f"{name}: no YAML: {error}") from None
-    if not hasattr(data, "lc") or not hasattr(data, "keys"):
-        raise BadClusterFile(f"{name} is no YAML mapping: give a cluster YAML or a RayCluster")
+
+def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
+    return {(type(key), key) for key in data}
+
+
+def _with(data: list[Any], path: Path_, value: Any) -> list[Any]:
+    """The data with another value at the path; nothing else that shares it changes."""
+    made = list(data)
+    at: Any = made
+    for key, following in itertools.pairwise(path):
+        below = at[key] if isinstance(at, list) or key in at else None
+        fresh: Any = [] if isinstance(following, int) else {}
+        at[key] = copy.copy(below) if below is not None else fresh
+        at = at[key]
+        if not isinstance(at, dict | list):
+            raise BadClusterFile(f"{key} is no mapping")
+    at[path[-1]] = value
+    return made
+
+
+def _at(data: Any, path: Path_) -> Any:
+    for key in path:
+        data = data[key]
     return data
 
 
-def _scalar(value: Any) -> str:
-    """A value as YAML: plain where that is safe, else quoted."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value)
-    risky = not text or text != text.strip() or text[0] in "!&*?|>@`%{[]},#'\"-" or ": " in text or " #" in text
-    if not risky and not text.endswith(":"):
-        return text
-    return "'" + text.replace("'", "''") + "'" if "\n" not in text else json.dumps(text)
+def _plain(documents: list[Node], name: str) -> list[Any]:
+    try:
+        return [yaml_nodes.plain(document) for document in documents]
+    except ValueError as error:
+        raise BadClusterFile(f"{name}, {error}") from None
 
 
-def _scalar_end(line: str, column: int) -> int:
-    """Where the scalar that begins at `column` ends: before its comment or the newline."""
-    quote = line[column] if column < len(line) and line[column] in "'\"" else None
-    if quote:
-        closing = line.find(quote, column + 1)
-        return closing + 1 if closing >= 0 else len(line.rstrip("\n"))
-    comment = line.find(" #", column)
-    end = comment if comment >= 0 else len(line.rstrip("\n"))
-    return len(line[:end].rstrip())
+def _is_template(document: Node) -> bool:
+    """`name: {{ .Name }}` reads as braces in braces."""
+    for node in yaml_nodes.walk(document):
+        if isinstance(node, Mapping) and node.flow and any(isinstance(key, Mapping) for key, _ in node.entries):
+            return True
+    return False
+
+
+def _in_quotes(text: str, node: Scalar, made: Letters, span: tuple[int, int], new: str) -> _Edit:
+    """A plain scalar in quotes: lines fold in them as they did without."""
+    first, last = made.span(*span)
+    raw = encode(text[node.start : first], "'") + encode(new, "'") + encode(text[last : node.end], "'")
+    return node.start, node.end, f"'{raw}'"

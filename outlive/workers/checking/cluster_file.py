@@ -2,133 +2,86 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import ray
-
-from outlive.workers import commands
-from outlive.workers.checking import command_line
+from outlive.workers import autoscaler_files
+from outlive.workers.checking import command_line, schema
 from outlive.workers.checking.finding import Finding
-from outlive.workers.yaml_file import YamlFile
+from outlive.workers.checking.places import line_in, says_eager
+from outlive.workers.commands import Edit
+from outlive.workers.yaml_file import Path_, YamlFile
 
-_EAGER = ("aggressive", "eager", "quick", "as soon as", "immediately", "sooner")
 _COMMANDS = {"head_start_ray_commands": False, "worker_start_ray_commands": True}
 
 
 def check(file: YamlFile) -> list[Finding]:
     """Look at a cluster YAML."""
-    found = list(_against_schema(file))
+    rules = autoscaler_files.schema()
+    found = [*schema.check(file, (0,), rules, "Ray's own schema (ray-schema.json)", _unknown), *_bounds(file)]
+    if len(file.documents) > 1:
+        what = f"{len(file.documents)} documents"
+        found.append(Finding("schema", file.documents[1].line, what, "`ray up` reads files with one", "split the file"))
     eager = says_eager(file)
     for key, worker in _COMMANDS.items():
-        items = file.data.get(key)
-        for index, command in enumerate(items if isinstance(items, list) else []):
-            if not isinstance(command, str):
-                continue
-            line = file.line_of(items, index) + 1
-            for start in commands.find(command):
-                write = _writer(file, key, index, start)
-                found += command_line.check(start, line, worker=worker, eager=eager, change=write)
+        items = file.value((0, key))
+        for index, command in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(command, str):
+                path = (0, key, index)
+                found += command_line.check_text(
+                    command, line_in(file, path), worker=worker, eager=eager, change=_writer(file, path)
+                )
     return found + list(_unreachable(file, eager))
 
 
-def says_eager(file: YamlFile) -> bool:
-    """A comment says that cleaning up aggressively is meant."""
-    comments = (line.partition("#")[2].lower() for line in file.lines if "#" in line)
-    return any(word in comment for comment in comments for word in _EAGER)
+def _unknown(key: str, value: Any) -> str | None:
+    """As `prepare_config` in ray/autoscaler/_private/util.py has it."""
+    if key == "min_workers":
+        return "`ray up` drops it without a word"
+    if key in {"head_node", "worker_nodes"} and not value:
+        return None
+    return "`ray up` refuses the file"
 
 
-def _writer(file: YamlFile, key: str, index: int, start: commands.RayStart) -> Callable[[str], None]:
-    def write(text: str) -> None:
-        items = file.data[key]
-        again = next(one for one in commands.find(items[index]) if one.start == start.start)
-        file.replace_item(items, index, commands.replaced(items[index], again, text))
+def _bounds(file: YamlFile) -> Iterator[Finding]:
+    """What `validate_config` there refuses besides."""
+    types, head = file.value((0, "available_node_types")), file.value((0, "head_node_type"))
+    if not isinstance(types, dict) or file.template:
+        return
+    if isinstance(head, str) and head not in types:
+        line = file.line_of((0, "head_node_type"))
+        what = f"head_node_type: no type {head} in available_node_types"
+        yield Finding("schema", line, what, "`ray up` refuses the file", f"one of: {', '.join(map(str, types))}")
+    least = [about.get("min_workers", 0) for about in types.values() if isinstance(about, dict)]
+    most = file.value((0, "max_workers"))
+    if isinstance(most, int) and all(isinstance(one, int) for one in least) and sum(least) > most:
+        line = file.line_of((0, "max_workers"))
+        what = f"max_workers={most} is below the sum {sum(least)} of all min_workers"
+        yield Finding("schema", line, what, "`ray up` refuses the file", "raise it, or lower min_workers")
+
+
+def _writer(file: YamlFile, path: Path_) -> Callable[[int, Edit], None]:
+    def write(_: int, edit: Edit) -> None:
+        file.splice(path, *edit)
 
     return write
 
 
-def schema() -> dict[str, Any]:
-    """The schema that comes with the installed Ray."""
-    path = Path(str(ray.__file__)).parent / "autoscaler" / "ray-schema.json"
-    loaded: dict[str, Any] = json.loads(path.read_text())
-    return loaded
-
-
-def _against_schema(file: YamlFile) -> Iterator[Finding]:
-    from jsonschema.validators import validator_for
-
-    rules = schema()
-    validator = validator_for(rules)(rules)
-    plain = json.loads(json.dumps(file.data, default=str))
-    for error in sorted(validator.iter_errors(plain), key=lambda error: [str(part) for part in error.absolute_path]):
-        line = _line(file, list(error.absolute_path))
-        if error.validator == "additionalProperties":
-            yield from _wrong_keys(file, error, line)
-            continue
-        where = ".".join(str(part) for part in error.absolute_path) or "the file"
-        kind = "wrong-type" if error.validator == "type" else "schema"
-        description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-        why = f"Ray's own schema: {description}" if description else "Ray's own schema (ray-schema.json)"
-        yield Finding(kind, line, f"{where}: {error.message[:200]}", why, _remedy(error))
-
-
-def _remedy(error: Any) -> str:
-    if error.validator == "required":
-        return f"add {error.message.split()[0]}"
-    return f"make it {error.validator_value}" if error.validator in {"type", "minimum"} else "see Ray's example YAML"
-
-
-def _wrong_keys(file: YamlFile, error: Any, line: int) -> Iterator[Finding]:
-    allowed = list(error.schema.get("properties", {}))
-    mapping = file.data
-    for part in error.absolute_path:
-        mapping = mapping[part]
-    for key in mapping:
-        if key in allowed:
-            continue
-        close = difflib.get_close_matches(str(key), allowed, 1, 0.6)
-        fix = f"did you mean {close[0]}?" if close else f"one of: {', '.join(sorted(allowed))}"
-        mend = None
-        if close and close[0] not in mapping:
-
-            def mend(
-                key: str = str(key), name: str = close[0], path: tuple[Any, ...] = tuple(error.absolute_path)
-            ) -> None:
-                at = file.data
-                for part in path:
-                    at = at[part]
-                file.rename_key(at, key, name)
-
-        here = file.line_of(mapping, key) + 1 if hasattr(mapping, "lc") else line
-        yield Finding("unknown-key", here, f"no key {key}", "`ray up` refuses the file", fix, mend)
-
-
-def _line(file: YamlFile, path: list[Any]) -> int:
-    """The line of a value, from 1."""
-    at, row = file.data, 0
-    for part in path:
-        row = file.line_of(at, part)
-        at = at[part]
-    return row + 1
-
-
 def _unreachable(file: YamlFile, eager: bool) -> Iterator[Finding]:
     """An idle timeout that cannot let any node go, or not when it is meant to."""
-    timeout = file.data.get("idle_timeout_minutes")
+    timeout = file.value((0, "idle_timeout_minutes"))
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         return
-    line = file.line_of(file.data, "idle_timeout_minutes") + 1
-    types = file.data.get("available_node_types")
+    line = file.line_of((0, "idle_timeout_minutes"))
+    types = file.value((0, "available_node_types"))
     workers = {
         name: about
-        for name, about in (types.items() if hasattr(types, "items") else ())
-        if name != file.data.get("head_node_type") and hasattr(about, "get")
+        for name, about in (types.items() if isinstance(types, dict) else ())
+        if name != file.value((0, "head_node_type")) and isinstance(about, dict)
     }
+    most = file.value((0, "max_workers"))
     if workers and all(
-        about.get("min_workers", 0) == about.get("max_workers", file.data.get("max_workers", 2))
+        about.get("min_workers", 0) == about.get("max_workers", 2 if most is None else most)
         for about in workers.values()
     ):
         why = "every worker type has min_workers equal to max_workers, so that the autoscaler may remove none"

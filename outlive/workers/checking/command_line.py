@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from outlive.workers import commands
-from outlive.workers.checking import system_settings
+from outlive.workers.checking import environment, spelling, system_settings
 from outlive.workers.checking.finding import Finding
-from outlive.workers.commands import RayStart
+from outlive.workers.commands import Edit, RayStart
 
 _WORKER_WHY = (
     'Ray refuses it: "System config parameters can only be set on the head node". Workers get the head\'s settings'
 )
+
+
+def check_text(
+    text: str,
+    line_of: Callable[[int], int | None],
+    *,
+    prose: bool = False,
+    worker: bool = False,
+    eager: bool = False,
+    change: Callable[[int, Edit], None] | None = None,
+) -> list[Finding]:
+    """Look at all that a shell text starts and sets.
+
+    Parameters
+    ----------
+    line_of
+        The line of a letter of the text, from 1.
+    prose
+        The text may be something else than commands.
+    worker
+        It stands where workers are started.
+    eager
+        A comment nearby says that cleaning up aggressively is meant.
+    change
+        Makes an edit for the `ray start` of this number.
+    """
+    found = []
+    for number, start in enumerate(commands.find(text, prose=prose)):
+        write = None
+        if change is not None:
+
+            def write(edit: Edit, number: int = number, change: Callable[[int, Edit], None] = change) -> None:
+                change(number, edit)
+
+        found += check(start, line_of(start.offset), worker=worker, eager=eager, change=write)
+    for variable in commands.environment(text, prose=prose):
+        if variable.known:
+            found += environment.check(variable.name, variable.value, line_of(variable.offset), eager=eager)
+    return found
 
 
 def check(
@@ -24,31 +61,24 @@ def check(
     *,
     worker: bool = False,
     eager: bool = False,
-    change: Callable[[str], None] | None = None,
+    change: Callable[[Edit], None] | None = None,
 ) -> list[Finding]:
-    """Look at one `ray start`.
-
-    Parameters
-    ----------
-    worker
-        It stands where workers are started.
-    eager
-        A comment nearby says that cleaning up aggressively is meant.
-    change
-        Writes another text in its place.
-    """
+    """Look at one `ray start`. The parameters are those of `check_text`."""
     found = _options(start, line)
-    if start.system_config is None:
+    if start.option is None:
         return found
-    if worker or not start.head:
-        mend = None
-        if change is not None:
+    if worker or start.worker:
+        mend, edit = None, start.without_settings()
+        if change is not None and edit is not None:
 
-            def mend(change: Callable[[str], None] = change) -> None:
-                change(commands.without_settings(start))
+            def mend(change: Callable[[Edit], None] = change, edit: Edit = edit) -> None:
+                change(edit)
 
         what = "--system-config on a worker node: it cannot start"
         return [*found, Finding("system-config-on-worker", line, what, _WORKER_WHY, "remove it here", mend)]
+    if start.config is None:
+        what = "--system-config is made when the command runs"
+        return [*found, Finding("not-read", line, what, "its settings are not known here", "check what it is made of")]
     try:
         settings = start.settings()
     except ValueError as error:
@@ -57,33 +87,33 @@ def check(
 
     def write(new: Mapping[str, Any]) -> None:
         if change is not None:
-            bare = commands.without_settings(start)
-            change(f"{bare} {commands.system_config_option(dict(new))}")
+            change(start.with_only(dict(new)))
 
     return found + system_settings.check(settings, line, eager=eager, change=write if change is not None else None)
 
 
 def _options(start: RayStart, line: int | None) -> list[Finding]:
     """Options that `ray start` does not have."""
-    known = _known_options()
-    try:
-        words = shlex.split(start.text)[2:]
-    except ValueError as error:
-        return [Finding("unreadable", line, "the command cannot be read", str(error), "close the quote")]
+    known = known_options()
     found = []
-    for word in words:
+    for word in start.words:
         name = word.partition("=")[0]
-        if not name.startswith("--") or not known or name in known:
+        if not name.startswith("--") or name == "--" or "$" in name or not known or name in known:
             continue
-        close = difflib.get_close_matches(name, known, 1, 0.7)
-        fix = f"did you mean {close[0]}?" if close else "see `ray start --help`"
-        found.append(Finding("unknown-option", line, f"`ray start` has no option {name}", "it does not start", fix))
+        what = f"`ray start` has no option {name}"
+        found.append(Finding("unknown-option", line, what, "it does not start", option_advice(name)))
     return found
 
 
+def option_advice(name: str) -> str:
+    """What to write in place of an option that there is not."""
+    told = spelling.advice(name, known_options())
+    return "see `ray start --help`" if told == "leave it out" else told
+
+
 @lru_cache(maxsize=1)
-def _known_options() -> frozenset[str]:
-    """The options of the installed `ray start`."""
+def known_options() -> frozenset[str]:
+    """The options of the installed `ray start`; empty if they cannot be had."""
     try:
         from ray.scripts.scripts import start
     except ImportError:  # parts of Ray's command line need more than Ray

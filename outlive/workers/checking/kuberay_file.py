@@ -1,86 +1,153 @@
-"""A RayCluster of KubeRay."""
+"""RayCluster, RayJob, RayService, RayCronJob of KubeRay, and the values of its chart ray-cluster."""
 
 from __future__ import annotations
 
-import difflib
 import json
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from outlive.workers.checking import system_settings
-from outlive.workers.checking.cluster_file import says_eager
+from outlive.workers import kuberay
+from outlive.workers.checking import command_line, schema, system_settings
 from outlive.workers.checking.finding import Finding
-from outlive.workers.yaml_file import YamlFile
+from outlive.workers.checking.places import says_eager
+from outlive.workers.kuberay import Cluster, Resource
+from outlive.workers.templates import UNKNOWN
+from outlive.workers.yaml_file import Path_, YamlFile
 
-_AUTOSCALER = {
-    "env", "envFrom", "idleTimeoutSeconds", "image", "imagePullPolicy", "resources", "securityContext", "upscalingMode",
-    "version", "volumeMounts",
-}  # fmt: skip
-"""Fields of AutoscalerOptions in KubeRay's ray.io_rayclusters.yaml."""
-_MODES = ("Default", "Aggressive", "Conservative")
+
+def _dropped(_key: str, _value: Any) -> str:
+    return "Kubernetes refuses it, or drops it without a word"
 
 
 def check(file: YamlFile) -> list[Finding]:
-    """Look at a RayCluster."""
-    spec = file.data.get("spec")
-    if not hasattr(spec, "lc"):
-        return [Finding("schema", 1, "no spec", "a RayCluster has one", "add spec.headGroupSpec")]
-    found = list(_options(file, spec))
-    head = spec.get("headGroupSpec")
-    if not hasattr(head, "lc"):
-        found.append(
-            Finding("schema", file.line_of(file.data, "spec") + 1, "no headGroupSpec", "it is required", "add it")
-        )
-    else:
-        found += _parameters(file, head, worker=False)
-    for group in spec.get("workerGroupSpecs") or []:
-        if hasattr(group, "lc"):
-            found += _parameters(file, group, worker=True)
+    """Look at all of KubeRay's resources in a file."""
+    found: list[Finding] = []
+    for resource in kuberay.resources(file):
+        found += _against_schema(file, resource)
+    eager = says_eager(file)
+    for cluster in kuberay.clusters(file):
+        found += _autoscaler(file, cluster)
+        found += _group(file, cluster, cluster.head, eager, worker=False)
+        for group in cluster.workers:
+            found += _group(file, cluster, group, eager, worker=True)
     return found
 
 
-def _options(file: YamlFile, spec: Any) -> Iterator[Finding]:
-    options = spec.get("autoscalerOptions")
-    if not hasattr(options, "lc"):
-        return
-    if not spec.get("enableInTreeAutoscaling"):
-        line = file.line_of(spec, "autoscalerOptions") + 1
-        why = "enableInTreeAutoscaling is not true: there is no autoscaler, and no node is ever removed"
+@lru_cache(maxsize=1)
+def _rules() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("kuberay_schema.json").read_text())
+    return loaded
+
+
+def _against_schema(file: YamlFile, resource: Resource) -> Iterator[Finding]:
+    line = file.line_of((*resource.path, "kind"))
+    source = f"KubeRay {_rules()['version']}"
+    if resource.kind not in kuberay.KINDS:
         yield Finding(
-            "unreachable-timeout", line, "autoscalerOptions have no effect", why, "enableInTreeAutoscaling: true"
+            "schema", line, f"no kind {resource.kind}", f"{source} has none", f"one of: {', '.join(kuberay.KINDS)}"
         )
-    for key, value in list(options.items()):
-        line = file.line_of(options, key) + 1
-        if key not in _AUTOSCALER:
-            words = {"idle_timeout_minutes": "idleTimeoutSeconds", "upscaling_speed": "upscalingMode"}
-            close = [words[key]] if key in words else difflib.get_close_matches(str(key), _AUTOSCALER, 1, 0.6)
-            fix = f"did you mean {close[0]}?" if close else f"one of: {', '.join(sorted(_AUTOSCALER))}"
+        return
+    path = (*resource.path, "spec")
+    if not isinstance(file.value(path), dict):
+        yield Finding("schema", line, "no spec", f"a {resource.kind} has one", "add it")
+        return
+    rules = {"$ref": f"#/$defs/{resource.kind}Spec", "$defs": _rules()["$defs"]}
+    yield from schema.check(file, path, rules, source, _dropped)
+    spec = (*resource.path, *kuberay.KINDS[resource.kind])
+    holds = file.value(spec)
+    if isinstance(holds, dict) and not isinstance(holds.get("headGroupSpec"), dict):
+        yield Finding("schema", file.line_of(spec), "no headGroupSpec", "it is required", "add it")
+
+
+def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
+    path = (*cluster.spec, "autoscalerOptions")
+    options = file.value(path)
+    if not isinstance(options, dict):
+        options = {}
+    if cluster.resource == cluster.spec[:-1] and "kind" not in file.value(
+        cluster.resource
+    ):  # Helm values: no schema of their own
+        rules = _rules()["$defs"]["RayClusterSpec"]["properties"]["autoscalerOptions"]
+        yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _dropped) if options else ()
+    seconds = options.get("idleTimeoutSeconds")
+    line = file.line_of((*path, "idleTimeoutSeconds"))
+    if isinstance(seconds, int) and seconds < 0:
+        yield Finding(
+            "wrong-type", line, f"idleTimeoutSeconds: {seconds}", "the operator refuses it", "60 is the default"
+        )
+    if options and not kuberay.autoscales(file, cluster):
+        if UNKNOWN in str(file.value((*cluster.spec, "enableInTreeAutoscaling"))):
+            return
+        why = "enableInTreeAutoscaling is not true: there is no autoscaler, and no node is ever removed"
+        fix = "enableInTreeAutoscaling: true"
+        yield Finding("unreachable-timeout", file.line_of(path), "autoscalerOptions have no effect", why, fix)
+        return
+    fixed = [_is_fixed(file, group) for group in cluster.workers]
+    if seconds is not None and fixed and all(fixed):
+        why = "every worker group has minReplicas equal to maxReplicas, so that the autoscaler may remove none"
+        yield Finding(
+            "unreachable-timeout", line, f"idleTimeoutSeconds={seconds} can let no node go", why, "lower minReplicas"
+        )
+    for group, stays in zip(cluster.workers, fixed, strict=True):
+        own = file.value((*group, "idleTimeoutSeconds"))
+        if own is not None and stays:
+            why = "minReplicas equals maxReplicas: the autoscaler may remove none of this group"
+            line = file.line_of((*group, "idleTimeoutSeconds"))
             yield Finding(
-                "unknown-key", line, f"no field {key} in autoscalerOptions", "Kubernetes drops or refuses it", fix
-            )
-        elif key == "idleTimeoutSeconds" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            yield Finding("wrong-type", line, f"{key}: {value!r} is no whole number", "seconds", "60 is the default")
-        elif key == "upscalingMode" and value not in _MODES:
-            yield Finding(
-                "wrong-type", line, f"{key}: no mode {value!r}", "the operator refuses it", " or ".join(_MODES)
+                "unreachable-timeout", line, f"idleTimeoutSeconds={own} can let no node go", why, "lower minReplicas"
             )
 
 
-def _parameters(file: YamlFile, group: Any, *, worker: bool) -> list[Finding]:
-    parameters = group.get("rayStartParams")
-    if not hasattr(parameters, "lc") or "system-config" not in parameters:
-        return []
-    line = file.line_of(parameters, "system-config") + 1
+def _is_fixed(file: YamlFile, group: Path_) -> bool:
+    least, most = (file.value((*group, name)) for name in ("minReplicas", "maxReplicas"))
+    return isinstance(least, int) and least == most and least > 0
+
+
+def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worker: bool) -> list[Finding]:
+    path = (*group, "rayStartParams")
+    parameters = file.value(path)
+    found = _names(file, path, parameters) if isinstance(parameters, dict) else []
+    if (
+        not isinstance(parameters, dict)
+        or "system-config" not in parameters
+        or UNKNOWN in str(parameters["system-config"])
+    ):
+        return found
+    path = (*path, "system-config")
+    line = file.line_of(path)
     if worker:
         why = "Ray refuses it there, so that the pod cannot start. Workers get the head's settings"
-        return [Finding("system-config-on-worker", line, "system-config in a worker group", why, "remove it here")]
+        return [
+            *found,
+            Finding("system-config-on-worker", line, "system-config in a worker group", why, "remove it here"),
+        ]
+    if kuberay.own_command(file, cluster):
+        why = "the container has a command of its own, which does not run $KUBERAY_GEN_RAY_START_CMD"
+        found.append(
+            Finding("no-effect", line, "rayStartParams have no effect", why, "put the settings into that command")
+        )
     try:
-        settings = json.loads("".join(shlex.split(str(parameters["system-config"]))))
-        if not isinstance(settings, dict):
-            raise ValueError("no object")  # noqa: TRY004 - as json does
+        settings = kuberay.system_config(parameters)
     except ValueError as error:
         why = f"after the shell has taken off a layer of quotes it is no JSON object: {error}"
         fix = """write system-config: '"{\\"name\\":value}"'"""
-        return [Finding("not-json", line, "system-config cannot be read", why, fix)]
-    return system_settings.check(settings, line, eager=says_eager(file))
+        return [*found, Finding("not-json", line, "system-config cannot be read", why, fix)]
+
+    def write(new: Mapping[str, Any]) -> None:
+        file.set(path, kuberay.quoted(dict(new)))
+
+    return found + system_settings.check(settings, line, eager=eager, change=write)
+
+
+def _names(file: YamlFile, path: Path_, parameters: dict[str, Any]) -> list[Finding]:
+    """Parameters that `ray start` does not have as options."""
+    known = command_line.known_options()
+    found = []
+    for name in parameters:
+        if known and f"--{name}" not in known and UNKNOWN not in str(name):
+            what = f"`ray start` has no option --{name}"
+            fix = command_line.option_advice(f"--{name}")
+            found.append(Finding("unknown-option", file.line_of((*path, name)), what, "the pod does not start", fix))
+    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 
 from outlive.ray_internals import config
+from outlive.workers.checking import spelling
 from outlive.workers.checking.finding import Finding
 from outlive.workers.settings import KNOWN, Known, version
 
@@ -63,13 +63,21 @@ def _unknown(
 ) -> list[Finding]:
     if config.knows_setting(name) is not False and name in config.known_settings():
         return []  # one of the hundreds that this is not about
-    close = difflib.get_close_matches(name.removeprefix("RAY_"), {*KNOWN, *config.known_settings()}, 1, 0.75)
+    bare, known = name.removeprefix("RAY_"), {*KNOWN, *config.known_settings()}
+    close = spelling.meant(bare, known)
     if not close and config.knows_setting(name) is not False:
         return []
-    fix = f"did you mean {close[0]}?" if close else "see `outlive workers plan` for those that matter here"
+    fix = spelling.advice(bare, known)
+    if fix == "leave it out":
+        fix = "see `outlive workers plan` for those that matter here"
     mend = None
-    if close and change is not None:
-        renamed = {close[0] if other == name else other: kept for other, kept in settings.items()}
+    if (
+        close
+        and change is not None
+        and close not in settings
+        and not (close in KNOWN and _wrong_type(KNOWN[close], value))
+    ):
+        renamed = {close if other == name else other: kept for other, kept in settings.items()}
 
         def mend(change: Change = change) -> None:
             change(renamed)
@@ -106,7 +114,7 @@ def _value(
             change({**settings, known.name: known.default})
 
     if known.name == "kill_idle_workers_interval_ms" and value == 0:
-        why = "no idle worker is ever asked to exit: each keeps its memory until its job ends"
+        why = "no idle worker is ever asked to exit: each keeps its memory, after its job has ended too"
         return [Finding("reaper-off", line, f"{known.name}=0 turns the reaper off", why, f"use {known.default}", reset)]
     if known.name == "kill_idle_workers_interval_ms" and value > _RARELY_MS:
         times = value / int(known.default)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlive.errors import BadClusterFile
-from outlive.workers import commands
-from outlive.workers.checking import cluster_file, command_line, kuberay_file, running
+from outlive.workers import autoscaler_files, commands, kuberay, templates
+from outlive.workers.checking import cluster_file, command_line, kuberay_file, other_file, places, running, script
 from outlive.workers.checking.finding import Finding
 from outlive.workers.yaml_file import YamlFile
+
+_NOTHING = "nothing of Ray in it: no cluster of `ray up` or KubeRay, no `ray start`, no RAY_ variable"
+_YAML = {".json", ".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
@@ -27,42 +30,82 @@ def check_target(target: str | None) -> Checked:
     Raises
     ------
     BadClusterFile
-        It is no YAML mapping.
+        It cannot be read, or there is nothing of Ray in it.
     OSError
         The file cannot be read.
     """
     if target is None:
         return Checked("the running cluster", tuple(running.check()))
-    if starts := commands.find(target):
-        found = [finding for start in starts for finding in command_line.check(start, None)]
-        return Checked("the command line", tuple(found))
+    if commands.find(target) and not Path(target).is_file():
+        return Checked("the command line", tuple(command_line.check_text(target, lambda _: None)))
     return check_file(Path(target))
 
 
 def check_file(path: Path) -> Checked:
-    """Check a cluster YAML, a RayCluster, or a text file of `ray start` command lines."""
+    """Check a file of `ray up`, KubeRay or Helm, other YAML that starts Ray, a script, a Dockerfile, a systemd unit."""
+    raw = path.read_bytes()
+    if b"\0" in raw:
+        raise BadClusterFile(f"{path} is no text: give a cluster YAML, or a script that starts Ray")
+    text = raw.decode(errors="replace")
+    if path.suffix.lower() not in _YAML and (found := script.check(path, text)) is not None:
+        return Checked(str(path), _sorted(found))
     try:
         file = YamlFile.read(path)
-    except BadClusterFile:
-        lines = path.read_bytes().decode(errors="replace").splitlines()
-        starts = [(row, start) for row, line in enumerate(lines, 1) for start in commands.find(line)]
-        if not starts:
-            raise
-        found = [finding for row, start in starts for finding in command_line.check(start, row)]
-        return Checked(str(path), tuple(found))
-    check = kuberay_file.check if file.data.get("kind") == "RayCluster" else cluster_file.check
-    return Checked(str(path), tuple(sorted(check(file), key=lambda finding: finding.line or 0)), file)
+    except BadClusterFile as error:
+        return _unreadable(path, text, error if path.suffix.lower() in _YAML else BadClusterFile(f"{path}: {_NOTHING}"))
+    return Checked(str(path), _sorted(check_yaml(file)), file)
+
+
+def check_yaml(file: YamlFile) -> list[Finding]:
+    """Look at a YAML file, as what it is.
+
+    Raises
+    ------
+    BadClusterFile
+        There is nothing of Ray in it.
+    """
+    found = [*places.doubled(file), *places.unread(file)]
+    if kuberay.resources(file) or kuberay.clusters(file):
+        return found + kuberay_file.check(file) + other_file.check(file)
+    if not kuberay.is_kubernetes(file) and autoscaler_files.is_cluster(file.data[0]):
+        return found + cluster_file.check(file)
+    if other_file.starts_ray(file):
+        return found + other_file.check(file)
+    kinds = sorted({str(data["kind"]) for data in file.data if isinstance(data, dict) and "kind" in data})
+    raise BadClusterFile(f"{file.name}: " + (f"nothing of Ray in it: {', '.join(kinds)}" if kinds else _NOTHING))
+
+
+def _unreadable(path: Path, text: str, error: BadClusterFile) -> Checked:
+    """A template whose lines make no YAML: its commands can be read all the same."""
+    found = script.check(path, text) if templates.parts(text) else None
+    if found is None:
+        raise error
+    why = "only its command lines were looked at"
+    return Checked(
+        str(path), (Finding("not-read", None, f"a template: {error}", why, "check what it renders to"), *found)
+    )
 
 
 def mend(checked: Checked) -> list[Finding]:
-    """Write the safe fixes into the file's lines, one at a time; each is found anew, as lines move."""
+    """Write the safe fixes into the file's text, one at a time; each is found anew, as lines move."""
     done: list[Finding] = []
+    refused: set[tuple[str, str]] = set()
     file = checked.file
-    while file is not None:
-        check = kuberay_file.check if file.data.get("kind") == "RayCluster" else cluster_file.check
-        finding = next((one for one in check(file) if one.mend is not None), None)
-        if finding is None or finding.mend is None or len(done) > len(file.lines):
+    while file is not None and len(done) <= len(file.lines):
+        found = (
+            one for one in _sorted(check_yaml(file)) if one.mend is not None and (one.kind, one.what) not in refused
+        )
+        finding = next(found, None)
+        if finding is None or finding.mend is None:
             break
-        finding.mend()
+        try:
+            finding.mend()
+        except BadClusterFile:
+            refused.add((finding.kind, finding.what))
+            continue
         done.append(finding)
     return done
+
+
+def _sorted(found: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(found, key=lambda finding: finding.line or 0))

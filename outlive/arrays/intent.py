@@ -1,0 +1,139 @@
+"""The intent: which files are being changed right now, written down in the ledger before that is done.
+
+A sum of bytes and the files that it is of cannot change in one step. So first the names of these files are written
+down, and what all others take together. Whoever gets the ledger's lock and finds an intent knows that its holder died
+there: what the named files take now completes the sum, whether the change was made or not.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import struct
+from types import TracebackType
+
+from outlive.arrays.lock import FileLock
+from outlive.arrays.segment import pages
+
+NUMBER = struct.Struct("@q")  # copied as a whole, so that readers without a lock see no half of one
+_NONE = 0
+_BODY = struct.Struct("@qHH")  # what all other files take, lengths of the two names
+_LONGEST = 360  # bytes of two names: new/<token>/<id>.copy has 58
+SIZE = NUMBER.size + _BODY.size + _LONGEST
+
+
+class Intent:
+    """The intent at `place` of a mapped ledger.
+
+    Parameters
+    ----------
+    shelf
+        The shelf's folder.
+    sums
+        Where the sums stand: that of the shelf's files, that of the files on its disk.
+    """
+
+    def __init__(self, page: mmap.mmap, place: int, shelf: str, sums: tuple[int, int]) -> None:
+        self._page, self._place, self._shelf, self._sums = page, place, shelf, sums
+        self._body = place + NUMBER.size
+        self._names = self._body + _BODY.size
+        self.under_way = False  # by this process, which then has the lock
+
+    def begin(self, sum_at: int, paths: tuple[str, ...], before: int) -> None:
+        """Say that the files at `paths` are about to change, which take `before` bytes now."""
+        first, second = _name(paths[0]), b"" if len(paths) == 1 else _name(paths[1])
+        if len(first) + len(second) > _LONGEST:
+            raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
+        (used,) = NUMBER.unpack_from(self._page, sum_at)
+        _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
+        self._page[self._names : self._names + len(first) + len(second)] = first + second
+        self.under_way = True
+        NUMBER.pack_into(self._page, self._place, sum_at)  # last: from here on the rest counts
+
+    def end(self, sum_at: int, used: int) -> None:
+        """They have changed: the sum is `used` now."""
+        NUMBER.pack_into(self._page, sum_at, used)
+        NUMBER.pack_into(self._page, self._place, _NONE)
+        self.under_way = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is one."""
+        return bool(NUMBER.unpack_from(self._page, self._place)[0])
+
+    def complete(self) -> None:
+        """Count what the files of the intent take now. The caller holds the lock."""
+        sum_at = NUMBER.unpack_from(self._page, self._place)[0]
+        others, first, second = _BODY.unpack_from(self._page, self._body)
+        text = self._page[self._names : self._names + first + second]
+        names = {os.fsdecode(name) for name in (text[:first], text[first:]) if name}
+        if sum_at in self._sums:
+            folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
+            self.end(sum_at, others + sum(counted(f"{folder}/{name}") for name in names))
+        else:
+            NUMBER.pack_into(self._page, self._place, _NONE)  # a page that somebody damaged: `check` recounts
+
+
+class Counting:
+    """`with account.counting(...)`: a change of files, and of the sum of their bytes, that nothing can tear apart."""
+
+    __slots__ = ("_after", "_before", "_intent", "_page", "_paths", "_sum_at")
+
+    def __init__(
+        self, intent: Intent, page: mmap.mmap, sum_at: int, paths: tuple[str, ...], before: int, after: int
+    ) -> None:
+        self._intent, self._page, self._sum_at = intent, page, sum_at
+        self._paths, self._before, self._after = paths, before, after
+
+    def __enter__(self) -> None:
+        self._intent.begin(self._sum_at, self._paths, self._before)
+
+    def __exit__(self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if not self._intent.under_way:  # a child that was forked in here: the change is its parent's
+            return
+        if error is None:
+            used = NUMBER.unpack_from(self._page, self._sum_at)[0]
+            self._intent.end(self._sum_at, used - self._before + self._after)
+        else:  # how far it came, the files say
+            self._intent.complete()
+
+
+class LedgerLock(FileLock):
+    """The ledger's lock. Who gets it completes first what a holder that died had begun."""
+
+    def __init__(self, fd: int, intent: Intent) -> None:
+        super().__init__(fd)
+        self._intent = intent
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        if self._intent.stands and not self._intent.under_way:
+            try:
+                self._intent.complete()
+            except BaseException:
+                super().__exit__()
+                raise
+
+
+def counted(path: str) -> int:
+    """Bytes that a segment counts: whole pages of its size, or of that in its name if it is in the pool."""
+    size = os.path.basename(path).partition(".")[0]
+    try:
+        found = os.lstat(path).st_size
+    except OSError:
+        return 0
+    in_pool = os.path.basename(os.path.dirname(path)) == "free" and size.isdigit()
+    return pages(int(size) if in_pool else found)  # in the pool they are emptied first, then unlinked
+
+
+def _name(path: str) -> bytes:
+    """Of a file, below the shelf's or the disk's folder: new/<token>/<id>, mem/<id>, free/<bytes>.<id>."""
+    parts = path.rsplit("/", 3)
+    return os.fsencode("/".join(parts[1:] if len(parts) > 3 and parts[1] == "new" else parts[-2:]))
+
+
+def _disk_of(shelf: str) -> str:
+    from outlive.arrays.disk import chosen
+
+    return chosen(shelf) or shelf

@@ -1,0 +1,145 @@
+"""The ledger is exact for whoever locks it next, at whichever step a process was killed, without a recount."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays import segment
+from outlive.arrays.pool import LEAST
+from outlive.arrays.room import spill_ahead
+from outlive.arrays.shelf import Shelf
+
+from .local_store import assert_counted
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+STEPS = ("open", "ftruncate", "rename", "unlink")
+SMALL, LARGE = np.ones(1000, "u1"), np.ones(LEAST + 5000, "u1")
+
+
+def put(shelf: Shelf) -> None:
+    shelf.put(SMALL, key="small")
+    shelf.put(LARGE, key="large")
+
+
+def put_and_delete(shelf: Shelf) -> None:
+    for array in (SMALL, LARGE):
+        shelf.delete(shelf.put(array).id)
+
+
+def recycle(shelf: Shelf) -> None:
+    shelf.delete(shelf.put(LARGE).id)
+    shelf.put(LARGE[:-5000])  # shorter
+    shelf.delete(next(shelf.scan()).id)
+    shelf.put(LARGE)  # longer
+    shelf.delete(next(shelf.scan()).id)
+    shelf.pool.trim()
+
+
+def need_room(shelf: Shelf) -> None:
+    shelf.delete(shelf.put(LARGE).id)
+    shelf.put(np.ones(shelf.ledger.budget - 4 * segment.PAGE, "u1"))
+
+
+def spill(shelf: Shelf) -> None:
+    for _ in range(3):
+        shelf.put(LARGE)
+        shelf.put(SMALL)
+    shelf.ledger.budget = segment.pages(LARGE.nbytes)
+    spill_ahead(shelf)
+    for array_id in shelf.spilled():
+        shelf.delete(array_id)
+
+
+def discard(shelf: Shelf) -> None:
+    shelf.draft_of(LARGE).discard()
+
+
+class Killed:
+    """Kills this process before or after the step with this number, counted over all calls of `STEPS`."""
+
+    def __init__(self, number: int, *, after: bool) -> None:
+        self.left, self.after = number, after
+
+    def arm(self) -> None:
+        for name in STEPS:
+            setattr(os, name, self._wrap(getattr(os, name)))
+
+    def _wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*args, **options)
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return step
+
+
+def killed_at_each_step(path: Path, work: Callable[[Shelf], None], *, after: bool) -> Iterator[Shelf]:
+    """Shelves in which a process was killed as it did `work`: at the first step, at the second, and so on."""
+    for number in range(1, 1000):
+        shelf = Shelf(str(path / f"shelf-{number}"), 4 << 20)
+        shelf.spill_to(str(path / f"disk-{number}"))
+        shelf.ledger.disk.budget = 64 << 20
+        shelf.staging()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                own = Shelf(shelf.path)
+                Killed(number, after=after).arm()
+                work(own)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        status = os.waitpid(pid, 0)[1]
+        with shelf.ledger.locked():
+            pass
+        yield shelf
+        if not os.WIFSIGNALED(status):
+            assert os.WEXITSTATUS(status) == 0
+            assert number > 3
+            return
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("work", [put, put_and_delete, recycle, need_room, spill, discard])
+def test_killed_at_each_step(root: Path, work: Callable[[Shelf], None], *, after: bool) -> None:
+    for shelf in killed_at_each_step(root, work, after=after):
+        assert shelf.recount() == 0
+        for place in shelf.places():  # what was emptied already counts until its name goes
+            place.pool.trim()
+        assert_counted(shelf)
+
+
+def test_a_step_that_fails_is_counted_as_far_as_it_came(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, or an exception of a signal's handler, between a file and its bytes."""
+    info = shelf.put(SMALL)
+
+    def unlink(path: str) -> None:
+        real(path)
+        raise KeyboardInterrupt
+
+    real = os.unlink
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(KeyboardInterrupt):
+        shelf.delete(info.id)
+    monkeypatch.undo()
+    assert_counted(shelf)
+    assert shelf.recount() == 0
+
+
+def test_a_ledger_of_an_earlier_version_is_counted_anew(shelf: Shelf) -> None:
+    shelf.put(LARGE)
+    used = shelf.ledger.used
+    with open(f"{shelf.path}/ledger", "r+b") as file:
+        file.write(b"ledger 4")
+    assert Shelf(shelf.path, 64 << 20).ledger.used == used > 0
