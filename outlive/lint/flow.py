@@ -204,11 +204,16 @@ class Flow(Assignments):
     _statement_try_star = _statement_try
 
     def _statement_with(self, node: cst.With) -> None:
+        suppresses = False
         for part in node.items:
             self.evaluate(part.item)
+            if isinstance(part.item, cst.Call):
+                suppresses |= _dotted(part.item.func) in {"suppress", "contextlib.suppress"}
             if part.asname is not None:
                 self.bind(part.asname.name, UNKNOWN)
+        self.tries += suppresses
         self._suite(node.body)
+        self.tries -= suppresses
 
     def _decorate(self, node: cst.FunctionDef | cst.ClassDef, value: Value) -> Value:
         decorators = [self.evaluate(decorator.decorator) for decorator in node.decorators]

@@ -128,6 +128,16 @@ _ALL = (
         fixable=True,
     ),
     Rule(
+        code="OUT402",
+        name="call-in-loop",
+        why=(
+            "The calls run one after the other: n actors or tasks take n times as long as one, all but one of them "
+            "idle, and the first that hangs holds up all."
+        ),
+        fix="Call all, then wait once: ray.get([actor.method.remote() for actor in actors]).",
+        check="call_in_loop",
+    ),
+    Rule(
         code="OUT501",
         name="dummy-store-entry",
         why="The constructor stores its data: what was to be read is overwritten before it is read.",
