@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import libcst as cst
 
+from outlive.lint import calls
 from outlive.lint.definitions import Class, Keeping
 from outlive.lint.expressions import Expressions
 from outlive.lint.values import UNKNOWN, Kind, Value, carried, collection, item, mapping, merged
@@ -55,6 +56,7 @@ class Assignments(Expressions):
 
     def _note_stored(self, base: Value, name: str, value: Value, where: cst.CSTNode) -> None:
         function = self.scope.function
+        function.kept |= carried(value)
         if value.parameter and base.definition is function.owner:
             function.stored.setdefault(value.parameter, []).append((name, where))
 
@@ -67,7 +69,7 @@ class Assignments(Expressions):
             self.scope.function.keepings.append(Keeping(where, self.module.code_for_node(target), value))
 
     def add(self, target: cst.BaseExpression, container: Value, added: Value, where: cst.CSTNode) -> None:
-        grown = _grown(container, added, by_key=isinstance(where, cst.Subscript))
+        grown = _grown(container, added, _keys(where, added), by_key=isinstance(where, cst.Subscript))
         if isinstance(target, cst.Name):
             _, scope = self.scope.find(target.value)
             if scope is not None and scope.parent is None and self.scope.function.node is not None:
@@ -90,15 +92,24 @@ class Assignments(Expressions):
             self._keep(where, target, collection([added]))
 
 
-def _grown(container: Value, added: Value, *, by_key: bool) -> Value | None:
+def _grown(container: Value, added: Value, keys: frozenset[str], *, by_key: bool) -> Value | None:
     """The container with one more element; None where it is not known to be one."""
     if container.kind is Kind.MAPPING:
-        return replace(mapping(_parts(container, added)), is_list=False)
+        return replace(mapping(_parts(container, added)), is_list=False, keys=container.keys | keys)
     if container.kind is Kind.COLLECTION:
         return (
             container if by_key else replace(collection(_parts(container, added), is_list=container.is_list), items=())
         )
     return None
+
+
+def _keys(where: cst.CSTNode, added: Value) -> frozenset[str]:
+    """The key that `options["_owner"] = ...` adds, or `options.update(_owner=...)`."""
+    if isinstance(where, cst.Call):
+        return calls.keys(*where.args)
+    index = where.slice[0].slice if isinstance(where, cst.Subscript) and len(where.slice) == 1 else None
+    literal = calls.text(index.value) if isinstance(index, cst.Index) and added.kind is not Kind.NONE else None
+    return frozenset() if literal is None else frozenset({literal})
 
 
 def _parts(container: Value, added: Value) -> list[Value]:

@@ -101,6 +101,7 @@ class Function:
     captures: list[Capture] = field(default_factory=list)
     exits: list[Exit] = field(default_factory=list)
     stored: dict[str, list[tuple[str, cst.CSTNode]]] = field(default_factory=dict)  # parameter -> attributes of self
+    kept: set[cst.CSTNode] = field(default_factory=set)  # sites of the refs that it leaves in attributes of self
     runs: dict[Function, None] = field(default_factory=dict)  # plain functions that it calls, in the same process
 
     @property
@@ -125,7 +126,7 @@ class Function:
     def forget(self) -> None:
         """Make ready for another pass."""
         self.calls, self.keepings, self.captures, self.exits = [], [], [], []
-        self.stored, self.runs = {}, {}
+        self.stored, self.runs, self.kept = {}, {}, set()
 
 
 @dataclass(eq=False)

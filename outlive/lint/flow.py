@@ -276,6 +276,8 @@ class Flow(Assignments):
         for star in (node.params.star_arg, node.params.star_kwarg):
             if isinstance(star, cst.Param):
                 self.scope.names[star.name.value] = UNKNOWN
+        if node.params.star_kwarg is not None and (passed := self._received.get(function, {}).get("**")):
+            self.scope.names[node.params.star_kwarg.name.value] = merged(passed)
         start = len(self._later)
         self._suite(node.body)
         self._run_later(start)

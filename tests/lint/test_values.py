@@ -24,6 +24,17 @@ PUT_OWNER = {
     "from ray._private.worker import put\nput(1, _owner=a)": True,
     "import ray.util\nray.put(1, _owner=a)": True,
     "import ray\nclass A:\n    def f(self):\n        self.ray.put(1, _owner=a)": True,
+    "import ray\noptions = {'_owner': a}\nray.put(1, **options)": True,
+    "import ray\noptions = dict(_owner=a)\nray.put(1, **options)": True,
+    "import ray\noptions = {}\nif new: options['_owner'] = a\nray.put(1, **options)": True,
+    "import ray\noptions = dict()\noptions.update(_owner=a)\nray.put(1, **{**options})": True,
+    "import ray\ndef put(x, **options): return ray.put(x, **options)\nput(1, _owner=a)": True,
+    "import ray\nclass A:\n    def __init__(self): self.o = {'_owner': a}\n    def f(self): ray.put(1, **self.o)": True,
+    "import ray\nray.put(1, a)": True,
+    "import ray\noptions = {'_owner': None}\nray.put(1, **options)": False,
+    "import ray\noptions = {'_tensor_transport': 'nccl'}\nray.put(1, **options)": False,
+    "import ray\ndef put(x, **options): return ray.put(x, **options)\nput(1, other=a)": False,
+    "import ray\nray.put(1, **unknown)": False,
     "import ray\nqueue.put(1, _owner=a)": False,
     "def put(x, _owner): ...\nput(1, _owner=a)  # ray": False,
     "import ray\ndef f(ray):\n    ray.put(1, _owner=a)": False,
@@ -51,6 +62,17 @@ def f(): return 1
 REFS_OF_A_TASK = (
     "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())"
 )
+DETACHED = """\
+@ray.remote
+class Store:
+    def __init__(self): self.refs, self.one = {}, None
+    def keep(self, key, refs): self.refs[key] = refs
+    def first(self, refs): self.one = refs[0]
+    def hold(self, held): self.one = held
+    def look(self, refs): return len(refs)
+    def work(self): self.refs['mine'] = [f.remote()]
+store = Store.options(name='s', namespace='n', lifetime='detached').remote()
+"""
 CASES = [
     ("OUT102", "keeper.keep.remote('k', ray.put(1))", True),
     ("OUT102", "ref = f.remote()\nkeeper.keep.remote('k', obj_ref=ref)", True),
@@ -99,6 +121,36 @@ CASES = [
     ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(x=r): return x", True),
     ("OUT204", "r = ray.put(1)\n@ray.remote\ndef g(r): return r\ng.remote(r)", False),
     ("OUT204", "r = ray.put(1)\ndef g(): return ray.get(r)", False),
+    ("OUT205", "@ray.remote\ndef g():\n    return ray.put(1)", True),
+    ("OUT205", "@ray.remote\ndef g(x):\n    return 3, ray.put(x)", True),
+    ("OUT205", "@ray.remote\ndef g():\n    refs = [ray.put(x) for x in xs]\n    return refs", True),
+    ("OUT205", "@ray.remote\nclass A:\n    def m(self):\n        return {'a': ray.put(1)}", True),
+    ("OUT205", "@ray.remote\nclass A:\n    def m(self):\n        yield [ray.put(1)]", True),
+    ("OUT205", "def make(): return ray.put(1)\n@ray.remote\ndef g():\n    return make()", True),
+    ("OUT205", "@ray.remote(max_calls=1)\ndef g():\n    return ray.put(1)", False),  # that is OUT201
+    ("OUT205", "@ray.remote\ndef g():\n    return ray.get(ray.put(1))", False),
+    ("OUT205", "@ray.remote\ndef g():\n    return [f.remote()]", False),
+    ("OUT205", "@ray.remote\nclass A:\n    def m(self):\n        self.r = ray.put(1)\n        return [self.r]", False),
+    ("OUT205", "@ray.remote\nclass A:\n    def _m(self):\n        return ray.put(1)", False),
+    ("OUT205", "def g():\n    return ray.put(1)", False),
+    ("OUT205", "@ray.remote\ndef g(refs):\n    return refs\ng.remote([ray.put(1)])", False),
+    ("OUT206", "import pickle\npickle.dumps(ray.put(1))", True),
+    ("OUT206", "import pickle\nrefs = {'a': f.remote()}\npickle.dump(refs, file)", True),
+    ("OUT206", "from ray import cloudpickle\nref = ray.put(1)\ncloudpickle.dumps(ref)", True),
+    ("OUT206", "ray.get(ray.ObjectRef(bytes.fromhex(key)))", True),
+    ("OUT206", "import torch\ntorch.save([f.remote()], path)", True),
+    ("OUT206", "import pickle\npickle.dumps(ray.get(f.remote()))", False),
+    ("OUT206", "import pickle\ndef g(x):\n    pickle.dumps(x)", False),
+    ("OUT206", "ray.ObjectRef(bytes.fromhex(key)).hex()", False),
+    ("OUT206", "ref = ray.ObjectRef(data)\nworker.deserialize_and_register_object_ref(ref)\nray.get(ref)", False),
+    ("OUT206", "def g(ref: ray.ObjectRef): print(ref.hex())", False),
+    ("OUT303", DETACHED + "store.keep.remote('k', [ray.put(1)])", True),
+    ("OUT303", DETACHED + "store.keep.remote('k', {'a': f.remote()})", True),
+    ("OUT303", DETACHED + "store.first.remote([f.remote()])", True),
+    ("OUT303", DETACHED + "@ray.remote\ndef g():\n    ray.get_actor('s').hold.remote([ray.put(1)])", True),
+    ("OUT303", DETACHED + "store.keep.remote('k', ray.put(1))", False),  # arrives as its value: OUT102
+    ("OUT303", DETACHED + "store.look.remote([ray.put(1)])", False),
+    ("OUT303", "keeper.keep.remote('k', [ray.put(1)])", False),
     ("OUT301", "@ray.remote(lifetime='detached')\nclass A: ...\nA.remote()", True),
     ("OUT301", "Other.options(lifetime='detached', name=None).remote()", True),
     ("OUT301", "Keeper.options(lifetime='detached', **more).remote()", False),

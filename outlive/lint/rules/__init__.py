@@ -89,6 +89,29 @@ _ALL = (
         check="captured_ref",
     ),
     Rule(
+        code="OUT205",
+        name="put-handed-out",
+        why=(
+            "An object belongs to the process that puts it, and a put has no lineage. When that worker or actor ends, "
+            "is killed or loses its node, every holder of the ref gets OwnerDiedError; until then it cannot be reaped."
+        ),
+        fix=(
+            "Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which "
+            "gives a handle."
+        ),
+        check="returned_put",
+    ),
+    Rule(
+        code="OUT206",
+        name="pickled-ref",
+        why=(
+            "A ref's bytes do not say who owns the object, and Ray does not count what it did not pickle itself: what "
+            "is loaded can never be fetched. ray.cloudpickle pins the object until the job ends, and not beyond."
+        ),
+        fix="Save the array, or put it by a key, outlive.open().put(array, key=...); outlive's handles can be pickled.",
+        check="pickled_ref",
+    ),
+    Rule(
         code="OUT301",
         name="detached-actor-without-name",
         why=(
@@ -112,6 +135,16 @@ _ALL = (
             'Name the namespace, in .options(namespace="app") and ray.get_actor(name, namespace="app"), or in ray.init.'
         ),
         check="detached_actor:without_namespace",
+    ),
+    Rule(
+        code="OUT303",
+        name="detached-actor-keeps-refs",
+        why=(
+            "The actor outlives its program, but a ref that the program or one of its tasks made does not: the object "
+            "ends with its owner, and the next program that asks the actor for it gets OwnerDiedError."
+        ),
+        fix="Send the array itself, or a handle of outlive that was put with lifetime='detached'.",
+        check="detached_refs",
     ),
     Rule(
         code="OUT401",
