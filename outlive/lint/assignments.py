@@ -7,7 +7,7 @@ from dataclasses import replace
 import libcst as cst
 
 from outlive.lint import calls
-from outlive.lint.definitions import Class, Keeping
+from outlive.lint.definitions import Class, Keeping, Setting
 from outlive.lint.expressions import Expressions
 from outlive.lint.values import UNKNOWN, Kind, Value, carried, collection, item, mapping, merged
 
@@ -36,12 +36,18 @@ class Assignments(Expressions):
         elif isinstance(target, cst.Attribute):
             self._bind_attribute(target, value)
         elif isinstance(target, cst.Subscript):
-            container = self.evaluate(target.value)
-            for index_node in target.slice:
-                self._evaluate_parts(index_node)
-            self.add(target.value, container, value, target)
+            self._bind_item(target, value)
         elif isinstance(target, cst.StarredElement):
             self.bind(target.value, UNKNOWN)
+
+    def _bind_item(self, target: cst.Subscript, value: Value) -> None:
+        container = self.evaluate(target.value)
+        for index_node in target.slice:
+            self._evaluate_parts(index_node)
+        if container.symbol == "os.environ":
+            function = self.scope.function
+            function.settings += [Setting(target, name, len(function.calls)) for name in _keys(target, value)]
+        self.add(target.value, container, value, target)
 
     def _bind_attribute(self, target: cst.Attribute, value: Value) -> None:
         base, name = self.evaluate(target.value), target.attr.value

@@ -35,8 +35,9 @@ _STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # what `from ray 
 class Flow(Assignments):
     """All that happens in a module. `functions[0]` is the module itself."""
 
-    def __init__(self, module: cst.Module) -> None:
+    def __init__(self, module: cst.Module, code: str) -> None:
         super().__init__(module)
+        self.code = code
         self.functions: list[Function] = [Function(_MODULE, None)]
         self.classes: list[Class] = []
         self._defined: dict[cst.CSTNode, Function | Class] = {}

@@ -190,6 +190,32 @@ CASES = [
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(None, 'k')\ns.retrieve()", True),
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.zeros(3), 'k')\ns.retrieve()", False),
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.empty(0), 'k')", False),
+    ("OUT601", "ray.init(_system_config={'kill_idle_workers_interval_ms': 0})", True),
+    ("OUT601", "import os\nos.environ['RAY_kill_idle_workers_interval_ms'] = '0'", True),
+    ("OUT601", "from os import environ\nenviron.setdefault('RAY_kill_idle_workers_interval_ms', str(0))", True),
+    ("OUT601", "config = dict(kill_idle_workers_interval_ms=0)", True),
+    ("OUT601", "run('RAY_kill_idle_workers_interval_ms=0 ray start --head')", True),
+    ("OUT601", "run('ray start --head --system-config={\"kill_idle_workers_interval_ms\": 0}')", True),
+    ("OUT601", "ray.init(_system_config={'kill_idle_workers_interval_ms': 200})", False),
+    ("OUT601", "ray.init(_system_config={'num_workers_soft_limit': 0})", False),
+    ("OUT601", "run('RAY_kill_idle_workers_interval_ms=0.5')", False),
+    ("OUT602", "import os\nray.init()\nos.environ['RAY_num_workers_soft_limit'] = '0'", True),
+    ("OUT602", "import os\n@ray.remote\ndef g():\n    os.environ['RAY_num_workers_soft_limit'] = '0'", True),
+    (
+        "OUT602",
+        "from os import environ\ndef f():\n    ray.init()\n    environ.setdefault('RAY_num_workers_soft_limit', '0')",
+        True,
+    ),
+    ("OUT602", "ray.init(address='auto', _system_config={'num_workers_soft_limit': 0})", True),
+    ("OUT602", "ray.init('ray://head:10001', _system_config=config)", True),
+    ("OUT602", "ray.init(address='local', _system_config={'num_workers_soft_limit': 0})", False),
+    ("OUT602", "import os\nos.environ['RAY_num_workers_soft_limit'] = '0'\nray.init()", False),
+    (
+        "OUT602",
+        "import os\nray.init()\nray.shutdown()\nos.environ['RAY_num_workers_soft_limit'] = '0'\nray.init()",
+        False,
+    ),
+    ("OUT602", "import os\nray.init()\nos.environ['RAY_DEDUP_LOGS'] = '0'", False),
 ]
 
 

@@ -178,6 +178,26 @@ _ALL = (
         check="dummy_entry",
         fixable=True,
     ),
+    Rule(
+        code="OUT601",
+        name="reaper-off",
+        why=(
+            "The reaper ends workers that are idle and own nothing. Without it each keeps its memory until its job "
+            "ends; a large interval makes it lazier than Ray's own 200 ms, not more eager."
+        ),
+        fix="Leave the interval alone. To have idle workers end sooner, set num_workers_soft_limit=0.",
+        check="reaper_off",
+    ),
+    Rule(
+        code="OUT602",
+        name="reaper-setting-without-effect",
+        why=(
+            "Each raylet reads its settings once, when it starts: from its own environment, and from what the head was "
+            "started with. Nothing can be changed afterwards, and ray.init takes no _system_config when it joins."
+        ),
+        fix="Set it before the ray.init that starts the cluster, or in the environment of ray start on every node.",
+        check="late_setting",
+    ),
 )
 
 RULES: dict[str, Rule] = {rule.code: rule for rule in _ALL}
