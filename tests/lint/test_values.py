@@ -163,6 +163,7 @@ CASES = [
     ("OUT401", "refs = [f.remote()]\nfor i, ref in enumerate(refs):\n    ray.get(ref)", True),
     ("OUT401", "ready, rest = ray.wait([f.remote()])\nfor ref in ready:\n    ray.get(ref)", False),
     ("OUT401", "@ray.remote\ndef g():\n    yield 1\nfor ref in g.remote():\n    ray.get(ref)", False),
+    ("OUT401", "for task in completed_tasks:\n    for ref in task.refs:\n        ray.get(ref)", False),
     ("OUT401", "for refs in batches:\n    ray.get(refs)", False),
     ("OUT401", "for ref in [f.remote()]:\n    try:\n        ray.get(ref)\n    except Exception:\n        pass", False),
     ("OUT402", "for w in workers:\n    ray.get(w.m.remote())", True),
