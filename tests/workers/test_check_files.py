@@ -99,6 +99,16 @@ def test_a_template_is_never_found_to_be_fine(tmp_path, text, lines):
     assert str(lines).strip("[]") in found.what
 
 
+def test_fix_writes_settings_into_ray_start_params(tmp_path):
+    path = tmp_path / "k.yaml"
+    text = kuberay_file("RayService", "quoted").replace("worker_register_timeout_seconds", "num_worker_soft_limit")
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["workers", "check", str(path), "--fix"])
+    assert (result.exit_code, path.read_text()) == (0, text.replace("num_worker_soft", "num_workers_soft")), (
+        result.stdout
+    )
+
+
 def check_target_of(path, text):
     path.write_text(text)
     return check_target(str(path)).findings
@@ -191,6 +201,7 @@ FILES = {
         ),
         [(8, "unknown-option")],
     ),
+    "ray.env": (f"RAY_{OFF}=0\nRAY_ADDRESS=auto\n", [(1, "reaper-off")]),
     "notes.md": ("# Starting\n\nFirst you ray start --heed there.\n\n    ray start --heed\n", [(5, "unknown-option")]),
 }
 
