@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import ray
 
 from outlive.arrays.adopt import adopt, orphaned, sign
-from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
+from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ended import Why
 from outlive.arrays.ending import Endings
@@ -31,6 +31,7 @@ from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.unsummed import Unsummed
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
@@ -84,7 +85,7 @@ class Keeper:
         sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
         self._adopted = self._adopt()
         apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
-        self._endings = Endings(self._shelf)
+        self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
         self._stop, self._rounds = threading.Event(), 0
@@ -309,9 +310,6 @@ class Keeper:
     # --- in the background
 
     def _go_on(self, work: Callable[[], None]) -> None:
-        if work == self._compute_checksums and hasattr(os, "SCHED_IDLE"):
-            with contextlib.suppress(OSError):  # this thread only: it runs when a core has nothing else to do
-                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not self._stop.wait(_ROUNDS_EVERY):
             try:
                 work()
@@ -369,15 +367,7 @@ class Keeper:
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
 
     def _compute_checksums(self) -> None:
-        disk = self._shelf.disk
-        changed = max(
-            os.stat(folder).st_mtime_ns for folder in (self._shelf.mem, disk.mem if disk else self._shelf.mem)
-        )
-        if changed != self._settled:
-            self._settled = changed if changed < time.time_ns() - _SETTLED_AFTER * 1e9 else 0
-            compute_checksums(self._shelf, older_than=_SETTLED_AFTER, stop=self._stop.is_set)
-
-    _settled = 0  # when mem/ had last changed as all its arrays had checksums
+        self._unsummed.compute(older_than=_SETTLED_AFTER, stop=self._stop.is_set, rest=self._stop.wait)
 
     def _leave_if_removed(self) -> None:
         """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""

@@ -10,10 +10,11 @@ from outlive.explain.ids import DecodedId
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the text, by its number (from 1), without colours and prefixes."""
+    """A line of the text, by its number (from 1), without colours and prefixes; and who wrote it."""
 
     number: int
     text: str
+    writer: str = ""
 
 
 @dataclass
@@ -146,6 +147,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What stood in front of lines and was taken off: its first example, and how many lines had such a one."""
+
+    example: str
+    lines: int
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a text says.
 
@@ -157,8 +166,11 @@ class Reading:
         Exceptions of Ray that are there, and that nothing is known about: class and number.
     lines
         How many lines were read.
+    frames
+        What loggers and log collectors had put in front of lines, the most frequent first.
     """
 
     explanations: tuple[Explanation, ...] = ()
     unexplained: dict[str, int] = field(default_factory=dict)
     lines: int = 0
+    frames: tuple[Frame, ...] = ()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from outlive.explain.evidence import SIGNALS
+from outlive.explain.fixed_text import without_fixed_text
+from outlive.explain.frames import Unframer
 from outlive.explain.ids import DecodedId, NotAnId, decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
-from outlive.explain.lines import CleanLine, clean, without_boilerplate
+from outlive.explain.lines import CleanLine, clean
 from outlive.explain.literals import required_words
-from outlive.explain.model import Entry, Explanation, Line, Occurrence, Reading, Scene
+from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene
 
 _MOST_LINES = 60  # of one error's message that are kept
 _MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
@@ -56,6 +58,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._lines = 0
+        self._unframer = Unframer()
         self._open: dict[str, _Block] = {}
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
@@ -68,9 +71,13 @@ class Reader:
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines."""
-        for raw in lines:
+        for line in self._unframer.lines(self._numbered(lines)):
+            self._take(clean(line))
+
+    def _numbered(self, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+        for line in lines:
             self._lines += 1
-            self._take(clean(self._lines, raw))
+            yield self._lines, line
 
     def reading(self) -> Reading:
         """What has been found so far."""
@@ -79,22 +86,31 @@ class Reader:
         self._open.clear()
         groups = sorted(self._groups.values(), key=lambda group: not group.is_exception)  # then Ray's log lines
         explanations = tuple(group.explain(tuple(self._signals)) for group in groups)
-        return Reading(explanations, dict(self._unexplained), self._lines)
+        frames = sorted(self._unframer.kinds.values(), key=lambda kind: -kind[1])
+        return Reading(
+            explanations,
+            dict(self._unexplained),
+            self._lines,
+            tuple(Frame(example, count) for example, count in frames),
+        )
 
     def _take(self, line: CleanLine) -> None:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
-        text = without_boilerplate(line.text)
+        text = without_fixed_text(line.text)
         if block is None or not block.in_ray:
-            self._keep_signal(line.number, text)
+            self._keep_signal(line, text)
         if not source_code and self._begins_error(line, text, block):
             return
         if block is not None:
-            if not source_code and _ENDS.match(line.text) and not block.expects_more(line.text):
+            if block.is_ended_by(line) or (
+                not source_code and _ENDS.match(line.text) and not block.expects_more(line.text)
+            ):
                 self._close(self._open.pop(line.writer))
                 block = None
             else:
-                block.add(Line(line.number, text))
+                block.goes_on(line)
+                block.add(Line(line.number, text, line.writer))
         if block is None or block.occurrence is None:
             self._tell_line(line, text)
             self._note_frame(line)
@@ -119,12 +135,17 @@ class Reader:
         if module and name == "OutOfMemoryError" and not module.startswith("ray.") and "CUDA" not in text:
             return False
         if block is not None and block.occurrence is not None and block.is_about(name, wrapped=bool(found["wrapped"])):
-            block.reached(Line(line.number, text))
+            block.reached(Line(line.number, text, line.writer))
             return True
         if block is not None:
             self._close(self._open.pop(line.writer))
         self._open_block(
-            line.writer, _Block(Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]))
+            line.writer,
+            _Block(
+                Occurrence(name, [Line(line.number, text, line.writer)], line.count),
+                wrapped=bool(found["wrapped"]),
+                head=line.head,
+            ),
         )
         return True
 
@@ -145,7 +166,7 @@ class Reader:
         frame = _FRAME.match(line.text)
         block = self._open.get(line.writer)
         if frame and block is None:
-            self._open_block(line.writer, _Block(None, wrapped=False, frame=frame))
+            self._open_block(line.writer, _Block(None, wrapped=False, frame=frame, head=line.head))
         elif block is not None and block.occurrence is None and not frame:
             del self._open[line.writer]
 
@@ -159,10 +180,10 @@ class Reader:
             return
         for entry, pattern in _LINE_ENTRIES:
             if pattern.search(text):
-                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text)], line.count))
+                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text, line.writer)], line.count))
                 return
 
-    def _keep_signal(self, number: int, text: str) -> None:
+    def _keep_signal(self, line: CleanLine, text: str) -> None:
         found = {
             pattern
             for word, patterns in self._wanted.items()
@@ -172,7 +193,7 @@ class Reader:
         }
         self._found.update(found)
         if found:
-            self._signals.append(Line(number, text[:2000]))
+            self._signals.append(Line(line.number, text[:2000], line.writer))
 
     def _close(self, block: _Block) -> None:
         if block.occurrence is None:
@@ -190,8 +211,12 @@ class Reader:
 class _Block:
     """The message of one error while it is being read."""
 
-    def __init__(self, occurrence: Occurrence | None, *, wrapped: bool, frame: re.Match[str] | None = None) -> None:
+    def __init__(
+        self, occurrence: Occurrence | None, *, wrapped: bool, frame: re.Match[str] | None = None, head: str = ""
+    ) -> None:
         self.occurrence = occurrence
+        self._head = head
+        self._bare = False  # whether lines without a head followed
         self._note_frame(frame)
         self._wrapped = wrapped  # a RayTaskError: a remote traceback, and then the error itself, are still to come
 
@@ -199,6 +224,13 @@ class _Block:
         """The next line is source code, perhaps of Ray's own, which is no evidence of anything."""
         self.after_frame = frame is not None
         self.in_ray = frame is not None and _RAYS_OWN.search(frame["path"]) is not None
+
+    def is_ended_by(self, line: CleanLine) -> bool:
+        """Whether a logger began a new record: not where it heads each line of one."""
+        return bool(line.head) and (self._bare or line.head != self._head)
+
+    def goes_on(self, line: CleanLine) -> None:
+        self._bare = self._bare or (not line.head and bool(self._head) and bool(line.text.strip()))
 
     def is_about(self, name: str, *, wrapped: bool) -> bool:
         return (

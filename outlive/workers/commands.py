@@ -32,6 +32,8 @@ _LAUNCHERS = {
     "setsid", "shifter", "singularity", "srun", "ssh", "stdbuf", "sudo", "taskset", "timeout", "uv", "xargs",
 }  # fmt: skip
 """Programs that run the command behind them."""
+_DEEPEST = 4
+"""How many quotes and here-documents within each other are looked into."""
 _VARIABLE = re.compile(r"RAY_\w+\Z")
 
 
@@ -164,16 +166,15 @@ class _Scan:
         found = shell.commands(self.text, start, end)
         exported = _exported(found)
         for command in found:
-            yield from self._variables(command, exported)
             at = _ray(command, self.prose)
+            yield from self._variables(command, exported, command.words[:at] if at else [])
             if at is not None:
                 yield self._ray_start(command.words[at:])
-            elif command.name not in _PRINTS and depth < 4:
+            elif command.name not in _PRINTS and depth < _DEEPEST:
                 yield from self._inside(command, depth)
-            if not (command.name == "cat" and self.prose):
-                for first, last in command.here:
-                    below = _Scan(self.text, True, self.outer, self.quote)
-                    yield from below.run(first, last, depth + 1)
+            for first, last in command.here if depth < _DEEPEST else ():
+                below = _Scan(self.text, True, self.outer, self.quote)
+                yield from below.run(first, last, depth + 1)
 
     def _inside(self, command: Command, depth: int) -> Iterator[RayStart | Variable]:
         """What stands in the quotes of its words."""
@@ -186,8 +187,8 @@ class _Scan:
             below = _Scan(word.text, word is not script, _outer(word, self.outer), quote)
             yield from below.run(skip, len(word.text), depth + 1)
 
-    def _variables(self, command: Command, exported: set[str]) -> Iterator[Variable]:
-        for word in (*command.assignments, *(command.words if _exports(command) else ())):
+    def _variables(self, command: Command, exported: set[str], before: list[Word]) -> Iterator[Variable]:
+        for word in (*command.assignments, *(command.words if _exports(command) else before)):
             name, equals, value = word.text.partition("=")
             own = word in command.assignments and not command.words
             if equals and _VARIABLE.match(name) and (not own or name in exported or "*" in exported):
@@ -225,11 +226,12 @@ def _outer(word: Word, around: Outer) -> Outer:
         start, end, new = edit
         if start < end:
             first, last = word.spans[start][0], word.spans[end - 1][1]
-            quote = word.quotes[start]
+            quote, following = word.quotes[start], word.quotes[end - 1]
         else:
             first = last = word.spans[start - 1][1] if start else word.spans[0][0]
-            quote = word.quotes[max(start - 1, 0)]
-        return around((first, last, shell.quoted_for(new, quote)))
+            quote = following = word.quotes[max(start - 1, 0)]
+        close = quote + following if quote != following else ""  # the text goes on in other quotes
+        return around((first, last, shell.quoted_for(new, quote) + close))
 
     return outer
 

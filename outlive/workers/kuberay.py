@@ -105,15 +105,6 @@ def quoted(settings: dict[str, Any]) -> str:
     return written.replace("$", "\\$").replace("`", "\\`")
 
 
-def environment(file: YamlFile, group: Path_) -> Iterator[tuple[str, str, Path_]]:
-    """The variables of the Ray container of a group: name, value, place."""
-    for path in ((*group, "template", "spec", "containers", 0, "env"), (*group, "containerEnv")):
-        listed = file.value(path)
-        for i, one in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("value"), str):
-                yield one["name"], one["value"], (*path, i)
-
-
 def own_command(file: YamlFile, cluster: Cluster) -> bool:
     """The head's container has a command of its own, without the one that KubeRay makes of rayStartParams."""
     annotations = file.value((*cluster.resource, "metadata", "annotations"))

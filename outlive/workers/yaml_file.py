@@ -9,14 +9,11 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from outlive.errors import BadClusterFile
-from outlive.workers import templates, yaml_nodes
+from outlive.workers import replacing, templates, yaml_nodes
 from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
 from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
 
@@ -70,25 +67,8 @@ class YamlFile:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
 
     def write(self, path: Path) -> None:
-        """Put the text in the file's place, all or nothing, with the file's own mode.
-
-        Raises
-        ------
-        OSError
-            There is no room, or no permission. The file is as it was.
-        """
-        path = Path(os.path.realpath(path))
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(self.text.encode())
-                out.flush()
-                os.fsync(out.fileno())
-            shutil.copymode(path, name)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        """Put the text into the file, see `replacing.replace`."""
+        replacing.replace(path, self.text.encode())
 
     def node(self, path: Path_) -> Node | None:
         """What stands there, through aliases and merge keys; None if nothing does."""

@@ -599,9 +599,11 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
 def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster) -> None:
     cluster.put("b", "k", 1)
     draft = cluster.draft("a", "k", 2)
+    draft.settled = True  # nobody else discards it
     shelf, catalog = cluster.shelves["a"], cluster.catalog
     assert shelf._staging is not None
     shelf._staging.close()  # its writer is dead
+    shelf._staging = None
     assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
     catalog.replace(pack_request([draft.info], "a", 0))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]

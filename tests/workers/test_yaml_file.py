@@ -86,7 +86,7 @@ NEW_KEYS = {
     "nothing, in braces": ("{a: , c: 2}\n", (0, "a", "new"), "{a: {new: 5} , c: 2}\n"),
     "missing": ("a:\n  b: 1\n", (0, "d", "new"), "a:\n  b: 1\nd:\n  new: 5\n"),
     "no end of line": ("a:\n  b: 1", (0, "a", "new"), "a:\n  b: 1\n  new: 5"),
-    "behind a literal": ("a:\n  b: |\n    # y\n\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |\n    # y\n  new: 5\n\n\nc: 2\n"),
+    "behind a literal": ("a:\n  b: |\n   # y\n\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |\n   # y\n  new: 5\n\n\nc: 2\n"),
     "behind kept lines": ("a:\n  b: |+\n    x\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |+\n    x\n\n  new: 5\nc: 2\n"),
     "an alias": ("x: &x {b: 1}\na: *x # one\n", (0, "a", "new"), "x: &x {b: 1}\na: {<<: *x, new: 5} # one\n"),
     "merged": (
@@ -196,6 +196,27 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     monkeypatch.undo()
     file.write(link)
     assert path.read_text() == "a: 5\n" and link.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("case", ["two names", "a mount", "no new files", "another's"])
+def test_where_no_new_file_can_take_its_place_it_is_written_in_place(tmp_path, monkeypatch, case):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: 123456789\n")
+    number = path.stat().st_ino
+    refused = lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted"))  # noqa: E731
+    if case == "two names":
+        (tmp_path / "other").hardlink_to(path)
+    elif case == "a mount":
+        monkeypatch.setattr("pathlib.Path.replace", refused)
+    elif case == "no new files":
+        monkeypatch.setattr("tempfile.mkstemp", refused)
+    else:
+        monkeypatch.setattr("os.chown", refused)
+    file = YamlFile.read(path)
+    file.set((0, "a"), 5)
+    file.write(path)
+    assert path.read_text() == "a: 5\n" and path.stat().st_ino == number
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
 
 
 def test_same_tells_types_apart():

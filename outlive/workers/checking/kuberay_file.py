@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from outlive.workers import kuberay
-from outlive.workers.checking import command_line, environment, schema, system_settings
+from outlive.workers.checking import command_line, schema, system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import says_eager
 from outlive.workers.kuberay import Cluster, Resource
 from outlive.workers.templates import UNKNOWN
 from outlive.workers.yaml_file import Path_, YamlFile
 
-_DROPPED = "Kubernetes refuses it, or drops it without a word"
+
+def _dropped(_key: str, _value: Any) -> str:
+    return "Kubernetes refuses it, or drops it without a word"
 
 
 def check(file: YamlFile) -> list[Finding]:
@@ -52,7 +54,7 @@ def _against_schema(file: YamlFile, resource: Resource) -> Iterator[Finding]:
         yield Finding("schema", line, "no spec", f"a {resource.kind} has one", "add it")
         return
     rules = {"$ref": f"#/$defs/{resource.kind}Spec", "$defs": _rules()["$defs"]}
-    yield from schema.check(file, path, rules, source, _DROPPED)
+    yield from schema.check(file, path, rules, source, _dropped)
     spec = (*resource.path, *kuberay.KINDS[resource.kind])
     holds = file.value(spec)
     if isinstance(holds, dict) and not isinstance(holds.get("headGroupSpec"), dict):
@@ -68,7 +70,7 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
         cluster.resource
     ):  # Helm values: no schema of their own
         rules = _rules()["$defs"]["RayClusterSpec"]["properties"]["autoscalerOptions"]
-        yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _DROPPED) if options else ()
+        yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _dropped) if options else ()
     seconds = options.get("idleTimeoutSeconds")
     line = file.line_of((*path, "idleTimeoutSeconds"))
     if isinstance(seconds, int) and seconds < 0:
@@ -107,9 +109,6 @@ def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worke
     path = (*group, "rayStartParams")
     parameters = file.value(path)
     found = _names(file, path, parameters) if isinstance(parameters, dict) else []
-    for name, value, place in kuberay.environment(file, group):
-        if name.startswith("RAY_") and UNKNOWN not in value:
-            found += environment.check(name, value, file.line_of(place), eager=eager)
     if (
         not isinstance(parameters, dict)
         or "system-config" not in parameters

@@ -27,6 +27,8 @@ def shell_text(path: Path, text: str) -> tuple[str, bool]:
     if path.suffix == ".service" or _UNIT.search(text):
         return _unit(text), False
     name = path.name.lower()
+    if name.endswith(".env") or name.startswith(".env"):
+        return "set -a; " + text, False
     if name.startswith(("dockerfile", "containerfile")) or path.suffix == ".dockerfile" or _FROM.match(text):
         return _dockerfile(text), False
     return text, not (path.suffix in _SHELL_SUFFIXES or _SHEBANG.match(text))

@@ -14,12 +14,15 @@ LEGACY = {
     "initial_workers": "it is gone since Ray 2: min_workers of each node type",
     "min_workers": "since Ray 2 each node type has its own min_workers",
     "target_utilization_fraction": "it is gone: upscaling_speed = 1 / fraction - 1",
+    "worker_default_node_type": "it is gone since Ray 2: each type in available_node_types has its own numbers",
     "worker_nodes": "since Ray 2 the machines stand in available_node_types.<name>.node_config",
     "idleTimeoutMinutes": "idleTimeoutSeconds, which counts in seconds",
     "idle_timeout_minutes": "KubeRay: autoscalerOptions.idleTimeoutSeconds, which counts in seconds",
     "upscaling_speed": "KubeRay: autoscalerOptions.upscalingMode: Default, Aggressive or Conservative",
     "--redis-address": "it is --address since Ray 1",
     "--redis-port": "it is --port since Ray 1",
+    "--gcs-server-port": "it is --port since Ray 1.11",
+    "--include-webui": "it is --include-dashboard since Ray 1",
     "--internal-config": "it is --system-config since Ray 1",
 }
 """Names of other versions, or of the other kind of file, and what became of them."""
