@@ -24,11 +24,13 @@ class Why(enum.IntEnum):
     JOB = 1
     SCOPE = 2
     TTL = 4
+    NOT_PUT = 8
 
 
 _WHY = {
     Why.JOB: "the Ray job that put it ended (lifetime='job'; lifetime='detached' keeps an array until it is deleted)",
     Why.SCOPE: "the scope it was put in ended (`with store.scope()`, or its process)",
+    Why.NOT_PUT: "its put failed or was interrupted, or its writer died, before it was stored",
     Why.TTL: "its time to live was over (ttl=; `handle.touch()` renews it)",
 }
 

@@ -19,10 +19,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.ledger import Ledger
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
 
 _REMEMBERED = 100_000  # names a process, about 50 MB
 _FORBIDDEN = "-"
@@ -58,6 +61,10 @@ class Names:
         generation = self._ledger.generation(counter)
         target = _read(path)
         return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
+
+    def standing(self, store: str, key: str) -> int:
+        """The value of a key's generation counter: as long as it is the same and even, its name leads where it led."""
+        return self._ledger.generation(self._place(store, key)[1])
 
     def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
         if generation % 2 == 0:  # odd: it is being changed
@@ -143,6 +150,22 @@ class Names:
     def _place(self, store: str, key: str) -> tuple[str, int]:
         name = name_of(store, key)
         return f"{self._folder}/{name}", self._ledger.counter(name)
+
+
+def forbid(shelf: Shelf, names: list[tuple[str, str, int]]) -> None:
+    """Forbid the versions of these stores' keys before these, in one step.
+
+    Raises
+    ------
+    StoreFull
+        There is no room, not even for a name. Some may be forbidden all the same.
+    """
+    with shelf.ledger.locked():
+        for store, key, version in names:
+            try:
+                shelf.names.forbid(store, key, version)
+            except OSError as error:
+                raise shelf.explain(error, 0) from None
 
 
 def name_of(store: str, key: str) -> str:

@@ -22,10 +22,12 @@ from outlive.arrays.adopt import adopt, orphaned, sign
 from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
+from outlive.arrays.ended import Why
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.limits import number_of_files
 from outlive.arrays.marks import deadline_of, keep
+from outlive.arrays.names import forbid
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
@@ -150,13 +152,26 @@ class Keeper:
         return [self._shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
-        with self._shelf.ledger.locked():
-            for store, key, version in names:
-                self._shelf.names.forbid(store, key, version)
+        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for that. Some may be forbidden all the same, which costs their readers a call.
+        """
+        forbid(self._shelf, names)
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]
+
+    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
+        """A new epoch, and then which of these arrays are here: none that is not can be sealed as of an earlier one."""
+        return self._shelf.raise_epoch(), self.holds(array_ids)
+
+    def never_put(self, array_ids: list[str]) -> list[bool]:
+        """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
+        found = map(self._shelf.ended.find, array_ids)
+        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
     def keep(self, array_ids: list[str]) -> list[bool]:
         """Let cached copies be replicas from now on; says of each whether it is still there."""
