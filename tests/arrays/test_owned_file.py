@@ -56,7 +56,7 @@ def test_a_fork_waits_until_a_file_is_known(root: Path) -> None:
     try:
         for thread in threads:
             thread.start()
-        for _ in range(200):
+        for _ in range(50):
             pid = os.fork()
             if pid == 0:
                 has_it = any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))
