@@ -307,7 +307,7 @@ def _is_of_ray(name: str, module: str, text: str, *, wrapped: bool) -> bool:
 
 
 def entry_for(occurrence: Occurrence) -> Entry | None:
-    """The entry that explains it: the first whose class, and whose variant if it has one, fit; else whose class does."""
+    """The entry that explains it: the first whose class and variant (if it has one) fit; else whose class does."""
     text = occurrence.text
     of_class = [entry for entry in ENTRIES if occurrence.name in entry.classes]
     fitting = (entry for entry in of_class if entry.when is None or _VARIANTS[id(entry)].search(text))
