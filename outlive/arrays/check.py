@@ -133,7 +133,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
 def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
     checksums = Checksums(f"{shelf.path}/checksums")
-    known, fresh, findings = checksums.load(), dict[str, int](), []
+    known, fresh, findings = checksums.load(array_ids), dict[str, int](), []
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # deleted meanwhile
             path = shelf.locate(array_id) or f"{shelf.mem}/{array_id}"

@@ -28,7 +28,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import disk as disks
@@ -459,7 +459,11 @@ class Shelf(Places):
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
-        for array_id in self.ids():
+        return self.infos(self.ids())
+
+    def infos(self, array_ids: Iterable[str]) -> Iterator[ArrayInfo]:
+        """As `scan`, of these arrays."""
+        for array_id in array_ids:
             with contextlib.suppress(FileNotFoundError, CorruptArray):
                 yield self.info(array_id)
 
