@@ -19,14 +19,17 @@ from typing import Any, NamedTuple
 import ray
 
 from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
+from outlive.arrays.ended import Why
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.limits import number_of_files
+from outlive.arrays.marks import deadline_of, keep
+from outlive.arrays.names import forbid
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
-from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.unsummed import Unsummed
@@ -35,14 +38,16 @@ from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
+from outlive.cluster.listing import Listing
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
-from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.cluster.wire import pack
 from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
+_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
@@ -84,6 +89,7 @@ class Keeper:
         self._adopted = self._adopt()
         apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
         self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
+        self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
         self._stop, self._rounds = threading.Event(), 0
@@ -122,14 +128,13 @@ class Keeper:
         That is all arrays with a key, and those without that other nodes have, or shall have.
         """
         self._leave_if_removed()
-        epoch, shelf = self._shelf.raise_epoch(), self._shelf
-        modes = ((info, mode_of(shelf, info.id)) for info in shelf.scan())
-        listed = (
-            Listed(info, kept=not is_cached(mode))
-            for info, mode in modes
-            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
-        )
-        return epoch, pack_listed(listed)
+        return self._listing.all()
+
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        """As `listing`, in parts, between which others are answered; see `Listing.part`."""
+        if after is None:
+            self._leave_if_removed()
+        return self._listing.part(after)
 
     def listed_here(self) -> tuple[str, bytes]:
         """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
@@ -147,17 +152,32 @@ class Keeper:
         return [self._shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
-        with self._shelf.ledger.locked():
-            for store, key, version in names:
-                self._shelf.names.forbid(store, key, version)
+        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for that. Some may be forbidden all the same, which costs their readers a call.
+        """
+        forbid(self._shelf, names)
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]
 
+    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
+        """A new epoch, and then which of these arrays are here: none that is not can be sealed as of an earlier one."""
+        return self._shelf.raise_epoch(), self.holds(array_ids)
+
+    def never_put(self, array_ids: list[str]) -> list[bool]:
+        """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
+        found = map(self._shelf.ended.find, array_ids)
+        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         """Let cached copies be replicas from now on; says of each whether it is still there."""
-        return [keep(self._shelf, array_id) for array_id in array_ids]
+        kept = [keep(self._shelf, array_id) for array_id in array_ids]
+        self._cached_copies.kept(array_ids)
+        return kept
 
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         """Let an array live until then; False if it is not there."""
@@ -169,9 +189,9 @@ class Keeper:
 
     def room(self) -> int:
         """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
-        cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
-        return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+        free = self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free)
+        return free + self._cached_copies.bytes()
 
     def deadline_ns(self, array_id: str) -> int:
         """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
@@ -236,16 +256,16 @@ class Keeper:
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
-        ledger, disk, arrays = self._shelf.ledger, self._shelf.disk, len(self._shelf.ids())
+        ledger, disk = self._shelf.ledger, self._shelf.disk
         return ShelfStats(
             node=self._node,
             path=self._path,
-            arrays=arrays,
+            arrays=sum(map(number_of_files, self._shelf.folders())),
             used=ledger.used,
             budget=ledger.budget,
             keeper_pid=os.getpid(),
             on_disk=self._on_disk,
-            spilled=len(self._shelf.spilled()),
+            spilled=0 if disk is None else number_of_files(disk.mem),
             disk_used=ledger.disk.used,
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
@@ -321,6 +341,7 @@ class Keeper:
             self._shelf.disk.pool.trim()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
         leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
