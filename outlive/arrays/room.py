@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from outlive.arrays.limits import inodes, number_of_files
 from outlive.arrays.marks import evict, is_cached, is_pinned
 from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.segment import pages
 
 if TYPE_CHECKING:
@@ -149,16 +150,16 @@ def _spill_these(
 @contextlib.contextmanager
 def _turn(shelf: Shelf) -> Iterator[bool]:
     """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
-    fd = os.open(f"{shelf.path}/spilling", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = OwnedFile(f"{shelf.path}/spilling", os.O_CREAT)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
     finally:
-        os.close(fd)
+        file.close()
 
 
 # --- what the keeper does, once a second
