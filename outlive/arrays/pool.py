@@ -8,7 +8,6 @@ segment that is still read stays in the pool, and in the budget, until its last 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import os
@@ -16,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.marks import PRIVATE
+from outlive.arrays.removal import empty, empty_if_unread
 from outlive.arrays.segment import open_locked, pages, void
 from outlive.arrays.staging import new_file
 
@@ -47,6 +47,7 @@ class Pool:
 
     def __init__(self, folder: str, ledger: Ledger | Account) -> None:
         self.folder, self._ledger = folder, ledger
+        self._seen: dict[Deleted, float] = {}  # when, by whoever asks for those of some age
 
     def add(self, path: str, array_id: str, size: int, locked: int | None = None) -> None:
         """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock.
@@ -66,7 +67,10 @@ class Pool:
             raise
         except OSError:  # a disk can be too full for one more name; deleting has to work all the same
             with self._ledger.counting(path, before=pages(size), after=0):
-                empty_if_unread(path, locked)
+                if locked is None:
+                    empty_if_unread(path)
+                else:
+                    empty(locked)
                 os.unlink(path)
             return
         if size >= LEAST:
@@ -144,19 +148,21 @@ class Pool:
         Parameters
         ----------
         older_than
-            Seconds since they were deleted.
+            Seconds since this object first saw them here: no clock tells when they were deleted that cannot be set.
         enough
             Bytes after which to stop.
         """
-        freed, before = 0, time.time() - older_than
-        for one in self._segments():
-            with contextlib.suppress(FileNotFoundError):
-                if os.lstat(one.path).st_ctime > before:
-                    continue
+        freed = 0
+        for one in self._deleted_before(older_than) if older_than else self._segments():
             freed += self._free(one)
             if enough is not None and freed >= enough:
                 break
         return freed
+
+    def _deleted_before(self, seconds: float) -> list[Deleted]:
+        now = time.monotonic()
+        self._seen = {one: self._seen.get(one, now) for one in self._segments()}
+        return [one for one, since in self._seen.items() if now - since >= seconds]
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
@@ -172,7 +178,7 @@ class Pool:
     def _empty(self, one: Deleted, fd: int) -> None:
         # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
         # that takes a while.
-        os.ftruncate(fd, 0)
+        empty(fd)
         with self._ledger.locked(), self._ledger.counting(one.path, before=pages(one.size), after=0):
             os.unlink(one.path)
 
@@ -187,15 +193,3 @@ class Pool:
                 size = name.partition(".")[0]
                 if size.isdigit() and len(name) == len(size) + 33:
                     yield Deleted(int(size), f"{self.folder}/{name}")
-
-
-def empty_if_unread(path: str, locked: int | None = None) -> None:
-    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still.
-
-    `locked` is its descriptor, if the caller has its exclusive lock.
-    """
-    fd = open_locked(path, fcntl.LOCK_EX) if locked is None else locked
-    if fd is not None:
-        os.ftruncate(fd, 0)
-        if locked is None:
-            os.close(fd)
