@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,7 +131,7 @@ class Pool:
             if self.trim(enough=missing) == 0:
                 return None
 
-    def trim(self, older_than: float = 0.0, enough: int | None = None) -> int:
+    def trim(self, older_than: float = 0.0, enough: int | None = None, refusals: int | None = None) -> int:
         """Free the memory of segments that nobody reads; returns how many bytes that were.
 
         Parameters
@@ -139,14 +140,21 @@ class Pool:
             Seconds since they were deleted.
         enough
             Bytes after which to stop.
+        refusals
+            How many segments that are still read to try before giving up; others are tried the next time.
         """
         freed, before = 0, time.time() - older_than
-        for one in self._segments():
+        refused, segments = 0, list(self._segments())
+        if refusals is not None:
+            random.shuffle(segments)
+        for one in segments:
             with contextlib.suppress(FileNotFoundError):
-                if os.lstat(one.path).st_ctime > before:
+                if older_than and os.lstat(one.path).st_ctime > before:
                     continue
-            freed += self._free(one)
-            if enough is not None and freed >= enough:
+            some = self._free(one)
+            freed += some
+            refused += not some
+            if (enough is not None and freed >= enough) or (refusals is not None and refused >= refusals):
                 break
         return freed
 

@@ -11,7 +11,7 @@ import pytest
 from outlive.arrays import changes, places
 from outlive.arrays.changes import Changes
 from outlive.arrays.ending import Endings
-from outlive.arrays.lifetimes import JOB, TTL, Lifetime
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
 from outlive.arrays.shelf import Shelf
 
 
@@ -139,3 +139,16 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     once[1].discard()
     shelf.ledger.used += 4096
     assert shelf.recount() == 4096
+
+
+def test_arrays_of_a_scope(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 5))
+    shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 6))
+    endings = Endings(shelf)
+    assert endings.of_scope(5) == [first.id]
+    monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
+    second = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE | TTL, 5, 60.0))
+    assert set(endings.of_scope(5)) == {first.id, second.id}
+    shelf.delete(first.id)
+    assert endings.of_scope(5) == [second.id]
+    assert endings.of_scope(7) == []

@@ -203,3 +203,20 @@ def test_a_listing_in_parts(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_empty_shelf_is_listed_at_once(shelf: Shelf) -> None:
     epoch, packed, after = Listing(shelf).part(None)
     assert (epoch, unpack_listed(packed), after) == (shelf.ledger.epoch, [], None)
+
+
+def test_a_round_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    infos = [shelf.put(np.full(50_000, number, "u1")) for number in range(40)]
+    views = [shelf.view(info) for info in infos[:-1]]
+    for info in infos:
+        monkeypatch.setattr(pool, "LEAST", 0)  # all of them go to the pool
+        shelf.delete(info.id)
+    tried = calls(monkeypatch, pool, "open_locked")
+    assert shelf.pool.trim(refusals=7) in (0, pages(infos[0].size))
+    assert 7 <= len(tried) <= 8
+    for _ in range(1000):
+        shelf.pool.trim(refusals=7)
+        if len(os.listdir(shelf.pool.folder)) == 39:
+            break
+    assert len(os.listdir(shelf.pool.folder)) == 39  # the one that may go has had its turn
+    del views
