@@ -1,7 +1,7 @@
 """The keeper: the actor that tends one node's shelf.
 
 It is not between anyone and their arrays: processes read and write segments by themselves, and go on while it is away.
-It clears away what dead writers leave, computes checksums when the machine has nothing better to do, and answers for
+It clears away what dead writers leave, computes checksums in short steps, and answers for
 the shelf: to the catalog, to `stats()` and to `check()`.
 """
 

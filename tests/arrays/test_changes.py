@@ -66,6 +66,18 @@ def test_a_queue_that_overflows(root: Path) -> None:
     assert told.take() == set()
 
 
+def test_a_quiet_folder_is_not_listed_where_nobody_tells(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_libc", lambda: None)
+    not_told = Changes(lambda: (str(root),))
+    assert not_told.take() is None
+    os.utime(root, (1, 1))
+    assert not_told.take() is None
+    assert not_told.take() == set()
+    (root / "a").touch()
+    assert not_told.take() is None
+    assert not_told.take() is None  # another change in the same tick would not show
+
+
 def test_no_descriptor_is_left(root: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
