@@ -16,8 +16,9 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.marks import PRIVATE
 from outlive.arrays.owned_file import OwnedFile
-from outlive.arrays.segment import is_at, open_locked, pages
+from outlive.arrays.segment import is_at, open_locked, pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class Pool:
         for _, one in near[:_TRIED]:
             file = _locked(one.path)
             if file is not None:
+                try:
+                    void(file.fileno())
+                except BaseException:
+                    file.close()
+                    raise
                 return Recyclable(one, file)
         return None
 
@@ -100,6 +106,8 @@ class Pool:
         found.
         """
         one, fd = found.one, found.file.fileno()
+        os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
+        os.utime(fd)
         if size < one.size:
             os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
         with self._ledger.locked():
