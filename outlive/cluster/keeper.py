@@ -1,7 +1,7 @@
 """The keeper: the actor that tends one node's shelf.
 
 It is not between anyone and their arrays: processes read and write segments by themselves, and go on while it is away.
-It clears away what dead writers leave, computes checksums when the machine has nothing better to do, and answers for
+It clears away what dead writers leave, computes checksums in short steps, and answers for
 the shelf: to the catalog, to `stats()` and to `check()`.
 """
 
@@ -25,7 +25,7 @@ from outlive.arrays.disk import clear_removed
 from outlive.arrays.ended import Why
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.limits import number_of_files
+from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of, keep
 from outlive.arrays.names import forbid
 from outlive.arrays.room import promote_hot, spill_ahead
@@ -48,6 +48,7 @@ PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve prog
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
+_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
@@ -71,6 +72,8 @@ class ShelfStats(NamedTuple):
     stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
     fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
+    kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
+    free_inodes: int | None = None  # of the file system in memory; None: it has no limit
 
 
 class Keeper:
@@ -209,8 +212,8 @@ class Keeper:
 
     @ray.method(concurrency_group="fetch")
     def end_scope(self, number: int) -> None:
-        """End the arrays here of another node's scope."""
-        end_scope_here(self._shelf, number, _end_keys)
+        """End the arrays of a scope here."""
+        end_scope_here(self._shelf, number, _end_keys, self._endings.of_scope(number))
 
     # --- transfer
 
@@ -256,7 +259,7 @@ class Keeper:
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
-        ledger, disk = self._shelf.ledger, self._shelf.disk
+        ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
         return ShelfStats(
             node=self._node,
             path=self._path,
@@ -272,6 +275,8 @@ class Keeper:
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
             sent_bytes=self._sent_bytes,
+            kernel_bytes=kernel_bytes(self._shelf),
+            free_inodes=None if files is None else files.free,
         )
 
     def spilled(self) -> list[str]:
@@ -335,7 +340,7 @@ class Keeper:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))
                 self._adopted = 0
-        self._shelf.pool.trim(older_than=_WARM_FOR)
+        self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()
             self._shelf.disk.pool.trim()
