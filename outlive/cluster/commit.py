@@ -13,7 +13,7 @@ from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
 from outlive.cluster.take_back import take_back
 from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
-from outlive.errors import StoreUnavailable
+from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.cluster.session import Session
@@ -90,7 +90,8 @@ def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     try:
         bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
         return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound
-    except RayTaskError:  # it says no: nothing is listed
-        for draft in drafts:
-            draft.discard()
+    except OutliveError as error:
+        if isinstance(error.__cause__, RayTaskError):  # it says no: nothing is listed
+            for draft in drafts:
+                draft.discard()
         raise

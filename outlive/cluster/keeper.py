@@ -28,7 +28,7 @@ from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
-from outlive.arrays.shelf import Shelf
+from outlive.arrays.shelf import NO_ROOM, Shelf
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
@@ -37,6 +37,7 @@ from outlive.cluster.holders import wanted_of
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
 from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.errors import StoreFull
 from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
@@ -73,15 +74,11 @@ class Keeper:
     def __init__(self, cluster: str, node: str) -> None:
         self._node = node
         self._root, self._on_disk = default_root()
-        self._path = shelf_folder(self._root, cluster, node)
-        clear_removed(self._path)
-        self._shelf = Shelf(self._path)
-        self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
-        self._mend_doubles()
-        self._shelf.recount()
-        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
-        self._adopted = self._adopt()
-        apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
+        self._path, self._lock = shelf_folder(self._root, cluster, node), -1
+        if os.path.exists(f"{self._path}/ledger"):
+            wait_for_room(lambda: self._tend(cluster), self._path)
+        else:
+            self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
         self._endings = Endings(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
@@ -92,6 +89,18 @@ class Keeper:
         ]
         for thread in self._threads:
             thread.start()
+
+    def _tend(self, cluster: str) -> None:
+        """Begin to tend the shelf. May be done again if it failed."""
+        clear_removed(self._path)
+        self._shelf = Shelf(self._path)
+        if self._lock < 0:
+            self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
+        self._mend_doubles()
+        self._shelf.recount()
+        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
+        self._adopted = self._adopt()
+        apply(Settings(), self._shelf, self._root, cluster, self._node)  # what nobody has chosen yet
 
     _sent_bytes = 0
 
@@ -288,7 +297,7 @@ class Keeper:
 
     @ray.method(concurrency_group="drain")
     def leave(self) -> str | None:
-        """Remove the shelf if nothing is kept here, else say why not. Then end this actor."""
+        """Remove the shelf if nothing is kept here, else say why not. Then this actor ends itself."""
         return self._evacuation.leave()
 
     # --- in the background
@@ -366,6 +375,8 @@ class Keeper:
 
     def _leave_if_removed(self) -> None:
         """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""
+        if self._evacuation.leaving:
+            self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
             os._exit(1)
@@ -382,16 +393,36 @@ def _listed(array_ids: list[str]) -> set[str]:
     return result
 
 
+def wait_for_room(begin: Callable[[], None], path: str) -> None:
+    """Begin to tend the shelf at `path`, and begin again as long as the file system has no room for that.
+
+    An actor whose constructor raises is dead for good, and its arrays without a keeper.
+    """
+    while True:
+        try:
+            begin()
+            return
+        except (OSError, StoreFull) as error:
+            if isinstance(error, OSError) and error.errno not in NO_ROOM:
+                raise
+            _log.warning("%s has no room for what its keeper writes as it starts (%s); it tries again", path, error)
+            time.sleep(_ROUNDS_EVERY)
+
+
 def _lock_file(path: str, patience: float) -> int:
     """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
-            return fd
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
-            time.sleep(0.05)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
+                return fd
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
+                time.sleep(0.05)
+    except BaseException:
+        os.close(fd)
+        raise

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import ray
+from ray.exceptions import ActorDiedError
 
 from outlive.cluster import actors
 from outlive.cluster.evacuation import Kept, stays, steps
@@ -117,7 +117,14 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    stayed = None if here.is_head else session.ask(keeper.leave.remote())  # there is no cluster without the head
-    if stayed is None and not here.is_head:
-        ray.kill(keeper, no_restart=True)
-    return Drained(moved, size, stayed)
+    return Drained(moved, size, None if here.is_head else _leave(session, keeper))  # no cluster without the head
+
+
+def _leave(session: Session, keeper: Any) -> str | None:
+    try:
+        stays: str | None = session.ask(keeper.leave.remote())
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, ActorDiedError):  # it left faster than it answered
+            return None
+        raise
+    return stays

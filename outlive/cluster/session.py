@@ -16,11 +16,11 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
@@ -32,7 +32,7 @@ from outlive.cluster import actors
 from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.transfer import NotThere, chunk_size, from_nodes, rows
 from outlive.cluster.wire import Located, pack
-from outlive.errors import StoreUnavailable
+from outlive.errors import OutliveError, StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.ray_internals.nodes import nodes
 
@@ -113,11 +113,15 @@ class Session:
 
         Raises
         ------
+        OutliveError
+            What the actor raised.
         StoreUnavailable
-            The actor is gone for good, or does not answer in time.
+            The actor is gone for good, does not answer in time, or met an error that is not outlive's own.
         """
         try:
             return ray.get(ref, timeout=timeout)
+        except RayTaskError as error:
+            raise _own(error) from error
         except ActorDiedError as error:
             forget()
             if error.actor_init_failed:
@@ -134,6 +138,20 @@ class Session:
                 f"keeper or catalog did not answer within {timeout:.0f} s: the cluster may be out of memory or "
                 "processes; see `ray list actors`"
             ) from error
+        except RayError as error:
+            raise StoreUnavailable(f"keeper or catalog cannot be asked ({_first_line(error)}); try again") from error
+
+    def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
+        """What this node's keeper answers. One that is gone for good is started anew, and asked again."""
+        for attempt in itertools.count(1):
+            try:
+                return self.ask(call(self.keeper))
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, ActorDiedError) or attempt >= _STARTS or not self.stands():
+                    raise
+                self._keeper = None
+                self._start_keeper()
+        raise AssertionError
 
     @property
     def keeper(self) -> Any:
@@ -156,7 +174,7 @@ class Session:
         CorruptArray
             It did not arrive as it was sent.
         """
-        answer = self.ask(self.keeper.fetch.remote(pack([info]), hint, False, epoch))
+        answer = self.ask_keeper(lambda keeper: keeper.fetch.remote(pack([info]), hint, False, epoch))
         return None if answer is None else Located(*json.loads(answer))
 
     def locate(self, info: ArrayInfo, hint: str | None) -> Located:
@@ -307,6 +325,17 @@ def _tended(shelf: str) -> bool:
             return file.read() == f"{PROTOCOL}\n"
     except FileNotFoundError:
         return False
+
+
+def _own(error: RayTaskError) -> OutliveError:
+    """What an actor raised, as an error of outlive's own."""
+    cause = error.cause
+    if isinstance(cause, OutliveError):
+        return cause
+    return StoreUnavailable(
+        f"keeper or catalog met an error ({type(cause).__name__}: {_first_line(cause)}); try again, and run "
+        "`outlive doctor` if it stays"
+    )
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,0 +1,153 @@
+"""A keeper starts and leaves, and what a session makes of what it answers."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from outlive.arrays.shelf import Shelf
+from outlive.cluster import evacuation, keeper, session
+from outlive.cluster.evacuation import Evacuation
+from outlive.cluster.session import Session
+from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
+    Path(ROOT, "starts").mkdir(mode=0o700, exist_ok=True)
+    shelf = Shelf(f"{ROOT}/starts/{request.node.name[:60]}", budget=1 << 20)
+    yield shelf
+    if shelf.exists():
+        shelf.remove()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StoreFull("no room")])
+def test_a_keeper_waits_for_room_and_does_not_die(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "_ROUNDS_EVERY", 0)
+    left = [error, error]
+
+    def begin() -> None:
+        if left:
+            raise left.pop()
+
+    keeper.wait_for_room(begin, "path")
+    assert not left
+
+
+def test_a_keeper_that_is_refused_for_another_reason_says_so() -> None:
+    def begin() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(PermissionError):
+        keeper.wait_for_room(begin, "path")
+
+
+def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            keeper._lock_file(f"{shelf.path}/keeper", 0)
+    keeper.os.close(keeper._lock_file(f"{shelf.path}/keeper", 0))
+
+
+# --- leaving
+
+
+def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[Any] = []
+    told: list[str] = []
+    catalog = SimpleNamespace(left=SimpleNamespace(remote=told.append))
+    monkeypatch.setattr(evacuation.actors, "catalog", lambda: catalog)
+    this = SimpleNamespace(
+        get=lambda _, timeout: None,
+        kill=lambda actor, no_restart: killed.append(actor),
+        get_runtime_context=lambda: SimpleNamespace(current_actor="this actor"),
+    )
+    monkeypatch.setattr(evacuation, "ray", this)
+    leaving = Evacuation(shelf, "n")
+    assert leaving.leave() is None
+    assert told == ["n"]
+    assert not killed  # the answer comes first
+    leaving._on_head = True
+    leaving.consider()
+    assert killed == ["this actor"]
+
+
+def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
+    shelf.put(np.ones(3))
+    leaving = Evacuation(shelf, "n")
+    assert leaving.leave() == "arrays are being put there"
+    assert not leaving.leaving
+    assert not leaving.left
+
+
+# --- what a session says of errors
+
+
+class _Asked(Session):
+    """A session whose actors answer as they are told."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf, self.node, self._keeper, self.started = shelf, "n", "dead", 0
+
+    def stands(self) -> bool:
+        return True
+
+    def _start_keeper(self) -> dict[str, Any]:
+        self.started += 1
+        self._keeper = "new"
+        return {}
+
+
+def _raised(error: Exception) -> Exception:
+    """As `ray.get` raises what an actor raised."""
+    return RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    given: list[Any] = []
+
+    def get(ref: object, timeout: float | None = None) -> object:
+        answer = given.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(session.ray, "get", get)
+    return given
+
+
+def test_an_error_of_outlive_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(ArrayNotFound("no array 'k'")))
+    with pytest.raises(ArrayNotFound) as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert type(caught.value) is ArrayNotFound
+    assert str(caught.value) == "no array 'k'"
+
+
+def test_any_other_error_is_one_of_outlive_too(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(ValueError("no such actor")))
+    with pytest.raises(StoreUnavailable, match="ValueError: no such actor") as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, RayTaskError)
+
+
+def test_a_keeper_that_is_gone_for_good_is_started_anew_and_asked_again(shelf: Shelf, answers: list[Any]) -> None:
+    answers += [ActorDiedError(), 7]
+    asked: list[Any] = []
+    session = _Asked(shelf)
+    assert session.ask_keeper(asked.append) == 7  # type: ignore[arg-type, func-returns-value]
+    assert asked == ["dead", "new"]
+    assert session.started == 1
