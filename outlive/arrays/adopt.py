@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
 from outlive.arrays.checksums import Checksums
+from outlive.arrays.count import is_id
 from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
-from outlive.arrays.places import is_id
 from outlive.arrays.shelf import read_info_at
 from outlive.errors import CorruptArray
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays import batches
 from outlive.arrays.checksums import Checksums, checksum_of
+from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
-from outlive.arrays.places import is_id
 from outlive.arrays.root import format_bytes
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
+from outlive.arrays.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 
 _OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
@@ -143,28 +143,6 @@ def foreign(path: str) -> Finding:
     return Finding("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
 
 
-def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = lambda: False) -> int:
-    """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many.
-
-    Records of arrays that are gone are dropped on the way.
-    """
-    checksums = Checksums(f"{shelf.path}/checksums")
-    known, present = checksums.load(), set(shelf.ids())
-    if len(known) > 2 * len(present) + 1000:
-        known = {array_id: checksum for array_id, checksum in known.items() if array_id in present}
-        checksums.replace(known)
-    count, found = 0, dict[str, int]()
-    for array_id in present.difference(known):
-        if stop():
-            break
-        with contextlib.suppress(OSError):
-            status = shelf.somewhere(array_id, os.stat)
-            if min(status.st_mtime, status.st_ctime) < time.time() - older_than:  # the former may lie ahead (`touch`)
-                found[array_id] = shelf.somewhere(array_id, checksum_of)
-                count += 1
-        if len(found) >= 1000:
-            checksums.append(found)
-            found = {}
-    if found:
-        checksums.append(found)
-    return count
+def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = never) -> int:
+    """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many."""
+    return Unsummed(shelf).compute(older_than=older_than, stop=stop)

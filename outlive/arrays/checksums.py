@@ -10,6 +10,7 @@ import fcntl
 import os
 import struct
 import zlib
+from collections.abc import Callable
 
 from outlive.arrays.segment import is_at
 
@@ -31,6 +32,13 @@ class Checksums:
             return {}
         whole = len(data) - len(data) % _RECORD.size
         return {identity.hex(): checksum for identity, checksum in _RECORD.iter_unpack(data[:whole])}
+
+    def count(self) -> int:
+        """How many records there are, also of arrays that are gone."""
+        try:
+            return os.stat(self._path).st_size // _RECORD.size
+        except FileNotFoundError:
+            return 0
 
     def append(self, found: dict[str, int]) -> None:
         """Add records, behind the last whole one."""
@@ -58,8 +66,13 @@ def _pack(records: dict[str, int]) -> bytes:
     return b"".join(_RECORD.pack(bytes.fromhex(array_id), checksum) for array_id, checksum in records.items())
 
 
-def checksum_of(path: str) -> int:
+def checksum_of(path: str, pause: Callable[[], object] = lambda: None) -> int:
     """CRC-32 of a segment's bytes, read a MiB at a time into the same buffer. It cannot be recycled meanwhile.
+
+    Parameters
+    ----------
+    pause
+        Called after each MiB.
 
     Raises
     ------
@@ -75,6 +88,7 @@ def checksum_of(path: str) -> int:
         while count := os.preadv(fd, [buffer], offset):
             checksum = zlib.crc32(memoryview(buffer)[:count], checksum)
             offset += count
+            pause()
         return checksum
     finally:
         os.close(fd)

@@ -1,14 +1,15 @@
-"""Which arrays of a shelf are to end now. Asked every second: while nothing changes, it costs next to nothing."""
+"""Which arrays of a shelf are to end now. Asked every second: it costs what has changed since, and what is due."""
 
 from __future__ import annotations
 
-import contextlib
+import heapq
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from outlive.arrays.changes import Changes
+from outlive.arrays.count import is_id
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, kind_of, number_of, scope_is_over
 
@@ -19,18 +20,19 @@ OverJobs = Callable[[set[int]], set[int]]  # which of these jobs have ended
 
 
 class Endings:
-    """Remembers which arrays of `shelf` end by themselves, and looks again when the folder has changed."""
+    """Remembers which arrays of `shelf` end by themselves, and looks at those that came or went."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._listed_at = 0
-        self._jobs: dict[int, list[str]] = {}
-        self._scopes: dict[int, list[str]] = {}
-        self._deadlines: dict[str, int] = {}  # not before then: `touch` may have moved it since
+        self._changes = Changes(shelf.folders)
+        self._jobs: dict[int, set[str]] = {}
+        self._scopes: dict[int, set[str]] = {}
+        self._mortal: set[str] = set()  # those with a time to live
+        self._deadlines: list[tuple[int, str]] = []  # a heap; not before then: `touch` may have moved it since
 
     def due(self, over_jobs: OverJobs, now: float | None = None) -> dict[Why, list[str]]:
         """The arrays that are to end, by the reason why."""
-        self._list()
+        self._look()
         over = over_jobs(set(self._jobs)) if self._jobs else set()
         return {
             Why.JOB: [array_id for number in over for array_id in self._jobs[number]],
@@ -43,31 +45,58 @@ class Endings:
             Why.TTL: self._over_deadline(int((time.time() if now is None else now) * 1e9)),
         }
 
-    def _list(self) -> None:
-        disk = self._shelf.disk
-        changed = max(os.stat(folder).st_mtime_ns for folder in (self._shelf.mem, *([disk.mem] if disk else [])))
-        if changed == self._listed_at:
+    def _look(self) -> None:
+        changed = self._changes.take()
+        if changed is None:
+            present = {array_id for array_id in self._shelf.ids() if array_id[22:24] != "00"}
+            for array_id in present.difference(self._remembered()):
+                self._add(array_id)
+            for array_id in self._remembered().difference(present):
+                self._remove(array_id)
             return
-        jobs, scopes, deadlines = defaultdict(list), defaultdict(list), dict[str, int]()
-        for array_id in self._shelf.ids():
-            if array_id[22:24] != "00":
-                kind = kind_of(array_id)
-                if kind & JOB:
-                    jobs[number_of(array_id)].append(array_id)
-                if kind & SCOPE:
-                    scopes[number_of(array_id)].append(array_id)
-                if kind & TTL:
-                    deadlines[array_id] = self._deadlines.get(array_id, 0)
-        self._jobs, self._scopes, self._deadlines = dict(jobs), dict(scopes), deadlines
-        # A change in the same tick of the clock would not show: then look again.
-        self._listed_at = changed if changed < time.time_ns() - 1_000_000_000 else 0
+        for array_id in {name for _, name in changed if is_id(name) and name[22:24] != "00"}:
+            if self._shelf.has(array_id):
+                self._add(array_id)
+            else:
+                self._remove(array_id)
+
+    def _remembered(self) -> set[str]:
+        return self._mortal.union(*self._jobs.values(), *self._scopes.values())
+
+    def _add(self, array_id: str) -> None:
+        kind, number = kind_of(array_id), number_of(array_id)
+        if kind & JOB:
+            self._jobs.setdefault(number, set()).add(array_id)
+        if kind & SCOPE:
+            self._scopes.setdefault(number, set()).add(array_id)
+        if kind & TTL and array_id not in self._mortal:
+            self._mortal.add(array_id)
+            heapq.heappush(self._deadlines, (0, array_id))
+
+    def _remove(self, array_id: str) -> None:
+        self._mortal.discard(array_id)
+        number = number_of(array_id)
+        for groups in (self._jobs, self._scopes):
+            if number in groups:
+                groups[number].discard(array_id)
+                if not groups[number]:
+                    del groups[number]
 
     def _over_deadline(self, now: int) -> list[str]:
-        over = []
-        for array_id, known in self._deadlines.items():
-            if known <= now:
-                with contextlib.suppress(FileNotFoundError), self._shelf.ledger.locked():  # as `touch` does
-                    deadline = self._deadlines[array_id] = self._shelf.somewhere(array_id, os.stat).st_mtime_ns
-                    if deadline <= now:
-                        over.append(array_id)
+        over, again = [], []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, array_id = heapq.heappop(self._deadlines)
+            if array_id not in self._mortal:
+                continue
+            try:
+                with self._shelf.ledger.locked():  # as `touch` does
+                    deadline = self._shelf.somewhere(array_id, os.stat).st_mtime_ns
+            except FileNotFoundError:
+                self._mortal.discard(array_id)
+                continue
+            again.append((deadline, array_id))
+            if deadline <= now:
+                over.append(array_id)  # asked again until it is gone
+        for one in again:
+            heapq.heappush(self._deadlines, one)
         return over

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from outlive.arrays import disk as disks
-from outlive.arrays import segment
-from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.count import Count, is_id
+from outlive.arrays.disk import Disk
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.pool import Pool
 
 _T = TypeVar("_T")
+_ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may overflow
 
 
 class Places:
@@ -136,35 +137,31 @@ class Places:
         disk = self.disk
         return [] if disk is None else [name for name in os.listdir(disk.mem) if is_id(name)]
 
+    def folders(self) -> tuple[str, ...]:
+        """Where sealed arrays are."""
+        return tuple(place.mem for place in self.places())
+
     def recount(self) -> int:
-        """Set the ledger to what the files take; returns by how much it was off (a writer died between two steps)."""
+        """Set the ledger to what the files take; returns by how much it was off: strangers removed some.
+
+        The files are counted while others write. Then those that came or went meanwhile are looked at again, under
+        the ledger's lock.
+        """
+        for _ in range(_ATTEMPTS):
+            counts = [Count(place) for place in self.places()]
+            if not all(count.ready for count in counts):
+                break  # nobody tells what changes
+            with self.ledger.locked():
+                if all(count.finish() for count in counts):
+                    return self._set_used(counts)
         with self.ledger.locked():  # no file comes or goes
-            used = _bytes_in([*_subfolders(self.new), self.mem, self.pool.folder])
-            off, self.ledger.used = self.ledger.used - used, used
-            disk, account = self.disk, self.ledger.disk
-            spilled = 0 if disk is None else _bytes_in([*_subfolders(disk.new), disk.mem, disk.pool.folder])
-            off_on_disk, account.used = account.used - spilled, spilled
+            counts = [Count(place) for place in self.places()]
+            for count in counts:
+                count.finish()
+            return self._set_used(counts)
+
+    def _set_used(self, counts: list[Count]) -> int:
+        used = [count.used for count in counts] + [0]
+        off, self.ledger.used = self.ledger.used - used[0], used[0]
+        off_on_disk, self.ledger.disk.used = self.ledger.disk.used - used[1], used[1]
         return off or off_on_disk
-
-
-def _subfolders(new: str) -> list[str]:
-    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
-
-
-def _bytes_in(folders: Iterable[str]) -> int:
-    """Bytes of all segments in these folders; one that is sealed meanwhile is in new/ first, in mem/ later."""
-    sizes: dict[str, int] = {}
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
-            for entry in os.scandir(folder):
-                deleted, _, array_id = entry.name.removesuffix(COPY).rpartition(".")
-                if is_id(array_id) and deleted.isdigit():
-                    sizes[entry.name] = segment.pages(int(deleted))  # emptied first, then unlinked
-                elif is_id(array_id):
-                    with contextlib.suppress(FileNotFoundError):
-                        sizes[entry.name] = segment.pages(entry.stat(follow_symlinks=False).st_size)
-    return sum(sizes.values())
-
-
-def is_id(name: str) -> bool:
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)

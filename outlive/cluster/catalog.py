@@ -16,6 +16,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 
@@ -33,8 +34,10 @@ from outlive.cluster.wire import (
     unpack_listed,
     unpack_request,
 )
+from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
+_AT_A_TIME = 16  # shelves that are listed as a catalog starts
 _log = logging.getLogger(__name__)
 
 
@@ -44,9 +47,8 @@ class Catalog(Bulk):
     def __init__(self) -> None:
         super().__init__()
         cached: list[tuple[str, ArrayInfo]] = []
-        for node in actors.keeper_nodes():
-            with contextlib.suppress(ValueError):  # its node is gone
-                cached += self._list_shelf(node)
+        for some in self._list_shelves(actors.keeper_nodes()):
+            cached += some
         self._admit_cached(cached)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
         self._start_rounds()
@@ -68,25 +70,31 @@ class Catalog(Bulk):
         By `wire.pack_bound`, the answer.
         """
         infos, node, stale = unpack_request(request)
-        if node not in self._epochs or self._epochs[node] == stale:
-            self._join(node)
         self._left.discard(node)  # somebody came back to it
         with self._lock:
-            if self._named_elsewhere(infos, node):
+            unknown = self._epochs.get(node, stale) == stale  # to list its shelf may take a while
+            if unknown or self._named_elsewhere(infos, node):
                 return pack_bound(Bound(0, elsewhere=True))
             return pack_bound(self._bind(infos, node))
 
     @ray.method(concurrency_group="change")
     def replace(self, request: bytes) -> bytes:
         """`bind`, where other nodes have copies of what is replaced: their names go first."""
-        infos, node, _ = unpack_request(request)
+        infos, node, stale = unpack_request(request)
+        if self._epochs.get(node, stale) == stale:
+            self._join(node)
         done: set[tuple[str, str]] = set()
         while True:
             with self._lock:
                 left = {holding for holding in self._named_elsewhere(infos, node) if holding not in done}
                 if not left:
                     return pack_bound(self._bind(infos, node))
-            self._forbid(infos, {other for other, _ in left})
+            if silent := self._forbid(infos, {other for other, _ in left}):
+                raise StoreUnavailable(
+                    f"node {', '.join(silent)} may have a copy of what is replaced, and did not confirm that nobody "
+                    "there reads it by its key any more: neither its keeper nor another process there did. Nothing was "
+                    "changed; try again"
+                )
             done |= left
 
     @ray.method(concurrency_group="change")
@@ -104,17 +112,19 @@ class Catalog(Bulk):
 
     def _named_elsewhere(self, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str]]:
         """Nodes other than this whose readers may find what these arrays replace by name; with its id."""
-        found = set()
+        found = {(other, "") for other in self._unlisted if other != node}  # it may have any of them
         for info in infos:
             entry = self._index.find(info.store, info.key or "")
             if entry is not None and entry.info.id != info.id:
                 found |= {(other, entry.info.id) for other in self._index.holders(entry.info.id) if other != node}
         return found
 
-    def _forbid(self, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> None:
-        names = [(info.store, info.key or "", info.version) for info in infos]
+    def _forbid(self, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> list[str]:
+        """Returns the nodes that live and did not confirm it: what is read by name there may be anything."""
+        names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
         keepers = self._all_keepers()
-        self._answers({node: keepers[node].forbid.remote(names) for node in nodes if node in keepers})
+        done = self._answers({node: keepers[node].forbid.remote(names) for node in asked if node in keepers})
+        return self._silent(asked.difference(done))
 
     def unbind(self, packed: bytes) -> None:
         """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
@@ -125,7 +135,10 @@ class Catalog(Bulk):
     def find(self, store: str, keys: list[str]) -> bytes:
         """What each key stands for, by `wire.pack_found`."""
         with self._lock:
-            return pack_found(self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys)
+            found = [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
+        if any(one is None or one.lost_at for one in found):
+            self._say_unlisted("an array of this key")
+        return pack_found(found)
 
     def _found_lost(self, store: str, key: str) -> Found | None:
         lost = self._index.lost.get((store, key))
@@ -158,6 +171,8 @@ class Catalog(Bulk):
                 old = self._index.superseded(left)
             self._drop(old)
             gone += {holding.array_id for holding, _ in old}
+        if ids.difference(gone):
+            self._say_unlisted("an array that is to be deleted")
         return gone
 
     def _forget_lost(self, ids: set[str]) -> list[str]:
@@ -267,24 +282,40 @@ class Catalog(Bulk):
                 findings.append(Finding(what[0], info.key or "", what[1], True))
         return findings
 
+    def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
+        """All at a time. Nodes that do not answer are admitted later: see `_mend`."""
+
+        def listed(node: str) -> list[tuple[str, ArrayInfo]]:
+            try:
+                return self._list_shelf(node)
+            except (ValueError, StoreUnavailable) as error:
+                if self._is_alive(node):
+                    _log.warning("%s; what it has is not known yet", error)
+                    self._unlisted.add(node)
+                return []
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            return list(pool.map(listed, nodes))
+
     def _join(self, node: str) -> None:
         self._admit_cached(self._list_shelf(node))
 
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then.
 
-        Raises ValueError if the node has no keeper, or dies.
+        Raises ValueError if the node is dead, StoreUnavailable if nobody there answers.
         """
         self._left.discard(node)
-        self._keepers[node] = actors.keeper(node)
+        self._keepers[node] = self._find_keeper(node)
         answers = self._answers({node: self._keepers[node].listing.remote()})
         if node not in answers:
-            raise ValueError(f"the keeper of node {node} is gone")
+            raise StoreUnavailable(f"neither the keeper of node {node} nor another process there answers; try again")
         epoch, packed = answers[node]
         listed = unpack_listed(packed)
         with self._lock:
             cached = self._index.copies.cached_apart_from(node)
             self._epochs[node] = epoch
+            self._unlisted.discard(node)
             self._index.forget(node)
             self._admit(node, listed)
         return cached + [(node, info) for info, kept in listed if not kept]

@@ -98,6 +98,8 @@ class Evacuation:
 
     def kept(self) -> list[Kept]:
         """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
+        if self.leaving:
+            return []
         found = []
         for info in self._shelf.scan():
             mode = mode_of(self._shelf, info.id)
@@ -140,7 +142,7 @@ class Evacuation:
 
         Nobody else ends it: a program that comes back may have started another under its name.
         """
-        if self.left:
+        if self.leaving:
             return None
         try:
             if not self._shelf.leave(self._nothing_kept):

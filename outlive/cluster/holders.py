@@ -23,7 +23,9 @@ from ray.exceptions import RayError
 from outlive.arrays.index import Holding, Index, Lost, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
+from outlive.cluster.peers import PATIENCE, Call, Peer, Peers
 from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection, kv
 from outlive.ray_internals.nodes import Node, nodes
 
@@ -35,6 +37,8 @@ _SETTLED = "settled"  # the dead nodes of which it is known, there too
 _MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 _COPIES_AT_A_TIME = 4
+_SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
+_TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
 
 
 class Holders:
@@ -43,7 +47,9 @@ class Holders:
     def __init__(self) -> None:
         self._index, self._lock = Index(), threading.RLock()
         self._epochs: dict[str, int] = {}
-        self._keepers: dict[str, Any] = {}
+        self._keepers: dict[str, Peer] = {}
+        self._peers = Peers(self._is_alive, self._ask_shelf)
+        self._unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
@@ -96,6 +102,7 @@ class Holders:
         dead = self._nodes.get(hint or "")
         if info.key is None and dead is not None and not dead.alive:
             return json.dumps(Located([], dead.id, dead.died_at or time.time())).encode()
+        self._say_unlisted(f"array {info.id}")
         why = self._answers({node: keeper.why_ended.remote(info.id) for node, keeper in self._all_keepers().items()})
         return json.dumps(Located([], why=next(filter(None, why.values()), None))).encode()
 
@@ -109,7 +116,7 @@ class Holders:
         # A keeper that came after this catalog, on whose node nothing was put by key yet, is not known here.
         unknown = [node for node in actors.keeper_nodes() if node not in self._epochs]
         for node in unknown:
-            with contextlib.suppress(ValueError, RayError):
+            with contextlib.suppress(ValueError, StoreUnavailable, RayError):
                 self._join(node)
         keepers = {node: keeper for node, keeper in self._all_keepers().items() if node in unknown}
         has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in keepers.items()})
@@ -118,7 +125,7 @@ class Holders:
     def _nearest_first(self, found: list[str], asker: str) -> list[str]:
         here = self._nodes.get(asker)
         near = {node.id for node in self._alive() if here is not None and node.ip == here.ip}
-        return sorted(found, key=lambda node: node not in near)
+        return sorted(found, key=lambda node: (self._peers.is_late(node), node not in near))
 
     @ray.method(concurrency_group="slow")
     def kept_on(self, array_id: str) -> list[str]:
@@ -239,14 +246,14 @@ class Holders:
                 kept = self._kept(info.id)
                 if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
                     break
-                with contextlib.suppress(RayError, ValueError):  # it dies
+                with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
                     keeper = self._keeper_of(target)
                     with self._lock:
                         cached = target in self._index.holders(info.id)
                     if cached and self._answers({target: keeper.keep.remote([info.id])}).get(target) == [True]:
                         self._join_copy(info, kept[0], target, kept=True)
                     else:
-                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)})
+                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)}, to_copy(info.size))
             return self._kept(info.id, leaving)
         finally:
             with self._lock:
@@ -310,6 +317,7 @@ class Holders:
             self._left.add(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._unlisted.discard(node)
             self._index.forget(node)
 
     @ray.method(concurrency_group="slow")
@@ -331,8 +339,11 @@ class Holders:
             and (anywhere or node.is_head or node.id < leaving or node.id in holders)
         ]
         keepers = self._all_keepers()
-        room = self._answers({node.id: keepers[node.id].room.remote() for node in able if node.id in keepers})
-        fits = [node for node in able if room.get(node.id, info.size) >= info.size]
+        able = [node for node in able if node.id not in self._unlisted and not self._peers.is_late(node.id)]
+        calls = {node.id: keepers[node.id].room.remote() for node in able if node.id in keepers}
+        room = self._answers(calls, _TO_KEEP)
+        # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
+        fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
 
         def rank(node: Node) -> tuple[bool, bool, int]:
             return (bool(leaving) and not node.is_head, node.id not in holders, -room.get(node.id, 0))
@@ -442,16 +453,27 @@ class Holders:
 
     # --- keepers
 
-    def _all_keepers(self) -> dict[str, Any]:
+    def _all_keepers(self) -> dict[str, Peer]:
         with self._lock:
             return {node: keeper for node, keeper in self._keepers.items() if self._is_alive(node)}
 
-    def _keeper_of(self, node: str) -> Any:
+    def _keeper_of(self, node: str) -> Peer:
         """A node's keeper, started if it has none."""
         if node not in self._epochs:
-            actors.start_keeper(Connection().cluster, node)
             self._join(node)
         return self._keepers[node]
+
+    def _find_keeper(self, node: str) -> Peer:
+        """The same, by its name. Raises ValueError if the node is dead."""
+        try:
+            return Peer(node, actors.keeper(node))
+        except ValueError:
+            if not self._is_alive(node):
+                raise
+            return Peer(node, actors.start_keeper(Connection().cluster, node))
+
+    def _ask_shelf(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        return actors.ask_shelf(Connection().cluster, node, method, args)
 
     def _join(self, node: str) -> None:
         """List what is on a node's shelf, and nothing else for that node."""
@@ -489,22 +511,36 @@ class Holders:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
 
-    def _answers(self, calls: Mapping[str, ray.ObjectRef[T]]) -> dict[str, T]:
-        """What keepers answer, by node. Those whose nodes die are left out: nobody waits for the dead."""
-        answers: dict[str, T] = {}
-        waiting = dict(calls)
-        while waiting:
-            done, _ = ray.wait(list(waiting.values()), num_returns=len(waiting), timeout=1.0)
-            for node, ref in list(waiting.items()):
-                if ref in done:
-                    del waiting[node]
-                    try:
-                        answers[node] = ray.get(ref)
-                    except RayError as error:
-                        _log.debug("keeper of %s: %s", node, error)
-                elif not self._is_alive(node):
-                    del waiting[node]
-        return answers
+    def _answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
+        """What keepers answer, by node. Nobody waits for the dead, and for nobody longer than `patience` seconds."""
+        return self._peers.answers(calls, patience)
+
+    def _silent(self, nodes: Iterable[str]) -> list[str]:
+        """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
+        if silent := sorted(node for node in nodes if self._is_alive(node)):
+            self._list_nodes()
+        return [node for node in silent if self._is_alive(node) and (node in self._epochs or node in self._unlisted)]
+
+    def _mend(self) -> None:
+        """List the shelves again whose keepers were gone for good, or did not answer before."""
+        for node in list(self._peers.gone | self._unlisted):
+            self._peers.gone.discard(node)
+            if not self._is_alive(node):
+                self._unlisted.discard(node)
+            elif node in self._epochs or node in self._unlisted:  # else it has left
+                try:
+                    self._join_to_read(node)
+                except (StoreUnavailable, ValueError, RayError) as error:
+                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                    self._unlisted.add(node)
+
+    def _say_unlisted(self, what: str) -> None:
+        """Raises StoreUnavailable if a node has not said yet what it has."""
+        if unlisted := sorted(filter(self._is_alive, self._unlisted)):
+            raise StoreUnavailable(
+                f"{what} may be on node {', '.join(unlisted)}, which has not yet told the catalog what it has: its "
+                "keeper does not answer. Try again"
+            )
 
     # --- in the background
 
@@ -513,7 +549,7 @@ class Holders:
         return self._rounds
 
     def _start_rounds(self) -> None:
-        for work in (self._list_nodes, self._look_at_nodes):
+        for work in (self._list_nodes, self._look_at_nodes, self._mend):
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True).start()
 
     def _go_on(self, work: Callable[[], None]) -> None:
@@ -538,6 +574,11 @@ def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
         return lambda _: True
     lost = {found.info.id for found in unpack_found(kv.get(_LOST) or b"[]") if found is not None}
     return lambda info: info.key is None or info.id in lost
+
+
+def to_copy(size: int) -> float:
+    """How long a node may take to copy so many bytes, in seconds."""
+    return PATIENCE + size / _SLOWEST
 
 
 def _pack_lost(lost: Iterable[Lost]) -> bytes:

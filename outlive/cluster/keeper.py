@@ -19,24 +19,25 @@ from typing import Any, NamedTuple
 import ray
 
 from outlive.arrays.adopt import adopt, orphaned, sign
-from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, compute_checksums, mend_doubles
+from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.marks import cached, deadline_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
+from outlive.arrays.unsummed import Unsummed
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
+from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
-from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.errors import StoreFull
 from outlive.ray_internals import jobs_that_ended
 
@@ -68,7 +69,7 @@ class ShelfStats(NamedTuple):
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
 
 
-class Keeper:
+class Keeper(ShelfCalls):
     """Runs as the actor `keeper-<node>` in namespace `outlive`."""
 
     def __init__(self, cluster: str, node: str) -> None:
@@ -79,7 +80,7 @@ class Keeper:
             wait_for_room(lambda: self._tend(cluster), self._path)
         else:
             self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
-        self._endings = Endings(self._shelf)
+        self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
         self._stop, self._rounds = threading.Event(), 0
@@ -125,55 +126,8 @@ class Keeper:
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
 
     def listing(self) -> tuple[int, bytes]:
-        """For a catalog that starts: a new epoch, and then what it has to know of this shelf, by `wire.pack_listed`.
-
-        That is all arrays with a key, and those without that other nodes have, or shall have.
-        """
         self._leave_if_removed()
-        epoch, shelf = self._shelf.raise_epoch(), self._shelf
-        modes = ((info, mode_of(shelf, info.id)) for info in shelf.scan())
-        listed = (
-            Listed(info, kept=not is_cached(mode))
-            for info, mode in modes
-            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
-        )
-        return epoch, pack_listed(listed)
-
-    def listed_here(self) -> tuple[str, bytes]:
-        """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
-        return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
-
-    def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
-        """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
-        return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
-
-    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
-        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid.
-
-        Says of each whether it was there.
-        """
-        return [self._shelf.delete(array_id, name) for array_id, name in arrays]
-
-    def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
-        with self._shelf.ledger.locked():
-            for store, key, version in names:
-                self._shelf.names.forbid(store, key, version)
-
-    def holds(self, array_ids: list[str]) -> list[bool]:
-        return [self._shelf.has(array_id) for array_id in array_ids]
-
-    def keep(self, array_ids: list[str]) -> list[bool]:
-        """Let cached copies be replicas from now on; says of each whether it is still there."""
-        return [keep(self._shelf, array_id) for array_id in array_ids]
-
-    def touch(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then; False if it is not there."""
-        return self._shelf.set_deadline(array_id, deadline_ns)
-
-    def why_ended(self, array_id: str) -> str | None:
-        why = self._shelf.ended.find(array_id)
-        return None if why is None else str(why)
+        return super().listing()
 
     def room(self) -> int:
         """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
@@ -303,9 +257,6 @@ class Keeper:
     # --- in the background
 
     def _go_on(self, work: Callable[[], None]) -> None:
-        if work == self._compute_checksums and hasattr(os, "SCHED_IDLE"):
-            with contextlib.suppress(OSError):  # this thread only: it runs when a core has nothing else to do
-                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not self._stop.wait(_ROUNDS_EVERY):
             try:
                 work()
@@ -363,15 +314,7 @@ class Keeper:
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
 
     def _compute_checksums(self) -> None:
-        disk = self._shelf.disk
-        changed = max(
-            os.stat(folder).st_mtime_ns for folder in (self._shelf.mem, disk.mem if disk else self._shelf.mem)
-        )
-        if changed != self._settled:
-            self._settled = changed if changed < time.time_ns() - _SETTLED_AFTER * 1e9 else 0
-            compute_checksums(self._shelf, older_than=_SETTLED_AFTER, stop=self._stop.is_set)
-
-    _settled = 0  # when mem/ had last changed as all its arrays had checksums
+        self._unsummed.compute(older_than=_SETTLED_AFTER, stop=self._stop.is_set, rest=self._stop.wait)
 
     def _leave_if_removed(self) -> None:
         """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""

@@ -104,8 +104,8 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
-    except ValueError:  # it has no arrays
-        return Drained(0, 0, None)
+    except ValueError:  # there may be a shelf all the same
+        keeper = actors.start_keeper(session.connection.cluster, node)
     kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):

@@ -1,18 +1,17 @@
-"""Lines of a log as Ray writes them: colours, `(f pid=..., ip=...)` prefixes, "repeated 3x across cluster", phrases."""
+"""Lines of a log as Ray writes them: "repeated 3x across cluster", phrases that come each time; and lines of files."""
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from outlive.explain.frames import FramedLine
+
 LONGEST = 1 << 16  # bytes of one line that are looked at together; what is longer is read as several lines
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_PREFIX = re.compile(
-    r"\((?:[^()\n]{1,200} )?(?:pid=\d+(?:, ip=[^()\s]{1,60})?|raylet|autoscaler|gcs_server)(?:, ip=[^()\s]{1,60})?\) ?"
-)
 _REPEATED = re.compile(r"\s*\[repeated (\d{1,9})x across cluster\].*")
 _BOILERPLATE = re.compile(
     r"(?: \. |\. )?(?:Some common causes include:|Possible reasons include:|This can happen (?:if|when) |"
@@ -26,25 +25,24 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CleanLine:
-    """A line's number (from 1), who wrote it, its text, and how often Ray says that it was written."""
+    """A line's number (from 1), who wrote it, its text, and how often Ray says that it was written.
+
+    `head` is what a logger put in front of it (time, level), without digits: the lines of one record have the same.
+    """
 
     number: int
     writer: str
     text: str
     count: int = 1
+    head: str = ""
 
 
-def clean(number: int, raw: str) -> CleanLine:
-    """Take a line apart."""
-    text = raw.rstrip("\r\n")
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
-    writer, count = "", 1
-    if text.startswith("(") and (match := _PREFIX.match(text)):
-        writer, text = match[0].strip(), text[match.end() :]
+def clean(line: FramedLine) -> CleanLine:
+    """Take off what Ray says of how often the line was written."""
+    text, count = line.text, 1
     if "across cluster]" in text and (match := _REPEATED.search(text)):
         count, text = max(1, int(match[1])), text[: match.start()]
-    return CleanLine(number, writer, text, count)
+    return CleanLine(line.number, line.writer, text, count, line.head)
 
 
 def without_boilerplate(text: str) -> str:
@@ -69,12 +67,18 @@ def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Ite
         Called now and then with the bytes read so far and `total`.
     """
     done = reported = 0
+    utf16: codecs.IncrementalDecoder | None = None
     while line := file.readline(LONGEST):
         done += len(line)
         if progress is not None and done - reported >= 1 << 20:
             progress(done, max(total, done))
             reported = done
-        yield line.decode("utf-8", "replace")
+        if done == len(line) and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            utf16 = codecs.getincrementaldecoder("utf-16")("replace")  # what PowerShell's `>` writes
+        if utf16 is None:
+            yield line.decode("utf-8", "replace")
+        elif text := utf16.decode(line).removeprefix("\ufeff"):
+            yield from text.splitlines() if "\n" in text[:-1] else (text.removeprefix("\n"),)
 
 
 def of_text(text: str) -> Iterable[str]:

@@ -146,6 +146,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What stood in front of lines and was taken off: its first example, and how many lines had such a one."""
+
+    example: str
+    lines: int
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a text says.
 
@@ -157,8 +165,11 @@ class Reading:
         Exceptions of Ray that are there, and that nothing is known about: class and number.
     lines
         How many lines were read.
+    frames
+        What loggers and log collectors had put in front of lines, the most frequent first.
     """
 
     explanations: tuple[Explanation, ...] = ()
     unexplained: dict[str, int] = field(default_factory=dict)
     lines: int = 0
+    frames: tuple[Frame, ...] = ()

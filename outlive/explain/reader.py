@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from outlive.explain.evidence import SIGNALS
+from outlive.explain.frames import Unframer
 from outlive.explain.ids import DecodedId, NotAnId, decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
 from outlive.explain.lines import CleanLine, clean, without_boilerplate
 from outlive.explain.literals import required_words
-from outlive.explain.model import Entry, Explanation, Line, Occurrence, Reading, Scene
+from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene
 
 _MOST_LINES = 60  # of one error's message that are kept
 _MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
@@ -56,6 +57,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._lines = 0
+        self._unframer = Unframer()
         self._open: dict[str, _Block] = {}
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
@@ -68,9 +70,13 @@ class Reader:
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines."""
-        for raw in lines:
+        for line in self._unframer.lines(self._numbered(lines)):
+            self._take(clean(line))
+
+    def _numbered(self, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+        for line in lines:
             self._lines += 1
-            self._take(clean(self._lines, raw))
+            yield self._lines, line
 
     def reading(self) -> Reading:
         """What has been found so far."""
@@ -79,7 +85,13 @@ class Reader:
         self._open.clear()
         groups = sorted(self._groups.values(), key=lambda group: not group.is_exception)  # then Ray's log lines
         explanations = tuple(group.explain(tuple(self._signals)) for group in groups)
-        return Reading(explanations, dict(self._unexplained), self._lines)
+        frames = sorted(self._unframer.kinds.values(), key=lambda kind: -kind[1])
+        return Reading(
+            explanations,
+            dict(self._unexplained),
+            self._lines,
+            tuple(Frame(example, count) for example, count in frames),
+        )
 
     def _take(self, line: CleanLine) -> None:
         block = self._open.get(line.writer)
@@ -90,10 +102,13 @@ class Reader:
         if not source_code and self._begins_error(line, text, block):
             return
         if block is not None:
-            if not source_code and _ENDS.match(line.text) and not block.expects_more(line.text):
+            if block.is_ended_by(line) or (
+                not source_code and _ENDS.match(line.text) and not block.expects_more(line.text)
+            ):
                 self._close(self._open.pop(line.writer))
                 block = None
             else:
+                block.goes_on(line)
                 block.add(Line(line.number, text))
         if block is None or block.occurrence is None:
             self._tell_line(line, text)
@@ -124,7 +139,10 @@ class Reader:
         if block is not None:
             self._close(self._open.pop(line.writer))
         self._open_block(
-            line.writer, _Block(Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]))
+            line.writer,
+            _Block(
+                Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]), head=line.head
+            ),
         )
         return True
 
@@ -145,7 +163,7 @@ class Reader:
         frame = _FRAME.match(line.text)
         block = self._open.get(line.writer)
         if frame and block is None:
-            self._open_block(line.writer, _Block(None, wrapped=False, frame=frame))
+            self._open_block(line.writer, _Block(None, wrapped=False, frame=frame, head=line.head))
         elif block is not None and block.occurrence is None and not frame:
             del self._open[line.writer]
 
@@ -190,8 +208,12 @@ class Reader:
 class _Block:
     """The message of one error while it is being read."""
 
-    def __init__(self, occurrence: Occurrence | None, *, wrapped: bool, frame: re.Match[str] | None = None) -> None:
+    def __init__(
+        self, occurrence: Occurrence | None, *, wrapped: bool, frame: re.Match[str] | None = None, head: str = ""
+    ) -> None:
         self.occurrence = occurrence
+        self._head = head
+        self._bare = False  # whether lines without a head followed
         self._note_frame(frame)
         self._wrapped = wrapped  # a RayTaskError: a remote traceback, and then the error itself, are still to come
 
@@ -199,6 +221,13 @@ class _Block:
         """The next line is source code, perhaps of Ray's own, which is no evidence of anything."""
         self.after_frame = frame is not None
         self.in_ray = frame is not None and _RAYS_OWN.search(frame["path"]) is not None
+
+    def is_ended_by(self, line: CleanLine) -> bool:
+        """Whether a logger began a new record: not where it heads each line of one."""
+        return bool(line.head) and (self._bare or line.head != self._head)
+
+    def goes_on(self, line: CleanLine) -> None:
+        self._bare = self._bare or (not line.head and bool(self._head) and bool(line.text.strip()))
 
     def is_about(self, name: str, *, wrapped: bool) -> bool:
         return (

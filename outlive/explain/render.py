@@ -24,6 +24,7 @@ def reading_record(reading: Reading) -> dict[str, Any]:
         "lines": reading.lines,
         "explanations": [dataclasses.asdict(explanation) for explanation in reading.explanations],
         "unexplained": reading.unexplained,
+        "frames": [dataclasses.asdict(frame) for frame in reading.frames],
     }
 
 
@@ -40,6 +41,9 @@ def show_reading(reading: Reading) -> None:
         _show(
             [("", ""), ("bold", f"{name}, {_times(count)}"), ("", "Nothing is known here about this exception of Ray.")]
         )
+    if reading.explanations and (told := [frame for frame in reading.frames if not frame.example.startswith("(")]):
+        frame = told[0]
+        _show([("", ""), ("dim", f"Taken off before reading: {frame.example!r} and the like, {frame.lines:,} lines")])
 
 
 _Styled = tuple[str, str]  # a style of rich, and a line

@@ -32,6 +32,8 @@ _LAUNCHERS = {
     "setsid", "shifter", "singularity", "srun", "ssh", "stdbuf", "sudo", "taskset", "timeout", "uv", "xargs",
 }  # fmt: skip
 """Programs that run the command behind them."""
+_DEEPEST = 4
+"""How many quotes and here-documents within each other are looked into."""
 _VARIABLE = re.compile(r"RAY_\w+\Z")
 
 
@@ -168,12 +170,11 @@ class _Scan:
             at = _ray(command, self.prose)
             if at is not None:
                 yield self._ray_start(command.words[at:])
-            elif command.name not in _PRINTS and depth < 4:
+            elif command.name not in _PRINTS and depth < _DEEPEST:
                 yield from self._inside(command, depth)
-            if not (command.name == "cat" and self.prose):
-                for first, last in command.here:
-                    below = _Scan(self.text, True, self.outer, self.quote)
-                    yield from below.run(first, last, depth + 1)
+            for first, last in command.here if depth < _DEEPEST else ():
+                below = _Scan(self.text, True, self.outer, self.quote)
+                yield from below.run(first, last, depth + 1)
 
     def _inside(self, command: Command, depth: int) -> Iterator[RayStart | Variable]:
         """What stands in the quotes of its words."""
@@ -225,11 +226,12 @@ def _outer(word: Word, around: Outer) -> Outer:
         start, end, new = edit
         if start < end:
             first, last = word.spans[start][0], word.spans[end - 1][1]
-            quote = word.quotes[start]
+            quote, following = word.quotes[start], word.quotes[end - 1]
         else:
             first = last = word.spans[start - 1][1] if start else word.spans[0][0]
-            quote = word.quotes[max(start - 1, 0)]
-        return around((first, last, shell.quoted_for(new, quote)))
+            quote = following = word.quotes[max(start - 1, 0)]
+        close = quote + following if quote != following else ""  # the text goes on in other quotes
+        return around((first, last, shell.quoted_for(new, quote) + close))
 
     return outer
 

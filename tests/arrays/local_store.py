@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY, Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import check_key, new_version
-from outlive.arrays.places import is_id
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.errors import ArrayNotFound

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays.check import compute_checksums
+from outlive.arrays import unsummed as unsummed_module
+from outlive.arrays.check import check, compute_checksums
 from outlive.arrays.checksums import Checksums, checksum_of
+from outlive.arrays.move import spill
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.unsummed import Known, Unsummed
 
 
 def test_checksums(root: Path) -> None:
@@ -61,3 +64,53 @@ def test_checksums_of_deleted_arrays_are_forgotten(shelf: Shelf) -> None:
     info = shelf.put(np.arange(5))
     compute_checksums(shelf, older_than=-60)
     assert set(checksums.load()) == {info.id}
+
+
+def test_what_changed_alone_is_looked_at(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    checksums = Checksums(f"{shelf.path}/checksums")
+    unsummed = Unsummed(shelf)
+    first = shelf.put(np.arange(5))
+    assert unsummed.compute(older_than=-1) == 1
+    monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
+    monkeypatch.setattr(Checksums, "load", lambda _: pytest.fail("read again"))
+    second, third = shelf.put(np.arange(6)), shelf.put(np.arange(7))
+    assert unsummed.compute(older_than=3600) == 0  # they wait
+    shelf.delete(third.id)
+    assert unsummed.compute(older_than=-1) == 1
+    assert unsummed.compute(older_than=-1) == 0
+    monkeypatch.undo()
+    assert set(checksums.load()) == {first.id, second.id}
+
+
+def test_a_move_does_not_renew_a_checksum(shelf: Shelf) -> None:
+    """Or a byte that flipped on the way would be right from then on."""
+    shelf.spill_to(f"{shelf.path}-disk")
+    shelf.ledger.disk.budget = 64 << 20
+    assert shelf.disk is not None
+    unsummed = Unsummed(shelf)
+    info = shelf.put(np.arange(50_000))
+    assert unsummed.compute(older_than=-1) == 1
+    assert spill(shelf, shelf.disk, info.id) > 0
+    with open(f"{shelf.disk.mem}/{info.id}", "r+b") as file:
+        file.seek(info.offset)
+        file.write(b"\xff")
+    assert unsummed.compute(older_than=-1) == 0
+    assert [finding.problem for finding in check(shelf)] == ["flipped"]
+
+
+def test_the_work_is_done_in_steps_with_rests(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unsummed_module, "_STEP", 0.0)
+    shelf.put(np.ones(3 << 20, "u1"))
+    shelf.put(np.ones(5))
+    rests: list[float] = []
+    assert Unsummed(shelf).compute(older_than=-1, rest=rests.append) == 2
+    assert len(rests) >= 4  # after each MiB, and each array
+    assert all(rest > 0 for rest in rests)
+
+
+def test_known_ids() -> None:
+    known = Known(f"{number:032x}" for number in range(0, 10**30, 10**28))
+    assert f"{10**28:032x}" in known
+    assert f"{'a' * 32}" not in known
+    known.add("a" * 32)
+    assert "a" * 32 in known

@@ -86,7 +86,7 @@ NEW_KEYS = {
     "nothing, in braces": ("{a: , c: 2}\n", (0, "a", "new"), "{a: {new: 5} , c: 2}\n"),
     "missing": ("a:\n  b: 1\n", (0, "d", "new"), "a:\n  b: 1\nd:\n  new: 5\n"),
     "no end of line": ("a:\n  b: 1", (0, "a", "new"), "a:\n  b: 1\n  new: 5"),
-    "behind a literal": ("a:\n  b: |\n    # y\n\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |\n    # y\n  new: 5\n\n\nc: 2\n"),
+    "behind a literal": ("a:\n  b: |\n   # y\n\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |\n   # y\n  new: 5\n\n\nc: 2\n"),
     "behind kept lines": ("a:\n  b: |+\n    x\n\nc: 2\n", (0, "a", "new"), "a:\n  b: |+\n    x\n\n  new: 5\nc: 2\n"),
     "an alias": ("x: &x {b: 1}\na: *x # one\n", (0, "a", "new"), "x: &x {b: 1}\na: {<<: *x, new: 5} # one\n"),
     "merged": (

@@ -20,6 +20,8 @@ LEGACY = {
     "upscaling_speed": "KubeRay: autoscalerOptions.upscalingMode: Default, Aggressive or Conservative",
     "--redis-address": "it is --address since Ray 1",
     "--redis-port": "it is --port since Ray 1",
+    "--gcs-server-port": "it is --port since Ray 1.11",
+    "--include-webui": "it is --include-dashboard since Ray 1",
     "--internal-config": "it is --system-config since Ray 1",
 }
 """Names of other versions, or of the other kind of file, and what became of them."""

@@ -1,0 +1,99 @@
+"""Changes: which files came into some folders, or went, since last asked. It costs what has changed, not what is there.
+
+The kernel tells (inotify(7)). Where it does not, or too much has changed for its queue, the answer is that everything
+may have: then the caller lists the folders, as on the first call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Iterator
+
+_EVENT = struct.Struct("iIII")  # watch, what happened, cookie, length of the name
+_CAME_OR_WENT = 0x100 | 0x200 | 0x40 | 0x80  # IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO
+_ONLY_FOLDERS = 0x01000000  # IN_ONLYDIR
+_LOST = 0x4000 | 0x8000 | 0x2000  # IN_Q_OVERFLOW, IN_IGNORED, IN_UNMOUNT
+_AT_A_TIME = 64 << 10  # bytes of events
+
+File = tuple[str, str]  # folder, name
+
+
+class Changes:
+    """What comes into these folders and goes: not what is below them, nor what is written.
+
+    Parameters
+    ----------
+    folders
+        Says which, each time anew.
+    """
+
+    def __init__(self, folders: Callable[[], tuple[str, ...]]) -> None:
+        self._folders = folders
+        self._fd = -1
+        self._watches: dict[int, str] = {}  # their folders
+        self._watched: tuple[str, ...] = ()
+
+    def take(self) -> set[File] | None:
+        """The files that came or went since the last call; None if that is not known: then list the folders.
+
+        A file that is there again, or came and went, is in it as well: look.
+        """
+        folders = self._folders()
+        if self._fd < 0 or folders != self._watched:
+            self._watch(folders)
+            return None
+        found: set[File] = set()
+        for watch, what, name in self._events():
+            if what & _LOST:
+                self.close()  # and watch anew, before the caller lists
+                self._watch(folders)
+                return None
+            found.add((self._watches.get(watch, ""), name))
+        return found
+
+    def _watch(self, folders: tuple[str, ...]) -> None:
+        self.close()
+        libc = _libc()
+        if libc is None:
+            return
+        fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if fd < 0:  # too many of this user's: fs.inotify.max_user_instances
+            return
+        self._fd, self._watched = fd, folders
+        for folder in folders:
+            watch = libc.inotify_add_watch(fd, os.fsencode(folder), _CAME_OR_WENT | _ONLY_FOLDERS)
+            if watch < 0:  # the folder is not there, or fs.inotify.max_user_watches is reached
+                self.close()
+                return
+            self._watches[watch] = folder
+
+    def _events(self) -> Iterator[tuple[int, int, str]]:
+        while True:
+            try:
+                data = os.read(self._fd, _AT_A_TIME)
+            except BlockingIOError:
+                return
+            at = 0
+            while at < len(data):
+                watch, what, _, length = _EVENT.unpack_from(data, at)
+                at += _EVENT.size + length
+                yield watch, what, os.fsdecode(data[at - length : at].rstrip(b"\0"))
+
+    def close(self) -> None:
+        """Stop watching."""
+        fd, self._fd = self._fd, -1
+        self._watches, self._watched = {}, ()
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            self.close()
+
+
+def _libc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "inotify_init1") else None

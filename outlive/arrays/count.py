@@ -1,0 +1,81 @@
+"""A count of the bytes that a place's segments take, made while others write: only its end needs the ledger's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from outlive.arrays.changes import Changes, File
+from outlive.arrays.intent import counted
+
+if TYPE_CHECKING:
+    from outlive.arrays.disk import Disk
+    from outlive.arrays.places import Places
+
+_COPY = ".copy"  # as in `disk`
+
+
+class Count:
+    """Counts the files of `place` as they are now: `finish` makes that right for a later moment.
+
+    Attributes
+    ----------
+    ready
+        Whether the kernel tells of changes since; else everything has to be counted under the lock.
+    """
+
+    def __init__(self, place: Places | Disk) -> None:
+        self._place = place
+        self._changes = Changes(lambda: (place.mem, place.pool.folder))
+        self._changes.take()
+        self.ready = self._changes.take() is not None
+        self._sizes: dict[str, int] = {}  # by name: one that is sealed meanwhile is in new/ first, in mem/ later
+        if not self.ready:
+            self._list_drafts()
+        for folder in (place.mem, place.pool.folder):
+            self._list(folder, self._sizes)
+
+    def finish(self) -> bool:
+        """Make it what it is now; False if that is not known. The caller holds the ledger's lock."""
+        changed: set[File] | None = set()
+        if self.ready:
+            self._list_drafts()  # before the changes: sealing a draft takes no lock
+            changed = self._changes.take()
+        self._changes.close()
+        if changed is None:
+            return False
+        for folder, name in changed:
+            self._sizes.pop(name, None)
+            if is_segment(name) and os.path.lexists(f"{folder}/{name}"):
+                self._sizes[name] = counted(f"{folder}/{name}")
+        self.used = sum(self._sizes.values()) + sum(
+            size for name, size in self._drafts.items() if name not in self._sizes
+        )
+        return True
+
+    def _list_drafts(self) -> None:
+        self._drafts: dict[str, int] = {}
+        for folder in _subfolders(self._place.new):
+            self._list(folder, self._drafts)
+
+    @staticmethod
+    def _list(folder: str, sizes: dict[str, int]) -> None:
+        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
+            for entry in os.scandir(folder):
+                if is_segment(entry.name):
+                    sizes[entry.name] = counted(entry.path)
+
+
+def _subfolders(new: str) -> list[str]:
+    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
+
+
+def is_segment(name: str) -> bool:
+    """Whether this is how files are named that count: <id>, <id>.copy, <bytes>.<id>."""
+    size, _, array_id = name.removesuffix(_COPY).rpartition(".")
+    return is_id(array_id) and (size.isdigit() or not size)
+
+
+def is_id(name: str) -> bool:
+    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)

@@ -1,0 +1,113 @@
+"""Keepers that are gone for good, or stopped: what others do meanwhile, and what is known of their shelves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from outlive.cluster.wire import pack
+from outlive.errors import OutliveError, StoreUnavailable
+from tests.conftest import ROOT
+from tests.nodes.played import PlayedCluster, play
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    root = f"{ROOT}/silent-{request.node.name[:80]}"
+    Path(root).mkdir(mode=0o700, parents=True)
+    yield from play(root, 3, monkeypatch)
+
+
+def test_a_keeper_that_took_another_s_place_is_asked(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    gone = cluster.put("a", "gone", 1)
+    own = cluster.put("b", "own", 1)
+    assert [cluster.get("b", key) for key in ("k", "gone", "own")] == [1, 1, 1]
+    cluster.replace_keeper("b")
+    cluster.put("a", "k", 2)
+    assert [cluster.get(node, "k") for node in cluster.all] == [2, 2, 2]
+    assert cluster.catalog.end([gone.id, own.id]) == [gone.id, own.id]
+    assert cluster.holders(gone.id) == cluster.holders(own.id) == {}
+    cluster.restart_catalog()
+    assert [cluster.get(node, "gone") for node in cluster.all] == [None] * 3
+
+
+def test_a_shelf_whose_keeper_was_gone_is_listed_again(cluster: PlayedCluster) -> None:
+    cluster.put("b", "k", 1)
+    cluster.put("a", "k2", 1)
+    assert cluster.get("b", "k2") == 1
+    epoch = cluster.shelves["b"].ledger.epoch
+    cluster.replace_keeper("b")
+    cluster.put("a", "k2", 2)
+    cluster.catalog._mend()
+    assert cluster.shelves["b"].ledger.epoch > epoch
+    assert not cluster.catalog._peers.gone
+    assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_keeper_that_is_stopped_is_no_hindrance(cluster: PlayedCluster, restarted: bool) -> None:
+    cluster.put("a", "k", 1)
+    cluster.put("b", "own", 1)
+    old = cluster.put("a", "old", 1)
+    assert [cluster.get("b", key) for key in ("k", "old")] == [1, 1]
+    cluster.stopped.add("b")
+    if restarted:
+        cluster.restart_catalog()
+    cluster.put("c", "k", 2)
+    cluster.put("c", "own", 2)
+    assert cluster.catalog.end([old.id]) == [old.id]
+    for nodes in ("ac", cluster.all):
+        assert [cluster.get(node, "k") for node in nodes] == [2] * len(nodes)
+        assert [cluster.get(node, "own") for node in nodes] == [2] * len(nodes)
+        assert [cluster.get(node, "old") for node in nodes] == [None] * len(nodes)
+        assert [cluster.get(node, "never") for node in nodes] == [None] * len(nodes)
+        cluster.stopped.clear()
+
+
+def test_no_put_replaces_what_a_node_that_does_not_answer_may_still_read(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    assert cluster.get("b", "k") == 1
+    cluster.frozen.add("b")
+    with pytest.raises(StoreUnavailable, match="node b may have a copy"):
+        cluster.put("a", "k", 2)
+    assert [cluster.get(node, "k") for node in ("a", "c")] == [1, 1]
+    assert cluster.put("a", "other", 3)
+    cluster.frozen.clear()
+    cluster.put("a", "k", 4)
+    assert [cluster.get(node, "k") for node in cluster.all] == [4, 4, 4]
+
+
+def test_a_catalog_starts_without_those_that_do_not_answer(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    there = cluster.put("b", "there", 1)
+    cluster.frozen.add("b")
+    catalog = cluster.restart_catalog()
+    assert cluster.get("c", "k") == 1
+    with pytest.raises(OutliveError, match="may be on node b, which has not yet told"):
+        cluster.get("c", "there")
+    with pytest.raises(OutliveError, match="may be on node b, which has not yet told"):
+        catalog.locate(pack([there]), None, "c")
+    with pytest.raises(OutliveError, match="may be on node b, which has not yet told"):
+        catalog.end([there.id])
+    with pytest.raises(StoreUnavailable, match="node b may have a copy"):
+        cluster.put("a", "there", 2)
+    cluster.frozen.clear()
+    catalog._mend()
+    assert cluster.get("c", "there") == 1
+    cluster.put("a", "there", 2)
+    assert [cluster.get(node, "there") for node in cluster.all] == [2, 2, 2]
+
+
+def test_a_node_that_does_not_answer_and_dies_is_waited_for_by_nobody(cluster: PlayedCluster) -> None:
+    cluster.put("b", "there", 1)
+    cluster.frozen.add("b")
+    catalog = cluster.restart_catalog()
+    cluster.kill("b")
+    catalog._mend()
+    assert not catalog._unlisted
+    assert cluster.get("c", "there") is None
+    cluster.put("a", "there", 2)
+    assert [cluster.get(node, "there") for node in ("a", "c")] == [2, 2]
