@@ -55,6 +55,8 @@ class Copies:
     def __init__(self) -> None:
         self._nodes: dict[str, dict[str, bool]] = {}  # id -> node -> whether it is kept there, or cached
         self._infos: dict[str, ArrayInfo] = {}
+        self._on: dict[str, dict[str, bool]] = {}  # the same by node -> id
+        self._few: set[str] = set()  # ids of those that are kept on fewer nodes than they shall be
 
     def of(self, array_id: str) -> dict[str, bool]:
         return self._nodes.get(array_id, {})
@@ -62,41 +64,71 @@ class Copies:
     def add(self, info: ArrayInfo, home: str, node: str, *, kept: bool = True) -> None:
         """One more copy, on `node`, of an array that is kept on `home`."""
         self._infos[info.id] = info
-        nodes = self._nodes.setdefault(info.id, {home: True})
-        nodes[node] = kept or nodes.get(node, False)
+        if info.id not in self._nodes:
+            self._set(info.id, home, kept=True)
+        self._set(info.id, node, kept=kept or self.of(info.id).get(node, False))
+        self._count(info.id)
+
+    def _set(self, array_id: str, node: str, *, kept: bool) -> None:
+        self._nodes.setdefault(array_id, {})[node] = kept
+        self._on.setdefault(node, {})[array_id] = kept
+
+    def _count(self, array_id: str) -> None:
+        kept = sum(self.of(array_id).values())
+        if 0 < kept < self._infos[array_id].replicas:
+            self._few.add(array_id)
+        else:
+            self._few.discard(array_id)
 
     def remove(self, array_id: str, node: str) -> None:
-        self._nodes.get(array_id, {}).pop(node, None)
+        if self._nodes.get(array_id, {}).pop(node, None) is not None:
+            self._leave(array_id, node)
+            self._count(array_id)
+
+    def _leave(self, array_id: str, node: str) -> None:
+        there = self._on.get(node, {})
+        there.pop(array_id, None)
+        if not there:
+            self._on.pop(node, None)
 
     def forget_array(self, array_id: str) -> None:
-        self._nodes.pop(array_id, None)
+        for node in self._nodes.pop(array_id, {}):
+            self._leave(array_id, node)
         self._infos.pop(array_id, None)
+        self._few.discard(array_id)
 
     def forget_node(self, node: str) -> list[ArrayInfo]:
-        """A node is gone. Returns the arrays without a key that no other keeps."""
+        """A node is gone. Returns the arrays without a key that no other keeps, which are forgotten."""
         gone = []
-        for array_id, nodes in list(self._nodes.items()):
-            if nodes.pop(node, False) and not any(nodes.values()) and self._infos[array_id].key is None:
-                gone.append(self._infos[array_id])
+        for array_id, was_kept in self._on.pop(node, {}).items():
+            nodes, info = self._nodes[array_id], self._infos[array_id]
+            del nodes[node]
+            self._count(array_id)
+            if was_kept and not any(nodes.values()) and info.key is None:
+                gone.append(info)
+            if not nodes:
+                self.forget_array(array_id)
         return gone
+
+    def nodes(self) -> list[str]:
+        """The nodes that have any of them."""
+        return list(self._on)
+
+    def on_node(self, node: str) -> list[tuple[ArrayInfo, bool]]:
+        """What a node has, and whether it keeps it."""
+        return [(self._infos[array_id], kept) for array_id, kept in self._on.get(node, {}).items()]
 
     def cached_apart_from(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """The nodes other than this that have arrays cached, and which."""
-        return [
-            (other, self._infos[array_id])
-            for array_id, nodes in self._nodes.items()
-            for other, kept in nodes.items()
-            if other != node and not kept
-        ]
+        others = [other for other in self._on if other != node]
+        return [(other, info) for other in others for info, kept in self.on_node(other) if not kept]
 
     def too_few(self) -> list[tuple[ArrayInfo, list[str]]]:
         """The arrays that are kept on fewer nodes than they shall be, and where."""
-        found = []
-        for array_id, nodes in self._nodes.items():
-            kept = [node for node, is_kept in nodes.items() if is_kept]
-            if kept and len(kept) < self._infos[array_id].replicas:
-                found.append((self._infos[array_id], kept))
-        return found
+        return [
+            (self._infos[array_id], [node for node, kept in self.of(array_id).items() if kept])
+            for array_id in self._few
+        ]
 
     def info(self, array_id: str) -> ArrayInfo | None:
         return self._infos.get(array_id)
@@ -259,16 +291,16 @@ class Index:
     def endangered(self, node: str) -> list[tuple[ArrayInfo, list[str]]]:
         """The arrays that are kept on this node alone, and where they are cached."""
         found = []
-        for info in self.copies:
+        for info, is_kept in self.copies.on_node(node):
             nodes = self.copies.of(info.id)
-            if nodes.get(node) and not any(kept for other, kept in nodes.items() if other != node):
+            if is_kept and not any(kept for other, kept in nodes.items() if other != node):
                 found.append((info, [other for other in nodes if other != node]))
         return [(info, others) for info, others in found if others]
 
     def on_node(self, node: str) -> list[ArrayInfo]:
         """The current arrays that this node keeps, of those that are listed or have copies."""
         listed = [entry.info for entry in self.all_entries() if self.holders(entry.info.id).get(node)]
-        return listed + [info for info in self.copies if info.key is None and self.copies.of(info.id).get(node)]
+        return listed + [info for info, kept in self.copies.on_node(node) if info.key is None and kept]
 
     def holders(self, array_id: str) -> dict[str, bool]:
         """The nodes that have a copy, and whether they keep it or have it cached."""

@@ -22,22 +22,31 @@ from outlive.arrays.lifetimes import (
     leave_scope,
     marked_nodes,
 )
-from outlive.arrays.marks import evict, is_cached, mode_of
+from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
 from outlive.cluster import actors
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.session import Session
 
 
-def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[str], why: Why) -> None:
+def end(
+    shelf: Shelf,
+    end_keys: Callable[[list[str]], object],
+    array_ids: list[str],
+    why: Why,
+    end_copies: Callable[[list[str]], object] | None = None,
+) -> None:
     """Delete these arrays of a shelf, and write down why.
 
     Parameters
     ----------
     end_keys
         Has the catalog delete those of these arrays that a key stands for.
+    end_copies
+        Tells the catalog that others of them, of which it may know copies, are not here any more.
     """
     infos = []
     if why == Why.TTL:  # of a cached copy: whoever keeps the array knows better, it may have been touched there
@@ -48,10 +57,19 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
     with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
         shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
     keyed = [info.id for info in infos if info.key is not None]
+    spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
     if keyed:
         end_keys(keyed)
     for array_id in array_ids:
         shelf.delete(array_id)
+    if spread and end_copies is not None:
+        end_copies(spread)
+
+
+def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
+    """Whether the catalog may know of an array without a key: it was, or shall be, copied."""
+    mode = mode_of(shelf, info.id)
+    return info.replicas > 1 or is_copied(mode) or is_cached(mode)
 
 
 class Scope(NamedTuple):
@@ -73,7 +91,12 @@ def enter_scope(session: Session, scope: Scope) -> None:
 def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of whichever node."""
     try:
-        end_scope_here(session.shelf, lock.number, lambda keyed: session.ask(session.catalog.end.remote(keyed)))
+        end_scope_here(
+            session.shelf,
+            lock.number,
+            lambda keyed: session.ask(session.catalog.end.remote(keyed)),
+            lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
+        )
         others = marked_nodes(session.shelf.scopes, lock.number)
         with contextlib.suppress(ValueError, RayError):  # their keepers will ask
             ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others])
@@ -81,12 +104,17 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
         lock.release()  # then what is left is the keeper's to end
 
 
-def end_scope_here(shelf: Shelf, number: int, end_keys: Callable[[list[str]], object]) -> None:
+def end_scope_here(
+    shelf: Shelf,
+    number: int,
+    end_keys: Callable[[list[str]], object],
+    end_copies: Callable[[list[str]], object] | None = None,
+) -> None:
     """Delete what was put in a scope on this node."""
     suffix = Lifetime(SCOPE, number).suffix[2:]
     there = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
     if there:
-        end(shelf, end_keys, there, Why.SCOPE)
+        end(shelf, end_keys, there, Why.SCOPE, end_copies)
     leave_scope(shelf.scopes, number)
 
 

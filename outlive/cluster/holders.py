@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import queue
+import random
 import threading
 import time
 from collections import defaultdict
@@ -38,6 +39,7 @@ _MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 _COPIES_AT_A_TIME = 4
 _SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
+_LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked each second whether they ended
 _TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
 
 
@@ -217,11 +219,47 @@ class Holders:
     def replicate(self, packed: bytes, home: str) -> list[int]:
         """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
         infos = unpack(packed)
+        self._know(home)
         with self._lock:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
                     self._index.copies.add(info, home, home)
         return self._replicate_many(infos)
+
+    def _know(self, node: str) -> None:
+        """List a node's shelf, if nothing was put by key there, or nobody told of it yet."""
+        if node not in self._epochs:
+            with contextlib.suppress(
+                ValueError, StoreUnavailable
+            ):  # it dies, and that is seen too
+                self._join_to_read(node)
+
+    @ray.method(concurrency_group="slow")
+    def ended(self, array_ids: list[str], node: str) -> None:
+        """Arrays without a key have ended on a node, by their lifetime."""
+        with self._lock:
+            for array_id in array_ids:
+                self._forget_copy(array_id, node)
+
+    def _forget_copy(self, array_id: str, node: str) -> None:
+        """An array without a key is not on a node any more. The caller holds the lock."""
+        self._index.copies.remove(array_id, node)
+        if not any(self._index.copies.of(array_id).values()):
+            self._index.copies.forget_array(array_id)
+
+    def _forget_ended(self, few: list[tuple[ArrayInfo, list[str]]]) -> None:
+        """Of arrays without a key that lack copies: those that the nodes which kept them do not have any more."""
+        by_node: dict[str, list[str]] = defaultdict(list)
+        for info, kept in few:
+            for node in kept:
+                by_node[node].append(info.id)
+        keepers = self._all_keepers()
+        calls = {node: keepers[node].holds.remote(ids) for node, ids in by_node.items() if node in keepers}
+        for node, there in self._answers(calls).items():
+            with self._lock:
+                for array_id, is_there in zip(by_node[node], there, strict=True):
+                    if not is_there:
+                        self._forget_copy(array_id, node)
 
     def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
         """`_replicate` those that are kept on too few nodes; on how many each is then."""
@@ -271,6 +309,7 @@ class Holders:
             that no two hand each other their arrays.
         """
         infos = unpack(packed)
+        self._know(node)
         with self._lock:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
@@ -358,8 +397,12 @@ class Holders:
     def _few(self) -> list[ArrayInfo]:
         able = {node.id for node in self._alive() if node.draining_until is None} - self._left
         with self._lock:
-            few = [info for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
-            return [info for info in few if info.id not in self._copying]
+            few = [(info, kept) for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
+            few = [(info, kept) for info, kept in few if info.id not in self._copying]
+        if keyless := [one for one in few if one[0].key is None]:
+            self._forget_ended(random.sample(keyless, min(len(keyless), _LOOKED_AT)))
+        with self._lock:
+            return [info for info, _ in few if self._index.holders(info.id)]
 
     # --- nodes that come and go
 
@@ -371,7 +414,9 @@ class Holders:
 
     def _look_for_dead(self) -> None:
         with self._losing:
-            for node in list(self._epochs):
+            with self._lock:
+                some = {*self._epochs, *self._index.copies.nodes()}
+            for node in some:
                 known = self._nodes.get(node)
                 if known is not None and not known.alive:
                     self._lose(node, known.died_at or time.time())

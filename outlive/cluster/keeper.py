@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ray
+from ray.exceptions import RayError
 
 from outlive.arrays.adopt import adopt, orphaned, sign
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
@@ -152,7 +153,7 @@ class Keeper(ShelfCalls):
     @ray.method(concurrency_group="fetch")
     def end_scope(self, number: int) -> None:
         """End the arrays here of another node's scope."""
-        end_scope_here(self._shelf, number, _end_keys)
+        end_scope_here(self._shelf, number, _end_keys, self._end_copies)
 
     # --- transfer
 
@@ -286,7 +287,12 @@ class Keeper(ShelfCalls):
         leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
-                end(self._shelf, _end_keys, array_ids, why)
+                end(self._shelf, _end_keys, array_ids, why, self._end_copies)
+
+    def _end_copies(self, array_ids: list[str]) -> None:
+        """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
+        with contextlib.suppress(ValueError, RayError):
+            ray.get(actors.catalog().ended.remote(array_ids, self._node), timeout=_PATIENCE)
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.marks import COPIED, mark
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT
@@ -111,3 +114,47 @@ def test_a_node_that_does_not_answer_and_dies_is_waited_for_by_nobody(cluster: P
     assert cluster.get("c", "there") is None
     cluster.put("a", "there", 2)
     assert [cluster.get(node, "there") for node in ("a", "c")] == [2, 2]
+
+
+# --- arrays without a key
+
+
+def _put(cluster: PlayedCluster, node: str, replicas: int = 2) -> ArrayInfo:
+    """Without a key, on a node where nothing was put by key, as if its keeper had come after the catalog."""
+    draft = cluster.shelves[node].draft_of(np.full(5, 1), store="s", replicas=replicas)
+    draft.seal()
+    mark(cluster.shelves[node], draft.info.id, add=COPIED)
+    cluster.catalog.replicate(pack([draft.info]), node)
+    return draft.info
+
+
+def test_replicas_of_arrays_without_a_key_are_made_again(cluster: PlayedCluster) -> None:
+    catalog = cluster.restart_catalog(seen="a")
+    info = _put(cluster, "b")
+    assert len(cluster.holders(info.id)) == 2
+    cluster.kill("b")
+    catalog._multiply()
+    assert sorted(cluster.holders(info.id)) == ["a", "c"]
+
+
+def test_an_array_without_a_key_whose_nodes_all_died_is_lost(cluster: PlayedCluster) -> None:
+    cluster.restart_catalog(seen="")
+    info = _put(cluster, "b")
+    for node in list(cluster.holders(info.id)):
+        cluster.kill(node)
+    assert [one.info.id for one in cluster.catalog._index.lost.values()] == [info.id]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_array_that_ended_is_not_wanted_any_more(cluster: PlayedCluster, told: bool) -> None:
+    info, stays = _put(cluster, "b"), _put(cluster, "b")
+    there = list(cluster.holders(info.id))
+    for node in there:
+        cluster.shelves[node].delete(info.id)
+        if told:
+            cluster.catalog.ended([info.id], node)
+    other = next(node for node in there if node != "a")
+    cluster.kill(other)
+    assert [one.id for one in cluster.catalog._few()] == [stays.id]
+    assert cluster.catalog._index.holders(info.id) == {}
+    assert not cluster.catalog._index.lost
