@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from outlive.arrays.index import Holding, Index, Lost, Replacement
+from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lost import Lost
 from outlive.cluster import actors
 from outlive.cluster.peers import PATIENCE, Call, Peer, Peers
 from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
@@ -33,7 +34,7 @@ from outlive.ray_internals.nodes import Node, nodes
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _ROUNDS_EVERY = 1.0  # seconds
-_LOST = "lost"  # what was lost, in the GCS's key-value store
+_LOST = "lost"  # which pages of what was lost there are, in the GCS's key-value store; each is there too
 _SETTLED = "settled"  # the dead nodes of which it is known, there too
 _MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
@@ -61,12 +62,12 @@ class Holders:
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._nodes = {node.id: node for node in nodes()}
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
-        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._saved, self._saving = b"", threading.Lock()
         self._settled: list[str] = json.loads(kv.get(_SETTLED) or b"[]")
-        for found in unpack_found(kv.get(_LOST) or b"[]"):
-            if found is not None:
-                lost = Lost(found.info, found.nodes[0], found.lost_at)
-                self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+        for found in _saved_as_lost():
+            lost = Lost(found.info, found.nodes[0], found.lost_at)
+            self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+        self._index.lost.take_changed()
 
     # --- questions
 
@@ -229,9 +230,7 @@ class Holders:
     def _know(self, node: str) -> None:
         """List a node's shelf, if nothing was put by key there, or nobody told of it yet."""
         if node not in self._epochs:
-            with contextlib.suppress(
-                ValueError, StoreUnavailable
-            ):  # it dies, and that is seen too
+            with contextlib.suppress(ValueError, StoreUnavailable):  # it dies, and that is seen too
                 self._join_to_read(node)
 
     @ray.method(concurrency_group="slow")
@@ -391,8 +390,11 @@ class Holders:
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
-        if few := self._few():
-            self._replicate_many(few)
+        left = self._index.copies.lacking + 1
+        while self._index.copies.lacking < left:  # a portion at a time, as long as that gets on
+            left = self._index.copies.lacking
+            if few := self._few():
+                self._replicate_many(few)
 
     def _few(self) -> list[ArrayInfo]:
         able = {node.id for node in self._alive() if node.draining_until is None} - self._left
@@ -490,11 +492,20 @@ class Holders:
     def _save_lost(self) -> None:
         with self._saving:
             with self._lock:
-                packed, settled = _pack_lost(self._index.lost.values()), json.dumps(self._settled).encode()
-            if (packed, settled) != self._saved:
-                kv.put(_LOST, packed)  # first: of a node that is settled, what is not lost is not wanted
-                kv.put(_SETTLED, settled)
-                self._saved = packed, settled
+                changed, pages = self._index.lost.take_changed(), self._index.lost.pages
+                settled = json.dumps(self._settled).encode()
+            try:
+                for page, lost in changed.items():
+                    kv.put(f"{_LOST}-{page}", _pack_lost(lost))
+                if changed:
+                    kv.put(_LOST, json.dumps(pages).encode())
+                if settled != self._saved:  # last: of a node that is settled, what is not lost is not wanted
+                    kv.put(_SETTLED, settled)
+                    self._saved = settled
+            except BaseException:
+                with self._lock:
+                    self._index.lost.changed_again(set(changed))
+                raise
 
     # --- keepers
 
@@ -617,8 +628,15 @@ def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
     """
     if node not in json.loads(kv.get(_SETTLED) or b"[]"):
         return lambda _: True
-    lost = {found.info.id for found in unpack_found(kv.get(_LOST) or b"[]") if found is not None}
+    lost = {found.info.id for found in _saved_as_lost()}
     return lambda info: info.key is None or info.id in lost
+
+
+def _saved_as_lost() -> list[Found]:
+    """What the last catalog wrote down."""
+    pages = json.loads(kv.get(_LOST) or b"[]")
+    found = (unpack_found(kv.get(f"{_LOST}-{page}") or b"[]") for page in pages)
+    return [one for some in found for one in some if one is not None]
 
 
 def to_copy(size: int) -> float:

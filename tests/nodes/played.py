@@ -116,7 +116,7 @@ class PlayedCatalog(Catalog):
         self._pool = ThreadPoolExecutor(1)
         self._bulk, self._in_bulk = threading.Lock(), set()
         self._seen, self._settled, self._left = set(), [], set()
-        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._saved, self._saving = b"", threading.Lock()
         self._cluster = cluster
         self._list_nodes()
         found = self._list_shelves(sorted(set(seen).intersection(cluster.keepers)))

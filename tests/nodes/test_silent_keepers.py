@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
+from outlive.cluster import holders
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT
@@ -158,3 +160,46 @@ def test_an_array_that_ended_is_not_wanted_any_more(cluster: PlayedCluster, told
     assert [one.id for one in cluster.catalog._few()] == [stays.id]
     assert cluster.catalog._index.holders(info.id) == {}
     assert not cluster.catalog._index.lost
+
+
+# --- what is lost
+
+
+def test_what_is_lost_is_written_down_once_and_only_what_changed(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, bytes] = {}
+    written: list[str] = []
+
+    def put(key: str, value: bytes) -> None:
+        kept[key] = value
+        written.append(key)
+
+    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=put))
+    for i in range(1000):
+        cluster.put("b", f"k{i}", i)
+    cluster.kill("b")
+    assert len(cluster.catalog._index.lost) == 1000
+    assert {found.info.key for found in holders._saved_as_lost()} == {f"k{i}" for i in range(1000)}
+    written.clear()
+    cluster.catalog._save_lost()
+    assert not written
+    cluster.put("a", "k7", 7)
+    cluster.catalog._save_lost()
+    assert len(written) == 2  # a page, and which pages there are
+    assert {found.info.key for found in holders._saved_as_lost()} == {f"k{i}" for i in range(1000) if i != 7}
+
+
+def test_what_could_not_be_written_down_is_tried_again(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.put("b", "k", 1)
+    kept: dict[str, bytes] = {}
+
+    def refuse(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=refuse))
+    with pytest.raises(ConnectionError):
+        cluster.kill("b")
+    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=kept.__setitem__))
+    cluster.catalog._save_lost()
+    assert [found.info.key for found in holders._saved_as_lost()] == ["k"]
