@@ -34,6 +34,7 @@ _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a t
 class Draft:
     """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
 
+    listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
     settled = True  # until `__init__` has begun: an interrupt may come before, and `__del__` after
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:

@@ -26,11 +26,14 @@ class Entry:
     superseded: list[Holding] = field(default_factory=list)  # older arrays of this key whose files may still be there
 
 
-class Holding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Holding:
     """An array's file on a node's shelf."""
 
     array_id: str
     node: str
+    info: ArrayInfo | None = field(default=None, compare=False)
+    kept: bool = field(default=True, compare=False)  # else cached
 
 
 class Replacement(NamedTuple):
@@ -202,7 +205,7 @@ class Index:
         if new.info.replicas > 1:
             self.copies.add(new.info, new.node, new.node)
         self._listed[new.info.id] = info.store, info.key
-        newest = Holding(new.info.id, new.node)
+        newest = Holding(new.info.id, new.node, new.info)
         return [Replacement(old, newest, info.store, info.key) for old in new.superseded]
 
     def _home(self, store: str, key: str, entry: Entry) -> None:
@@ -261,8 +264,9 @@ class Index:
 
     def _holdings(self, entry: Entry) -> list[Holding]:
         """All files of an entry's array; that of its home comes last."""
-        nodes = [node for node in self.holders(entry.info.id) if node != entry.node]
-        return [Holding(entry.info.id, node) for node in (*nodes, entry.node)]
+        kept = self.holders(entry.info.id)
+        nodes = [node for node in kept if node != entry.node]
+        return [Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in (*nodes, entry.node)]
 
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""
@@ -276,6 +280,40 @@ class Index:
         if not self._stores[store]:
             del self._stores[store]
         return True
+
+    def take_off(self, array_id: str) -> None:
+        """Unlist an array that was listed and never sealed. What it would have replaced has its key again."""
+        place = self._listed.get(array_id)
+        entry = None if place is None else self.find(*place)
+        if place is not None and entry is not None:
+            self.unbind(*place, array_id)
+            self.restore(entry.superseded)
+
+    def restore(self, holdings: Iterable[Holding]) -> None:
+        """List again what was overwritten by an array that was never sealed: none of these files was dropped."""
+        for holding in sorted(holdings, key=lambda one: not one.kept):
+            if holding.info is None:
+                continue
+            if holding.kept:
+                self.admit(holding.info, holding.node)
+            elif self.lists(holding.array_id):
+                self.copies.add(holding.info, self.home(holding.array_id), holding.node, kept=False)
+
+    def home(self, array_id: str) -> str:
+        """The node that the entry of a current array names."""
+        entry = self.find(*self._listed[array_id])
+        assert entry is not None
+        return entry.node
+
+    def relist(self, node: str) -> list[Holding]:
+        """Forget what is on a node, for all of it is about to be listed again.
+
+        Returns the older arrays, on other nodes, of the keys that are unlisted now: see `restore`, once the node's
+        arrays are listed. One that was never sealed is not among these, and was all that kept the older from its key.
+        """
+        before = [entry for entry in self.all_entries() if entry.node == node and entry.superseded]
+        self.forget(node)
+        return [holding for entry in before for holding in entry.superseded]
 
     def forget(self, node: str) -> list[ArrayInfo]:
         """Unlist all that is on a node; returns the arrays that are kept on no other."""

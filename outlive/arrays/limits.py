@@ -5,6 +5,7 @@ docs/memory.md tells users how these are computed.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -92,6 +93,32 @@ def is_in_memory(path: str) -> bool:
         return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
     return any(mount[mount.index("-") + 1] in _IN_MEMORY for mount in mounts if mount[2] == wanted)
+
+
+_ENTRY = 20  # bytes that tmpfs says a folder takes for each name in it (BOGO_DIRENT_SIZE, mm/shmem.c)
+
+
+def number_of_files(folder: str) -> int:
+    """How many names a folder has. In memory it is not listed for that: of a million that takes half a second."""
+    try:
+        status = os.stat(folder)
+        if status.st_dev in _memory_devices():
+            return status.st_size // _ENTRY - 2  # itself and its parent
+        return len(os.listdir(folder))
+    except FileNotFoundError:
+        return 0
+
+
+@functools.lru_cache(1)
+def _memory_devices() -> frozenset[int]:
+    """The device numbers of all tmpfs; none if that is not known."""
+    try:
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split() for line in file]
+        places = [mount[2].split(":") for mount in mounts if mount[mount.index("-") + 1] == "tmpfs"]
+        return frozenset(os.makedev(int(major), int(minor)) for major, minor in places)
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def existing(path: str) -> str:

@@ -81,8 +81,10 @@ class Places:
         """
         while True:
             moves = self.ledger.moves
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 return use(f"{self.mem}/{array_id}")
+            except FileNotFoundError:
+                pass
             disk = self.disk
             if disk is not None:
                 with contextlib.suppress(FileNotFoundError):

@@ -28,7 +28,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import disk as disks
@@ -227,8 +227,19 @@ class Shelf(Places):
             self.seal_many([draft], epoch)
 
     def seal_copy(self, draft: Draft) -> None:
-        """Seal a draft that is a copy of another shelf's array. No name leads to it yet; see `name`."""
+        """Seal a draft that is a copy of another shelf's array. No name leads to it yet; see `name`.
+
+        Its `listed_in` is the epoch of the listing of this shelf to which the catalog added the copy.
+
+        Raises
+        ------
+        StaleEpoch
+            The shelf was listed again since, without the copy: nobody would ask this node before the array is replaced.
+            Nothing was sealed.
+        """
         with self.ledger.locked():
+            if self.ledger.epoch != draft.listed_in:
+                raise StaleEpoch
             draft.settled = self._rename(draft.path, draft.info.id)
         if not draft.settled:
             raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
@@ -448,7 +459,11 @@ class Shelf(Places):
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
-        for array_id in self.ids():
+        return self.infos(self.ids())
+
+    def infos(self, array_ids: Iterable[str]) -> Iterator[ArrayInfo]:
+        """As `scan`, of these arrays."""
+        for array_id in array_ids:
             with contextlib.suppress(FileNotFoundError, CorruptArray):
                 yield self.info(array_id)
 

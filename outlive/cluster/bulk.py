@@ -28,11 +28,11 @@ class Bulk(Holders):
         super().__init__()
 
     @ray.method(concurrency_group="slow")
-    def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[bool]:
+    def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
         """`join_copy` for many."""
         infos = unpack(packed)
-        if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
-            self._join(node)
+        if node not in self._epochs:
+            self._join_to_read(node)
         return [self._join_copy(info, home, node, kept=kept) for info in infos]
 
     def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:

@@ -125,6 +125,11 @@ class Evacuation:
                 mark(self._shelf, info.id, remove=LEAVING)
             elif not drop_if_leaving(self._shelf, info.id) and not self._stay(info):
                 self._shelf.delete(info.id)
+        gone = [
+            info.id for info, may_go in zip(safe_infos, left, strict=True) if may_go and not self._shelf.has(info.id)
+        ]
+        if gone:
+            ray.get(catalog.dropped.remote(gone, self._node))
         return [not self._shelf.has(array_id) for array_id in array_ids]
 
     def _stay(self, info: ArrayInfo) -> bool:

@@ -54,6 +54,8 @@ class Holders:
         self._peers = Peers(self._is_alive, self._ask_shelf)
         self._unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
+        self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
+        self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
         self._rounds = 0
@@ -160,11 +162,21 @@ class Holders:
     # --- copies that come and go
 
     @ray.method(concurrency_group="slow")
-    def join_copy(self, packed: bytes, home: str, node: str, kept: bool) -> bool:
-        """A node has a complete copy, not yet sealed unless it is `kept`. False: it is deleted or replaced."""
+    def join_copy(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int:
+        """A node has a complete copy, not yet sealed unless it is `kept`.
+
+        Parameters
+        ----------
+        stale
+            An epoch that a former answer gave and that the shelf does not have.
+
+        Returns
+        -------
+        The epoch under which to seal it; 0: it is deleted or replaced.
+        """
         (info,) = unpack(packed)
-        if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
-            self._join_to_read(node)
+        if node not in self._epochs or self._epochs[node] == stale:
+            self._join_to_read(node)  # its keeper came after this catalog: who overwrites has to ask it too
         return self._join_copy(info, home, node, kept=kept)
 
     def _join_to_read(self, node: str) -> None:
@@ -174,22 +186,28 @@ class Holders:
         if had_left:
             self._left.add(node)
 
-    def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> bool:
+    def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
         with self._lock:
             if info.id in self._erased:
-                return False
+                return 0
             if info.key is not None:
                 entry = self._index.find(info.store, info.key)
                 if entry is None or entry.info.id != info.id or entry.doomed:
-                    return False
+                    return 0
                 home = entry.node
             if node != home:
                 self._index.copies.add(info, home, node, kept=kept)
-            return True
+            return self._epochs.get(node, 0)
 
     @ray.method(concurrency_group="change")
     def erase(self, packed: bytes, hint: str | None) -> bool:
-        """Delete an array without a key, wherever it is; False if it was nowhere."""
+        """Delete an array without a key, wherever it is; False if it was nowhere.
+
+        Raises
+        ------
+        StoreUnavailable
+            A node that lives did not confirm it.
+        """
         (info,) = unpack(packed)
         with self._lock:
             holders = list(self._index.holders(info.id))
@@ -199,9 +217,12 @@ class Holders:
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
         there = holders or self._ask_who_has(info.id, hint)
-        keepers = {node: self._keepers.get(node) for node in there}
-        calls = {node: keeper.drop.remote([(info.id, None)]) for node, keeper in keepers.items() if keeper is not None}
-        return bool(self._answers(calls)) or lost is not None
+        if silent := self._drop([(Holding(info.id, node), None) for node in there]):
+            raise StoreUnavailable(
+                f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
+                "The array can still be read there; delete it again"
+            )
+        return bool(there) or lost is not None
 
     @ray.method(concurrency_group="change")
     def touch(self, packed: bytes, deadline_ns: int, hint: str | None) -> bool:
@@ -344,9 +365,20 @@ class Holders:
             staying = self._kept(info.id, node)
             if not staying:
                 return False
-            self._index.move_home(info.id, node, staying[0])
-            self._index.copies.remove(info.id, node)
+            self._not_there(node, info.id)
             return True
+
+    def _not_there(self, node: str, array_id: str) -> None:
+        """An array's file is not on a node's shelf, or will not be. The caller holds the lock."""
+        if staying := self._kept(array_id, node):
+            self._index.move_home(array_id, node, staying[0])
+        self._index.copies.remove(array_id, node)
+        self._note_gone(node, [array_id])
+
+    def _note_gone(self, node: str, array_ids: Iterable[str]) -> None:
+        """For the listing of that shelf that may be under way: it may have seen them. The caller holds the lock."""
+        if (gone := self._gone.get(node)) is not None:
+            gone.update(array_ids)
 
     @ray.method(concurrency_group="slow")
     def left(self, node: str) -> None:
@@ -485,8 +517,8 @@ class Holders:
                     self._index.lost.pop((info.store, info.key or ""), None)
                 self._admit(node, [Listed(info, kept=True) for info in infos])
 
-    def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> None:
-        """Delete files, and with them their store and key."""
+    def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> list[str]:
+        """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""
         raise NotImplementedError
 
     def _save_lost(self) -> None:

@@ -20,14 +20,15 @@ import ray
 from ray.exceptions import RayError
 
 from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.marks import cached, deadline_of
+from outlive.arrays.limits import number_of_files
+from outlive.arrays.marks import deadline_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
-from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
 from outlive.arrays.unsummed import Unsummed
@@ -36,6 +37,7 @@ from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
+from outlive.cluster.listing import Listing
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
@@ -45,6 +47,7 @@ from outlive.ray_internals import jobs_that_ended
 PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
+_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
@@ -82,6 +85,7 @@ class Keeper(ShelfCalls):
         else:
             self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
         self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
+        self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
         self._stop, self._rounds = threading.Event(), 0
@@ -128,13 +132,24 @@ class Keeper(ShelfCalls):
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
-        return super().listing()
+        return self._listing.all()
+
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        """As `listing`, in parts, between which others are answered; see `Listing.part`."""
+        if after is None:
+            self._leave_if_removed()
+        return self._listing.part(after)
+
+    def keep(self, array_ids: list[str]) -> list[bool]:
+        kept = super().keep(array_ids)
+        self._cached_copies.kept(array_ids)
+        return kept
 
     def room(self) -> int:
         """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
-        cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
-        return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+        free = self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free)
+        return free + self._cached_copies.bytes()
 
     def deadline_ns(self, array_id: str) -> int:
         """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
@@ -199,16 +214,16 @@ class Keeper(ShelfCalls):
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
-        ledger, disk, arrays = self._shelf.ledger, self._shelf.disk, len(self._shelf.ids())
+        ledger, disk = self._shelf.ledger, self._shelf.disk
         return ShelfStats(
             node=self._node,
             path=self._path,
-            arrays=arrays,
+            arrays=sum(map(number_of_files, self._shelf.folders())),
             used=ledger.used,
             budget=ledger.budget,
             keeper_pid=os.getpid(),
             on_disk=self._on_disk,
-            spilled=len(self._shelf.spilled()),
+            spilled=0 if disk is None else number_of_files(disk.mem),
             disk_used=ledger.disk.used,
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
@@ -284,6 +299,7 @@ class Keeper(ShelfCalls):
             self._shelf.disk.pool.trim()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
         leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:

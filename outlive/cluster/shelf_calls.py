@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from outlive.arrays.marks import is_cached, is_copied, keep, mode_of
+from outlive.arrays.ended import Why
+from outlive.arrays.marks import keep
+from outlive.arrays.names import forbid
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
-from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.cluster.listing import Listing
+from outlive.cluster.wire import pack
 from outlive.errors import StoreUnavailable
 
 
@@ -26,14 +29,7 @@ class ShelfCalls:
 
         That is all arrays with a key, and those without that other nodes have, or shall have.
         """
-        epoch, shelf = self._shelf.raise_epoch(), self._shelf
-        modes = ((info, mode_of(shelf, info.id)) for info in shelf.scan())
-        listed = (
-            Listed(info, kept=not is_cached(mode))
-            for info, mode in modes
-            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
-        )
-        return epoch, pack_listed(listed)
+        return Listing(self._shelf).all()
 
     def listed_here(self) -> tuple[str, bytes]:
         """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
@@ -51,13 +47,26 @@ class ShelfCalls:
         return [self._shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
-        with self._shelf.ledger.locked():
-            for store, key, version in names:
-                self._shelf.names.forbid(store, key, version)
+        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for that. Some may be forbidden all the same, which costs their readers a call.
+        """
+        forbid(self._shelf, names)
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]
+
+    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
+        """A new epoch, and then which of these arrays are here: none that is not can be sealed as of an earlier one."""
+        return self._shelf.raise_epoch(), self.holds(array_ids)
+
+    def never_put(self, array_ids: list[str]) -> list[bool]:
+        """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
+        found = map(self._shelf.ended.find, array_ids)
+        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
     def keep(self, array_ids: list[str]) -> list[bool]:
         """Let cached copies be replicas from now on; says of each whether it is still there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from outlive.explain.ids import DecodedId
 from outlive.explain.model import Line, Scene, Sign
+from outlive.explain.relation import OTHER_PROCESS, relation
 
 UNCERTAIN = "(elsewhere in this text; not certain to be related)"
 _SHOWN = 160  # characters of a quoted line
@@ -26,18 +27,23 @@ def says(pattern: str) -> Sign:
     return sign
 
 
-def nearby(pattern: str) -> Sign:
-    """A line anywhere in the text says so. Lines that name an id of the error are preferred, and said to."""
+def nearby(pattern: str, *, same_process: bool = False) -> Sign:
+    """A line anywhere in the text says so. Lines of the error's process, or with an id or address of it, are preferred.
+
+    With `same_process`, lines of other processes do not count: what crashes one process does not crash another.
+    """
     wanted = re.compile(pattern)
     SIGNALS.append(pattern)
 
     def sign(scene: Scene) -> str | None:
         best: str | None = None
-        mentioned = {word for occurrence in scene.occurrences for word in _long_ids(occurrence.text)}
         for line in scene.signals:
             if found := wanted.search(line.text):
-                if common := mentioned.intersection(_long_ids(line.text)):
-                    return f"{_quote(line, found)} (names the same id, {min(common)[:12]}...)"
+                related = relation(scene, line)
+                if related == OTHER_PROCESS and same_process:
+                    continue
+                if related not in {"", OTHER_PROCESS}:
+                    return f"{_quote(line, found)} ({related})"
                 best = best or f"{_quote(line, found)} {UNCERTAIN}"
         return best
 
@@ -105,10 +111,3 @@ def _quote(line: Line, found: re.Match[str]) -> str:
     begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN))
     part = line.text[begin : begin + _SHOWN].strip()
     return f"line {line.number}: {'...' if begin else ''}{part}{'...' if begin + _SHOWN < len(line.text) else ''}"
-
-
-_LONG_ID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32,64}(?![0-9a-fA-F])")
-
-
-def _long_ids(text: str) -> list[str]:
-    return [word.lower() for word in _LONG_ID.findall(text) if not word.lower().endswith("f" * 24)]

@@ -10,10 +10,11 @@ from outlive.explain.ids import DecodedId
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the text, by its number (from 1), without colours and prefixes."""
+    """A line of the text, by its number (from 1), without colours and prefixes; and who wrote it."""
 
     number: int
     text: str
+    writer: str = ""
 
 
 @dataclass

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from outlive.explain.evidence import SIGNALS
+from outlive.explain.fixed_text import without_fixed_text
 from outlive.explain.frames import Unframer
 from outlive.explain.ids import DecodedId, NotAnId, decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
-from outlive.explain.lines import CleanLine, clean, without_boilerplate
+from outlive.explain.lines import CleanLine, clean
 from outlive.explain.literals import required_words
 from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene
 
@@ -96,9 +97,9 @@ class Reader:
     def _take(self, line: CleanLine) -> None:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
-        text = without_boilerplate(line.text)
+        text = without_fixed_text(line.text)
         if block is None or not block.in_ray:
-            self._keep_signal(line.number, text)
+            self._keep_signal(line, text)
         if not source_code and self._begins_error(line, text, block):
             return
         if block is not None:
@@ -109,7 +110,7 @@ class Reader:
                 block = None
             else:
                 block.goes_on(line)
-                block.add(Line(line.number, text))
+                block.add(Line(line.number, text, line.writer))
         if block is None or block.occurrence is None:
             self._tell_line(line, text)
             self._note_frame(line)
@@ -134,14 +135,16 @@ class Reader:
         if module and name == "OutOfMemoryError" and not module.startswith("ray.") and "CUDA" not in text:
             return False
         if block is not None and block.occurrence is not None and block.is_about(name, wrapped=bool(found["wrapped"])):
-            block.reached(Line(line.number, text))
+            block.reached(Line(line.number, text, line.writer))
             return True
         if block is not None:
             self._close(self._open.pop(line.writer))
         self._open_block(
             line.writer,
             _Block(
-                Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]), head=line.head
+                Occurrence(name, [Line(line.number, text, line.writer)], line.count),
+                wrapped=bool(found["wrapped"]),
+                head=line.head,
             ),
         )
         return True
@@ -177,10 +180,10 @@ class Reader:
             return
         for entry, pattern in _LINE_ENTRIES:
             if pattern.search(text):
-                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text)], line.count))
+                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text, line.writer)], line.count))
                 return
 
-    def _keep_signal(self, number: int, text: str) -> None:
+    def _keep_signal(self, line: CleanLine, text: str) -> None:
         found = {
             pattern
             for word, patterns in self._wanted.items()
@@ -190,7 +193,7 @@ class Reader:
         }
         self._found.update(found)
         if found:
-            self._signals.append(Line(number, text[:2000]))
+            self._signals.append(Line(line.number, text[:2000], line.writer))
 
     def _close(self, block: _Block) -> None:
         if block.occurrence is None:

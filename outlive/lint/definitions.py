@@ -91,6 +91,7 @@ class Function:
     annotations: dict[str, Value] = field(default_factory=dict)  # parameters that are said to be refs
     decorators: tuple[Value, ...] = ()
     options: Mapping[str, cst.BaseExpression] | None = None  # of ray.remote; None: not a remote function
+    binds: frozenset[str] = frozenset()  # names of its own, parameters left out
     is_generator: bool = False
     nested: bool = False  # inside another function
     received: dict[str, list[Value]] = field(default_factory=dict)  # what callers pass, by parameter

@@ -250,7 +250,7 @@ class Flow(Assignments):
         return self._defined_class if self.scope.is_class else None
 
     def _body(self, function: Function, node: cst.FunctionDef, outer: Scope) -> None:
-        self.scope = Scope(function, outer, own=bound_in(node.body))
+        self.scope = Scope(function, outer, own=function.binds)
         self.loops, self.tries = (), 0
         first = True
         for parameter in _all_parameters(node.params):
@@ -318,4 +318,4 @@ def _all_parameters(parameters: cst.Parameters) -> list[cst.Param]:
 def _function(node: cst.FunctionDef) -> Function:
     yields = any(isinstance(part, cst.Yield) for part in walk(node.body, functions=False))
     names = tuple(parameter.name.value for parameter in _all_parameters(node.params))
-    return Function(node.name.value, node, parameters=names, is_generator=yields)
+    return Function(node.name.value, node, parameters=names, binds=bound_in(node.body), is_generator=yields)

@@ -7,6 +7,10 @@ any reference, pending task or pin, which is the rule of Ray's own reaper. Then 
 with it if it refused. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
 worker_pool.cc `PopWorker`, `KillIdleWorker`.)
 
+The raylet leases no worker of an ended job, but to descendants of a detached actor of that job
+(`root_detached_actor_id`). So none is leased, and asking is safe, where no actor of the job lives; else the lease is
+taken in that actor's name.
+
 The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet neither
 kills the worker, as it does with the workers of a dead owner, nor gives it to a task; it ends with its job.
 
@@ -21,6 +25,7 @@ from typing import Any
 
 from outlive.errors import UnsupportedRay
 from outlive.ray_internals import rpc
+from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.node_workers import Job, Node
 
 _STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
@@ -38,6 +43,8 @@ class Pool:
     runtime_env: bytes
     """`RuntimeEnvInfo`, serialized."""
     gpu: bool = False
+    root: JobActor | None = None
+    """The detached actor, alive, in whose name they are leased where the job has ended."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +107,23 @@ def take(node: Node, pool: Pool) -> Lease | None:
     return lease
 
 
-def ask_to_exit(lease: Lease) -> bool | None:
-    """Ask the leased worker to exit. False: it refused, since it holds an object, a reference or a pending task.
+def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
+    """Ask a worker that no task can reach to exit: a leased one, or one of an ended job that no actor can use.
 
-    None: it did not answer, so that nobody knows whether it will. It must not go back to the pool: return the lease
-    with `exiting`. Then no task can reach it, and what it owns stays.
+    False: it refused, since it holds an object, a reference or a pending task. None: it did not answer, so that nobody
+    knows whether it will. A leased one must not go back to the pool then: return the lease with `exiting`. Then no task
+    can reach it, and what it owns stays.
+
+    Parameters
+    ----------
+    force
+        It goes whatever it holds, and takes that with it.
     """
     import grpc
 
-    request = rpc.messages("core_worker").ExitRequest()
+    request = rpc.messages("core_worker").ExitRequest(force_exit=force)
     try:
-        with rpc.worker(lease.address) as worker:
+        with rpc.worker(address) as worker:
             return bool(worker.Exit(request, timeout=rpc.PATIENCE).success)
     except grpc.RpcError:
         return None
@@ -180,7 +193,11 @@ def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
     spec.language = common_pb2.PYTHON
     spec.job_id = job_id
     spec.parent_task_id = _NO_TASK + job_id
-    spec.caller_address.CopyFrom(pool.job.record.driver_address)
+    if pool.root is None:
+        spec.caller_address.CopyFrom(pool.job.record.driver_address)
+    else:
+        spec.caller_address.CopyFrom(pool.root.record.address)
+        spec.root_detached_actor_id = bytes.fromhex(pool.root.actor_id)
     spec.runtime_env_info.ParseFromString(pool.runtime_env)
     spec.function_descriptor.python_function_descriptor.module_name = "outlive.workers"
     spec.function_descriptor.python_function_descriptor.function_name = "trim"

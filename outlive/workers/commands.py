@@ -166,8 +166,8 @@ class _Scan:
         found = shell.commands(self.text, start, end)
         exported = _exported(found)
         for command in found:
-            yield from self._variables(command, exported)
             at = _ray(command, self.prose)
+            yield from self._variables(command, exported, command.words[:at] if at else [])
             if at is not None:
                 yield self._ray_start(command.words[at:])
             elif command.name not in _PRINTS and depth < _DEEPEST:
@@ -187,8 +187,8 @@ class _Scan:
             below = _Scan(word.text, word is not script, _outer(word, self.outer), quote)
             yield from below.run(skip, len(word.text), depth + 1)
 
-    def _variables(self, command: Command, exported: set[str]) -> Iterator[Variable]:
-        for word in (*command.assignments, *(command.words if _exports(command) else ())):
+    def _variables(self, command: Command, exported: set[str], before: list[Word]) -> Iterator[Variable]:
+        for word in (*command.assignments, *(command.words if _exports(command) else before)):
             name, equals, value = word.text.partition("=")
             own = word in command.assignments and not command.words
             if equals and _VARIABLE.match(name) and (not own or name in exported or "*" in exported):

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from outlive.errors import OutliveError
-from outlive.ray_internals import Connection, config, functions, node_workers
+from outlive.ray_internals import Connection, config, functions, job_actors, node_workers
+from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.node_workers import Node, TaskHistory, WorkerStats
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
@@ -30,7 +32,18 @@ class _Cluster:
         self.histories = node_workers.task_histories() if with_history else {}
         self.max_calls = functions.max_calls() if with_history else {}
         self.cpus = node_workers.available_cpus()
+        self.ended = {job.job_id for job in node_workers.jobs() if job.dead}
         self.now = time.time()
+
+    @cached_property
+    def actors(self) -> dict[str, list[JobActor]]:
+        """Those that live, by job; asked for where a worker's job has ended."""
+        return job_actors.by_job()
+
+    def heir(self, job: str | None) -> str | None:
+        """A detached actor of this ended job that lives, in words."""
+        names = [actor.label for actor in self.actors.get(str(job), ())] if job in self.ended else []
+        return None if not names else names[0] if len(names) == 1 else f"{names[0]} (one of {len(names)})"
 
     def spent(self, stats: WorkerStats) -> str | None:
         """Why the worker takes no more tasks, if so."""
@@ -141,6 +154,9 @@ def _rows(
             owned=stats.owned,
             borrowed=facts.borrowed,
             tasks=stats.executed,
+            tasks_pending=stats.pending,
+            job_ended=facts.job_ended,
+            heir=facts.heir,
         )
         rows.append(replace(row, reasons=reasons.explain(facts, pool)))
     return sorted(rows, key=lambda row: (row.state != "idle", -(row.unique or 0)))
@@ -164,4 +180,6 @@ def _facts(cluster: _Cluster, stats: WorkerStats) -> reasons.Facts:
         pending=stats.pending,
         idle_for=cluster.idle_for(stats),
         spent=spent,
+        job_ended=stats.job in cluster.ended,
+        heir=cluster.heir(stats.job),
     )

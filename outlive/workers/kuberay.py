@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.workers import shell
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import Place, YamlFile
 
-KINDS: dict[str, Path_] = {
+KINDS: dict[str, Place] = {
     "RayCluster": ("spec",),
     "RayJob": ("spec", "rayClusterSpec"),
     "RayService": ("spec", "rayClusterConfig"),
@@ -27,7 +27,7 @@ class Resource:
 
     kind: str
     name: str
-    path: Path_
+    path: Place
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Cluster:
 
     title: str
     """As `RayJob pi`."""
-    spec: Path_
+    spec: Place
     """What has `enableInTreeAutoscaling` and `autoscalerOptions`."""
-    head: Path_
-    workers: tuple[Path_, ...]
-    resource: Path_
+    head: Place
+    workers: tuple[Place, ...]
+    resource: Place
     """The document."""
 
 
@@ -105,15 +105,6 @@ def quoted(settings: dict[str, Any]) -> str:
     return written.replace("$", "\\$").replace("`", "\\`")
 
 
-def environment(file: YamlFile, group: Path_) -> Iterator[tuple[str, str, Path_]]:
-    """The variables of the Ray container of a group: name, value, place."""
-    for path in ((*group, "template", "spec", "containers", 0, "env"), (*group, "containerEnv")):
-        listed = file.value(path)
-        for i, one in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("value"), str):
-                yield one["name"], one["value"], (*path, i)
-
-
 def own_command(file: YamlFile, cluster: Cluster) -> bool:
     """The head's container has a command of its own, without the one that KubeRay makes of rayStartParams."""
     annotations = file.value((*cluster.resource, "metadata", "annotations"))
@@ -124,7 +115,7 @@ def own_command(file: YamlFile, cluster: Cluster) -> bool:
     return "KUBERAY_GEN_RAY_START_CMD" not in json.dumps([container.get("command"), container.get("args")])
 
 
-def _objects(file: YamlFile) -> Iterator[tuple[Path_, dict[str, Any]]]:
+def _objects(file: YamlFile) -> Iterator[tuple[Place, dict[str, Any]]]:
     for number, data in enumerate(file.data):
         if not isinstance(data, dict):
             continue

@@ -27,6 +27,9 @@ class Facts:
     idle_for: float | None
     spent: str | None = None
     """Why it takes no more tasks: `max_calls=2`, or a limit of `recycle`."""
+    job_ended: bool = False
+    heir: str | None = None
+    """A detached actor of the ended job that lives."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,28 @@ def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
         return (Reason("not counted", "spills and restores objects; the reaper leaves these alone"),)
     if facts.state == "running":
         return (Reason("not idle", "not idle: it runs a task"),)
+    if facts.job_ended and facts.heir is None:
+        return (_left_over(pool.reaper), *_refusals(facts))
     found = list(_refusals(facts))
+    if facts.heir is not None:
+        text = f"its job has ended, but the detached actor {facts.heir} lives and may give it tasks"
+        found.append(Reason("job ended", text))
     if facts.state == "leaving":
         return tuple(found)
     found += _not_asked(facts, pool)
-    if not found:
+    if all(reason.kind == "job ended" for reason in found):
         found.append(Reason("due", f"nothing keeps it: the reaper takes it within {_seconds(pool.reaper.interval_ms)}"))
     return tuple(found)
+
+
+def _left_over(reaper: Reaper) -> Reason:
+    """Why one stays that no task can reach any more. The reaper asks these first, and forces them."""
+    if reaper.off:
+        text = "its job has ended, so that no task can reach it; the reaper, which would free it, is off"
+        return Reason(
+            "job ended", f"{text} (kill_idle_workers_interval_ms=0)", "outlive workers trim --max-idle 0 --yes"
+        )
+    return Reason("job ended", f"its job has ended: the reaper takes it within {_seconds(reaper.interval_ms)}")
 
 
 def _refusals(facts: Facts) -> list[Reason]:

@@ -20,6 +20,7 @@ ReasonKind = Literal[
     "below threshold",
     "within soft limit",
     "not counted",
+    "job ended",
     "due",
 ]
 
@@ -55,6 +56,11 @@ class Worker:
     """Other objects and actors to which it holds references."""
     tasks: int
     """Tasks that it ran so far."""
+    tasks_pending: int = 0
+    """Tasks that it submitted and that have not ended."""
+    job_ended: bool = False
+    heir: str | None = None
+    """A detached actor of its ended job that lives, and whose tasks it may get."""
     reasons: tuple[Reason, ...] = ()
     """Why it is still here: all that hold, the one to mend first coming first."""
 

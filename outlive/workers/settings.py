@@ -91,7 +91,7 @@ class Reaper:
 
     @property
     def off(self) -> bool:
-        """No idle worker is ever killed, but those of finished jobs."""
+        """No idle worker is ever killed, not even those of jobs that ended."""
         return self.interval_ms == 0
 
     def kept(self, available_cpus: int) -> int:

@@ -9,23 +9,28 @@ starts a new worker.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from outlive.ray_internals import leases, node_workers
+from outlive.errors import BadSetting
+from outlive.ray_internals import job_actors, leases, node_workers
+from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.leases import Lease, Pool
 from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.workers import ended
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report, Worker
 
-_TAKEN = "stays: a task took it meanwhile"
-_ENDED = "not needed: its job or node has ended, and it with them"
+_TAKEN = "stays: a task took it meanwhile, or it is of a runtime environment that has run no task yet"
+_GONE = "not needed: it has ended meanwhile"
+_HEIR = "stays: its job has ended, and trim cannot tell whether the actor {} may use it"
 _OUTCOMES: dict[bool | None, str] = {
     True: "left",
     False: "stays: it has come to hold an object or a reference",
     None: "did not answer: no task will reach it, and it ends with its job at the latest",
 }
+_SILENT = "did not answer: its job has ended, and no task will reach it"
 
 
 @dataclass(frozen=True)
@@ -102,33 +107,105 @@ def trim(
 
 
 def decide(report: Report, limits: Bounds, job: str | None = None) -> list[Choice]:
-    """Who should leave."""
+    """Who should leave.
+
+    Raises
+    ------
+    BadSetting
+        There is no such job.
+    """
+    if job is not None:
+        _check_job(job)
+    unneeded = ended.unneeded_now(report)
     chosen = []
     for node in report.nodes:
-        idle = [worker for worker in _of(report.workers, job) if worker.node_id == node.node_id]
+        idle = [
+            worker
+            for worker in report.workers
+            if worker.node_id == node.node_id
+            and (worker.state == "idle" or worker.worker_id in unneeded)
+            and (job is None or worker.job in {job, None})
+        ]
         by_id = {worker.worker_id: worker for worker in idle}
-        candidates = [Candidate(worker.worker_id, worker.unique) for worker in idle if worker.retirable]
+        candidates = [
+            Candidate(worker.worker_id, worker.unique)
+            for worker in idle
+            if worker.retirable or worker.worker_id in unneeded
+        ]
         chosen += [Choice(by_id[one.worker_id], why) for one, why in choose(candidates, len(idle), limits)]
     return chosen
 
 
+def _check_job(job: str) -> None:
+    known = [one.job_id for one in node_workers.jobs()]
+    if job not in known:
+        raise BadSetting(f"no job {job!r}: the cluster knows {', '.join(sorted(known))}")
+
+
 def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False) -> Trimmed:
     """Let the chosen workers go."""
+    leaving = {choice.worker.worker_id for choice in chosen}
     spared = tuple(
         worker
         for worker in report.workers
-        if worker.state in {"idle", "leaving"} and not worker.retirable and (job is None or worker.job in {job, None})
+        if worker.state in {"idle", "leaving"}
+        and not worker.retirable
+        and worker.worker_id not in leaving
+        and (job is None or worker.job in {job, None})
     )
     if dry_run or not chosen:
         return Trimmed(tuple(chosen), spared)
+    return Trimmed(tuple(_let_go(report, chosen)), spared)
+
+
+def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
+    left_over = {worker.worker_id for worker in ended.left_over(report.workers)}
+    done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over])
+    wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
     idle = Counter(worker.node_id for worker in report.workers if worker.state == "idle")
-    done = _retire_all(chosen, idle, {})
-    if missed := [one for one in done if one.outcome == _TAKEN]:  # or it has an environment of its own
+    reached = _retire_all(wanted, idle, {})
+    if missed := [one for one in reached if one.outcome == _TAKEN]:  # or it has an environment of its own
         again = _retire_all(missed, idle, node_workers.task_histories())
-        done = [one for one in done if one.outcome != _TAKEN] + again
-    reached = {choice.worker.worker_id for choice in done}
-    gone = [replace(choice, outcome=_ENDED) for choice in chosen if choice.worker.worker_id not in reached]
-    return Trimmed((*done, *gone), spared)
+        reached = [one for one in reached if one.outcome != _TAKEN] + again
+    ids = {choice.worker.worker_id for choice in reached}
+    gone = [
+        replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
+    ]
+    return [*done, *reached, *gone]
+
+
+def _unreached(worker: Worker) -> str:
+    """Why no lease could be asked for."""
+    return _HEIR.format(worker.heir) if worker.heir else _GONE
+
+
+def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
+    """Ask workers of ended jobs to exit: no task can reach them, so that nothing has to be held meanwhile.
+
+    One that holds something was found to be needed by nobody (`ended.unneeded`), and is forced, as the reaper would.
+    """
+    if not chosen:
+        return []
+    actors = job_actors.by_job()  # once more: the report may be old
+    here = {node.node_id: node for node in node_workers.nodes()}
+    found = {
+        stats.worker_id: stats
+        for node_id in {choice.worker.node_id for choice in chosen}
+        if node_id in here
+        for stats in node_workers.workers_of(here[node_id])
+    }
+    done = []
+    for choice in chosen:
+        worker, stats = choice.worker, found.get(choice.worker.worker_id)
+        if stats is None:
+            outcome = _GONE
+        elif actors.get(str(worker.job)) or stats.running or stats.pending:
+            outcome = _TAKEN
+        else:
+            exits = leases.ask_to_exit(stats.address, force=bool(worker.owned or worker.borrowed))
+            outcome = _SILENT if exits is None else _OUTCOMES[exits]
+        done.append(replace(choice, outcome=outcome))
+    return done
 
 
 def _retire_all(
@@ -143,25 +220,32 @@ def _retire_all(
     ]
 
 
-def _of(workers: Iterable[Worker], job: str | None) -> list[Worker]:
-    """Those that are idle, and of this job or none."""
-    return [worker for worker in workers if worker.state == "idle" and (job is None or worker.job in {job, None})]
-
-
 def _pools(chosen: Sequence[Choice], histories: Mapping[str, TaskHistory]) -> dict[tuple[str, Pool], list[Choice]]:
     """The chosen workers by node, and by what a lease must ask for to get one of them."""
-    jobs = {job.job_id: job for job in node_workers.jobs() if not job.dead}
+    every = {job.job_id: job for job in node_workers.jobs()}
+    alive = {job_id: job for job_id, job in every.items() if not job.dead}
+    heirs = job_actors.by_job() if any(choice.worker.heir for choice in chosen) else {}
     pools: dict[tuple[str, Pool], list[Choice]] = {}
     for choice in chosen:
         worker = choice.worker
         history = histories.get(worker.worker_id, TaskHistory())
-        job = jobs.get(worker.job) if worker.job else next(iter(jobs.values()), None)
-        if job is None:
+        job = (every if worker.heir else alive).get(worker.job) if worker.job else next(iter(alive.values()), None)
+        root = _root(heirs, worker)
+        if job is None or (worker.heir and root is None):
             continue
         environment = history.runtime_env or (leases.job_environment(job) if worker.job else leases.NO_ENVIRONMENT)
-        pool = Pool(job, environment, history.gpu)
+        pool = Pool(job, environment, history.gpu, root)
         pools.setdefault((worker.node_id, pool), []).append(choice)
     return pools
+
+
+def _root(heirs: Mapping[str, Sequence[JobActor]], worker: Worker) -> JobActor | None:
+    """The detached actor in whose name a worker of an ended job is leased. None if there is more than one, or none.
+
+    With several nobody tells to which of them the worker belongs, and a lease in another's name could move it there.
+    """
+    detached = [actor for actor in heirs.get(str(worker.job), ()) if actor.detached]
+    return detached[0] if worker.heir and len(detached) == 1 and detached[0].alive else None
 
 
 def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
@@ -182,7 +266,7 @@ def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> lis
                 continue
             exits: bool | None = None
             try:
-                exits = leases.ask_to_exit(lease)
+                exits = leases.ask_to_exit(lease.address)
             finally:
                 leases.give_back(lease, exiting=exits is not False)
             done.append(replace(choice, outcome=_OUTCOMES[exits]))

@@ -9,18 +9,15 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from outlive.errors import BadClusterFile
-from outlive.workers import templates, yaml_nodes
+from outlive.workers import replacing, templates, yaml_nodes
 from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
 from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
 
-Path_ = tuple[Any, ...]
+Place = tuple[Any, ...]
 """The number of the document, then keys and indices."""
 _Edit = tuple[int, int, str]
 _LARGEST_BYTES = 8 << 20
@@ -70,27 +67,10 @@ class YamlFile:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
 
     def write(self, path: Path) -> None:
-        """Put the text in the file's place, all or nothing, with the file's own mode.
+        """Put the text into the file, see `replacing.replace`."""
+        replacing.replace(path, self.text.encode())
 
-        Raises
-        ------
-        OSError
-            There is no room, or no permission. The file is as it was.
-        """
-        path = Path(os.path.realpath(path))
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(self.text.encode())
-                out.flush()
-                os.fsync(out.fileno())
-            shutil.copymode(path, name)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def node(self, path: Path_) -> Node | None:
+    def node(self, path: Place) -> Node | None:
         """What stands there, through aliases and merge keys; None if nothing does."""
         found: Node | None = self.documents[path[0]] if path[0] < len(self.documents) else None
         for key in path[1:]:
@@ -101,7 +81,7 @@ class YamlFile:
         """Where each letter of a scalar stands in the text."""
         return letters(self._cover, node)
 
-    def value(self, path: Path_) -> Any:
+    def value(self, path: Place) -> Any:
         """The same as Python data; None if there is nothing."""
         at = self.data[path[0]]
         for key in path[1:]:
@@ -113,7 +93,7 @@ class YamlFile:
             at = at[key]
         return at
 
-    def line_of(self, path: Path_) -> int:
+    def line_of(self, path: Place) -> int:
         """The line of a key or an item, from 1; of what holds it, if it is not there."""
         line = 1
         node: Node | None = self.documents[path[0]]
@@ -126,7 +106,7 @@ class YamlFile:
             line, node = (own[0].line if own else found.line), found
         return line
 
-    def set(self, path: Path_, value: Any, *, before: str | None = None, after: str | None = None) -> None:
+    def set(self, path: Place, value: Any, *, before: str | None = None, after: str | None = None) -> None:
         """Give a key this value. What is missing on the way to it is added.
 
         Parameters
@@ -145,7 +125,7 @@ class YamlFile:
         else:
             self._put(path, value, before, after)
 
-    def _put(self, path: Path_, value: Any, before: str | None = None, after: str | None = None) -> None:
+    def _put(self, path: Place, value: Any, before: str | None = None, after: str | None = None) -> None:
         if same(self.value(path), value):
             return
         expected = _with(self.data, path, value)
@@ -168,7 +148,7 @@ class YamlFile:
         else:
             raise self._refused(path, f"there is no mapping to put {rest[0]} into")
 
-    def splice(self, path: Path_, start: int, end: int, new: str) -> None:
+    def splice(self, path: Place, start: int, end: int, new: str) -> None:
         """Write `new` in place of the letters `start` to `end` of a text, wherever and however those are written.
 
         Raises
@@ -195,7 +175,7 @@ class YamlFile:
             quoted = _in_quotes(self.text, node, made, (start, end), new)
             self._apply([quoted, *others], expected, path)
 
-    def rename(self, path: Path_, name: str) -> None:
+    def rename(self, path: Place, name: str) -> None:
         """Call a key otherwise.
 
         Raises
@@ -235,7 +215,7 @@ class YamlFile:
         self.text, self.documents, self.data, self.unread = text, documents, data, unread
         self._cover = cover
 
-    def _closest(self, path: Path_) -> tuple[Node, Path_, Node | None]:
+    def _closest(self, path: Place) -> tuple[Node, Place, Node | None]:
         """The last node on the way that stands there itself, the rest of the path, and what its first key has."""
         parent: Node = self.documents[path[0]]
         for i, key in enumerate(path[1:], 1):
@@ -250,7 +230,7 @@ class YamlFile:
             parent = found
         return parent, (), None
 
-    def _replace(self, path: Path_, found: Scalar, parent: Node, rest: Path_, value: Any, expected: Any) -> None:
+    def _replace(self, path: Place, found: Scalar, parent: Node, rest: Place, value: Any, expected: Any) -> None:
         """Write another value, or a mapping where nothing was."""
         below = _at(expected, path[: len(path) - len(rest) + 1])
         if isinstance(below, dict) and found.start == found.end and isinstance(parent, Mapping) and not parent.flow:
@@ -306,7 +286,7 @@ class YamlFile:
         end = self.text.rfind("\n", 0, at) if end < 0 else end
         return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
 
-    def _apply(self, edits: list[_Edit], expected: Any, path: Path_) -> None:
+    def _apply(self, edits: list[_Edit], expected: Any, path: Place) -> None:
         """Make the edits if the file then means what is expected."""
         text = self.text
         for start, end, new in sorted(edits, reverse=True):
@@ -320,7 +300,7 @@ class YamlFile:
             self.text, self.documents, self.data, self.unread, self._cover = before
             raise self._refused(path, self._why_not(path)) from None
 
-    def _why_not(self, path: Path_) -> str:
+    def _why_not(self, path: Place) -> str:
         for i in range(1, len(path)):
             node = self.node(path[: i + 1])
             if node is None or node.anchor is None:
@@ -332,7 +312,7 @@ class YamlFile:
                 return f"{path[i]} is the anchor &{node.anchor}, which line {where} uses: both would change"
         return f"{path[-1]} cannot be changed without a change elsewhere"
 
-    def _refused(self, path: Path_, why: str) -> BadClusterFile:
+    def _refused(self, path: Place, why: str) -> BadClusterFile:
         return BadClusterFile(f"{self.name}, line {self.line_of(path)}: {why}")
 
 
@@ -359,7 +339,7 @@ def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
     return {(type(key), key) for key in data}
 
 
-def _with(data: list[Any], path: Path_, value: Any) -> list[Any]:
+def _with(data: list[Any], path: Place, value: Any) -> list[Any]:
     """The data with another value at the path; nothing else that shares it changes."""
     made = list(data)
     at: Any = made
@@ -374,7 +354,7 @@ def _with(data: list[Any], path: Path_, value: Any) -> list[Any]:
     return made
 
 
-def _at(data: Any, path: Path_) -> Any:
+def _at(data: Any, path: Place) -> Any:
     for key in path:
         data = data[key]
     return data

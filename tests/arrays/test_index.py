@@ -245,8 +245,6 @@ def test_what_is_kept_by_node_is_what_the_entries_say(seed: int) -> None:
             on_node = {(one.id, kept) for one, kept in index.copies.on_node(place)}
             there = {(i.id, kept) for i in index.copies for at, kept in index.copies.of(i.id).items() if at == place}
             assert on_node == there
-                (i.id, index.copies.of(i.id)[place]) for i in index.copies if place in index.copies.of(i.id)
-            }
             cached = {(other, one.id) for other, one in index.copies.cached_apart_from(place)}
             assert cached == {
                 (other, i.id)

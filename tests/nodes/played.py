@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,13 +15,16 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from outlive import lookup
+from outlive.arrays.ended import Why
 from outlive.arrays.index import Index
 from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors, evacuation, fetches, holders, peers, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.holds import Holds
 from outlive.cluster.peers import Peers
 from outlive.cluster.session import Session
 from outlive.cluster.wire import Listed, pack, pack_listed
@@ -78,12 +82,17 @@ class PlayedKeeper:
         return [self.shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        with self.shelf.ledger.locked():
-            for store, key, version in names:
-                self.shelf.names.forbid(store, key, version)
+        forbid(self.shelf, names)
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self.shelf.has(array_id) for array_id in array_ids]
+
+    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
+        return self.shelf.raise_epoch(), self.holds(array_ids)
+
+    def never_put(self, array_ids: list[str]) -> list[bool]:
+        found = map(self.shelf.ended.find, array_ids)
+        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
@@ -115,6 +124,8 @@ class PlayedCatalog(Catalog):
         self._losing, self._copying = threading.Lock(), {}
         self._pool = ThreadPoolExecutor(1)
         self._bulk, self._in_bulk = threading.Lock(), set()
+        self._listing, self._gone, self._again = defaultdict(threading.Lock), {}, []
+        self._holds, self._unfinished = Holds(self._replaced.put), set()
         self._seen, self._settled, self._left = set(), [], set()
         self._saved, self._saving = b"", threading.Lock()
         self._cluster = cluster
@@ -139,6 +150,8 @@ class PlayedCatalog(Catalog):
     def drop_replaced(self) -> None:
         while not self._replaced.empty():
             replacement = self._replaced.get()
+            if self._holds.put_off(replacement.old.array_id, replacement):
+                continue
             self._drop_where_sealed(replacement.new.node, [replacement])
 
 

@@ -76,7 +76,7 @@ def test_no_put_replaces_what_a_node_that_does_not_answer_may_still_read(cluster
     cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
     cluster.frozen.add("b")
-    with pytest.raises(StoreUnavailable, match="node b may have a copy"):
+    with pytest.raises(StoreUnavailable, match="node.* b.* may have a copy"):
         cluster.put("a", "k", 2)
     assert [cluster.get(node, "k") for node in ("a", "c")] == [1, 1]
     assert cluster.put("a", "other", 3)
@@ -97,7 +97,7 @@ def test_a_catalog_starts_without_those_that_do_not_answer(cluster: PlayedCluste
         catalog.locate(pack([there]), None, "c")
     with pytest.raises(OutliveError, match="may be on node b, which has not yet told"):
         catalog.end([there.id])
-    with pytest.raises(StoreUnavailable, match="node b may have a copy"):
+    with pytest.raises(StoreUnavailable, match="node.* b.* may have a copy"):
         cluster.put("a", "there", 2)
     cluster.frozen.clear()
     catalog._mend()

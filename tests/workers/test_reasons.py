@@ -43,6 +43,10 @@ def pool(killable=1, keeps=4, **settings):
         (facts(state="leaving", owned=2, spent="max_calls=2"), pool(), ["owns objects, max_calls spent"]),
         (facts(state="leaving", borrowed=1, spent="max_calls=2"), pool(), ["holds borrowed refs"]),
         (facts(state="leaving", spent="max_calls=2"), pool(), ["due"]),
+        (facts(job_ended=True), pool(interval_ms=0), ["job ended"]),
+        (facts(job_ended=True, owned=1), pool(), ["job ended", "owns objects"]),
+        (facts(job_ended=True, heir="'root'"), pool(interval_ms=0), ["job ended", "reaper off"]),
+        (facts(job_ended=True, heir="'root'"), pool(killable=5), ["job ended", "due"]),
     ],
 )
 def test_reasons(worker, where, expected):

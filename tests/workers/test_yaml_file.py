@@ -198,6 +198,27 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     assert path.read_text() == "a: 5\n" and link.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+@pytest.mark.parametrize("case", ["two names", "a mount", "no new files", "another's"])
+def test_where_no_new_file_can_take_its_place_it_is_written_in_place(tmp_path, monkeypatch, case):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: 123456789\n")
+    number = path.stat().st_ino
+    refused = lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted"))  # noqa: E731
+    if case == "two names":
+        (tmp_path / "other").hardlink_to(path)
+    elif case == "a mount":
+        monkeypatch.setattr("pathlib.Path.replace", refused)
+    elif case == "no new files":
+        monkeypatch.setattr("tempfile.mkstemp", refused)
+    else:
+        monkeypatch.setattr("os.chown", refused)
+    file = YamlFile.read(path)
+    file.set((0, "a"), 5)
+    file.write(path)
+    assert path.read_text() == "a: 5\n" and path.stat().st_ino == number
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
 def test_same_tells_types_apart():
     assert same({"a": [1, None, float("nan")]}, {"a": [1, None, float("nan")]})
     for one, other in ((1, 1.0), (1, True), ({"a": 1}, {"b": 1}), ([1], [1, 2]), ({1: 2}, {True: 2})):

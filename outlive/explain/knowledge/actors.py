@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from outlive.explain.evidence import nearby, says
+from outlive.explain.knowledge.ends import KILLED_FOR_MEMORY, PROCESS_ENDED, SCALED_DOWN_LINE, TELL_PROCESS
 from outlive.explain.model import Cause, Entry
 
 _CLASSES = ("ActorDiedError", "RayActorError")
@@ -14,10 +15,6 @@ _RESTART = """\
 @ray.remote(max_restarts=3, max_task_retries=3)    # start it again, and repeat the call that was lost
 class Worker: ...
 # State is lost with the process. Arrays that have to survive it: outlive.open().put(array, key="...")"""
-_OOM_LINES = nearby(
-    r"killed due to (?:the node running low on memory|memory pressure)|NODE_OUT_OF_MEMORY|oom-kill|Out of memory: Killed"
-)
-
 KILLED = Entry(
     name="actor-killed",
     classes=_CLASSES,
@@ -73,7 +70,7 @@ OWNER_DEAD = Entry(
         ),
         Cause(
             "The owner crashed or was killed.",
-            signs=(says(r"Owner worker exit type: SYSTEM_ERROR|worker process has crashed"), _OOM_LINES),
+            signs=(says(r"Owner worker exit type: SYSTEM_ERROR|worker process has crashed"), KILLED_FOR_MEMORY),
         ),
         Cause(
             "The owner ended as intended: its task or job was over.", signs=(says(r"Owner worker exit type: INTENDED"),)
@@ -120,13 +117,13 @@ NODE_DEAD = Entry(
         Cause("The node was preempted (a spot instance).", signs=(says(r"preempt"), nearby(r"preempt"))),
         Cause(
             "The autoscaler or an operator drained it.",
-            signs=(says(r"drain|(?<!un)expected(?!ly)"), nearby(r"\bdrain(?:ed|ing)\b")),
+            signs=(says(r"drain|(?<!un)expected(?!ly)"), nearby(SCALED_DOWN_LINE)),
         ),
         Cause(
             "The machine or its raylet crashed or stalled: no heartbeat.",
             signs=(
                 says(r"health check failed|heartbeats|terminated unexpectedly"),
-                nearby(r"Raylet is terminated|missed too many heartbeats"),
+                nearby(r"Raylet is terminated|failed to check the health of this node|RAYLET_MARKED_DEAD"),
             ),
         ),
     ),
@@ -188,22 +185,8 @@ CRASHED = Entry(
     classes=_CLASSES,
     when=r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|worker process has died",
     what="The actor's process ended under it; no Python exception was seen.",
-    causes=(
-        Cause("Ray's memory monitor or the kernel's OOM killer killed it.", signs=(_OOM_LINES,)),
-        Cause(
-            "A crash in native code.",
-            signs=(nearby(r"SIGSEGV|SIGBUS|SIGABRT|SIGFPE|Segmentation fault|Fatal Python error|\*\*\* Aborted"),),
-            against=(),
-        ),
-        Cause(
-            "It called os._exit(), or something sent it SIGKILL: neither leaves a trace but the closed connection.",
-            signs=(says(r"connection error code 2|End of file|Socket closed"),),
-        ),
-    ),
-    tell_apart=(
-        "`dmesg -T | grep -iE 'oom|segfault'` on the actor's node, at that time.",
-        "The actor's log, *-<pid>.err in /tmp/ray/session_latest/logs: a native crash leaves a stack trace there.",
-    ),
+    causes=PROCESS_ENDED,
+    tell_apart=TELL_PROCESS,
     fix=_RESTART,
     sources=(
         'Ray: src/ray/raylet/node_manager.cc ("Worker unexpectedly exits with a connection error code")',
@@ -248,11 +231,14 @@ DIED = Entry(
     classes=_CLASSES,
     what="The actor is dead. The text does not say why.",
     causes=(
-        Cause("Its process was killed for memory.", signs=(_OOM_LINES,)),
-        Cause("Its node was lost.", signs=(nearby(r"has been marked dead because|Raylet is terminated"),)),
+        *PROCESS_ENDED[:-1],
         Cause(
-            "Its process crashed.",
-            signs=(nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|SIGSEGV|Fatal Python error"),),
+            "Its process ended.",
+            signs=(
+                nearby(
+                    r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|Socket closed|received notification on actor, state: DEAD"
+                ),
+            ),
         ),
     ),
     tell_apart=("`ray list actors --filter actor_id=<id> --detail` has the cause of death.",),

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from outlive.explain.evidence import nearby, says
-from outlive.explain.model import Cause, Entry
+from outlive.explain.model import Cause, Entry, Scene
 
 _DOCS = "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html"
+_SIZE = re.compile(r"(?:[Oo]bject (?:of )?size (?:is )?|needs )(\d+)")
+_STORE = re.compile(r"(?:capacity|store (?:size|memory)|limit)\D{0,20}(\d{6,})")
 _SPILLING = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"
+
+
+def larger_than_store(scene: Scene) -> str | None:
+    """The object's size, if it is more than the store's that stands in the same message."""
+    for occurrence in scene.occurrences:
+        size, store = _SIZE.search(occurrence.text), _STORE.search(occurrence.text)
+        if size and store and int(size[1]) > int(store[1]):
+            return f"the object has {int(size[1]):,} bytes, the store {int(store[1]):,}"
+    return None
+
 
 OBJECT_STORE_FULL = Entry(
     name="object-store-full",
@@ -16,7 +30,10 @@ OBJECT_STORE_FULL = Entry(
     causes=(
         Cause(
             "One object is larger than the store, or than the disk behind it.",
-            signs=(says(r"[Oo]bject (?:size|is too large)|\bsize \d{9,}"),),
+            signs=(
+                says(r"[Oo]bject (?:is )?(?:too large|larger than)|larger than the (?:object )?store"),
+                larger_than_store,
+            ),
         ),
         Cause(
             "References are kept that nobody needs: lists of refs, globals, idle workers that own objects.",

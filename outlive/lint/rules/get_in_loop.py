@@ -9,7 +9,7 @@ import libcst as cst
 
 from outlive.lint.definitions import Call, Loop
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.scopes import names_in
 from outlive.lint.tree import walk
 from outlive.lint.values import Kind
@@ -17,7 +17,7 @@ from outlive.lint.values import Kind
 _NAME_OF_SEVERAL = re.compile(r"(?:s|batch|chunk|group|list|bundle|wave|pair|set|tuple|_)\d*$", re.IGNORECASE)
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     comprehensions: dict[cst.CSTNode, cst.ListComp] | None = None
     for function in flow.functions:
         for call in function.calls:
@@ -77,19 +77,3 @@ def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | N
     refs = flow.module.code_for_node(clause.iter)
     get = flow.module.code_for_node(call.node.func)
     return f"{get}({refs})" if loop.value.is_list else f"{get}(list({refs}))"
-
-
-RULE = Rule(
-    code="OUT401",
-    name="get-in-loop",
-    why=(
-        "One call fetches one object and waits for it: a failed task goes unnoticed behind one that hangs, "
-        "nothing is fetched in parallel, and the list keeps every object alive to the end."
-    ),
-    fix=(
-        "ray.get(refs) for all of them at once; or ray.wait in a loop for each as it becomes ready, letting "
-        "go of its ref."
-    ),
-    check=_check,
-    fixable=True,
-)

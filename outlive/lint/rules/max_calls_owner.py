@@ -9,11 +9,11 @@ import libcst as cst
 from outlive.lint import calls
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind, carried
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         limit = _limit(function)
         if limit is None:
@@ -48,18 +48,3 @@ def _message(function: Function, limit: str, does: str) -> str:
     return (
         f"{function.name} ({limit}) {does} a ref that its own worker owns; the worker cannot leave while the ref lives"
     )
-
-
-RULE = Rule(
-    code="OUT201",
-    name="ref-owned-by-max-calls-worker",
-    why=(
-        "The worker that calls ray.put, or .remote, owns the object. Spent or not, it stays as ray::IDLE with"
-        " all it leaked until the last ref is gone; if it is killed, the object is lost (OwnerDiedError)."
-    ),
-    fix=(
-        "Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which "
-        "gives a handle."
-    ),
-    check=_check,
-)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from outlive.workers import autoscaler_files
 from outlive.workers.checking import command_line, schema
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import line_in, says_eager
 from outlive.workers.commands import Edit
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import Place, YamlFile
 
 _COMMANDS = {"head_start_ray_commands": False, "worker_start_ray_commands": True}
 
 
 def check(file: YamlFile) -> list[Finding]:
     """Look at a cluster YAML."""
-    found = list(
-        schema.check(
-            file, (0,), autoscaler_files.schema(), "Ray's own schema (ray-schema.json)", "`ray up` refuses the file"
-        )
-    )
-    eager = says_eager(file)
+    rules = autoscaler_files.schema()
+    found = [*schema.check(file, (0,), rules, "Ray's own schema (ray-schema.json)", _unknown), *_bounds(file)]
+    if len(file.documents) > 1:
+        what = f"{len(file.documents)} documents"
+        found.append(Finding("schema", file.documents[1].line, what, "`ray up` reads files with one", "split the file"))
+    eager = says_eager(file.lines)
     for key, worker in _COMMANDS.items():
         items = file.value((0, key))
         for index, command in enumerate(items if isinstance(items, list) else ()):
@@ -33,7 +34,33 @@ def check(file: YamlFile) -> list[Finding]:
     return found + list(_unreachable(file, eager))
 
 
-def _writer(file: YamlFile, path: Path_) -> Callable[[int, Edit], None]:
+def _unknown(key: str, value: Any) -> str | None:
+    """As `prepare_config` in ray/autoscaler/_private/util.py has it."""
+    if key == "min_workers":
+        return "`ray up` drops it without a word"
+    if key in {"head_node", "worker_nodes"} and not value:
+        return None
+    return "`ray up` refuses the file"
+
+
+def _bounds(file: YamlFile) -> Iterator[Finding]:
+    """What `validate_config` there refuses besides."""
+    types, head = file.value((0, "available_node_types")), file.value((0, "head_node_type"))
+    if not isinstance(types, dict) or file.template:
+        return
+    if isinstance(head, str) and head not in types:
+        line = file.line_of((0, "head_node_type"))
+        what = f"head_node_type: no type {head} in available_node_types"
+        yield Finding("schema", line, what, "`ray up` refuses the file", f"one of: {', '.join(map(str, types))}")
+    least = [about.get("min_workers", 0) for about in types.values() if isinstance(about, dict)]
+    most = file.value((0, "max_workers"))
+    if isinstance(most, int) and all(isinstance(one, int) for one in least) and sum(least) > most:
+        line = file.line_of((0, "max_workers"))
+        what = f"max_workers={most} is below the sum {sum(least)} of all min_workers"
+        yield Finding("schema", line, what, "`ray up` refuses the file", "raise it, or lower min_workers")
+
+
+def _writer(file: YamlFile, path: Place) -> Callable[[int, Edit], None]:
     def write(_: int, edit: Edit) -> None:
         file.splice(path, *edit)
 

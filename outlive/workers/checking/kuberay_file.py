@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from outlive.workers import kuberay
-from outlive.workers.checking import command_line, environment, schema, system_settings
+from outlive.workers.checking import command_line, kuberay_rules, schema, system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import says_eager
 from outlive.workers.kuberay import Cluster, Resource
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import Place, YamlFile
 
-_DROPPED = "Kubernetes refuses it, or drops it without a word"
+
+def _dropped(_key: str, _value: Any) -> str:
+    return "Kubernetes refuses it, or drops it without a word"
 
 
 def check(file: YamlFile) -> list[Finding]:
     """Look at all of KubeRay's resources in a file."""
     found: list[Finding] = []
     for resource in kuberay.resources(file):
-        found += _against_schema(file, resource)
-    eager = says_eager(file)
+        found += [*_against_schema(file, resource), *kuberay_rules.check_job(file, resource)]
+    eager = says_eager(file.lines)
     for cluster in kuberay.clusters(file):
-        found += _autoscaler(file, cluster)
+        found += [*kuberay_rules.check(file, cluster), *_autoscaler(file, cluster)]
         found += _group(file, cluster, cluster.head, eager, worker=False)
         for group in cluster.workers:
             found += _group(file, cluster, group, eager, worker=True)
@@ -52,7 +54,7 @@ def _against_schema(file: YamlFile, resource: Resource) -> Iterator[Finding]:
         yield Finding("schema", line, "no spec", f"a {resource.kind} has one", "add it")
         return
     rules = {"$ref": f"#/$defs/{resource.kind}Spec", "$defs": _rules()["$defs"]}
-    yield from schema.check(file, path, rules, source, _DROPPED)
+    yield from schema.check(file, path, rules, source, _dropped)
     spec = (*resource.path, *kuberay.KINDS[resource.kind])
     holds = file.value(spec)
     if isinstance(holds, dict) and not isinstance(holds.get("headGroupSpec"), dict):
@@ -68,13 +70,9 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
         cluster.resource
     ):  # Helm values: no schema of their own
         rules = _rules()["$defs"]["RayClusterSpec"]["properties"]["autoscalerOptions"]
-        yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _DROPPED) if options else ()
+        yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _dropped) if options else ()
     seconds = options.get("idleTimeoutSeconds")
     line = file.line_of((*path, "idleTimeoutSeconds"))
-    if isinstance(seconds, int) and seconds < 0:
-        yield Finding(
-            "wrong-type", line, f"idleTimeoutSeconds: {seconds}", "the operator refuses it", "60 is the default"
-        )
     if options and not kuberay.autoscales(file, cluster):
         if UNKNOWN in str(file.value((*cluster.spec, "enableInTreeAutoscaling"))):
             return
@@ -98,18 +96,15 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
             )
 
 
-def _is_fixed(file: YamlFile, group: Path_) -> bool:
+def _is_fixed(file: YamlFile, group: Place) -> bool:
     least, most = (file.value((*group, name)) for name in ("minReplicas", "maxReplicas"))
     return isinstance(least, int) and least == most and least > 0
 
 
-def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worker: bool) -> list[Finding]:
+def _group(file: YamlFile, cluster: Cluster, group: Place, eager: bool, *, worker: bool) -> list[Finding]:
     path = (*group, "rayStartParams")
     parameters = file.value(path)
     found = _names(file, path, parameters) if isinstance(parameters, dict) else []
-    for name, value, place in kuberay.environment(file, group):
-        if name.startswith("RAY_") and UNKNOWN not in value:
-            found += environment.check(name, value, file.line_of(place), eager=eager)
     if (
         not isinstance(parameters, dict)
         or "system-config" not in parameters
@@ -142,7 +137,7 @@ def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worke
     return found + system_settings.check(settings, line, eager=eager, change=write)
 
 
-def _names(file: YamlFile, path: Path_, parameters: dict[str, Any]) -> list[Finding]:
+def _names(file: YamlFile, path: Place, parameters: dict[str, Any]) -> list[Finding]:
     """Parameters that `ray start` does not have as options."""
     known = command_line.known_options()
     found = []

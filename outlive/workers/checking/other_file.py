@@ -10,6 +10,7 @@ from outlive.workers import commands, yaml_nodes
 from outlive.workers.checking import command_line, environment
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import line_in_scalar, says_eager
+from outlive.workers.templates import UNKNOWN
 from outlive.workers.yaml_file import YamlFile
 from outlive.workers.yaml_nodes import Mapping, Node, Scalar, Sequence
 
@@ -19,7 +20,7 @@ _ENVIRONMENTS = {"containerEnv", "env", "env_vars", "environment", "envs"}
 
 def check(file: YamlFile) -> list[Finding]:
     """Look at all commands and variables."""
-    eager = says_eager(file)
+    eager = says_eager(file.lines)
     found = []
     for key, node in _strings(file):
         line_of = line_in_scalar(file, node)
@@ -27,7 +28,8 @@ def check(file: YamlFile) -> list[Finding]:
     for words, line in _lists(file):
         found += command_line.check_text(shlex.join(words), lambda _, line=line: line, eager=eager)  # type: ignore[misc]
     for name, value, line in _variables(file):
-        found += environment.check(name, value, line, eager=eager)
+        if UNKNOWN not in name + value:
+            found += environment.check(name, value, line, eager=eager)
     return found
 
 

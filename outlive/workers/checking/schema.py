@@ -10,12 +10,14 @@ from typing import Any
 from outlive.workers.checking import spelling
 from outlive.workers.checking.finding import Finding
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import Place, YamlFile
 
-_PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}")
+Unknown = Callable[[str, Any], str | None]
+_PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}|<[^<>]+>|__\w+__|\w*PLACEHOLDER\w*")
+"""What envsubst, sed and people fill in."""
 
 
-def check(file: YamlFile, path: Path_, rules: dict[str, Any], source: str, unknown: str) -> Iterator[Finding]:
+def check(file: YamlFile, path: Place, rules: dict[str, Any], source: str, unknown: Unknown) -> Iterator[Finding]:
     """Look at what stands at a path.
 
     Parameters
@@ -23,7 +25,7 @@ def check(file: YamlFile, path: Path_, rules: dict[str, Any], source: str, unkno
     source
         Whose schema it is.
     unknown
-        What happens to a key that the schema does not have.
+        What happens to a key that the schema does not have, with its value; None if that is no fault.
     """
     validator = _validator(rules)
     data = json.loads(json.dumps(file.value(path), default=str, skipkeys=True))
@@ -64,10 +66,10 @@ def _remedy(error: Any) -> str:
     return f"make it {error.validator_value}" if error.validator in {"type", "minimum"} else "see the examples"
 
 
-def _unknown(file: YamlFile, where: Path_, error: Any, unknown: str) -> Iterator[Finding]:
+def _unknown(file: YamlFile, where: Place, error: Any, unknown: Unknown) -> Iterator[Finding]:
     properties = error.schema.get("properties", {})
     for key in error.instance:
-        if key in properties or UNKNOWN in key:
+        if key in properties or UNKNOWN in key or (why := unknown(key, error.instance[key])) is None:
             continue
         name = spelling.meant(key, properties)
         mend: Callable[[], None] | None = None
@@ -75,12 +77,12 @@ def _unknown(file: YamlFile, where: Path_, error: Any, unknown: str) -> Iterator
         fits = name is not None and name not in error.instance
         if fits and name is not None and _fits(error.instance[key], properties[name] | rest):
 
-            def mend(path: Path_ = (*where, key), name: str = name) -> None:
+            def mend(path: Place = (*where, key), name: str = name) -> None:
                 file.rename(path, name)
 
         place = f" in {'.'.join(map(str, error.absolute_path))}" if error.absolute_path else ""
         line = file.line_of((*where, key))
-        yield Finding("unknown-key", line, f"no key {key}{place}", unknown, spelling.advice(key, properties), mend)
+        yield Finding("unknown-key", line, f"no key {key}{place}", why, spelling.advice(key, properties), mend)
 
 
 def _fits(value: Any, rules: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from outlive.workers import commands
 from outlive.workers.checking import command_line
 from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.places import says_eager
 
 _SHELL_SUFFIXES = {
     ".bash", ".bsub", ".ksh", ".lsf", ".pbs", ".qsub", ".sbatch", ".sh", ".slurm", ".sub", ".zsh",
@@ -27,6 +28,8 @@ def shell_text(path: Path, text: str) -> tuple[str, bool]:
     if path.suffix == ".service" or _UNIT.search(text):
         return _unit(text), False
     name = path.name.lower()
+    if name.endswith(".env") or name.startswith(".env"):
+        return "set -a; " + text, False
     if name.startswith(("dockerfile", "containerfile")) or path.suffix == ".dockerfile" or _FROM.match(text):
         return _dockerfile(text), False
     return text, not (path.suffix in _SHELL_SUFFIXES or _SHEBANG.match(text))
@@ -37,7 +40,8 @@ def check(path: Path, text: str) -> list[Finding] | None:
     shell, prose = shell_text(path, text)
     if not commands.find(shell, prose=prose) and not commands.environment(shell, prose=prose):
         return None
-    return command_line.check_text(shell, lambda offset: shell.count("\n", 0, offset) + 1, prose=prose)
+    eager = says_eager(text.splitlines())
+    return command_line.check_text(shell, lambda offset: shell.count("\n", 0, offset) + 1, prose=prose, eager=eager)
 
 
 def _logical(text: str) -> list[str]:

@@ -14,6 +14,7 @@ LEGACY = {
     "initial_workers": "it is gone since Ray 2: min_workers of each node type",
     "min_workers": "since Ray 2 each node type has its own min_workers",
     "target_utilization_fraction": "it is gone: upscaling_speed = 1 / fraction - 1",
+    "worker_default_node_type": "it is gone since Ray 2: each type in available_node_types has its own numbers",
     "worker_nodes": "since Ray 2 the machines stand in available_node_types.<name>.node_config",
     "idleTimeoutMinutes": "idleTimeoutSeconds, which counts in seconds",
     "idle_timeout_minutes": "KubeRay: autoscalerOptions.idleTimeoutSeconds, which counts in seconds",

@@ -114,7 +114,7 @@ def _value(
             change({**settings, known.name: known.default})
 
     if known.name == "kill_idle_workers_interval_ms" and value == 0:
-        why = "no idle worker is ever asked to exit: each keeps its memory until its job ends"
+        why = "no idle worker is ever asked to exit: each keeps its memory, after its job has ended too"
         return [Finding("reaper-off", line, f"{known.name}=0 turns the reaper off", why, f"use {known.default}", reset)]
     if known.name == "kill_idle_workers_interval_ms" and value > _RARELY_MS:
         times = value / int(known.default)

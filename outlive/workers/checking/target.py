@@ -11,6 +11,7 @@ from outlive.workers.checking import cluster_file, command_line, kuberay_file, o
 from outlive.workers.checking.finding import Finding
 from outlive.workers.yaml_file import YamlFile
 
+_NOTHING = "nothing of Ray in it: no cluster of `ray up` or KubeRay, no `ray start`, no RAY_ variable"
 _YAML = {".json", ".yaml", ".yml"}
 
 
@@ -51,7 +52,7 @@ def check_file(path: Path) -> Checked:
     try:
         file = YamlFile.read(path)
     except BadClusterFile as error:
-        return _unreadable(path, text, error)
+        return _unreadable(path, text, error if path.suffix.lower() in _YAML else BadClusterFile(f"{path}: {_NOTHING}"))
     return Checked(str(path), _sorted(check_yaml(file)), file)
 
 
@@ -65,16 +66,13 @@ def check_yaml(file: YamlFile) -> list[Finding]:
     """
     found = [*places.doubled(file), *places.unread(file)]
     if kuberay.resources(file) or kuberay.clusters(file):
-        return found + kuberay_file.check(file)
+        return found + kuberay_file.check(file) + other_file.check(file)
     if not kuberay.is_kubernetes(file) and autoscaler_files.is_cluster(file.data[0]):
         return found + cluster_file.check(file)
     if other_file.starts_ray(file):
         return found + other_file.check(file)
     kinds = sorted({str(data["kind"]) for data in file.data if isinstance(data, dict) and "kind" in data})
-    what = (
-        f"it has {', '.join(kinds)}" if kinds else "no cluster of `ray up` or KubeRay, no `ray start`, no RAY_ variable"
-    )
-    raise BadClusterFile(f"{file.name}: nothing of Ray in it: {what}")
+    raise BadClusterFile(f"{file.name}: " + (f"nothing of Ray in it: {', '.join(kinds)}" if kinds else _NOTHING))
 
 
 def _unreadable(path: Path, text: str, error: BadClusterFile) -> Checked:

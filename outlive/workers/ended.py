@@ -1,0 +1,70 @@
+"""Workers whose job has ended: whether anybody can still use them, or needs what they hold.
+
+A raylet gives a worker to tasks of its own job alone (src/ray/raylet/worker_pool.cc, `WorkerFitForLease`), and once the
+job has ended only to those that descend from a detached actor of it. Ray's reaper forces all others out, with whatever
+they own. Where it is off they stay for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from outlive.ray_internals.node_stats import Process
+from outlive.workers.rows import Report, Worker
+
+
+def left_over(workers: Iterable[Worker]) -> list[Worker]:
+    """Those that no task can reach any more."""
+    return [
+        worker for worker in workers if worker.job_ended and not worker.heir and worker.state in {"idle", "leaving"}
+    ]
+
+
+def unneeded(workers: Sequence[Worker], processes: Iterable[Process]) -> set[str]:
+    """Ids of the left-over workers of which nobody needs what they hold. They may be forced out, as the reaper would.
+
+    A worker is needed if a process that stays holds an object that this one owns: it would be lost. And if a process
+    other than the owner holds an object that this one borrowed: the owner may know of that one through this one alone.
+
+    Parameters
+    ----------
+    workers
+        Of the whole cluster.
+    processes
+        Every process of the cluster, with its references. One that is missing could hold anything.
+
+    Examples
+    --------
+    >>> unneeded([], [])
+    set()
+    """
+    by_id = {process.worker_id: process for process in processes}
+    free = {worker.worker_id for worker in left_over(workers) if not worker.tasks_pending and worker.worker_id in by_id}
+    while True:
+        held, borrowed = _held(process for name, process in by_id.items() if name not in free)
+        needed = {
+            name
+            for name in free
+            if any(one.object_id in (held if one.owned else borrowed) for one in by_id[name].references)
+        }
+        if not needed:
+            return free
+        free -= needed
+
+
+def _held(processes: Iterable[Process]) -> tuple[set[str], set[str]]:
+    """Objects that these hold, and those of them that they do not own."""
+    references = [one for process in processes for one in process.references]
+    return {one.object_id for one in references}, {one.object_id for one in references if not one.owned}
+
+
+def unneeded_now(report: Report) -> set[str]:
+    """`unneeded`, asked of the cluster. Empty if no left-over worker holds anything, or if any process is silent."""
+    from outlive.ray_internals import node_stats, node_workers
+
+    if not any(worker.owned or worker.borrowed for worker in left_over(report.workers)):
+        return set()
+    looks = [node_stats.look(node) for node in node_workers.nodes()]
+    if not all(look.complete for look in looks):
+        return set()
+    return unneeded(report.workers, [process for look in looks for process in look.processes])
