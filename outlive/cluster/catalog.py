@@ -96,9 +96,9 @@ class Catalog(Bulk):
                     return pack_bound(self._bind(infos, node))
             if silent := self._forbid(infos, {other for other, _ in left}):
                 raise StoreUnavailable(
-                    f"{_nodes(silent)} may have a copy of what is replaced, and did not confirm that nobody there reads "
-                    "it by its key any more: nobody there answers, or its file system is full. Nothing was changed; try "
-                    "again, or `outlive drain` that node"
+                    f"{_nodes(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
+                    "reads it by its key any more: nobody there answers, or its file system is full. Nothing was "
+                    "changed; try again, or `outlive drain` that node"
                 )
             done |= left
 
