@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.session import Session
 
+_PATIENCE = 20.0  # seconds for another node's keeper to answer a program
+_TO_LOOK = 2.0  # the same for a keeper, which has other work to do
+
 
 def end(
     shelf: Shelf,
@@ -84,7 +87,7 @@ def enter_scope(session: Session, scope: Scope) -> None:
     known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
     if scope.node != session.node and not known:
         with contextlib.suppress(ValueError):  # its keeper is gone: it is over, as this node's keeper will find
-            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node))
+            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node), _PATIENCE)
         join_scope(session.shelf.scopes, scope.number, scope.node)
 
 
@@ -99,7 +102,7 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
         )
         others = marked_nodes(session.shelf.scopes, lock.number)
         with contextlib.suppress(ValueError, RayError):  # their keepers will ask
-            ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others])
+            ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others], timeout=_PATIENCE)
     finally:
         lock.release()  # then what is left is the keeper's to end
 
@@ -120,12 +123,16 @@ def end_scope_here(
 
 def leave_scopes_that_ended(shelf: Shelf) -> None:
     """Ask the nodes of other nodes' scopes whether they have ended, or died: `Endings` finds the arrays then."""
+    silent = set[str]()
     for number, node in joined_scopes(shelf.scopes).items():
+        if node in silent:
+            continue
         try:
-            over = ray.get(actors.keeper(node).scope_is_over.remote(number))
+            over = ray.get(actors.keeper(node).scope_is_over.remote(number), timeout=_TO_LOOK)
         except (ValueError, ActorDiedError):
             over = True
-        except RayError:
+        except RayError:  # it is asked again, at the next round
+            silent.add(node)
             continue
         if over:
             leave_scope(shelf.scopes, number)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_AFTER = 30.0  # seconds; OUTLIVE_EVACUATE_AFTER names others. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
 _LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
+_NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
 _PATIENCE = 20.0  # seconds for the catalog to answer
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Evacuation:
         self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
         self._on_head = False
         self._idle_since: float | None = None
-        self._tried_at = self._asked_at = -math.inf
+        self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
         self.stays: str | None = None
         """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
@@ -62,9 +63,10 @@ class Evacuation:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
         if self.left:
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-        if self._on_head or self.left:
+        if self._on_head or self.left or time.monotonic() < self._look_at:
             return
         every = nodes()
+        self._look_at = time.monotonic() + len(every) / _NODES_A_SECOND
         here = next((node for node in every if node.id == self._node), None)
         self._on_head = here is not None and here.is_head
         if here is None or here.is_head:

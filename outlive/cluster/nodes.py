@@ -9,6 +9,7 @@ from ray.exceptions import ActorDiedError
 
 from outlive.cluster import actors
 from outlive.cluster.evacuation import Kept, stays, steps
+from outlive.cluster.peers import PATIENCE
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.nodes import Node, busy, nodes
@@ -63,7 +64,7 @@ def node_rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
-            if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote()).stays):
+            if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote(), PATIENCE).stays):
                 reasons.append(why)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
+from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import evacuation, keeper, session
+from outlive.cluster import ending, evacuation, keeper, session, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.session import Session
+from outlive.cluster.wire import Located
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 
@@ -151,3 +153,52 @@ def test_a_keeper_that_is_gone_for_good_is_started_anew_and_asked_again(shelf: S
     assert session.ask_keeper(asked.append) == 7  # type: ignore[arg-type, func-returns-value]
     assert asked == ["dead", "new"]
     assert session.started == 1
+
+
+# --- others that do not answer
+
+
+def test_a_reader_gives_up_when_no_node_that_has_the_array_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 50))
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
+
+    def use(node: str) -> None:
+        raise transfer.Unreachable(node)
+
+    with pytest.raises(StoreUnavailable, match="node b has the array"):
+        transfer.from_nodes(["b"], lambda: Located(["b"]), use)
+
+
+@pytest.mark.parametrize(("there", "served"), [(True, True), (False, False)])
+def test_a_sender_that_is_stopped_is_told_from_one_that_is_busy(
+    monkeypatch: pytest.MonkeyPatch, there: bool, served: bool
+) -> None:
+    answers = iter([False, there, True])
+    monkeypatch.setattr(
+        transfer, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, []) if next(answers) else ([], refs))
+    )
+    sender = SimpleNamespace(rounds=SimpleNamespace(remote=lambda: "rounds"))
+    if served:
+        transfer.wait_for("parts", sender, "id")
+    else:
+        with pytest.raises(transfer.Unreachable):
+            transfer.wait_for("parts", sender, "id")
+
+
+def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        join_scope(shelf.scopes, number, "b" if number < 3 else "c")
+    asked: list[str] = []
+
+    def get(node: str, timeout: float) -> bool:
+        asked.append(node)
+        if node == "b":
+            raise GetTimeoutError
+        return True
+
+    monkeypatch.setattr(ending, "ray", SimpleNamespace(get=get))
+    keeper = lambda node: SimpleNamespace(scope_is_over=SimpleNamespace(remote=lambda _: node))  # noqa: E731
+    monkeypatch.setattr(ending.actors, "keeper", keeper)
+    ending.leave_scopes_that_ended(shelf)
+    assert sorted(asked) == ["b", "c"]
+    assert sorted(joined_scopes(shelf.scopes)) == [1, 2]
