@@ -140,6 +140,13 @@ class Keeper(ShelfCalls):
             self._leave_if_removed()
         return self._listing.part(after)
 
+    def forbid(self, names: list[tuple[str, str, int]]) -> None:
+        while self._evacuation.leaving:  # then there is nothing to be read by name
+            if not self._shelf.exists():
+                return
+            time.sleep(0.01)
+        super().forbid(names)
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         kept = super().keep(array_ids)
         self._cached_copies.kept(array_ids)

@@ -7,6 +7,7 @@ process of the node, if the keeper does not answer at once: one that is stopped,
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -20,6 +21,7 @@ from outlive.cluster.shelf_calls import ShelfCalls
 T = TypeVar("T")
 PATIENCE = 20.0  # seconds for an answer
 _GRACE = 3.0  # of these, until another process of the node is asked
+_IF_LATE = 0.1  # of the patience, for a node that owes an older answer
 _LOOK_EVERY = 0.2  # seconds, while somebody is late
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,11 @@ class Call(Generic[T]):
     @property
     def needs_files_alone(self) -> bool:
         return hasattr(ShelfCalls, self.method)
+
+    @property
+    def is_short(self) -> bool:
+        """Else it copies, and takes as long as the bytes do."""
+        return self.needs_files_alone or self.method == "room"
 
 
 class Peer:
@@ -70,17 +77,12 @@ class Peers:
     def __init__(self, is_alive: Callable[[str], bool], ask_shelf: Callable[[str, str, tuple[Any, ...]], Any]) -> None:
         self._is_alive, self._ask_shelf = is_alive, ask_shelf
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # the call that a node's keeper has not answered in time
+        self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # what another process of a node has not answered in time
         self.gone: set[str] = set()  # nodes whose keeper turned out to be gone for good
 
     def is_late(self, node: str) -> bool:
         """Whether a node's keeper owes an answer for longer than it may take."""
-        ref = self._late.get(node)
-        if ref is None:
-            return False
-        if ray.wait([ref], timeout=0)[0]:
-            self._late.pop(node, None)
-            return False
-        return True
+        return _owed(self._late, node)
 
     def answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
         """What keepers answer, by node.
@@ -88,7 +90,7 @@ class Peers:
         Left out are those whose nodes die, whose calls raise, and who do not answer in time.
         """
         found: dict[str, T] = {}
-        waiting = {node: _Waiting(call, 0.0 if self.is_late(node) else _GRACE) for node, call in calls.items()}
+        waiting = {node: _Waiting(call, *self._patience(node, call, patience)) for node, call in calls.items()}
         began, late = time.monotonic(), False
         while waiting:
             refs = [ref for one in waiting.values() for ref in one.refs()]
@@ -99,11 +101,21 @@ class Peers:
                     del waiting[node]
                 elif one.task is None and one.call.needs_files_alone and passed >= one.grace:
                     one.task = self._ask_shelf(node, one.call.method, one.call.args)
-                elif passed > patience * (1.0 if one.grace or one.call.needs_files_alone else 0.1):
+                elif passed > one.patience:
                     del waiting[node]
-                if passed >= _GRACE and one.refs() and one.call.ref not in done and not one.is_gone:
+                    if one.task is not None:
+                        self._stuck[node] = one.task
+                if passed >= _GRACE and one.call.is_short and one.call.ref not in done and not one.is_gone:
                     self._late.setdefault(node, one.call.ref)
         return found
+
+    def _patience(self, node: str, call: Call[Any], patience: float) -> tuple[float, float]:
+        """Seconds until somebody else is asked, and for an answer: few where nobody has answered before."""
+        if not self.is_late(node):
+            return _GRACE, patience
+        if not call.needs_files_alone or _owed(self._stuck, node):
+            return math.inf, patience * _IF_LATE
+        return 0.0, patience
 
     def _look(self, node: str, one: _Waiting[T], done: set[Any], found: dict[str, T]) -> bool:
         """Take what has come; whether no more is to come."""
@@ -113,7 +125,7 @@ class Peers:
                 return True
             except RayError as error:
                 _log.debug("shelf of %s: %s", node, error)
-                one.task, one.grace = None, float("inf")
+                one.task, one.grace = None, math.inf
         if one.is_gone or one.call.ref not in done:
             return one.is_gone and one.task is None
         try:
@@ -135,16 +147,25 @@ class Peers:
             one.call = Call(Peer(node, actor), one.call.method, one.call.args)
             return False
         one.is_gone = True
-        if one.task is None and one.call.needs_files_alone and one.grace != float("inf"):
+        if one.task is None and one.call.needs_files_alone and one.grace != math.inf:
             one.task = self._ask_shelf(node, one.call.method, one.call.args)
         return one.task is None
+
+
+def _owed(calls: dict[str, Any], node: str) -> bool:
+    """Whether an answer that did not come in time has still not come."""
+    ref = calls.get(node)
+    if ref is not None and ray.wait([ref], timeout=0)[0]:
+        calls.pop(node, None)
+        return False
+    return ref is not None
 
 
 class _Waiting(Generic[T]):
     """For one node's answer."""
 
-    def __init__(self, call: Call[T], grace: float) -> None:
-        self.call, self.grace = call, grace  # seconds until somebody else is asked
+    def __init__(self, call: Call[T], grace: float, patience: float) -> None:
+        self.call, self.grace, self.patience = call, grace, patience
         self.task: Any = None
         self.is_gone = False
 

@@ -203,3 +203,18 @@ def test_what_could_not_be_written_down_is_tried_again(cluster: PlayedCluster, m
     monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=kept.__setitem__))
     cluster.catalog._save_lost()
     assert [found.info.key for found in holders._saved_as_lost()] == ["k"]
+
+
+def test_who_owes_an_answer_is_asked_but_not_waited_for_again(cluster: PlayedCluster) -> None:
+    asked: list[str] = []
+    peers = cluster.catalog._peers
+    ask_shelf = peers._ask_shelf
+    peers._ask_shelf = lambda node, method, args: (asked.append(node), ask_shelf(node, method, args))[1]
+    cluster.frozen.add("b")
+    call = cluster.catalog._keepers["b"].holds.remote
+    for _ in range(3):
+        assert peers.answers({"b": call(["id"])}, 0.05) == {}
+    assert asked == ["b"]  # one process there waits already
+    assert peers.is_late("b")
+    cluster.frozen.clear()
+    assert peers.answers({"b": call(["id"])}, 0.05) == {"b": [False]}
