@@ -21,6 +21,7 @@ from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
+from outlive.arrays.tail import give_back_tail
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray
 
@@ -257,6 +258,8 @@ class Draft:
     def close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
+            with contextlib.suppress(OSError):
+                give_back_tail(fd, self.info.size)
             if not self._viewed:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
             os.close(fd)

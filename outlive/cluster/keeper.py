@@ -25,7 +25,7 @@ from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orpha
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.limits import number_of_files
+from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
@@ -71,6 +71,8 @@ class ShelfStats(NamedTuple):
     stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
     fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
+    kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
+    free_inodes: int | None = None  # of the file system in memory; None: it has no limit
 
 
 class Keeper(ShelfCalls):
@@ -221,7 +223,7 @@ class Keeper(ShelfCalls):
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
-        ledger, disk = self._shelf.ledger, self._shelf.disk
+        ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
         return ShelfStats(
             node=self._node,
             path=self._path,
@@ -237,6 +239,8 @@ class Keeper(ShelfCalls):
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
             sent_bytes=self._sent_bytes,
+            kernel_bytes=kernel_bytes(self._shelf),
+            free_inodes=None if files is None else files.free,
         )
 
     def spilled(self) -> list[str]:

@@ -34,8 +34,8 @@ _SENTENCES = (
 _FIXED = re.compile("|".join(f"(?:{sentence})" for sentence in _SENTENCES))
 _WORDS = (
     "potential root", "common causes", "kernel OOM", "To troubleshoot", "heartbeats", "This can happen",
-    "raylet crashes",
-    "Possible reasons", "The agent is killed", "Refer to the doc", "GCS may have", "To see information", "system-level",
+    "raylet crashes", "Possible reasons", "The agent is killed", "Refer to the doc", "GCS may have",
+    "To see information", "system-level",
 )  # fmt: skip
 
 

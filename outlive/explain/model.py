@@ -36,6 +36,13 @@ class Occurrence:
     count: int = 1
 
     @property
+    def quotes_traceback(self) -> bool:
+        """Whether its message has a traceback of another process in it, which ends with an exception's name."""
+        return "creation task" in self.lines[0].text or any(
+            line.text.startswith(("traceback: Traceback", "Original exception")) for line in self.lines[:3]
+        )
+
+    @property
     def text(self) -> str:
         return "\n".join(line.text for line in self.lines)
 

@@ -46,7 +46,10 @@ _ABOUT_ACTORS = re.compile(r"Actor")
 _ABOUT_TASKS = re.compile(r"Task")
 _LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
 _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
-_WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
+_WORDS_OF_LINES = tuple({word for entry in ENTRIES if entry.line for word in required_words(entry.line)})
+_WORDS_OF_NAMES = ("Error", "Exception", "Removed", "Exceeded", "NotAvailable", "ActorExit")
+_NOT_ONLY_RAYS = frozenset({"AuthenticationError", "RpcError"})  # other libraries have classes of these names
+_STATUS = re.compile(r"(?:status = |: )(?P<name>CreationTaskError): ")  # of the GCS
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
 
 
@@ -117,7 +120,7 @@ class Reader:
 
     def _begins_error(self, line: CleanLine, text: str, block: _Block | None) -> bool:
         """Whether an exception stands here; if so, it is taken."""
-        if "Error" not in text and "Removed" not in text and "Exceeded" not in text:
+        if not any(word in text for word in _WORDS_OF_NAMES):
             return False
         found = _AT_START.match(text)
         if found is None:
@@ -127,34 +130,32 @@ class Reader:
             if found is not None and found["after"] == ": " and not found["module"]:
                 found = None
         if found is None:
-            return self._begins_unknown(text)
+            status = _STATUS.search(text)
+            if status is not None:
+                self._begin(line, text, block, status["name"], wrapped=False)
+            else:
+                self._note_unknown(text)
+            return status is not None
         name = found["wrapped"] or found["name"]
-        if name not in CLASSES:
-            return False  # a user's own exception
-        module = found["module"] or ""
-        if module and name == "OutOfMemoryError" and not module.startswith("ray.") and "CUDA" not in text:
+        if not _is_of_ray(name, found["module"] or "", text, wrapped=bool(found["wrapped"])):
             return False
-        if block is not None and block.occurrence is not None and block.is_about(name, wrapped=bool(found["wrapped"])):
-            block.reached(Line(line.number, text, line.writer))
-            return True
-        if block is not None:
-            self._close(self._open.pop(line.writer))
-        self._open_block(
-            line.writer,
-            _Block(
-                Occurrence(name, [Line(line.number, text, line.writer)], line.count),
-                wrapped=bool(found["wrapped"]),
-                head=line.head,
-            ),
-        )
+        self._begin(line, text, block, name, wrapped=bool(found["wrapped"]))
         return True
 
-    def _begins_unknown(self, text: str) -> bool:
+    def _begin(self, line: CleanLine, text: str, block: _Block | None, name: str, *, wrapped: bool) -> None:
+        """Take an exception that stands in this line: a new one, or the one that its traceback led to."""
+        first = Line(line.number, text, line.writer)
+        if block is not None and block.occurrence is not None and block.is_about(name, wrapped=wrapped):
+            block.reached(first)
+            return
+        if block is not None:
+            self._close(self._open.pop(line.writer))
+        self._open_block(line.writer, _Block(Occurrence(name, [first], line.count), wrapped=wrapped, head=line.head))
+
+    def _note_unknown(self, text: str) -> None:
         found = _UNKNOWN.match(text)
-        if found is None or found["name"] in {"RayTaskError", "RayError"}:
-            return False
-        self._unexplained[found["name"]] += 1
-        return False
+        if found is not None and found["name"] not in {"RayTaskError", "RayError"}:
+            self._unexplained[found["name"]] += 1
 
     def _open_block(self, writer: str, block: _Block) -> None:
         if len(self._open) >= _MOST_WRITERS:
@@ -171,12 +172,7 @@ class Reader:
             del self._open[line.writer]
 
     def _tell_line(self, line: CleanLine, text: str) -> None:
-        if (
-            "exit type" not in text
-            and "worker" not in text.lower()
-            and "marked dead" not in text
-            and "Raylet" not in text
-        ):
+        if not any(word in text for word in _WORDS_OF_LINES):
             return
         for entry, pattern in _LINE_ENTRIES:
             if pattern.search(text):
@@ -247,7 +243,7 @@ class _Block:
 
     def expects_more(self, text: str) -> bool:
         """Whether a line that would end a message belongs to this one: a remote traceback."""
-        remote = self._wrapped or (self.occurrence is not None and "creation task" in self.occurrence.lines[0].text)
+        remote = self._wrapped or (self.occurrence is not None and self.occurrence.quotes_traceback)
         return remote and not text.startswith(("[", "During", "The above", "=", "-"))
 
     def add(self, line: Line) -> None:
@@ -301,13 +297,21 @@ class _Group:
         )
 
 
+def _is_of_ray(name: str, module: str, text: str, *, wrapped: bool) -> bool:
+    """Whether an exception is one of Ray's own, not a user's or another library's of the same name."""
+    if name in _NOT_ONLY_RAYS and (wrapped or not module.startswith("ray.")):
+        return False
+    if name == "OutOfMemoryError" and module and not module.startswith("ray.") and "CUDA" not in text:
+        return False
+    return name in CLASSES
+
+
 def entry_for(occurrence: Occurrence) -> Entry | None:
-    """The entry that explains it: the first whose class, and whose variant if it has one, fit."""
+    """The entry that explains it: the first whose class and variant (if it has one) fit; else whose class does."""
     text = occurrence.text
-    for entry in ENTRIES:
-        if occurrence.name in entry.classes and (entry.when is None or _VARIANTS[id(entry)].search(text)):
-            return entry
-    return None
+    of_class = [entry for entry in ENTRIES if occurrence.name in entry.classes]
+    fitting = (entry for entry in of_class if entry.when is None or _VARIANTS[id(entry)].search(text))
+    return next(fitting, of_class[0] if of_class else None)
 
 
 def subject_ids(occurrence: Occurrence) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class YamlFile:
         """The lines of a template that may become anything, from 1."""
         self.template = False
         """Parts of it are filled in by Helm, Jinja or the like; those read as `templates.UNKNOWN`."""
+        self._json = _is_json(text)
         self.notes: list[str] = []
         """What else whoever changes the file should know."""
         self._take(text)
@@ -237,12 +239,16 @@ class YamlFile:
             lines = emit_lines(below, parent.column + 2)
             edit = self._line_behind(found.end, lines)
         else:
-            made = emit(below)
+            made = self._emit(below)
             gap = " " if found.start == found.end and not self.text[: found.start].endswith((" ", "\n")) else ""
             if isinstance(value, str) and found.style in {"'", '"'} and value.isprintable():
                 made = found.style + encode(value, found.style) + found.style
             edit = (found.start, found.end, gap + made)
         self._apply([edit, *self._written_out(found)], expected, path)
+
+    def _emit(self, value: Any) -> str:
+        """A value on one line; in a file of JSON, which YAML reads too, as JSON."""
+        return json.dumps(value) if self._json else emit(value)
 
     def _written_out(self, node: Node) -> list[_Edit]:
         """An alias of a value that changes keeps the old one, written out."""
@@ -258,7 +264,7 @@ class YamlFile:
 
     def _new_entry(self, mapping: Mapping, key: Any, value: Any, before: str | None, after: str | None) -> _Edit:
         if mapping.flow:
-            entry = f"{emit(key)}: {emit(value)}"
+            entry = f"{self._emit(key)}: {self._emit(value)}"
             if mapping.entries:
                 end = mapping.entries[-1][1].end
                 return end, end, f", {entry}"
@@ -332,6 +338,14 @@ def same(one: Any, other: Any) -> bool:
             pairs += [(a[key], b[key]) for key in a] if isinstance(a, dict) else list(zip(a, b, strict=True))
         elif a != b and not (a != a and b != b):  # noqa: PLR0124 - nan is nan here
             return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
     return True
 
 

@@ -127,6 +127,11 @@ def test_settings_that_are_not_known(option):
         start.with_settings({"a": 1})
 
 
+@pytest.mark.parametrize("text", ["$(" * 5000, "`" * 5000, "${" * 5000, "'" * 5001, "<<a " * 5000, "(" * 5000])
+def test_any_depth_can_be_read(text):
+    assert starts(text + "\nray start") in ([()], [])
+
+
 @settings(deadline=None)
 @given(st.text(alphabet="ray start-\\'\"`$(){}<>&|;#\n \tEOF=x", max_size=60))
 def test_any_text_can_be_read(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import json
 import stat
 
 import pytest
@@ -98,7 +99,7 @@ NEW_KEYS = {
     "second document": ("a: 1\n---\na:\n  b: 1\n...\n", (1, "a", "new"), "a: 1\n---\na:\n  b: 1\n  new: 5\n...\n"),
     "anchor and tag": ("a: !!map &a\n  b: 1\n", (0, "a", "new"), "a: !!map &a\n  b: 1\n  new: 5\n"),
     "CRLF": ("a:\r\n  b: 1\r\nc: 2\r\n", (0, "a", "new"), "a:\r\n  b: 1\r\n  new: 5\r\nc: 2\r\n"),
-    "JSON": ('{"a": {"b": 1}}\n', (0, "a", "new"), '{"a": {"b": 1, new: 5}}\n'),
+    "JSON": ('{"a": {"b": 1}}\n', (0, "a", "new"), '{"a": {"b": 1, "new": 5}}\n'),
 }  # fmt: skip
 
 
@@ -131,6 +132,15 @@ def test_values(text, wanted):
     file = YamlFile(text, "x")
     file.set((0, "a"), 5)
     assert file.text == wanted
+
+
+def test_json_stays_json():
+    text = '{"kind": "RayCluster", "spec": {"a": {}, "b": "c", "d": null}}'
+    file = YamlFile(text, "x.json")
+    file.set((0, "spec", "a", "x"), 'y"z')
+    file.set((0, "spec", "b"), "e")
+    file.set((0, "spec", "d", "f"), True)
+    assert json.loads(file.text)["spec"] == {"a": {"x": 'y"z'}, "b": "e", "d": {"f": True}}
 
 
 def test_what_two_places_share_is_not_changed_for_both():

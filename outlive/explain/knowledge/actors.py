@@ -39,8 +39,8 @@ ray.kill(handle, no_restart=False)   # if it is to come back (needs max_restarts
 )
 INIT_FAILED = Entry(
     name="actor-init-raised",
-    classes=_CLASSES,
-    when=r"error\s+raised in its creation task|exception in the initialization method",
+    classes=(*_CLASSES, "CreationTaskError"),
+    when=r"CreationTaskError|error\s+raised in its creation task|exception in the initialization method",
     what="The actor's __init__ raised, so it never came to life. Every call on it raises this same error.",
     causes=(
         Cause(
@@ -183,7 +183,7 @@ OUT_OF_MEMORY = Entry(
 CRASHED = Entry(
     name="actor-crashed",
     classes=_CLASSES,
-    when=r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|worker process has died",
+    when=r"(?:[Ww]orker exit type: |exit_type = )(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|worker process has died",
     what="The actor's process ended under it; no Python exception was seen.",
     causes=PROCESS_ENDED,
     tell_apart=TELL_PROCESS,

@@ -82,14 +82,14 @@ ENTRIES = (
     NODE_DIED,
     RAYLET_DIED,
     _exit(
-        "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
+        "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
         "Ray's memory monitor killed a worker, because its node was short of memory.",
         (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"memory"),)),),
         "@ray.remote(memory=2 * 1024**3)   # as many at a time as fit\ndef work(): ...",
         "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html",
     ),
     _exit(
-        "exit-crashed", _TYPE + r"SYSTEM_ERROR",
+        "exit-crashed", _TYPE + r"(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|UnexpectedSystemExit",
         "A worker process ended without saying goodbye.",
         PROCESS_ENDED,
         "@ray.remote(max_retries=3)\ndef work(): ...",
@@ -103,7 +103,7 @@ ENTRIES = (
         _CORE_WORKER,
     ),
     _exit(
-        "exit-by-user", _TYPE + r"INTENDED_USER_EXIT",
+        "exit-by-user", _TYPE + r"INTENDED_USER_EXIT|IntentionalUserExit",
         "A worker ended because user code asked it to.",
         (
             Cause("exit_actor() was called.", signs=(says(r"exit_actor\(\)"),)),
@@ -113,7 +113,7 @@ ENTRIES = (
         _CORE_WORKER,
     ),
     _exit(
-        "exit-by-ray", _TYPE + r"INTENDED_SYSTEM_EXIT",
+        "exit-by-ray", _TYPE + r"INTENDED_SYSTEM_EXIT|IntentionalSystemExit",
         "Ray ended a worker on purpose.",
         (
             Cause("It had been idle for long.", signs=(says(r"idle for a long time|no longer needed"),)),
