@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -64,8 +65,9 @@ def node_rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
-            if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote(), PATIENCE).stays):
-                reasons.append(why)
+            with contextlib.suppress(ValueError):  # its keeper left
+                if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote(), PATIENCE).stays):
+                    reasons.append(why)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
@@ -76,7 +78,11 @@ def node_rows(session: Session) -> list[NodeRow]:
 
 def _kept(session: Session, node: str) -> list[Kept]:
     """What a node keeps, by what the catalog knows of other nodes."""
-    kept = [Kept(*one) for one in session.ask(actors.keeper(node).kept.remote())]
+    try:
+        keeper = actors.keeper(node)
+    except ValueError:  # it left
+        return []
+    kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
     shared = [one.id for one in kept if not one.alone]
     alone = dict(zip(shared, session.ask(session.catalog.alone.remote(shared, node)), strict=True))
     return [one._replace(alone=alone.get(one.id, True)) for one in kept]

@@ -219,7 +219,10 @@ class Session:
                 raise NotThere(f"{node} has no keeper") from None
             rows(keeper, info, begin, end, self.chunk_size, into, epoch)
 
-        return from_nodes([], lambda: self.locate(info, hint), use)
+        try:
+            return from_nodes([], lambda: self.locate(info, hint), use)
+        except RayTaskError as error:
+            raise _own(error) from error
 
     @functools.cached_property
     def chunk_size(self) -> int:
@@ -353,7 +356,9 @@ def _tended(shelf: str) -> bool:
 
 def _own(error: RayTaskError) -> OutliveError:
     """What an actor raised, as an error of outlive's own."""
-    cause = error.cause
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError):  # one actor may have asked another
+        cause = cause.cause
     if isinstance(cause, OutliveError):
         return cause
     return StoreUnavailable(

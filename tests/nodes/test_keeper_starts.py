@@ -139,6 +139,13 @@ def test_an_error_of_outlive_is_raised_as_it_is(shelf: Shelf, answers: list[Any]
     assert str(caught.value) == "no array 'k'"
 
 
+def test_an_error_that_one_actor_had_from_another_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(_raised(ArrayNotFound("no array 'k'"))))
+    with pytest.raises(ArrayNotFound) as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert type(caught.value) is ArrayNotFound
+
+
 def test_any_other_error_is_one_of_outlive_too(shelf: Shelf, answers: list[Any]) -> None:
     answers.append(_raised(ValueError("no such actor")))
     with pytest.raises(StoreUnavailable, match="ValueError: no such actor") as caught:
