@@ -13,11 +13,12 @@ import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
 from outlive.arrays.lifetimes import join_scope, joined_scopes
+from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import ending, evacuation, keeper, session, transfer
+from outlive.cluster import ending, evacuation, keeper, session, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.session import Session
-from outlive.cluster.wire import Located
+from outlive.cluster.wire import Located, unpack_listed
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 
@@ -209,3 +210,29 @@ def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf, monkeypa
     ending.leave_scopes_that_ended(shelf)
     assert sorted(asked) == ["b", "c"]
     assert sorted(joined_scopes(shelf.scopes)) == [1, 2]
+
+
+# --- in a keeper's stead
+
+
+def test_another_process_does_what_a_keeper_is_asked() -> None:
+    private_folder(ROOT)
+    shelf = Shelf(shelf_folder(ROOT, "stead", "n"), budget=1 << 20)
+    try:
+        info = shelf.put(np.ones(3), key="k", store="s")
+        assert shelf_calls.call("stead", "n", "holds", ([info.id, "no"],)) == [True, False]
+        epoch, listed = shelf_calls.call("stead", "n", "listing", ())
+        assert epoch == shelf.ledger.epoch
+        assert [one.info for one in unpack_listed(listed)] == [info]
+        shelf_calls.call("stead", "n", "forbid", ([("s", "k", info.version + 1)],))
+        assert shelf.named_info("s", "k") is None
+        assert shelf_calls.call("stead", "n", "drop", ([(info.id, None)],)) == [True]
+        assert not shelf.has(info.id)
+    finally:
+        shelf.remove()
+
+
+def test_nobody_makes_a_shelf_where_a_keeper_has_left() -> None:
+    with pytest.raises(StoreUnavailable, match="has no shelf"):
+        shelf_calls.call("stead", "left", "holds", (["id"],))
+    assert not Path(ROOT, "stead", "left").exists()
