@@ -186,8 +186,6 @@ class Draft:
             recycled = is_allocated(os.fstat(self._fd), self.info.size)
             if not recycled:
                 allocate(self._fd, self.info.size)
-            write_all(self._fd, [header_of(self.info)], 0)
-            write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
             self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
         except OSError as error:
             if error.errno not in NO_ROOM or not self._elsewhere():
@@ -205,6 +203,8 @@ class Draft:
         change a sealed array. The mapping counts as a reader's from here on.
         """
         assert self._map is not None and self._fd is not None
+        self._map[: self.info.offset] = header_of(self.info)
+        self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now it is whole
         self._viewed = True
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)

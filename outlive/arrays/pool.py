@@ -15,7 +15,8 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.segment import open_locked, pages
+from outlive.arrays.marks import PRIVATE
+from outlive.arrays.segment import open_locked, pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ class Pool:
         for _, one in near[:_TRIED]:
             fd = open_locked(one.path, fcntl.LOCK_EX)
             if fd is not None:
+                try:
+                    void(fd)
+                except BaseException:
+                    os.close(fd)
+                    raise
                 return Recyclable(one, fd)
         return None
 
@@ -98,6 +104,8 @@ class Pool:
         """
         one, fd = found
         try:
+            os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
+            os.utime(fd)
             if size < one.size:
                 os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
             with self._ledger.locked():
