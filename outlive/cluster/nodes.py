@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from outlive.ray_internals.nodes import Node, busy, nodes
 if TYPE_CHECKING:
     from outlive.cluster.session import Session
 
+_PAUSE = 0.05  # seconds
 Role = Literal["head", "stays", "may go", "draining", "lost"]
 
 
@@ -124,14 +126,19 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    return Drained(moved, size, None if here.is_head else _leave(session, keeper))  # no cluster without the head
+    return Drained(moved, size, None if here.is_head else _leave(session, node, keeper))  # no cluster without the head
 
 
-def _leave(session: Session, keeper: Any) -> str | None:
+def _leave(session: Session, node: str, keeper: Any) -> str | None:
+    """Have a keeper leave, and wait until it is gone; or say why it stays."""
     try:
         stays: str | None = session.ask(keeper.leave.remote())
     except StoreUnavailable as error:
         if isinstance(error.__cause__, ActorDiedError):  # it left faster than it answered
             return None
         raise
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(ValueError):  # nobody has its name
+        while stays is None and actors.keeper(node) == keeper and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
     return stays
