@@ -82,7 +82,7 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
     StoreUnavailable
         No node that has it answers, and Ray does not take them for dead.
     """
-    denied: set[str] = set()
+    denied, silent = set[str](), set[str]()
     nodes, located, began = hinted, Located([]), time.monotonic()
     while True:
         reached = False
@@ -94,7 +94,7 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
                 reached = True
                 denied.add(node)
             except Unreachable:
-                pass
+                silent.add(node)
         if nodes and not reached and located.nodes:
             if time.monotonic() > began + _GIVE_UP:
                 raise StoreUnavailable(
@@ -102,7 +102,7 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
                 )
             time.sleep(_PAUSE)
         located = locate()
-        nodes = [node for node in located.nodes if node not in denied]
+        nodes = sorted((node for node in located.nodes if node not in denied), key=lambda node: node in silent)
         if not nodes:
             return located
 

@@ -177,6 +177,18 @@ def test_a_reader_gives_up_when_no_node_that_has_the_array_answers(monkeypatch: 
         transfer.from_nodes(["b"], lambda: Located(["b"]), use)
 
 
+def test_a_node_that_did_not_answer_is_asked_last() -> None:
+    asked: list[str] = []
+
+    def use(node: str) -> None:
+        asked.append(node)
+        if node == "b":
+            raise transfer.Unreachable(node)
+
+    assert transfer.from_nodes(["b"], lambda: Located(["b", "c"]), use) is None
+    assert asked == ["b", "c"]
+
+
 @pytest.mark.parametrize(("there", "served"), [(True, True), (False, False)])
 def test_a_sender_that_is_stopped_is_told_from_one_that_is_busy(
     monkeypatch: pytest.MonkeyPatch, there: bool, served: bool
