@@ -22,6 +22,7 @@ from outlive.arrays.lifetimes import (
     leave_scope,
     marked_nodes,
 )
+from outlive.arrays.limits import number_of_files
 from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
 from outlive.cluster import actors
 from outlive.errors import CorruptArray
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.session import Session
 
-_PATIENCE = 20.0  # seconds for another node's keeper to answer a program
+_PATIENCE = 30.0  # seconds for a keeper that does not answer: it ends the scope when it goes on
 _TO_LOOK = 2.0  # the same for a keeper, which has other work to do
+_LISTED = 20_000  # arrays: of more, the keeper knows which are in a scope
 
 
 def end(
@@ -94,30 +96,47 @@ def enter_scope(session: Session, scope: Scope) -> None:
 def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of whichever node."""
     try:
-        end_scope_here(
-            session.shelf,
-            lock.number,
-            lambda keyed: session.ask(session.catalog.end.remote(keyed)),
-            lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
-        )
-        others = marked_nodes(session.shelf.scopes, lock.number)
-        with contextlib.suppress(ValueError, RayError):  # their keepers will ask
-            ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others], timeout=_PATIENCE)
+        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(lock.number, [session.node]):
+            end_scope_here(
+                session.shelf,
+                lock.number,
+                lambda keyed: session.ask(session.catalog.end.remote(keyed)),
+                end_copies=lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
+            )
+        _ended_by_keepers(lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
     finally:
         lock.release()  # then what is left is the keeper's to end
+
+
+def _ended_by_keepers(number: int, nodes: list[str]) -> bool:
+    try:
+        ray.get([actors.keeper(node).end_scope.remote(number) for node in nodes], timeout=_PATIENCE)
+    except (ValueError, RayError):
+        return False
+    return True
 
 
 def end_scope_here(
     shelf: Shelf,
     number: int,
     end_keys: Callable[[list[str]], object],
+    array_ids: list[str] | None = None,
     end_copies: Callable[[list[str]], object] | None = None,
 ) -> None:
-    """Delete what was put in a scope on this node."""
-    suffix = Lifetime(SCOPE, number).suffix[2:]
-    there = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
-    if there:
-        end(shelf, end_keys, there, Why.SCOPE, end_copies)
+    """Delete what was put in a scope on this node.
+
+    Parameters
+    ----------
+    array_ids
+        Which arrays those are, for whoever knows: to list a million takes most of a second.
+    end_copies
+        See `end`.
+    """
+    if array_ids is None:
+        suffix = Lifetime(SCOPE, number).suffix[2:]
+        array_ids = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
+    if array_ids:
+        end(shelf, end_keys, array_ids, Why.SCOPE, end_copies)
     leave_scope(shelf.scopes, number)
 
 

@@ -1,7 +1,7 @@
 """The keeper: the actor that tends one node's shelf.
 
 It is not between anyone and their arrays: processes read and write segments by themselves, and go on while it is away.
-It clears away what dead writers leave, computes checksums when the machine has nothing better to do, and answers for
+It clears away what dead writers leave, computes checksums in short steps, and answers for
 the shelf: to the catalog, to `stats()` and to `check()`.
 """
 
@@ -48,6 +48,7 @@ PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve prog
 _ROUNDS_EVERY = 1.0  # seconds
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
+_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
@@ -176,8 +177,8 @@ class Keeper(ShelfCalls):
 
     @ray.method(concurrency_group="fetch")
     def end_scope(self, number: int) -> None:
-        """End the arrays here of another node's scope."""
-        end_scope_here(self._shelf, number, _end_keys, self._end_copies)
+        """End the arrays of a scope here."""
+        end_scope_here(self._shelf, number, _end_keys, self._endings.of_scope(number), self._end_copies)
 
     # --- transfer
 
@@ -304,7 +305,7 @@ class Keeper(ShelfCalls):
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))
                 self._adopted = 0
-        self._shelf.pool.trim(older_than=_WARM_FOR)
+        self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()
             self._shelf.disk.pool.trim()
