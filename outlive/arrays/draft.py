@@ -21,6 +21,7 @@ from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
+from outlive.arrays.tail import give_back_tail
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray
 
@@ -185,8 +186,6 @@ class Draft:
             recycled = is_allocated(os.fstat(self._fd), self.info.size)
             if not recycled:
                 allocate(self._fd, self.info.size)
-            write_all(self._fd, [header_of(self.info)], 0)
-            write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
             self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
         except OSError as error:
             if error.errno not in NO_ROOM or not self._elsewhere():
@@ -204,6 +203,8 @@ class Draft:
         change a sealed array. The mapping counts as a reader's from here on.
         """
         assert self._map is not None and self._fd is not None
+        self._map[: self.info.offset] = header_of(self.info)
+        self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now it is whole
         self._viewed = True
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)
@@ -257,6 +258,8 @@ class Draft:
     def close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
+            with contextlib.suppress(OSError):
+                give_back_tail(fd, self.info.size)
             if not self._viewed:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
             os.close(fd)

@@ -9,6 +9,10 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
 
 _CGROUPS = "/sys/fs/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
@@ -95,6 +99,31 @@ def is_in_memory(path: str) -> bool:
     return any(mount[mount.index("-") + 1] in _IN_MEMORY for mount in mounts if mount[2] == wanted)
 
 
+class Inodes(NamedTuple):
+    """How many files a file system may have."""
+
+    all: int
+    free: int
+
+
+def inodes(path: str) -> Inodes | None:
+    """Of the file system at `path`; None if it sets no limit."""
+    try:
+        system = os.statvfs(path)
+    except OSError:
+        return None
+    return Inodes(system.f_files, system.f_favail) if system.f_files else None
+
+
+def mount_of(path: str) -> str:
+    """The folder that the file system of `path` is mounted at."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+_PER_FILE = 1050  # bytes of inode and directory entry, on tmpfs (measured, Linux 6.18)
 _ENTRY = 20  # bytes that tmpfs says a folder takes for each name in it (BOGO_DIRENT_SIZE, mm/shmem.c)
 
 
@@ -107,6 +136,11 @@ def number_of_files(folder: str) -> int:
         return len(os.listdir(folder))
     except FileNotFoundError:
         return 0
+
+
+def kernel_bytes(shelf: Shelf) -> int:
+    """About how many bytes of its own the kernel takes for a shelf's files, beside what is in them."""
+    return _PER_FILE * sum(map(number_of_files, (shelf.mem, shelf.pool.folder, f"{shelf.path}/names")))
 
 
 @functools.lru_cache(1)

@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.limits import number_of_files
+from outlive.arrays.limits import inodes, number_of_files
 from outlive.arrays.marks import evict, is_cached, is_pinned
 from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.segment import pages
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
 COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
 _PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _SAMPLE = 20_000  # arrays that are looked at
+_SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
 _TURN = 0.001  # seconds between two looks at whether it is our turn
 _ID_LENGTH = 32
 
@@ -148,28 +150,33 @@ def _spill_these(
 @contextlib.contextmanager
 def _turn(shelf: Shelf) -> Iterator[bool]:
     """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
-    fd = os.open(f"{shelf.path}/spilling", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = OwnedFile(f"{shelf.path}/spilling", os.O_CREAT)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
     finally:
-        os.close(fd)
+        file.close()
 
 
 # --- what the keeper does, once a second
 
 
 def spill_ahead(shelf: Shelf) -> int:
-    """Spill what was read least recently if memory is nearly full; returns how many bytes that freed."""
+    """Spill what was read least recently if memory is nearly full, of bytes or of files; how many bytes that freed."""
     disk, budget = shelf.disk if shelf.spills() else None, shelf.ledger.budget
-    if _in_use(shelf) <= SPILL_ABOVE * budget:
+    excess = int(_in_use(shelf) - SPILL_TO * budget) if _in_use(shelf) > SPILL_ABOVE * budget else 0
+    files = inodes(shelf.mem)
+    scarce = files is not None and files.free < (1 - SPILL_ABOVE) * files.all
+    if files is not None and scarce and number_of_files(shelf.mem) > _SHARE * files.all:
+        excess = max(excess, shelf.ledger.budget // _PORTIONS)  # some arrays, in each round until it is enough
+    if excess == 0:
         return 0
     with _turn(shelf) as ours:
-        return _spill(shelf, disk, int(_in_use(shelf) - SPILL_TO * budget)) if ours else 0
+        return _spill(shelf, disk, excess) if ours else 0
 
 
 def promote_hot(shelf: Shelf) -> int:
