@@ -13,6 +13,7 @@ from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
 from outlive.cluster import actors
 from outlive.cluster.gone import segment_gone, why_gone
+from outlive.cluster.peers import PATIENCE
 from outlive.cluster.wire import Found, Located, pack, unpack_found, unpack_held
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
 
@@ -321,7 +322,7 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
     located = session.locate(info, hint)
     for node in located.nodes:
         with contextlib.suppress(ValueError):  # it has left the node
-            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id))
+            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id), PATIENCE)
             if found:
                 return found / 1e9 if info.ttl else None
     raise missing(session, info, located)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.marks import PRIVATE
+from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.removal import empty, empty_if_unread
-from outlive.arrays.segment import open_locked, pages, void
+from outlive.arrays.segment import is_at, open_locked, pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Recyclable(NamedTuple):
     """A segment in the pool that nobody reads, nor can."""
 
     one: Deleted
-    fd: int  # has its exclusive lock
+    file: OwnedFile  # has its exclusive lock
 
 
 class Pool:
@@ -91,42 +93,38 @@ class Pool:
         some = itertools.islice(self._segments(), _LOOKED_AT)
         near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
         for _, one in near[:_TRIED]:
-            fd = open_locked(one.path, fcntl.LOCK_EX)
-            if fd is not None:
+            file = _locked(one.path)
+            if file is not None:
                 try:
-                    void(fd)
+                    void(file.fileno())
                 except BaseException:
-                    os.close(fd)
+                    file.close()
                     raise
-                return Recyclable(one, fd)
+                return Recyclable(one, file)
         return None
 
     def take(self, found: Recyclable, size: int, path: str) -> int | None:
         """Move a segment that was found to `path`, make it `size` bytes long, and count it so.
 
-        Returns its descriptor, which holds its exclusive lock; None if the budget has no room, and the lock is gone.
+        Returns a descriptor, which holds its exclusive lock; None if the budget has no room. The caller closes what was
+        found.
         """
-        one, fd = found
-        try:
-            os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
-            os.utime(fd)
-            if size < one.size:
-                os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
-            with self._ledger.locked():
-                if pages(size) - pages(one.size) > self._ledger.free:
-                    os.close(fd)
-                    return None
-                with self._ledger.counting(one.path, path, before=pages(one.size), after=pages(size)):
-                    os.rename(one.path, path)
-                    try:
-                        os.ftruncate(fd, size)
-                    except OSError:  # no room: one that is longer is not to be had like this
-                        os.unlink(path)
-                        raise
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        one, fd = found.one, found.file.fileno()
+        os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
+        os.utime(fd)
+        if size < one.size:
+            os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
+        with self._ledger.locked():
+            if pages(size) - pages(one.size) > self._ledger.free:
+                return None
+            with self._ledger.counting(one.path, path, before=pages(one.size), after=pages(size)):
+                os.rename(one.path, path)
+                try:
+                    os.ftruncate(fd, size)
+                except OSError:  # no room: one that is longer is not to be had like this
+                    os.unlink(path)
+                    raise
+            return os.dup(fd)
 
     def make(self, path: str, size: int) -> int | None:
         """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
@@ -142,7 +140,7 @@ class Pool:
             if self.trim(enough=missing) == 0:
                 return None
 
-    def trim(self, older_than: float = 0.0, enough: int | None = None) -> int:
+    def trim(self, older_than: float = 0.0, enough: int | None = None, refusals: int | None = None) -> int:
         """Free the memory of segments that nobody reads; returns how many bytes that were.
 
         Parameters
@@ -151,11 +149,18 @@ class Pool:
             Seconds since this object first saw them here: no clock tells when they were deleted that cannot be set.
         enough
             Bytes after which to stop.
+        refusals
+            How many segments that are still read to try before giving up; others are tried the next time.
         """
-        freed = 0
-        for one in self._deleted_before(older_than) if older_than else self._segments():
-            freed += self._free(one)
-            if enough is not None and freed >= enough:
+        freed, refused = 0, 0
+        segments = self._deleted_before(older_than) if older_than else list(self._segments())
+        if refusals is not None:
+            random.shuffle(segments)
+        for one in segments:
+            some = self._free(one)
+            freed += some
+            refused += not some
+            if (enough is not None and freed >= enough) or (refusals is not None and refused >= refusals):
                 break
         return freed
 
@@ -193,3 +198,22 @@ class Pool:
                 size = name.partition(".")[0]
                 if size.isdigit() and len(name) == len(size) + 33:
                     yield Deleted(int(size), f"{self.folder}/{name}")
+
+
+def _locked(path: str) -> OwnedFile | None:
+    """The file `path` with its exclusive lock; None if somebody reads it, or it is gone."""
+    try:
+        file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_at(path, file.fileno()):
+            return file
+    except BlockingIOError:
+        pass
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None

@@ -196,8 +196,14 @@ class Shelf(Places):
             disk = self.disk
             return None if disk is None else disk.reserve(path, size)
         found = self.pool.find(size)
-        fd = None if found is None else self.pool.take(found, size, path)
-        return self.pool.make(path, size) if fd is None else fd
+        if found is not None:
+            try:
+                fd = self.pool.take(found, size, path)
+            finally:
+                found.file.close()
+            if fd is not None:
+                return fd
+        return self.pool.make(path, size)
 
     def explain(self, error: OSError, asked: int) -> Exception:
         """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""

@@ -11,8 +11,9 @@ import ray
 from ray.exceptions import RayError
 
 from outlive.arrays.info import ArrayInfo
-from outlive.cluster.holders import Holders
+from outlive.cluster.holders import Holders, to_copy
 from outlive.cluster.wire import pack, unpack
+from outlive.errors import StoreUnavailable
 
 SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
 _STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
@@ -77,5 +78,6 @@ class Bulk(Holders):
         for i in range(min(missing, len(targets))):
             target = targets[(number + i) % len(targets)]
             wanted = [info for info in infos if len(self._kept(info.id)) < info.replicas]
-            with contextlib.suppress(RayError, ValueError):  # it dies
-                self._answers({target: self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])})
+            with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
+                call = self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])
+                self._answers({target: call}, to_copy(whole.size))

@@ -16,6 +16,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 
@@ -38,6 +39,7 @@ from outlive.cluster.wire import (
 from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
+_AT_A_TIME = 16  # shelves that are listed as a catalog starts
 _log = logging.getLogger(__name__)
 
 
@@ -50,9 +52,8 @@ class Catalog(Bulk):
         self._again: list[Replacement] = []  # a node did not confirm that it dropped what was replaced
         self._unfinished: set[str] = set()  # arrays of which a node did not confirm that it deleted them
         cached: list[tuple[str, ArrayInfo]] = []
-        for node in actors.keeper_nodes():
-            with contextlib.suppress(ValueError):  # its node is gone
-                cached += self._list_shelf(node)
+        for some in self._list_shelves(actors.keeper_nodes()):
+            cached += some
         self._admit_cached(cached)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
         self._start_rounds()
@@ -74,18 +75,19 @@ class Catalog(Bulk):
         By `wire.pack_bound`, the answer.
         """
         infos, node, stale = unpack_request(request)
-        if node not in self._epochs or self._epochs[node] == stale:
-            self._join(node)
         self._left.discard(node)  # somebody came back to it
         with self._lock:
-            if self._named_elsewhere(infos, node):
+            unknown = self._epochs.get(node, stale) == stale  # to list its shelf may take a while
+            if unknown or self._named_elsewhere(infos, node):
                 return pack_bound(Bound(0, elsewhere=True))
             return pack_bound(self._bind(infos, node))
 
     @ray.method(concurrency_group="change")
     def replace(self, request: bytes) -> bytes:
         """`bind`, where other nodes have copies of what is replaced: their names go first."""
-        infos, node, _ = unpack_request(request)
+        infos, node, stale = unpack_request(request)
+        if self._epochs.get(node, stale) == stale:
+            self._join(node)
         done: set[tuple[str, str]] = set()
         while True:
             with self._lock:
@@ -94,9 +96,9 @@ class Catalog(Bulk):
                     return pack_bound(self._bind(infos, node))
             if silent := self._forbid(infos, {other for other, _ in left}):
                 raise StoreUnavailable(
-                    f"{_nodes(silent)} has a copy of what is replaced, and did not confirm that nobody there reads it "
-                    "by its key any more: its keeper does not answer, or its file system is full. Nothing was changed; "
-                    "try again, or `outlive drain` that node"
+                    f"{_nodes(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
+                    "reads it by its key any more: nobody there answers, or its file system is full. Nothing was "
+                    "changed; try again, or `outlive drain` that node"
                 )
             done |= left
 
@@ -115,7 +117,7 @@ class Catalog(Bulk):
 
     def _named_elsewhere(self, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str]]:
         """Nodes other than this whose readers may find what these arrays replace by name; with its id."""
-        found = set()
+        found = {(other, "") for other in self._unlisted if other != node}  # it may have any of them
         for info in infos:
             entry = self._index.find(info.store, info.key or "")
             if entry is not None and entry.info.id != info.id:
@@ -128,12 +130,6 @@ class Catalog(Bulk):
         keepers = self._all_keepers()
         done = self._answers({node: keepers[node].forbid.remote(names) for node in asked if node in keepers})
         return self._silent(asked.difference(done))
-
-    def _silent(self, nodes: Iterable[str]) -> list[str]:
-        """Those of the nodes that did not answer which are not dead: they may do or show what they like."""
-        if silent := sorted(node for node in nodes if self._is_alive(node)):
-            self._list_nodes()
-        return [node for node in silent if self._is_alive(node)]
 
     def unbind(self, packed: bytes) -> None:
         """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
@@ -189,7 +185,10 @@ class Catalog(Bulk):
         self._holds.end(number)
 
     def _find(self, store: str, keys: list[str]) -> list[Found | None]:
-        return [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
+        found = [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
+        if any(one is None or one.lost_at for one in found):
+            self._say_unlisted("an array of this key")
+        return found
 
     def _found_lost(self, store: str, key: str) -> Found | None:
         lost = self._index.lost.get((store, key))
@@ -231,6 +230,8 @@ class Catalog(Bulk):
                 old = self._index.superseded(left)
             self._drop(old)
             gone += {holding.array_id for holding, _ in old}
+        if ids.difference(gone):
+            self._say_unlisted("an array that is to be deleted")
         return gone
 
     def _forget_lost(self, ids: set[str]) -> list[str]:
@@ -372,6 +373,21 @@ class Catalog(Bulk):
                 findings.append(Finding(what[0], info.key or "", what[1], True))
         return findings
 
+    def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
+        """All at a time. Nodes that do not answer are admitted later: see `_mend`."""
+
+        def listed(node: str) -> list[tuple[str, ArrayInfo]]:
+            try:
+                return self._list_shelf(node)
+            except (ValueError, StoreUnavailable) as error:
+                if self._is_alive(node):
+                    _log.warning("%s; what it has is not known yet", error)
+                    self._unlisted.add(node)
+                return []
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            return list(pool.map(listed, nodes))
+
     def _forget_absent(self, node: str, array_ids: list[str]) -> None:
         """Copies that a report of a shelf did not have: others are made, if they count.
 
@@ -402,25 +418,28 @@ class Catalog(Bulk):
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then.
 
-        Raises ValueError if the node has no keeper, or dies.
+        Raises ValueError if the node is dead, StoreUnavailable if nobody there answers.
         """
         with self._lock:
             one_at_a_time = self._listing[node]
         with one_at_a_time:  # or the older picture could be the last
             self._left.discard(node)
-            self._keepers[node] = actors.keeper(node)
+            self._keepers[node] = self._find_keeper(node)
             with self._lock:
                 gone = self._gone[node] = set()
             try:
                 answers = self._answers({node: self._keepers[node].listing.remote()})
                 if node not in answers:
-                    raise ValueError(f"the keeper of node {node} is gone")
+                    raise StoreUnavailable(
+                        f"nobody on node {node} says what its shelf has, neither its keeper nor another"
+                    )
                 epoch, packed = answers[node]
                 listed = unpack_listed(packed)
                 with self._lock:
                     listed = [one for one in listed if one.info.id not in gone]
                     cached = self._index.copies.cached_apart_from(node)
                     self._epochs[node] = epoch
+                    self._unlisted.discard(node)
                     older = self._index.relist(node)
                     self._admit(node, listed)
                     self._index.restore(older)

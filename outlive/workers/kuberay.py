@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.workers import shell
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 
 KINDS: dict[str, Place] = {
     "RayCluster": ("spec",),

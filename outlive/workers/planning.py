@@ -7,8 +7,9 @@ import shlex
 from outlive.errors import BadClusterFile
 from outlive.workers import autoscaler_files, commands, kuberay
 from outlive.workers.goals import Plan
+from outlive.workers.plain_data import Place
 from outlive.workers.settings import Value
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.yaml_file import YamlFile
 
 _HEAD = "head_start_ray_commands"
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import copy
 import difflib
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 from outlive.errors import BadClusterFile
 from outlive.workers import replacing, templates, yaml_nodes
+from outlive.workers.plain_data import Place, at, changed, same, without
 from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
 from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
 
-Place = tuple[Any, ...]
-"""The number of the document, then keys and indices."""
 _Edit = tuple[int, int, str]
 _LARGEST_BYTES = 8 << 20
 
@@ -130,13 +128,16 @@ class YamlFile:
     def _put(self, path: Place, value: Any, before: str | None = None, after: str | None = None) -> None:
         if same(self.value(path), value):
             return
-        expected = _with(self.data, path, value)
+        try:
+            expected = changed(self.data, path, value)
+        except ValueError as error:
+            raise self._refused(path, str(error)) from None
         parent, rest, found = self._closest(path)
         if isinstance(found, Scalar) and (found.value is None or len(rest) == 1):
             self._replace(path, found, parent, rest, value, expected)
         elif isinstance(found, Alias):
             name = f"*{found.name}"
-            below = _at(expected, path[: len(path) - len(rest) + 1])
+            below = at(expected, path[: len(path) - len(rest) + 1])
             if len(rest) == 2 and isinstance(found.target, Mapping):
                 made = f"{{<<: {name}, {emit(rest[1])}: {emit(value)}}}"
             else:
@@ -145,7 +146,7 @@ class YamlFile:
         elif found is not None:
             raise self._refused(path, f"{rest[0]} is no single value")
         elif isinstance(parent, Mapping):
-            below = _at(expected, path[: len(path) - len(rest) + 1])
+            below = at(expected, path[: len(path) - len(rest) + 1])
             self._apply([self._new_entry(parent, rest[0], below, before, after)], expected, path)
         else:
             raise self._refused(path, f"there is no mapping to put {rest[0]} into")
@@ -165,7 +166,7 @@ class YamlFile:
         if not isinstance(node, Scalar) or made is None or len(rest) > 1:
             self._put(path, whole)
             return
-        expected = _with(self.data, path, whole)
+        expected = changed(self.data, path, whole)
         others = self._written_out(node)
         first, last = made.span(start, end)
         edit = (first, last, encode(new, node.style))
@@ -176,6 +177,31 @@ class YamlFile:
                 raise
             quoted = _in_quotes(self.text, node, made, (start, end), new)
             self._apply([quoted, *others], expected, path)
+
+    def remove(self, path: Place) -> None:
+        """Take a key and its value out of a mapping that has others.
+
+        Raises
+        ------
+        BadClusterFile
+            It cannot be done without a change elsewhere.
+        """
+        parent, rest, _ = self._closest(path)
+        own = parent.explicit(rest[0]) if isinstance(parent, Mapping) and len(rest) == 1 else None
+        if not isinstance(parent, Mapping) or own is None or len(parent.entries) == 1:
+            raise self._refused(path, "the key does not stand here, beside others")
+        number = parent.entries.index(own)
+        start, end = own[0].start, own[1].end
+        if not parent.flow:
+            start = self.text.rfind("\n", 0, start) + 1
+            end = self.text.find("\n", end) + 1 or len(self.text)
+            if self.text[start : own[0].start].strip():
+                raise self._refused(path, f"{rest[0]} is not alone on its lines")
+        elif number + 1 < len(parent.entries):
+            end = parent.entries[number + 1][0].start
+        else:
+            start = parent.entries[number - 1][1].end
+        self._apply([(start, end, "")], without(self.data, path), path)
 
     def rename(self, path: Place, name: str) -> None:
         """Call a key otherwise.
@@ -190,7 +216,7 @@ class YamlFile:
         if own is None or not isinstance(own[0], Scalar):
             raise self._refused(path, "the key does not stand here")
         expected = copy.deepcopy(self.data)
-        mapping = _at(expected, path[:-1])
+        mapping = at(expected, path[:-1])
         renamed = {name if key == path[-1] else key: value for key, value in mapping.items()}
         mapping.clear()
         mapping.update(renamed)
@@ -234,7 +260,7 @@ class YamlFile:
 
     def _replace(self, path: Place, found: Scalar, parent: Node, rest: Place, value: Any, expected: Any) -> None:
         """Write another value, or a mapping where nothing was."""
-        below = _at(expected, path[: len(path) - len(rest) + 1])
+        below = at(expected, path[: len(path) - len(rest) + 1])
         if isinstance(below, dict) and found.start == found.end and isinstance(parent, Mapping) and not parent.flow:
             lines = emit_lines(below, parent.column + 2)
             edit = self._line_behind(found.end, lines)
@@ -322,56 +348,12 @@ class YamlFile:
         return BadClusterFile(f"{self.name}, line {self.line_of(path)}: {why}")
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal, in types too: 1, 1.0 and true are three values."""
-    pairs, seen = [(one, other)], set()
-    while pairs:
-        a, b = pairs.pop()
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, dict | list):
-            if (id(a), id(b)) in seen:
-                continue
-            seen.add((id(a), id(b)))
-            if len(a) != len(b) or (isinstance(a, dict) and _keys(a) != _keys(b)):
-                return False
-            pairs += [(a[key], b[key]) for key in a] if isinstance(a, dict) else list(zip(a, b, strict=True))
-        elif a != b and not (a != a and b != b):  # noqa: PLR0124 - nan is nan here
-            return False
-    return True
-
-
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
-    return {(type(key), key) for key in data}
-
-
-def _with(data: list[Any], path: Place, value: Any) -> list[Any]:
-    """The data with another value at the path; nothing else that shares it changes."""
-    made = list(data)
-    at: Any = made
-    for key, following in itertools.pairwise(path):
-        below = at[key] if isinstance(at, list) or key in at else None
-        fresh: Any = [] if isinstance(following, int) else {}
-        at[key] = copy.copy(below) if below is not None else fresh
-        at = at[key]
-        if not isinstance(at, dict | list):
-            raise BadClusterFile(f"{key} is no mapping")
-    at[path[-1]] = value
-    return made
-
-
-def _at(data: Any, path: Place) -> Any:
-    for key in path:
-        data = data[key]
-    return data
 
 
 def _plain(documents: list[Node], name: str) -> list[Any]:

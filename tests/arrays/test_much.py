@@ -23,6 +23,10 @@ from outlive.cluster import listing
 from outlive.cluster.listing import Listing
 from outlive.cluster.wire import unpack_listed
 
+from .test_shelf import forked
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
     """What `owner.name` is called with from now on."""
@@ -41,7 +45,7 @@ def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monk
     views = [shelf.view(info) for info in infos]
     for info in infos:
         shelf.delete(info.id)
-    tried = calls(monkeypatch, pool, "open_locked")
+    tried = calls(monkeypatch, pool, "_locked")
     with_lock: list[bool] = []
     real = os.scandir
 
@@ -203,3 +207,31 @@ def test_a_listing_in_parts(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_empty_shelf_is_listed_at_once(shelf: Shelf) -> None:
     epoch, packed, after = Listing(shelf).part(None)
     assert (epoch, unpack_listed(packed), after) == (shelf.ledger.epoch, [], None)
+
+
+def test_a_round_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    infos = [shelf.put(np.full(50_000, number, "u1")) for number in range(40)]
+    views = [shelf.view(info) for info in infos[:-1]]
+    for info in infos:
+        monkeypatch.setattr(pool, "LEAST", 0)  # all of them go to the pool
+        shelf.delete(info.id)
+    tried = calls(monkeypatch, pool, "open_locked")
+    assert shelf.pool.trim(refusals=7) in (0, pages(infos[0].size))
+    assert 7 <= len(tried) <= 8
+    for _ in range(1000):
+        shelf.pool.trim(refusals=7)
+        if len(os.listdir(shelf.pool.folder)) == 39:
+            break
+    assert len(os.listdir(shelf.pool.folder)) == 39  # the one that may go has had its turn
+    del views
+
+
+def test_a_segment_that_was_found_is_not_kept_by_a_forked_child(shelf: Shelf) -> None:
+    """Nor by who found it and then was interrupted."""
+    shelf.delete(shelf.put(np.ones(LEAST, "u1")).id)
+    found = shelf.pool.find(LEAST)
+    assert found is not None
+    assert shelf.pool.find(LEAST) is None
+    with forked(lambda: None):
+        found.file.close()
+        assert shelf.pool.trim() > 0

@@ -122,6 +122,20 @@ def test_fix_writes_settings_into_ray_start_params(tmp_path):
     )
 
 
+def test_fix_takes_settings_off_a_worker_group(tmp_path):
+    path = tmp_path / "k.yaml"
+    text = kuberay_file("RayJob", "empty").replace("rayStartParams: {}\n      template", "PARAMETERS\n      template")
+    assert "PARAMETERS" in text
+    path.write_text(text.replace("PARAMETERS", "rayStartParams: {num-cpus: '1', system-config: '{}'}  # w"))
+    result = CliRunner().invoke(app, ["workers", "check", str(path), "--fix"])
+    assert (result.exit_code, path.read_text()) == (
+        0,
+        text.replace("PARAMETERS", "rayStartParams: {num-cpus: '1'}  # w"),
+    )
+    path.write_text(text.replace("PARAMETERS", "rayStartParams: {system-config: '{}'}"))
+    assert CliRunner().invoke(app, ["workers", "check", str(path), "--fix"]).exit_code == 1
+
+
 def check_target_of(path, text):
     path.write_text(text)
     return check_target(str(path)).findings

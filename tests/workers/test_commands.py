@@ -27,6 +27,7 @@ def starts(text, **options):
         ("(ray start --head) || exit 1", [("--head",)]),
         ("ray start --head > log 2>&1 &", [("--head",)]),
         ("/opt/v/bin/ray start --head", [("--head",)]),
+        ('srun env A=1 "${PY}" -m ray.scripts.scripts start --head --block', [("--head", "--block")]),
         ("if true; then ray start --head; fi", [("--head",)]),
         ("for i in 1 2; do srun -w $n ray start --address $ip & done", [("--address", "$ip")]),
         ('cmd="ray start --address=$ip"; $cmd', [("--address=$ip",)]),

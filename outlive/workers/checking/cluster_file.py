@@ -10,7 +10,8 @@ from outlive.workers.checking import command_line, schema
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import line_in, says_eager
 from outlive.workers.commands import Edit
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 
 _COMMANDS = {"head_start_ray_commands": False, "worker_start_ray_commands": True}
 

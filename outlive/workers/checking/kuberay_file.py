@@ -13,8 +13,9 @@ from outlive.workers.checking import command_line, kuberay_rules, schema, system
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import says_eager
 from outlive.workers.kuberay import Cluster, Resource
+from outlive.workers.plain_data import Place
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.yaml_file import YamlFile
 
 
 def _dropped(_key: str, _value: Any) -> str:
@@ -115,10 +116,13 @@ def _group(file: YamlFile, cluster: Cluster, group: Place, eager: bool, *, worke
     line = file.line_of(path)
     if worker:
         why = "Ray refuses it there, so that the pod cannot start. Workers get the head's settings"
-        return [
-            *found,
-            Finding("system-config-on-worker", line, "system-config in a worker group", why, "remove it here"),
-        ]
+
+        def remove() -> None:
+            file.remove(path)
+
+        mend = remove if len(parameters) > 1 else None
+        what = "system-config in a worker group"
+        return [*found, Finding("system-config-on-worker", line, what, why, "remove it here", mend)]
     if kuberay.own_command(file, cluster):
         why = "the container has a command of its own, which does not run $KUBERAY_GEN_RAY_START_CMD"
         found.append(

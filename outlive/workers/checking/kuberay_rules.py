@@ -7,7 +7,8 @@ from typing import Any
 
 from outlive.workers.checking.finding import Finding
 from outlive.workers.kuberay import Cluster, Resource
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 
 _WHY = "the operator refuses it"
 _RESOURCES = ("num-cpus", "num-gpus", "memory", "resources")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from outlive.workers import templates, yaml_nodes
 from outlive.workers.checking.finding import Finding
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 from outlive.workers.yaml_nodes import Mapping, Node, Scalar
 
 _EAGER = ("aggressive", "eager", "quick", "as soon as", "immediately", "sooner")

@@ -9,8 +9,9 @@ from typing import Any
 
 from outlive.workers.checking import spelling
 from outlive.workers.checking.finding import Finding
+from outlive.workers.plain_data import Place
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Place, YamlFile
+from outlive.workers.yaml_file import YamlFile
 
 Unknown = Callable[[str, Any], str | None]
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}|<[^<>]+>|__\w+__|\w*PLACEHOLDER\w*")
