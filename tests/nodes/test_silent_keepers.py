@@ -240,3 +240,13 @@ def test_work_for_one_node_holds_up_no_other() -> None:
     stopped.set()
     eventually(lambda: done[1:] == [("b", [1]), ("b", [2, 3])])
     eventually(lambda: not drops._busy)
+
+
+def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(cluster: PlayedCluster) -> None:
+    old = [cluster.put(node, f"k{node}", 1) for node in cluster.all]
+    for node in cluster.all:
+        cluster.put(node, f"k{node}", 2)
+    cluster.frozen.add("b")
+    threading.Thread(target=cluster.catalog._drop_replaced, daemon=True).start()
+    eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
+    assert cluster.shelves["b"].has(old[1].id)
