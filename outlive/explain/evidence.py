@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from outlive.explain.ids import DecodedId
+from outlive.explain.mentions import mentions
 from outlive.explain.model import Line, Scene, Sign
 from outlive.explain.relation import OTHER_PROCESS, relation
 
@@ -63,6 +64,11 @@ def id_says(question: Callable[[DecodedId], str | None]) -> Sign:
     return sign
 
 
+def anywhere(pattern: str, *, same_process: bool = False) -> Sign:
+    """The error's own message, or another line of the text says so."""
+    return either(says(pattern), nearby(pattern, same_process=same_process))
+
+
 def either(*signs: Sign) -> Sign:
     """The first of the signs that is there."""
 
@@ -70,6 +76,15 @@ def either(*signs: Sign) -> Sign:
         return next((evidence for one in signs if (evidence := one(scene))), None)
 
     return sign
+
+
+def owned_by_driver(scene: Scene) -> str | None:
+    """The owner that the message names is a driver: its id says so."""
+    for occurrence in scene.occurrences:
+        for mention in mentions([occurrence], ()):
+            if mention.label.lower().startswith("owner") and mention.id.maker == "driver":
+                return f"the owner's id {mention.id.hex[:8]}fff... says so. {mention.id.sentence}"
+    return None
 
 
 def _of(decoded: DecodedId) -> str:
@@ -108,6 +123,6 @@ was_retried = id_says(
 
 
 def _quote(line: Line, found: re.Match[str]) -> str:
-    begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN))
+    begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN), min(found.end(), len(line.text)) - _SHOWN)
     part = line.text[begin : begin + _SHOWN].strip()
     return f"line {line.number}: {'...' if begin else ''}{part}{'...' if begin + _SHOWN < len(line.text) else ''}"

@@ -9,8 +9,10 @@ import re
 
 _SENTENCES = (
     # a worker's end (src/ray/raylet/node_manager.cc), 2.0 to 2.50 and later
-    r"(?: ?\. )?There are some potential root causes\..{0,200}?unexpected errors?\.",
-    r"(?: ?\. )?Some common causes include:.{0,200}?unexpected errors?\.",
+    r"(?: ?\. )?There are some potential root causes\.(?:.{0,300}?unexpected errors?\.|.*)",
+    r"(?: ?\. )?Some common causes include:(?:.{0,300}?unexpected errors?\.|.*)",
+    r"\(\d\) (?:[Tt]he )?(?:process (?:is|was) killed by|worker (?:is )?crashed unexpectedly).*",
+    r"\(\d\) Invalid memory access from Raylet.*",
     r"If the process was killed by the kernel OOM killer \(verifiable[^)]*\),.*",
     r"To troubleshoot the problem, check the logs for the dead worker\.",
     # a lost node (gcs_node_manager.cc, _private/worker.py)
@@ -19,7 +21,7 @@ _SENTENCES = (
     r"This can happen if:? (?:\(1\) )?the (?:instance where|node was preempted).{0,200}?(?:etc\)|unexpectedly)\.?",
     r"raylet crashes unexpectedly \(OOM[^)]*\)\.?",
     # the raylet's own end (dashboard/agent, process_watcher.py)
-    r"Possible reasons include: ?\(1\) SIGKILL.{0,200}?termination signals\.",
+    r"Possible reasons include: ?\(1\) SIGKILL(?:.{0,200}?termination signals\.|.*)",
     r"This can happen because the Ray agent was unexpectedly killed or failed\.",
     r"- The agent is killed by the OS \(e\.g\., out of memory\)\.",
     # memory
@@ -33,8 +35,8 @@ _SENTENCES = (
 )  # fmt: skip
 _FIXED = re.compile("|".join(f"(?:{sentence})" for sentence in _SENTENCES))
 _WORDS = (
-    "potential root", "common causes", "kernel OOM", "To troubleshoot", "heartbeats", "This can happen",
-    "raylet crashes", "Possible reasons", "The agent is killed", "Refer to the doc", "GCS may have",
+    "potential root", "common causes", ") The ", ") the ", ") Invalid", "kernel OOM", "To troubleshoot", "heartbeats",
+    "This can happen", "raylet crashes", "Possible reasons", "The agent is killed", "Refer to the doc", "GCS may have",
     "To see information", "system-level",
 )  # fmt: skip
 

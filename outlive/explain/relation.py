@@ -11,7 +11,7 @@ _LONG_ID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32,64}(?![0-9a-fA-F])")
 _OF_ERROR = re.compile(r"(?:\b[Ww]orker PID: |\bpid: |\(pid=|, pid=)(\d+)")
 _HEADER = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z] (\d+) \d+\]")  # of Ray's C++ processes
 _WRITER = re.compile(r"pid=(\d+)")
-_ADDRESS = re.compile(r"(?:\bip: |\bip=|\bIP: |IP address:? )((?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F:]{6,39})")
+_ADDRESS = re.compile(r"(?:\bip: |\bip=|\bIP: |\b[Aa]ddress:? )((?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F:]{6,39})")
 _RAYS_OWN = re.compile(r"\((?:raylet|gcs_server|autoscaler)")
 
 

@@ -66,7 +66,7 @@ OWNER_DEAD = Entry(
     causes=(
         Cause(
             "The owner's node was lost.",
-            signs=(says(r"Owner's node has crashed"), nearby(r"has been marked dead because")),
+            signs=(says(r"Owner's node has crashed"), nearby(r"has been marked dead")),
         ),
         Cause(
             "The owner crashed or was killed.",
@@ -117,7 +117,7 @@ NODE_DEAD = Entry(
         Cause("The node was preempted (a spot instance).", signs=(says(r"preempt"), nearby(r"preempt"))),
         Cause(
             "The autoscaler or an operator drained it.",
-            signs=(says(r"drain|(?<!un)expected(?!ly)"), nearby(SCALED_DOWN_LINE)),
+            signs=(says(r"drain|(?<!un)expected"), nearby(SCALED_DOWN_LINE)),
         ),
         Cause(
             "The machine or its raylet crashed or stalled: no heartbeat.",
@@ -201,6 +201,10 @@ UNAVAILABLE = Entry(
     what="The actor could not be reached just now: it is being restarted, or the connection broke. The call may or may not have "
     "run; the actor may be back soon.",
     causes=(
+        Cause(
+            "Its process does not answer: busy in C code that holds the GIL, swapping, or stopped. gRPC gave the connection up.",
+            signs=(says(r"keepalive watchdog timeout|keepalive ping"),),
+        ),
         Cause(
             "Its process ended, and Ray starts it again (max_restarts).",
             signs=(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from outlive.explain.evidence import nearby
+from outlive.explain.evidence import anywhere, nearby
 from outlive.explain.model import Cause
 
-KILLED_FOR_MEMORY = nearby(
+KILLED_FOR_MEMORY = anywhere(
     r"[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure|killed due to the node running low on memory|"
     r"NODE_OUT_OF_MEMORY|oom-kill|oom_reaper|Out of memory: Kill|OOMKilled|exceeds the memory usage threshold"
 )
@@ -26,14 +26,14 @@ MEMORY = Cause(
     "It was killed for memory, by Ray's memory monitor or the kernel's OOM killer.", signs=(KILLED_FOR_MEMORY,)
 )
 NATIVE = Cause(
-    "A crash in native code (a C extension, a GPU driver, NCCL).", signs=(nearby(_CRASH, same_process=True),)
+    "A crash in native code (a C extension, a GPU driver, NCCL).", signs=(anywhere(_CRASH, same_process=True),)
 )
 GPU = Cause(
-    "The GPU or its communication failed, or the GPU's memory was used up.", signs=(nearby(_GPU, same_process=True),)
+    "The GPU or its communication failed, or the GPU's memory was used up.", signs=(anywhere(_GPU, same_process=True),)
 )
 LIMIT = Cause(
     "A limit of the system: threads and processes (`ulimit -u`, pids of the container) or open files (`ulimit -n`).",
-    signs=(nearby(LIMITS),),
+    signs=(anywhere(LIMITS),),
 )
 NODE = Cause(
     "Its whole node was lost.",

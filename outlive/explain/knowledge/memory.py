@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from outlive.explain.evidence import nearby, says
+from outlive.explain.knowledge import sizes
 from outlive.explain.model import Cause, Entry, Scene
 
 _DOCS = "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html"
@@ -94,13 +95,13 @@ ray start --head --object-spilling-directory=/data/spill""",
 _KILLED = "Ray's memory monitor killed the worker, because the node used more memory than RAY_memory_usage_threshold (0.95) allows. "
 _CAUSES = (
     Cause("Idle workers hold the memory: they keep what their tasks leaked, and cannot leave while they own a live object.",
-          signs=(says(r"ray::IDLE"), says(r"non-selected idle workers: [1-9]"))),
-    Cause("The killed task or actor itself needs much.", signs=(says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])"),)),
-    Cause("Too many tasks at a time for this node: each takes a CPU, and none says how much memory it needs.",
-          signs=(says(r"(?m)^\s*\d+\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\tray::(?!IDLE)"),)),
+          signs=(sizes.held_by("idle"), says(r"non-selected idle workers: [1-9]")), weight=sizes.weight("idle")),
+    Cause("The tasks and actors need it: one that needs much, or too many at a time for this node (each takes a CPU, and none says how much "
+          "memory it needs).", signs=(sizes.held_by("tasks"), says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])")), weight=sizes.weight("tasks")),
+    Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(sizes.held_by("others"),), weight=sizes.weight("others")),
+    Cause("Ray's own processes use much of it (GCS, raylet, dashboard).", signs=(sizes.held_by("ray"),), weight=sizes.weight("ray")),
     Cause("The object store is full of objects in use: its pages count as memory too.", signs=(says(r"bytes in use: [1-9]\d{8}"),)),
-    Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(says(r"\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\t(?!ray::)\S"),)),
-    Cause("The threshold is far below what the node has.", signs=(says(r"threshold of \d+B \((?:[0-7]?\d)\.\d%"), nearby(r"RAY_memory_usage_threshold\s*="))),
+    Cause("The threshold is far below what the node has.", signs=(says(r"threshold of (?:\d+B \()?(?:0?\.[0-7]\d*|[0-7]?\d\.\d%)"), nearby(r"RAY_memory_usage_threshold\s*="))),
 )  # fmt: skip
 _TELL = (
     "The message lists the ten processes that use most, and what the chosen worker used.",

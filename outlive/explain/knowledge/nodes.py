@@ -34,7 +34,7 @@ ENTRIES = (
     ),
     Entry(
         name="node-lost",
-        line=r"The node with node id: \w+ .{0,200}has been marked dead|is dead because the health check failed|Node is dead because the health check failed",
+        line=r"The node with node id:? \w+ .{0,200}has been marked dead|is dead because the health check failed|Node is dead because the health check failed",
         what="The GCS has marked a node dead. " + _LOST + " Ray prints the same words about heartbeats whatever the reason was.",
         causes=(
             Cause("The autoscaler or an operator took it away.", signs=(nearby(SCALED_DOWN_LINE),)),
@@ -53,7 +53,7 @@ ENTRIES = (
         what="A raylet (Ray's process on each node) ended by itself. Ray lists signals and memory whatever the reason was. " + _LOST,
         causes=(
             Cause("A limit of the system: threads, processes or open files (`ulimit -u`, `ulimit -n`, pids of the container).", signs=(nearby(LIMITS), says(LIMITS))),
-            Cause("It stopped itself on a failed check or an exception: what it logged last.", signs=(says(r"Check failed|Unhandled exception"), nearby(r"\(raylet\).{0,200}Check failed|C \d+ \d+\] \(raylet\)"))),
+            Cause("It stopped itself on a failed check or an exception: what it logged last.", signs=(says(r"Check failed|Unhandled exception"), nearby(r"\(raylet\).{0,200}Check failed|C \d+ \d+\] \(raylet\).{0,300}"))),
             Cause("It crashed: SIGSEGV, SIGABRT.", signs=(nearby(r"\*\*\* SIG(?:SEGV|ABRT|BUS) received|Segmentation fault"),)),
             Cause("The kernel's OOM killer took it.", signs=(nearby(r"oom-kill|Out of memory: Kill|OOMKilled"),)),
             Cause("Its agent ended, and with it the raylet: a port that was taken, or a broken installation (ray[default], grpcio).",

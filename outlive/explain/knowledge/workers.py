@@ -60,14 +60,17 @@ RAYLET_DIED = Entry(
 )
 
 
-def _exit(name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, *sources: str) -> Entry:
+def _exit(
+    name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, *sources: str, counts: str | None = None
+) -> Entry:
     return Entry(
         name=name,
         line=line,
+        counts=counts,
         what=what,
         causes=causes,
         tell_apart=(
-            "The worker's log: /tmp/ray/session_latest/logs/*<Worker ID>*.",
+            "The worker's log: /tmp/ray/session_latest/logs/*<Worker ID>*. Where no Worker ID is named: `ray logs raylet.out -ip <IP>`.",
             "`ray list workers --detail --filter worker_id=<Worker ID>`.",
         ),
         fix=fix,
@@ -84,9 +87,10 @@ ENTRIES = (
     _exit(
         "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
         "Ray's memory monitor killed a worker, because its node was short of memory.",
-        (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"memory"),)),),
+        (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"(?:\d+ [Ww]orker.{0,60})?memory|NODE_OUT_OF_MEMORY"),)),),
         "@ray.remote(memory=2 * 1024**3)   # as many at a time as fit\ndef work(): ...",
         "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html",
+        counts=r"(?<!\d)([1-9]\d{0,5})(?: Workers \(tasks / actors\) killed| worker\(s\) were killed)",
     ),
     _exit(
         "exit-crashed", _TYPE + r"(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|UnexpectedSystemExit",
