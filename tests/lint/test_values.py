@@ -62,6 +62,17 @@ def f(): return 1
 REFS_OF_A_TASK = (
     "@ray.remote\ndef h(): return [f.remote()]\n@ray.remote\ndef g(x): return ray.get(x)\ng.remote(h.remote())"
 )
+DETACHED = """\
+@ray.remote
+class Store:
+    def __init__(self): self.refs, self.one = {}, None
+    def keep(self, key, refs): self.refs[key] = refs
+    def first(self, refs): self.one = refs[0]
+    def hold(self, held): self.one = held
+    def look(self, refs): return len(refs)
+    def work(self): self.refs['mine'] = [f.remote()]
+store = Store.options(name='s', namespace='n', lifetime='detached').remote()
+"""
 CASES = [
     ("OUT102", "keeper.keep.remote('k', ray.put(1))", True),
     ("OUT102", "ref = f.remote()\nkeeper.keep.remote('k', obj_ref=ref)", True),
@@ -133,6 +144,13 @@ CASES = [
     ("OUT206", "ray.ObjectRef(bytes.fromhex(key)).hex()", False),
     ("OUT206", "ref = ray.ObjectRef(data)\nworker.deserialize_and_register_object_ref(ref)\nray.get(ref)", False),
     ("OUT206", "def g(ref: ray.ObjectRef): print(ref.hex())", False),
+    ("OUT303", DETACHED + "store.keep.remote('k', [ray.put(1)])", True),
+    ("OUT303", DETACHED + "store.keep.remote('k', {'a': f.remote()})", True),
+    ("OUT303", DETACHED + "store.first.remote([f.remote()])", True),
+    ("OUT303", DETACHED + "@ray.remote\ndef g():\n    ray.get_actor('s').hold.remote([ray.put(1)])", True),
+    ("OUT303", DETACHED + "store.keep.remote('k', ray.put(1))", False),  # arrives as its value: OUT102
+    ("OUT303", DETACHED + "store.look.remote([ray.put(1)])", False),
+    ("OUT303", "keeper.keep.remote('k', [ray.put(1)])", False),
     ("OUT301", "@ray.remote(lifetime='detached')\nclass A: ...\nA.remote()", True),
     ("OUT301", "Other.options(lifetime='detached', name=None).remote()", True),
     ("OUT301", "Keeper.options(lifetime='detached', **more).remote()", False),

@@ -137,6 +137,16 @@ _ALL = (
         check="detached_actor:without_namespace",
     ),
     Rule(
+        code="OUT303",
+        name="detached-actor-keeps-refs",
+        why=(
+            "The actor outlives its program, but a ref that the program or one of its tasks made does not: the object "
+            "ends with its owner, and the next program that asks the actor for it gets OwnerDiedError."
+        ),
+        fix="Send the array itself, or a handle of outlive that was put with lifetime='detached'.",
+        check="detached_refs",
+    ),
+    Rule(
         code="OUT401",
         name="get-in-loop",
         why=(
