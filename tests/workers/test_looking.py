@@ -55,7 +55,7 @@ def sample():
     [
         look,
         sample,
-        lambda: keep_trim(max_idle=0, every="100ms"),
+        lambda: keep_trim(max_idle=8, every="100ms"),
         lambda: keep_trim(max_memory="1GiB", every="100ms"),
     ],
     ids=["inspect", "record", "keep_trim", "keep_trim by memory"],
