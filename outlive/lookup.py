@@ -13,8 +13,9 @@ from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
 from outlive.cluster import actors
 from outlive.cluster.gone import segment_gone, why_gone
-from outlive.cluster.wire import Found, Located, pack, unpack_found
-from outlive.errors import ArrayLost, ArrayNotFound, StoreFull
+from outlive.cluster.peers import PATIENCE
+from outlive.cluster.wire import Found, Located, pack, unpack_found, unpack_held
+from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _WORTH_A_PART = 1 << 20  # bytes of an array, up to which all of it is moved
-_MOST_LOOKS = 20  # at an array that is evicted as soon as it is here, before it is read without a copy on the shelf
+_LOOKS = 3  # at a key whose array is replaced each time before it is mapped, before it is held for us
+_MOST_LOOKS = 20  # in all
 
 
 def read(session: Session, store: str, key: str) -> Array | None:
@@ -39,20 +41,30 @@ def read(session: Session, store: str, key: str) -> Array | None:
 
 
 def read_many(session: Session, store: str, keys: list[str]) -> list[Array | None]:
-    """`read` for many keys, with at most one call of the catalog. Of a batch it sees all or nothing."""
-    begun = session.shelf.ledger.batches_begun
-    arrays = [session.shelf.named(store, key) for key in keys]
-    if session.shelf.ledger.batches_begun != begun or session.shelf.ledger.batches:
-        arrays = [None] * len(keys)
-    unnamed = [key for key, array in zip(keys, arrays, strict=True) if array is None]
-    if unnamed:
-        found = iter(find(session, store, unnamed))
-        arrays = [_read(session, next(found)) if array is None else array for array in arrays]
+    """The arrays of many keys, None for those that have none. Of what `put_many` stored it sees all or nothing."""
+    named = _named(session, store, keys)
+    return _held(session, store, keys) if named is None else named
+
+
+def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] | None:
+    """What the names on this shelf lead to, if there was a moment at which all of them did.
+
+    Another node's batch takes all names of what it replaces away in one step, before any of its arrays is current.
+    """
+    shelf = session.shelf
+    begun, standing = shelf.ledger.batches_begun, [shelf.names.standing(store, key) for key in keys]
+    arrays = [shelf.named(store, key) for key in keys]
+    missing = any(array is None for array in arrays)
+    changed = [shelf.names.standing(store, key) for key in keys] != standing or any(one % 2 for one in standing)
+    if missing or changed or shelf.ledger.batches or shelf.ledger.batches_begun != begun:
+        return None
     return arrays
 
 
 def info(session: Session, store: str, key: str) -> Found | None:
     """What is known of a key's array, without mapping its data; None if there is none.
+
+    It is sealed then: nobody reads what it replaced any more.
 
     Raises
     ------
@@ -62,12 +74,24 @@ def info(session: Session, store: str, key: str) -> Found | None:
     if named is not None:
         return Found(named, [session.node])
     current = find(session, store, [key])[0]
-    if current is not None and current.lost_at:
-        raise lost(current.info, current.nodes[0], current.lost_at)
-    while current is not None and current.nodes == [session.node] and not session.shelf.has(current.info.id):
-        if not session.shelf.finish(current.info.id, current.epoch):
-            current = _again(session, current)
+    while current is not None and not _is_sealed(session, current):
+        current = _again(session, current)
     return current
+
+
+def _is_sealed(session: Session, found: Found) -> bool:
+    """Whether the array that the catalog lists is sealed, if need be by us.
+
+    Raises
+    ------
+    ArrayLost
+    """
+    if found.lost_at:
+        raise lost(found.info, found.nodes[0], found.lost_at)
+    if session.node in found.nodes:
+        return session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
+    # Elsewhere it matters only where an older array may be read still.
+    return not found.replacing or bool(session.ask(session.catalog.verify.remote(found.info.id)))
 
 
 def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
@@ -77,27 +101,68 @@ def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
 
 def _read(session: Session, found: Found | None) -> Array | None:
     """The array that was found, or the one that has its key by now; None if the key is deleted meanwhile."""
-    shelf = session.shelf
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_LOOKS):
         if found is None:
             return None
-        if found.lost_at:
-            raise lost(found.info, found.nodes[0], found.lost_at)
+        array = _view(session, found)
+        if array is not None:
+            return array
+        before, found = found, _again(session, found)
+    return None if found is None else _held(session, before.info.store, [before.info.key or ""])[0]
+
+
+def _held(session: Session, store: str, keys: list[str]) -> list[Array | None]:
+    """What the keys stand for at one moment, which is held for us until we have it."""
+    for _ in range(_MOST_LOOKS):
+        number, found = unpack_held(session.ask(session.catalog.hold.remote(store, keys)))
+        try:
+            arrays: list[Array | None] = []
+            for one in found:
+                array = None if one is None else _view(session, one, held=True)
+                arrays.append(array)
+                if one is not None and array is None and not _is_deleted(session, one):
+                    break  # it was restored, deleted and put again, or its node is dead: all of them once more
+            else:
+                return arrays
+        finally:
+            session.catalog.release.remote(number)
+    raise StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {_MOST_LOOKS} times while being read; try again")
+
+
+def _is_deleted(session: Session, found: Found) -> bool:
+    return _again(session, found) is None
+
+
+def _view(session: Session, found: Found, *, held: bool = False) -> Array | None:
+    """The array that the catalog lists, wherever it is; None if it is not there any more.
+
+    Raises
+    ------
+    ArrayLost
+    """
+    if found.lost_at:
+        raise lost(found.info, found.nodes[0], found.lost_at)
+    shelf = session.shelf
+    for _ in range(2):
         try:
             view = _read_doomed(session, found) if found.doomed else shelf.view(found.info)
         except ArrayNotFound:  # elsewhere; or listed but not sealed yet; or replaced, or deleted, since we asked
             try:
                 if found.doomed or not _bring(session, found):
-                    found = _again(session, found)
+                    break
             except StoreFull:
+                held = True
                 break
         else:
             if not found.doomed:
                 shelf.name(found.info)
             return view
-    if found is None:
+    if not held or found.doomed or found.nodes == [session.node]:
         return None
-    return by_rows(session, found.info, found.nodes[0], found.epoch)
+    try:  # there shall be no copy of it here: it is replaced already, or has no room
+        return by_rows(session, found.info, found.nodes[0], found.epoch)
+    except (ArrayNotFound, ArrayLost):
+        return None
 
 
 def _read_doomed(session: Session, found: Found) -> Array:
@@ -143,7 +208,9 @@ def _again(session: Session, before: Found) -> Found | None:
     if found is None or (found.doomed and before.doomed and found.info.id == before.info.id):
         return None
     if found == before and not session.shelf.has(found.info.id):
-        raise segment_gone(session, found)
+        if not session.ask(session.catalog.verify.remote(found.info.id)):
+            raise segment_gone(session, found)
+        return find(session, store, [key])[0]
     return found
 
 
@@ -162,8 +229,10 @@ def by_handle(session: Session, info: ArrayInfo, hint: str | None) -> Array:
                 located = session.fetch(info, hint)
             except StoreFull:
                 break
-            if located is not None:
+            if located is not None and not located.nodes:
                 raise missing(session, info, located) from here
+            if located is not None:  # it is there, and no copy of it can be made here
+                break
     return by_rows(session, info, hint)
 
 
@@ -253,7 +322,7 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
     located = session.locate(info, hint)
     for node in located.nodes:
         with contextlib.suppress(ValueError):  # it has left the node
-            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id))
+            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id), PATIENCE)
             if found:
                 return found / 1e9 if info.ttl else None
     raise missing(session, info, located)

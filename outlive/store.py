@@ -28,6 +28,7 @@ from outlive.cluster.check import check
 from outlive.cluster.commit import commit
 from outlive.cluster.ending import Scope, end_scope, enter_scope
 from outlive.cluster.keeper import ShelfStats
+from outlive.cluster.peers import PATIENCE
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
 from outlive.cluster.wire import pack, unpack_found
@@ -575,7 +576,7 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         totals = session.ask(session.catalog.totals.remote())
         arrays, nbytes = totals.get(self.name, (0, 0))
-        shelves = [session.ask(keeper.stats.remote()) for keeper in session.keepers()]
+        shelves = [session.ask(keeper.stats.remote(), PATIENCE) for keeper in session.keepers()]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
     @in_cluster()

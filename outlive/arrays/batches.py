@@ -19,16 +19,19 @@ MARKER = ".batch"
 
 
 class Batch:
-    """A batch of this process: begin it before the catalog lists its drafts, `end` it when none of them is left."""
+    """A batch of this process: `begin` it before the catalog lists its drafts, `end` it when none of them is left."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{MARKER}"
-        with shelf.ledger.locked():
+
+    def begin(self) -> None:
+        with self._shelf.ledger.locked():
             os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            shelf.ledger.begin_batch()
+            self._shelf.ledger.begin_batch()
 
     def end(self) -> None:
+        """Nothing, if it has not begun, or has ended."""
         with self._shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):  # the shelf was removed
             os.unlink(self._marker)
             self._shelf.ledger.set_batches(max(0, self._shelf.ledger.batches - 1))

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 _EVENT = struct.Struct("iIII")  # watch, what happened, cookie, length of the name
@@ -17,6 +18,7 @@ _CAME_OR_WENT = 0x100 | 0x200 | 0x40 | 0x80  # IN_CREATE, IN_DELETE, IN_MOVED_FR
 _ONLY_FOLDERS = 0x01000000  # IN_ONLYDIR
 _LOST = 0x4000 | 0x8000 | 0x2000  # IN_Q_OVERFLOW, IN_IGNORED, IN_UNMOUNT
 _AT_A_TIME = 64 << 10  # bytes of events
+_TICK = 1_000_000_000  # nanoseconds: longer than any clock's tick
 
 File = tuple[str, str]  # folder, name
 
@@ -35,6 +37,7 @@ class Changes:
         self._fd = -1
         self._watches: dict[int, str] = {}  # their folders
         self._watched: tuple[str, ...] = ()
+        self._times: dict[str, int] = {}  # when the folders had changed last, as all were looked at
 
     def take(self) -> set[File] | None:
         """The files that came or went since the last call; None if that is not known: then list the folders.
@@ -44,7 +47,7 @@ class Changes:
         folders = self._folders()
         if self._fd < 0 or folders != self._watched:
             self._watch(folders)
-            return None
+            return set() if self._fd < 0 and self._looks_unchanged(folders) else None
         found: set[File] = set()
         for watch, what, name in self._events():
             if what & _LOST:
@@ -53,6 +56,18 @@ class Changes:
                 return None
             found.add((self._watches.get(watch, ""), name))
         return found
+
+    def _looks_unchanged(self, folders: tuple[str, ...]) -> bool:
+        """Where the kernel does not tell: whether no folder has changed, by its time."""
+        try:
+            times = {folder: os.stat(folder).st_mtime_ns for folder in folders}
+        except OSError:
+            times = {}
+        unchanged = bool(times) and times == self._times
+        # A change in the same tick of the clock would not show: then look again.
+        settled = max(times.values(), default=0) < time.time_ns() - _TICK
+        self._times = times if settled else {}
+        return unchanged
 
     def _watch(self, folders: tuple[str, ...]) -> None:
         self.close()

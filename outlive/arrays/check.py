@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from outlive.arrays import batches
 from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
+from outlive.arrays.ended import Why
 from outlive.arrays.root import format_bytes
-from outlive.arrays.shelf import Shelf
+from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
 from outlive.arrays.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
@@ -52,7 +54,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
             if name in complete and shelf.finish(name, epoch):
                 yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
-                shelf.delete_draft(f"{folder}/{name}")
+                _discard(shelf, f"{folder}/{name}", name)
                 yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(f"{folder}/{name}")
@@ -62,6 +64,18 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
         with contextlib.suppress(OSError):
             os.rmdir(folder)
     batches.recount(shelf)
+
+
+def _discard(shelf: Shelf, path: str, name: str) -> None:
+    """Remove a dead writer's draft. A call of its can still reach the catalog, so that it is written down as never put.
+
+    Only a complete draft can be listed.
+    """
+    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `take_back`
+        info = read_info_at(path, name)
+        if info.key is not None:
+            shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
+    shelf.delete_draft(path)
 
 
 def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
@@ -119,7 +133,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
 def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
     checksums = Checksums(f"{shelf.path}/checksums")
-    known, fresh, findings = checksums.load(), dict[str, int](), []
+    known, fresh, findings = checksums.load(array_ids), dict[str, int](), []
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # deleted meanwhile
             path = shelf.locate(array_id) or f"{shelf.mem}/{array_id}"

@@ -10,7 +10,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from outlive.arrays.segment import is_at
 
@@ -24,14 +24,19 @@ class Checksums:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def load(self) -> dict[str, int]:
+    def load(self, wanted: Iterable[str] | None = None) -> dict[str, int]:
+        """The checksums of these arrays, or of all."""
         try:
             with open(self._path, "rb") as file:
                 data = file.read()
         except FileNotFoundError:
             return {}
         whole = len(data) - len(data) % _RECORD.size
-        return {identity.hex(): checksum for identity, checksum in _RECORD.iter_unpack(data[:whole])}
+        records = _RECORD.iter_unpack(memoryview(data)[:whole])
+        if wanted is None:
+            return {identity.hex(): checksum for identity, checksum in records}
+        few = {bytes.fromhex(array_id) for array_id in wanted}
+        return {identity.hex(): checksum for identity, checksum in records if identity in few}
 
     def count(self) -> int:
         """How many records there are, also of arrays that are gone."""

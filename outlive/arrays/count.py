@@ -78,4 +78,5 @@ def is_segment(name: str) -> bool:
 
 
 def is_id(name: str) -> bool:
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
+    """Whether this is how the file of a sealed array is named: 32 hexadecimal digits."""
+    return len(name) == 32 and not name.strip("0123456789abcdef")

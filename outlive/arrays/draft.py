@@ -21,6 +21,7 @@ from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
+from outlive.arrays.tail import give_back_tail
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray
 
@@ -34,6 +35,7 @@ _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a t
 class Draft:
     """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
 
+    listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
     settled = True  # until `__init__` has begun: an interrupt may come before, and `__del__` after
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
@@ -184,8 +186,6 @@ class Draft:
             recycled = is_allocated(os.fstat(self._fd), self.info.size)
             if not recycled:
                 allocate(self._fd, self.info.size)
-            write_all(self._fd, [header_of(self.info)], 0)
-            write_all(self._fd, [footer(self.info)], self.info.offset + self.info.nbytes)
             self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
         except OSError as error:
             if error.errno not in NO_ROOM or not self._elsewhere():
@@ -203,6 +203,8 @@ class Draft:
         change a sealed array. The mapping counts as a reader's from here on.
         """
         assert self._map is not None and self._fd is not None
+        self._map[: self.info.offset] = header_of(self.info)
+        self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now it is whole
         self._viewed = True
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)
@@ -243,19 +245,14 @@ class Draft:
         """Leave no trace of it: for the caller whose write failed."""
         self._map = None
         self.close()
-        with contextlib.ExitStack() as stack:
-            if self._warm:  # unlinking it would leave its memory to the map
-                with contextlib.suppress(FileNotFoundError):
-                    fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-                    stack.callback(os.close, fd)
-                    if self.shelf.delete_draft(self.path):
-                        os.ftruncate(fd, 0)
-            self.shelf.discard(self)
+        self.shelf.discard(self)
         self.settled = True
 
     def close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
+            with contextlib.suppress(OSError):
+                give_back_tail(fd, self.info.size)
             if not self._viewed:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
             os.close(fd)

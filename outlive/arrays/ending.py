@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,11 +21,12 @@ OverJobs = Callable[[set[int]], set[int]]  # which of these jobs have ended
 
 
 class Endings:
-    """Remembers which arrays of `shelf` end by themselves, and looks at those that came or went."""
+    """Remembers which arrays of `shelf` end by themselves, and looks at those that came or went. Any thread may ask."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._changes = Changes(shelf.folders)
+        self._lock = threading.Lock()
         self._jobs: dict[int, set[str]] = {}
         self._scopes: dict[int, set[str]] = {}
         self._mortal: set[str] = set()  # those with a time to live
@@ -32,17 +34,29 @@ class Endings:
 
     def due(self, over_jobs: OverJobs, now: float | None = None) -> dict[Why, list[str]]:
         """The arrays that are to end, by the reason why."""
-        self._look()
-        over = over_jobs(set(self._jobs)) if self._jobs else set()
+        with self._lock:
+            self._look()
+            jobs = set(self._jobs)
+        over = over_jobs(jobs) if jobs else set()  # asks another process
+        with self._lock:
+            return self._due(over, int((time.time() if now is None else now) * 1e9))
+
+    def of_scope(self, number: int) -> list[str]:
+        """The arrays that were put in a scope."""
+        with self._lock:
+            self._look()
+            return list(self._scopes.get(number, ()))
+
+    def _due(self, over: set[int], now: int) -> dict[Why, list[str]]:
         return {
-            Why.JOB: [array_id for number in over for array_id in self._jobs[number]],
+            Why.JOB: [array_id for number in over for array_id in self._jobs.get(number, ())],
             Why.SCOPE: [
                 array_id
                 for number, array_ids in self._scopes.items()
                 if scope_is_over(self._shelf.scopes, number)
                 for array_id in array_ids
             ],
-            Why.TTL: self._over_deadline(int((time.time() if now is None else now) * 1e9)),
+            Why.TTL: self._over_deadline(now),
         }
 
     def _look(self) -> None:

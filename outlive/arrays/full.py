@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from outlive.arrays.limits import inodes, mount_of
 from outlive.arrays.root import format_bytes
 from outlive.errors import StoreFull
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
     """The error for `asked` bytes that do not fit into `what`."""
+    files = inodes(shelf.path)
+    if files is not None and files.free == 0:
+        return StoreFull(
+            f"no room for one more array: the file system at {shelf.path} has no inodes left, of {files.all} in all, "
+            "whatever it has of bytes. An array takes one, and its key another. Delete arrays (`outlive ls` shows "
+            f"them), put many small ones as one, or allow more: mount -o remount,nr_inodes=... {mount_of(shelf.path)}"
+        )
     used, budget = shelf.ledger.used, shelf.ledger.budget
     return StoreFull(
         f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lost import LostArrays
 
 
 @dataclass(slots=True)
@@ -25,19 +26,14 @@ class Entry:
     superseded: list[Holding] = field(default_factory=list)  # older arrays of this key whose files may still be there
 
 
-class Holding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Holding:
     """An array's file on a node's shelf."""
 
     array_id: str
     node: str
-
-
-class Lost(NamedTuple):
-    """An array whose last copy went with its node."""
-
-    info: ArrayInfo
-    node: str
-    at: float  # seconds since 1970
+    info: ArrayInfo | None = field(default=None, compare=False)
+    kept: bool = field(default=True, compare=False)  # else cached
 
 
 class Replacement(NamedTuple):
@@ -55,6 +51,9 @@ class Copies:
     def __init__(self) -> None:
         self._nodes: dict[str, dict[str, bool]] = {}  # id -> node -> whether it is kept there, or cached
         self._infos: dict[str, ArrayInfo] = {}
+        self._on: dict[str, dict[str, bool]] = {}  # the same by node -> id
+        self._cached: dict[str, dict[str, None]] = {}  # node -> ids of those that it has cached
+        self._few: dict[str, None] = {}  # ids of those that are kept on fewer nodes than they shall be
 
     def of(self, array_id: str) -> dict[str, bool]:
         return self._nodes.get(array_id, {})
@@ -62,41 +61,86 @@ class Copies:
     def add(self, info: ArrayInfo, home: str, node: str, *, kept: bool = True) -> None:
         """One more copy, on `node`, of an array that is kept on `home`."""
         self._infos[info.id] = info
-        nodes = self._nodes.setdefault(info.id, {home: True})
-        nodes[node] = kept or nodes.get(node, False)
+        if info.id not in self._nodes:
+            self._set(info.id, home, kept=True)
+        self._set(info.id, node, kept=kept or self.of(info.id).get(node, False))
+        self._count(info.id)
+
+    def _set(self, array_id: str, node: str, *, kept: bool) -> None:
+        self._nodes.setdefault(array_id, {})[node] = kept
+        self._on.setdefault(node, {})[array_id] = kept
+        if kept:
+            self._cached.get(node, {}).pop(array_id, None)
+        else:
+            self._cached.setdefault(node, {})[array_id] = None
+
+    def _count(self, array_id: str) -> None:
+        kept = sum(self.of(array_id).values())
+        if 0 < kept < self._infos[array_id].replicas:
+            self._few.setdefault(array_id)
+        else:
+            self._few.pop(array_id, None)
 
     def remove(self, array_id: str, node: str) -> None:
-        self._nodes.get(array_id, {}).pop(node, None)
+        if self._nodes.get(array_id, {}).pop(node, None) is not None:
+            self._leave(array_id, node)
+            self._count(array_id)
+
+    def _leave(self, array_id: str, node: str) -> None:
+        there = self._on.get(node, {})
+        there.pop(array_id, None)
+        self._cached.get(node, {}).pop(array_id, None)
+        if not there:
+            self._on.pop(node, None)
+            self._cached.pop(node, None)
 
     def forget_array(self, array_id: str) -> None:
-        self._nodes.pop(array_id, None)
+        for node in self._nodes.pop(array_id, {}):
+            self._leave(array_id, node)
         self._infos.pop(array_id, None)
+        self._few.pop(array_id, None)
 
     def forget_node(self, node: str) -> list[ArrayInfo]:
-        """A node is gone. Returns the arrays without a key that no other keeps."""
+        """A node is gone. Returns the arrays without a key that no other keeps, which are forgotten."""
         gone = []
-        for array_id, nodes in list(self._nodes.items()):
-            if nodes.pop(node, False) and not any(nodes.values()) and self._infos[array_id].key is None:
-                gone.append(self._infos[array_id])
+        self._cached.pop(node, None)
+        for array_id, was_kept in self._on.pop(node, {}).items():
+            nodes, info = self._nodes[array_id], self._infos[array_id]
+            del nodes[node]
+            self._count(array_id)
+            if was_kept and not any(nodes.values()) and info.key is None:
+                gone.append(info)
+            if not nodes:
+                self.forget_array(array_id)
         return gone
+
+    def nodes(self) -> list[str]:
+        """The nodes that have any of them."""
+        return list(self._on)
+
+    def on_node(self, node: str) -> list[tuple[ArrayInfo, bool]]:
+        """What a node has, and whether it keeps it."""
+        return [(self._infos[array_id], kept) for array_id, kept in self._on.get(node, {}).items()]
 
     def cached_apart_from(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """The nodes other than this that have arrays cached, and which."""
+        others = [(other, ids) for other, ids in self._cached.items() if other != node]
+        return [(other, self._infos[array_id]) for other, ids in others for array_id in ids]
+
+    def too_few(self, most: int = 10_000) -> list[tuple[ArrayInfo, list[str]]]:
+        """Arrays that are kept on fewer nodes than they shall be, and where; others of them each time."""
+        some = list(itertools.islice(self._few, most))
+        if len(some) < len(self._few):
+            for array_id in some:
+                self._few[array_id] = self._few.pop(array_id)
         return [
-            (other, self._infos[array_id])
-            for array_id, nodes in self._nodes.items()
-            for other, kept in nodes.items()
-            if other != node and not kept
+            (self._infos[array_id], [node for node, kept in self.of(array_id).items() if kept]) for array_id in some
         ]
 
-    def too_few(self) -> list[tuple[ArrayInfo, list[str]]]:
-        """The arrays that are kept on fewer nodes than they shall be, and where."""
-        found = []
-        for array_id, nodes in self._nodes.items():
-            kept = [node for node, is_kept in nodes.items() if is_kept]
-            if kept and len(kept) < self._infos[array_id].replicas:
-                found.append((self._infos[array_id], kept))
-        return found
+    @property
+    def lacking(self) -> int:
+        """How many are kept on fewer nodes than they shall be."""
+        return len(self._few)
 
     def info(self, array_id: str) -> ArrayInfo | None:
         return self._infos.get(array_id)
@@ -111,8 +155,10 @@ class Index:
     def __init__(self) -> None:
         self._stores: dict[str, dict[str, Entry]] = {}
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
+        self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries that name it
+        self._replacing: set[tuple[str, str]] = set()  # store and key of the entries that supersede others, or did
         self.copies = Copies()
-        self.lost: dict[tuple[str, str], Lost] = {}  # by store and key; an id, if there was no key
+        self.lost = LostArrays()
 
     # --- changes
 
@@ -149,13 +195,47 @@ class Index:
             # One that was listed before and was restamped since is not older than itself.
             new.superseded += [holding for holding in older if holding.array_id != new.info.id]
             self._listed.pop(current.info.id, None)
+        if (before := keys.get(info.key)) is not None:
+            self._unhome(info.store, info.key, before)
         keys[info.key] = new
+        self._home(info.store, info.key, new)
+        if new.superseded:
+            self._replacing.add((info.store, info.key))
         self.lost.pop((info.store, info.key), None)
         if new.info.replicas > 1:
             self.copies.add(new.info, new.node, new.node)
         self._listed[new.info.id] = info.store, info.key
-        newest = Holding(new.info.id, new.node)
+        newest = Holding(new.info.id, new.node, new.info)
         return [Replacement(old, newest, info.store, info.key) for old in new.superseded]
+
+    def _home(self, store: str, key: str, entry: Entry) -> None:
+        self._homes.setdefault(entry.node, {})[store, key] = None
+
+    def _unhome(self, store: str, key: str, entry: Entry) -> None:
+        there = self._homes.get(entry.node, {})
+        there.pop((store, key), None)
+        if not there:
+            self._homes.pop(entry.node, None)
+
+    def _move(self, store: str, key: str, entry: Entry, node: str) -> None:
+        self._unhome(store, key, entry)
+        entry.node = node
+        self._home(store, key, entry)
+
+    def at_home(self, node: str) -> list[tuple[str, str, Entry]]:
+        """Store, key and entry of the arrays whose home a node is."""
+        return [(store, key, self._stores[store][key]) for store, key in self._homes.get(node, {})]
+
+    def replacing(self) -> list[tuple[str, str, Entry]]:
+        """Store, key and entry of the arrays that replace others whose files may still be there."""
+        found = []
+        for store, key in list(self._replacing):
+            entry = self.find(store, key)
+            if entry is None or not entry.superseded:
+                self._replacing.discard((store, key))
+            else:
+                found.append((store, key, entry))
+        return found
 
     def dropped(self, replacement: Replacement) -> None:
         """The file of a superseded array is gone."""
@@ -177,16 +257,16 @@ class Index:
         """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
         return [
             (holding, (store, key))
-            for store, keys in self._stores.items()
-            for key, entry in keys.items()
+            for store, key, entry in self.replacing()
             for holding in entry.superseded
             if holding.array_id in array_ids
         ]
 
     def _holdings(self, entry: Entry) -> list[Holding]:
         """All files of an entry's array; that of its home comes last."""
-        nodes = [node for node in self.holders(entry.info.id) if node != entry.node]
-        return [Holding(entry.info.id, node) for node in (*nodes, entry.node)]
+        kept = self.holders(entry.info.id)
+        nodes = [node for node in kept if node != entry.node]
+        return [Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in (*nodes, entry.node)]
 
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""
@@ -194,32 +274,66 @@ class Index:
         if entry is None or entry.info.id != array_id:
             return False
         del self._stores[store][key]
+        self._unhome(store, key, entry)
         self._listed.pop(array_id, None)
         self.copies.forget_array(array_id)
         if not self._stores[store]:
             del self._stores[store]
         return True
 
+    def take_off(self, array_id: str) -> None:
+        """Unlist an array that was listed and never sealed. What it would have replaced has its key again."""
+        place = self._listed.get(array_id)
+        entry = None if place is None else self.find(*place)
+        if place is not None and entry is not None:
+            self.unbind(*place, array_id)
+            self.restore(entry.superseded)
+
+    def restore(self, holdings: Iterable[Holding]) -> None:
+        """List again what was overwritten by an array that was never sealed: none of these files was dropped."""
+        for holding in sorted(holdings, key=lambda one: not one.kept):
+            if holding.info is None:
+                continue
+            if holding.kept:
+                self.admit(holding.info, holding.node)
+            elif self.lists(holding.array_id):
+                self.copies.add(holding.info, self.home(holding.array_id), holding.node, kept=False)
+
+    def home(self, array_id: str) -> str:
+        """The node that the entry of a current array names."""
+        entry = self.find(*self._listed[array_id])
+        assert entry is not None
+        return entry.node
+
+    def relist(self, node: str) -> list[Holding]:
+        """Forget what is on a node, for all of it is about to be listed again.
+
+        Returns the older arrays, on other nodes, of the keys that are unlisted now: see `restore`, once the node's
+        arrays are listed. One that was never sealed is not among these, and was all that kept the older from its key.
+        """
+        before = [entry for entry in self.all_entries() if entry.node == node and entry.superseded]
+        self.forget(node)
+        return [holding for entry in before for holding in entry.superseded]
+
     def forget(self, node: str) -> list[ArrayInfo]:
         """Unlist all that is on a node; returns the arrays that are kept on no other."""
         gone = self.copies.forget_node(node)
-        for store, keys in list(self._stores.items()):
-            for key, entry in list(keys.items()):
-                entry.superseded = [holding for holding in entry.superseded if holding.node != node]
-                if entry.node == node:
-                    kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
-                    if kept:
-                        entry.node = kept[0]
-                    else:
-                        self.unbind(store, key, entry.info.id)
-                        gone.append(entry.info)
+        for _, _, entry in self.replacing():
+            entry.superseded = [holding for holding in entry.superseded if holding.node != node]
+        for store, key, entry in self.at_home(node):
+            kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
+            if kept:
+                self._move(store, key, entry, kept[0])
+            else:
+                self.unbind(store, key, entry.info.id)
+                gone.append(entry.info)
         return gone
 
     def older_than_lost(self, node: str) -> list[tuple[ArrayInfo, Holding]]:
         """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
         return [
             (entry.info, holding)
-            for entry in self.all_entries()
+            for _, _, entry in self.replacing()
             if entry.node == node
             and not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded
@@ -253,22 +367,22 @@ class Index:
         """An array leaves its home for another node that keeps it."""
         listed = self._listed.get(array_id)
         entry = None if listed is None else self.find(*listed)
-        if entry is not None and entry.node == node:
-            entry.node = other
+        if listed is not None and entry is not None and entry.node == node:
+            self._move(*listed, entry, other)
 
     def endangered(self, node: str) -> list[tuple[ArrayInfo, list[str]]]:
         """The arrays that are kept on this node alone, and where they are cached."""
         found = []
-        for info in self.copies:
+        for info, is_kept in self.copies.on_node(node):
             nodes = self.copies.of(info.id)
-            if nodes.get(node) and not any(kept for other, kept in nodes.items() if other != node):
+            if is_kept and not any(kept for other, kept in nodes.items() if other != node):
                 found.append((info, [other for other in nodes if other != node]))
         return [(info, others) for info, others in found if others]
 
     def on_node(self, node: str) -> list[ArrayInfo]:
         """The current arrays that this node keeps, of those that are listed or have copies."""
         listed = [entry.info for entry in self.all_entries() if self.holders(entry.info.id).get(node)]
-        return listed + [info for info in self.copies if info.key is None and self.copies.of(info.id).get(node)]
+        return listed + [info for info, kept in self.copies.on_node(node) if info.key is None and kept]
 
     def holders(self, array_id: str) -> dict[str, bool]:
         """The nodes that have a copy, and whether they keep it or have it cached."""

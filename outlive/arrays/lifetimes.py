@@ -19,6 +19,7 @@ import secrets
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.owned_file import OwnedFile
 
 JOB, SCOPE, TTL = 1, 2, 4
 _NUMBERS = 1 << 32
@@ -105,7 +106,10 @@ def parse_seconds(text: float | str) -> float:
 
 
 class ScopeLock:
-    """Says that the process which opened a scope still lives: it holds the lock of `<folder>/<number>`."""
+    """Says that the process which opened a scope still lives: it holds the lock of `<folder>/<number>`.
+
+    A forked child does not hold it: the scope ends with the process that opened it.
+    """
 
     def __init__(self, folder: str) -> None:
         self._pid = os.getpid()
@@ -113,15 +117,19 @@ class ScopeLock:
             self.number = secrets.randbelow(_NUMBERS)
             self._path = _path(folder, self.number)
             with contextlib.suppress(FileExistsError):
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                return
+                self._file = OwnedFile(self._path, os.O_CREAT | os.O_EXCL)
+                # Between these two steps the keeper may take it for a dead process's, and remove it.
+                with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino:
+                        return
+                self._file.close()
 
     def release(self) -> None:
         """The scope has ended."""
         if self._pid == os.getpid():  # a forked child's copy does not end it
             _forget(self._path)
-            os.close(self._fd)
+            self._file.close()
 
 
 # Where a scope has arrays on other nodes, its own node has a mark `<number>.<node>` for each of these, and each of

@@ -5,9 +5,14 @@ docs/memory.md tells users how these are computed.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
 
 _CGROUPS = "/sys/fs/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
@@ -92,6 +97,62 @@ def is_in_memory(path: str) -> bool:
         return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
     return any(mount[mount.index("-") + 1] in _IN_MEMORY for mount in mounts if mount[2] == wanted)
+
+
+class Inodes(NamedTuple):
+    """How many files a file system may have."""
+
+    all: int
+    free: int
+
+
+def inodes(path: str) -> Inodes | None:
+    """Of the file system at `path`; None if it sets no limit."""
+    try:
+        system = os.statvfs(path)
+    except OSError:
+        return None
+    return Inodes(system.f_files, system.f_favail) if system.f_files else None
+
+
+def mount_of(path: str) -> str:
+    """The folder that the file system of `path` is mounted at."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+_PER_FILE = 1050  # bytes of inode and directory entry, on tmpfs (measured, Linux 6.18)
+_ENTRY = 20  # bytes that tmpfs says a folder takes for each name in it (BOGO_DIRENT_SIZE, mm/shmem.c)
+
+
+def number_of_files(folder: str) -> int:
+    """How many names a folder has. In memory it is not listed for that: of a million that takes half a second."""
+    try:
+        status = os.stat(folder)
+        if status.st_dev in _memory_devices():
+            return status.st_size // _ENTRY - 2  # itself and its parent
+        return len(os.listdir(folder))
+    except FileNotFoundError:
+        return 0
+
+
+def kernel_bytes(shelf: Shelf) -> int:
+    """About how many bytes of its own the kernel takes for a shelf's files, beside what is in them."""
+    return _PER_FILE * sum(map(number_of_files, (shelf.mem, shelf.pool.folder, f"{shelf.path}/names")))
+
+
+@functools.lru_cache(1)
+def _memory_devices() -> frozenset[int]:
+    """The device numbers of all tmpfs; none if that is not known."""
+    try:
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split() for line in file]
+        places = [mount[2].split(":") for mount in mounts if mount[mount.index("-") + 1] == "tmpfs"]
+        return frozenset(os.makedev(int(major), int(minor)) for major, minor in places)
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def existing(path: str) -> str:

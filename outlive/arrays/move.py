@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from outlive.arrays.disk import COPY
 from outlive.arrays.marks import is_cached, is_pinned
 from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
+from outlive.arrays.tail import give_back_tail
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
@@ -147,6 +148,7 @@ def _fill(out: int, fd: int, status: os.stat_result) -> None:
     """Copy a whole segment, and the times of its put and its last read; close `out`."""
     try:
         _copy(out, fd, status.st_size)
+        give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         fcntl.flock(out, fcntl.LOCK_UN)  # or a child that is being forked would keep it locked

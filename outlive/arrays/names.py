@@ -14,18 +14,22 @@ reader here must not lead itself back to them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.ledger import Ledger
 
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
 _REMEMBERED = 100_000  # names a process, about 50 MB
 _FORBIDDEN = "-"
-_IN_FORCE = 600.0  # seconds for which a version stays forbidden: longer than any overwrite takes
+_IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
 
 class Remembered(NamedTuple):
@@ -41,6 +45,7 @@ class Names:
 
     def __init__(self, folder: str, ledger: Ledger) -> None:
         self._folder, self._ledger = folder, ledger
+        self._rest: Iterator[os.DirEntry[str]] | None = None  # of the names, to be swept
         self._memory: dict[tuple[str, str], Remembered] = {}
 
     def remembered(self, store: str, key: str) -> ArrayInfo | None:
@@ -56,6 +61,10 @@ class Names:
         generation = self._ledger.generation(counter)
         target = _read(path)
         return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
+
+    def standing(self, store: str, key: str) -> int:
+        """The value of a key's generation counter: as long as it is the same and even, its name leads where it led."""
+        return self._ledger.generation(self._place(store, key)[1])
 
     def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
         if generation % 2 == 0:  # odd: it is being changed
@@ -102,6 +111,8 @@ class Names:
         before = _read(path)
         if before is None or before[0] < version:
             self._turn(path, f"{version}.{_FORBIDDEN}", counter, new=before is None)
+            since = uptime()
+            os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
@@ -110,22 +121,53 @@ class Names:
         if before is not None and before[1] == array_id:
             self._unlink(path, counter)
 
-    def sweep(self, has: Callable[[str], bool]) -> int:
-        """Remove the names that lead to no array; returns how many."""
-        count = 0
-        for name in os.listdir(self._folder):
-            path = f"{self._folder}/{name}"
-            with self._ledger.locked():
-                target = _read(path)
-                if target is None or (not has(target[1]) and not _is_fresh(path)):
-                    with contextlib.suppress(OSError, ValueError):
-                        self._unlink(path, self._ledger.counter(name))
-                        count += 1
-        return count
+    def sweep(self, has: Callable[[str], bool], some: int | None = None) -> int:
+        """Remove the names that lead to no array; returns how many.
+
+        Parameters
+        ----------
+        some
+            How many names to look at: the next ones at each call, round and round. None: all.
+        """
+        if some is None:
+            return sum(self._sweep(name, has) for name in os.listdir(self._folder))
+        if self._rest is None:
+            self._rest = os.scandir(self._folder)
+        names = [entry.name for entry in itertools.islice(self._rest, some)]
+        if len(names) < some:
+            self._rest = None
+        return sum(self._sweep(name, has) for name in names)
+
+    def _sweep(self, name: str, has: Callable[[str], bool]) -> bool:
+        path = f"{self._folder}/{name}"
+        if not _leads_nowhere(path, has):
+            return False
+        with self._ledger.locked():  # and look again
+            if _leads_nowhere(path, has):
+                with contextlib.suppress(OSError, ValueError):
+                    self._unlink(path, self._ledger.counter(name))
+                    return True
+        return False
 
     def _place(self, store: str, key: str) -> tuple[str, int]:
         name = name_of(store, key)
         return f"{self._folder}/{name}", self._ledger.counter(name)
+
+
+def forbid(shelf: Shelf, names: list[tuple[str, str, int]]) -> None:
+    """Forbid the versions of these stores' keys before these, in one step.
+
+    Raises
+    ------
+    StoreFull
+        There is no room, not even for a name. Some may be forbidden all the same.
+    """
+    with shelf.ledger.locked():
+        for store, key, version in names:
+            try:
+                shelf.names.forbid(store, key, version)
+            except OSError as error:
+                raise shelf.explain(error, 0) from None
 
 
 def name_of(store: str, key: str) -> str:
@@ -133,10 +175,18 @@ def name_of(store: str, key: str) -> str:
     return blake2b(f"{len(store)}:{store}{key}".encode(), digest_size=16).hexdigest()
 
 
+def _leads_nowhere(path: str, has: Callable[[str], bool]) -> bool:
+    try:
+        target = _read(path)
+        return target is None or (not has(target[1]) and not _is_fresh(path))
+    except FileNotFoundError:  # somebody removed it
+        return False
+
+
 def _is_fresh(path: str) -> bool:
     """Whether this link forbids versions, and since recently."""
     target = _read(path)
-    return target is not None and target[1] == _FORBIDDEN and os.lstat(path).st_mtime > time.time() - _IN_FORCE
+    return target is not None and target[1] == _FORBIDDEN and uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
 
 
 def _read(path: str) -> tuple[int, str] | None:

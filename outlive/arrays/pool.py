@@ -8,14 +8,17 @@ segment that is still read stays in the pool, and in the budget, until its last 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import os
+import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.segment import open_locked, pages
+from outlive.arrays.marks import PRIVATE
+from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.removal import empty, empty_if_unread
+from outlive.arrays.segment import is_at, open_locked, pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ class Recyclable(NamedTuple):
     """A segment in the pool that nobody reads, nor can."""
 
     one: Deleted
-    fd: int  # has its exclusive lock
+    file: OwnedFile  # has its exclusive lock
 
 
 class Pool:
@@ -46,6 +49,7 @@ class Pool:
 
     def __init__(self, folder: str, ledger: Ledger | Account) -> None:
         self.folder, self._ledger = folder, ledger
+        self._seen: dict[Deleted, float] = {}  # when, by whoever asks for those of some age
 
     def add(self, path: str, array_id: str, size: int, locked: int | None = None) -> None:
         """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock.
@@ -65,7 +69,10 @@ class Pool:
             raise
         except OSError:  # a disk can be too full for one more name; deleting has to work all the same
             with self._ledger.counting(path, before=pages(size), after=0):
-                empty_if_unread(path, locked)
+                if locked is None:
+                    empty_if_unread(path)
+                else:
+                    empty(locked)
                 os.unlink(path)
             return
         if size >= LEAST:
@@ -86,35 +93,38 @@ class Pool:
         some = itertools.islice(self._segments(), _LOOKED_AT)
         near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
         for _, one in near[:_TRIED]:
-            fd = open_locked(one.path, fcntl.LOCK_EX)
-            if fd is not None:
-                return Recyclable(one, fd)
+            file = _locked(one.path)
+            if file is not None:
+                try:
+                    void(file.fileno())
+                except BaseException:
+                    file.close()
+                    raise
+                return Recyclable(one, file)
         return None
 
     def take(self, found: Recyclable, size: int, path: str) -> int | None:
         """Move a segment that was found to `path`, make it `size` bytes long, and count it so.
 
-        Returns its descriptor, which holds its exclusive lock; None if the budget has no room, and the lock is gone.
+        Returns a descriptor, which holds its exclusive lock; None if the budget has no room. The caller closes what was
+        found.
         """
-        one, fd = found
-        try:
-            if size < one.size:
-                os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
-            with self._ledger.locked():
-                if pages(size) - pages(one.size) > self._ledger.free:
-                    os.close(fd)
-                    return None
-                with self._ledger.counting(one.path, path, before=pages(one.size), after=pages(size)):
-                    os.rename(one.path, path)
-                    try:
-                        os.ftruncate(fd, size)
-                    except OSError:  # no room: one that is longer is not to be had like this
-                        os.unlink(path)
-                        raise
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        one, fd = found.one, found.file.fileno()
+        os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
+        os.utime(fd)
+        if size < one.size:
+            os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
+        with self._ledger.locked():
+            if pages(size) - pages(one.size) > self._ledger.free:
+                return None
+            with self._ledger.counting(one.path, path, before=pages(one.size), after=pages(size)):
+                os.rename(one.path, path)
+                try:
+                    os.ftruncate(fd, size)
+                except OSError:  # no room: one that is longer is not to be had like this
+                    os.unlink(path)
+                    raise
+            return os.dup(fd)
 
     def make(self, path: str, size: int) -> int | None:
         """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
@@ -130,25 +140,34 @@ class Pool:
             if self.trim(enough=missing) == 0:
                 return None
 
-    def trim(self, older_than: float = 0.0, enough: int | None = None) -> int:
+    def trim(self, older_than: float = 0.0, enough: int | None = None, refusals: int | None = None) -> int:
         """Free the memory of segments that nobody reads; returns how many bytes that were.
 
         Parameters
         ----------
         older_than
-            Seconds since they were deleted.
+            Seconds since this object first saw them here: no clock tells when they were deleted that cannot be set.
         enough
             Bytes after which to stop.
+        refusals
+            How many segments that are still read to try before giving up; others are tried the next time.
         """
-        freed, before = 0, time.time() - older_than
-        for one in self._segments():
-            with contextlib.suppress(FileNotFoundError):
-                if os.lstat(one.path).st_ctime > before:
-                    continue
-            freed += self._free(one)
-            if enough is not None and freed >= enough:
+        freed, refused = 0, 0
+        segments = self._deleted_before(older_than) if older_than else list(self._segments())
+        if refusals is not None:
+            random.shuffle(segments)
+        for one in segments:
+            some = self._free(one)
+            freed += some
+            refused += not some
+            if (enough is not None and freed >= enough) or (refusals is not None and refused >= refusals):
                 break
         return freed
+
+    def _deleted_before(self, seconds: float) -> list[Deleted]:
+        now = time.monotonic()
+        self._seen = {one: self._seen.get(one, now) for one in self._segments()}
+        return [one for one, since in self._seen.items() if now - since >= seconds]
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
@@ -164,7 +183,7 @@ class Pool:
     def _empty(self, one: Deleted, fd: int) -> None:
         # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
         # that takes a while.
-        os.ftruncate(fd, 0)
+        empty(fd)
         with self._ledger.locked(), self._ledger.counting(one.path, before=pages(one.size), after=0):
             os.unlink(one.path)
 
@@ -181,13 +200,20 @@ class Pool:
                     yield Deleted(int(size), f"{self.folder}/{name}")
 
 
-def empty_if_unread(path: str, locked: int | None = None) -> None:
-    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still.
-
-    `locked` is its descriptor, if the caller has its exclusive lock.
-    """
-    fd = open_locked(path, fcntl.LOCK_EX) if locked is None else locked
-    if fd is not None:
-        os.ftruncate(fd, 0)
-        if locked is None:
-            os.close(fd)
+def _locked(path: str) -> OwnedFile | None:
+    """The file `path` with its exclusive lock; None if somebody reads it, or it is gone."""
+    try:
+        file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_at(path, file.fileno()):
+            return file
+    except BlockingIOError:
+        pass
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None

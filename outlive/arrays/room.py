@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import stat
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.limits import inodes, number_of_files
 from outlive.arrays.marks import evict, is_cached, is_pinned
 from outlive.arrays.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.segment import pages
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: the keeper spills ah
 PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
 COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
 _PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
+_SAMPLE = 20_000  # arrays that are looked at
+_SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
 _TURN = 0.001  # seconds between two looks at whether it is our turn
 _ID_LENGTH = 32
 
@@ -39,24 +44,29 @@ class Candidate(NamedTuple):
     size: int
 
 
-def candidates(shelf: Shelf) -> list[Candidate]:
-    """All that is sealed, in memory and not pinned; cached copies first, then that which was read least recently.
+def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
+    """What is sealed, in memory and not pinned; cached copies first, then that which was read least recently.
+
+    Of more than `sample` arrays, so many are looked at, chosen at random, and the coldest quarter of these is returned:
+    looking at a million takes seconds. They are among the coldest of all, if not the very coldest.
 
     Those that are mapped now are left out: spilling them frees nothing, so trying is a waste. The list of locks is but
     a hint: it may lack those of other containers, or be missing; `move.spill` finds out for sure.
     """
+    names = os.listdir(shelf.mem)
+    sampled = len(names) > sample
     found, mapped, now = list[Candidate](), locked_files(), time.time_ns()
-    with os.scandir(shelf.mem) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                if len(entry.name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
-                    put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
-                    if (status.st_dev, status.st_ino) not in mapped:
-                        last_read = max(status.st_atime_ns, put_at)
-                        kept = not is_cached(status.st_mode)
-                        found.append(Candidate(kept, last_read, entry.name, status.st_size))
-    return sorted(found)
+    for name in random.sample(names, sample) if sampled else names:
+        with contextlib.suppress(OSError):
+            status = os.lstat(f"{shelf.mem}/{name}")
+            if len(name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
+                put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
+                if (status.st_dev, status.st_ino) not in mapped:
+                    last_read = max(status.st_atime_ns, put_at)
+                    kept = not is_cached(status.st_mode)
+                    found.append(Candidate(kept, last_read, name, status.st_size))
+    found.sort()
+    return found[: max(1, len(found) // 4)] if sampled else found
 
 
 def locked_files() -> set[tuple[int, int]]:
@@ -103,49 +113,70 @@ def _spill(shelf: Shelf, disk: Disk | None, enough: int, read_before: float | No
 
     It is this process's turn.
     """
-    freed = 0
-    for one in candidates(shelf):
-        if freed >= enough or (read_before is not None and one.last_read > read_before * 1e9):
+    freed, sample = 0, _SAMPLE
+    while freed < enough:
+        found = candidates(shelf, sample)
+        some, tried_all = _spill_these(shelf, disk, found, enough - freed, read_before)
+        freed += some
+        if not some and tried_all and len(found) < sample < number_of_files(shelf.mem):
+            sample = number_of_files(shelf.mem)  # none of these may go, but another might
+        elif not some or not tried_all:
             break
+    return freed
+
+
+def _spill_these(
+    shelf: Shelf, disk: Disk | None, found: list[Candidate], enough: int, read_before: float | None
+) -> tuple[int, bool]:
+    """Bytes that were freed, and whether all of these were tried, so that it may go on with others."""
+    freed = 0
+    for one in found:
+        if freed >= enough or (read_before is not None and one.last_read > read_before * 1e9):
+            return freed, False
         if not one.kept:
             freed += pages(one.size) * evict(shelf, one.array_id)
             continue
         if disk is None:
-            break
+            return freed, False
         if (lacking := pages(one.size) - disk.account.free) > 0 and lacking > disk.pool.used():
             continue  # a smaller one may fit
         try:
             freed += spill(shelf, disk, one.array_id)
         except (NoRoomOnDisk, OSError):
-            break
-    return freed
+            return freed, False
+    return freed, True
 
 
 @contextlib.contextmanager
 def _turn(shelf: Shelf) -> Iterator[bool]:
     """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
-    fd = os.open(f"{shelf.path}/spilling", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = OwnedFile(f"{shelf.path}/spilling", os.O_CREAT)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
     finally:
-        os.close(fd)
+        file.close()
 
 
 # --- what the keeper does, once a second
 
 
 def spill_ahead(shelf: Shelf) -> int:
-    """Spill what was read least recently if memory is nearly full; returns how many bytes that freed."""
+    """Spill what was read least recently if memory is nearly full, of bytes or of files; how many bytes that freed."""
     disk, budget = shelf.disk if shelf.spills() else None, shelf.ledger.budget
-    if _in_use(shelf) <= SPILL_ABOVE * budget:
+    excess = int(_in_use(shelf) - SPILL_TO * budget) if _in_use(shelf) > SPILL_ABOVE * budget else 0
+    files = inodes(shelf.mem)
+    scarce = files is not None and files.free < (1 - SPILL_ABOVE) * files.all
+    if files is not None and scarce and number_of_files(shelf.mem) > _SHARE * files.all:
+        excess = max(excess, shelf.ledger.budget // _PORTIONS)  # some arrays, in each round until it is enough
+    if excess == 0:
         return 0
     with _turn(shelf) as ours:
-        return _spill(shelf, disk, int(_in_use(shelf) - SPILL_TO * budget)) if ours else 0
+        return _spill(shelf, disk, excess) if ours else 0
 
 
 def promote_hot(shelf: Shelf) -> int:

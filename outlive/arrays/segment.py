@@ -137,6 +137,15 @@ def open_locked(path: str, lock: int) -> int | None:
     return None
 
 
+def void(fd: int) -> None:
+    """Make a deleted segment no segment: the first thing that is done to one, by whoever has its exclusive lock.
+
+    Who opened it before it was deleted may lock it later, when somebody who wrote it again was killed in the middle.
+    Header and trailer could be whole then, and what is between them another array's.
+    """
+    os.pwrite(fd, bytes(TRAILER.size), max(0, os.fstat(fd).st_size - TRAILER.size))
+
+
 def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
     """Write `buffers` one after the other at `offset`, however often the system writes less than asked."""
     written = os.pwritev(fd, buffers, offset)

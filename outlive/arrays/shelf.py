@@ -23,12 +23,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import disk as disks
@@ -41,7 +40,8 @@ from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
-from outlive.arrays.pool import Pool, empty_if_unread
+from outlive.arrays.pool import Pool
+from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -196,8 +196,14 @@ class Shelf(Places):
             disk = self.disk
             return None if disk is None else disk.reserve(path, size)
         found = self.pool.find(size)
-        fd = None if found is None else self.pool.take(found, size, path)
-        return self.pool.make(path, size) if fd is None else fd
+        if found is not None:
+            try:
+                fd = self.pool.take(found, size, path)
+            finally:
+                found.file.close()
+            if fd is not None:
+                return fd
+        return self.pool.make(path, size)
 
     def explain(self, error: OSError, asked: int) -> Exception:
         """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
@@ -227,8 +233,19 @@ class Shelf(Places):
             self.seal_many([draft], epoch)
 
     def seal_copy(self, draft: Draft) -> None:
-        """Seal a draft that is a copy of another shelf's array. No name leads to it yet; see `name`."""
+        """Seal a draft that is a copy of another shelf's array. No name leads to it yet; see `name`.
+
+        Its `listed_in` is the epoch of the listing of this shelf to which the catalog added the copy.
+
+        Raises
+        ------
+        StaleEpoch
+            The shelf was listed again since, without the copy: nobody would ask this node before the array is replaced.
+            Nothing was sealed.
+        """
         with self.ledger.locked():
+            if self.ledger.epoch != draft.listed_in:
+                raise StaleEpoch
             draft.settled = self._rename(draft.path, draft.info.id)
         if not draft.settled:
             raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
@@ -448,7 +465,11 @@ class Shelf(Places):
 
     def scan(self) -> Iterator[ArrayInfo]:
         """What the footers of all readable sealed arrays say; `check` tells of the others."""
-        for array_id in self.ids():
+        return self.infos(self.ids())
+
+    def infos(self, array_ids: Iterable[str]) -> Iterator[ArrayInfo]:
+        """As `scan`, of these arrays."""
+        for array_id in array_ids:
             with contextlib.suppress(FileNotFoundError, CorruptArray):
                 yield self.info(array_id)
 
@@ -491,6 +512,7 @@ class Shelf(Places):
         return True
 
     def _unlink(self, path: str) -> bool:
+        empty_if_unread(path)  # before the ledger is locked, as it takes a while
         with self.ledger.locked():
             account = self.ledger.disk if self._is_on_disk(path) else self.ledger
             try:
@@ -524,10 +546,7 @@ class Shelf(Places):
             self.ledger.change_all()
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
-        for folder in ("mem", "free"):
-            for entry in os.scandir(f"{removed}/{folder}"):
-                empty_if_unread(entry.path)
-        shutil.rmtree(removed, ignore_errors=True)
+        remove_tree(removed)
 
     # --- drafts of the living and the dead
 

@@ -100,7 +100,7 @@ def _finish(reading: Reading, address: str | None, as_json: bool) -> None:
         print_json(reading_record(reading))
     else:
         show_reading(reading)
-        if not reading.explanations and not reading.unexplained:
+        if not reading.explanations and not reading.unexplained and not reading.unknown:
             lines = "1 line" if reading.lines == 1 else f"{reading.lines:,} lines"
             typer.echo(f"nothing in these {lines} is an error of Ray that is known here", err=True)
     if not reading.explanations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,11 +57,6 @@ def lint(
     if as_json and output == "sarif":
         raise typer.BadParameter("--json and --format sarif exclude each other")
     output = "json" if as_json else output
-    try:
-        import libcst  # noqa: F401
-    except ModuleNotFoundError:
-        typer.echo("error: lint needs libcst, which is not installed: pip install 'outlive[lint]'", err=True)
-        raise typer.Exit(UNABLE) from None
     if explain is not None:
         _explain(explain, output)
     elif rules:
@@ -118,6 +114,9 @@ def _lint(
     from outlive.lint.finding import Failure
     from outlive.lint.run import STDIN, run
 
+    if find_spec("libcst") is None:  # its import alone takes longer than all that does not need it
+        typer.echo("error: lint needs libcst, which is not installed: pip install 'outlive[lint]'", err=True)
+        raise typer.Exit(UNABLE)
     settings = _checked(lambda: config.load(Path.cwd()))
     chosen = _checked(
         lambda: selection.selected(
@@ -125,8 +124,8 @@ def _lint(
         )
     )
     stdin = sys.stdin.buffer.read() if STDIN in paths else None
-    found = files.find((Path(path) for path in paths if path != STDIN), [*settings.exclude, *exclude])
     with ProgressBar("lint") as bar:
+        found = files.find((Path(path) for path in paths if path != STDIN), [*settings.exclude, *exclude])
         report = run(found.files, chosen, fix=fix, stdin=stdin, progress=bar.update)
     report.notebooks = found.notebooks
     report.failures += [

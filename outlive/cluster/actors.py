@@ -61,6 +61,15 @@ def _adopt(node: str) -> None:
         start_keeper(cluster, node)
 
 
+def ask_shelf(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
+    """Have another process of `node` than its keeper make one of the `ShelfCalls`; returns its answer's reference."""
+    from outlive.cluster.shelf_calls import call
+
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here, "max_retries": 0}
+    return _remote(call).options(**options).remote(cluster, node, method, args)
+
+
 def keeper(node: str) -> Any:
     """Raises ValueError if it has none."""
     return find(keeper_name(node))

@@ -11,8 +11,9 @@ import ray
 from ray.exceptions import RayError
 
 from outlive.arrays.info import ArrayInfo
-from outlive.cluster.holders import Holders
+from outlive.cluster.holders import Holders, to_copy
 from outlive.cluster.wire import pack, unpack
+from outlive.errors import StoreUnavailable
 
 SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
 _STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
@@ -27,11 +28,11 @@ class Bulk(Holders):
         super().__init__()
 
     @ray.method(concurrency_group="slow")
-    def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[bool]:
+    def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
         """`join_copy` for many."""
         infos = unpack(packed)
-        if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
-            self._join(node)
+        if node not in self._epochs:
+            self._join_to_read(node)
         return [self._join_copy(info, home, node, kept=kept) for info in infos]
 
     def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
@@ -77,5 +78,6 @@ class Bulk(Holders):
         for i in range(min(missing, len(targets))):
             target = targets[(number + i) % len(targets)]
             wanted = [info for info in infos if len(self._kept(info.id)) < info.replicas]
-            with contextlib.suppress(RayError, ValueError):  # it dies
-                self._answers({target: self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])})
+            with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
+                call = self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])
+                self._answers({target: call}, to_copy(whole.size))

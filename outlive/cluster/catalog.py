@@ -16,6 +16,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 
@@ -24,17 +25,22 @@ from outlive.arrays.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.bulk import Bulk
+from outlive.cluster.holds import Holds
+from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import (
     Bound,
     Found,
     pack_bound,
     pack_found,
+    pack_held,
     unpack,
     unpack_listed,
     unpack_request,
 )
+from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
+_AT_A_TIME = 16  # shelves that are listed as a catalog starts
 _log = logging.getLogger(__name__)
 
 
@@ -43,10 +49,13 @@ class Catalog(Bulk):
 
     def __init__(self) -> None:
         super().__init__()
+        self._holds = Holds(self._replaced.put)
+        self._drops = PerNode(self._drop_or_again)
+        self._again: list[Replacement] = []  # a node did not confirm that it dropped what was replaced
+        self._unfinished: set[str] = set()  # arrays of which a node did not confirm that it deleted them
         cached: list[tuple[str, ArrayInfo]] = []
-        for node in actors.keeper_nodes():
-            with contextlib.suppress(ValueError):  # its node is gone
-                cached += self._list_shelf(node)
+        for some in self._list_shelves(actors.keeper_nodes()):
+            cached += some
         self._admit_cached(cached)
         threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
         self._start_rounds()
@@ -68,25 +77,31 @@ class Catalog(Bulk):
         By `wire.pack_bound`, the answer.
         """
         infos, node, stale = unpack_request(request)
-        if node not in self._epochs or self._epochs[node] == stale:
-            self._join(node)
         self._left.discard(node)  # somebody came back to it
         with self._lock:
-            if self._named_elsewhere(infos, node):
+            unknown = self._epochs.get(node, stale) == stale  # to list its shelf may take a while
+            if unknown or self._named_elsewhere(infos, node):
                 return pack_bound(Bound(0, elsewhere=True))
             return pack_bound(self._bind(infos, node))
 
     @ray.method(concurrency_group="change")
     def replace(self, request: bytes) -> bytes:
         """`bind`, where other nodes have copies of what is replaced: their names go first."""
-        infos, node, _ = unpack_request(request)
+        infos, node, stale = unpack_request(request)
+        if self._epochs.get(node, stale) == stale:
+            self._join(node)
         done: set[tuple[str, str]] = set()
         while True:
             with self._lock:
                 left = {holding for holding in self._named_elsewhere(infos, node) if holding not in done}
                 if not left:
                     return pack_bound(self._bind(infos, node))
-            self._forbid(infos, {other for other, _ in left})
+            if silent := self._forbid(infos, {other for other, _ in left}):
+                raise StoreUnavailable(
+                    f"{_nodes(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
+                    "reads it by its key any more: nobody there answers, or its file system is full. Nothing was "
+                    "changed; try again, or `outlive drain` that node"
+                )
             done |= left
 
     @ray.method(concurrency_group="change")
@@ -104,17 +119,19 @@ class Catalog(Bulk):
 
     def _named_elsewhere(self, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str]]:
         """Nodes other than this whose readers may find what these arrays replace by name; with its id."""
-        found = set()
+        found = {(other, "") for other in self._unlisted if other != node}  # it may have any of them
         for info in infos:
             entry = self._index.find(info.store, info.key or "")
             if entry is not None and entry.info.id != info.id:
                 found |= {(other, entry.info.id) for other in self._index.holders(entry.info.id) if other != node}
         return found
 
-    def _forbid(self, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> None:
-        names = [(info.store, info.key or "", info.version) for info in infos]
+    def _forbid(self, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> list[str]:
+        """Returns the nodes that live and did not confirm it: what is read by name there may be anything."""
+        names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
         keepers = self._all_keepers()
-        self._answers({node: keepers[node].forbid.remote(names) for node in nodes if node in keepers})
+        done = self._answers({node: keepers[node].forbid.remote(names) for node in asked if node in keepers})
+        return self._silent(asked.difference(done))
 
     def unbind(self, packed: bytes) -> None:
         """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
@@ -122,10 +139,58 @@ class Catalog(Bulk):
             for info in unpack(packed):
                 self._index.unbind(info.store, info.key or "", info.id)
 
+    @ray.method(concurrency_group="change")
+    def take_off(self, array_ids: list[str]) -> None:
+        """Forget arrays that were listed, and whose puts came to nothing. What they would have replaced is back."""
+        with self._lock:
+            for array_id in array_ids:
+                self._index.take_off(array_id)
+
+    @ray.method(concurrency_group="change")
+    def verify(self, array_id: str) -> bool:
+        """Somebody did not find an array where this catalog lists it. False: it is gone, and nobody deleted it.
+
+        It is sealed, if that is due. It is not listed any more, if its put came to nothing.
+        """
+        with self._lock:
+            place = self._index.place(array_id)
+            entry = None if place is None else self._index.find(*place)
+        if entry is None or self._finish(entry.node, [array_id]) == [True]:
+            return True
+        with self._lock:
+            if self._index.place(array_id) is None or entry.doomed:
+                return True
+            keeper = self._all_keepers().get(entry.node)
+        if keeper is None or self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
+            return False
+        with self._lock:
+            self._index.take_off(array_id)
+        return True
+
     def find(self, store: str, keys: list[str]) -> bytes:
         """What each key stands for, by `wire.pack_found`."""
         with self._lock:
-            return pack_found(self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys)
+            return pack_found(self._find(store, keys))
+
+    def hold(self, store: str, keys: list[str]) -> bytes:
+        """What keys stand for at one moment, by `wire.pack_held`.
+
+        For a minute, or until `release`, what replaces these arrays leaves them where they are, for whoever reads them
+        by what this says. A deletion does not wait.
+        """
+        with self._lock:
+            found = self._find(store, keys)
+            return pack_held(self._holds.begin(one.info.id for one in found if one is not None), found)
+
+    def release(self, number: int) -> None:
+        """What was held may go."""
+        self._holds.end(number)
+
+    def _find(self, store: str, keys: list[str]) -> list[Found | None]:
+        found = [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
+        if any(one is None or one.lost_at for one in found):
+            self._say_unlisted("an array of this key")
+        return found
 
     def _found_lost(self, store: str, key: str) -> Found | None:
         lost = self._index.lost.get((store, key))
@@ -135,14 +200,23 @@ class Catalog(Bulk):
         if entry is None:
             return None
         others = [node for node in self._index.holders(entry.info.id) if node != entry.node]
-        return Found(entry.info, [entry.node, *others], entry.doomed, self._epochs.get(entry.node, 0))
+        epoch, replacing = self._epochs.get(entry.node, 0), bool(entry.superseded)
+        return Found(entry.info, [entry.node, *others], entry.doomed, epoch, replacing=replacing)
 
     @ray.method(concurrency_group="change")
     def end(self, array_ids: list[str]) -> list[str]:
         """Delete the keys that stand for one of these arrays, with all their files; returns the arrays' ids.
 
         By id, and so harmless to repeat: a key may stand for a later array by then.
+
+        Raises
+        ------
+        StoreUnavailable
+            A node that lives did not confirm it.
         """
+        return self._end(array_ids)
+
+    def _end(self, array_ids: list[str]) -> list[str]:
         ids = set(array_ids)
         gone = self._forget_lost(ids)
         with self._lock:
@@ -158,6 +232,8 @@ class Catalog(Bulk):
                 old = self._index.superseded(left)
             self._drop(old)
             gone += {holding.array_id for holding, _ in old}
+        if ids.difference(gone):
+            self._say_unlisted("an array that is to be deleted")
         return gone
 
     def _forget_lost(self, ids: set[str]) -> list[str]:
@@ -167,11 +243,29 @@ class Catalog(Bulk):
 
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)
-        self._drop([(holding, (store, key)) for key, holdings in doomed for holding in holdings])
+        ids = [holdings[-1].array_id for _, holdings in doomed]
+        # The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
+        copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
+        homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
+        if silent := self._drop(copies) or self._drop(homes):
+            self._unfinished.update(ids)
+            raise StoreUnavailable(
+                f"{_nodes(silent)} did not confirm that it deleted its files of {', '.join(map(repr, keys[:5]))}: its "
+                "keeper does not answer. Until it does, the arrays can be read there; then they are deleted"
+            )
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
-        return [holdings[-1].array_id for _, holdings in doomed]
+                for holding in holdings:
+                    self._note_gone(holding.node, [holding.array_id])
+        return ids
+
+    def _finish_deletions(self) -> None:
+        """Those that a node did not confirm."""
+        for array_id in list(self._unfinished):
+            with contextlib.suppress(StoreUnavailable):
+                self._unfinished.discard(array_id)
+                self._end([array_id])
 
     def _doom(self, store: str, keys: list[str], only: set[str]) -> list[tuple[str, list[Holding]]]:
         """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
@@ -196,7 +290,18 @@ class Catalog(Bulk):
 
     @ray.method(concurrency_group="slow")
     def entries(self, store: str, prefix: str) -> bytes:
-        """All that is listed, sorted by key, by `wire.pack_found`."""
+        """All that is listed, sorted by key, by `wire.pack_found`.
+
+        Where an older array can still be read, the new one is sealed first: no two calls show them in another order.
+        """
+        with self._lock:
+            replacing = [entry for entry in self._index.entries(store, prefix) if entry.superseded]
+        by_node: dict[str, list[str]] = defaultdict(list)
+        for entry in replacing:
+            by_node[entry.node].append(entry.info.id)
+        for node, ids in by_node.items():
+            with contextlib.suppress(StoreUnavailable):
+                self._finish(node, ids)
         with self._lock:
             found = [self._found(entry) for entry in self._index.entries(store, prefix)]
         return pack_found(sorted(found, key=lambda one: (one and one.info.key) or ""))
@@ -243,9 +348,12 @@ class Catalog(Bulk):
         with self._lock:
             missing = [e for e in self._index.all_entries() if e.node == node and not e.doomed and e.info.id not in ids]
             stray = [info for info in present if not self._index.lists(info.id)]
-            for entry in self._index.all_entries():  # copies that are gone: others are made, if they count
-                if entry.node != node and entry.info.id not in ids:
-                    self._index.copies.remove(entry.info.id, node)
+            absent = [
+                entry.info.id
+                for entry in self._index.all_entries()
+                if entry.node != node and entry.info.id not in ids and node in self._index.holders(entry.info.id)
+            ]
+        self._forget_absent(node, absent)
         # A file that is there after its key was not is no deletion under way: those take the file first.
         there = self._finish(node, [entry.info.id for entry in missing] + [info.id for info in stray])
         for entry, exists in zip(missing, there, strict=False):
@@ -254,8 +362,8 @@ class Catalog(Bulk):
                 gone = not exists and self._index.unbind(entry.info.store, key, entry.info.id)
             if gone:
                 findings.append(Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True))
-                if older := [holding for holding in entry.superseded if holding.node != node]:
-                    self._bring_back(older)
+                with self._lock:
+                    self._index.restore(entry.superseded)
         for info, exists in zip(stray, there[len(missing) :], strict=True):
             if exists:
                 with self._lock:
@@ -267,43 +375,109 @@ class Catalog(Bulk):
                 findings.append(Finding(what[0], info.key or "", what[1], True))
         return findings
 
+    def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
+        """All at a time. Nodes that do not answer are admitted later: see `_mend`."""
+
+        def listed(node: str) -> list[tuple[str, ArrayInfo]]:
+            try:
+                return self._list_shelf(node)
+            except (ValueError, StoreUnavailable) as error:
+                if self._is_alive(node):
+                    _log.warning("%s; what it has is not known yet", error)
+                    self._unlisted.add(node)
+                return []
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            return list(pool.map(listed, nodes))
+
+    def _forget_absent(self, node: str, array_ids: list[str]) -> None:
+        """Copies that a report of a shelf did not have: others are made, if they count.
+
+        The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
+        once more what it has: a copy that is not there then is added anew before it is sealed.
+        """
+        keeper = self._all_keepers().get(node)
+        answers = self._answers({node: keeper.holds_from_now.remote(array_ids)}) if array_ids and keeper else {}
+        if node in answers:
+            epoch, there = answers[node]
+            with self._lock:
+                self._epochs[node] = max(epoch, self._epochs.get(node, 0))
+                for array_id, is_there in zip(array_ids, there, strict=True):
+                    if not is_there:
+                        self._not_there(node, array_id)
+
+    @ray.method(concurrency_group="slow")
+    def dropped(self, array_ids: list[str], node: str) -> None:
+        """A node has dropped its copies of these arrays, as `leave` allowed.
+
+        Said once more when it is done: the shelf may have been listed in between, when they were still there.
+        """
+        self._forget_absent(node, array_ids)
+
     def _join(self, node: str) -> None:
         self._admit_cached(self._list_shelf(node))
 
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then.
 
-        Raises ValueError if the node has no keeper, or dies.
+        Raises ValueError if the node is dead, StoreUnavailable if nobody there answers.
         """
-        self._left.discard(node)
-        self._keepers[node] = actors.keeper(node)
-        answers = self._answers({node: self._keepers[node].listing.remote()})
-        if node not in answers:
-            raise ValueError(f"the keeper of node {node} is gone")
-        epoch, packed = answers[node]
-        listed = unpack_listed(packed)
         with self._lock:
-            cached = self._index.copies.cached_apart_from(node)
-            self._epochs[node] = epoch
-            self._index.forget(node)
-            self._admit(node, listed)
+            one_at_a_time = self._listing[node]
+        with one_at_a_time:  # or the older picture could be the last
+            self._left.discard(node)
+            self._keepers[node] = self._find_keeper(node)
+            with self._lock:
+                gone = self._gone[node] = set()
+            try:
+                answers = self._answers({node: self._keepers[node].listing.remote()})
+                if node not in answers:
+                    raise StoreUnavailable(
+                        f"nobody on node {node} says what its shelf has, neither its keeper nor another"
+                    )
+                epoch, packed = answers[node]
+                listed = unpack_listed(packed)
+                with self._lock:
+                    listed = [one for one in listed if one.info.id not in gone]
+                    cached = self._index.copies.cached_apart_from(node)
+                    self._epochs[node] = epoch
+                    self._unlisted.discard(node)
+                    older = self._index.relist(node)
+                    self._admit(node, listed)
+                    self._index.restore(older)
+            finally:
+                with self._lock:
+                    del self._gone[node]
         return cached + [(node, info) for info, kept in listed if not kept]
 
-    def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> None:
+    def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> list[str]:
+        """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""
         by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
         for holding, name in holdings:
             by_node[holding.node].append((holding.array_id, name))
         keepers = self._all_keepers()
-        self._answers({node: keepers[node].drop.remote(some) for node, some in by_node.items() if node in keepers})
+        done = self._answers(
+            {node: keepers[node].drop.remote(some) for node, some in by_node.items() if node in keepers}
+        )
+        return self._silent(set(by_node).difference(done))
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
+        """Have a node seal what is listed; says of each array whether it is sealed.
+
+        Raises
+        ------
+        StoreUnavailable
+            The node lives, and does not say.
+        """
         if not array_ids:
             return []
         keepers = self._all_keepers()
-        if node not in keepers:  # it died: what was not sealed there will not be
-            return [False] * len(array_ids)
-        answers = self._answers({node: keepers[node].finish.remote(array_ids, self._epochs[node])})
-        sealed: list[bool] = answers.get(node, [False] * len(array_ids))
+        epoch = self._epochs.get(node, 0)
+        calls = {node: keepers[node].finish.remote(array_ids, epoch)} if node in keepers else {}
+        answers = self._answers(calls)
+        if node not in answers and self._silent([node]):
+            raise StoreUnavailable(f"{_nodes([node])} did not say which arrays it has: its keeper does not answer")
+        sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
         return sealed
 
     def _drop_replaced(self) -> None:
@@ -312,14 +486,20 @@ class Catalog(Bulk):
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.add(self._replaced.get_nowait())
+            batch = {one for one in batch if not self._holds.put_off(one.old.array_id, one)}
             by_node: dict[str, list[Replacement]] = defaultdict(list)
             for replacement in batch:
                 by_node[replacement.new.node].append(replacement)
             for node, some in by_node.items():
-                try:
-                    self._drop_where_sealed(node, some)
-                except Exception:  # noqa: BLE001 - the thread goes on
-                    _log.exception("arrays that were replaced on %s stay until `outlive check`", node)
+                self._drops.add(node, some)
+
+    def _drop_or_again(self, node: str, replacements: list[Replacement]) -> None:
+        try:
+            self._drop_where_sealed(node, replacements)
+        except Exception:  # noqa: BLE001 - the thread goes on
+            _log.warning("arrays that were replaced on %s stay for now", node, exc_info=True)
+            with self._lock:
+                self._again += replacements
 
     def _make_safe(self, replacement: Replacement) -> None:
         """Before the old array goes, the new one is on as many nodes as it shall be, as far as it can."""
@@ -334,7 +514,24 @@ class Catalog(Bulk):
         ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
         for replacement in ready:
             self._make_safe(replacement)
-        self._drop([(replacement.old, None) for replacement in ready])
+        silent = set(self._drop([(replacement.old, None) for replacement in ready]) or ())
         with self._lock:
             for replacement in ready:
-                self._index.dropped(replacement)
+                if replacement.old.node in silent:
+                    self._again.append(replacement)
+                else:
+                    self._index.dropped(replacement)
+                    self._note_gone(replacement.old.node, [replacement.old.array_id])
+
+    def _look_at_nodes(self) -> None:
+        super()._look_at_nodes()
+        self._holds.expire()
+        with self._lock:
+            again, self._again = self._again, []
+        for replacement in again:
+            self._replaced.put(replacement)
+        self._finish_deletions()
+
+
+def _nodes(nodes: list[str]) -> str:
+    return f"node {', '.join(nodes)}"

@@ -10,7 +10,7 @@ from outlive.arrays.check import Finding
 if TYPE_CHECKING:
     from outlive.cluster.session import Session
 
-_STEP_BYTES, _STEP_ARRAYS = 512 << 20, 2000  # a call of the keeper: a fraction of a second
+_STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
 
 
 def check(session: Session, progress: Callable[[int, int], None] | None = None) -> list[Finding]:

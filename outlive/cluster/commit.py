@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ray.exceptions import RayTaskError
-
 from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
@@ -24,26 +22,22 @@ _MOST_CATALOGS = 20  # while one array is put
 def commit(session: Session, drafts: list[Draft]) -> None:
     """Have the catalog list drafts under their keys, and seal them: all, or none.
 
-    If it is interrupted while the catalog may or may not have listed them, they are left for whoever needs to know: a
-    reader seals those that are listed, the keeper discards the others once this process has ended.
+    Whatever goes wrong, none of the drafts is left when this ends: see `take_back`.
 
     Raises
     ------
     StoreUnavailable, StoreFull
     """
-    if len(drafts) == 1:
-        _commit(session, drafts)
-        return
+    batch = Batch(session.shelf) if len(drafts) > 1 else None
+    epoch = session.shelf.ledger.epoch
     try:
-        batch = Batch(session.shelf)
-    except OSError as error:  # nothing is listed yet
-        for draft in drafts:
-            draft.discard()
-        raise session.shelf.explain(error, sum(draft.info.size for draft in drafts)) from None
-    try:
+        if batch is not None:
+            batch.begin()
         _commit(session, drafts)
+    except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
+        take_back(session, drafts, error, epoch)
     finally:
-        if not any(draft.exists() for draft in drafts):  # else some may be listed, and the others not yet sealed
+        if batch is not None:
             batch.end()
 
 
@@ -54,19 +48,12 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
     for _ in range(_MOST_CATALOGS):
         bound = _bind(session, drafts, stale)
         if bound.behind:
-            try:
-                _restamp(drafts, new_version(after=bound.behind))
-            except OSError as error:
-                take_back(session, drafts, error)
-                return
+            _restamp(drafts, new_version(after=bound.behind))
         else:
             try:
                 gone = session.shelf.seal_many(drafts, bound.epoch)
             except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
                 stale = bound.epoch
-            except OSError as error:
-                take_back(session, drafts, error)
-                return
             else:
                 if gone:
                     session.ask(session.catalog.unbind.remote(pack(draft.info for draft in gone)))
@@ -87,10 +74,5 @@ def _restamp(drafts: list[Draft], version: int) -> None:
 
 def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     request = pack_request([draft.info for draft in drafts], session.node, stale)
-    try:
-        bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
-        return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound
-    except RayTaskError:  # it says no: nothing is listed
-        for draft in drafts:
-            draft.discard()
-        raise
+    bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
+    return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound

@@ -22,22 +22,36 @@ from outlive.arrays.lifetimes import (
     leave_scope,
     marked_nodes,
 )
-from outlive.arrays.marks import evict, is_cached, mode_of
+from outlive.arrays.limits import number_of_files
+from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
 from outlive.cluster import actors
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.session import Session
 
+_PATIENCE = 30.0  # seconds for a keeper that does not answer: it ends the scope when it goes on
+_TO_LOOK = 2.0  # the same for a keeper, which has other work to do
+_LISTED = 20_000  # arrays: of more, the keeper knows which are in a scope
 
-def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[str], why: Why) -> None:
+
+def end(
+    shelf: Shelf,
+    end_keys: Callable[[list[str]], object],
+    array_ids: list[str],
+    why: Why,
+    end_copies: Callable[[list[str]], object] | None = None,
+) -> None:
     """Delete these arrays of a shelf, and write down why.
 
     Parameters
     ----------
     end_keys
         Has the catalog delete those of these arrays that a key stands for.
+    end_copies
+        Tells the catalog that others of them, of which it may know copies, are not here any more.
     """
     infos = []
     if why == Why.TTL:  # of a cached copy: whoever keeps the array knows better, it may have been touched there
@@ -48,10 +62,19 @@ def end(shelf: Shelf, end_keys: Callable[[list[str]], object], array_ids: list[s
     with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
         shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
     keyed = [info.id for info in infos if info.key is not None]
+    spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
     if keyed:
         end_keys(keyed)
     for array_id in array_ids:
         shelf.delete(array_id)
+    if spread and end_copies is not None:
+        end_copies(spread)
+
+
+def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
+    """Whether the catalog may know of an array without a key: it was, or shall be, copied."""
+    mode = mode_of(shelf, info.id)
+    return info.replicas > 1 or is_copied(mode) or is_cached(mode)
 
 
 class Scope(NamedTuple):
@@ -66,38 +89,69 @@ def enter_scope(session: Session, scope: Scope) -> None:
     known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
     if scope.node != session.node and not known:
         with contextlib.suppress(ValueError):  # its keeper is gone: it is over, as this node's keeper will find
-            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node))
+            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node), _PATIENCE)
         join_scope(session.shelf.scopes, scope.number, scope.node)
 
 
 def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of whichever node."""
     try:
-        end_scope_here(session.shelf, lock.number, lambda keyed: session.ask(session.catalog.end.remote(keyed)))
-        others = marked_nodes(session.shelf.scopes, lock.number)
-        with contextlib.suppress(ValueError, RayError):  # their keepers will ask
-            ray.get([actors.keeper(node).end_scope.remote(lock.number) for node in others])
+        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(lock.number, [session.node]):
+            end_scope_here(
+                session.shelf,
+                lock.number,
+                lambda keyed: session.ask(session.catalog.end.remote(keyed)),
+                end_copies=lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
+            )
+        _ended_by_keepers(lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
     finally:
         lock.release()  # then what is left is the keeper's to end
 
 
-def end_scope_here(shelf: Shelf, number: int, end_keys: Callable[[list[str]], object]) -> None:
-    """Delete what was put in a scope on this node."""
-    suffix = Lifetime(SCOPE, number).suffix[2:]
-    there = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
-    if there:
-        end(shelf, end_keys, there, Why.SCOPE)
+def _ended_by_keepers(number: int, nodes: list[str]) -> bool:
+    try:
+        ray.get([actors.keeper(node).end_scope.remote(number) for node in nodes], timeout=_PATIENCE)
+    except (ValueError, RayError):
+        return False
+    return True
+
+
+def end_scope_here(
+    shelf: Shelf,
+    number: int,
+    end_keys: Callable[[list[str]], object],
+    array_ids: list[str] | None = None,
+    end_copies: Callable[[list[str]], object] | None = None,
+) -> None:
+    """Delete what was put in a scope on this node.
+
+    Parameters
+    ----------
+    array_ids
+        Which arrays those are, for whoever knows: to list a million takes most of a second.
+    end_copies
+        See `end`.
+    """
+    if array_ids is None:
+        suffix = Lifetime(SCOPE, number).suffix[2:]
+        array_ids = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
+    if array_ids:
+        end(shelf, end_keys, array_ids, Why.SCOPE, end_copies)
     leave_scope(shelf.scopes, number)
 
 
 def leave_scopes_that_ended(shelf: Shelf) -> None:
     """Ask the nodes of other nodes' scopes whether they have ended, or died: `Endings` finds the arrays then."""
+    silent = set[str]()
     for number, node in joined_scopes(shelf.scopes).items():
+        if node in silent:
+            continue
         try:
-            over = ray.get(actors.keeper(node).scope_is_over.remote(number))
+            over = ray.get(actors.keeper(node).scope_is_over.remote(number), timeout=_TO_LOOK)
         except (ValueError, ActorDiedError):
             over = True
-        except RayError:
+        except RayError:  # it is asked again, at the next round
+            silent.add(node)
             continue
         if over:
             leave_scope(shelf.scopes, number)

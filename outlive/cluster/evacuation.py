@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DEFAULT_AFTER = 30.0  # seconds; OUTLIVE_EVACUATE_AFTER names others. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
 _LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
+_NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
+_PATIENCE = 20.0  # seconds for the catalog to answer
 _log = logging.getLogger(__name__)
 
 
@@ -48,16 +50,23 @@ class Evacuation:
         self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
         self._on_head = False
         self._idle_since: float | None = None
-        self._tried_at = self._asked_at = -math.inf
+        self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
         self.stays: str | None = None
         """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
+        self.leaving = False
+        """Nothing is kept here, and the shelf is being removed."""
+        self.left = False
+        """It is removed, and the keeper ends within a second."""
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
-        if self._on_head:
+        if self.left:
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        if self._on_head or self.left or time.monotonic() < self._look_at:
             return
         every = nodes()
+        self._look_at = time.monotonic() + len(every) / _NODES_A_SECOND
         here = next((node for node in every if node.id == self._node), None)
         self._on_head = here is not None and here.is_head
         if here is None or here.is_head:
@@ -86,11 +95,13 @@ class Evacuation:
         if left := self.kept():
             size = format_bytes(sum(one.nbytes for one in left))
             self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
-        elif self.leave() is None:
-            ray.kill(actors.keeper(self._node), no_restart=True)
+        else:
+            self.leave()
 
     def kept(self) -> list[Kept]:
         """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
+        if self.leaving:
+            return []
         found = []
         for info in self._shelf.scan():
             mode = mode_of(self._shelf, info.id)
@@ -116,6 +127,11 @@ class Evacuation:
                 mark(self._shelf, info.id, remove=LEAVING)
             elif not drop_if_leaving(self._shelf, info.id) and not self._stay(info):
                 self._shelf.delete(info.id)
+        gone = [
+            info.id for info, may_go in zip(safe_infos, left, strict=True) if may_go and not self._shelf.has(info.id)
+        ]
+        if gone:
+            ray.get(catalog.dropped.remote(gone, self._node))
         return [not self._shelf.has(array_id) for array_id in array_ids]
 
     def _stay(self, info: ArrayInfo) -> bool:
@@ -129,12 +145,29 @@ class Evacuation:
             return None
 
     def leave(self) -> str | None:
-        """Remove the shelf if nothing is kept here, else say why not. Then the keeper is to be ended."""
-        if not self._shelf.leave(lambda: not self.kept()):
-            return "arrays are being put there"
-        ray.get(actors.catalog().left.remote(self._node))
+        """Remove the shelf if nothing is kept here, else say why not. Then the keeper ends itself, by `consider`.
+
+        Nobody else ends it: a program that comes back may have started another under its name.
+        """
+        if self.leaving:
+            return None
+        try:
+            if not self._shelf.leave(self._nothing_kept):
+                return "arrays are being put there"
+        except BaseException:
+            self.leaving = False
+            raise
+        try:
+            ray.get(actors.catalog().left.remote(self._node), timeout=_PATIENCE)
+        finally:
+            self.left = True
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)
         return None
+
+    def _nothing_kept(self) -> bool:
+        """Asked under the ledger's lock, before the shelf is removed."""
+        self.leaving = not self.kept()
+        return self.leaving
 
 
 def stays(node: Node, every: list[Node], scaler: Autoscaler) -> bool:

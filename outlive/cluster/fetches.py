@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ import ray
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import keep
+from outlive.arrays.shelf import StaleEpoch
 from outlive.cluster import actors
 from outlive.cluster.small_copies import drafts_of, receive_small
 from outlive.cluster.transfer import NotThere, chunk_size, copy, from_nodes
@@ -18,7 +20,10 @@ from outlive.cluster.wire import Located, pack, unpack
 from outlive.ray_internals.nodes import nodes
 
 if TYPE_CHECKING:
+    from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
+
+_MOST_LISTINGS = 5  # of this shelf, while one array is copied
 
 
 class Fetches:
@@ -77,22 +82,24 @@ class Fetches:
             drafts = drafts_of(self._shelf, parcel)
             try:
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
-                wanted = self._join_many([draft.info for draft in drafts], node, kept=False)
+                epochs = self._join_many([draft.info for draft in drafts], node, kept=False)
                 sealed = []
-                for draft, is_wanted in zip(drafts, wanted, strict=True):
-                    if is_wanted:
-                        self._shelf.seal_copy(draft)
-                        sealed.append(draft.info)
+                for draft, epoch in zip(drafts, epochs, strict=True):
+                    with contextlib.suppress(StaleEpoch):  # listed again since: it is copied by itself, later
+                        if epoch:
+                            draft.listed_in = epoch
+                            self._shelf.seal_copy(draft)
+                            sealed.append(draft.info)
             finally:
                 for draft in drafts:
                     if not draft.settled:
                         draft.discard()
             self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
 
-    def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[bool]:
+    def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[int]:
         if not infos:
             return []
-        answer: list[bool] = ray.get(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
+        answer: list[int] = ray.get(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
         return answer
 
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
@@ -125,10 +132,7 @@ class Fetches:
             raise NotThere(f"{node} has no keeper") from None
         draft = copy(self._shelf, keeper, info.id, self._chunk_size(), kept=kept, epoch=epoch)
         try:
-            # The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
-            if not self._join(draft.info, node, kept=False):
-                raise NotThere(f"{info.id} was replaced or deleted")
-            self._shelf.seal_copy(draft)
+            self._seal(draft, node)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
                 deadline = ray.get(keeper.deadline_ns.remote(draft.info.id))
@@ -140,12 +144,34 @@ class Fetches:
         if kept and not self._keep(draft.info, node):
             raise NotThere(f"{info.id} was replaced or deleted")
 
+    def _seal(self, draft: Draft, node: str) -> None:
+        """The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
+
+        Raises
+        ------
+        NotThere
+            It was replaced or deleted. Or this shelf was listed again each time: then whoever asked reads it without a
+            copy here.
+        """
+        stale = 0
+        for _ in range(_MOST_LISTINGS):
+            draft.listed_in = self._join(draft.info, node, kept=False, stale=stale)
+            if not draft.listed_in:
+                raise NotThere(f"{draft.info.id} was replaced or deleted")
+            try:
+                self._shelf.seal_copy(draft)
+            except StaleEpoch:
+                stale = draft.listed_in
+            else:
+                return
+        raise NotThere(f"the shelf of {self._node} was listed {_MOST_LISTINGS} times while {draft.info.id} came")
+
     def _keep(self, info: ArrayInfo, home: str | None) -> bool:
         """Let the copy on this shelf be a replica. It counts as one from when it is there, and not before."""
-        return keep(self._shelf, info.id) and self._join(info, home or self._node, kept=True)
+        return keep(self._shelf, info.id) and bool(self._join(info, home or self._node, kept=True))
 
-    def _join(self, info: ArrayInfo, home: str, *, kept: bool) -> bool:
-        return bool(ray.get(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept)))
+    def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
+        return int(ray.get(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept, stale)))
 
     def _chunk_size(self) -> int:
         if not self._chunk:

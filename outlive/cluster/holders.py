@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import queue
+import random
 import threading
 import time
 from collections import defaultdict
@@ -20,21 +21,27 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from outlive.arrays.index import Holding, Index, Lost, Replacement
+from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lost import Lost
 from outlive.cluster import actors
+from outlive.cluster.peers import PATIENCE, Call, Peer, Peers
 from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection, kv
 from outlive.ray_internals.nodes import Node, nodes
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _ROUNDS_EVERY = 1.0  # seconds
-_LOST = "lost"  # what was lost, in the GCS's key-value store
+_LOST = "lost"  # which pages of what was lost there are, in the GCS's key-value store; each is there too
 _SETTLED = "settled"  # the dead nodes of which it is known, there too
 _MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 _COPIES_AT_A_TIME = 4
+_SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
+_LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked each second whether they ended
+_TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
 
 
 class Holders:
@@ -43,8 +50,12 @@ class Holders:
     def __init__(self) -> None:
         self._index, self._lock = Index(), threading.RLock()
         self._epochs: dict[str, int] = {}
-        self._keepers: dict[str, Any] = {}
+        self._keepers: dict[str, Peer] = {}
+        self._peers = Peers(self._is_alive, self._ask_shelf)
+        self._unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
+        self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
+        self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
         self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
         self._losing = threading.Lock()
         self._rounds = 0
@@ -53,12 +64,12 @@ class Holders:
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._nodes = {node.id: node for node in nodes()}
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
-        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._saved, self._saving = b"", threading.Lock()
         self._settled: list[str] = json.loads(kv.get(_SETTLED) or b"[]")
-        for found in unpack_found(kv.get(_LOST) or b"[]"):
-            if found is not None:
-                lost = Lost(found.info, found.nodes[0], found.lost_at)
-                self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+        for found in _saved_as_lost():
+            lost = Lost(found.info, found.nodes[0], found.lost_at)
+            self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+        self._index.lost.take_changed()
 
     # --- questions
 
@@ -96,6 +107,7 @@ class Holders:
         dead = self._nodes.get(hint or "")
         if info.key is None and dead is not None and not dead.alive:
             return json.dumps(Located([], dead.id, dead.died_at or time.time())).encode()
+        self._say_unlisted(f"array {info.id}")
         why = self._answers({node: keeper.why_ended.remote(info.id) for node, keeper in self._all_keepers().items()})
         return json.dumps(Located([], why=next(filter(None, why.values()), None))).encode()
 
@@ -109,7 +121,7 @@ class Holders:
         # A keeper that came after this catalog, on whose node nothing was put by key yet, is not known here.
         unknown = [node for node in actors.keeper_nodes() if node not in self._epochs]
         for node in unknown:
-            with contextlib.suppress(ValueError, RayError):
+            with contextlib.suppress(ValueError, StoreUnavailable, RayError):
                 self._join(node)
         keepers = {node: keeper for node, keeper in self._all_keepers().items() if node in unknown}
         has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in keepers.items()})
@@ -118,7 +130,7 @@ class Holders:
     def _nearest_first(self, found: list[str], asker: str) -> list[str]:
         here = self._nodes.get(asker)
         near = {node.id for node in self._alive() if here is not None and node.ip == here.ip}
-        return sorted(found, key=lambda node: node not in near)
+        return sorted(found, key=lambda node: (self._peers.is_late(node), node not in near))
 
     @ray.method(concurrency_group="slow")
     def kept_on(self, array_id: str) -> list[str]:
@@ -150,11 +162,21 @@ class Holders:
     # --- copies that come and go
 
     @ray.method(concurrency_group="slow")
-    def join_copy(self, packed: bytes, home: str, node: str, kept: bool) -> bool:
-        """A node has a complete copy, not yet sealed unless it is `kept`. False: it is deleted or replaced."""
+    def join_copy(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int:
+        """A node has a complete copy, not yet sealed unless it is `kept`.
+
+        Parameters
+        ----------
+        stale
+            An epoch that a former answer gave and that the shelf does not have.
+
+        Returns
+        -------
+        The epoch under which to seal it; 0: it is deleted or replaced.
+        """
         (info,) = unpack(packed)
-        if node not in self._epochs:  # its keeper came after this catalog: who overwrites has to ask it too
-            self._join_to_read(node)
+        if node not in self._epochs or self._epochs[node] == stale:
+            self._join_to_read(node)  # its keeper came after this catalog: who overwrites has to ask it too
         return self._join_copy(info, home, node, kept=kept)
 
     def _join_to_read(self, node: str) -> None:
@@ -164,22 +186,28 @@ class Holders:
         if had_left:
             self._left.add(node)
 
-    def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> bool:
+    def _join_copy(self, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
         with self._lock:
             if info.id in self._erased:
-                return False
+                return 0
             if info.key is not None:
                 entry = self._index.find(info.store, info.key)
                 if entry is None or entry.info.id != info.id or entry.doomed:
-                    return False
+                    return 0
                 home = entry.node
             if node != home:
                 self._index.copies.add(info, home, node, kept=kept)
-            return True
+            return self._epochs.get(node, 0)
 
     @ray.method(concurrency_group="change")
     def erase(self, packed: bytes, hint: str | None) -> bool:
-        """Delete an array without a key, wherever it is; False if it was nowhere."""
+        """Delete an array without a key, wherever it is; False if it was nowhere.
+
+        Raises
+        ------
+        StoreUnavailable
+            A node that lives did not confirm it.
+        """
         (info,) = unpack(packed)
         with self._lock:
             holders = list(self._index.holders(info.id))
@@ -189,9 +217,12 @@ class Holders:
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
         there = holders or self._ask_who_has(info.id, hint)
-        keepers = {node: self._keepers.get(node) for node in there}
-        calls = {node: keeper.drop.remote([(info.id, None)]) for node, keeper in keepers.items() if keeper is not None}
-        return bool(self._answers(calls)) or lost is not None
+        if silent := self._drop([(Holding(info.id, node), None) for node in there]):
+            raise StoreUnavailable(
+                f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
+                "The array can still be read there; delete it again"
+            )
+        return bool(there) or lost is not None
 
     @ray.method(concurrency_group="change")
     def touch(self, packed: bytes, deadline_ns: int, hint: str | None) -> bool:
@@ -210,11 +241,45 @@ class Holders:
     def replicate(self, packed: bytes, home: str) -> list[int]:
         """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
         infos = unpack(packed)
+        self._know(home)
         with self._lock:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
                     self._index.copies.add(info, home, home)
         return self._replicate_many(infos)
+
+    def _know(self, node: str) -> None:
+        """List a node's shelf, if nothing was put by key there, or nobody told of it yet."""
+        if node not in self._epochs:
+            with contextlib.suppress(ValueError, StoreUnavailable):  # it dies, and that is seen too
+                self._join_to_read(node)
+
+    @ray.method(concurrency_group="slow")
+    def ended(self, array_ids: list[str], node: str) -> None:
+        """Arrays without a key have ended on a node, by their lifetime."""
+        with self._lock:
+            for array_id in array_ids:
+                self._forget_copy(array_id, node)
+
+    def _forget_copy(self, array_id: str, node: str) -> None:
+        """An array without a key is not on a node any more. The caller holds the lock."""
+        self._index.copies.remove(array_id, node)
+        if not any(self._index.copies.of(array_id).values()):
+            self._index.copies.forget_array(array_id)
+
+    def _forget_ended(self, few: list[tuple[ArrayInfo, list[str]]]) -> None:
+        """Of arrays without a key that lack copies: those that the nodes which kept them do not have any more."""
+        by_node: dict[str, list[str]] = defaultdict(list)
+        for info, kept in few:
+            for node in kept:
+                by_node[node].append(info.id)
+        keepers = self._all_keepers()
+        calls = {node: keepers[node].holds.remote(ids) for node, ids in by_node.items() if node in keepers}
+        for node, there in self._answers(calls).items():
+            with self._lock:
+                for array_id, is_there in zip(by_node[node], there, strict=True):
+                    if not is_there:
+                        self._forget_copy(array_id, node)
 
     def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
         """`_replicate` those that are kept on too few nodes; on how many each is then."""
@@ -239,14 +304,14 @@ class Holders:
                 kept = self._kept(info.id)
                 if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
                     break
-                with contextlib.suppress(RayError, ValueError):  # it dies
+                with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
                     keeper = self._keeper_of(target)
                     with self._lock:
                         cached = target in self._index.holders(info.id)
                     if cached and self._answers({target: keeper.keep.remote([info.id])}).get(target) == [True]:
                         self._join_copy(info, kept[0], target, kept=True)
                     else:
-                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)})
+                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)}, to_copy(info.size))
             return self._kept(info.id, leaving)
         finally:
             with self._lock:
@@ -264,6 +329,7 @@ class Holders:
             that no two hand each other their arrays.
         """
         infos = unpack(packed)
+        self._know(node)
         with self._lock:
             for info in infos:
                 if info.key is None and info.id not in self._erased:
@@ -299,9 +365,20 @@ class Holders:
             staying = self._kept(info.id, node)
             if not staying:
                 return False
-            self._index.move_home(info.id, node, staying[0])
-            self._index.copies.remove(info.id, node)
+            self._not_there(node, info.id)
             return True
+
+    def _not_there(self, node: str, array_id: str) -> None:
+        """An array's file is not on a node's shelf, or will not be. The caller holds the lock."""
+        if staying := self._kept(array_id, node):
+            self._index.move_home(array_id, node, staying[0])
+        self._index.copies.remove(array_id, node)
+        self._note_gone(node, [array_id])
+
+    def _note_gone(self, node: str, array_ids: Iterable[str]) -> None:
+        """For the listing of that shelf that may be under way: it may have seen them. The caller holds the lock."""
+        if (gone := self._gone.get(node)) is not None:
+            gone.update(array_ids)
 
     @ray.method(concurrency_group="slow")
     def left(self, node: str) -> None:
@@ -310,6 +387,7 @@ class Holders:
             self._left.add(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._unlisted.discard(node)
             self._index.forget(node)
 
     @ray.method(concurrency_group="slow")
@@ -331,8 +409,11 @@ class Holders:
             and (anywhere or node.is_head or node.id < leaving or node.id in holders)
         ]
         keepers = self._all_keepers()
-        room = self._answers({node.id: keepers[node.id].room.remote() for node in able if node.id in keepers})
-        fits = [node for node in able if room.get(node.id, info.size) >= info.size]
+        able = [node for node in able if node.id not in self._unlisted and not self._peers.is_late(node.id)]
+        calls = {node.id: keepers[node.id].room.remote() for node in able if node.id in keepers}
+        room = self._answers(calls, _TO_KEEP)
+        # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
+        fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
 
         def rank(node: Node) -> tuple[bool, bool, int]:
             return (bool(leaving) and not node.is_head, node.id not in holders, -room.get(node.id, 0))
@@ -341,14 +422,21 @@ class Holders:
 
     def _multiply(self) -> None:
         """Copy again what is kept on too few nodes."""
-        if few := self._few():
-            self._replicate_many(few)
+        left = self._index.copies.lacking + 1
+        while self._index.copies.lacking < left:  # a portion at a time, as long as that gets on
+            left = self._index.copies.lacking
+            if few := self._few():
+                self._replicate_many(few)
 
     def _few(self) -> list[ArrayInfo]:
         able = {node.id for node in self._alive() if node.draining_until is None} - self._left
         with self._lock:
-            few = [info for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
-            return [info for info in few if info.id not in self._copying]
+            few = [(info, kept) for info, kept in self._index.copies.too_few() if not able.issubset(kept)]
+            few = [(info, kept) for info, kept in few if info.id not in self._copying]
+        if keyless := [one for one in few if one[0].key is None]:
+            self._forget_ended(random.sample(keyless, min(len(keyless), _LOOKED_AT)))
+        with self._lock:
+            return [info for info, _ in few if self._index.holders(info.id)]
 
     # --- nodes that come and go
 
@@ -360,7 +448,9 @@ class Holders:
 
     def _look_for_dead(self) -> None:
         with self._losing:
-            for node in list(self._epochs):
+            with self._lock:
+                some = {*self._epochs, *self._index.copies.nodes()}
+            for node in some:
                 known = self._nodes.get(node)
                 if known is not None and not known.alive:
                     self._lose(node, known.died_at or time.time())
@@ -427,31 +517,51 @@ class Holders:
                     self._index.lost.pop((info.store, info.key or ""), None)
                 self._admit(node, [Listed(info, kept=True) for info in infos])
 
-    def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> None:
-        """Delete files, and with them their store and key."""
+    def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> list[str]:
+        """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""
         raise NotImplementedError
 
     def _save_lost(self) -> None:
         with self._saving:
             with self._lock:
-                packed, settled = _pack_lost(self._index.lost.values()), json.dumps(self._settled).encode()
-            if (packed, settled) != self._saved:
-                kv.put(_LOST, packed)  # first: of a node that is settled, what is not lost is not wanted
-                kv.put(_SETTLED, settled)
-                self._saved = packed, settled
+                changed, pages = self._index.lost.take_changed(), self._index.lost.pages
+                settled = json.dumps(self._settled).encode()
+            try:
+                for page, lost in changed.items():
+                    kv.put(f"{_LOST}-{page}", _pack_lost(lost))
+                if changed:
+                    kv.put(_LOST, json.dumps(pages).encode())
+                if settled != self._saved:  # last: of a node that is settled, what is not lost is not wanted
+                    kv.put(_SETTLED, settled)
+                    self._saved = settled
+            except BaseException:
+                with self._lock:
+                    self._index.lost.changed_again(set(changed))
+                raise
 
     # --- keepers
 
-    def _all_keepers(self) -> dict[str, Any]:
+    def _all_keepers(self) -> dict[str, Peer]:
         with self._lock:
             return {node: keeper for node, keeper in self._keepers.items() if self._is_alive(node)}
 
-    def _keeper_of(self, node: str) -> Any:
+    def _keeper_of(self, node: str) -> Peer:
         """A node's keeper, started if it has none."""
         if node not in self._epochs:
-            actors.start_keeper(Connection().cluster, node)
             self._join(node)
         return self._keepers[node]
+
+    def _find_keeper(self, node: str) -> Peer:
+        """The same, by its name. Raises ValueError if the node is dead."""
+        try:
+            return Peer(node, actors.keeper(node))
+        except ValueError:
+            if not self._is_alive(node):
+                raise
+            return Peer(node, actors.start_keeper(Connection().cluster, node))
+
+    def _ask_shelf(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        return actors.ask_shelf(Connection().cluster, node, method, args)
 
     def _join(self, node: str) -> None:
         """List what is on a node's shelf, and nothing else for that node."""
@@ -489,22 +599,36 @@ class Holders:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
 
-    def _answers(self, calls: Mapping[str, ray.ObjectRef[T]]) -> dict[str, T]:
-        """What keepers answer, by node. Those whose nodes die are left out: nobody waits for the dead."""
-        answers: dict[str, T] = {}
-        waiting = dict(calls)
-        while waiting:
-            done, _ = ray.wait(list(waiting.values()), num_returns=len(waiting), timeout=1.0)
-            for node, ref in list(waiting.items()):
-                if ref in done:
-                    del waiting[node]
-                    try:
-                        answers[node] = ray.get(ref)
-                    except RayError as error:
-                        _log.debug("keeper of %s: %s", node, error)
-                elif not self._is_alive(node):
-                    del waiting[node]
-        return answers
+    def _answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
+        """What keepers answer, by node. Nobody waits for the dead, and for nobody longer than `patience` seconds."""
+        return self._peers.answers(calls, patience)
+
+    def _silent(self, nodes: Iterable[str]) -> list[str]:
+        """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
+        if silent := sorted(node for node in nodes if self._is_alive(node)):
+            self._list_nodes()
+        return [node for node in silent if self._is_alive(node) and (node in self._epochs or node in self._unlisted)]
+
+    def _mend(self) -> None:
+        """List the shelves again whose keepers were gone for good, or did not answer before."""
+        for node in list(self._peers.gone | self._unlisted):
+            self._peers.gone.discard(node)
+            if not self._is_alive(node):
+                self._unlisted.discard(node)
+            elif node in self._epochs or node in self._unlisted:  # else it has left
+                try:
+                    self._join_to_read(node)
+                except (StoreUnavailable, ValueError, RayError) as error:
+                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                    self._unlisted.add(node)
+
+    def _say_unlisted(self, what: str) -> None:
+        """Raises StoreUnavailable if a node has not said yet what it has."""
+        if unlisted := sorted(filter(self._is_alive, self._unlisted)):
+            raise StoreUnavailable(
+                f"{what} may be on node {', '.join(unlisted)}, which has not yet told the catalog what it has: its "
+                "keeper does not answer. Try again"
+            )
 
     # --- in the background
 
@@ -513,7 +637,7 @@ class Holders:
         return self._rounds
 
     def _start_rounds(self) -> None:
-        for work in (self._list_nodes, self._look_at_nodes):
+        for work in (self._list_nodes, self._look_at_nodes, self._mend):
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True).start()
 
     def _go_on(self, work: Callable[[], None]) -> None:
@@ -536,8 +660,20 @@ def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
     """
     if node not in json.loads(kv.get(_SETTLED) or b"[]"):
         return lambda _: True
-    lost = {found.info.id for found in unpack_found(kv.get(_LOST) or b"[]") if found is not None}
+    lost = {found.info.id for found in _saved_as_lost()}
     return lambda info: info.key is None or info.id in lost
+
+
+def _saved_as_lost() -> list[Found]:
+    """What the last catalog wrote down."""
+    pages = json.loads(kv.get(_LOST) or b"[]")
+    found = (unpack_found(kv.get(f"{_LOST}-{page}") or b"[]") for page in pages)
+    return [one for some in found for one in some if one is not None]
+
+
+def to_copy(size: int) -> float:
+    """How long a node may take to copy so many bytes, in seconds."""
+    return PATIENCE + size / _SLOWEST
 
 
 def _pack_lost(lost: Iterable[Lost]) -> bytes:

@@ -1,7 +1,7 @@
 """The keeper: the actor that tends one node's shelf.
 
 It is not between anyone and their arrays: processes read and write segments by themselves, and go on while it is away.
-It clears away what dead writers leave, computes checksums when the machine has nothing better to do, and answers for
+It clears away what dead writers leave, computes checksums in short steps, and answers for
 the shelf: to the catalog, to `stats()` and to `check()`.
 """
 
@@ -17,32 +17,39 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ray
+from ray.exceptions import RayError
 
-from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.adopt import adopt, live, orphaned, sign
+from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
+from outlive.arrays.marks import deadline_of
 from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
-from outlive.arrays.segment import pages
 from outlive.arrays.settings import Settings, apply
-from outlive.arrays.shelf import Shelf
+from outlive.arrays.shelf import NO_ROOM, Shelf
 from outlive.arrays.unsummed import Unsummed
 from outlive.cluster import actors
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
+from outlive.cluster.listing import Listing
+from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
-from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.errors import StoreFull
 from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
+_ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
+_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
+_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
 _PATIENCE = 2.0  # seconds for each thread to end
 
@@ -66,24 +73,23 @@ class ShelfStats(NamedTuple):
     stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
     fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
+    kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
+    free_inodes: int | None = None  # of the file system in memory; None: it has no limit
 
 
-class Keeper:
+class Keeper(ShelfCalls):
     """Runs as the actor `keeper-<node>` in namespace `outlive`."""
 
     def __init__(self, cluster: str, node: str) -> None:
         self._node = node
         self._root, self._on_disk = default_root()
-        self._path = shelf_folder(self._root, cluster, node)
-        clear_removed(self._path)
-        self._shelf = Shelf(self._path)
-        self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
-        self._mend_doubles()
-        self._shelf.recount()
-        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
-        self._adopted = self._adopt()
-        apply(Settings(), self._shelf, self._root, cluster, node)  # what nobody has chosen yet
+        self._path, self._lock = shelf_folder(self._root, cluster, node), -1
+        if os.path.exists(f"{self._path}/ledger"):
+            wait_for_room(lambda: self._tend(cluster), self._path)
+        else:
+            self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
         self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
+        self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
         self._fetches = Fetches(self._shelf, self._node)
         self._evacuation = Evacuation(self._shelf, self._node)
         self._stop, self._rounds = threading.Event(), 0
@@ -93,6 +99,18 @@ class Keeper:
         ]
         for thread in self._threads:
             thread.start()
+
+    def _tend(self, cluster: str) -> None:
+        """Begin to tend the shelf. May be done again if it failed."""
+        clear_removed(self._path)
+        self._shelf = Shelf(self._path)
+        if self._lock < 0:
+            self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
+        self._mend_doubles()
+        self._shelf.recount()
+        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
+        self._adopted = self._adopt()
+        apply(Settings(), self._shelf, self._root, cluster, self._node)  # what nobody has chosen yet
 
     _sent_bytes = 0
 
@@ -117,61 +135,32 @@ class Keeper:
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
 
     def listing(self) -> tuple[int, bytes]:
-        """For a catalog that starts: a new epoch, and then what it has to know of this shelf, by `wire.pack_listed`.
-
-        That is all arrays with a key, and those without that other nodes have, or shall have.
-        """
         self._leave_if_removed()
-        epoch, shelf = self._shelf.raise_epoch(), self._shelf
-        modes = ((info, mode_of(shelf, info.id)) for info in shelf.scan())
-        listed = (
-            Listed(info, kept=not is_cached(mode))
-            for info, mode in modes
-            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
-        )
-        return epoch, pack_listed(listed)
+        return self._listing.all()
 
-    def listed_here(self) -> tuple[str, bytes]:
-        """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
-        return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
-
-    def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
-        """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
-        return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
-
-    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
-        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid.
-
-        Says of each whether it was there.
-        """
-        return [self._shelf.delete(array_id, name) for array_id, name in arrays]
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        """As `listing`, in parts, between which others are answered; see `Listing.part`."""
+        if after is None:
+            self._leave_if_removed()
+        return self._listing.part(after)
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on."""
-        with self._shelf.ledger.locked():
-            for store, key, version in names:
-                self._shelf.names.forbid(store, key, version)
-
-    def holds(self, array_ids: list[str]) -> list[bool]:
-        return [self._shelf.has(array_id) for array_id in array_ids]
+        while self._evacuation.leaving:  # then there is nothing to be read by name
+            if not self._shelf.exists():
+                return
+            time.sleep(0.01)
+        super().forbid(names)
 
     def keep(self, array_ids: list[str]) -> list[bool]:
-        """Let cached copies be replicas from now on; says of each whether it is still there."""
-        return [keep(self._shelf, array_id) for array_id in array_ids]
-
-    def touch(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then; False if it is not there."""
-        return self._shelf.set_deadline(array_id, deadline_ns)
-
-    def why_ended(self, array_id: str) -> str | None:
-        why = self._shelf.ended.find(array_id)
-        return None if why is None else str(why)
+        kept = super().keep(array_ids)
+        self._cached_copies.kept(array_ids)
+        return kept
 
     def room(self) -> int:
         """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
-        cached_bytes = sum(pages(self._shelf.info(array_id).size) for array_id in cached(self._shelf))
         account = self._shelf.ledger.disk
-        return self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free) + cached_bytes
+        free = self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free)
+        return free + self._cached_copies.bytes()
 
     def deadline_ns(self, array_id: str) -> int:
         """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
@@ -189,8 +178,8 @@ class Keeper:
 
     @ray.method(concurrency_group="fetch")
     def end_scope(self, number: int) -> None:
-        """End the arrays here of another node's scope."""
-        end_scope_here(self._shelf, number, _end_keys)
+        """End the arrays of a scope here."""
+        end_scope_here(self._shelf, number, _end_keys, self._endings.of_scope(number), self._end_copies)
 
     # --- transfer
 
@@ -236,22 +225,24 @@ class Keeper:
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def stats(self) -> ShelfStats:
-        ledger, disk, arrays = self._shelf.ledger, self._shelf.disk, len(self._shelf.ids())
+        ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
         return ShelfStats(
             node=self._node,
             path=self._path,
-            arrays=arrays,
+            arrays=sum(map(number_of_files, self._shelf.folders())),
             used=ledger.used,
             budget=ledger.budget,
             keeper_pid=os.getpid(),
             on_disk=self._on_disk,
-            spilled=len(self._shelf.spilled()),
+            spilled=0 if disk is None else number_of_files(disk.mem),
             disk_used=ledger.disk.used,
             disk_budget=ledger.disk.budget,
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
             sent_bytes=self._sent_bytes,
+            kernel_bytes=kernel_bytes(self._shelf),
+            free_inodes=None if files is None else files.free,
         )
 
     def spilled(self) -> list[str]:
@@ -289,7 +280,7 @@ class Keeper:
 
     @ray.method(concurrency_group="drain")
     def leave(self) -> str | None:
-        """Remove the shelf if nothing is kept here, else say why not. Then end this actor."""
+        """Remove the shelf if nothing is kept here, else say why not. Then this actor ends itself."""
         return self._evacuation.leave()
 
     # --- in the background
@@ -309,22 +300,29 @@ class Keeper:
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        if self._left_behind:
+        live(self._path)
+        if self._left_behind or self._rounds % _ADOPT_EVERY == 0:
             self._adopted += self._adopt()
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
                 ray.get(actors.catalog().welcome.remote(self._node))
                 self._adopted = 0
-        self._shelf.pool.trim(older_than=_WARM_FOR)
+        self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()
             self._shelf.disk.pool.trim()
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
         leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
-                end(self._shelf, _end_keys, array_ids, why)
+                end(self._shelf, _end_keys, array_ids, why, self._end_copies)
+
+    def _end_copies(self, array_ids: list[str]) -> None:
+        """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
+        with contextlib.suppress(ValueError, RayError):
+            ray.get(actors.catalog().ended.remote(array_ids, self._node), timeout=_PATIENCE)
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""
@@ -356,6 +354,8 @@ class Keeper:
 
     def _leave_if_removed(self) -> None:
         """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""
+        if self._evacuation.leaving:
+            self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
             os._exit(1)
@@ -372,16 +372,36 @@ def _listed(array_ids: list[str]) -> set[str]:
     return result
 
 
+def wait_for_room(begin: Callable[[], None], path: str) -> None:
+    """Begin to tend the shelf at `path`, and begin again as long as the file system has no room for that.
+
+    An actor whose constructor raises is dead for good, and its arrays without a keeper.
+    """
+    while True:
+        try:
+            begin()
+            return
+        except (OSError, StoreFull) as error:
+            if isinstance(error, OSError) and error.errno not in NO_ROOM:
+                raise
+            _log.warning("%s has no room for what its keeper writes as it starts (%s); it tries again", path, error)
+            time.sleep(_ROUNDS_EVERY)
+
+
 def _lock_file(path: str, patience: float) -> int:
     """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
-            return fd
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
-            time.sleep(0.05)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
+                return fd
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
+                time.sleep(0.05)
+    except BaseException:
+        os.close(fd)
+        raise

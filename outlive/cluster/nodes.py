@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import ray
+from ray.exceptions import ActorDiedError
 
 from outlive.cluster import actors
 from outlive.cluster.evacuation import Kept, stays, steps
+from outlive.cluster.peers import PATIENCE
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.nodes import Node, busy, nodes
@@ -16,6 +19,7 @@ from outlive.ray_internals.nodes import Node, busy, nodes
 if TYPE_CHECKING:
     from outlive.cluster.session import Session
 
+_PAUSE = 0.05  # seconds
 Role = Literal["head", "stays", "may go", "draining", "lost"]
 
 
@@ -63,8 +67,9 @@ def node_rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
-            if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote()).stays):
-                reasons.append(why)
+            with contextlib.suppress(ValueError):  # its keeper left
+                if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote(), PATIENCE).stays):
+                    reasons.append(why)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
@@ -75,7 +80,11 @@ def node_rows(session: Session) -> list[NodeRow]:
 
 def _kept(session: Session, node: str) -> list[Kept]:
     """What a node keeps, by what the catalog knows of other nodes."""
-    kept = [Kept(*one) for one in session.ask(actors.keeper(node).kept.remote())]
+    try:
+        keeper = actors.keeper(node)
+    except ValueError:  # it left
+        return []
+    kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
     shared = [one.id for one in kept if not one.alone]
     alone = dict(zip(shared, session.ask(session.catalog.alone.remote(shared, node)), strict=True))
     return [one._replace(alone=alone.get(one.id, True)) for one in kept]
@@ -104,8 +113,8 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
-    except ValueError:  # it has no arrays
-        return Drained(0, 0, None)
+    except ValueError:  # there may be a shelf all the same
+        keeper = actors.start_keeper(session.connection.cluster, node)
     kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):
@@ -117,7 +126,19 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    stayed = None if here.is_head else session.ask(keeper.leave.remote())  # there is no cluster without the head
-    if stayed is None and not here.is_head:
-        ray.kill(keeper, no_restart=True)
-    return Drained(moved, size, stayed)
+    return Drained(moved, size, None if here.is_head else _leave(session, node, keeper))  # no cluster without the head
+
+
+def _leave(session: Session, node: str, keeper: Any) -> str | None:
+    """Have a keeper leave, and wait until it is gone; or say why it stays."""
+    try:
+        stays: str | None = session.ask(keeper.leave.remote())
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, ActorDiedError):  # it left faster than it answered
+            return None
+        raise
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(ValueError):  # nobody has its name
+        while stays is None and actors.keeper(node) == keeper and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+    return stays

@@ -14,30 +14,33 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.cluster import actors
 from outlive.cluster.keeper import PROTOCOL
+from outlive.cluster.peers import PATIENCE
 from outlive.cluster.transfer import NotThere, chunk_size, from_nodes, rows
 from outlive.cluster.wire import Located, pack
-from outlive.errors import StoreUnavailable
+from outlive.errors import OutliveError, StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.ray_internals.nodes import nodes
 
 T = TypeVar("T")
 _log = logging.getLogger("outlive")
+_LONGEST = 600.0  # seconds for an answer of another node's keeper, as `check` or `drain` ask it
+_RESTART = 40.0  # seconds that an actor which starts again may take until it answers
 _STARTS = 5  # of a keeper, before its death is an error
 
 
@@ -51,9 +54,13 @@ class Session:
         self._keeper: Any = None
         if os.path.lexists(self.root):
             private_folder(self.root)  # refused here already, and not first by the keeper
-        if not _tended(f"{self.root}/{connection.cluster}/{self.node}"):
-            self._start_actors()
-        self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
+        path = f"{self.root}/{connection.cluster}/{self.node}"
+        for _ in range(_STARTS):
+            if not _tended(path):
+                self._start_actors()
+            self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
+            if _tended(path):
+                break  # else its keeper left with the shelf meanwhile, and this one has none
         self.apply(settings)
         if connection.started_cluster:
             _end_with_this_process(self.root, connection.cluster)
@@ -113,11 +120,15 @@ class Session:
 
         Raises
         ------
+        OutliveError
+            What the actor raised.
         StoreUnavailable
-            The actor is gone for good, or does not answer in time.
+            The actor is gone for good, does not answer in time, or met an error that is not outlive's own.
         """
         try:
-            return ray.get(ref, timeout=timeout)
+            return ray.get(ref, timeout=timeout) if timeout is not None else self._wait(ref)
+        except RayTaskError as error:
+            raise _own(error) from error
         except ActorDiedError as error:
             forget()
             if error.actor_init_failed:
@@ -131,9 +142,40 @@ class Session:
             ) from error
         except GetTimeoutError as error:
             raise StoreUnavailable(
-                f"keeper or catalog did not answer within {timeout:.0f} s: the cluster may be out of memory or "
-                "processes; see `ray list actors`"
+                f"keeper or catalog did not answer{f' within {timeout:.0f} s' if timeout else ''}: the cluster may be "
+                "out of memory or processes, or one is stopped; see `ray list actors`"
             ) from error
+        except RayError as error:
+            raise StoreUnavailable(f"keeper or catalog cannot be asked ({_first_line(error)}); try again") from error
+
+    def _wait(self, ref: ray.ObjectRef[T]) -> T:
+        """An answer that may take as long as the work takes, but no longer than its actor answers other calls.
+
+        Raises GetTimeoutError if it does not.
+        """
+        while True:
+            with contextlib.suppress(GetTimeoutError):
+                return ray.get(ref, timeout=PATIENCE)
+            asked = ref.task_id().actor_id()
+            known = [actor for actor in (self._keeper, self._catalog) if actor is not None]
+            actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
+            if actor is None:  # another node's keeper
+                return ray.get(ref, timeout=_LONGEST)
+            ray.get(actor.rounds.remote(), timeout=_RESTART)  # it may be starting again
+
+    def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
+        """What this node's keeper answers. One that is gone for good is started anew, and asked again."""
+        for attempt in itertools.count(1):
+            try:
+                return self.ask(call(self.keeper))
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, ActorDiedError) or attempt >= _STARTS:
+                    raise
+                if not self.stands():  # it left, and took the shelf: there will be another
+                    return current().ask_keeper(call)
+                self._keeper = None
+                self._start_keeper()
+        raise AssertionError
 
     @property
     def keeper(self) -> Any:
@@ -156,7 +198,7 @@ class Session:
         CorruptArray
             It did not arrive as it was sent.
         """
-        answer = self.ask(self.keeper.fetch.remote(pack([info]), hint, False, epoch))
+        answer = self.ask_keeper(lambda keeper: keeper.fetch.remote(pack([info]), hint, False, epoch))
         return None if answer is None else Located(*json.loads(answer))
 
     def locate(self, info: ArrayInfo, hint: str | None) -> Located:
@@ -177,7 +219,10 @@ class Session:
                 raise NotThere(f"{node} has no keeper") from None
             rows(keeper, info, begin, end, self.chunk_size, into, epoch)
 
-        return from_nodes([], lambda: self.locate(info, hint), use)
+        try:
+            return from_nodes([], lambda: self.locate(info, hint), use)
+        except RayTaskError as error:
+            raise _own(error) from error
 
     @functools.cached_property
     def chunk_size(self) -> int:
@@ -277,7 +322,7 @@ def _end_with_this_process(root: str, cluster: str) -> None:
 def _remove_owned(folder: str, pid: int) -> None:
     if pid == os.getpid():
         remove_of_cluster(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def remove_dead_clusters(root: str) -> list[str]:
@@ -291,7 +336,7 @@ def remove_dead_clusters(root: str) -> list[str]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove_of_cluster(f"{root}/{name}")
-            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+            remove_tree(f"{root}/{name}")
             removed.append(name)
         except BlockingIOError:
             continue
@@ -307,6 +352,19 @@ def _tended(shelf: str) -> bool:
             return file.read() == f"{PROTOCOL}\n"
     except FileNotFoundError:
         return False
+
+
+def _own(error: RayTaskError) -> OutliveError:
+    """What an actor raised, as an error of outlive's own."""
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError):  # one actor may have asked another
+        cause = cause.cause
+    if isinstance(cause, OutliveError):
+        return cause
+    return StoreUnavailable(
+        f"keeper or catalog met an error ({type(cause).__name__}: {_first_line(cause)}); try again, and run "
+        "`outlive doctor` if it stays"
+    )
 
 
 def _last_line(error: BaseException) -> str:

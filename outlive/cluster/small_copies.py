@@ -14,7 +14,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import read_info
 from outlive.cluster.checksum import checksum
-from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
+from outlive.cluster.transfer import STALLED, NotThere, Unreachable, open_sealed, wait_for
 from outlive.cluster.wire import pack, unpack
 from outlive.errors import CorruptArray
 
@@ -76,8 +76,10 @@ def receive_small(keeper: Any, array_ids: list[str], step: int) -> Iterator[Parc
     """
     options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
     try:
-        for ref in keeper.send_many.options(**options).remote(array_ids, step):
-            parcel = ray.get(ref)
+        refs = keeper.send_many.options(**options).remote(array_ids, step)
+        wait_for(refs, keeper, f"{len(array_ids)} arrays")
+        for ref in refs:
+            parcel = ray.get(ref, timeout=STALLED)
             del ref
             if checksum(parcel.data) != parcel.checksum:
                 raise CorruptArray("arrays did not arrive as they were sent: their checksum differs; try again")

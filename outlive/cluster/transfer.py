@@ -24,13 +24,16 @@ from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import is_at, read_info
 from outlive.cluster.checksum import checksum
 from outlive.cluster.wire import Located, pack, unpack
-from outlive.errors import CorruptArray
+from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
 
 _PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
+_FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and for that answer
+STALLED = 60.0  # seconds for a chunk
+_GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node is dead
 CHUNK = 64 << 20  # bytes
 AHEAD = 2  # chunks that the sender may be ahead
 
@@ -73,9 +76,14 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
         Asks it. Until it says that a node is dead, one that cannot be reached is tried again.
     use
         Raises `NotThere` or `Unreachable` if a node does not serve.
+
+    Raises
+    ------
+    StoreUnavailable
+        No node that has it answers, and Ray does not take them for dead.
     """
-    denied: set[str] = set()
-    nodes, located = hinted, Located([])
+    denied, silent = set[str](), set[str]()
+    nodes, located, began = hinted, Located([]), time.monotonic()
     while True:
         reached = False
         for node in nodes:
@@ -86,11 +94,15 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
                 reached = True
                 denied.add(node)
             except Unreachable:
-                pass
+                silent.add(node)
         if nodes and not reached and located.nodes:
+            if time.monotonic() > began + _GIVE_UP:
+                raise StoreUnavailable(
+                    f"node {', '.join(nodes)} has the array, and has not answered for {_GIVE_UP:.0f} s; try again"
+                )
             time.sleep(_PAUSE)
         located = locate()
-        nodes = [node for node in located.nodes if node not in denied]
+        nodes = sorted((node for node in located.nodes if node not in denied), key=lambda node: node in silent)
         if not nodes:
             return located
 
@@ -155,12 +167,14 @@ def receive(
     CorruptArray
         A chunk did not arrive as it was sent.
     """
-    options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
+    options: dict[str, Any] = {"num_returns": "streaming", "max_task_retries": 0}
+    options["_generator_backpressure_num_objects"] = AHEAD
     refs = iter(keeper.send.options(**options).remote(array_id, begin, end, step, epoch))
     try:
+        wait_for(refs, keeper, array_id)
         coming = next(refs, None)
         while coming is not None:
-            part = ray.get(coming)
+            part = ray.get(coming, timeout=STALLED)
             coming = next(refs, None)
             if coming is not None:
                 ray.wait([coming], timeout=0)  # it sets out now, and arrives while this one is written
@@ -174,6 +188,16 @@ def receive(
         raise
     except RayError as error:
         raise Unreachable(f"{array_id}: {error}") from None
+
+
+def wait_for(refs: Any, keeper: Any, array_id: str) -> None:
+    """Until the first part comes, or the sender turns out to be stopped: raises Unreachable."""
+    for patience in (_FIRST, STALLED):
+        if ray.wait([refs], timeout=patience)[0]:
+            return
+        if not ray.wait([keeper.rounds.remote()], timeout=_FIRST)[0]:
+            break
+    raise Unreachable(f"{array_id}: its sender does not answer")
 
 
 def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epoch: int = 0) -> Draft:

@@ -29,6 +29,7 @@ class Found(NamedTuple):
     doomed: bool = False  # being deleted: not finding it is no loss
     epoch: int = 0  # under which the array, if it is not sealed yet, may be
     lost_at: float = 0.0  # when its last copy went with nodes[0], in seconds since 1970; 0: it is not lost
+    replacing: bool = False  # an array that some may still read, because this one may not be sealed yet
 
 
 class Listed(NamedTuple):
@@ -77,7 +78,17 @@ def pack_found(found: Iterable[Found | None]) -> bytes:
 
 
 def unpack_found(data: bytes) -> list[Found | None]:
-    return [None if one is None else Found(_info(one[0]), *one[1:]) for one in json.loads(data)]
+    return _found(json.loads(data))
+
+
+def pack_held(number: int, found: Iterable[Found | None]) -> bytes:
+    """The catalog's answer to who reads several keys: the number by which to release them, and what they stand for."""
+    return json.dumps([number, list(found)]).encode()
+
+
+def unpack_held(data: bytes) -> tuple[int, list[Found | None]]:
+    number, found = json.loads(data)
+    return number, _found(found)
 
 
 def pack_listed(listed: Iterable[Listed]) -> bytes:
@@ -86,6 +97,10 @@ def pack_listed(listed: Iterable[Listed]) -> bytes:
 
 def unpack_listed(data: bytes) -> list[Listed]:
     return [Listed(_info(fields), kept) for fields, kept in json.loads(data)]
+
+
+def _found(found: list[Any]) -> list[Found | None]:
+    return [None if one is None else Found(_info(one[0]), *one[1:]) for one in found]
 
 
 def _info(fields: list[Any]) -> ArrayInfo:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 from outlive.explain.ids import DecodedId
+from outlive.explain.mentions import mentions
 from outlive.explain.model import Line, Scene, Sign
+from outlive.explain.relation import OTHER_PROCESS, relation
 
 UNCERTAIN = "(elsewhere in this text; not certain to be related)"
 _SHOWN = 160  # characters of a quoted line
@@ -26,18 +28,23 @@ def says(pattern: str) -> Sign:
     return sign
 
 
-def nearby(pattern: str) -> Sign:
-    """A line anywhere in the text says so. Lines that name an id of the error are preferred, and said to."""
+def nearby(pattern: str, *, same_process: bool = False) -> Sign:
+    """A line anywhere in the text says so. Lines of the error's process, or with an id or address of it, are preferred.
+
+    With `same_process`, lines of other processes do not count: what crashes one process does not crash another.
+    """
     wanted = re.compile(pattern)
     SIGNALS.append(pattern)
 
     def sign(scene: Scene) -> str | None:
         best: str | None = None
-        mentioned = {word for occurrence in scene.occurrences for word in _long_ids(occurrence.text)}
         for line in scene.signals:
             if found := wanted.search(line.text):
-                if common := mentioned.intersection(_long_ids(line.text)):
-                    return f"{_quote(line, found)} (names the same id, {min(common)[:12]}...)"
+                related = relation(scene, line)
+                if related == OTHER_PROCESS and same_process:
+                    continue
+                if related not in {"", OTHER_PROCESS}:
+                    return f"{_quote(line, found)} ({related})"
                 best = best or f"{_quote(line, found)} {UNCERTAIN}"
         return best
 
@@ -57,6 +64,11 @@ def id_says(question: Callable[[DecodedId], str | None]) -> Sign:
     return sign
 
 
+def anywhere(pattern: str, *, same_process: bool = False) -> Sign:
+    """The error's own message, or another line of the text says so."""
+    return either(says(pattern), nearby(pattern, same_process=same_process))
+
+
 def either(*signs: Sign) -> Sign:
     """The first of the signs that is there."""
 
@@ -64,6 +76,15 @@ def either(*signs: Sign) -> Sign:
         return next((evidence for one in signs if (evidence := one(scene))), None)
 
     return sign
+
+
+def owned_by_driver(scene: Scene) -> str | None:
+    """The owner that the message names is a driver: its id says so."""
+    for occurrence in scene.occurrences:
+        for mention in mentions([occurrence], ()):
+            if mention.label.lower().startswith("owner") and mention.id.maker == "driver":
+                return f"the owner's id {mention.id.hex[:8]}fff... says so. {mention.id.sentence}"
+    return None
 
 
 def _of(decoded: DecodedId) -> str:
@@ -102,13 +123,6 @@ was_retried = id_says(
 
 
 def _quote(line: Line, found: re.Match[str]) -> str:
-    begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN))
+    begin = max(0, min(found.start() - 40, len(line.text) - _SHOWN), min(found.end(), len(line.text)) - _SHOWN)
     part = line.text[begin : begin + _SHOWN].strip()
     return f"line {line.number}: {'...' if begin else ''}{part}{'...' if begin + _SHOWN < len(line.text) else ''}"
-
-
-_LONG_ID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32,64}(?![0-9a-fA-F])")
-
-
-def _long_ids(text: str) -> list[str]:
-    return [word.lower() for word in _LONG_ID.findall(text) if not word.lower().endswith("f" * 24)]

@@ -40,7 +40,7 @@ _BEGIN = re.compile(
     rf"|(?P<level>\[{_LEVEL}\]:?|{_LEVEL}(?=[\s:]|$):?)"
     r"|(?P<source>\[(?:pod|container|deployment|job)/[^\]\s]{1,200}\] ?"
     r"|\[(?:rank|default|worker|node|host|task|proc|gpu|local_rank)[\w.\-]{0,60}\]:? ?"
-    r"|\[\d{1,5},\d{1,5}\]<std(?:out|err|diag)>:? ?"
+    r"|\[\d{1,5},\d{1,5}\]<std(?:out|err|diag)>:"
     r"|[\w.\-/]{0,100}[ \t]{0,40}\|(?: |$)(?!\|))"
     r"|(?P<mark>E {3}|(?:> ?){1,6}(?!>)|<\d{1,3}>(?:1 )?|\d{1,4}: |[\x00-\x08\x0e-\x1a]+)"
 )
@@ -164,9 +164,10 @@ class Unframer:
 def _shape(front: str) -> str:
     """A pattern for `front` with any digits; its last blanks may be missing where the line is empty."""
     body = front.rstrip()
-    parts = [re.escape(part) for part in re.split(r"\d+", body)]
     blanks = re.escape(front[len(body) :])
-    return r"\d+".join(parts) + (f"(?:{blanks}|[ \\t]*$)" if blanks else "")
+    shape = re.sub(r"(?:\\[ \t])+", "[ \\\\t]+", re.escape(_DIGITS.sub("0", body))).replace("0", r"\d+")
+    shape = shape.replace("[ \\t]+", "[ \\t]*", 1) if body[:1].isspace() else shape
+    return shape + (f"(?:{blanks}|[ \\t]*$)" if blanks else "")
 
 
 def _opened(line: FramedLine) -> Iterator[FramedLine]:

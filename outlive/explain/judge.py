@@ -12,10 +12,10 @@ def judge(entry: Entry, scene: Scene, error: str, count: int = 1, lines: tuple[i
     """Explain what `entry` is about, in the light of `scene`.
 
     Causes with evidence about this very error come first, then those with evidence elsewhere in the text, then those
-    without, and those that are ruled out last; each in the order of the entry.
+    without, and those that are ruled out last; each by their weight, then in the order of the entry.
     """
-    judged = [_judge_cause(cause, scene) for cause in entry.causes]
-    ranked = sorted(judged, key=_rank)
+    judged = [(_judge_cause(cause, scene), cause.weight(scene) if cause.weight else 0.0) for cause in entry.causes]
+    ranked = [cause for cause, _ in sorted(judged, key=lambda pair: (_rank(pair[0]), -pair[1]))]
     message = scene.occurrences[0].lines[0].text.strip() if scene.occurrences else ""
     return Explanation(
         error=error,

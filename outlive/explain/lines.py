@@ -13,13 +13,6 @@ from outlive.explain.frames import FramedLine
 
 LONGEST = 1 << 16  # bytes of one line that are looked at together; what is longer is read as several lines
 _REPEATED = re.compile(r"\s*\[repeated (\d{1,9})x across cluster\].*")
-_BOILERPLATE = re.compile(
-    r"(?: \. |\. )?(?:Some common causes include:|Possible reasons include:|This can happen (?:if|when) |"
-    r"Refer to the documentation on how to address|To see information about where this ObjectRef was created|"
-    r"To troubleshoot the problem, check).*"
-)
-_GOES_ON = re.compile(r"(?:Lease ID|Worker ID): .*")
-_ONLY_BOILERPLATE = re.compile(r"\s*\(2\) raylet has lagging heartbeats")
 Progress = Callable[[int, int], None]
 
 
@@ -43,17 +36,6 @@ def clean(line: FramedLine) -> CleanLine:
     if "across cluster]" in text and (match := _REPEATED.search(text)):
         count, text = max(1, int(match[1])), text[: match.start()]
     return CleanLine(line.number, line.writer, text, count, line.head)
-
-
-def without_boilerplate(text: str) -> str:
-    """What Ray says of this case, without the causes that it lists each time: they are no evidence."""
-    if _ONLY_BOILERPLATE.match(text):
-        return ""
-    match = _BOILERPLATE.search(text)
-    if match is None:
-        return text
-    rest = _GOES_ON.search(text, match.start())  # "check the logs. Lease ID: ... Worker exit type: ..."
-    return text[: match.start()] + ("" if rest is None else " " + without_boilerplate(rest[0]))
 
 
 def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Iterator[str]:

@@ -10,10 +10,11 @@ from outlive.explain.ids import DecodedId
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the text, by its number (from 1), without colours and prefixes."""
+    """A line of the text, by its number (from 1), without colours and prefixes; and who wrote it."""
 
     number: int
     text: str
+    writer: str = ""
 
 
 @dataclass
@@ -35,6 +36,13 @@ class Occurrence:
     count: int = 1
 
     @property
+    def quotes_traceback(self) -> bool:
+        """Whether its message has a traceback of another process in it, which ends with an exception's name."""
+        return "creation task" in self.lines[0].text or any(
+            line.text.startswith(("traceback: Traceback", "Original exception")) for line in self.lines[:3]
+        )
+
+    @property
     def text(self) -> str:
         return "\n".join(line.text for line in self.lines)
 
@@ -54,11 +62,12 @@ Sign = Callable[[Scene], "str | None"]
 
 @dataclass(frozen=True)
 class Cause:
-    """A likely cause. `signs` speak for it, `against` rules it out."""
+    """A likely cause. `signs` speak for it, `against` rules it out; of two with evidence the weightier comes first."""
 
     text: str
     signs: tuple[Sign, ...] = ()
     against: tuple[Sign, ...] = ()
+    weight: Callable[[Scene], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class Entry:
         The variant: a regular expression that the error's own message has to match.
     line
         For log lines that are no exception: what such a line says.
+    counts
+        For a line that says how often it happened: a regular expression whose group is the number.
     refined
         Patterns of lines elsewhere in the text, and the entry that says more than this one where only its line is
         there.
@@ -99,7 +110,16 @@ class Entry:
     classes: tuple[str, ...] = ()
     when: str | None = None
     line: str | None = None
+    counts: str | None = None
     refined: tuple[tuple[str, Entry], ...] = ()
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An id that a message names beside the one it is about: what the message calls it, and what it says."""
+
+    label: str
+    id: DecodedId
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,8 @@ class Explanation:
         Supported ones first, ruled out ones last.
     live
         What a running cluster still knows, one sentence each.
+    mentions
+        Other ids that the message names: its owner, node, worker, lease.
     """
 
     error: str
@@ -143,6 +165,16 @@ class Explanation:
     ids: tuple[DecodedId, ...] = ()
     message: str = ""
     live: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """An error line or exception of Ray that nothing is known of: the first one verbatim, and how many alike."""
+
+    text: str
+    line: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -165,6 +197,8 @@ class Reading:
         Exceptions of Ray that are there, and that nothing is known about: class and number.
     lines
         How many lines were read.
+    unknown
+        The same and error lines of Ray's processes that nothing is known about, verbatim.
     frames
         What loggers and log collectors had put in front of lines, the most frequent first.
     """
@@ -173,3 +207,4 @@ class Reading:
     unexplained: dict[str, int] = field(default_factory=dict)
     lines: int = 0
     frames: tuple[Frame, ...] = ()
+    unknown: tuple[Unknown, ...] = ()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from outlive.explain.evidence import SIGNALS
+from outlive.explain.fixed_text import without_fixed_text
 from outlive.explain.frames import Unframer
-from outlive.explain.ids import DecodedId, NotAnId, decode
+from outlive.explain.ids import decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
-from outlive.explain.lines import CleanLine, clean, without_boilerplate
+from outlive.explain.lines import CleanLine, clean
 from outlive.explain.literals import required_words
-from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene
+from outlive.explain.mentions import mentions, subject_ids
+from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene, Unknown
 
 _MOST_LINES = 60  # of one error's message that are kept
 _MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
 _MOST_IDS = 10_000
+_LONGEST = 2000  # characters of a line that are kept of a sign or of what is not known
 _MOST_WRITERS = 1_000  # whose unfinished messages are remembered at a time
 _SHOWN_IDS = 5
 
@@ -30,7 +34,10 @@ _WITHIN = re.compile(
     rf"(?<![\w.])(?P<before>(?:except|raise|import|class|isinstance\()\s*)?(?P<module>ray\.exceptions\.)?"
     rf"(?:RayTaskError\((?P<wrapped>{_NAMES})\)|(?P<name>{_NAMES}))(?P<after>: |\(['\"\u2018\u2019\u201c]|\()"
 )
-_UNKNOWN = re.compile(r"\s*ray\.exceptions\.(?P<name>[A-Za-z_]\w*)(?=:|\(|\s*$)")
+_UNKNOWN = re.compile(
+    r"^\s*ray\.exceptions\.(?P<name>[A-Za-z_]\w*)(?=:|\(|\s*$)|"
+    r"(?<![\w.])(?<!raise )(?<!except )ray\.exceptions\.(?P<within>[A-Z]\w*)(?=: )"
+)
 _ENDS = re.compile(
     r"Traceback \(most recent call last\)|During handling of the above|The above exception was the direct cause|"
     r"\[?\d{4}-\d\d-\d\d[ T]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|={5,}|-{5,}|"
@@ -40,12 +47,14 @@ _FRAME = re.compile(r'\s*File "(?P<path>.{1,1000})", line \d+')
 _RAYS_OWN = re.compile(
     r"[/\\]ray[/\\](?:_private|cloudpickle|exceptions|actor|remote_function|util|data|serve|train|tune)|_raylet\.pyx|^python/ray/"
 )
-_ID = re.compile(r"(?<![0-9a-zA-Z-])(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{32})(?![0-9a-zA-Z-])", re.IGNORECASE)
-_ABOUT_ACTORS = re.compile(r"Actor")
-_ABOUT_TASKS = re.compile(r"Task")
 _LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
 _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
-_WORDS_OF_LINES = ("exit type", "exit_type", "orkers (", "orker(s)", "marked dead", "Raylet", "creation task")
+_WORDS_OF_LINES = tuple({word for entry in ENTRIES if entry.line for word in required_words(entry.line)})
+_WORDS_OF_NAMES = ("Error", "Exception", "Removed", "Exceeded", "NotAvailable", "ActorExit")
+_NOT_ONLY_RAYS = frozenset({"AuthenticationError", "RpcError"})  # other libraries have classes of these names
+_NUMBERS = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]+\b|\d+")
+_ERROR_LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [ECF] \d+ \d+\]")  # of Ray's C++ processes
+_STATUS = re.compile(r"(?:status = |: )(?P<name>CreationTaskError): ")  # of the GCS
 _VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
 
 
@@ -61,6 +70,7 @@ class Reader:
         self._open: dict[str, _Block] = {}
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
+        self._unknown: dict[str, Unknown] = {}
         self._signals: list[Line] = []
         self._wanted: dict[str, list[re.Pattern[str]]] = {}  # by a word that a line must contain
         self._found: Counter[re.Pattern[str]] = Counter()
@@ -91,14 +101,14 @@ class Reader:
             dict(self._unexplained),
             self._lines,
             tuple(Frame(example, count) for example, count in frames),
+            tuple(self._unknown.values()),
         )
 
     def _take(self, line: CleanLine) -> None:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
-        text = without_boilerplate(line.text)
-        if block is None or not block.in_ray:
-            self._keep_signal(line.number, text)
+        text = without_fixed_text(line.text)
+        telling = (block is None or not block.in_ray) and self._keep_signal(line, text)
         if not source_code and self._begins_error(line, text, block):
             return
         if block is not None:
@@ -109,14 +119,15 @@ class Reader:
                 block = None
             else:
                 block.goes_on(line)
-                block.add(Line(line.number, text))
+                block.add(Line(line.number, text, line.writer))
         if block is None or block.occurrence is None:
-            self._tell_line(line, text)
+            if not self._tell_line(line, text) and not telling and _ERROR_LINE.search(line.text):
+                self._note_unknown(line)
             self._note_frame(line)
 
     def _begins_error(self, line: CleanLine, text: str, block: _Block | None) -> bool:
         """Whether an exception stands here; if so, it is taken."""
-        if "Error" not in text and "Removed" not in text and "Exceeded" not in text:
+        if not any(word in text for word in _WORDS_OF_NAMES):
             return False
         found = _AT_START.match(text)
         if found is None:
@@ -126,32 +137,42 @@ class Reader:
             if found is not None and found["after"] == ": " and not found["module"]:
                 found = None
         if found is None:
-            return self._begins_unknown(text)
+            status = _STATUS.search(text)
+            if status is not None:
+                self._begin(line, text, block, status["name"], wrapped=False)
+            else:
+                self._note_unknown_class(line)
+            return status is not None
         name = found["wrapped"] or found["name"]
-        if name not in CLASSES:
-            return False  # a user's own exception
-        module = found["module"] or ""
-        if module and name == "OutOfMemoryError" and not module.startswith("ray.") and "CUDA" not in text:
+        if not _is_of_ray(name, found["module"] or "", text, wrapped=bool(found["wrapped"])):
             return False
-        if block is not None and block.occurrence is not None and block.is_about(name, wrapped=bool(found["wrapped"])):
-            block.reached(Line(line.number, text))
-            return True
-        if block is not None:
-            self._close(self._open.pop(line.writer))
-        self._open_block(
-            line.writer,
-            _Block(
-                Occurrence(name, [Line(line.number, text)], line.count), wrapped=bool(found["wrapped"]), head=line.head
-            ),
-        )
+        self._begin(line, text, block, name, wrapped=bool(found["wrapped"]))
         return True
 
-    def _begins_unknown(self, text: str) -> bool:
-        found = _UNKNOWN.match(text)
-        if found is None or found["name"] in {"RayTaskError", "RayError"}:
-            return False
-        self._unexplained[found["name"]] += 1
-        return False
+    def _begin(self, line: CleanLine, text: str, block: _Block | None, name: str, *, wrapped: bool) -> None:
+        """Take an exception that stands in this line: a new one, or the one that its traceback led to."""
+        first = Line(line.number, text, line.writer)
+        if block is not None and block.occurrence is not None and block.is_about(name, wrapped=wrapped):
+            block.reached(first)
+            return
+        if block is not None:
+            self._close(self._open.pop(line.writer))
+        self._open_block(line.writer, _Block(Occurrence(name, [first], line.count), wrapped=wrapped, head=line.head))
+
+    def _note_unknown_class(self, line: CleanLine) -> None:
+        found = _UNKNOWN.search(line.text)
+        name = (found["name"] or found["within"]) if found else None
+        if name is not None and name not in CLASSES and name not in {"RayTaskError", "RayError"}:
+            self._unexplained[name] += 1
+            self._note_unknown(line)
+
+    def _note_unknown(self, line: CleanLine) -> None:
+        """Count it, and keep the first of its kind verbatim."""
+        kind = _NUMBERS.sub("0", line.text[:300])
+        if (known := self._unknown.get(kind)) is not None:
+            self._unknown[kind] = replace(known, count=known.count + line.count)
+        elif len(self._unknown) < _MOST_KEPT:
+            self._unknown[kind] = Unknown(line.text[:_LONGEST], line.number, line.count)
 
     def _open_block(self, writer: str, block: _Block) -> None:
         if len(self._open) >= _MOST_WRITERS:
@@ -167,20 +188,18 @@ class Reader:
         elif block is not None and block.occurrence is None and not frame:
             del self._open[line.writer]
 
-    def _tell_line(self, line: CleanLine, text: str) -> None:
-        if (
-            "exit type" not in text
-            and "worker" not in text.lower()
-            and "marked dead" not in text
-            and "Raylet" not in text
-        ):
-            return
+    def _tell_line(self, line: CleanLine, text: str) -> bool:
+        if not any(word in text for word in _WORDS_OF_LINES):
+            return False
         for entry, pattern in _LINE_ENTRIES:
             if pattern.search(text):
-                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text)], line.count))
-                return
+                found = re.search(entry.counts, text) if entry.counts else None
+                count = line.count * int(found[1]) if found else line.count
+                self._group(entry).add(Occurrence(entry.name, [Line(line.number, text, line.writer)], count))
+                return True
+        return False
 
-    def _keep_signal(self, number: int, text: str) -> None:
+    def _keep_signal(self, line: CleanLine, text: str) -> bool:
         found = {
             pattern
             for word, patterns in self._wanted.items()
@@ -190,7 +209,8 @@ class Reader:
         }
         self._found.update(found)
         if found:
-            self._signals.append(Line(number, text[:2000]))
+            self._signals.append(Line(line.number, text[:_LONGEST], line.writer))
+        return bool(found)
 
     def _close(self, block: _Block) -> None:
         if block.occurrence is None:
@@ -244,7 +264,7 @@ class _Block:
 
     def expects_more(self, text: str) -> bool:
         """Whether a line that would end a message belongs to this one: a remote traceback."""
-        remote = self._wrapped or (self.occurrence is not None and "creation task" in self.occurrence.lines[0].text)
+        remote = self._wrapped or (self.occurrence is not None and self.occurrence.quotes_traceback)
         return remote and not text.startswith(("[", "During", "The above", "=", "-"))
 
     def add(self, line: Line) -> None:
@@ -283,43 +303,34 @@ class _Group:
 
     def explain(self, signals: tuple[Line, ...]) -> Explanation:
         ids = tuple(decode(identity) for identity, _ in self._ids.most_common(_SHOWN_IDS))
-        own = {line.number for occurrence in self._kept for line in occurrence.lines}
-        elsewhere = tuple(line for line in signals if line.number not in own)
+        own = {(line.number, line.text[:_LONGEST]) for occurrence in self._kept for line in occurrence.lines}
+        elsewhere = tuple(line for line in signals if (line.number, line.text) not in own)
         scene = Scene(tuple(self._kept), ids, elsewhere)
         refined = [
             entry for pattern, entry in self._entry.refined if any(re.search(pattern, line.text) for line in elsewhere)
         ]
-        return judge(
+        judged = judge(
             refined[0] if len(refined) == 1 else self._entry,
             scene,
             self._names.most_common(1)[0][0],
             self._count,
             tuple(self._numbers),
         )
+        return replace(judged, mentions=mentions(self._kept, ids))
+
+
+def _is_of_ray(name: str, module: str, text: str, *, wrapped: bool) -> bool:
+    """Whether an exception is one of Ray's own, not a user's or another library's of the same name."""
+    if name in _NOT_ONLY_RAYS and (wrapped or not module.startswith("ray.")):
+        return False
+    if name == "OutOfMemoryError" and module and not module.startswith("ray.") and "CUDA" not in text:
+        return False
+    return name in CLASSES
 
 
 def entry_for(occurrence: Occurrence) -> Entry | None:
-    """The entry that explains it: the first whose class, and whose variant if it has one, fit."""
+    """The entry that explains it: the first whose class and variant (if it has one) fit; else whose class does."""
     text = occurrence.text
-    for entry in ENTRIES:
-        if occurrence.name in entry.classes and (entry.when is None or _VARIANTS[id(entry)].search(text)):
-            return entry
-    return None
-
-
-def subject_ids(occurrence: Occurrence) -> list[str]:
-    """The ids that an error is about, in the order of their appearance: objects, else tasks or actors."""
-    found: dict[str, DecodedId] = {}
-    for line in occurrence.lines:
-        for match in _ID.finditer(line.text):
-            try:
-                decoded = decode(match[0])
-            except NotAnId:
-                continue
-            found.setdefault(decoded.hex, decoded)
-    preferred = "ObjectID"
-    if _ABOUT_ACTORS.search(occurrence.name):
-        preferred = "ActorID"
-    elif _ABOUT_TASKS.search(occurrence.name):
-        preferred = "TaskID"
-    return [identity for identity, decoded in found.items() if decoded.kind == preferred]
+    of_class = [entry for entry in ENTRIES if occurrence.name in entry.classes]
+    fitting = (entry for entry in of_class if entry.when is None or _VARIANTS[id(entry)].search(text))
+    return next(fitting, of_class[0] if of_class else None)

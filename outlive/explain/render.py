@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from outlive.explain.ids import DecodedId
-from outlive.explain.model import Explanation, JudgedCause, Reading
+from outlive.explain.model import Explanation, JudgedCause, Reading, Unknown
 
 _SHOWN_LINES = 5
+_SHOWN_UNKNOWN = 500  # characters of a line that nothing is known of
 
 
 def id_record(decoded: DecodedId, live: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def reading_record(reading: Reading) -> dict[str, Any]:
         "lines": reading.lines,
         "explanations": [dataclasses.asdict(explanation) for explanation in reading.explanations],
         "unexplained": reading.unexplained,
+        "unknown": [dataclasses.asdict(one) for one in reading.unknown],
         "frames": [dataclasses.asdict(frame) for frame in reading.frames],
     }
 
@@ -41,9 +43,14 @@ def show_reading(reading: Reading) -> None:
         _show(
             [("", ""), ("bold", f"{name}, {_times(count)}"), ("", "Nothing is known here about this exception of Ray.")]
         )
+    _show([line for one in reading.unknown for line in _unknown_lines(one)])
     if reading.explanations and (told := [frame for frame in reading.frames if not frame.example.startswith("(")]):
         frame = told[0]
         _show([("", ""), ("dim", f"Taken off before reading: {frame.example!r} and the like, {frame.lines:,} lines")])
+
+
+def _unknown_lines(one: Unknown) -> list[tuple[str, str]]:
+    return [("bold", f"not known here, {_times(one.count)}, line {one.line}:"), ("", f"  {one.text[:_SHOWN_UNKNOWN]}")]
 
 
 _Styled = tuple[str, str]  # a style of rich, and a line
@@ -93,6 +100,9 @@ def _explanation_lines(explanation: Explanation, *, first: bool) -> Iterator[_St
     for decoded in explanation.ids:
         yield "", f"  {decoded.kind} {decoded.hex}"
         yield "", f"    {decoded.sentence}"
+    for mention in explanation.mentions:
+        yield "", f"  {mention.label}: {mention.id.hex}"
+        yield "", f"    {mention.id.sentence}"
     for fact in explanation.live:
         yield "cyan", f"  now: {fact}"
     yield "bold", "Likely causes, in order"

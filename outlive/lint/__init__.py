@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from outlive.lint.check import check_source
+from typing import TYPE_CHECKING, Any
+
 from outlive.lint.finding import Edit, Failure, Finding
 from outlive.lint.rule import Rule
 from outlive.lint.rules import RULES
-from outlive.lint.source import Unreadable
+from outlive.lint.text import Unreadable
+
+if TYPE_CHECKING:
+    from outlive.lint.check import check_source
 
 __all__ = ["RULES", "Edit", "Failure", "Finding", "Rule", "Unreadable", "check_source"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check_source":  # loads the parser
+        from outlive.lint.check import check_source
+
+        return check_source
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

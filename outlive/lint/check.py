@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import sys
 import threading
@@ -15,10 +14,10 @@ from outlive.lint.finding import Edit, Finding
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit, Rule
 from outlive.lint.rules import RULES
-from outlive.lint.source import Source, Unreadable
+from outlive.lint.source import Source
+from outlive.lint.text import Unreadable, concerns_ray
 
 T = TypeVar("T")
-_CONCERNED = re.compile(r"\b(?:ray|outlive)\b")
 _STACK = 512 << 20  # bytes; address space only. LibCST recurses, in Rust and in Python, as deep as the source is nested
 _DEPTH = 20_000
 
@@ -29,7 +28,7 @@ def check_source(code: str, path: str = "<string>", rules: Collection[str] | Non
     Parameters
     ----------
     code
-        Python source.
+        Python source. What mentions neither Ray nor outlive is not parsed.
     path
         What findings call it.
     rules
@@ -45,19 +44,16 @@ def check_source(code: str, path: str = "<string>", rules: Collection[str] | Non
         It does not parse.
     """
     chosen = [rule for code_, rule in RULES.items() if rules is None or code_ in rules]
-    if not chosen:
-        Source(code)
+    if not concerns_ray(code.encode("utf-8", "surrogatepass")):
         return []
     return on_deep_stack(lambda: _check(code, path, chosen))
 
 
 def _check(code: str, path: str, rules: list[Rule]) -> list[Finding]:
     source = Source(code)
-    if not _CONCERNED.search(code):
-        return []
     try:
-        flow = Flow(source.module)
-        found = [_finding(source, path, rule, hit) for rule in rules for hit in rule.check(flow)]
+        flow = Flow(source.module, code)
+        found = [_finding(source, path, rule, hit) for rule in rules for hit in rule.hits(flow)]
     except RecursionError:
         raise Unreadable("nested too deeply to be linted") from None
     return sorted({finding for finding in found if finding is not None})

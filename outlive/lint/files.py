@@ -65,6 +65,8 @@ def _skips(folder: Path) -> bool:
 
 
 def _excluded(path: Path, patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return False
     relative = Path(os.path.relpath(path)).as_posix()
     return any(
         fnmatch.fnmatch(path.name, pattern) or fnmatch.fnmatch(relative, pattern) or relative.startswith(f"{pattern}/")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from outlive.lint.check import check_source, on_deep_stack
 from outlive.lint.finding import Edit, Finding
-from outlive.lint.source import Source, Text, Unreadable
+from outlive.lint.source import Source
+from outlive.lint.text import Text, Unreadable
 
 _ROUNDS = 10  # a fix may uncover another one; none of the rules needs more than two
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,23 @@ class Hit:
 
 @dataclass(frozen=True)
 class Rule:
-    """One lifetime mistake."""
+    """One lifetime mistake.
+
+    `check` names the function that finds it, as `module` or `module:function` of `outlive.lint.rules`: the texts of all
+    rules can be shown without the parser, whose import takes longer than all the rest.
+    """
 
     code: str
     name: str
     why: str
     fix: str
-    check: Callable[[Flow], Iterator[Hit]]
+    check: str
     fixable: bool = False
+
+    def hits(self, flow: Flow) -> Iterator[Hit]:
+        """Where the rule holds."""
+        module, _, function = self.check.partition(":")
+        found: Iterator[Hit] = getattr(importlib.import_module(f"outlive.lint.rules.{module}"), function or "check")(
+            flow
+        )
+        return found

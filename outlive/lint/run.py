@@ -1,16 +1,15 @@
-"""Lint files: read, check, and if asked, fix each of them."""
+"""Lint files: read those that mention Ray, and lint them, in several processes if there is much."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outlive.lint import fixes
-from outlive.lint.check import check_source
+from outlive.lint import processes
 from outlive.lint.finding import Failure, Finding
-from outlive.lint.source import Text, Unreadable, decode
+from outlive.lint.job import Job, Outcome
+from outlive.lint.text import concerns_ray
 
 STDIN = "-"
 _NO_NOTEBOOKS = "notebooks are not linted; convert it first: jupyter nbconvert --to script"
@@ -49,27 +48,56 @@ def run(
     fix
         Apply safe fixes to the files; for stdin, to `Report.output`.
     progress
-        Called with the bytes linted so far, and all bytes.
+        Called with the bytes linted so far, and all bytes that are to be linted.
     """
-    report = Report()
-    if stdin is not None:
-        report.output = _one(report, STDIN, stdin, rules, None, fix=fix)
-    sizes = [_size(path) for path in files]
-    done = 0
-    for path, size in zip(files, sizes, strict=True):
-        progress(done, sum(sizes))
-        data = _read(report, path)
-        if data is not None:
-            _one(report, str(path), data, rules, path, fix=fix)
-        done += size
+    report = Report(output=stdin or b"")
+    jobs = [Job(name, data, path, rules, fix) for name, data, path in _sources(report, files, stdin)]
+    total, done = sum(len(job.data) for job in jobs), 0
+    results: dict[int, Outcome] = {}
+    progress(0, total)
+    for number, result in _outcomes(jobs):
+        results[number] = result
+        done += len(jobs[number].data)
+        progress(done, total)
+    for number in sorted(results):
+        _add(report, jobs[number], results[number])
     return report
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def _sources(report: Report, files: Sequence[Path], stdin: bytes | None) -> list[tuple[str, bytes, Path | None]]:
+    """Name, content and path of all that mentions Ray; the others are only counted."""
+    sources: list[tuple[str, bytes, Path | None]] = []
+    if stdin is not None:
+        report.files += 1
+        if concerns_ray(stdin):
+            sources.append((STDIN, stdin, None))
+    for path in files:
+        data = _read(report, path)
+        report.files += data is not None
+        if data is not None and concerns_ray(data):
+            sources.append((str(path), data, path))
+    return sources
+
+
+def _outcomes(jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+    several = processes.wanted(jobs)
+    if several > 1:
+        yield from processes.outcomes(jobs, several)
+    elif jobs:
+        from outlive.lint.one import lint_one  # loads the parser
+
+        yield from ((number, lint_one(job)) for number, job in enumerate(jobs))
+
+
+def _add(report: Report, job: Job, result: Outcome) -> None:
+    report.findings += result.findings
+    report.fixed += result.fixed
+    if result.difference:
+        report.diffs.append(result.difference)
+    if result.failure is not None:
+        report.failures.append(result.failure)
+    if job.path is None:
+        report.output = result.data
 
 
 def _read(report: Report, path: Path) -> bytes | None:
@@ -84,34 +112,3 @@ def _read(report: Report, path: Path) -> bytes | None:
     except OSError as error:
         report.failures.append(Failure(str(path), 0, 0, f"cannot be read: {(error.strerror or str(error)).lower()}"))
         return None
-
-
-def _one(report: Report, name: str, data: bytes, rules: Collection[str], path: Path | None, *, fix: bool) -> bytes:
-    """Lint one source. Returns it, fixed if asked."""
-    report.files += 1
-    try:
-        text = decode(data)
-        code = text.code
-        if fix:
-            code, applied = fixes.fixed(code, name, rules)
-            if applied:
-                data = _save(path, data, text, code)
-                report.fixed += applied
-                report.diffs.append(_difference(name, text.code, code))
-        report.findings += check_source(code, name, rules)
-    except Unreadable as error:
-        report.failures.append(Failure(name, error.line, error.column, str(error)))
-    except (OSError, UnicodeEncodeError) as error:
-        report.failures.append(Failure(name, 0, 0, f"cannot be fixed: {error}"))
-    return data
-
-
-def _save(path: Path | None, before: bytes, text: Text, code: str) -> bytes:
-    if path is not None:
-        fixes.write(path, before, text, code)
-    return text.encoded(code)
-
-
-def _difference(name: str, before: str, after: str) -> str:
-    lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

@@ -65,11 +65,21 @@ def names_in(target: cst.BaseExpression) -> list[str]:
     return []
 
 
+_BINDING = frozenset(
+    {
+        *(cst.FunctionDef, cst.ClassDef, cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.NamedExpr, cst.For),
+        *(cst.AsName, cst.ImportAlias, cst.NameItem),
+    }
+)
+
+
 def bound_in(body: cst.BaseSuite) -> frozenset[str]:
     """The names that a function with this body binds, its parameters left out."""
     names: set[str] = set()
     outer: set[str] = set()
     for node in walk(body, functions=False):
+        if type(node) not in _BINDING:
+            continue
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             names.add(node.name.value)
         elif isinstance(node, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.NamedExpr | cst.For):

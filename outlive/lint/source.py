@@ -1,15 +1,14 @@
-"""A file's text: decoded as Python decodes it, parsed by LibCST, with positions and `# noqa` comments."""
+"""Parsed source, with positions and `# noqa` comments."""
 
 from __future__ import annotations
 
-import io
 import re
-import tokenize
 from bisect import bisect_right
-from dataclasses import dataclass
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+
+from outlive.lint.text import Unreadable
 
 _NOQA = re.compile(
     r"#\s*noqa(?P<codes>:\s*(?P<list>[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*))?(?![A-Za-z0-9_])", re.IGNORECASE
@@ -17,50 +16,6 @@ _NOQA = re.compile(
 _NEWLINE = re.compile(r"\r\n?|\n")
 _STRING = re.compile(r"""\"(?:[^"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'""")
 _BRACKETS = 150  # deeper than any source that CPython takes (200 levels of parentheses)
-
-
-class Unreadable(ValueError):
-    """This file is no Python source that can be linted. The message says why, and where."""
-
-    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(message)
-        self.line, self.column = line, column
-
-
-@dataclass(frozen=True)
-class Text:
-    """Decoded source, and how to encode it again."""
-
-    code: str
-    encoding: str
-
-    def encoded(self, code: str) -> bytes:
-        """`code` in the encoding of this file.
-
-        Raises
-        ------
-        UnicodeEncodeError
-            It has characters that the encoding lacks.
-        """
-        return code.encode(self.encoding)
-
-
-def decode(data: bytes) -> Text:
-    """The text of a source file (PEP 263), newlines as they are.
-
-    Raises
-    ------
-    Unreadable
-        Binary, or not in the encoding that it declares.
-    """
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise Unreadable("not Python source: it has null bytes", line)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return Text(data.decode(encoding), encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise Unreadable(f"cannot be decoded: {error}") from None
 
 
 class Source:

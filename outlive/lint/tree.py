@@ -20,8 +20,10 @@ _LAYOUT = (
     "header",
     "footer",
 )
-_LEAVES = (cst.Name, cst.BaseNumber, cst.SimpleString)
+_LEAVES = frozenset({cst.Name, cst.Integer, cst.Float, cst.Imaginary, cst.SimpleString})
+_SCOPES = frozenset({cst.FunctionDef, cst.ClassDef, cst.Lambda})
 _parts: dict[type, tuple[str, ...]] = {}
+_nodes: dict[type, bool] = {}  # isinstance(..., cst.CSTNode), which is an abstract class and slow to ask
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
@@ -33,12 +35,20 @@ def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         _parts[kind] = names
     for name in names:
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if _is_node(value):
             yield value
         elif type(value) in {list, tuple}:
             for part in value:
-                if isinstance(part, cst.CSTNode):
+                if _is_node(part):
                     yield part
+
+
+def _is_node(value: object) -> bool:
+    kind = type(value)
+    known = _nodes.get(kind)
+    if known is None:
+        known = _nodes[kind] = issubclass(kind, cst.CSTNode)
+    return known
 
 
 def walk(node: cst.CSTNode, *, functions: bool = True) -> Iterator[cst.CSTNode]:
@@ -47,8 +57,8 @@ def walk(node: cst.CSTNode, *, functions: bool = True) -> Iterator[cst.CSTNode]:
     while queue:
         current = queue.pop()
         yield current
-        if isinstance(current, _LEAVES):
+        if type(current) in _LEAVES:
             continue
-        if not functions and current is not node and isinstance(current, cst.FunctionDef | cst.ClassDef | cst.Lambda):
+        if not functions and current is not node and type(current) in _SCOPES:
             continue
         queue.extend(children(current))

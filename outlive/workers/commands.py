@@ -146,11 +146,6 @@ def environment(text: str, *, prose: bool = False) -> list[Variable]:
     return [one for one in _scan(text, prose) if isinstance(one, Variable)]
 
 
-def line_of(text: str, offset: int) -> int:
-    """The line of a letter, from 0."""
-    return text.count("\n", 0, offset)
-
-
 def _scan(text: str, prose: bool) -> Iterator[RayStart | Variable]:
     yield from _Scan(text, prose, lambda edit: edit, "").run(0, len(text), 0)
 
@@ -242,12 +237,16 @@ def _ray(command: Command, prose: bool) -> int | None:
     if command.name in _PRINTS:
         return None
     for i, (one, two) in enumerate(itertools.pairwise(words)):
-        if two != "start" or not (one == "ray" or one.endswith("/ray")):
+        if two != "start" or not (one in {"ray", "ray.scripts.scripts"} or one.endswith("/ray")):
             continue
-        if prose and ((i and command.name not in _LAUNCHERS | _SHELLS) or _positional(words[i + 2 :])):
+        if prose and ((i and not _launches(command)) or _positional(words[i + 2 :])):
             return None
         return i
     return None
+
+
+def _launches(command: Command) -> bool:
+    return command.name in _LAUNCHERS | _SHELLS or command.name.startswith("python")
 
 
 def _positional(words: list[str]) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.workers import shell
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 
-KINDS: dict[str, Path_] = {
+KINDS: dict[str, Place] = {
     "RayCluster": ("spec",),
     "RayJob": ("spec", "rayClusterSpec"),
     "RayService": ("spec", "rayClusterConfig"),
@@ -27,7 +28,7 @@ class Resource:
 
     kind: str
     name: str
-    path: Path_
+    path: Place
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Cluster:
 
     title: str
     """As `RayJob pi`."""
-    spec: Path_
+    spec: Place
     """What has `enableInTreeAutoscaling` and `autoscalerOptions`."""
-    head: Path_
-    workers: tuple[Path_, ...]
-    resource: Path_
+    head: Place
+    workers: tuple[Place, ...]
+    resource: Place
     """The document."""
 
 
@@ -115,7 +116,7 @@ def own_command(file: YamlFile, cluster: Cluster) -> bool:
     return "KUBERAY_GEN_RAY_START_CMD" not in json.dumps([container.get("command"), container.get("args")])
 
 
-def _objects(file: YamlFile) -> Iterator[tuple[Path_, dict[str, Any]]]:
+def _objects(file: YamlFile) -> Iterator[tuple[Place, dict[str, Any]]]:
     for number, data in enumerate(file.data):
         if not isinstance(data, dict):
             continue

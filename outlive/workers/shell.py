@@ -13,6 +13,8 @@ _RESERVED = {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "}"
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _REDIRECTION = re.compile(r"\d*(?:&>>?|>&|<&|<<<|>>|>\||<>|>|<)|\{\w+\}[<>]")
 _HERE = re.compile(r"\d*<<-?(?!<)[ \t]*")
+_DEEPEST = 30
+"""How many `$(...)` within each other are read."""
 _NOTHING = re.compile(r"(?:[ \t\r]|\\\r?\n)+|#[^\n]*")
 _CONTINUED = re.compile(r"\\\r?\n")
 
@@ -92,6 +94,7 @@ class _Reader:
         self.end = end
         self.found: list[Command] = []
         self.waiting: list[tuple[str, bool, Command]] = []
+        self.depth = 0
 
     def read(self, at: int, closing: str = "") -> int:
         """Read commands until `closing` or the end; where that stands."""
@@ -211,7 +214,9 @@ class _Reader:
         """`$x` and `${x}` stay as they are written. `$(x)` becomes a `$`, and its commands are found."""
         start = at
         runs = False
-        if self.text.startswith("$((", at):
+        if self.depth >= _DEEPEST:
+            at += 1
+        elif self.text.startswith("$((", at):
             close = self.text.find("))", at, self.end)
             at = self.end if close < 0 else close + 2
         elif self.text.startswith("$(", at):
@@ -237,6 +242,8 @@ class _Reader:
 
     def _inside(self, at: int, closing: str) -> int:
         waiting, self.waiting = self.waiting, []
+        self.depth += 1
         at = self.read(at, closing)
+        self.depth -= 1
         self.waiting = waiting
         return at

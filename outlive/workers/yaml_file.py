@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import copy
 import difflib
-import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 from outlive.errors import BadClusterFile
 from outlive.workers import replacing, templates, yaml_nodes
+from outlive.workers.plain_data import Place, at, changed, same, without
 from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
 from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
 
-Path_ = tuple[Any, ...]
-"""The number of the document, then keys and indices."""
 _Edit = tuple[int, int, str]
 _LARGEST_BYTES = 8 << 20
 
@@ -33,6 +32,7 @@ class YamlFile:
         """The lines of a template that may become anything, from 1."""
         self.template = False
         """Parts of it are filled in by Helm, Jinja or the like; those read as `templates.UNKNOWN`."""
+        self._json = _is_json(text)
         self.notes: list[str] = []
         """What else whoever changes the file should know."""
         self._take(text)
@@ -70,7 +70,7 @@ class YamlFile:
         """Put the text into the file, see `replacing.replace`."""
         replacing.replace(path, self.text.encode())
 
-    def node(self, path: Path_) -> Node | None:
+    def node(self, path: Place) -> Node | None:
         """What stands there, through aliases and merge keys; None if nothing does."""
         found: Node | None = self.documents[path[0]] if path[0] < len(self.documents) else None
         for key in path[1:]:
@@ -81,7 +81,7 @@ class YamlFile:
         """Where each letter of a scalar stands in the text."""
         return letters(self._cover, node)
 
-    def value(self, path: Path_) -> Any:
+    def value(self, path: Place) -> Any:
         """The same as Python data; None if there is nothing."""
         at = self.data[path[0]]
         for key in path[1:]:
@@ -93,7 +93,7 @@ class YamlFile:
             at = at[key]
         return at
 
-    def line_of(self, path: Path_) -> int:
+    def line_of(self, path: Place) -> int:
         """The line of a key or an item, from 1; of what holds it, if it is not there."""
         line = 1
         node: Node | None = self.documents[path[0]]
@@ -106,7 +106,7 @@ class YamlFile:
             line, node = (own[0].line if own else found.line), found
         return line
 
-    def set(self, path: Path_, value: Any, *, before: str | None = None, after: str | None = None) -> None:
+    def set(self, path: Place, value: Any, *, before: str | None = None, after: str | None = None) -> None:
         """Give a key this value. What is missing on the way to it is added.
 
         Parameters
@@ -125,16 +125,19 @@ class YamlFile:
         else:
             self._put(path, value, before, after)
 
-    def _put(self, path: Path_, value: Any, before: str | None = None, after: str | None = None) -> None:
+    def _put(self, path: Place, value: Any, before: str | None = None, after: str | None = None) -> None:
         if same(self.value(path), value):
             return
-        expected = _with(self.data, path, value)
+        try:
+            expected = changed(self.data, path, value)
+        except ValueError as error:
+            raise self._refused(path, str(error)) from None
         parent, rest, found = self._closest(path)
         if isinstance(found, Scalar) and (found.value is None or len(rest) == 1):
             self._replace(path, found, parent, rest, value, expected)
         elif isinstance(found, Alias):
             name = f"*{found.name}"
-            below = _at(expected, path[: len(path) - len(rest) + 1])
+            below = at(expected, path[: len(path) - len(rest) + 1])
             if len(rest) == 2 and isinstance(found.target, Mapping):
                 made = f"{{<<: {name}, {emit(rest[1])}: {emit(value)}}}"
             else:
@@ -143,12 +146,12 @@ class YamlFile:
         elif found is not None:
             raise self._refused(path, f"{rest[0]} is no single value")
         elif isinstance(parent, Mapping):
-            below = _at(expected, path[: len(path) - len(rest) + 1])
+            below = at(expected, path[: len(path) - len(rest) + 1])
             self._apply([self._new_entry(parent, rest[0], below, before, after)], expected, path)
         else:
             raise self._refused(path, f"there is no mapping to put {rest[0]} into")
 
-    def splice(self, path: Path_, start: int, end: int, new: str) -> None:
+    def splice(self, path: Place, start: int, end: int, new: str) -> None:
         """Write `new` in place of the letters `start` to `end` of a text, wherever and however those are written.
 
         Raises
@@ -163,7 +166,7 @@ class YamlFile:
         if not isinstance(node, Scalar) or made is None or len(rest) > 1:
             self._put(path, whole)
             return
-        expected = _with(self.data, path, whole)
+        expected = changed(self.data, path, whole)
         others = self._written_out(node)
         first, last = made.span(start, end)
         edit = (first, last, encode(new, node.style))
@@ -175,7 +178,32 @@ class YamlFile:
             quoted = _in_quotes(self.text, node, made, (start, end), new)
             self._apply([quoted, *others], expected, path)
 
-    def rename(self, path: Path_, name: str) -> None:
+    def remove(self, path: Place) -> None:
+        """Take a key and its value out of a mapping that has others.
+
+        Raises
+        ------
+        BadClusterFile
+            It cannot be done without a change elsewhere.
+        """
+        parent, rest, _ = self._closest(path)
+        own = parent.explicit(rest[0]) if isinstance(parent, Mapping) and len(rest) == 1 else None
+        if not isinstance(parent, Mapping) or own is None or len(parent.entries) == 1:
+            raise self._refused(path, "the key does not stand here, beside others")
+        number = parent.entries.index(own)
+        start, end = own[0].start, own[1].end
+        if not parent.flow:
+            start = self.text.rfind("\n", 0, start) + 1
+            end = self.text.find("\n", end) + 1 or len(self.text)
+            if self.text[start : own[0].start].strip():
+                raise self._refused(path, f"{rest[0]} is not alone on its lines")
+        elif number + 1 < len(parent.entries):
+            end = parent.entries[number + 1][0].start
+        else:
+            start = parent.entries[number - 1][1].end
+        self._apply([(start, end, "")], without(self.data, path), path)
+
+    def rename(self, path: Place, name: str) -> None:
         """Call a key otherwise.
 
         Raises
@@ -188,7 +216,7 @@ class YamlFile:
         if own is None or not isinstance(own[0], Scalar):
             raise self._refused(path, "the key does not stand here")
         expected = copy.deepcopy(self.data)
-        mapping = _at(expected, path[:-1])
+        mapping = at(expected, path[:-1])
         renamed = {name if key == path[-1] else key: value for key, value in mapping.items()}
         mapping.clear()
         mapping.update(renamed)
@@ -215,7 +243,7 @@ class YamlFile:
         self.text, self.documents, self.data, self.unread = text, documents, data, unread
         self._cover = cover
 
-    def _closest(self, path: Path_) -> tuple[Node, Path_, Node | None]:
+    def _closest(self, path: Place) -> tuple[Node, Place, Node | None]:
         """The last node on the way that stands there itself, the rest of the path, and what its first key has."""
         parent: Node = self.documents[path[0]]
         for i, key in enumerate(path[1:], 1):
@@ -230,19 +258,23 @@ class YamlFile:
             parent = found
         return parent, (), None
 
-    def _replace(self, path: Path_, found: Scalar, parent: Node, rest: Path_, value: Any, expected: Any) -> None:
+    def _replace(self, path: Place, found: Scalar, parent: Node, rest: Place, value: Any, expected: Any) -> None:
         """Write another value, or a mapping where nothing was."""
-        below = _at(expected, path[: len(path) - len(rest) + 1])
+        below = at(expected, path[: len(path) - len(rest) + 1])
         if isinstance(below, dict) and found.start == found.end and isinstance(parent, Mapping) and not parent.flow:
             lines = emit_lines(below, parent.column + 2)
             edit = self._line_behind(found.end, lines)
         else:
-            made = emit(below)
+            made = self._emit(below)
             gap = " " if found.start == found.end and not self.text[: found.start].endswith((" ", "\n")) else ""
             if isinstance(value, str) and found.style in {"'", '"'} and value.isprintable():
                 made = found.style + encode(value, found.style) + found.style
             edit = (found.start, found.end, gap + made)
         self._apply([edit, *self._written_out(found)], expected, path)
+
+    def _emit(self, value: Any) -> str:
+        """A value on one line; in a file of JSON, which YAML reads too, as JSON."""
+        return json.dumps(value) if self._json else emit(value)
 
     def _written_out(self, node: Node) -> list[_Edit]:
         """An alias of a value that changes keeps the old one, written out."""
@@ -258,7 +290,7 @@ class YamlFile:
 
     def _new_entry(self, mapping: Mapping, key: Any, value: Any, before: str | None, after: str | None) -> _Edit:
         if mapping.flow:
-            entry = f"{emit(key)}: {emit(value)}"
+            entry = f"{self._emit(key)}: {self._emit(value)}"
             if mapping.entries:
                 end = mapping.entries[-1][1].end
                 return end, end, f", {entry}"
@@ -286,7 +318,7 @@ class YamlFile:
         end = self.text.rfind("\n", 0, at) if end < 0 else end
         return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
 
-    def _apply(self, edits: list[_Edit], expected: Any, path: Path_) -> None:
+    def _apply(self, edits: list[_Edit], expected: Any, path: Place) -> None:
         """Make the edits if the file then means what is expected."""
         text = self.text
         for start, end, new in sorted(edits, reverse=True):
@@ -300,7 +332,7 @@ class YamlFile:
             self.text, self.documents, self.data, self.unread, self._cover = before
             raise self._refused(path, self._why_not(path)) from None
 
-    def _why_not(self, path: Path_) -> str:
+    def _why_not(self, path: Place) -> str:
         for i in range(1, len(path)):
             node = self.node(path[: i + 1])
             if node is None or node.anchor is None:
@@ -312,52 +344,16 @@ class YamlFile:
                 return f"{path[i]} is the anchor &{node.anchor}, which line {where} uses: both would change"
         return f"{path[-1]} cannot be changed without a change elsewhere"
 
-    def _refused(self, path: Path_, why: str) -> BadClusterFile:
+    def _refused(self, path: Place, why: str) -> BadClusterFile:
         return BadClusterFile(f"{self.name}, line {self.line_of(path)}: {why}")
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal, in types too: 1, 1.0 and true are three values."""
-    pairs, seen = [(one, other)], set()
-    while pairs:
-        a, b = pairs.pop()
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, dict | list):
-            if (id(a), id(b)) in seen:
-                continue
-            seen.add((id(a), id(b)))
-            if len(a) != len(b) or (isinstance(a, dict) and _keys(a) != _keys(b)):
-                return False
-            pairs += [(a[key], b[key]) for key in a] if isinstance(a, dict) else list(zip(a, b, strict=True))
-        elif a != b and not (a != a and b != b):  # noqa: PLR0124 - nan is nan here
-            return False
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
     return True
-
-
-def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
-    return {(type(key), key) for key in data}
-
-
-def _with(data: list[Any], path: Path_, value: Any) -> list[Any]:
-    """The data with another value at the path; nothing else that shares it changes."""
-    made = list(data)
-    at: Any = made
-    for key, following in itertools.pairwise(path):
-        below = at[key] if isinstance(at, list) or key in at else None
-        fresh: Any = [] if isinstance(following, int) else {}
-        at[key] = copy.copy(below) if below is not None else fresh
-        at = at[key]
-        if not isinstance(at, dict | list):
-            raise BadClusterFile(f"{key} is no mapping")
-    at[path[-1]] = value
-    return made
-
-
-def _at(data: Any, path: Path_) -> Any:
-    for key in path:
-        data = data[key]
-    return data
 
 
 def _plain(documents: list[Node], name: str) -> list[Any]:

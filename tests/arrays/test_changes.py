@@ -11,7 +11,7 @@ import pytest
 from outlive.arrays import changes, places
 from outlive.arrays.changes import Changes
 from outlive.arrays.ending import Endings
-from outlive.arrays.lifetimes import JOB, TTL, Lifetime
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
 from outlive.arrays.shelf import Shelf
 
 
@@ -64,6 +64,18 @@ def test_a_queue_that_overflows(root: Path) -> None:
         os.rename(other, file)
     assert told.take() is None
     assert told.take() == set()
+
+
+def test_a_quiet_folder_is_not_listed_where_nobody_tells(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_libc", lambda: None)
+    not_told = Changes(lambda: (str(root),))
+    assert not_told.take() is None
+    os.utime(root, (1, 1))
+    assert not_told.take() is None
+    assert not_told.take() == set()
+    (root / "a").touch()
+    assert not_told.take() is None
+    assert not_told.take() is None  # another change in the same tick would not show
 
 
 def test_no_descriptor_is_left(root: Path) -> None:
@@ -139,3 +151,16 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     once[1].discard()
     shelf.ledger.used += 4096
     assert shelf.recount() == 4096
+
+
+def test_arrays_of_a_scope(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 5))
+    shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 6))
+    endings = Endings(shelf)
+    assert endings.of_scope(5) == [first.id]
+    monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
+    second = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE | TTL, 5, 60.0))
+    assert set(endings.of_scope(5)) == {first.id, second.id}
+    shelf.delete(first.id)
+    assert endings.of_scope(5) == [second.id]
+    assert endings.of_scope(7) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from itertools import permutations
 
 import pytest
 
-from outlive.arrays.index import Holding, Index, Lost, Replacement
+from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.lost import Lost
 
 
 def info(version: int, key: str = "k", array_id: str | None = None) -> ArrayInfo:
@@ -214,3 +216,43 @@ def test_putting_again_takes_it_off_the_lost() -> None:
     assert list(index.lost) == [("s", "k")]
     index.bind([info(2)], "b")
     assert not index.lost
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_kept_by_node_is_what_the_entries_say(seed: int) -> None:
+    chance, index = random.Random(seed), Index()
+    nodes, ids = "abc", range(1, 9)
+    infos = {i: info(i)._replace(key=f"k{i % 3}" if i % 4 else None, replicas=1 + i % 3) for i in ids}
+    for _ in range(200):
+        one, node, other = infos[chance.choice(ids)], chance.choice(nodes), chance.choice(nodes)
+        what = chance.randrange(6)
+        if what == 0 and one.key is not None:
+            index.admit(one, node)
+        elif what == 1 and (one.key is None or index.lists(one.id)):
+            index.copies.add(one, node, other, kept=chance.random() < 0.5)
+        elif what == 2:
+            index.copies.remove(one.id, node)
+        elif what == 3:
+            index.move_home(one.id, node, other)
+        elif what == 4 and one.key is not None:
+            index.unbind(one.store, one.key, one.id)
+        elif what == 5 and chance.random() < 0.3:
+            index.forget(node)
+        entries = list(index.all_entries())
+        for place in nodes:
+            at_home = {entry.info.id for _, _, entry in index.at_home(place)}
+            assert at_home == {entry.info.id for entry in entries if entry.node == place}
+            on_node = {(one.id, kept) for one, kept in index.copies.on_node(place)}
+            there = {(i.id, kept) for i in index.copies for at, kept in index.copies.of(i.id).items() if at == place}
+            assert on_node == there
+            cached = {(other, one.id) for other, one in index.copies.cached_apart_from(place)}
+            assert cached == {
+                (other, i.id)
+                for i in index.copies
+                for other, kept in index.copies.of(i.id).items()
+                if other != place and not kept
+            }
+        replacing = {entry.info.id for _, _, entry in index.replacing()}
+        assert replacing == {entry.info.id for entry in entries if entry.superseded}
+        few = {one.id for one, _ in index.copies.too_few()}
+        assert few == {i.id for i in index.copies if 0 < sum(index.copies.of(i.id).values()) < i.replicas}

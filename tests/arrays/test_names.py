@@ -135,7 +135,7 @@ def test_a_batch_whose_writer_is_killed_is_never_half_visible(shelf: Shelf) -> N
     if child == 0:
         writer = Shelf(shelf.path)
         drafts = [writer.draft_of(np.ones(3), key=key) for key in ("a", "b")]
-        Batch(writer)
+        Batch(writer).begin()
         writer.seal(drafts[0])
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -148,6 +148,7 @@ def test_a_batch_whose_writer_is_killed_is_never_half_visible(shelf: Shelf) -> N
 
 def test_batches_of_the_living_are_left_alone(shelf: Shelf) -> None:
     batch = Batch(shelf)
+    batch.begin()
     assert list(clear_orphans(shelf)) == []
     assert shelf.ledger.batches == 1
     batch.end()

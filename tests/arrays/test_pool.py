@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from outlive.arrays import segment, warm
+from outlive.arrays import segment, views, warm
 from outlive.arrays.check import check, check_arrays, compute_checksums
-from outlive.arrays.info import ArrayInfo
+from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.lifetimes import TTL, Lifetime
+from outlive.arrays.marks import CACHED, COPIED, LEAVING, PINNED, PRIVATE, drop_if_leaving, evict, mode_of
+from outlive.arrays.move import spill
 from outlive.arrays.pool import LEAST
-from outlive.arrays.shelf import Shelf
+from outlive.arrays.segment import header_of
+from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.views import forget
-from outlive.errors import ArrayNotFound, StoreFull
+from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 
 from .local_store import disk_usage
 from .test_shelf import forked, kill
 
 COUNT = LEAST // 8
+SIZE = 2 << 20
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT) -> ArrayInfo:
@@ -200,3 +209,87 @@ def test_a_discarded_draft_leaves_no_memory_to_its_warm_map(shelf: Shelf) -> Non
         draft.discard()
         assert os.fstat(file.fileno()).st_blocks == 0
     assert shelf.ledger.used == disk_usage(shelf) == 0
+
+
+@pytest.mark.parametrize("recycled_by", ["put", "create", "a fetch"])
+def test_a_writer_that_dies_in_the_middle_leaves_nothing_that_passes_for_the_old_array(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, recycled_by: str
+) -> None:
+    """A reader opened the segment before it was deleted, and locks it when its next writer is dead already."""
+    old = shelf.put(np.zeros(SIZE, np.uint8))
+
+    def recycle_and_die(fd: int, how: int) -> None:
+        monkeypatch.setattr(views, "fcntl", fcntl)
+        shelf.delete(old.id)
+        child = os.fork()
+        if child == 0:
+            draft = shelf.draft(old._replace(id=new_id("00" * 5)))
+            if recycled_by == "create":
+                draft.map()[: SIZE // 2] = 7
+            elif recycled_by == "put":
+                assert draft._fd is not None
+                os.pwrite(draft._fd, header_of(old) + bytes([7]) * (SIZE // 2), 0)
+            else:
+                draft.write_segment(die_after(header_of(old) + bytes([7]) * (SIZE // 2)))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        (left,) = [file for writer in Path(shelf.new).iterdir() for file in writer.iterdir()]
+        assert os.fstat(fd).st_ino == left.stat().st_ino, "it was not recycled, or this proves nothing"
+        fcntl.flock(fd, how)
+
+    def die_after(data: bytes) -> Iterator[bytes]:
+        yield data
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    paused = SimpleNamespace(flock=recycle_and_die, LOCK_SH=fcntl.LOCK_SH, LOCK_NB=fcntl.LOCK_NB)
+    monkeypatch.setattr(views, "fcntl", paused)
+    with pytest.raises(ArrayNotFound):
+        shelf.view(old)
+
+
+def test_a_segment_that_is_filled_in_place_is_none_until_it_is_filled(shelf: Shelf) -> None:
+    for _ in range(2):  # new, then recycled
+        info = shelf.put(np.zeros(SIZE, np.uint8))
+        shelf.delete(info.id)
+        draft = shelf.draft(info._replace(id=new_id("00" * 5)))
+        out = draft.map()
+        with pytest.raises(CorruptArray):
+            read_info_at(draft.path, draft.info.id)
+        out[:] = 1
+        draft.detach()
+        assert read_info_at(draft.path, draft.info.id) == draft.info
+        draft.seal()
+        assert shelf.view(draft.info).sum() == SIZE
+        shelf.delete(draft.info.id)
+
+
+@pytest.mark.parametrize("marks", [COPIED | LEAVING, CACHED, PINNED])
+def test_a_spilled_arrays_segment_has_nothing_of_its_former_life(shelf: Shelf, tmp_path: Path, marks: int) -> None:
+    shelf.spill_to(str(tmp_path / "disk"))
+    shelf.ledger.disk.budget = 1 << 30
+    assert shelf.disk is not None
+    info = shelf.put(np.zeros(SIZE, np.uint8), lifetime=Lifetime(TTL, 0, 1e6))
+    assert spill(shelf, shelf.disk, info.id)
+    (deleted,) = Path(shelf.pool.folder).iterdir()
+    deleted.chmod(marks)  # whoever put it there
+    new = shelf.put(np.ones(SIZE, np.uint8))
+    assert list(Path(shelf.pool.folder).iterdir()) == []
+    assert mode_of(shelf, new.id) & 0o7777 == PRIVATE
+    assert not drop_if_leaving(shelf, new.id) and not evict(shelf, new.id)
+    assert abs(os.stat(f"{shelf.mem}/{new.id}").st_mtime - time.time()) < 1e5
+    assert shelf.view(new).sum() == SIZE
+
+
+def test_the_time_of_day_may_be_set_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a machine is resumed: what is in the pool was then deleted in the future."""
+    shelf.ledger.budget = 4 * SIZE
+    for info in [shelf.put(np.zeros(SIZE, np.uint8)) for _ in range(3)]:
+        shelf.delete(info.id)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    assert shelf.put(np.zeros(3 * SIZE, np.uint8)).nbytes == 3 * SIZE
+    shelf.delete(shelf.put(np.zeros(SIZE // 4, np.uint8)).id)
+    assert shelf.pool.trim(older_than=1.0) == 0
+    ticks = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: ticks() + 2)
+    assert shelf.pool.trim(older_than=1.0) > 0

@@ -22,6 +22,7 @@ from outlive.arrays.views import forget
 from outlive.cluster import actors
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
+from outlive.cluster.holds import Holds
 from outlive.cluster.wire import Bound, pack, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
 from tests.conftest import ROOT
@@ -153,6 +154,8 @@ class LocalCatalog(Catalog):
         self._shelf = shelf
         self._index, self._lock, self._replaced = Index(), threading.Lock(), queue.SimpleQueue()
         self._epochs, self._left = {"n": shelf.raise_epoch()}, set[str]()
+        self._gone, self._again, self._unfinished = {}, [], set()
+        self._holds = Holds(self._replaced.put)
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
         epoch = self._epochs[node]
@@ -174,7 +177,7 @@ def local_session(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, L
     listed = lambda: ("n", pack(info for info in shelf.scan() if info.key is not None))  # noqa: E731
     keeper = SimpleNamespace(listed_here=SimpleNamespace(remote=listed))
     monkeypatch.setattr(actors, "keeper", lambda _: keeper)
-    names = ("bind", "unbind", "find", "reconcile", "count", "some_keys")
+    names = ("bind", "unbind", "find", "take_off", "verify", "count", "some_keys")
     actor = SimpleNamespace(**{name: SimpleNamespace(remote=getattr(catalog, name)) for name in names})
     return SimpleNamespace(shelf=shelf, node="n", catalog=actor, ask=lambda ref, timeout=None: ref), catalog
 
@@ -285,10 +288,10 @@ def test_a_catalog_that_does_not_answer_then(shelf: Shelf, local_session: Any, m
     def gone(*_: object) -> None:
         raise StoreUnavailable("gone")
 
-    session.catalog.reconcile = SimpleNamespace(remote=gone)
+    session.catalog.take_off = SimpleNamespace(remote=gone)
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC)
-        with pytest.raises(StoreFull, match="the catalog lists 'k' still.* `outlive check`"):
+        with pytest.raises(StoreFull, match="will find out when somebody reads 'k'"):
             commit(session, [shelf.draft_of(np.zeros(3), key="k")])
     assert catalog.count("default") == 1
 

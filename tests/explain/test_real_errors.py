@@ -34,7 +34,6 @@ TOP_CAUSE = {
     "actor_never_started": "before it had ever run",
     "actor_exited": "exit_actor()",
     "actor_init_raised": "raised by __init__",
-    "actor_crashed": "SIGKILL",
     "actor_owner_died": "crashed or was killed",
     "actor_out_of_scope": "only handles by name are left",
     "actor_unavailable": "Ray starts it again",

@@ -131,3 +131,30 @@ def test_every_exception_about_objects_workers_and_actors_is_known():
     subclasses = {kind.__name__ for kind in exceptions.RayActorError.__subclasses__()}
     subclasses |= {kind.__name__ for kind in exceptions.ObjectLostError.__subclasses__()}
     assert {*named, *(name for name in subclasses if "(" not in name)} <= CLASSES
+
+
+def test_what_is_not_known_is_counted_and_shown():
+    line = "[2025-03-04 19:28:30,014 E {pid} {pid}] (raylet) new_part.cc:12: The flux of worker {n} is off"
+    text = "\n".join(line.format(pid=n, n=n) for n in range(3)) + "\nray.exceptions.NewestError: of tomorrow\n"
+    reading = explain.read(text)
+    assert reading.explanations == ()
+    assert reading.unexplained == {"NewestError": 1}
+    assert [(one.line, one.count) for one in reading.unknown] == [(1, 3), (4, 1)]
+    assert reading.unknown[0].text == line.format(pid=0, n=0)
+
+
+@pytest.mark.parametrize("level", ["I", "W", "D"])
+def test_other_lines_of_ray_are_no_errors(level):
+    assert explain.read(f"[2025-03-04 19:28:30,014 {level} 4 4] (raylet) x.cc:1: something").unknown == ()
+
+
+def test_an_owner_that_is_a_driver_is_named():
+    driver = "13000000" + "f" * 48
+    died = f"ray.exceptions.OwnerDiedError: x {ID}\n(`/logs/*{driver}*` at IP address 1.1.1.1)"
+    (mention,) = explain.read(died).explanations[0].mentions
+    assert (mention.label, mention.id.sentence) == ("owner", "The driver process of job 19.")
+    dead = (
+        f"ray.exceptions.ActorDiedError: x\nThe actor is dead because its owner has died. Owner Id: {driver} Owner Ip"
+    )
+    (mention,) = explain.read(dead).explanations[0].mentions
+    assert (mention.label, mention.id.maker) == ("Owner Id", "driver")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from outlive.lint import Unreadable, check_source
 from outlive.lint.fixes import fixed
-from outlive.lint.source import decode
+from outlive.lint.text import decode
 from tests.lint.pages import ALL, programs
 
 SOURCES = [program.code for rule in ALL for program in programs(rule)]

@@ -125,7 +125,7 @@ SCHEMA = {
 def test_sarif(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a b%é.py").write_text("import ray\nx = '😀'; ray.put(1, _owner=a)\n")
-    Path("broken.py").write_text("def (")
+    Path("broken.py").write_text("import ray\ndef (")
     result = CliRunner().invoke(app, ["lint", "--format", "sarif", ".", "missing.py"])
     assert result.exit_code == 2
     log = json.loads(result.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,29 +12,39 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from outlive import lookup
+from outlive.arrays.ended import Why
 from outlive.arrays.index import Index
 from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import actors, catalog, evacuation, fetches, holders, transfer
+from outlive.cluster import actors, evacuation, fetches, holders, peers, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.holds import Holds
+from outlive.cluster.peers import Peers
+from outlive.cluster.per_node import PerNode
 from outlive.cluster.session import Session
 from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.errors import OutliveError
 from outlive.ray_internals.nodes import Node
 
 
 class Remote:
     """Asked as an actor is: `actor.method.remote(...)`. A call is made at once; its error comes with its answer."""
 
-    def __init__(self, target: Any, lives: Callable[[], bool] = lambda: True) -> None:
-        self._target, self._lives = target, lives
+    def __init__(
+        self, target: Any, lives: Callable[[], bool] = lambda: True, hangs: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._target, self._lives, self._hangs = target, lives, hangs
 
     def __getattr__(self, name: str) -> Any:
         def remote(*args: Any, **options: Any) -> Callable[[], Any]:
+            if self._hangs():
+                return _never
             try:
                 if not self._lives():
                     raise ActorDiedError
@@ -72,12 +83,17 @@ class PlayedKeeper:
         return [self.shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        with self.shelf.ledger.locked():
-            for store, key, version in names:
-                self.shelf.names.forbid(store, key, version)
+        forbid(self.shelf, names)
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self.shelf.has(array_id) for array_id in array_ids]
+
+    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
+        return self.shelf.raise_epoch(), self.holds(array_ids)
+
+    def never_put(self, array_ids: list[str]) -> list[bool]:
+        found = map(self.shelf.ended.find, array_ids)
+        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
@@ -104,18 +120,20 @@ class PlayedCatalog(Catalog):
     def __init__(self, cluster: PlayedCluster, seen: str) -> None:
         self._index, self._lock = Index(), threading.RLock()
         self._epochs, self._keepers = {}, {}
+        self._peers, self._unlisted = Peers(self._is_alive, self._ask_shelf), set()
         self._replaced, self._erased = queue.SimpleQueue(), {}
         self._losing, self._copying = threading.Lock(), {}
         self._pool = ThreadPoolExecutor(1)
         self._bulk, self._in_bulk = threading.Lock(), set()
+        self._listing, self._gone, self._again = defaultdict(threading.Lock), {}, []
+        self._holds, self._unfinished = Holds(self._replaced.put), set()
+        self._drops = PerNode(self._drop_or_again)
         self._seen, self._settled, self._left = set(), [], set()
-        self._saved, self._saving = (b"", b""), threading.Lock()
+        self._saved, self._saving = b"", threading.Lock()
         self._cluster = cluster
         self._list_nodes()
-        found: list[Any] = []
-        for node in set(seen).intersection(cluster.keepers):
-            found += self._list_shelf(node)
-        self._admit_cached(found)
+        found = self._list_shelves(sorted(set(seen).intersection(cluster.keepers)))
+        self._admit_cached([one for some in found for one in some])
 
     def _list_nodes(self) -> None:
         self._nodes = {
@@ -123,19 +141,36 @@ class PlayedCatalog(Catalog):
             for node in self._cluster.all
         }
 
-    def _answers(self, calls: Mapping[str, Any]) -> dict[str, Any]:
-        answers = {}
-        for node, ref in calls.items():
-            try:
-                answers[node] = ref()
-            except RayError:
-                assert not self._cluster.lives(node)
-        return answers
+    def _answers(self, calls: Mapping[str, Any], patience: float = 0) -> dict[str, Any]:
+        return super()._answers(calls, 0.05)
+
+    def _ask_shelf(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        if node in self._cluster.frozen:
+            return _never
+        return getattr(Remote(self._cluster.keepers[node]._target), method).remote(*args)
 
     def drop_replaced(self) -> None:
         while not self._replaced.empty():
             replacement = self._replaced.get()
+            if self._holds.put_off(replacement.old.array_id, replacement):
+                continue
             self._drop_where_sealed(replacement.new.node, [replacement])
+
+
+def _never() -> Any:
+    """The answer of a process that is stopped."""
+    raise AssertionError
+
+
+def _wait(refs: list[Any], num_returns: int = 1, timeout: float = 0) -> tuple[list[Any], list[Any]]:
+    return [ref for ref in refs if ref is not _never], [ref for ref in refs if ref is _never]
+
+
+def _get(ref: Any, timeout: float | None = None) -> Any:
+    try:
+        return ref()
+    except OutliveError as error:
+        raise RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause() from None
 
 
 class PlayedCluster:
@@ -144,14 +179,24 @@ class PlayedCluster:
     def __init__(self, root: str, count: int) -> None:
         self.all = "abcdef"[:count]
         self.dead = set[str]()
+        self.stopped = set[str]()  # nodes whose keepers are
+        self.frozen = set[str]()  # nodes of which no process goes on
         self.shelves = {node: Shelf(f"{root}/{node}", budget=64 << 20) for node in self.all}
-        self.keepers = {
-            node: Remote(PlayedKeeper(shelf, node), lambda node=node: self.lives(node))
-            for node, shelf in self.shelves.items()
-        }
+        self.keepers = {node: self._keeper(node, shelf) for node, shelf in self.shelves.items()}
 
     def lives(self, node: str) -> bool:
         return node not in self.dead
+
+    def hangs(self, node: str) -> bool:
+        return node in self.stopped or node in self.frozen
+
+    def replace_keeper(self, node: str) -> None:
+        """The keeper is gone for good, and another has its name."""
+        self.keepers[node]._lives = lambda: False
+        self.keepers[node] = self._keeper(node, self.shelves[node])
+
+    def _keeper(self, node: str, shelf: Shelf) -> Remote:
+        return Remote(PlayedKeeper(shelf, node), lambda: self.lives(node), lambda: self.hangs(node))
 
     def restart_catalog(self, seen: str = "abcdef") -> PlayedCatalog:
         """A new one, which sees these nodes' keepers: others start later."""
@@ -233,8 +278,8 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
     monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
     monkeypatch.setattr(transfer, "receive", receive)
     monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref: ref()))
-    monkeypatch.setattr(holders, "ray", SimpleNamespace(get=lambda ref: ref()))
-    monkeypatch.setattr(catalog, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(peers, "ray", SimpleNamespace(get=_get, wait=_wait))
+    monkeypatch.setattr(peers, "_GRACE", 0)
     monkeypatch.setattr(evacuation, "ray", SimpleNamespace(get=lambda ref: ref()))
     monkeypatch.setattr(holders, "kv", SimpleNamespace(get=lambda _: None, put=lambda *_: None))
     monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)

@@ -50,7 +50,7 @@ def test_everything_is_elsewhere_and_nothing_goes_back(nodes: Nodes) -> None:
     assert [handle.location for handle in handles] == [[nodes.id(0)]] * 3
     catalog_goes_on(3)  # it copies again what is kept on too few nodes, but not to one that was left
     assert handles[2].durability == (1, 2)
-    assert not nodes.processes(1, "ray::Keeper")
+    eventually(lambda: not nodes.processes(1, "ray::Keeper"))
     assert [float(handle.get()[0]) for handle in handles] == [1, 2, 3]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import outlive
 from outlive import lookup
+from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
@@ -340,3 +341,269 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
     assert any(cluster.holders(info.id).values())
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
     assert cluster.catalog.kept_on(info.id) == [node for node, kept in cluster.holders(info.id).items() if kept]
+
+
+# --- what the catalog knows of a shelf is never older than what is read there
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_check_beside_reads_forgets_no_copy(cluster: PlayedCluster, replicas: int) -> None:
+    report = cluster.keepers["b"].listed_here.remote()()
+    cluster.put("a", "k", 1, replicas=replicas)
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    cluster.catalog.reconcile(*report)
+    cluster.put("a", "k", 2)
+    cluster.catalog.drop_replaced()
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+    cluster.catalog.end([cluster.catalog._index.find("s", "k").info.id])
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
+def test_a_check_forgets_a_copy_that_is_gone(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    assert cluster.get("b", "k") == 1
+    evict(cluster.shelves["b"], info.id)
+    cluster.catalog.reconcile(*cluster.keepers["b"].listed_here.remote()())
+    assert list(cluster.catalog._index.holders(info.id)) == ["a"]
+
+
+@pytest.mark.parametrize("listed_by", ["a new catalog", "the same catalog"])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_copy_is_not_sealed_behind_a_listing(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, listed_by: str, replicas: int
+) -> None:
+    shelf = cluster.shelves["b"]
+    seal_copy = shelf.seal_copy
+
+    def list_first(*args: Any) -> None:
+        monkeypatch.setattr(shelf, "seal_copy", seal_copy)
+        if listed_by == "a new catalog":
+            cluster.restart_catalog()
+        else:
+            cluster.catalog.welcome("b")
+        seal_copy(*args)
+
+    if replicas == 1:
+        cluster.put("a", "k", 1)
+    monkeypatch.setattr(shelf, "seal_copy", list_first)
+    if replicas > 1:
+        cluster.put("a", "k", 1, replicas=replicas)
+    assert cluster.get("b", "k") == 1
+    cluster.put("a", "k", 2)
+    cluster.catalog.drop_replaced()
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+def test_what_is_deleted_while_a_shelf_is_listed_does_not_come_back(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, kept = cluster.put("b", "k", 1), cluster.put("b", "other", 2)
+    keeper = cluster.keepers["b"]._target
+    listing = keeper.listing
+
+    def delete_then_answer() -> tuple[int, bytes]:
+        monkeypatch.setattr(keeper, "listing", listing)
+        answer = listing()
+        cluster.catalog.end([info.id])
+        return answer
+
+    monkeypatch.setattr(keeper, "listing", delete_then_answer)
+    cluster.catalog.welcome("b")
+    assert cluster.catalog.keys("s", "") == ["other"]
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+    assert [cluster.get(node, "other") for node in "abc"] == [2] * 3
+    assert cluster.catalog.kept_on(kept.id) == ["b"]
+
+
+def test_a_listing_does_not_take_what_an_unsealed_array_would_replace(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    assert cluster.get("c", "k") == 1
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.replace(pack_request([draft.info], "a", 0))
+    cluster.catalog.welcome("a")  # and the writer has died
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    assert dict(cluster.catalog._index.holders(old.id)) == cluster.holders(old.id)
+
+
+# --- a node that does not do what it is asked
+
+
+def refuse(*_: object) -> None:
+    raise outlive.StoreFull("no room")
+
+
+def test_a_put_fails_that_could_not_forbid_the_old_name(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = cluster.put("a", "k", 1)
+    assert cluster.get("b", "k") == 1
+    keeper = cluster.keepers["b"]._target
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "forbid", refuse)
+        with pytest.raises(outlive.StoreUnavailable, match="node b .*Nothing was changed"):
+            cluster.put("a", "k", 2)
+        assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+        assert cluster.holders(old.id) == {"a": True, "b": False, "c": False}
+    cluster.put("a", "k", 2)
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("home", ["a", "b"])
+def test_a_deletion_needs_no_room(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    info = cluster.put(home, "k", 1)
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    monkeypatch.setattr(cluster.keepers["b"]._target, "forbid", refuse)
+    cluster.catalog.end([info.id])
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+    assert cluster.holders(info.id) == {}
+
+
+def test_a_deletion_that_a_node_does_not_confirm_says_so_and_goes_on(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("b", "k", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.keepers["b"]._target, "drop", refuse)
+        with pytest.raises(outlive.StoreUnavailable, match="node b did not confirm"):
+            cluster.catalog.end([info.id])
+        cluster.catalog._finish_deletions()
+        assert cluster.get("b", "k") == 1
+    cluster.catalog._finish_deletions()
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+    assert cluster.holders(info.id) == {}
+
+
+# --- puts that come to nothing
+
+
+@pytest.mark.parametrize("when", ["before it is listed", "after it is listed", "later"])
+def test_an_interrupted_put_leaves_nothing(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    old = cluster.put("b", "k", 1)
+    catalog, session = cluster.catalog, cluster.session("a")
+    late: list[bytes] = []
+
+    def interrupted(request: bytes) -> bytes:
+        if when == "after it is listed":
+            catalog.replace(request)
+        late.append(request)
+        raise KeyboardInterrupt
+
+    shelf = cluster.shelves["a"]
+    drafts = [cluster.draft("a", key, 2) for key in ("k", "new")]
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "bind", interrupted)
+        patch.setattr(catalog, "take_off", refuse)  # nobody hears of it
+        with pytest.raises(KeyboardInterrupt):
+            commit(session, drafts)
+    assert shelf.ledger.batches == 0 and shelf.ledger.used == 0 and shelf.recount() == 0
+    if when == "later":
+        catalog.replace(late[0])  # a call that was given up, and reaches the catalog all the same
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+    assert [cluster.get(node, "new") for node in "abc"] == [None] * 3
+    catalog.drop_replaced()
+    assert cluster.holders(old.id)["b"]
+    cluster.put("a", "k", 3)
+    assert [cluster.get(node, "k") for node in "abc"] == [3, 3, 3]
+
+
+def test_a_batch_that_is_interrupted_once_a_reader_saw_it_is_whole(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = cluster.session("a")
+    catalog, shelf = cluster.catalog, cluster.shelves["a"]
+    bind = catalog.bind
+
+    def read_and_interrupt(request: bytes) -> bytes:
+        bind(request)
+        assert cluster.get("c", "x") == 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalog, "bind", read_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        commit(session, [cluster.draft("a", key, 2) for key in ("w", "x", "y")])
+    assert [cluster.get("b", key) for key in ("w", "x", "y")] == [2, 2, 2]
+    assert shelf.ledger.batches == 0
+
+
+# --- readers see one order
+
+
+def test_a_handle_is_of_what_every_node_reads(cluster: PlayedCluster) -> None:
+    cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    assert cluster.get("a", "k") == 1  # the writer is stopped here
+    found = lookup.info(cluster.session("b"), "s", "k")
+    assert found is not None and found.info.id == draft.info.id
+    assert cluster.get("a", "k") == 2
+
+
+def read_many(cluster: PlayedCluster, node: str, keys: list[str]) -> list[int | None]:
+    arrays = lookup.read_many(cluster.session(node), "s", keys)
+    return [None if array is None else int(array[0]) for array in arrays]
+
+
+def put_many(cluster: PlayedCluster, node: str, keys: list[str], value: int) -> None:
+    commit(cluster.session(node), [cluster.draft(node, key, value) for key in keys])
+    cluster.catalog.drop_replaced()
+
+
+@pytest.mark.parametrize("count", [2, 10])
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_of_a_batch_that_comes_between_all_is_read_or_nothing(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, node: str, count: int
+) -> None:
+    keys = [f"k{i}" for i in range(count)]
+    put_many(cluster, "a", keys, 1)
+    shelf = cluster.shelves[node]
+    named, value = shelf.named, [1]
+
+    def put_between(store: str, key: str) -> Any:
+        found = named(store, key)
+        if key != keys[-1]:  # after each array that is read
+            value[0] += 1
+            put_many(cluster, "a", keys, value[0])
+        return found
+
+    for known in (False, True):
+        if known:
+            assert len(set(read_many(cluster, node, keys))) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(shelf, "named", put_between)
+            found = read_many(cluster, node, keys)
+        assert len(set(found)) == 1 and found[0] == value[0]
+
+
+def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, value = [f"k{i}" for i in range(5)], [1]
+    put_many(cluster, "a", keys, 1)
+    bring = lookup._bring
+
+    def put_first(*args: Any) -> bool:
+        value[0] += 1
+        put_many(cluster, "a", keys, value[0])
+        return bring(*args)
+
+    monkeypatch.setattr(lookup, "_bring", put_first)
+    for _ in range(3):
+        before = value[0]
+        assert read_many(cluster, "b", keys) == [before] * 5
+    assert cluster.get("b", "k0") is not None  # one key that is replaced each time it is looked for
+    assert cluster.shelves["a"].recount() == 0
+    cluster.catalog.drop_replaced()
+    assert len(cluster.shelves["a"].ids()) == 5  # nothing is held any more
+
+
+def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster) -> None:
+    cluster.put("b", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    draft.settled = True  # nobody else discards it
+    shelf, catalog = cluster.shelves["a"], cluster.catalog
+    assert shelf._staging is not None
+    shelf._staging.close()  # its writer is dead
+    shelf._staging = None
+    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
+    catalog.replace(pack_request([draft.info], "a", 0))
+    assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]

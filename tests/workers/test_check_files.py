@@ -46,6 +46,11 @@ def test_kuberay_files_that_are_fine(tmp_path, kind, parameters):
         ("rayStartParams: {}", "rayStartParams: {system-config: '{}'}", "system-config-on-worker"),
         ("image: r", "env: [{name: RAY_kill_idle_workers_interval_ms, value: '0'}]\n{indent}image: r", "reaper-off"),
         ("minReplicas: 0", "minReplicas: 0\n{group}minReplicas: 1", "duplicate-key"),
+        ("minReplicas: 0", "maxReplicas: 1\n{group}minReplicas: 2", "schema"),
+        ("minReplicas: 0", "idleTimeoutSeconds: -1", "wrong-type"),
+        ("minReplicas: 0", "idleTimeoutSeconds: 10", "schema"),
+        ("num-cpus: '0'", "labels: a=b", "schema"),
+        ("rayStartParams: {}", "resources: {CPU: '1'}\n{group}rayStartParams: {num-cpus: '1'}", "schema"),
     ],
 )
 def test_what_kuberay_files_get_wrong(tmp_path, kind, old, new, kind_of_finding):
@@ -63,12 +68,20 @@ def test_what_kuberay_files_get_wrong(tmp_path, kind, old, new, kind_of_finding)
     assert any(part in changed.splitlines()[line - 1] for part in new.split("\n")), (line, found)
 
 
+def test_a_job_without_a_cluster(tmp_path):
+    job = "apiVersion: ray.io/v1\nkind: RayJob\nspec: {entrypoint: a"
+    assert kinds(tmp_path / "k.yaml", job + "}\n") == [(3, "schema")]
+    assert kinds(tmp_path / "k.yaml", job + ", clusterSelector: {ray.io/cluster: b}}\n") == []
+
+
 def test_bounds_that_keep_every_node(tmp_path):
     text = kuberay_file("RayJob", "empty").replace("minReplicas: 0", "minReplicas: 2\n      maxReplicas: 2")
     assert kinds(tmp_path / "k.yaml", text) == []  # nobody asked for a timeout
     asked = text.replace("  headGroupSpec", "  autoscalerOptions:\n      idleTimeoutSeconds: 60\n    headGroupSpec")
     assert [kind for _, kind in kinds(tmp_path / "k.yaml", asked)] == ["unreachable-timeout"]
-    group = text.replace("minReplicas: 2", "idleTimeoutSeconds: 9\n      minReplicas: 2")
+    group = asked.replace("idleTimeoutSeconds: 60", "version: v2").replace(
+        "minReplicas: 2", "idleTimeoutSeconds: 9\n      minReplicas: 2"
+    )
     assert [kind for _, kind in kinds(tmp_path / "k.yaml", group)] == ["unreachable-timeout"]
     assert kinds(tmp_path / "k.yaml", asked.replace("minReplicas: 2", "minReplicas: 1")) == []
 
@@ -107,6 +120,20 @@ def test_fix_writes_settings_into_ray_start_params(tmp_path):
     assert (result.exit_code, path.read_text()) == (0, text.replace("num_worker_soft", "num_workers_soft")), (
         result.stdout
     )
+
+
+def test_fix_takes_settings_off_a_worker_group(tmp_path):
+    path = tmp_path / "k.yaml"
+    text = kuberay_file("RayJob", "empty").replace("rayStartParams: {}\n      template", "PARAMETERS\n      template")
+    assert "PARAMETERS" in text
+    path.write_text(text.replace("PARAMETERS", "rayStartParams: {num-cpus: '1', system-config: '{}'}  # w"))
+    result = CliRunner().invoke(app, ["workers", "check", str(path), "--fix"])
+    assert (result.exit_code, path.read_text()) == (
+        0,
+        text.replace("PARAMETERS", "rayStartParams: {num-cpus: '1'}  # w"),
+    )
+    path.write_text(text.replace("PARAMETERS", "rayStartParams: {system-config: '{}'}"))
+    assert CliRunner().invoke(app, ["workers", "check", str(path), "--fix"]).exit_code == 1
 
 
 def check_target_of(path, text):
@@ -202,6 +229,10 @@ FILES = {
         [(8, "unknown-option")],
     ),
     "ray.env": (f"RAY_{OFF}=0\nRAY_ADDRESS=auto\n", [(1, "reaper-off")]),
+    "eager.sh": (
+        "# aggressive\nray start --head --system-config='{\"idle_worker_killing_time_threshold_ms\":9000}'\n",
+        [(2, "lazier-than-default")],
+    ),
     "notes.md": ("# Starting\n\nFirst you ray start --heed there.\n\n    ray start --heed\n", [(5, "unknown-option")]),
 }
 

@@ -27,6 +27,7 @@ def starts(text, **options):
         ("(ray start --head) || exit 1", [("--head",)]),
         ("ray start --head > log 2>&1 &", [("--head",)]),
         ("/opt/v/bin/ray start --head", [("--head",)]),
+        ('srun env A=1 "${PY}" -m ray.scripts.scripts start --head --block', [("--head", "--block")]),
         ("if true; then ray start --head; fi", [("--head",)]),
         ("for i in 1 2; do srun -w $n ray start --address $ip & done", [("--address", "$ip")]),
         ('cmd="ray start --address=$ip"; $cmd', [("--address=$ip",)]),
@@ -125,6 +126,11 @@ def test_settings_that_are_not_known(option):
     (start,) = commands.find(f"ray start --head --system-config={option}")
     with pytest.raises(ValueError, match="made when the command runs|no JSON object"):
         start.with_settings({"a": 1})
+
+
+@pytest.mark.parametrize("text", ["$(" * 5000, "`" * 5000, "${" * 5000, "'" * 5001, "<<a " * 5000, "(" * 5000])
+def test_any_depth_can_be_read(text):
+    assert starts(text + "\nray start") in ([()], [])
 
 
 @settings(deadline=None)

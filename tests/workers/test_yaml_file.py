@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+import json
 import stat
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from outlive.errors import BadClusterFile
 from outlive.workers import yaml_nodes
-from outlive.workers.yaml_file import YamlFile, same
+from outlive.workers.plain_data import same
+from outlive.workers.yaml_file import YamlFile
 from outlive.workers.yaml_nodes import Scalar
 from outlive.workers.yaml_scalars import emit, letters
 
@@ -98,7 +100,7 @@ NEW_KEYS = {
     "second document": ("a: 1\n---\na:\n  b: 1\n...\n", (1, "a", "new"), "a: 1\n---\na:\n  b: 1\n  new: 5\n...\n"),
     "anchor and tag": ("a: !!map &a\n  b: 1\n", (0, "a", "new"), "a: !!map &a\n  b: 1\n  new: 5\n"),
     "CRLF": ("a:\r\n  b: 1\r\nc: 2\r\n", (0, "a", "new"), "a:\r\n  b: 1\r\n  new: 5\r\nc: 2\r\n"),
-    "JSON": ('{"a": {"b": 1}}\n', (0, "a", "new"), '{"a": {"b": 1, new: 5}}\n'),
+    "JSON": ('{"a": {"b": 1}}\n', (0, "a", "new"), '{"a": {"b": 1, "new": 5}}\n'),
 }  # fmt: skip
 
 
@@ -133,6 +135,15 @@ def test_values(text, wanted):
     assert file.text == wanted
 
 
+def test_json_stays_json():
+    text = '{"kind": "RayCluster", "spec": {"a": {}, "b": "c", "d": null}}'
+    file = YamlFile(text, "x.json")
+    file.set((0, "spec", "a", "x"), 'y"z')
+    file.set((0, "spec", "b"), "e")
+    file.set((0, "spec", "d", "f"), True)
+    assert json.loads(file.text)["spec"] == {"a": {"x": 'y"z'}, "b": "e", "d": {"f": True}}
+
+
 def test_what_two_places_share_is_not_changed_for_both():
     file = YamlFile("head: &p\n  b: 1\nworker: *p\n", "x")
     with pytest.raises(BadClusterFile, match="head is the anchor &p, which line 3 uses: both would change"):
@@ -140,6 +151,30 @@ def test_what_two_places_share_is_not_changed_for_both():
     assert file.text == file.original
     file.set((0, "worker", "new"), 5)
     assert yaml.safe_load(file.text) == {"head": {"b": 1}, "worker": {"b": 1, "new": 5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a:\n  b: 1 # one\n  # two\n  c: 2\n", "a:\n  # two\n  c: 2\n"),
+        ("a:\n  c: 2\n  b: >-\n    1\n    2\n\nd: 3\n", "a:\n  c: 2\n\nd: 3\n"),
+        ("a: {b: 1, c: 2} # one\n", "a: {c: 2} # one\n"),
+        ("a: {c: 2,\n  b: 1} # one\n", "a: {c: 2} # one\n"),
+        ("a:\r\n  c: 2\r\n  b: 1", "a:\r\n  c: 2\r\n"),
+    ],
+)
+def test_a_key_is_taken_out(text, wanted):
+    file = YamlFile(text, "x")
+    file.remove((0, "a", "b"))
+    assert file.text == wanted
+
+
+@pytest.mark.parametrize("text", ["a: {b: 1}\n", "a:\n- b: 1\n  c: 2\n", "x: &x {b: 1, c: 2}\na: *x\n", "a: 1\n"])
+def test_a_key_that_is_not_taken_out(text):
+    file = YamlFile(text, "x")
+    with pytest.raises(BadClusterFile):
+        file.remove((0, "a", 0, "b") if "-" in text else (0, "a", "b"))
+    assert file.text == text
 
 
 def test_a_key_is_renamed_in_its_quotes():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from outlive.explain.knowledge import actors, memory, objects, reconstruction, tasks, workers
+from outlive.explain.knowledge import actors, classes, memory, objects, reconstruction, startup, tasks, values, workers
 
-ENTRIES = (
+_WRITTEN = (
+    *values.ENTRIES,
+    *startup.ENTRIES,
     *objects.ENTRIES,
     *reconstruction.ENTRIES,
     *actors.ENTRIES,
@@ -12,3 +14,4 @@ ENTRIES = (
     *workers.ENTRIES,
     *tasks.ENTRIES,
 )
+ENTRIES = (*_WRITTEN, *classes.entries({name for entry in _WRITTEN for name in entry.classes}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from outlive.explain.evidence import nearby, says
+from outlive.explain.knowledge.ends import KILLED_FOR_MEMORY, PROCESS_ENDED, SCALED_DOWN_LINE, TELL_PROCESS
 from outlive.explain.model import Cause, Entry
 
 _CLASSES = ("ActorDiedError", "RayActorError")
@@ -14,10 +15,6 @@ _RESTART = """\
 @ray.remote(max_restarts=3, max_task_retries=3)    # start it again, and repeat the call that was lost
 class Worker: ...
 # State is lost with the process. Arrays that have to survive it: outlive.open().put(array, key="...")"""
-_OOM_LINES = nearby(
-    r"killed due to (?:the node running low on memory|memory pressure)|NODE_OUT_OF_MEMORY|oom-kill|Out of memory: Killed"
-)
-
 KILLED = Entry(
     name="actor-killed",
     classes=_CLASSES,
@@ -42,8 +39,8 @@ ray.kill(handle, no_restart=False)   # if it is to come back (needs max_restarts
 )
 INIT_FAILED = Entry(
     name="actor-init-raised",
-    classes=_CLASSES,
-    when=r"error\s+raised in its creation task|exception in the initialization method",
+    classes=(*_CLASSES, "CreationTaskError"),
+    when=r"CreationTaskError|error\s+raised in its creation task|exception in the initialization method",
     what="The actor's __init__ raised, so it never came to life. Every call on it raises this same error.",
     causes=(
         Cause(
@@ -69,11 +66,11 @@ OWNER_DEAD = Entry(
     causes=(
         Cause(
             "The owner's node was lost.",
-            signs=(says(r"Owner's node has crashed"), nearby(r"has been marked dead because")),
+            signs=(says(r"Owner's node has crashed"), nearby(r"has been marked dead")),
         ),
         Cause(
             "The owner crashed or was killed.",
-            signs=(says(r"Owner worker exit type: SYSTEM_ERROR|worker process has crashed"), _OOM_LINES),
+            signs=(says(r"Owner worker exit type: SYSTEM_ERROR|worker process has crashed"), KILLED_FOR_MEMORY),
         ),
         Cause(
             "The owner ended as intended: its task or job was over.", signs=(says(r"Owner worker exit type: INTENDED"),)
@@ -120,13 +117,13 @@ NODE_DEAD = Entry(
         Cause("The node was preempted (a spot instance).", signs=(says(r"preempt"), nearby(r"preempt"))),
         Cause(
             "The autoscaler or an operator drained it.",
-            signs=(says(r"drain|(?<!un)expected(?!ly)"), nearby(r"\bdrain(?:ed|ing)\b")),
+            signs=(says(r"drain|(?<!un)expected"), nearby(SCALED_DOWN_LINE)),
         ),
         Cause(
             "The machine or its raylet crashed or stalled: no heartbeat.",
             signs=(
                 says(r"health check failed|heartbeats|terminated unexpectedly"),
-                nearby(r"Raylet is terminated|missed too many heartbeats"),
+                nearby(r"Raylet is terminated|failed to check the health of this node|RAYLET_MARKED_DEAD"),
             ),
         ),
     ),
@@ -186,24 +183,10 @@ OUT_OF_MEMORY = Entry(
 CRASHED = Entry(
     name="actor-crashed",
     classes=_CLASSES,
-    when=r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|worker process has died",
+    when=r"(?:[Ww]orker exit type: |exit_type = )(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|worker process has died",
     what="The actor's process ended under it; no Python exception was seen.",
-    causes=(
-        Cause("Ray's memory monitor or the kernel's OOM killer killed it.", signs=(_OOM_LINES,)),
-        Cause(
-            "A crash in native code.",
-            signs=(nearby(r"SIGSEGV|SIGBUS|SIGABRT|SIGFPE|Segmentation fault|Fatal Python error|\*\*\* Aborted"),),
-            against=(),
-        ),
-        Cause(
-            "It called os._exit(), or something sent it SIGKILL: neither leaves a trace but the closed connection.",
-            signs=(says(r"connection error code 2|End of file|Socket closed"),),
-        ),
-    ),
-    tell_apart=(
-        "`dmesg -T | grep -iE 'oom|segfault'` on the actor's node, at that time.",
-        "The actor's log, *-<pid>.err in /tmp/ray/session_latest/logs: a native crash leaves a stack trace there.",
-    ),
+    causes=PROCESS_ENDED,
+    tell_apart=TELL_PROCESS,
     fix=_RESTART,
     sources=(
         'Ray: src/ray/raylet/node_manager.cc ("Worker unexpectedly exits with a connection error code")',
@@ -218,6 +201,10 @@ UNAVAILABLE = Entry(
     what="The actor could not be reached just now: it is being restarted, or the connection broke. The call may or may not have "
     "run; the actor may be back soon.",
     causes=(
+        Cause(
+            "Its process does not answer: busy in C code that holds the GIL, swapping, or stopped. gRPC gave the connection up.",
+            signs=(says(r"keepalive watchdog timeout|keepalive ping"),),
+        ),
         Cause(
             "Its process ended, and Ray starts it again (max_restarts).",
             signs=(
@@ -248,11 +235,14 @@ DIED = Entry(
     classes=_CLASSES,
     what="The actor is dead. The text does not say why.",
     causes=(
-        Cause("Its process was killed for memory.", signs=(_OOM_LINES,)),
-        Cause("Its node was lost.", signs=(nearby(r"has been marked dead because|Raylet is terminated"),)),
+        *PROCESS_ENDED[:-1],
         Cause(
-            "Its process crashed.",
-            signs=(nearby(r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|SIGSEGV|Fatal Python error"),),
+            "Its process ended.",
+            signs=(
+                nearby(
+                    r"(?:[Ww]orker exit type: |exit_type = )SYSTEM_ERROR|Socket closed|received notification on actor, state: DEAD"
+                ),
+            ),
         ),
     ),
     tell_apart=("`ray list actors --filter actor_id=<id> --detail` has the cause of death.",),

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from outlive.explain.evidence import nearby, says
-from outlive.explain.model import Cause, Entry
+from outlive.explain.knowledge import sizes
+from outlive.explain.model import Cause, Entry, Scene
 
 _DOCS = "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html"
+_SIZE = re.compile(r"(?:[Oo]bject (?:of )?size (?:is )?|needs )(\d+)")
+_STORE = re.compile(r"(?:capacity|store (?:size|memory)|limit)\D{0,20}(\d{6,})")
 _SPILLING = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"
+
+
+def larger_than_store(scene: Scene) -> str | None:
+    """The object's size, if it is more than the store's that stands in the same message."""
+    for occurrence in scene.occurrences:
+        size, store = _SIZE.search(occurrence.text), _STORE.search(occurrence.text)
+        if size and store and int(size[1]) > int(store[1]):
+            return f"the object has {int(size[1]):,} bytes, the store {int(store[1]):,}"
+    return None
+
 
 OBJECT_STORE_FULL = Entry(
     name="object-store-full",
@@ -16,7 +31,10 @@ OBJECT_STORE_FULL = Entry(
     causes=(
         Cause(
             "One object is larger than the store, or than the disk behind it.",
-            signs=(says(r"[Oo]bject (?:size|is too large)|\bsize \d{9,}"),),
+            signs=(
+                says(r"[Oo]bject (?:is )?(?:too large|larger than)|larger than the (?:object )?store"),
+                larger_than_store,
+            ),
         ),
         Cause(
             "References are kept that nobody needs: lists of refs, globals, idle workers that own objects.",
@@ -77,13 +95,13 @@ ray start --head --object-spilling-directory=/data/spill""",
 _KILLED = "Ray's memory monitor killed the worker, because the node used more memory than RAY_memory_usage_threshold (0.95) allows. "
 _CAUSES = (
     Cause("Idle workers hold the memory: they keep what their tasks leaked, and cannot leave while they own a live object.",
-          signs=(says(r"ray::IDLE"), says(r"non-selected idle workers: [1-9]"))),
-    Cause("The killed task or actor itself needs much.", signs=(says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])"),)),
-    Cause("Too many tasks at a time for this node: each takes a CPU, and none says how much memory it needs.",
-          signs=(says(r"(?m)^\s*\d+\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\tray::(?!IDLE)"),)),
+          signs=(sizes.held_by("idle"), says(r"non-selected idle workers: [1-9]")), weight=sizes.weight("idle")),
+    Cause("The tasks and actors need it: one that needs much, or too many at a time for this node (each takes a CPU, and none says how much "
+          "memory it needs).", signs=(sizes.held_by("tasks"), says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])")), weight=sizes.weight("tasks")),
+    Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(sizes.held_by("others"),), weight=sizes.weight("others")),
+    Cause("Ray's own processes use much of it (GCS, raylet, dashboard).", signs=(sizes.held_by("ray"),), weight=sizes.weight("ray")),
     Cause("The object store is full of objects in use: its pages count as memory too.", signs=(says(r"bytes in use: [1-9]\d{8}"),)),
-    Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(says(r"\t(?:[1-9]\d*\.\d+|0\.[5-9]\d*)\t(?!ray::)\S"),)),
-    Cause("The threshold is far below what the node has.", signs=(says(r"threshold of \d+B \((?:[0-7]?\d)\.\d%"), nearby(r"RAY_memory_usage_threshold\s*="))),
+    Cause("The threshold is far below what the node has.", signs=(says(r"threshold of (?:\d+B \()?(?:0?\.[0-7]\d*|[0-7]?\d\.\d%)"), nearby(r"RAY_memory_usage_threshold\s*="))),
 )  # fmt: skip
 _TELL = (
     "The message lists the ten processes that use most, and what the chosen worker used.",

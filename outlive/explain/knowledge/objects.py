@@ -7,6 +7,7 @@ from outlive.explain.evidence import (
     is_put,
     is_return,
     nearby,
+    owned_by_driver,
     put_by_actor,
     put_by_driver,
     put_by_task,
@@ -41,7 +42,7 @@ OWNER_DIED = Entry(
         Cause(
             "The owner's whole node was lost, or its raylet ended.",
             signs=(
-                nearby(r"has been marked dead because"),
+                nearby(r"has been marked dead"),
                 nearby(r"Raylet is terminated"),
                 nearby(r"node was terminated|node has died|node it was running on is dead"),
             ),
@@ -72,7 +73,7 @@ OWNER_DIED = Entry(
         ),
         Cause(
             "The owner was a driver that ended (a notebook, a job): what it owned does not outlive it.",
-            signs=(put_by_driver, nearby(r"Worker force exited because its job has finished")),
+            signs=(owned_by_driver, put_by_driver, nearby(r"Worker force exited because its job has finished")),
             against=(put_by_task,),
         ),
         Cause(
@@ -110,7 +111,7 @@ REFERENCE_COUNTING = Entry(
                 nearby(r"A worker died or was killed while executing a task"),
                 nearby(r"exit[ _]type(?:: | = )(?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
                 nearby(r"WorkerCrashedError|ActorDiedError|OutOfMemoryError|NodeDiedError"),
-                nearby(r"has been marked dead because"),
+                nearby(r"has been marked dead"),
                 nearby(r"killed due to (?:the node running low on memory|memory pressure)"),
                 was_retried,
             ),
@@ -178,7 +179,7 @@ FETCH_TIMED_OUT = Entry(
         Cause(
             "The node with the copy died or left, and the owner did not learn of it, or was too busy or stopped to answer.",
             signs=(
-                nearby(r"has been marked dead because"),
+                nearby(r"has been marked dead"),
                 nearby(r"Raylet is terminated"),
                 nearby(r"\bdrain(?:ed|ing)\b"),
             ),
@@ -223,7 +224,7 @@ OBJECT_LOST = Entry(
         Cause(
             "The node that had the only copy died or was removed.",
             signs=(
-                nearby(r"has been marked dead because"),
+                nearby(r"has been marked dead"),
                 nearby(r"Raylet is terminated"),
                 says(r"due to node failure"),
             ),

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from outlive.explain.evidence import nearby, says
+from outlive.explain.knowledge import nodes
+from outlive.explain.knowledge.ends import KILLED_FOR_MEMORY, PROCESS_ENDED, SCALED_DOWN_LINE, TELL_PROCESS
 from outlive.explain.model import Cause, Entry
 
 _EXIT_TYPES = "Ray: src/ray/protobuf/common.proto, WorkerExitType"
 _RAYLET = "Ray: src/ray/raylet/node_manager.cc"
 _CORE_WORKER = "Ray: src/ray/core_worker/core_worker.cc"
 _DOCS = "https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html"
-_OOM = nearby(
-    r"killed due to (?:the node running low on memory|memory pressure)|NODE_OUT_OF_MEMORY|oom-kill|Out of memory: Killed"
-)
-_NATIVE = nearby(r"SIGSEGV|SIGBUS|SIGABRT|SIGFPE|Segmentation fault|Fatal Python error|\*\*\* Aborted")
-_NO_TRACE = "It called os._exit() or was killed with SIGKILL: neither leaves a trace but the closed connection."
-
 CRASHED = Entry(
     name="worker-crashed",
-    classes=("WorkerCrashedError",),
+    classes=("WorkerCrashedError", "RayWorkerError"),
     what="The worker process ended while it ran the task, and no retry was left. No Python exception was seen.",
-    causes=(
-        Cause("Ray's memory monitor or the kernel's OOM killer killed it.", signs=(_OOM,)),
-        Cause("A crash in native code (a C extension, a GPU driver).", signs=(_NATIVE,)),
-        Cause(
-            _NO_TRACE,
-            signs=(nearby(r"connection error code 2|unrecoverable failure.*(?:Socket closed|End of file)|os\._exit"),),
-        ),
-        Cause("The whole node was lost.", signs=(nearby(r"has been marked dead because|Raylet is terminated"),)),
-    ),
-    tell_apart=(
-        "`dmesg -T | grep -iE 'oom|segfault'` on that node, at that time.",
-        "The worker's own log, *-<pid>.err in /tmp/ray/session_latest/logs: a native crash leaves a stack trace there.",
-        "faulthandler.enable() in the task.",
-    ),
+    causes=PROCESS_ENDED,
+    tell_apart=TELL_PROCESS,
     fix="""\
 @ray.remote(max_retries=3)      # run it again elsewhere; 3 is the default, 0 switches it off
 def work(): ...""",
@@ -44,16 +28,14 @@ NODE_DIED = Entry(
     what="The node that ran the task is dead or out of reach, and no retry was left.",
     causes=(
         Cause("It was preempted (a spot instance).", signs=(nearby(r"preempt(?:ed|ion notice)(?!, had a hardware)"),)),
-        Cause(
-            "It was drained by the autoscaler or an operator.", signs=(nearby(r"\bdrain(?:ed|ing)\b(?! for up to)"),)
-        ),
+        Cause("The autoscaler or an operator took it away (drained).", signs=(nearby(SCALED_DOWN_LINE),)),
         Cause(
             "Its raylet crashed or was killed, perhaps for memory.",
             signs=(nearby(r"Raylet is terminated|oom-kill|Out of memory: Killed"),),
         ),
         Cause(
             "It was too busy, or the network too slow, for its heartbeats.",
-            signs=(nearby(r"missed too many heartbeats|lagging heartbeats"),),
+            signs=(nearby(r"failed to check the health of this node|RAYLET_MARKED_DEAD|health check failed"),),
         ),
     ),
     tell_apart=("`ray list nodes --filter node_id=<id>` has the reason; then raylet.out of that node, and dmesg.",),
@@ -65,7 +47,11 @@ RAYLET_DIED = Entry(
     classes=("LocalRayletDiedError",),
     what="The raylet (Ray's process on each node) that was to run the task died.",
     causes=(
-        Cause("It was killed for memory: the kernel's OOM killer may choose it.", signs=(_OOM,)),
+        Cause("It was killed for memory: the kernel's OOM killer may choose it.", signs=(KILLED_FOR_MEMORY,)),
+        Cause(
+            "It crashed itself.",
+            signs=(nearby(r"Raylet is terminated|\(raylet\).{0,200}(?:Check failed|SIGSEGV|SIGABRT)"),),
+        ),
         Cause("Its node went away, or Ray was stopped there.", signs=(nearby(r"ray stop|SIGTERM|marked dead"),)),
     ),
     tell_apart=("The end of raylet.out on that node, and `dmesg -T`.",),
@@ -74,14 +60,17 @@ RAYLET_DIED = Entry(
 )
 
 
-def _exit(name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, *sources: str) -> Entry:
+def _exit(
+    name: str, line: str, what: str, causes: tuple[Cause, ...], fix: str, *sources: str, counts: str | None = None
+) -> Entry:
     return Entry(
         name=name,
         line=line,
+        counts=counts,
         what=what,
         causes=causes,
         tell_apart=(
-            "The worker's log: /tmp/ray/session_latest/logs/*<Worker ID>*.",
+            "The worker's log: /tmp/ray/session_latest/logs/*<Worker ID>*. Where no Worker ID is named: `ray logs raylet.out -ip <IP>`.",
             "`ray list workers --detail --filter worker_id=<Worker ID>`.",
         ),
         fix=fix,
@@ -96,20 +85,17 @@ ENTRIES = (
     NODE_DIED,
     RAYLET_DIED,
     _exit(
-        "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
+        "exit-out-of-memory", _TYPE + r"NODE_OUT_OF_MEMORY|[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure|worker\(s\) were killed due to the node running low",
         "Ray's memory monitor killed a worker, because its node was short of memory.",
-        (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"memory"),)),),
+        (Cause("The node's processes together use more than RAY_memory_usage_threshold (0.95) of its memory.", signs=(says(r"(?:\d+ [Ww]orker.{0,60})?memory|NODE_OUT_OF_MEMORY"),)),),
         "@ray.remote(memory=2 * 1024**3)   # as many at a time as fit\ndef work(): ...",
         "https://docs.ray.io/en/latest/ray-core/scheduling/ray-oom-prevention.html",
+        counts=r"(?<!\d)([1-9]\d{0,5})(?: Workers \(tasks / actors\) killed| worker\(s\) were killed)",
     ),
     _exit(
-        "exit-crashed", _TYPE + r"SYSTEM_ERROR",
+        "exit-crashed", _TYPE + r"(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|UnexpectedSystemExit",
         "A worker process ended without saying goodbye.",
-        (
-            Cause("It was killed for memory.", signs=(_OOM,)),
-            Cause("A crash in native code.", signs=(_NATIVE,)),
-            Cause(_NO_TRACE, signs=(says(r"connection error code 2|Socket closed|End of file"),)),
-        ),
+        PROCESS_ENDED,
         "@ray.remote(max_retries=3)\ndef work(): ...",
         _RAYLET,
     ),
@@ -121,7 +107,7 @@ ENTRIES = (
         _CORE_WORKER,
     ),
     _exit(
-        "exit-by-user", _TYPE + r"INTENDED_USER_EXIT",
+        "exit-by-user", _TYPE + r"INTENDED_USER_EXIT|IntentionalUserExit",
         "A worker ended because user code asked it to.",
         (
             Cause("exit_actor() was called.", signs=(says(r"exit_actor\(\)"),)),
@@ -131,7 +117,7 @@ ENTRIES = (
         _CORE_WORKER,
     ),
     _exit(
-        "exit-by-ray", _TYPE + r"INTENDED_SYSTEM_EXIT",
+        "exit-by-ray", _TYPE + r"INTENDED_SYSTEM_EXIT|IntentionalSystemExit",
         "Ray ended a worker on purpose.",
         (
             Cause("It had been idle for long.", signs=(says(r"idle for a long time|no longer needed"),)),
@@ -145,18 +131,5 @@ ENTRIES = (
         _RAYLET,
         _CORE_WORKER,
     ),
-    Entry(
-        name="node-lost",
-        line=r"The node with node id: \w+ .{0,200}has been marked dead|Raylet is terminated\. Termination is unexpected",
-        what="A node was lost: its raylet ended, or no heartbeat came from it. With it went the only copies it held, its workers, and all "
-        "that those owned.",
-        causes=(
-            Cause("Its raylet was killed or crashed.", signs=(says(r"Raylet is terminated"), nearby(r"Raylet is terminated"))),
-            Cause("The kernel's OOM killer took it.", signs=(nearby(r"oom-kill|Out of memory: Killed"),)),
-            Cause("The machine is overloaded or the network slow.", signs=(says(r"missed too many heartbeats|lagging"),)),
-        ),
-        tell_apart=("The end of that node's raylet.out, `dmesg -T`, and the cloud's events (preemption).",),
-        fix="@ray.remote(max_retries=3)   # tasks run again elsewhere\ndef work(): ...",
-        sources=("Ray: src/ray/gcs/gcs_node_manager.cc", "Ray: src/ray/gcs/gcs_health_check_manager.cc"),
-    ),
+    *nodes.ENTRIES,
 )  # fmt: skip

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     seen = set()
     for function in flow.functions:
         if not (function.is_task or (function.owner is not None and function.owner.is_actor)):
@@ -27,15 +27,3 @@ def _check(flow: Flow) -> Iterator[Hit]:
 def _inside(part: Function, function: Function) -> bool:
     """A function defined inside the task captures what the task has: that is the task's own."""
     return part is not function and part.nested
-
-
-RULE = Rule(
-    code="OUT204",
-    name="captured-ref",
-    why=(
-        "The ref is pickled into the function: Ray keeps the object until the job ends, and each worker that "
-        "ever ran the function holds the ref, and can never be reaped."
-    ),
-    fix="Pass the ref as an argument.",
-    check=_check,
-)

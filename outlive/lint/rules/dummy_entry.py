@@ -9,7 +9,7 @@ import libcst as cst
 from outlive.lint import calls
 from outlive.lint.definitions import Argument, Call, Class, Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind
 
 _OURS = {"outlive.NumpyStore", "outlive.numpy_store.NumpyStore"}
@@ -18,7 +18,7 @@ _ZERO_SIZE_MAKERS = {"empty", "zeros", "ones", "array", "asarray", "ndarray", "f
 _READS = ("retrieve", "get", "read", "load", "fetch", "value")
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
             data = _data(call)
@@ -117,13 +117,3 @@ def _opened(flow: Flow, call: Call, data: Argument) -> str | None:
 
 def _has_comment(flow: Flow, node: cst.CSTNode) -> bool:
     return "#" in flow.module.code_for_node(node)
-
-
-RULE = Rule(
-    code="OUT501",
-    name="dummy-store-entry",
-    why="The constructor stores its data: what was to be read is overwritten before it is read.",
-    fix="Give the class a constructor that only reads; with outlive it is NumpyStore.open(key), or store[key].",
-    check=_check,
-    fixable=True,
-)

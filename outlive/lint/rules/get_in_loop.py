@@ -9,7 +9,7 @@ import libcst as cst
 
 from outlive.lint.definitions import Call, Loop
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.scopes import names_in
 from outlive.lint.tree import walk
 from outlive.lint.values import Kind
@@ -17,7 +17,7 @@ from outlive.lint.values import Kind
 _NAME_OF_SEVERAL = re.compile(r"(?:s|batch|chunk|group|list|bundle|wave|pair|set|tuple|_)\d*$", re.IGNORECASE)
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     comprehensions: dict[cst.CSTNode, cst.ListComp] | None = None
     for function in flow.functions:
         for call in function.calls:
@@ -50,7 +50,9 @@ def _over_refs(call: Call, loop: Loop, name: str) -> bool:
         return not (value.inner is not None and value.inner.kind is Kind.REF)
     if value.kind is not Kind.UNKNOWN or value.definition is not None or _NAME_OF_SEVERAL.search(name):
         return False
-    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(loop.iterable)
+    if any(around.iterable is not None and _streamed(around.iterable) for around in call.loops):
+        return False  # `for task in completed: for ref in task.refs`
+    return isinstance(loop.iterable, cst.Name | cst.Attribute)
 
 
 def _streamed(iterable: cst.BaseExpression) -> bool:
@@ -77,19 +79,3 @@ def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | N
     refs = flow.module.code_for_node(clause.iter)
     get = flow.module.code_for_node(call.node.func)
     return f"{get}({refs})" if loop.value.is_list else f"{get}(list({refs}))"
-
-
-RULE = Rule(
-    code="OUT401",
-    name="get-in-loop",
-    why=(
-        "One call fetches one object and waits for it: a failed task goes unnoticed behind one that hangs, "
-        "nothing is fetched in parallel, and the list keeps every object alive to the end."
-    ),
-    fix=(
-        "ray.get(refs) for all of them at once; or ray.wait in a loop for each as it becomes ready, letting "
-        "go of its ref."
-    ),
-    check=_check,
-    fixable=True,
-)

@@ -8,12 +8,12 @@ import libcst as cst
 
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.rules.stored_argument import called_method, passed
 from outlive.lint.values import Kind, Value, carried
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
             method = called_method(flow, call)
@@ -43,15 +43,3 @@ def _gets(function: Function, parameter: str) -> bool:
         if call.callee.symbol == "ray.get" and call.arguments and call.arguments[0].value.parameter == parameter:
             gets = gets or not call.tries
     return gets
-
-
-RULE = Rule(
-    code="OUT103",
-    name="get-of-argument",
-    why=(
-        "Ray fetches a ref that is itself an argument before the call, so the parameter is the value, and "
-        "ray.get of it raises ValueError."
-    ),
-    fix="Use the parameter as it is, or pass the ref inside a list where the task itself shall fetch it.",
-    check=_check,
-)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind, carried
 
 _CACHES = {"functools.lru_cache", "functools.cache"}
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     seen = set()
     for function in flow.functions:
         if not function.is_task or function.owner is not None:
@@ -29,18 +29,3 @@ def _check(flow: Flow) -> Iterator[Hit]:
 
 def _cached(function: Function) -> bool:
     return any(decorator.kind is Kind.SYMBOL and decorator.symbol in _CACHES for decorator in function.decorators)
-
-
-RULE = Rule(
-    code="OUT203",
-    name="ref-in-global",
-    why=(
-        "A worker refuses to exit while it holds any ref, its own or another's. One in a global stays for the"
-        " life of the process, so the reaper never gets the worker, nor does the object ever end."
-    ),
-    fix=(
-        "Let the ref end with the task: return it to its caller, pass it as an argument each time, or keep a "
-        "handle of outlive."
-    ),
-    check=_check,
-)

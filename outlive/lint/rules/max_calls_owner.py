@@ -9,29 +9,29 @@ import libcst as cst
 from outlive.lint import calls
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind, carried
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
-        limit = _limit(function)
-        if limit is None:
+        leaves = limit(function)
+        if leaves is None:
             continue
         made = {call.node: call for part in function.extent() for call in part.calls}
 
         for exit_ in function.exits:
             if carried(exit_.value) & made.keys():
-                yield Hit(exit_.node, _message(function, limit, "hands out"))
+                yield Hit(exit_.node, _message(function, leaves, "hands out"))
         for call in made.values():
             if call.name == "remote" and any(
                 carried(argument.value) & made.keys() and argument.value.kind is not Kind.REF
                 for argument in call.arguments
             ):
-                yield Hit(call.node, _message(function, limit, "passes on"))
+                yield Hit(call.node, _message(function, leaves, "passes on"))
 
 
-def _limit(function: Function) -> str | None:
+def limit(function: Function) -> str | None:
     """Why its worker is to leave: `max_calls=2`."""
     if function.options is None or function.owner is not None:
         return None
@@ -48,18 +48,3 @@ def _message(function: Function, limit: str, does: str) -> str:
     return (
         f"{function.name} ({limit}) {does} a ref that its own worker owns; the worker cannot leave while the ref lives"
     )
-
-
-RULE = Rule(
-    code="OUT201",
-    name="ref-owned-by-max-calls-worker",
-    why=(
-        "The worker that calls ray.put, or .remote, owns the object. Spent or not, it stays as ray::IDLE with"
-        " all it leaked until the last ref is gone; if it is killed, the object is lost (OwnerDiedError)."
-    ),
-    fix=(
-        "Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which "
-        "gives a handle."
-    ),
-    check=_check,
-)

@@ -9,17 +9,22 @@ import libcst as cst
 from outlive.lint import calls
 from outlive.lint.definitions import Call
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
             given = calls.options(call.node)
-            if "_owner" not in given or not _puts(call):
+            if not _puts(call):
                 continue
-            if calls.is_none(given["_owner"]):
+            if call.callee.symbol == "ray.put" and call.positional(1) is not None:
+                yield Hit(call.node, "ray.put takes one value; an owner behind it raises TypeError in every version")
+            elif "_owner" not in given:
+                if any(argument.node.star == "**" and "_owner" in argument.value.keys for argument in call.arguments):
+                    yield Hit(call.node, "ray.put(**options) with _owner in it raises ValueError since Ray 2.56")
+            elif calls.is_none(given["_owner"]):
                 yield Hit(call.node, "ray.put(_owner=None) is ray.put without it", _without_owner(flow, call.node))
             else:
                 yield Hit(call.node, "ray.put(_owner=...) raises ValueError since Ray 2.56")
@@ -46,18 +51,3 @@ def _without_owner(flow: Flow, node: cst.Call) -> str | None:
     if kept[-1] is not node.args[-1]:
         kept[-1] = kept[-1].with_changes(comma=node.args[-1].comma)
     return flow.module.code_for_node(node.with_changes(args=kept, lpar=[], rpar=[]))
-
-
-RULE = Rule(
-    code="OUT101",
-    name="put-owner",
-    why=(
-        "Ray 2.56 removed the experimental argument, and there is no replacement: a ref belongs to the "
-        "process that puts it."
-    ),
-    fix=(
-        "Keep the array where no process owns it, as outlive.open().put(array), or return it from the task as a value."
-    ),
-    check=_check,
-    fixable=True,
-)

@@ -8,13 +8,13 @@ import libcst as cst
 
 from outlive.lint.definitions import Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind, carried
 
 _MAY_BE_GONE = "may be gone before the ref has arrived"
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         if not function.is_task or function.owner is not None:
             continue
@@ -32,18 +32,3 @@ def _check(flow: Flow) -> Iterator[Hit]:
 def _captured(function: Function) -> set[cst.CSTNode]:
     """What it did not get by a parameter."""
     return {site for capture in function.captures for site in carried(capture.value)}
-
-
-RULE = Rule(
-    code="OUT202",
-    name="ref-relayed-by-task",
-    why=(
-        "The owner learns of the next holder from the task's worker. If that dies first, the owner lets the "
-        "object go, and the next ray.get raises ReferenceCountingAssertionError."
-    ),
-    fix=(
-        "Wait for the receiver, ray.get(store.keep.remote([ref])), or hand the ref on from its owner; a "
-        "handle of outlive can go through anybody."
-    ),
-    check=_check,
-)

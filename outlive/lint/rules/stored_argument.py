@@ -9,13 +9,13 @@ import libcst as cst
 
 from outlive.lint.definitions import Argument, Call, Class, Function
 from outlive.lint.flow import Flow
-from outlive.lint.rule import Hit, Rule
+from outlive.lint.rule import Hit
 from outlive.lint.values import Kind
 
 _NAME_OF_REF = re.compile(r"(?:^|_)(?:obj|object)?_?(?:refs?|oids?|object_ids?|futures?|futs?)(?:_|$)", re.IGNORECASE)
 
 
-def _check(flow: Flow) -> Iterator[Hit]:
+def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
             method = called_method(flow, call)
@@ -75,15 +75,3 @@ def _means_refs(flow: Flow, owner: Class, method: Function, parameter: str, attr
                 if re.search(rf"{re.escape(needle)}\b", source) and ".remote" not in source:
                     return True
     return False
-
-
-RULE = Rule(
-    code="OUT102",
-    name="ref-stored-as-value",
-    why=(
-        "Ray fetches a ref that is itself an argument before the call: the actor keeps the whole array, not "
-        "the ref, and a later ray.get of what it kept raises ValueError."
-    ),
-    fix="Pass the ref inside a list, store.remote(key, [ref]), and take it out there; or pass a handle of outlive.",
-    check=_check,
-)

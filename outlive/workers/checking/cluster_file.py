@@ -10,7 +10,8 @@ from outlive.workers.checking import command_line, schema
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import line_in, says_eager
 from outlive.workers.commands import Edit
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 
 _COMMANDS = {"head_start_ray_commands": False, "worker_start_ray_commands": True}
 
@@ -22,7 +23,7 @@ def check(file: YamlFile) -> list[Finding]:
     if len(file.documents) > 1:
         what = f"{len(file.documents)} documents"
         found.append(Finding("schema", file.documents[1].line, what, "`ray up` reads files with one", "split the file"))
-    eager = says_eager(file)
+    eager = says_eager(file.lines)
     for key, worker in _COMMANDS.items():
         items = file.value((0, key))
         for index, command in enumerate(items if isinstance(items, list) else ()):
@@ -60,7 +61,7 @@ def _bounds(file: YamlFile) -> Iterator[Finding]:
         yield Finding("schema", line, what, "`ray up` refuses the file", "raise it, or lower min_workers")
 
 
-def _writer(file: YamlFile, path: Path_) -> Callable[[int, Edit], None]:
+def _writer(file: YamlFile, path: Place) -> Callable[[int, Edit], None]:
     def write(_: int, edit: Edit) -> None:
         file.splice(path, *edit)
 

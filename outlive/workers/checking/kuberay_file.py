@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from outlive.workers import kuberay
-from outlive.workers.checking import command_line, schema, system_settings
+from outlive.workers.checking import command_line, kuberay_rules, schema, system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.checking.places import says_eager
 from outlive.workers.kuberay import Cluster, Resource
+from outlive.workers.plain_data import Place
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import YamlFile
 
 
 def _dropped(_key: str, _value: Any) -> str:
@@ -25,10 +26,10 @@ def check(file: YamlFile) -> list[Finding]:
     """Look at all of KubeRay's resources in a file."""
     found: list[Finding] = []
     for resource in kuberay.resources(file):
-        found += _against_schema(file, resource)
-    eager = says_eager(file)
+        found += [*_against_schema(file, resource), *kuberay_rules.check_job(file, resource)]
+    eager = says_eager(file.lines)
     for cluster in kuberay.clusters(file):
-        found += _autoscaler(file, cluster)
+        found += [*kuberay_rules.check(file, cluster), *_autoscaler(file, cluster)]
         found += _group(file, cluster, cluster.head, eager, worker=False)
         for group in cluster.workers:
             found += _group(file, cluster, group, eager, worker=True)
@@ -73,10 +74,6 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
         yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _dropped) if options else ()
     seconds = options.get("idleTimeoutSeconds")
     line = file.line_of((*path, "idleTimeoutSeconds"))
-    if isinstance(seconds, int) and seconds < 0:
-        yield Finding(
-            "wrong-type", line, f"idleTimeoutSeconds: {seconds}", "the operator refuses it", "60 is the default"
-        )
     if options and not kuberay.autoscales(file, cluster):
         if UNKNOWN in str(file.value((*cluster.spec, "enableInTreeAutoscaling"))):
             return
@@ -100,12 +97,12 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Finding]:
             )
 
 
-def _is_fixed(file: YamlFile, group: Path_) -> bool:
+def _is_fixed(file: YamlFile, group: Place) -> bool:
     least, most = (file.value((*group, name)) for name in ("minReplicas", "maxReplicas"))
     return isinstance(least, int) and least == most and least > 0
 
 
-def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worker: bool) -> list[Finding]:
+def _group(file: YamlFile, cluster: Cluster, group: Place, eager: bool, *, worker: bool) -> list[Finding]:
     path = (*group, "rayStartParams")
     parameters = file.value(path)
     found = _names(file, path, parameters) if isinstance(parameters, dict) else []
@@ -119,10 +116,13 @@ def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worke
     line = file.line_of(path)
     if worker:
         why = "Ray refuses it there, so that the pod cannot start. Workers get the head's settings"
-        return [
-            *found,
-            Finding("system-config-on-worker", line, "system-config in a worker group", why, "remove it here"),
-        ]
+
+        def remove() -> None:
+            file.remove(path)
+
+        mend = remove if len(parameters) > 1 else None
+        what = "system-config in a worker group"
+        return [*found, Finding("system-config-on-worker", line, what, why, "remove it here", mend)]
     if kuberay.own_command(file, cluster):
         why = "the container has a command of its own, which does not run $KUBERAY_GEN_RAY_START_CMD"
         found.append(
@@ -141,7 +141,7 @@ def _group(file: YamlFile, cluster: Cluster, group: Path_, eager: bool, *, worke
     return found + system_settings.check(settings, line, eager=eager, change=write)
 
 
-def _names(file: YamlFile, path: Path_, parameters: dict[str, Any]) -> list[Finding]:
+def _names(file: YamlFile, path: Place, parameters: dict[str, Any]) -> list[Finding]:
     """Parameters that `ray start` does not have as options."""
     known = command_line.known_options()
     found = []

@@ -20,7 +20,7 @@ _ENVIRONMENTS = {"containerEnv", "env", "env_vars", "environment", "envs"}
 
 def check(file: YamlFile) -> list[Finding]:
     """Look at all commands and variables."""
-    eager = says_eager(file)
+    eager = says_eager(file.lines)
     found = []
     for key, node in _strings(file):
         line_of = line_in_scalar(file, node)

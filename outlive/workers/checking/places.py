@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from outlive.workers import templates, yaml_nodes
 from outlive.workers.checking.finding import Finding
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.plain_data import Place
+from outlive.workers.yaml_file import YamlFile
 from outlive.workers.yaml_nodes import Mapping, Node, Scalar
 
 _EAGER = ("aggressive", "eager", "quick", "as soon as", "immediately", "sooner")
 
 
-def says_eager(file: YamlFile) -> bool:
+def says_eager(lines: Iterable[str]) -> bool:
     """A comment says that cleaning up aggressively is meant."""
-    comments = (line.partition("#")[2].lower() for line in file.lines if "#" in line)
+    comments = (line.partition("#")[2].lower() for line in lines if "#" in line)
     return any(word in comment for comment in comments for word in _EAGER)
 
 
-def line_in(file: YamlFile, path: Path_) -> Callable[[int], int]:
+def line_in(file: YamlFile, path: Place) -> Callable[[int], int]:
     """The line of a letter of the text that stands at a path, from 1."""
     node = file.node(path)
     return line_in_scalar(file, node) if isinstance(node, Scalar) else lambda _: file.line_of(path)

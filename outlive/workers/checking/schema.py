@@ -9,15 +9,16 @@ from typing import Any
 
 from outlive.workers.checking import spelling
 from outlive.workers.checking.finding import Finding
+from outlive.workers.plain_data import Place
 from outlive.workers.templates import UNKNOWN
-from outlive.workers.yaml_file import Path_, YamlFile
+from outlive.workers.yaml_file import YamlFile
 
 Unknown = Callable[[str, Any], str | None]
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}|<[^<>]+>|__\w+__|\w*PLACEHOLDER\w*")
 """What envsubst, sed and people fill in."""
 
 
-def check(file: YamlFile, path: Path_, rules: dict[str, Any], source: str, unknown: Unknown) -> Iterator[Finding]:
+def check(file: YamlFile, path: Place, rules: dict[str, Any], source: str, unknown: Unknown) -> Iterator[Finding]:
     """Look at what stands at a path.
 
     Parameters
@@ -66,7 +67,7 @@ def _remedy(error: Any) -> str:
     return f"make it {error.validator_value}" if error.validator in {"type", "minimum"} else "see the examples"
 
 
-def _unknown(file: YamlFile, where: Path_, error: Any, unknown: Unknown) -> Iterator[Finding]:
+def _unknown(file: YamlFile, where: Place, error: Any, unknown: Unknown) -> Iterator[Finding]:
     properties = error.schema.get("properties", {})
     for key in error.instance:
         if key in properties or UNKNOWN in key or (why := unknown(key, error.instance[key])) is None:
@@ -77,7 +78,7 @@ def _unknown(file: YamlFile, where: Path_, error: Any, unknown: Unknown) -> Iter
         fits = name is not None and name not in error.instance
         if fits and name is not None and _fits(error.instance[key], properties[name] | rest):
 
-            def mend(path: Path_ = (*where, key), name: str = name) -> None:
+            def mend(path: Place = (*where, key), name: str = name) -> None:
                 file.rename(path, name)
 
         place = f" in {'.'.join(map(str, error.absolute_path))}" if error.absolute_path else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from outlive.workers import commands
 from outlive.workers.checking import command_line
 from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.places import says_eager
 
 _SHELL_SUFFIXES = {
     ".bash", ".bsub", ".ksh", ".lsf", ".pbs", ".qsub", ".sbatch", ".sh", ".slurm", ".sub", ".zsh",
@@ -39,7 +40,8 @@ def check(path: Path, text: str) -> list[Finding] | None:
     shell, prose = shell_text(path, text)
     if not commands.find(shell, prose=prose) and not commands.environment(shell, prose=prose):
         return None
-    return command_line.check_text(shell, lambda offset: shell.count("\n", 0, offset) + 1, prose=prose)
+    eager = says_eager(text.splitlines())
+    return command_line.check_text(shell, lambda offset: shell.count("\n", 0, offset) + 1, prose=prose, eager=eager)
 
 
 def _logical(text: str) -> list[str]:

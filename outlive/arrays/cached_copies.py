@@ -1,0 +1,51 @@
+"""Cached copies: how many bytes of a shelf they take, which a replica may have. Asked for each copy that is made."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from outlive.arrays.changes import Changes
+from outlive.arrays.count import is_id
+from outlive.arrays.marks import is_cached
+from outlive.arrays.segment import pages
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+
+class CachedCopies:
+    """Remembers the cached copies of `shelf`, and looks at what came or went. Any thread may ask."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._changes = Changes(shelf.folders)
+        self._sizes: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def bytes(self) -> int:
+        """What they take together, in whole pages. About: a mark may change meanwhile."""
+        with self._lock:
+            changed = self._changes.take()
+            if changed is None:
+                self._sizes.clear()
+            for array_id in self._shelf.ids() if changed is None else {name for _, name in changed if is_id(name)}:
+                self._look(array_id)
+            return sum(self._sizes.values())
+
+    def kept(self, array_ids: Iterable[str]) -> None:
+        """These may have become replicas."""
+        with self._lock:
+            for array_id in array_ids:
+                self._look(array_id)
+
+    def _look(self, array_id: str) -> None:
+        self._sizes.pop(array_id, None)
+        try:
+            status = self._shelf.somewhere(array_id, os.lstat)
+        except FileNotFoundError:
+            return
+        if is_cached(status.st_mode):
+            self._sizes[array_id] = pages(status.st_size)

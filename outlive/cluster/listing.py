@@ -1,0 +1,54 @@
+"""The listing: what a catalog that starts has to know of a shelf, at once or in parts."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from outlive.arrays.marks import is_cached, is_copied, mode_of
+from outlive.cluster.wire import Listed, pack_listed
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+AT_A_TIME = 10_000  # arrays in a part
+
+
+class Listing:
+    """Of the arrays of `shelf` with a key, and of those without that other nodes have, or shall have."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._ids: list[str] = []  # sorted, while they are listed in parts
+
+    def all(self) -> tuple[int, bytes]:
+        """A new epoch, and then the arrays, by `wire.pack_listed`."""
+        epoch = self._shelf.raise_epoch()
+        return epoch, self._pack(self._shelf.ids())
+
+    def part(self, after: str | None) -> tuple[int, bytes, str | None]:
+        """The arrays behind the id `after`; None begins, and raises the epoch.
+
+        Returns
+        -------
+        The epoch, some arrays, and the id to go on behind, None if that was all. An epoch other than that of the first
+        part: another catalog has begun meanwhile.
+        """
+        if after is None:
+            self._shelf.raise_epoch()
+            self._ids = sorted(self._shelf.ids())
+        begin = 0 if after is None else bisect.bisect_right(self._ids, after)
+        some = self._ids[begin : begin + AT_A_TIME]
+        more = begin + len(some) < len(self._ids)
+        if not more:
+            self._ids = []
+        return self._shelf.ledger.epoch, self._pack(some), some[-1] if more else None
+
+    def _pack(self, array_ids: Iterable[str]) -> bytes:
+        modes = ((info, mode_of(self._shelf, info.id)) for info in self._shelf.infos(array_ids))
+        return pack_listed(
+            Listed(info, kept=not is_cached(mode))
+            for info, mode in modes
+            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
+        )

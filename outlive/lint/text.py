@@ -1,0 +1,60 @@
+"""A file's text: decoded as Python decodes it. Without a parser, which is loaded only for what mentions Ray."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from dataclasses import dataclass
+
+_NAMES = re.compile(rb"\b(?:ray|outlive|RAY_\w+)\b")
+
+
+class Unreadable(ValueError):
+    """This file is no Python source that can be linted. The message says why, and where."""
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.line, self.column = line, column
+
+
+@dataclass(frozen=True)
+class Text:
+    """Decoded source, and how to encode it again."""
+
+    code: str
+    encoding: str
+
+    def encoded(self, code: str) -> bytes:
+        """`code` in the encoding of this file.
+
+        Raises
+        ------
+        UnicodeEncodeError
+            It has characters that the encoding lacks.
+        """
+        return code.encode(self.encoding)
+
+
+def decode(data: bytes) -> Text:
+    """The text of a source file (PEP 263), newlines as they are.
+
+    Raises
+    ------
+    Unreadable
+        Binary, or not in the encoding that it declares.
+    """
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise Unreadable("not Python source: it has null bytes", line)
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return Text(data.decode(encoding), encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise Unreadable(f"cannot be decoded: {error}") from None
+
+
+def concerns_ray(data: bytes) -> bool:
+    """The source has Ray's name, or outlive's. No rule holds in any other, so that need not be parsed."""
+    hinted = any(name in data for name in (b"ray", b"outlive", b"RAY_"))  # much faster than the pattern
+    return hinted and _NAMES.search(data) is not None

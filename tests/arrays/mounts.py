@@ -1,0 +1,116 @@
+"""The bodies of `test_mounts`: shelves on mounts of shared memory of all kinds. Run as `full_disks` is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from outlive.arrays.check import check
+from outlive.arrays.move import promote, spill
+from outlive.arrays.segment import describe
+from outlive.arrays.shelf import Shelf
+from outlive.errors import StoreFull
+
+from .conftest import MIB
+
+HUGE = ("never", "advise", "within_size", "always")
+
+
+def mounted(folder: Path, options: str) -> Path:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "outlive-test", folder], check=True)
+    return folder
+
+
+def taken(folder: Path) -> int:
+    system = os.statvfs(folder)
+    return (system.f_blocks - system.f_bfree) * system.f_frsize
+
+
+def created(shelf: Shelf, count: int) -> None:
+    draft = shelf.draft(describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1))
+    out = draft.map()
+    out[:] = 1
+    draft.detach()
+    draft.seal()
+
+
+def huge(base: Path, how: str) -> None:
+    """The ledger counts what the kernel takes, whichever pages it takes and however an array came about."""
+    memory = mounted(base / "memory", f"size=256m,huge={how}")
+    shelf = Shelf(str(memory / "shelf"), 128 * MIB)
+    shelf.spill_to(str(base / "disk"))
+    shelf.ledger.disk.budget = 64 * MIB
+    shelf.staging()
+    before = taken(memory)
+
+    def exact() -> None:
+        assert taken(memory) - before == shelf.ledger.used, (taken(memory) - before, shelf.ledger.used)
+
+    for count in (1, 1000, 4096, 50_000, 400_000, 2 * MIB, 3 * MIB + 5):
+        info = shelf.put(np.ones(count, "u1"))
+        exact()
+        assert (shelf.view(info) == 1).all()
+        shelf.put(np.ones((2, count), "u1")[:, ::2])  # in steps
+        exact()
+        created(shelf, count)
+        exact()
+    info = shelf.put(np.ones(400_000, "u1"))
+    assert shelf.disk is not None
+    spill(shelf, shelf.disk, info.id)
+    shelf.pool.trim()
+    exact()
+    assert promote(shelf, shelf.disk, info.id)
+    exact()
+    for recycled in (700_000, 500_000, 900_000):
+        shelf.delete(shelf.put(np.ones(recycled, "u1")).id)
+        shelf.put(np.ones(recycled - 100_000, "u1"))
+        shelf.pool.trim()
+        exact()
+    for array_id in shelf.ids():
+        shelf.delete(array_id)
+    shelf.pool.trim()
+    exact()
+    assert shelf.ledger.used == 0
+
+
+def inodes(base: Path) -> None:
+    """No more files: the message says so, all else goes on, and with a disk arrays go there."""
+    memory = mounted(base / "memory", "size=64m,nr_inodes=200")
+    shelf = Shelf(str(memory / "shelf"), 32 * MIB)
+    infos = []
+    said = ""
+    while not said and len(infos) < 500:
+        try:
+            draft = shelf.draft_of(np.ones(10), key=f"k{len(infos)}")
+            shelf.seal(draft)
+            infos.append(draft.info)
+        except StoreFull as error:
+            said = str(error)
+    assert re.search(r"no inodes left, of 200 in all.*nr_inodes=.*/memory$", said)
+    assert "raise the budget" not in said
+    assert len(infos) > 50
+    assert all(shelf.view(info).sum() == 10 for info in infos)
+    shelf.delete(infos[0].id, ("default", "k0"))
+    shelf.spill_to(str(base / "disk"))
+    shelf.ledger.disk.budget = 64 * MIB
+    for _ in range(5):
+        assert (shelf.view(shelf.put(np.ones(10))) == 1).all()
+    assert check(shelf) == []
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[2] == "inodes":
+            inodes(Path(sys.argv[1]))
+        else:
+            huge(Path(sys.argv[1]), sys.argv[2])
+    finally:
+        subprocess.run(["umount", "-l", Path(sys.argv[1]) / "memory"], check=False)
+        shutil.rmtree(sys.argv[1], ignore_errors=True)

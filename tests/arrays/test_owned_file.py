@@ -1,0 +1,137 @@
+"""What a process has locked is not its forked children's."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from outlive.arrays.lifetimes import ScopeLock, scope_is_over
+from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.room import _turn
+from outlive.arrays.shelf import Shelf
+
+from .conftest import MIB
+from .test_shelf import forked
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("r+b") as other, contextlib.suppress(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    return True
+
+
+def test_a_child_has_it_closed(root: Path) -> None:
+    path = root / "file"
+    file = OwnedFile(str(path), os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    with forked(file.close):  # once more, which closes nobody else's
+        assert is_locked(path)
+        file.close()
+        assert not is_locked(path)
+    with pytest.raises(ValueError, match="closed"):
+        file.fileno()
+
+
+def test_a_fork_waits_until_a_file_is_known(root: Path) -> None:
+    path, stop = root / "file", threading.Event()
+
+    def open_and_close() -> None:
+        while not stop.is_set():
+            OwnedFile(str(path), os.O_CREAT).close()
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                has_it = any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))
+                os._exit(has_it)
+            assert os.waitpid(pid, 0)[1] == 0, "a child has the file open"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+
+
+def test_a_scope_ends_with_its_process_whatever_children_it_has(root: Path) -> None:
+    shelf = Shelf(str(root / "shelf"))
+    told, tell = os.pipe()
+
+    def open_scope() -> ScopeLock:
+        lock = ScopeLock(shelf.scopes)
+        child = os.fork()
+        if child == 0:
+            os.write(tell, b"%d %d" % (lock.number, os.getpid()))
+            signal.pause()
+        number, pid = map(int, os.read(told, 100).split())
+        os.write(tell, b"%d %d" % (number, pid))
+        return lock
+
+    with forked(open_scope):
+        number, child = map(int, os.read(told, 100).split())
+        assert not scope_is_over(shelf.scopes, number)
+    try:
+        assert scope_is_over(shelf.scopes, number)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(told)
+        os.close(tell)
+
+
+def test_a_child_does_not_keep_the_turn_to_spill(root: Path) -> None:
+    shelf = Shelf(str(root / "shelf"))
+    with contextlib.ExitStack() as stack:
+        with _turn(shelf) as ours:
+            assert ours
+            stack.enter_context(forked(lambda: None))
+        with _turn(shelf) as ours:
+            assert ours
+
+
+def test_a_child_that_drops_its_views_keeps_no_deleted_array(root: Path) -> None:
+    shelf = Shelf(str(root / "shelf"), budget=8 * MIB)
+    info = shelf.put(np.ones(MIB, np.uint8))
+    views = [shelf.view(info)]
+    with forked(views.clear):
+        shelf.delete(info.id)
+        views.clear()
+        shelf.pool.trim()
+        assert shelf.ledger.used == 0
+
+
+def test_what_a_child_looks_at_is_not_written_again(root: Path) -> None:
+    shelf = Shelf(str(root / "shelf"), budget=8 * MIB)
+    info = shelf.put(np.ones(MIB, np.uint8))
+    views, (ask, told) = [shelf.view(info)], os.pipe()
+    answer, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(ask, 1)
+        os.write(tell, b"same" if (views[0] == 1).all() else b"other")
+        os._exit(0)
+    views.clear()
+    shelf.delete(info.id)
+    shelf.pool.trim()
+    shelf.put(np.zeros(MIB, np.uint8))
+    os.write(told, b"\1")
+    assert os.read(answer, 10) == b"same"
+    os.waitpid(pid, 0)
+    shelf.pool.trim()
+    for fd in (ask, told, answer, tell):
+        os.close(fd)

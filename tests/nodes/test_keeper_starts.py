@@ -1,0 +1,250 @@
+"""A keeper starts and leaves, and what a session makes of what it answers."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
+
+from outlive.arrays.lifetimes import join_scope, joined_scopes
+from outlive.arrays.root import private_folder, shelf_folder
+from outlive.arrays.shelf import Shelf
+from outlive.cluster import ending, evacuation, keeper, session, shelf_calls, transfer
+from outlive.cluster.evacuation import Evacuation
+from outlive.cluster.session import Session
+from outlive.cluster.wire import Located, unpack_listed
+from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
+    Path(ROOT, "starts").mkdir(mode=0o700, exist_ok=True)
+    shelf = Shelf(f"{ROOT}/starts/{request.node.name[:60]}", budget=1 << 20)
+    yield shelf
+    if shelf.exists():
+        shelf.remove()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StoreFull("no room")])
+def test_a_keeper_waits_for_room_and_does_not_die(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "_ROUNDS_EVERY", 0)
+    left = [error, error]
+
+    def begin() -> None:
+        if left:
+            raise left.pop()
+
+    keeper.wait_for_room(begin, "path")
+    assert not left
+
+
+def test_a_keeper_that_is_refused_for_another_reason_says_so() -> None:
+    def begin() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(PermissionError):
+        keeper.wait_for_room(begin, "path")
+
+
+def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            keeper._lock_file(f"{shelf.path}/keeper", 0)
+    keeper.os.close(keeper._lock_file(f"{shelf.path}/keeper", 0))
+
+
+# --- leaving
+
+
+def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[Any] = []
+    told: list[str] = []
+    catalog = SimpleNamespace(left=SimpleNamespace(remote=told.append))
+    monkeypatch.setattr(evacuation.actors, "catalog", lambda: catalog)
+    this = SimpleNamespace(
+        get=lambda _, timeout: None,
+        kill=lambda actor, no_restart: killed.append(actor),
+        get_runtime_context=lambda: SimpleNamespace(current_actor="this actor"),
+    )
+    monkeypatch.setattr(evacuation, "ray", this)
+    leaving = Evacuation(shelf, "n")
+    assert leaving.leave() is None
+    assert told == ["n"]
+    assert not killed  # the answer comes first
+    leaving._on_head = True
+    leaving.consider()
+    assert killed == ["this actor"]
+
+
+def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
+    shelf.put(np.ones(3))
+    leaving = Evacuation(shelf, "n")
+    assert leaving.leave() == "arrays are being put there"
+    assert not leaving.leaving
+    assert not leaving.left
+
+
+# --- what a session says of errors
+
+
+class _Asked(Session):
+    """A session whose actors answer as they are told."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf, self.node, self._keeper, self.started = shelf, "n", "dead", 0
+
+    def stands(self) -> bool:
+        return True
+
+    def _start_keeper(self) -> dict[str, Any]:
+        self.started += 1
+        self._keeper = "new"
+        return {}
+
+
+def _raised(error: Exception) -> Exception:
+    """As `ray.get` raises what an actor raised."""
+    return RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    given: list[Any] = []
+
+    def get(ref: object, timeout: float | None = None) -> object:
+        answer = given.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(session.ray, "get", get)
+    return given
+
+
+def test_an_error_of_outlive_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(ArrayNotFound("no array 'k'")))
+    with pytest.raises(ArrayNotFound) as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert type(caught.value) is ArrayNotFound
+    assert str(caught.value) == "no array 'k'"
+
+
+def test_an_error_that_one_actor_had_from_another_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(_raised(ArrayNotFound("no array 'k'"))))
+    with pytest.raises(ArrayNotFound) as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert type(caught.value) is ArrayNotFound
+
+
+def test_any_other_error_is_one_of_outlive_too(shelf: Shelf, answers: list[Any]) -> None:
+    answers.append(_raised(ValueError("no such actor")))
+    with pytest.raises(StoreUnavailable, match="ValueError: no such actor") as caught:
+        _Asked(shelf).ask(None)  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, RayTaskError)
+
+
+def test_a_keeper_that_is_gone_for_good_is_started_anew_and_asked_again(shelf: Shelf, answers: list[Any]) -> None:
+    answers += [ActorDiedError(), 7]
+    asked: list[Any] = []
+    session = _Asked(shelf)
+    assert session.ask_keeper(asked.append) == 7  # type: ignore[arg-type, func-returns-value]
+    assert asked == ["dead", "new"]
+    assert session.started == 1
+
+
+# --- others that do not answer
+
+
+def test_a_reader_gives_up_when_no_node_that_has_the_array_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 50))
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
+
+    def use(node: str) -> None:
+        raise transfer.Unreachable(node)
+
+    with pytest.raises(StoreUnavailable, match="node b has the array"):
+        transfer.from_nodes(["b"], lambda: Located(["b"]), use)
+
+
+def test_a_node_that_did_not_answer_is_asked_last() -> None:
+    asked: list[str] = []
+
+    def use(node: str) -> None:
+        asked.append(node)
+        if node == "b":
+            raise transfer.Unreachable(node)
+
+    assert transfer.from_nodes(["b"], lambda: Located(["b", "c"]), use) is None
+    assert asked == ["b", "c"]
+
+
+@pytest.mark.parametrize(("there", "served"), [(True, True), (False, False)])
+def test_a_sender_that_is_stopped_is_told_from_one_that_is_busy(
+    monkeypatch: pytest.MonkeyPatch, there: bool, served: bool
+) -> None:
+    answers = iter([False, there, True])
+    monkeypatch.setattr(
+        transfer, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, []) if next(answers) else ([], refs))
+    )
+    sender = SimpleNamespace(rounds=SimpleNamespace(remote=lambda: "rounds"))
+    if served:
+        transfer.wait_for("parts", sender, "id")
+    else:
+        with pytest.raises(transfer.Unreachable):
+            transfer.wait_for("parts", sender, "id")
+
+
+def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        join_scope(shelf.scopes, number, "b" if number < 3 else "c")
+    asked: list[str] = []
+
+    def get(node: str, timeout: float) -> bool:
+        asked.append(node)
+        if node == "b":
+            raise GetTimeoutError
+        return True
+
+    monkeypatch.setattr(ending, "ray", SimpleNamespace(get=get))
+    keeper = lambda node: SimpleNamespace(scope_is_over=SimpleNamespace(remote=lambda _: node))  # noqa: E731
+    monkeypatch.setattr(ending.actors, "keeper", keeper)
+    ending.leave_scopes_that_ended(shelf)
+    assert sorted(asked) == ["b", "c"]
+    assert sorted(joined_scopes(shelf.scopes)) == [1, 2]
+
+
+# --- in a keeper's stead
+
+
+def test_another_process_does_what_a_keeper_is_asked() -> None:
+    private_folder(ROOT)
+    shelf = Shelf(shelf_folder(ROOT, "stead", "n"), budget=1 << 20)
+    try:
+        info = shelf.put(np.ones(3), key="k", store="s")
+        assert shelf_calls.call("stead", "n", "holds", ([info.id, "no"],)) == [True, False]
+        epoch, listed = shelf_calls.call("stead", "n", "listing", ())
+        assert epoch == shelf.ledger.epoch
+        assert [one.info for one in unpack_listed(listed)] == [info]
+        shelf_calls.call("stead", "n", "forbid", ([("s", "k", info.version + 1)],))
+        assert shelf.named_info("s", "k") is None
+        assert shelf_calls.call("stead", "n", "drop", ([(info.id, None)],)) == [True]
+        assert not shelf.has(info.id)
+    finally:
+        shelf.remove()
+
+
+def test_nobody_makes_a_shelf_where_a_keeper_has_left() -> None:
+    with pytest.raises(StoreUnavailable, match="has no shelf"):
+        shelf_calls.call("stead", "left", "holds", (["id"],))
+    assert not Path(ROOT, "stead", "left").exists()
