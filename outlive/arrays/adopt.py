@@ -3,6 +3,10 @@
 A shelf says whose it is (`node`): the raylet of its node, and the address of its cluster. It is adopted only when that
 raylet is dead, and nobody answers at that address, or somebody who has taken it over. The keeper's lock comes on top:
 of several that would adopt a shelf, one does.
+
+Of a raylet in another container nothing can be seen here. It is dead if its cluster's address is this cluster's own by
+now, in the same network. Else it is taken for dead once its keeper, which is started again within seconds while the
+raylet lives, has shown no sign of life for minutes.
 """
 
 from __future__ import annotations
@@ -18,8 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
 from outlive.arrays.checksums import Checksums
+from outlive.arrays.clock import uptime
 from outlive.arrays.count import is_id
 from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
+from outlive.arrays.removal import remove_tree
 from outlive.arrays.shelf import read_info_at
 from outlive.errors import CorruptArray
 
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 _FILE = "node"
 _PATIENCE = 1.0  # seconds for whoever may still answer at a cluster's address
+_SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that is not seen to live or to be dead
 
 
 class Owner(NamedTuple):
@@ -39,14 +46,26 @@ class Owner(NamedTuple):
     started: str  # when that process started, in the kernel's ticks since boot
     boot: str  # the machine's boot id
     processes: str  # the namespace of that process id
+    network: str = ""  # that of the address; unknown if it was written by an earlier version
 
 
 def sign(path: str, address: str, raylet: int) -> None:
     """Write down whose the shelf at `path` is: a node's of the cluster at `address`."""
-    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _pid_namespace())
-    with open(f"{path}/{_FILE}.new", "w") as file:
-        json.dump(owner, file)
+    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(f"{path}/{_FILE}.new", flags, 0o600)
+    try:
+        os.write(fd, json.dumps(owner).encode())
+    finally:
+        os.close(fd)
     os.rename(f"{path}/{_FILE}.new", f"{path}/{_FILE}")
+
+
+def live(path: str) -> None:
+    """A sign of life of the keeper that tends the shelf at `path`: now and then."""
+    now = uptime()
+    with contextlib.suppress(OSError):
+        os.utime(f"{path}/keeper", ns=(now, now), follow_symlinks=False)
 
 
 def orphaned(root: str, cluster: str, node: str, address: str) -> Iterator[str]:
@@ -91,7 +110,7 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
             disks.remove(old)
         Checksums(f"{shelf.path}/checksums").append(Checksums(f"{path}/checksums").load())
         shelf.recount()
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(path))
         return count
@@ -135,10 +154,31 @@ def _is_dead(path: str, address: str, *, same_cluster: bool) -> bool:
             owner = Owner(*json.load(file))
     except (OSError, ValueError, TypeError):
         return False
-    may_live = owner.processes != _pid_namespace() or not owner.started or _started(owner.raylet) == owner.started
-    if owner.boot == _boot_id() and may_live:
+    own_address = owner.address == address
+    if owner.boot == _boot_id():
+        if owner.processes != _namespace("pid"):
+            taken_over = own_address and owner.network == _namespace("net") and not same_cluster
+            if not _is_unlocked(f"{path}/keeper") or not (taken_over or _is_silent(path)):
+                return False
+        elif not owner.started or _started(owner.raylet) == owner.started:
+            return False
+    return same_cluster or own_address or not _answers(owner.address)
+
+
+def _is_silent(path: str) -> bool:
+    """Whether the shelf's keeper has shown no sign of life for longer than Ray takes to start another."""
+    try:
+        since = os.lstat(f"{path}/keeper").st_mtime_ns
+    except OSError:
         return False
-    return same_cluster or owner.address == address or not _answers(owner.address)
+    return uptime() - since > _SILENT_AFTER
+
+
+def _is_unlocked(path: str) -> bool:
+    fd = _lock(path)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
 
 
 def _answers(address: str) -> bool:
@@ -168,8 +208,8 @@ def _boot_id() -> str:
         return ""
 
 
-def _pid_namespace() -> str:
+def _namespace(kind: str) -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return os.readlink(f"/proc/self/ns/{kind}")
     except OSError:
         return ""

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import threading
 from typing import TYPE_CHECKING
 
 from outlive.arrays import segment
 from outlive.arrays.pool import Pool
+from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import private_folder
 from outlive.arrays.staging import Staging
 
@@ -112,7 +112,7 @@ def remove(path: str) -> None:
         os.rename(path, removed)
     except OSError:
         return
-    shutil.rmtree(removed, ignore_errors=True)
+    remove_tree(removed)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(path))  # the cluster's, if this was its last node
 
@@ -123,7 +123,7 @@ def clear_removed(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         for other in os.listdir(folder):
             if other.startswith(f"{name}.") and other.endswith(".removed"):
-                shutil.rmtree(f"{folder}/{other}", ignore_errors=True)
+                remove_tree(f"{folder}/{other}")
 
 
 def remove_of_cluster(folder: str) -> None:

@@ -245,14 +245,7 @@ class Draft:
         """Leave no trace of it: for the caller whose write failed."""
         self._map = None
         self.close()
-        with contextlib.ExitStack() as stack:
-            if self._warm:  # unlinking it would leave its memory to the map
-                with contextlib.suppress(FileNotFoundError):
-                    fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-                    stack.callback(os.close, fd)
-                    if self.shelf.delete_draft(self.path):
-                        os.ftruncate(fd, 0)
-            self.shelf.discard(self)
+        self.shelf.discard(self)
         self.settled = True
 
     def close(self) -> None:

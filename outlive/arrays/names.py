@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.ledger import Ledger
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 100_000  # names a process, about 50 MB
 _FORBIDDEN = "-"
-_IN_FORCE = 600.0  # seconds for which a version stays forbidden: longer than any overwrite takes
+_IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
 
 class Remembered(NamedTuple):
@@ -111,6 +111,8 @@ class Names:
         before = _read(path)
         if before is None or before[0] < version:
             self._turn(path, f"{version}.{_FORBIDDEN}", counter, new=before is None)
+            since = uptime()
+            os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
@@ -184,7 +186,7 @@ def _leads_nowhere(path: str, has: Callable[[str], bool]) -> bool:
 def _is_fresh(path: str) -> bool:
     """Whether this link forbids versions, and since recently."""
     target = _read(path)
-    return target is not None and target[1] == _FORBIDDEN and os.lstat(path).st_mtime > time.time() - _IN_FORCE
+    return target is not None and target[1] == _FORBIDDEN and uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
 
 
 def _read(path: str) -> tuple[int, str] | None:

@@ -28,6 +28,7 @@ class Places:
 
     def _reset_disk(self) -> None:
         self._disk: Disk | None = None
+        self._disks: dict[str, Disk] = {}  # by path: each but once, as drafts may be under way there
         self._settings = -1  # those that `_disk` is of
 
     @property
@@ -36,8 +37,9 @@ class Places:
         settings = self.ledger.settings
         if settings != self._settings:
             path = disks.chosen(self.path)
-            if path is None or self._disk is None or self._disk.path != path:  # else drafts may be under way there
-                self._disk = None if path is None else Disk(path, self.ledger)
+            if path is not None and path not in self._disks:
+                self._disks.setdefault(path, Disk(path, self.ledger))  # several threads may be here
+            self._disk = None if path is None else self._disks[path]
             self._settings = settings
         return self._disk
 

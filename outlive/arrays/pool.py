@@ -8,7 +8,6 @@ segment that is still read stays in the pool, and in the budget, until its last 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.marks import PRIVATE
 from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.removal import empty, empty_if_unread
 from outlive.arrays.segment import is_at, open_locked, pages, void
 from outlive.arrays.staging import new_file
 
@@ -49,6 +49,7 @@ class Pool:
 
     def __init__(self, folder: str, ledger: Ledger | Account) -> None:
         self.folder, self._ledger = folder, ledger
+        self._seen: dict[Deleted, float] = {}  # when, by whoever asks for those of some age
 
     def add(self, path: str, array_id: str, size: int, locked: int | None = None) -> None:
         """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock.
@@ -68,7 +69,10 @@ class Pool:
             raise
         except OSError:  # a disk can be too full for one more name; deleting has to work all the same
             with self._ledger.counting(path, before=pages(size), after=0):
-                empty_if_unread(path, locked)
+                if locked is None:
+                    empty_if_unread(path)
+                else:
+                    empty(locked)
                 os.unlink(path)
             return
         if size >= LEAST:
@@ -142,26 +146,28 @@ class Pool:
         Parameters
         ----------
         older_than
-            Seconds since they were deleted.
+            Seconds since this object first saw them here: no clock tells when they were deleted that cannot be set.
         enough
             Bytes after which to stop.
         refusals
             How many segments that are still read to try before giving up; others are tried the next time.
         """
-        freed, before = 0, time.time() - older_than
-        refused, segments = 0, list(self._segments())
+        freed, refused = 0, 0
+        segments = self._deleted_before(older_than) if older_than else list(self._segments())
         if refusals is not None:
             random.shuffle(segments)
         for one in segments:
-            with contextlib.suppress(FileNotFoundError):
-                if older_than and os.lstat(one.path).st_ctime > before:
-                    continue
             some = self._free(one)
             freed += some
             refused += not some
             if (enough is not None and freed >= enough) or (refusals is not None and refused >= refusals):
                 break
         return freed
+
+    def _deleted_before(self, seconds: float) -> list[Deleted]:
+        now = time.monotonic()
+        self._seen = {one: self._seen.get(one, now) for one in self._segments()}
+        return [one for one, since in self._seen.items() if now - since >= seconds]
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
@@ -177,7 +183,7 @@ class Pool:
     def _empty(self, one: Deleted, fd: int) -> None:
         # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
         # that takes a while.
-        os.ftruncate(fd, 0)
+        empty(fd)
         with self._ledger.locked(), self._ledger.counting(one.path, before=pages(one.size), after=0):
             os.unlink(one.path)
 
@@ -211,15 +217,3 @@ def _locked(path: str) -> OwnedFile | None:
         raise
     file.close()
     return None
-
-
-def empty_if_unread(path: str, locked: int | None = None) -> None:
-    """Free the memory of a segment that is about to be removed, also where a writer has it mapped still.
-
-    `locked` is its descriptor, if the caller has its exclusive lock.
-    """
-    fd = open_locked(path, fcntl.LOCK_EX) if locked is None else locked
-    if fd is not None:
-        os.ftruncate(fd, 0)
-        if locked is None:
-            os.close(fd)

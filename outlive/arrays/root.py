@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -49,7 +50,7 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
         It is a link, belongs to another user, or is open to group or others.
     """
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _make_parents(os.path.dirname(path))
         os.mkdir(path, 0o700)
         return path
     except FileExistsError:
@@ -62,6 +63,14 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
     if found.st_mode & 0o077:
         raise UnsafeRoot(f"{path} is open to others (mode {found.st_mode & 0o777:o}); run: chmod 700 {path}")
     return path
+
+
+def _make_parents(path: str) -> None:
+    """As `os.makedirs`, which gives `mode` to the last folder only and leaves the others to the umask."""
+    if path and not os.path.isdir(path):
+        _make_parents(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
 
 
 def shelf_folder(root: str, cluster: str, node: str, setting: str = "OUTLIVE_ROOT") -> str:

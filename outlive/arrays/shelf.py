@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import sys
 import threading
@@ -41,7 +40,8 @@ from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
-from outlive.arrays.pool import Pool, empty_if_unread
+from outlive.arrays.pool import Pool
+from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -512,6 +512,7 @@ class Shelf(Places):
         return True
 
     def _unlink(self, path: str) -> bool:
+        empty_if_unread(path)  # before the ledger is locked, as it takes a while
         with self.ledger.locked():
             account = self.ledger.disk if self._is_on_disk(path) else self.ledger
             try:
@@ -545,10 +546,7 @@ class Shelf(Places):
             self.ledger.change_all()
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
-        for folder in ("mem", "free"):
-            for entry in os.scandir(f"{removed}/{folder}"):
-                empty_if_unread(entry.path)
-        shutil.rmtree(removed, ignore_errors=True)
+        remove_tree(removed)
 
     # --- drafts of the living and the dead
 

@@ -113,7 +113,8 @@ class Unsummed:
     def _checksum(self, array_id: str, older_than: float, pace: Pace) -> int | None:
         try:
             status = self._shelf.somewhere(array_id, os.stat)
-            if min(status.st_mtime, status.st_ctime) >= time.time() - older_than:  # the former may lie ahead (`touch`)
+            # The former may lie ahead (`touch`), and both if the time of day was set back.
+            if 0 <= time.time() - min(status.st_mtime, status.st_ctime) <= older_than:
                 return None
             return self._shelf.somewhere(array_id, lambda path: checksum_of(path, pace.step))
         except FileNotFoundError:

@@ -8,7 +8,6 @@ empties it. Only `Draft.write` writes to it, holding the segment's exclusive loc
 from __future__ import annotations
 
 import collections
-import contextlib
 import mmap
 import os
 import threading
@@ -44,9 +43,7 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
                 return None
         _maps[identity] = kept
         while len(_maps) > _KEPT:
-            _, last = _maps.popitem(last=False)
-            with contextlib.suppress(BufferError):  # being written by another thread: freed when that is done
-                last.close()
+            _maps.popitem(last=False)  # and not closed: another thread may be writing to it, which keeps it
         return kept
 
 

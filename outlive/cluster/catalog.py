@@ -26,6 +26,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.bulk import Bulk
 from outlive.cluster.holds import Holds
+from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import (
     Bound,
     Found,
@@ -49,6 +50,7 @@ class Catalog(Bulk):
     def __init__(self) -> None:
         super().__init__()
         self._holds = Holds(self._replaced.put)
+        self._drops = PerNode(self._drop_or_again)
         self._again: list[Replacement] = []  # a node did not confirm that it dropped what was replaced
         self._unfinished: set[str] = set()  # arrays of which a node did not confirm that it deleted them
         cached: list[tuple[str, ArrayInfo]] = []
@@ -489,11 +491,15 @@ class Catalog(Bulk):
             for replacement in batch:
                 by_node[replacement.new.node].append(replacement)
             for node, some in by_node.items():
-                try:
-                    self._drop_where_sealed(node, some)
-                except Exception:  # noqa: BLE001 - the thread goes on
-                    _log.warning("arrays that were replaced on %s stay for now", node, exc_info=True)
-                    self._again += some
+                self._drops.add(node, some)
+
+    def _drop_or_again(self, node: str, replacements: list[Replacement]) -> None:
+        try:
+            self._drop_where_sealed(node, replacements)
+        except Exception:  # noqa: BLE001 - the thread goes on
+            _log.warning("arrays that were replaced on %s stay for now", node, exc_info=True)
+            with self._lock:
+                self._again += replacements
 
     def _make_safe(self, replacement: Replacement) -> None:
         """Before the old array goes, the new one is on as many nodes as it shall be, as far as it can."""
@@ -520,7 +526,8 @@ class Catalog(Bulk):
     def _look_at_nodes(self) -> None:
         super()._look_at_nodes()
         self._holds.expire()
-        again, self._again = self._again, []
+        with self._lock:
+            again, self._again = self._again, []
         for replacement in again:
             self._replaced.put(replacement)
         self._finish_deletions()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError
 
-from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.adopt import adopt, live, orphaned, sign
 from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
@@ -46,6 +46,7 @@ from outlive.ray_internals import jobs_that_ended
 
 PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
+_ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
@@ -299,7 +300,8 @@ class Keeper(ShelfCalls):
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        if self._left_behind:
+        live(self._path)
+        if self._left_behind or self._rounds % _ADOPT_EVERY == 0:
             self._adopted += self._adopt()
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask

@@ -14,7 +14,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
@@ -322,7 +322,7 @@ def _end_with_this_process(root: str, cluster: str) -> None:
 def _remove_owned(folder: str, pid: int) -> None:
     if pid == os.getpid():
         remove_of_cluster(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def remove_dead_clusters(root: str) -> list[str]:
@@ -336,7 +336,7 @@ def remove_dead_clusters(root: str) -> list[str]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove_of_cluster(f"{root}/{name}")
-            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+            remove_tree(f"{root}/{name}")
             removed.append(name)
         except BlockingIOError:
             continue

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import libcst as cst
 
-from outlive.lint.definitions import Class, Keeping
+from outlive.lint import calls
+from outlive.lint.definitions import Class, Keeping, Setting
 from outlive.lint.expressions import Expressions
 from outlive.lint.values import UNKNOWN, Kind, Value, carried, collection, item, mapping, merged
 
@@ -35,12 +36,18 @@ class Assignments(Expressions):
         elif isinstance(target, cst.Attribute):
             self._bind_attribute(target, value)
         elif isinstance(target, cst.Subscript):
-            container = self.evaluate(target.value)
-            for index_node in target.slice:
-                self._evaluate_parts(index_node)
-            self.add(target.value, container, value, target)
+            self._bind_item(target, value)
         elif isinstance(target, cst.StarredElement):
             self.bind(target.value, UNKNOWN)
+
+    def _bind_item(self, target: cst.Subscript, value: Value) -> None:
+        container = self.evaluate(target.value)
+        for index_node in target.slice:
+            self._evaluate_parts(index_node)
+        if container.symbol == "os.environ":
+            function = self.scope.function
+            function.settings += [Setting(target, name, len(function.calls)) for name in _keys(target, value)]
+        self.add(target.value, container, value, target)
 
     def _bind_attribute(self, target: cst.Attribute, value: Value) -> None:
         base, name = self.evaluate(target.value), target.attr.value
@@ -55,6 +62,7 @@ class Assignments(Expressions):
 
     def _note_stored(self, base: Value, name: str, value: Value, where: cst.CSTNode) -> None:
         function = self.scope.function
+        function.kept |= carried(value)
         if value.parameter and base.definition is function.owner:
             function.stored.setdefault(value.parameter, []).append((name, where))
 
@@ -67,7 +75,7 @@ class Assignments(Expressions):
             self.scope.function.keepings.append(Keeping(where, self.module.code_for_node(target), value))
 
     def add(self, target: cst.BaseExpression, container: Value, added: Value, where: cst.CSTNode) -> None:
-        grown = _grown(container, added, by_key=isinstance(where, cst.Subscript))
+        grown = _grown(container, added, _keys(where, added), by_key=isinstance(where, cst.Subscript))
         if isinstance(target, cst.Name):
             _, scope = self.scope.find(target.value)
             if scope is not None and scope.parent is None and self.scope.function.node is not None:
@@ -90,15 +98,24 @@ class Assignments(Expressions):
             self._keep(where, target, collection([added]))
 
 
-def _grown(container: Value, added: Value, *, by_key: bool) -> Value | None:
+def _grown(container: Value, added: Value, keys: frozenset[str], *, by_key: bool) -> Value | None:
     """The container with one more element; None where it is not known to be one."""
     if container.kind is Kind.MAPPING:
-        return replace(mapping(_parts(container, added)), is_list=False)
+        return replace(mapping(_parts(container, added)), is_list=False, keys=container.keys | keys)
     if container.kind is Kind.COLLECTION:
         return (
             container if by_key else replace(collection(_parts(container, added), is_list=container.is_list), items=())
         )
     return None
+
+
+def _keys(where: cst.CSTNode, added: Value) -> frozenset[str]:
+    """The key that `options["_owner"] = ...` adds, or `options.update(_owner=...)`."""
+    if isinstance(where, cst.Call):
+        return calls.keys(*where.args)
+    index = where.slice[0].slice if isinstance(where, cst.Subscript) and len(where.slice) == 1 else None
+    literal = calls.text(index.value) if isinstance(index, cst.Index) and added.kind is not Kind.NONE else None
+    return frozenset() if literal is None else frozenset({literal})
 
 
 def _parts(container: Value, added: Value) -> list[Value]:

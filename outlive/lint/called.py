@@ -12,7 +12,7 @@ from outlive.lint.definitions import Argument, Call, Class, Function
 from outlive.lint.state import State
 from outlive.lint.values import UNKNOWN, Kind, Value, collection, element, fetched, item, ref, symbol
 
-_KNOWN = {"ray.put", "ray.get", "ray.wait", "ray.remote", "ray.get_actor", "importlib.import_module"}
+_KNOWN = {"ray.put", "ray.get", "ray.wait", "ray.remote", "ray.get_actor", "importlib.import_module"} | calls.FROM_ID
 _CONTAINERS = {Kind.COLLECTION, Kind.MAPPING}
 
 
@@ -67,7 +67,8 @@ class Called(State):
         if not isinstance(call.node.func, cst.Attribute):
             if call.name == "__import__" and call.arguments:
                 return symbol(calls.text(call.node.args[0].value) or "")
-            return calls.builtin(call.name, [argument.value for argument in call.arguments])
+            made = calls.builtin(call.name, [argument.value for argument in call.arguments])
+            return replace(made, keys=calls.keys(*call.node.args)) if made.kind is Kind.MAPPING else made
         if call.name in calls.ADDING:
             added = first if call.name != "insert" or len(call.arguments) < 2 else call.arguments[1].value
             if call.name in {"extend", "update"}:
@@ -77,8 +78,8 @@ class Called(State):
         return calls.of_collection(call.name, call.base)
 
     def _symbol_called(self, call: Call, name: str, first: Value) -> Value:
-        if name == "ray.put":
-            return ref(first, call.node)
+        if name == "ray.put" or name in calls.FROM_ID:
+            return ref(first if name == "ray.put" else UNKNOWN, call.node)
         if name in {"ray.get", "ray.wait"}:
             self.awaited |= first.sites
             if name == "ray.get":
@@ -135,6 +136,10 @@ class Called(State):
         for argument in call.arguments:
             keyword = argument.node.keyword
             name = keyword.value if keyword else next(names, None)
+            if keyword and name not in function.parameters:  # goes to **options
+                more = Value(Kind.MAPPING, keys=calls.keys(argument.node))
+                function.received.setdefault("**", []).append(more)
+                continue
             if name is None or name not in function.parameters:
                 continue
             argument.parameter = name

@@ -9,13 +9,14 @@ from dataclasses import replace
 import libcst as cst
 
 from outlive.lint.definitions import Function
-from outlive.lint.values import PLAIN, UNKNOWN, Kind, Value, collection, element, item
+from outlive.lint.values import PLAIN, UNKNOWN, Kind, Value, collection, element, item, merged
 
 ADDING = frozenset({"append", "appendleft", "add", "insert", "extend", "update", "setdefault", "put", "put_nowait"})
 _SAME = frozenset({"list", "tuple", "set", "frozenset", "sorted", "reversed", "deque", "iter", "tqdm", "copy"})
 _PLAIN = frozenset(
     {"len", "str", "int", "float", "bool", "repr", "print", "sum", "range", "bytes", "hash", "id", "isinstance"}
 )
+FROM_ID = frozenset({"ray.ObjectRef", "ray.ObjectID", "ray._raylet.ObjectRef", "ray.ObjectRef.from_hex"})
 _ALIASES = ("ray._private.worker.", "ray.worker.")
 _PUBLIC = frozenset({"put", "get", "wait", "remote", "get_actor", "init"})
 
@@ -76,6 +77,17 @@ def options(call: cst.Call) -> dict[str, cst.BaseExpression]:
     return found
 
 
+def key(name: cst.BaseExpression, value: cst.BaseExpression) -> frozenset[str]:
+    """The key of a dict that a literal names; none if what is stored there is None."""
+    literal = text(name)
+    return frozenset() if literal is None or is_none(value) else frozenset({literal})
+
+
+def keys(*arguments: cst.Arg) -> frozenset[str]:
+    """The same for the keyword arguments of a `dict(...)`."""
+    return frozenset(part.keyword.value for part in arguments if part.keyword and not is_none(part.value))
+
+
 def looks_like_class(function: cst.BaseExpression) -> bool:
     """`Store` in `stores.Store.remote` has the name of a class."""
     before = function.value if isinstance(function, cst.Attribute) else function
@@ -104,8 +116,8 @@ def builtin(name: str, values: Sequence[Value]) -> Value:  # noqa: PLR0911 - one
         return PLAIN
     if name in {"list", "set", "deque"} and not values:
         return collection([], is_list=name == "list")
-    if name in {"dict", "OrderedDict"} and not values:
-        return Value(Kind.MAPPING)
+    if name in {"dict", "OrderedDict"} and all(value.kind is not Kind.COLLECTION for value in values):
+        return replace(first, items=()) if first.kind is Kind.MAPPING else Value(Kind.MAPPING, inner=merged(values))
     if name in _SAME and first.kind is Kind.COLLECTION:
         return replace(first, items=(), is_list=name in {"list", "sorted"})
     if name == "enumerate" and first.kind is Kind.COLLECTION:

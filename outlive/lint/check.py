@@ -52,7 +52,7 @@ def check_source(code: str, path: str = "<string>", rules: Collection[str] | Non
 def _check(code: str, path: str, rules: list[Rule]) -> list[Finding]:
     source = Source(code)
     try:
-        flow = Flow(source.module)
+        flow = Flow(source.module, code)
         found = [_finding(source, path, rule, hit) for rule in rules for hit in rule.hits(flow)]
     except RecursionError:
         raise Unreadable("nested too deeply to be linted") from None

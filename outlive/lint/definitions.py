@@ -65,6 +65,15 @@ class Keeping:
 
 
 @dataclass(eq=False)
+class Setting:
+    """A variable of the process's environment is set. `before`: how many calls of the function come before."""
+
+    node: cst.CSTNode
+    name: str
+    before: int
+
+
+@dataclass(eq=False)
 class Capture:
     """A function uses a variable of the scope around it."""
 
@@ -99,8 +108,10 @@ class Function:
     calls: list[Call] = field(default_factory=list)
     keepings: list[Keeping] = field(default_factory=list)
     captures: list[Capture] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
     exits: list[Exit] = field(default_factory=list)
     stored: dict[str, list[tuple[str, cst.CSTNode]]] = field(default_factory=dict)  # parameter -> attributes of self
+    kept: set[cst.CSTNode] = field(default_factory=set)  # sites of the refs that it leaves in attributes of self
     runs: dict[Function, None] = field(default_factory=dict)  # plain functions that it calls, in the same process
 
     @property
@@ -125,7 +136,7 @@ class Function:
     def forget(self) -> None:
         """Make ready for another pass."""
         self.calls, self.keepings, self.captures, self.exits = [], [], [], []
-        self.stored, self.runs = {}, {}
+        self.stored, self.runs, self.kept, self.settings = {}, {}, set(), []
 
 
 @dataclass(eq=False)

@@ -95,12 +95,15 @@ class Expressions(Called):
 
     def _evaluate_dict(self, node: cst.Dict) -> Value:
         values = []
+        keys: frozenset[str] = frozenset()
         for part in node.elements:
             if isinstance(part, cst.DictElement):
                 self.evaluate(part.key)
+                keys |= calls.key(part.key, part.value)
             value = self.evaluate(part.value)
+            keys |= value.keys if isinstance(part, cst.StarredDictElement) else frozenset()
             values.append(value if isinstance(part, cst.DictElement) else item(value, None))
-        return mapping(values)
+        return replace(mapping(values), keys=keys)
 
     def _evaluate_if_exp(self, node: cst.IfExp) -> Value:
         self.evaluate(node.test)

@@ -35,8 +35,9 @@ _STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # what `from ray 
 class Flow(Assignments):
     """All that happens in a module. `functions[0]` is the module itself."""
 
-    def __init__(self, module: cst.Module) -> None:
+    def __init__(self, module: cst.Module, code: str) -> None:
         super().__init__(module)
+        self.code = code
         self.functions: list[Function] = [Function(_MODULE, None)]
         self.classes: list[Class] = []
         self._defined: dict[cst.CSTNode, Function | Class] = {}
@@ -204,11 +205,16 @@ class Flow(Assignments):
     _statement_try_star = _statement_try
 
     def _statement_with(self, node: cst.With) -> None:
+        suppresses = False
         for part in node.items:
             self.evaluate(part.item)
+            if isinstance(part.item, cst.Call):
+                suppresses |= _dotted(part.item.func) in {"suppress", "contextlib.suppress"}
             if part.asname is not None:
                 self.bind(part.asname.name, UNKNOWN)
+        self.tries += suppresses
         self._suite(node.body)
+        self.tries -= suppresses
 
     def _decorate(self, node: cst.FunctionDef | cst.ClassDef, value: Value) -> Value:
         decorators = [self.evaluate(decorator.decorator) for decorator in node.decorators]
@@ -271,6 +277,8 @@ class Flow(Assignments):
         for star in (node.params.star_arg, node.params.star_kwarg):
             if isinstance(star, cst.Param):
                 self.scope.names[star.name.value] = UNKNOWN
+        if node.params.star_kwarg is not None and (passed := self._received.get(function, {}).get("**")):
+            self.scope.names[node.params.star_kwarg.name.value] = merged(passed)
         start = len(self._later)
         self._suite(node.body)
         self._run_later(start)

@@ -50,6 +50,7 @@ class Value:
     options: Mapping[str, cst.BaseExpression] = field(default_factory=dict, hash=False)
     sites: frozenset[cst.CSTNode] = frozenset()
     parameter: str = ""  # the name of the parameter that this is, as it was passed
+    keys: frozenset[str] = frozenset()  # of a dict: those that are literals, and whose value is not None
     is_list: bool = False
     awaited: bool = False  # from ray.wait: ready, or known to be not
 
@@ -123,6 +124,7 @@ def _merge(a: Value, b: Value) -> Value:
         definition=a.definition if a.definition is b.definition else None,
         options={**a.options, **b.options},
         sites=sites,
+        keys=a.keys | b.keys,
         parameter=a.parameter if a.parameter == b.parameter else "",
         is_list=a.is_list and b.is_list,
         awaited=a.awaited or b.awaited,

@@ -146,11 +146,6 @@ def environment(text: str, *, prose: bool = False) -> list[Variable]:
     return [one for one in _scan(text, prose) if isinstance(one, Variable)]
 
 
-def line_of(text: str, offset: int) -> int:
-    """The line of a letter, from 0."""
-    return text.count("\n", 0, offset)
-
-
 def _scan(text: str, prose: bool) -> Iterator[RayStart | Variable]:
     yield from _Scan(text, prose, lambda edit: edit, "").run(0, len(text), 0)
 

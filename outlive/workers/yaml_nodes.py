@@ -104,18 +104,6 @@ def merged(node: Mapping) -> Iterator[Node]:
             yield from (target(item) for item in value.items) if isinstance(value, Sequence) else (value,)
 
 
-def entries(node: Node | None) -> list[tuple[Scalar, Node]]:
-    """The keys and values of a mapping, with those of its merge keys; empty for anything else."""
-    node = None if node is None else target(node)
-    if not isinstance(node, Mapping):
-        return []
-    found: dict[Any, tuple[Scalar, Node]] = {}
-    for one in merged(node):
-        found = {key.text: (key, value) for key, value in entries(one)} | found
-    own = {key.text: (key, value) for key, value in node.entries if isinstance(key, Scalar) and not is_merge(key)}
-    return list((found | own).values())
-
-
 def items(node: Node | None) -> list[Node]:
     """The items of a list, aliases followed; empty for anything else."""
     node = None if node is None else target(node)

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from outlive.arrays import adopt as adopting
-from outlive.arrays.adopt import adopt, orphaned, sign
+from outlive.arrays.adopt import Owner, adopt, live, orphaned, sign
+from outlive.arrays.clock import uptime
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned, mark, mode_of
 from outlive.arrays.shelf import Shelf
@@ -103,11 +104,45 @@ def test_after_a_reboot_everything_is_dead(root: Path, live_raylet: int) -> None
     assert found(root) == ["old/a"]
 
 
+def in_another_container(shelf: Shelf, dead_raylet: int, address: str = NOBODY, **changed: str) -> None:
+    sign_dead(shelf, address, dead_raylet)
+    path = Path(shelf.path, "node")
+    owner = Owner(*json.loads(path.read_text()))._replace(processes="pid:[1]", **changed)
+    path.write_text(json.dumps(owner))
+
+
+def silent_for(shelf: Shelf, seconds: float) -> None:
+    then = uptime() - int(seconds * 1e9)
+    os.utime(Path(shelf.path, "keeper"), ns=(then, then))
+
+
 def test_a_node_of_another_container_may_live(root: Path, dead_raylet: int) -> None:
-    sign_dead(shelf_of(root, "old", "a"), NOBODY, dead_raylet)
-    owner = json.loads((root / "old/a/node").read_text())
-    owner[4] = "pid:[1]"
-    (root / "old/a/node").write_text(json.dumps(owner))
+    shelf = shelf_of(root, "old", "a")
+    in_another_container(shelf, dead_raylet)
+    assert found(root) == []
+    live(shelf.path)
+    assert found(root) == []
+
+
+def test_a_node_of_another_container_whose_keeper_is_silent_is_dead(root: Path, dead_raylet: int) -> None:
+    shelf = shelf_of(root, "old", "a")
+    in_another_container(shelf, dead_raylet, network="net:[1]")
+    silent_for(shelf, 100)
+    assert found(root) == []
+    silent_for(shelf, 1000)
+    with Path(shelf.path, "keeper").open("r+") as keeper:
+        fcntl.flock(keeper, fcntl.LOCK_EX)
+        assert found(root) == []
+    assert found(root) == ["old/a"]
+
+
+def test_a_container_that_is_started_again_has_the_address_of_the_one_before(root: Path, dead_raylet: int) -> None:
+    shelf = shelf_of(root, "old", "a")
+    in_another_container(shelf, dead_raylet, "127.0.0.1:10")
+    live(shelf.path)
+    assert found(root) == ["old/a"]
+    assert found(root, cluster="old") == []  # its own cluster has that address, and the node may live
+    in_another_container(shelf, dead_raylet, "127.0.0.1:10", network="net:[1]")  # where it is another's
     assert found(root) == []
 
 
@@ -118,7 +153,7 @@ def test_ones_own_shelf_and_those_of_programs_are_left_alone(root: Path, dead_ra
     assert found(root) == []
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", "[1]", "nonsense", '["a", 1]', "[1, 2, 3, 4, 5, 6]"])
+@pytest.mark.parametrize("content", [None, "", "{}", "[1]", "nonsense", '["a", 1]', "[1, 2, 3, 4, 5, 6, 7]"])
 def test_what_is_no_shelf_or_does_not_say_whose_it_is(root: Path, content: str | None) -> None:
     shelf = shelf_of(root, "old", "a")
     if content is not None:

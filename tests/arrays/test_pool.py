@@ -278,3 +278,18 @@ def test_a_spilled_arrays_segment_has_nothing_of_its_former_life(shelf: Shelf, t
     assert not drop_if_leaving(shelf, new.id) and not evict(shelf, new.id)
     assert abs(os.stat(f"{shelf.mem}/{new.id}").st_mtime - time.time()) < 1e5
     assert shelf.view(new).sum() == SIZE
+
+
+def test_the_time_of_day_may_be_set_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a machine is resumed: what is in the pool was then deleted in the future."""
+    shelf.ledger.budget = 4 * SIZE
+    for info in [shelf.put(np.zeros(SIZE, np.uint8)) for _ in range(3)]:
+        shelf.delete(info.id)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    assert shelf.put(np.zeros(3 * SIZE, np.uint8)).nbytes == 3 * SIZE
+    shelf.delete(shelf.put(np.zeros(SIZE // 4, np.uint8)).id)
+    assert shelf.pool.trim(older_than=1.0) == 0
+    ticks = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: ticks() + 2)
+    assert shelf.pool.trim(older_than=1.0) > 0

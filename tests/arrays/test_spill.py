@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -584,3 +585,20 @@ def test_settings_of_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch
     shelf = Shelf(str(root / "shelf 2"))
     apply(Settings(), shelf, str(root), "c", "n2")
     assert not shelf.spills()
+
+
+def test_threads_that_use_the_disk_first_have_one(shelf: Shelf) -> None:
+    """Else a draft of one would be in a folder that nobody holds, and be taken for a dead writer's."""
+    for _ in range(50):
+        other, barrier, found = Shelf(shelf.path), threading.Barrier(4), list[Any]()
+
+        def look(other: Shelf = other, barrier: threading.Barrier = barrier, found: list[Any] = found) -> None:
+            barrier.wait()
+            found.append(other.disk)
+
+        threads = [threading.Thread(target=look) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4 and len(set(map(id, found))) == 1

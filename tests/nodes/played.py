@@ -26,6 +26,7 @@ from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holds import Holds
 from outlive.cluster.peers import Peers
+from outlive.cluster.per_node import PerNode
 from outlive.cluster.session import Session
 from outlive.cluster.wire import Listed, pack, pack_listed
 from outlive.errors import OutliveError
@@ -126,6 +127,7 @@ class PlayedCatalog(Catalog):
         self._bulk, self._in_bulk = threading.Lock(), set()
         self._listing, self._gone, self._again = defaultdict(threading.Lock), {}, []
         self._holds, self._unfinished = Holds(self._replaced.put), set()
+        self._drops = PerNode(self._drop_or_again)
         self._seen, self._settled, self._left = set(), [], set()
         self._saved, self._saving = b"", threading.Lock()
         self._cluster = cluster

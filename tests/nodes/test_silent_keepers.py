@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,10 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
 from outlive.cluster import holders
+from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
-from tests.conftest import ROOT
+from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
 
@@ -218,3 +220,33 @@ def test_who_owes_an_answer_is_asked_but_not_waited_for_again(cluster: PlayedClu
     assert peers.is_late("b")
     cluster.frozen.clear()
     assert peers.answers({"b": call(["id"])}, 0.05) == {"b": [False]}
+
+
+def test_work_for_one_node_holds_up_no_other() -> None:
+    stopped, done = threading.Event(), list[tuple[str, list[int]]]()
+
+    def work(node: str, items: list[int]) -> None:
+        if node == "b":
+            assert stopped.wait(60)
+        done.append((node, items))
+
+    drops = PerNode(work)
+    drops.add("b", [1])
+    eventually(lambda: "b" not in drops._waiting)
+    drops.add("b", [2])
+    drops.add("b", [3])
+    drops.add("a", [4])
+    eventually(lambda: done == [("a", [4])])
+    stopped.set()
+    eventually(lambda: done[1:] == [("b", [1]), ("b", [2, 3])])
+    eventually(lambda: not drops._busy)
+
+
+def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(cluster: PlayedCluster) -> None:
+    old = [cluster.put(node, f"k{node}", 1) for node in cluster.all]
+    for node in cluster.all:
+        cluster.put(node, f"k{node}", 2)
+    cluster.frozen.add("b")
+    threading.Thread(target=cluster.catalog._drop_replaced, daemon=True).start()
+    eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
+    assert cluster.shelves["b"].has(old[1].id)

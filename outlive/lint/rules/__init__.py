@@ -89,6 +89,29 @@ _ALL = (
         check="captured_ref",
     ),
     Rule(
+        code="OUT205",
+        name="put-handed-out",
+        why=(
+            "An object belongs to the process that puts it, and a put has no lineage. When that worker or actor ends, "
+            "is killed or loses its node, every holder of the ref gets OwnerDiedError; until then it cannot be reaped."
+        ),
+        fix=(
+            "Return the array itself (the caller owns what a task returns), or outlive.open().put(array), which "
+            "gives a handle."
+        ),
+        check="returned_put",
+    ),
+    Rule(
+        code="OUT206",
+        name="pickled-ref",
+        why=(
+            "A ref's bytes do not say who owns the object, and Ray does not count what it did not pickle itself: what "
+            "is loaded can never be fetched. ray.cloudpickle pins the object until the job ends, and not beyond."
+        ),
+        fix="Save the array, or put it by a key, outlive.open().put(array, key=...); outlive's handles can be pickled.",
+        check="pickled_ref",
+    ),
+    Rule(
         code="OUT301",
         name="detached-actor-without-name",
         why=(
@@ -128,12 +151,42 @@ _ALL = (
         fixable=True,
     ),
     Rule(
+        code="OUT402",
+        name="call-in-loop",
+        why=(
+            "The calls run one after the other: n actors or tasks take n times as long as one, all but one of them "
+            "idle, and the first that hangs holds up all."
+        ),
+        fix="Call all, then wait once: ray.get([actor.method.remote() for actor in actors]).",
+        check="call_in_loop",
+    ),
+    Rule(
         code="OUT501",
         name="dummy-store-entry",
         why="The constructor stores its data: what was to be read is overwritten before it is read.",
         fix="Give the class a constructor that only reads; with outlive it is NumpyStore.open(key), or store[key].",
         check="dummy_entry",
         fixable=True,
+    ),
+    Rule(
+        code="OUT601",
+        name="reaper-off",
+        why=(
+            "The reaper ends workers that are idle and own nothing. Without it each keeps its memory until its job "
+            "ends; a large interval makes it lazier than Ray's own 200 ms, not more eager."
+        ),
+        fix="Leave the interval alone. To have idle workers end sooner, set num_workers_soft_limit=0.",
+        check="reaper_off",
+    ),
+    Rule(
+        code="OUT602",
+        name="reaper-setting-without-effect",
+        why=(
+            "Each raylet reads its settings once, when it starts: from its own environment, and from what the head was "
+            "started with. Nothing can be changed afterwards, and ray.init takes no _system_config when it joins."
+        ),
+        fix="Set it before the ray.init that starts the cluster, or in the environment of ray start on every node.",
+        check="late_setting",
     ),
 )
 

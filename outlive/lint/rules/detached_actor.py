@@ -15,7 +15,7 @@ from outlive.lint.values import Kind
 _NAMED = {"ray.init", "ray.get_actor"}
 
 
-def _created(flow: Flow) -> Iterator[tuple[Call, Mapping[str, cst.BaseExpression]]]:
+def created(flow: Flow) -> Iterator[tuple[Call, Mapping[str, cst.BaseExpression]]]:
     """The detached actors."""
     for function in flow.functions:
         for call in function.calls:
@@ -29,7 +29,7 @@ def _created(flow: Flow) -> Iterator[tuple[Call, Mapping[str, cst.BaseExpression
 
 
 def without_name(flow: Flow) -> Iterator[Hit]:
-    for call, given in _created(flow):
+    for call, given in created(flow):
         if "name" not in given or calls.is_none(given["name"]):
             yield Hit(
                 call.node, "a detached actor without a name: once this handle is gone, nobody can reach or end it"
@@ -42,7 +42,7 @@ def without_namespace(flow: Flow) -> Iterator[Hit]:
         for call in function.calls:
             if call.callee.symbol in _NAMED and {"namespace", "**"} & set(calls.options(call.node)):
                 return
-    for call, given in _created(flow):
+    for call, given in created(flow):
         if "name" in given and not calls.is_none(given["name"]) and "namespace" not in given:
             yield Hit(
                 call.node,

@@ -50,7 +50,9 @@ def _over_refs(call: Call, loop: Loop, name: str) -> bool:
         return not (value.inner is not None and value.inner.kind is Kind.REF)
     if value.kind is not Kind.UNKNOWN or value.definition is not None or _NAME_OF_SEVERAL.search(name):
         return False
-    return isinstance(loop.iterable, cst.Name | cst.Attribute) and not _streamed(loop.iterable)
+    if any(around.iterable is not None and _streamed(around.iterable) for around in call.loops):
+        return False  # `for task in completed: for ref in task.refs`
+    return isinstance(loop.iterable, cst.Name | cst.Attribute)
 
 
 def _streamed(iterable: cst.BaseExpression) -> bool:

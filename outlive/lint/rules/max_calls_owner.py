@@ -15,23 +15,23 @@ from outlive.lint.values import Kind, carried
 
 def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
-        limit = _limit(function)
-        if limit is None:
+        leaves = limit(function)
+        if leaves is None:
             continue
         made = {call.node: call for part in function.extent() for call in part.calls}
 
         for exit_ in function.exits:
             if carried(exit_.value) & made.keys():
-                yield Hit(exit_.node, _message(function, limit, "hands out"))
+                yield Hit(exit_.node, _message(function, leaves, "hands out"))
         for call in made.values():
             if call.name == "remote" and any(
                 carried(argument.value) & made.keys() and argument.value.kind is not Kind.REF
                 for argument in call.arguments
             ):
-                yield Hit(call.node, _message(function, limit, "passes on"))
+                yield Hit(call.node, _message(function, leaves, "passes on"))
 
 
-def _limit(function: Function) -> str | None:
+def limit(function: Function) -> str | None:
     """Why its worker is to leave: `max_calls=2`."""
     if function.options is None or function.owner is not None:
         return None

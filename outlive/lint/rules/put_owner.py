@@ -17,9 +17,14 @@ def check(flow: Flow) -> Iterator[Hit]:
     for function in flow.functions:
         for call in function.calls:
             given = calls.options(call.node)
-            if "_owner" not in given or not _puts(call):
+            if not _puts(call):
                 continue
-            if calls.is_none(given["_owner"]):
+            if call.callee.symbol == "ray.put" and call.positional(1) is not None:
+                yield Hit(call.node, "ray.put takes one value; an owner behind it raises TypeError in every version")
+            elif "_owner" not in given:
+                if any(argument.node.star == "**" and "_owner" in argument.value.keys for argument in call.arguments):
+                    yield Hit(call.node, "ray.put(**options) with _owner in it raises ValueError since Ray 2.56")
+            elif calls.is_none(given["_owner"]):
                 yield Hit(call.node, "ray.put(_owner=None) is ray.put without it", _without_owner(flow, call.node))
             else:
                 yield Hit(call.node, "ray.put(_owner=...) raises ValueError since Ray 2.56")

@@ -1,0 +1,63 @@
+"""Removal: when a file goes, so does its memory, at once.
+
+A writer may have a segment mapped that it wrote before (see `warm`), and then the memory of a file without a name is
+nobody's: in no ledger, and in no listing. So a file is emptied before it is unlinked. It keeps its length: whoever
+writes to a map of it, by mistake, writes zeros away and is not killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from outlive.arrays.segment import open_locked
+from outlive.arrays.warm import LEAST
+
+_WHOLE_PAGE = 2 << 20  # bytes behind the end: a page, be it a huge one, goes only as a whole
+_PUNCH_HOLE, _KEEP_SIZE = 2, 1  # linux/falloc.h
+
+
+@functools.cache
+def _fallocate() -> Callable[..., int]:
+    import ctypes  # the actors do without it until something large is removed
+
+    function: Any = ctypes.CDLL(None, use_errno=True).fallocate
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return function  # type: ignore[no-any-return]
+
+
+def empty(fd: int) -> None:
+    """Free the memory of a segment of which the caller has the exclusive lock. Its length stays, if that can be."""
+    size = os.fstat(fd).st_size
+    try:
+        done = not size or _fallocate()(fd, _PUNCH_HOLE | _KEEP_SIZE, 0, size + _WHOLE_PAGE) == 0
+    except (AttributeError, OSError):  # another system
+        done = False
+    if not done:
+        os.ftruncate(fd, 0)
+
+
+def empty_if_unread(path: str) -> None:
+    """Free the memory of a segment that is about to be removed, if a writer may have it mapped and nobody reads it."""
+    with contextlib.suppress(OSError):
+        if os.lstat(path).st_size < LEAST:
+            return
+        fd = open_locked(path, fcntl.LOCK_EX)
+        if fd is not None:
+            try:
+                empty(fd)
+            finally:
+                os.close(fd)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder and all that is in it, memory and all. What is still read keeps its memory until it is not."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            empty_if_unread(f"{path}/{name}")
+    shutil.rmtree(folder, ignore_errors=True)
