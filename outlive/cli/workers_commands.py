@@ -47,6 +47,9 @@ def show(
     watch: Annotated[
         float | None, typer.Option("--watch", "-w", metavar="SECONDS", min=0.2, help="Look again every so often.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Ask other machines for memory too, by a task: busy for a moment.")
+    ] = False,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,14 +59,14 @@ def show(
         chosen = {name: value for name, value in given.items() if value is not None}
         context.default_map = {context.invoked_subcommand: chosen}
         return
-    explained(_show)(watch=watch, address=address, as_json=as_json)
+    explained(_show)(watch=watch, exact=exact, address=address, as_json=as_json)
 
 
-def _show(*, watch: float | None, address: str | None, as_json: bool) -> None:
+def _show(*, watch: float | None, exact: bool, address: str | None, as_json: bool) -> None:
     from outlive.cli.workers_connection import joined, needs
 
     with needs("workers"):
-        report = _report(joined(address))
+        report = _report(joined(address), exact)
         while True:
             if as_json:
                 print_json(report.to_json())
@@ -73,15 +76,15 @@ def _show(*, watch: float | None, address: str | None, as_json: bool) -> None:
             if watch is None:
                 break
             time.sleep(watch)
-            report = _report(joined(address))
+            report = _report(joined(address), exact)
     if any(node.error for node in report.nodes):
         raise typer.Exit(1)
 
 
-def _report(own_job: str | None) -> Report:
+def _report(own_job: str | None, exact: bool) -> Report:
     from outlive.workers.inspection import inspect
 
-    return inspect(leave_out_job=own_job)
+    return inspect(leave_out_job=own_job, exact=exact)
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -102,6 +105,12 @@ def _lines(report: Report) -> Iterator[str]:
                 f"{count(total.owned, 'object')} owned"
             )
     for node in report.nodes:
+        unseen = sum(worker.node_id == node.node_id and worker.unique is None for worker in report.workers)
+        if unseen and not node.error:
+            yield (
+                f"node {node.node_id[:8]}: the memory of {count(unseen, 'worker')} is not known here: another machine. "
+                "--exact asks there, by a task that makes the node busy for a moment"
+            )
         if node.error:
             yield f"node {node.node_id[:8]}: {node.error}"
         known = "" if node.settings_known else " (its environment could not be read: defaults may be overridden there)"

@@ -18,6 +18,7 @@ from outlive.cli.text import columns, count, print_json
 
 if TYPE_CHECKING:
     from outlive.workers.simulation import Outcome
+    from outlive.workers.trace import Trace
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def record(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A Parquet file.")],
     seconds: Annotated[
-        float, typer.Option("--seconds", "-s", min=1, help="For how long. Ctrl-C ends it earlier, and writes.")
+        float, typer.Option("--seconds", "-s", min=1, help="For how long. Ctrl-C or SIGTERM ends it, and writes.")
     ] = 60,
     address: Address = None,
     as_json: AsJson = False,
@@ -50,8 +51,7 @@ def record(
 
         from outlive.workers.recording import record as recorded
 
-        if not output.parent.is_dir():
-            raise FileNotFoundError(2, "No such folder", str(output.parent))
+        _check_writable(output)
         job = joined(address)
         with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
             trace = recorded(
@@ -63,24 +63,52 @@ def record(
         trace.write(output)
     if as_json:
         print_json(
-            {"tasks": len(trace.tasks), "seconds": trace.seconds, "nodes": len(trace.nodes), "file": str(output)}
+            {
+                "tasks": len(trace.tasks),
+                "lost": trace.lost,
+                "seconds": trace.seconds,
+                "nodes": len(trace.nodes),
+                "file": str(output),
+            }
         )
     else:
         typer.echo(f"{output}: {count(len(trace.tasks), 'task')} in {trace.seconds:.0f} s")
+    _warn_of_lost(trace)
+
+
+def _check_writable(output: Path) -> None:
+    """Raise OSError now, and not after a long recording. A file that is there stays as it is."""
+    was_there = output.exists()
+    with output.open("ab"):
+        pass
+    if not was_there:
+        output.unlink()
+
+
+def _warn_of_lost(trace: Trace) -> None:
+    if trace.lost:
+        typer.echo(
+            f"warning: up to {count(trace.lost, 'task')} are missing: Ray dropped them before they were read. Record "
+            "for a shorter time, or start the head with a larger RAY_task_events_max_num_task_in_gcs",
+            err=True,
+        )
 
 
 @contextmanager
 def _interrupted() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, instead of ending the command."""
+    """An event that Ctrl-C and SIGTERM set, instead of ending the command."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before: Any = signal.signal(signal.SIGINT, lambda *_: event.set())
+    before: dict[int, Any] = {
+        number: signal.signal(number, lambda *_: event.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def simulate(
@@ -111,6 +139,7 @@ def simulate(
         from outlive.workers.trace import Trace
 
         loaded = Trace.read(trace)
+        _warn_of_lost(loaded)
         chosen = None
         if idle_after is not None:
             chosen = [Reaper(200, round(parse_seconds(idle_after, "--idle-after") * 1000), soft_limit)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to `outlive workers`."""
-    epilog = "Exit codes: 0 the bounds hold or would hold; 1 a worker could not be let go; 2 usage, no cluster."
+    epilog = "Exit codes: 0 the bounds hold or would hold; 1 a worker stayed, or was not seen; 2 usage, no cluster."
     app.command(epilog=epilog)(explained(trim))
 
 
@@ -59,7 +59,7 @@ def trim(
         print_json(dataclasses.asdict(result))
     else:
         _show(result, done=yes)
-    if yes and not all(choice.left for choice in result.chosen):
+    if result.unseen or (yes and not all(choice.left for choice in result.chosen)):
         raise typer.Exit(NOT_SO)
 
 
@@ -75,6 +75,8 @@ def _show(result: Trimmed, *, done: bool) -> None:
         rows.append((str(worker.pid), worker.job or "-", size, "spared", worker.why))
     if rows:
         typer.echo("\n".join(columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), rows, right={0, 2})))
+    for line in result.unseen:
+        typer.echo(f"not seen: {line}")
     leaving = sum(choice.left or not done for choice in result.chosen)
     verb = "left" if done else "would leave"
     typer.echo(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from outlive.explain.ids import DecodedId
+from outlive.explain.literals import compiled
 from outlive.explain.mentions import mentions
 from outlive.explain.model import Line, Scene, Sign
 from outlive.explain.relation import OTHER_PROCESS, relation
@@ -16,9 +17,9 @@ _SHOWN = 160  # characters of a quoted line
 
 def says(pattern: str) -> Sign:
     """The error's own message says so."""
-    wanted = re.compile(pattern)
 
     def sign(scene: Scene) -> str | None:
+        wanted = compiled(pattern)
         for occurrence in scene.occurrences:
             for line in occurrence.lines:
                 if found := wanted.search(line.text):
@@ -33,10 +34,12 @@ def nearby(pattern: str, *, same_process: bool = False) -> Sign:
 
     With `same_process`, lines of other processes do not count: what crashes one process does not crash another.
     """
-    wanted = re.compile(pattern)
     SIGNALS.append(pattern)
 
     def sign(scene: Scene) -> str | None:
+        if not scene.signals:
+            return None
+        wanted = compiled(pattern)
         best: str | None = None
         for line in scene.signals:
             if found := wanted.search(line.text):

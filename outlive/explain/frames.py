@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from outlive.explain.packed import unpack, without_colours
+from outlive.explain.wrapped import joins
 
 _AT_A_TIME = 400  # lines that are looked at together
 _DEEPEST = 8  # frames around one line
@@ -114,13 +115,17 @@ class Unframer:
         yield from self._unframed(waiting)
 
     def _unframed(self, lines: list[FramedLine]) -> list[FramedLine]:
+        lines = _unwrapped(lines)
         for _ in range(_DEEPEST):
             lines = [inner for line in lines for inner in (_opened(line) if line.open else (line,))]
             self._learn(lines)
             for line in lines:
                 self._take_learned(line)
             if not any(line.open for line in lines):
-                break
+                whole = _unwrapped(lines)
+                if len(whole) == len(lines):
+                    break
+                lines = whole
         for line in lines:
             if line.frame:
                 self._note(line.frame)
@@ -159,6 +164,20 @@ class Unframer:
         alike = sum(shape.match(line.text) is not None for line in near)
         if alike >= min(3, max(2, len(near))):
             self._learned = [*self._learned[-_MOST_LEARNED + 1 :], shape]
+
+
+def _unwrapped(lines: list[FramedLine]) -> list[FramedLine]:
+    """Lines of one writer that were broken at a fixed width, put together."""
+    broken = set(joins([line.text for line in lines]))
+    if not broken:
+        return lines
+    whole: list[FramedLine] = []
+    for at, line in enumerate(lines):
+        if at - 1 in broken and whole[-1].writer == line.writer:
+            whole[-1].text, whole[-1].open = whole[-1].text + line.text, True
+        else:
+            whole.append(line)
+    return whole
 
 
 def _shape(front: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import cache
 
 _SHORTEST = 3
 
@@ -17,6 +19,12 @@ def required_words(pattern: str) -> tuple[str, ...]:
     """
     words = tuple(max(_runs(part), key=len, default="") for part in _alternatives(pattern))
     return words if all(len(word) >= _SHORTEST for word in words) else ("",)
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The compiled pattern. Most are never needed for a text, and compiling all would take longer than reading it."""
+    return re.compile(pattern)
 
 
 def _alternatives(pattern: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from outlive.explain.ids import decode
 from outlive.explain.judge import judge
 from outlive.explain.knowledge import ENTRIES
 from outlive.explain.lines import CleanLine, clean
-from outlive.explain.literals import required_words
+from outlive.explain.literals import compiled, required_words
 from outlive.explain.mentions import mentions, subject_ids
 from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene, Unknown
 
@@ -47,15 +47,14 @@ _FRAME = re.compile(r'\s*File "(?P<path>.{1,1000})", line \d+')
 _RAYS_OWN = re.compile(
     r"[/\\]ray[/\\](?:_private|cloudpickle|exceptions|actor|remote_function|util|data|serve|train|tune)|_raylet\.pyx|^python/ray/"
 )
-_LINE_ENTRIES = tuple((entry, re.compile(entry.line)) for entry in ENTRIES if entry.line)
+_LINE_ENTRIES = tuple((entry, entry.line, required_words(entry.line)) for entry in ENTRIES if entry.line)
 _REFINING = tuple(pattern for entry in ENTRIES for pattern, _ in entry.refined)
-_WORDS_OF_LINES = tuple({word for entry in ENTRIES if entry.line for word in required_words(entry.line)})
+_WORDS_OF_LINES = tuple({word for _, _, words in _LINE_ENTRIES for word in words})
 _WORDS_OF_NAMES = ("Error", "Exception", "Removed", "Exceeded", "NotAvailable", "ActorExit")
 _NOT_ONLY_RAYS = frozenset({"AuthenticationError", "RpcError"})  # other libraries have classes of these names
 _NUMBERS = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]+\b|\d+")
 _ERROR_LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [ECF] \d+ \d+\]")  # of Ray's C++ processes
 _STATUS = re.compile(r"(?:status = |: )(?P<name>CreationTaskError): ")  # of the GCS
-_VARIANTS = {id(entry): re.compile(entry.when) for entry in ENTRIES if entry.when}
 
 
 class Reader:
@@ -72,11 +71,11 @@ class Reader:
         self._unexplained: Counter[str] = Counter()
         self._unknown: dict[str, Unknown] = {}
         self._signals: list[Line] = []
-        self._wanted: dict[str, list[re.Pattern[str]]] = {}  # by a word that a line must contain
-        self._found: Counter[re.Pattern[str]] = Counter()
+        self._wanted: dict[str, list[str]] = {}  # by a word that a line must contain
+        self._found: Counter[str] = Counter()
         for pattern in dict.fromkeys((*SIGNALS, *_REFINING)):
             for word in required_words(pattern):
-                self._wanted.setdefault(word, []).append(re.compile(pattern))
+                self._wanted.setdefault(word, []).append(pattern)
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines."""
@@ -191,8 +190,8 @@ class Reader:
     def _tell_line(self, line: CleanLine, text: str) -> bool:
         if not any(word in text for word in _WORDS_OF_LINES):
             return False
-        for entry, pattern in _LINE_ENTRIES:
-            if pattern.search(text):
+        for entry, pattern, words in _LINE_ENTRIES:
+            if any(word in text for word in words) and compiled(pattern).search(text):
                 found = re.search(entry.counts, text) if entry.counts else None
                 count = line.count * int(found[1]) if found else line.count
                 self._group(entry).add(Occurrence(entry.name, [Line(line.number, text, line.writer)], count))
@@ -205,7 +204,7 @@ class Reader:
             for word, patterns in self._wanted.items()
             if word in text
             for pattern in patterns
-            if self._found[pattern] < _MOST_KEPT and pattern.search(text)
+            if self._found[pattern] < _MOST_KEPT and compiled(pattern).search(text)
         }
         self._found.update(found)
         if found:
@@ -332,5 +331,5 @@ def entry_for(occurrence: Occurrence) -> Entry | None:
     """The entry that explains it: the first whose class and variant (if it has one) fit; else whose class does."""
     text = occurrence.text
     of_class = [entry for entry in ENTRIES if occurrence.name in entry.classes]
-    fitting = (entry for entry in of_class if entry.when is None or _VARIANTS[id(entry)].search(text))
+    fitting = (entry for entry in of_class if entry.when is None or compiled(entry.when).search(text))
     return next(fitting, of_class[0] if of_class else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -57,6 +58,11 @@ _Styled = tuple[str, str]  # a style of rich, and a line
 
 
 def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
+    if not sys.stdout.isatty() and "FORCE_COLOR" not in os.environ:  # a pipe needs no rich, which takes a while to load
+        for _, line in lines:
+            indent = len(line) - len(line.lstrip())
+            sys.stdout.write(" " * indent + printable(line.lstrip()) + "\n")
+        return
     from rich.console import Console
     from rich.text import Text
 

@@ -174,6 +174,15 @@ def task_events(limit: int | None = None) -> Any:
         return rpc.gcs("TaskInfo").GetTaskEvents(request, timeout=60).events_by_task
 
 
+def task_events_dropped() -> int:
+    """Of how many attempts of tasks the GCS has dropped what it knew, since it started: it keeps a limited number."""
+    gcs_service_pb2 = rpc.messages("gcs_service")
+
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("TaskInfo").GetTaskEvents(gcs_service_pb2.GetTaskEventsRequest(limit=1), timeout=60)
+    return int(reply.num_status_task_events_dropped)
+
+
 def task_histories() -> dict[str, TaskHistory]:
     """What each worker ran, by worker id, as far as it is among the latest 10,000 tasks of the cluster.
 

@@ -65,11 +65,11 @@ class _Cluster:
         return max(0.0, self.now - started[0]) if started is not None and stats.executed == 0 else None
 
 
-def inspect(*, leave_out_job: str | None = None, with_history: bool = True) -> Report:
+def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
-    Costs one call per raylet and three of the GCS. The memory of workers on other machines is looked at by a task of
-    no CPUs on each, which starts a worker there in this process's job; on this machine /proc is read.
+    Costs one call per raylet and some of the GCS, and changes nothing: no worker is leased, no task runs. The memory of
+    workers is read from /proc, so that it is not known of other machines.
 
     Parameters
     ----------
@@ -78,6 +78,9 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True) -> R
     with_history
         Ask the GCS for the latest 10,000 tasks: else it is not known how long a worker has been idle, and whether its
         `max_calls` are spent. Takes some tenths of a second where many tasks ran.
+    exact
+        Ask other machines too, each by a task of no CPUs in this process's job: for their workers' memory and titles,
+        and for their raylets' own settings. To an autoscaler, a node that ran it is idle only since then.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True) -> R
     nodes = node_workers.nodes()
     here = next((node.ip for node in nodes if node.node_id == cluster.here), None)
     with ThreadPoolExecutor(min(_LOOKS, len(nodes) or 1)) as pool:
-        looks = list(pool.map(lambda node: _look(cluster, node, here == node.ip, leave_out_job), nodes))
+        looks = list(pool.map(lambda node: _look(cluster, node, here == node.ip, leave_out_job, exact), nodes))
     return Report(
         time=cluster.now,
         ray_version=cluster.ray_version,
@@ -98,7 +101,9 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True) -> R
     )
 
 
-def _look(cluster: _Cluster, node: Node, here: bool, leave_out_job: str | None) -> tuple[NodeReport, list[Worker]]:
+def _look(
+    cluster: _Cluster, node: Node, here: bool, leave_out_job: str | None, exact: bool
+) -> tuple[NodeReport, list[Worker]]:
     """One node."""
     try:
         found = [stats for stats in node_workers.workers_of(node) if stats.kind != "DRIVER"]
@@ -106,12 +111,12 @@ def _look(cluster: _Cluster, node: Node, here: bool, leave_out_job: str | None) 
     except OutliveError as problem:
         found, error = [], str(problem)
     found = [stats for stats in found if leave_out_job is None or stats.job != leave_out_job]
-    if error is None:
-        seen = probe.look(node, [stats.pid for stats in found], here=here)
-        if here and found and not seen.titles:  # same address, another container
-            seen = probe.look(node, [stats.pid for stats in found], here=False)
-    else:
-        seen = probe.Seen({}, {}, None)
+    seen = probe.Seen({}, {}, None)
+    if error is None and here:
+        seen = probe.look(node, [stats.pid for stats in found], here=True)
+    elsewhere = not here or (bool(found) and not seen.titles)  # same address, another container
+    if error is None and exact and elsewhere:
+        seen = probe.look(node, [stats.pid for stats in found], here=False)
     known = settings.in_force(cluster.system_config, seen.environment or {}, cluster.ray_version)
     reaper = settings.reaper(known)
     cpus = cluster.cpus.get(node.node_id, 0)

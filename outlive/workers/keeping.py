@@ -11,6 +11,7 @@ from outlive.errors import BadSetting, OutliveError
 from outlive.ray_internals import leases, node_workers
 from outlive.ray_internals.leases import Pool
 from outlive.workers.bounds import bounds
+from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report
 from outlive.workers.sizes import parse_seconds
@@ -32,6 +33,7 @@ class KeepTrim:
         self._min_idle = min_idle
         self._every = every
         self._job: str = ray.get_runtime_context().get_job_id()
+        self._sizes = IdleSizes()
         self._starting: dict[str, list[float]] = {}
         self._stopped = threading.Event()
         self.retired = 0
@@ -74,7 +76,8 @@ class KeepTrim:
         report = inspect(with_history=False)
         trimmed = None
         if self._limits is not None:
-            trimmed = carry_out(report, decide(report, self._limits, self._job), self._job)
+            chosen = decide(report, self._limits, self._job, self._sizes)
+            trimmed = carry_out(report, chosen, self._job)
             self.retired += sum(choice.left for choice in trimmed.chosen)
             self.freed += trimmed.freed
         if self._min_idle:

@@ -8,6 +8,7 @@ from typing import Any
 
 from outlive.ray_internals.node_workers import Node
 
+_OWN_WORKER = {"env_vars": {"OUTLIVE_PROBE": "1"}}  # an environment of its own: no worker of the user's job is used up
 _PATIENCE = 20.0  # seconds for a node to run the probe
 
 
@@ -31,8 +32,8 @@ def look(node: Node, pids: Sequence[int], *, here: bool) -> Seen:
     Parameters
     ----------
     here
-        The node runs on this machine: no task is needed. Elsewhere a task of no CPUs does it, in a worker of this
-        process's own job, which leaves with the job. No actor stays behind: that would hold the node.
+        The node runs on this machine: no task is needed. Elsewhere a task of no CPUs does it, in a worker of its own
+        that ends with it. No actor stays behind: that would hold the node.
     """
     probe = _make_probe()
     if here:
@@ -41,7 +42,7 @@ def look(node: Node, pids: Sequence[int], *, here: bool) -> Seen:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(probe)
+    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1, runtime_env=_OWN_WORKER)(probe)
     try:
         answer = ray.get(task.options(scheduling_strategy=strategy).remote(node.node_id, list(pids)), timeout=_PATIENCE)
     except ray.exceptions.RayError as error:

@@ -24,7 +24,7 @@ def record(
     progress: Callable[[float, float], None] | None = None,
     leave_out_job: str | None = None,
 ) -> Trace:
-    """Watch the cluster for a while, and return what ran.
+    """Watch the cluster for a while, and return what ran. What Ray had dropped by then is counted in `Trace.lost`.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def record(
     StoreUnavailable
         This process is connected to no cluster, or it ended meanwhile.
     """
+    dropped = node_workers.task_events_dropped()
     began = time.time()
     samples: list[Sample] = []
     first = inspect(with_history=False, leave_out_job=leave_out_job)
@@ -57,8 +58,9 @@ def record(
         report = inspect(with_history=False, leave_out_job=leave_out_job)
     ended = time.time()
     time.sleep(_LAG)
-    tasks = from_events(node_workers.task_events(), began, ended)
-    return Trace(tuple(tasks), tuple(_facts(first, samples)), ended - began, tuple(samples))
+    tasks = from_events(node_workers.task_events(), began, ended, leave_out_job)
+    lost = node_workers.task_events_dropped() - dropped
+    return Trace(tuple(tasks), tuple(_facts(first, samples)), ended - began, tuple(samples), max(0, lost))
 
 
 def _samples(report: Report, began: float) -> list[Sample]:
@@ -78,7 +80,7 @@ def _facts(first: Report, samples: list[Sample]) -> list[NodeFacts]:
     facts = []
     for node in first.nodes:
         mine = [sample for sample in samples if sample.node == node.node_id]
-        sizes = [sample.unique / sample.idle for sample in mine if sample.idle]
+        sizes = [sample.unique / sample.idle for sample in mine if sample.idle and sample.unique]  # 0: not known
         total = cpus.get(node.node_id, 1.0)
         facts.append(
             NodeFacts(

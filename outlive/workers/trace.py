@@ -37,7 +37,7 @@ class Sample:
     workers: int
     idle: int
     unique: int
-    """Bytes of unique memory of the idle ones."""
+    """Bytes of unique memory of the idle ones; 0 if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Trace:
     nodes: tuple[NodeFacts, ...]
     seconds: float
     samples: tuple[Sample, ...] = field(default=())
+    lost: int = 0
+    """Tasks at most that ran meanwhile and are not in it: Ray had dropped what it knew of them."""
 
     def write(self, path: Path) -> None:
         """Write it as a Parquet file: a row per task; the rest is in the schema's metadata."""
@@ -75,6 +77,7 @@ class Trace:
         about = {
             "version": _VERSION,
             "seconds": self.seconds,
+            "lost": self.lost,
             "nodes": [asdict(node) for node in self.nodes],
             "samples": [asdict(sample) for sample in self.samples],
         }
@@ -107,6 +110,7 @@ class Trace:
                 nodes=tuple(NodeFacts(**node) for node in about["nodes"]),
                 seconds=float(about["seconds"]),
                 samples=tuple(Sample(**sample) for sample in about["samples"]),
+                lost=int(about.get("lost", 0)),
             )
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             if isinstance(error, BadTrace):
@@ -114,13 +118,13 @@ class Trace:
             raise BadTrace(f"{path} is no trace: record one with `outlive workers record -o trace.parquet`") from None
 
 
-def from_events(events: Iterable[Any], began: float, ended: float) -> list[Task]:
-    """The normal tasks of these task events that ran between two moments (Unix times)."""
+def from_events(events: Iterable[Any], began: float, ended: float, leave_out_job: str | None = None) -> list[Task]:
+    """The normal tasks of these task events that ran between two moments (Unix times), but for one job's."""
     from outlive.ray_internals.node_workers import task_times
 
     tasks = []
     for times in map(task_times, events):
-        if times is None or not began <= times.ready <= times.end <= ended:
+        if times is None or times.job == leave_out_job or not began <= times.ready <= times.end <= ended:
             continue
         tasks.append(
             Task(

@@ -19,6 +19,7 @@ from outlive.ray_internals.leases import Lease, Pool
 from outlive.ray_internals.node_workers import Node, TaskHistory
 from outlive.workers import ended
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
+from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report, Worker
 
@@ -55,6 +56,8 @@ class Trimmed:
     chosen: tuple[Choice, ...]
     spared: tuple[Worker, ...]
     """Idle, but never touched: each has its reason."""
+    unseen: tuple[str, ...] = ()
+    """What was not seen of a node, in words, for each node that did not answer in full."""
 
     @property
     def freed(self) -> int:
@@ -81,7 +84,8 @@ def trim(
     max_idle
         Idle workers that may stay on each node. The largest leave first.
     max_memory
-        As in "2GiB": an idle worker with more unique memory leaves.
+        As in "2GiB": an idle worker with more unique memory leaves. Other machines that have idle workers are asked for
+        their memory, each by a task of no CPUs.
     job
         Only workers of this job, and those of no job yet.
     dry_run
@@ -106,8 +110,13 @@ def trim(
     return carry_out(report, decide(report, limits, job), job, dry_run=dry_run)
 
 
-def decide(report: Report, limits: Bounds, job: str | None = None) -> list[Choice]:
+def decide(report: Report, limits: Bounds, job: str | None = None, sizes: IdleSizes | None = None) -> list[Choice]:
     """Who should leave.
+
+    Parameters
+    ----------
+    sizes
+        What is known of the memory of workers on other machines, if this is not the first time.
 
     Raises
     ------
@@ -116,6 +125,8 @@ def decide(report: Report, limits: Bounds, job: str | None = None) -> list[Choic
     """
     if job is not None:
         _check_job(job)
+    if limits.max_memory is not None:
+        report = (sizes or IdleSizes()).filled(report, limits.min_idle)
     unneeded = ended.unneeded_now(report)
     chosen = []
     for node in report.nodes:
@@ -145,6 +156,7 @@ def _check_job(job: str) -> None:
 def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False) -> Trimmed:
     """Let the chosen workers go."""
     leaving = {choice.worker.worker_id for choice in chosen}
+    unseen = tuple(f"node {node.node_id[:8]}: {node.error}" for node in report.nodes if node.error)
     spared = tuple(
         worker
         for worker in report.workers
@@ -154,8 +166,8 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
         and (job is None or worker.job in {job, None})
     )
     if dry_run or not chosen:
-        return Trimmed(tuple(chosen), spared)
-    return Trimmed(tuple(_let_go(report, chosen)), spared)
+        return Trimmed(tuple(chosen), spared, unseen)
+    return Trimmed(tuple(_let_go(report, chosen)), spared, unseen)
 
 
 def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:

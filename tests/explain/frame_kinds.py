@@ -17,6 +17,11 @@ def counted(write: Callable[[int, str], str]) -> Frame:
     return lambda text: "\n".join(write(number, line) for number, line in enumerate(text.split("\n"), 1))
 
 
+def broken(text: str, width: int) -> str:
+    lines = text.split("\n")
+    return "\n".join(line[at : at + width] for line in lines for at in range(0, max(1, len(line)), width))
+
+
 FRAMES: dict[str, Frame] = {
     "ray's prefix": each_line(lambda line: f"(train pid=12, ip=10.0.0.2) {line}"),
     "ray's prefix in colour": each_line(lambda line: f"\x1b[36m(train pid=12)\x1b[0m {line}"),
@@ -60,4 +65,10 @@ FRAMES: dict[str, Frame] = {
     "one JSON record": lambda text: json.dumps({"asctime": "2025", "levelname": "ERROR", "message": text}),
     "a printed list": lambda text: repr([text]),
     "printed bytes": lambda text: repr(text.encode()),
+}
+
+BROKEN: dict[str, Frame] = {
+    "broken at 80": lambda text: broken(text, 80),
+    "broken at 100": lambda text: broken(text, 100),
+    "broken at 120": lambda text: broken(text, 120),
 }

@@ -104,3 +104,15 @@ def test_explaining_needs_neither_ray_nor_numpy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_explaining_works_where_ray_is_not_installed(tmp_path):
+    file = tmp_path / "job.log"
+    file.write_text(ERROR)
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('ray', 'numpy', 'grpc', 'rich.console'))); "
+        f"sys.argv = ['outlive', 'explain', {str(file)!r}]; import outlive.cli; outlive.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("OwnerDiedError (owner-died), once, line 1\n")

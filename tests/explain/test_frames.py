@@ -9,7 +9,7 @@ import pytest
 from outlive import explain
 from outlive.explain.frames import Unframer
 from outlive.explain.lines import of_file
-from tests.explain.frame_kinds import FRAMES
+from tests.explain.frame_kinds import BROKEN, FRAMES
 from tests.explain.messages import MESSAGES
 
 
@@ -47,6 +47,25 @@ def test_in_two_frames(outer):
         for name in IN_TWO:
             framed = FRAMES[outer](FRAMES[inner](MESSAGES[name].text))
             assert answer(framed) == PLAIN[name], (inner, name)
+
+
+@pytest.mark.parametrize("width", BROKEN)
+def test_broken_at_a_fixed_width(width):
+    """A line that is broken once, between two words, looks like two lines: a few answers may differ."""
+    same = [answer(BROKEN[width](message.text)) == PLAIN[name] for name, message in MESSAGES.items()]
+    assert sum(same) >= 0.95 * len(same)
+    for name in IN_TWO:
+        assert answer(BROKEN[width](MESSAGES[name].text)) == PLAIN[name]
+
+
+def test_lines_of_the_same_length_are_not_joined():
+    for text in (
+        "all is well here\n" * 9,
+        "(raylet) " + "x y" * 40 + "\n",
+        "=" * 80 + "\nChecking\n" + "=" * 80 + "\n",
+    ):
+        lines = (text * 3).split("\n")
+        assert len(list(Unframer().lines(enumerate(lines)))) == len(lines)
 
 
 def test_a_header_on_the_first_line_of_a_record_only():

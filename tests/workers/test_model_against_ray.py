@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import ray
 
+from outlive.ray_internals import node_workers
 from outlive.workers import Trace, record, simulate
 from outlive.workers.settings import Reaper
+from outlive.workers.trace import NodeFacts, Sample, Task
 from tests.workers.conftest import local_ray
 
 
@@ -28,20 +30,36 @@ LONG = os.environ.get("OUTLIVE_MODEL") == "long"
 REAPERS = [Reaper(200, 2000, 1), *([Reaper(200, 1000, -1), Reaper(200, 500, 0), Reaper(1000, 3000, 2)] if LONG else [])]
 
 
-ATTEMPTS = 3  # a busy machine starts workers later than the model can know
+ATTEMPTS = 3  # to measure; what was measured is judged once
+LATE = 0.5
+"""Seconds. The machine did other work if a sample, the end of a task, or a worker's start was later than this."""
+
+
+class NoMeasurement(Exception):
+    """Ray gave none, or the machine was too busy for one."""
 
 
 @pytest.mark.parametrize("reaper", REAPERS, ids=str)
 def test_number_of_workers_over_time(tmp_path, reaper):
-    for attempt in range(ATTEMPTS):
-        real_seconds, model_seconds, apart = run_and_replay(tmp_path / f"trace{attempt}.parquet", reaper)
-        if abs(model_seconds - real_seconds) <= 0.10 * real_seconds and apart <= 0.10:
-            return
-    pytest.fail(f"worker-seconds: real {real_seconds:.1f}, model {model_seconds:.1f}; apart {apart:.3f}")
+    trace = measured(tmp_path / "trace.parquet", reaper)
+    real_seconds, model_seconds, apart = compared(trace, simulate(trace, reaper))
+    assert model_seconds == pytest.approx(real_seconds, rel=0.10)
+    assert apart <= 0.10
 
 
-def run_and_replay(path, reaper):
-    """Worker-seconds of the real raylet and of the model, and the area between the two curves as a share."""
+def measured(path, reaper):
+    """A measurement; asked for again if there was none. On a machine that is busy throughout nothing can be said."""
+    missing = ""
+    for _ in range(ATTEMPTS):
+        try:
+            return run(path, reaper)
+        except NoMeasurement as reason:
+            missing = str(reason)
+    pytest.skip(f"not measured in {ATTEMPTS} attempts: {missing}")
+
+
+def run(path, reaper):
+    """The bursts on a real raylet, recorded."""
     with local_ray(
         4,
         kill_idle_workers_interval_ms=reaper.interval_ms,
@@ -58,11 +76,30 @@ def run_and_replay(path, reaper):
 
         trace = record(SECONDS, every=0.1, progress=submit)
         ray.get(refs)
+        starts = [seconds for _, seconds in node_workers.start_times().values() if seconds]
     trace.write(path)
-    trace = Trace.read(path)
-    if len(trace.tasks) != sum(tasks for _, tasks, _ in BURSTS):  # Ray drops task events when it is too busy
-        return 0.0, 0.0, float(len(trace.tasks))
-    outcome = simulate(trace, reaper)
+    check(Trace.read(path), starts)
+    return Trace.read(path)
+
+
+def check(trace, starts):
+    """Refuse what is no measurement."""
+    wanted = sorted(seconds for _, tasks, seconds in BURSTS for _ in range(tasks))
+    if len(trace.tasks) != len(wanted):
+        raise NoMeasurement(f"Ray told of {len(trace.tasks)} of {len(wanted)} tasks")
+    took = sorted(task.end - task.start for task in trace.tasks)
+    moments = [sample.time for sample in trace.samples]
+    late = max(
+        max(real - planned for real, planned in zip(took, wanted, strict=True)),
+        max(np.diff(moments, prepend=0.0)),
+        max(starts, default=0.0) - min(starts, default=0.0),
+    )
+    if late > LATE:
+        raise NoMeasurement(f"the machine was {late:.1f} s late")
+
+
+def compared(trace, outcome):
+    """Worker-seconds of the real raylet and of the model, and the area between the two curves as a share."""
     moments = np.array([sample.time for sample in trace.samples])
     real = np.array([sample.workers for sample in trace.samples])
     model = np.array([outcome.workers_at(moment) for moment in moments])
@@ -72,3 +109,39 @@ def run_and_replay(path, reaper):
     print(f"worker-seconds: real {real_seconds:.1f}, model {model_seconds:.1f}; apart {apart:.3f}")
     print(*(f"{t:5.1f} {r} {m}" for t, r, m in zip(moments, real, model, strict=True) if r != m), sep="\n")
     return real_seconds, model_seconds, apart
+
+
+def trace_of(tasks, moments=(0.0, 0.1, 0.2)):
+    """A trace of these seconds of work."""
+    return Trace(
+        tuple(Task("n", "01", "", 1.0, 0.0, 0.0, seconds) for seconds in tasks),
+        (NodeFacts("n", 4, 0.5, 4, 1 << 20),),
+        SECONDS,
+        tuple(Sample(moment, "n", 1, 0, 0) for moment in moments),
+    )
+
+
+PLANNED = [seconds for _, tasks, seconds in BURSTS for _ in range(tasks)]
+
+
+@pytest.mark.parametrize(
+    ("trace", "starts", "message"),
+    [
+        (trace_of([]), [], "told of 0 of"),
+        (trace_of(PLANNED[1:]), [], "told of"),
+        (trace_of([*PLANNED[:-1], 3.0]), [], "late"),
+        (trace_of(PLANNED, (0.0, 0.1, 0.9)), [], "late"),
+        (trace_of(PLANNED), [0.5, 1.2], "late"),
+    ],
+)
+def test_what_is_no_measurement_is_neither_a_success_nor_a_failure(trace, starts, message):
+    with pytest.raises(NoMeasurement, match=message):
+        check(trace, starts)
+
+
+def test_a_measurement_is_judged():
+    trace = trace_of(PLANNED)
+    check(trace, [0.5, 0.6])
+    real_seconds, model_seconds, apart = compared(trace, simulate(trace, Reaper()))
+    assert apart > 0.10
+    assert model_seconds != pytest.approx(real_seconds, rel=0.10)

@@ -1,0 +1,39 @@
+"""Lines that a terminal or a mail program broke at a fixed width: put together again."""
+
+from __future__ import annotations
+
+import re
+
+_NARROWEST, _WIDEST = 60, 500
+_USUAL = frozenset({72, 78, 79, 80, 100, 120, 132, 140, 160, 200})
+_BEGINS_ANEW = re.compile(
+    r"\s*(?:$|ray\.exceptions\.\w+:|Traceback \(most|File \"|The actor (?:is|died)|Memory on the node|PID\t|"
+    r"\[?\d{4}-\d\d-\d\d|"
+    r"\((?:raylet|autoscaler|[^()]{1,80}[ =]pid=)|\{\"|> |(?:class_name|actor_id|pid|namespace|ip|name): |"
+    r"[A-Za-z_][\w.]*(?:Error|Exception): )"
+)
+
+
+def joins(texts: list[str]) -> list[int]:
+    """Which lines go on in the next one: places in `texts`, none unless lines were broken at a fixed width.
+
+    That is so if no line is longer than the width, several are exactly as long (one, if the width is a usual one), and
+    a word was broken. Where all breaks of one or two lines fall between words, that cannot be told.
+    """
+    width = max(map(len, texts), default=0)
+    if not _NARROWEST <= width <= _WIDEST:
+        return []
+    full = [
+        at
+        for at, text in enumerate(texts[:-1])
+        if len(text) == width
+        and (text[-1].isalnum() or len(set(text[-8:])) > 1)
+        and not _BEGINS_ANEW.match(texts[at + 1])
+        and _begin(text) != _begin(texts[at + 1])  # both stand in a frame, or are of one kind
+    ]
+    words = sum(" " not in texts[at][-1] + texts[at + 1][0] for at in full)
+    return full if len(full) >= 3 or (words and (len(full) == 2 or width in _USUAL)) else []
+
+
+def _begin(text: str) -> str:
+    return re.sub(r"\d", "0", text[:8])
