@@ -55,6 +55,7 @@ class Checksums:
             end = os.fstat(fd).st_size
             os.pwrite(fd, _pack(found), end - end % _RECORD.size)
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # or a child that is being forked would keep it locked
             os.close(fd)
 
     def replace(self, records: dict[str, int]) -> None:

@@ -64,6 +64,7 @@ class EndedArrays:
             end = os.fstat(fd).st_size
             os.pwrite(fd, data, end - end % _RECORD.size)  # behind the last whole one
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # or a child that is being forked would keep it locked
             os.close(fd)
 
     def _shorten(self) -> None:
