@@ -25,7 +25,6 @@ import errno
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
+from outlive.arrays.lock import Mutex
 from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
@@ -94,9 +94,11 @@ class Shelf(Places):
                 self.recount()  # of an earlier version, or damaged: it was made anew
             if budget is not None or not self.ledger.budget:
                 self.ledger.budget = budget if budget is not None else default_budget(path)
+        if "numpy" in sys.modules:  # now, as a child that is forked while a thread imports one waits for ever for it
+            from outlive.arrays import draft, dtypes, views  # noqa: F401
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._marked: set[str] = set()  # as hot, by this process
         self._seen_on_disk: set[str] = set()  # where this process last found them
 
@@ -564,7 +566,7 @@ class Shelf(Places):
         return staging.path
 
     def _new_staging(self) -> Staging:
-        with self._lock:
+        with self._lock.now:
             if not self.exists():
                 raise FileNotFoundError(self.path)  # removed, and perhaps made anew
             if self._staging is None or self._staging.pid != os.getpid():
