@@ -41,6 +41,7 @@ from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
+from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging
@@ -180,6 +181,7 @@ class Shelf(Places):
         """
         from outlive.arrays.draft import Draft
 
+        clear_remains()
         try:
             draft = Draft(self, info, f"{self.staging()}/{info.id}", mode)
             draft.reserve()
