@@ -50,7 +50,7 @@ def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monk
     real = os.scandir
 
     def scandir(path: str) -> Any:
-        with_lock.append(shelf.ledger.locked()._owner != 0)
+        with_lock.append(shelf.ledger._lock.held)
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
@@ -69,7 +69,7 @@ def test_the_pool_is_emptied_without_the_ledgers_lock(shelf: Shelf, monkeypatch:
 
     def ftruncate(fd: int, size: int) -> None:
         if size == 0:
-            emptied.append(shelf.ledger.locked()._owner != 0)
+            emptied.append(shelf.ledger._lock.held)
         truncate(fd, size)
 
     monkeypatch.setattr(os, "ftruncate", ftruncate)
