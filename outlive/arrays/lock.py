@@ -4,8 +4,8 @@ Each time it is taken, a lock is a file that is opened anew, locked by `flock`, 
 Python's own, written in C, does the last: however the block ends, it is closed in one piece. So a signal handler that
 raises, in between any two steps, leaves either a closed file or one that nobody holds on to, which Python closes too.
 
-A child that is forked has the same open files as its parent, and would keep their locks. So it closes them first. Who
-opens a file while another thread forks opens it once more.
+A child that is forked has the same open files as its parent, and would keep their locks. So it closes them first: those
+of all threads, and also what a thread was just opening or closing, which the kernel's list of open files shows.
 
 Nobody waits for ever: a process that is stopped may hold a lock, so a wait ends after a while, with an error that names
 the process. Any signal handler that raises ends it too.
@@ -31,7 +31,7 @@ _EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
 _NESTED = contextlib.nullcontext()
 
-_forks = 0  # of this process and its ancestors, counted before they fork
+_open: set[weakref.ref[FileIO]] = set()  # of all threads, those that wait too; C code takes them out
 
 
 class FileLock:
@@ -46,7 +46,7 @@ class FileLock:
     """
 
     def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
-        self._path, self._same_as, self._first = path, same_as, first
+        self.path, self.same_as, self._first = path, same_as, first
         self._inode = None if same_as is None else os.fstat(same_as).st_ino
         self._held: tuple[int, weakref.ref[FileIO]] = (0, weakref.ref(_nobody))  # by which thread
         _locks.add(self)
@@ -68,45 +68,35 @@ class FileLock:
     def _take(self, *, wait: bool) -> AbstractContextManager[Any] | None:
         if self.held:
             return _NESTED
-        while True:
-            forks, file = _forks, self._open()
-            try:
-                if not _try(file):
-                    if not wait:
-                        file.close()
-                        return None
-                    _wait_for(file, self._path)
-                self._held = threading.get_ident(), weakref.ref(file)
-                if forks == _forks:
-                    self._first()
-                    return file
-                fcntl.flock(file, fcntl.LOCK_UN)  # a child may have the same open file, and not know of it
-                file.close()
-            except BaseException:
-                file.close()
-                raise
+        file = self._open()
+        _open.add(weakref.ref(file, _open.discard))
+        try:
+            if not _try(file):
+                if not wait:
+                    file.close()
+                    return None
+                _wait_for(file, self.path)
+            self._held = threading.get_ident(), weakref.ref(file)
+            self._first()
+            return file
+        except BaseException:
+            file.close()
+            raise
 
     def _open(self) -> FileIO:
-        if self._same_as is None:
-            return FileIO(self._path, "r+", opener=create)
+        if self.same_as is None:
+            return FileIO(self.path, "r+", opener=create)
         with contextlib.suppress(FileNotFoundError):
-            file = FileIO(self._path, "r+")
+            file = FileIO(self.path, "r+")
             if os.fstat(file.fileno()).st_ino == self._inode:
                 return file
-        return FileIO(f"/proc/self/fd/{self._same_as}", "r+")
+        return FileIO(f"/proc/self/fd/{self.same_as}", "r+")
 
     @property
     def held(self) -> bool:
         """Whether this thread has it."""
         thread, reference = self._held
         return thread == threading.get_ident() and (file := reference()) is not None and not file.closed
-
-    def forget(self) -> None:
-        """In a forked child: what is held is held by the parent."""
-        file = self._held[1]()
-        if file is not None:
-            file.close()
-        self._held = (0, weakref.ref(_nobody))
 
 
 def _try(file: FileIO) -> bool:
@@ -175,16 +165,27 @@ _locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
 _mutexes: weakref.WeakSet[Mutex] = weakref.WeakSet()
 
 
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
 def _let_go() -> None:
-    for lock in list(_locks):
-        lock.forget()
+    for reference in list(_open):
+        file = reference()
+        if file is not None:
+            file.close()
+    _open.clear()
     for mutex in list(_mutexes):
         mutex.renew()
+    _close_unknown()
 
 
-os.register_at_fork(before=_count_fork, after_in_child=_let_go)
+def _close_unknown() -> None:
+    """Close what a thread of the parent was just opening, or closing: no object tells of it."""
+    ours = {lock.same_as for lock in _locks}
+    paths = {os.path.realpath(lock.path) for lock in _locks}
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{name}").removesuffix(" (deleted)")
+                if target in paths and int(name) not in ours:
+                    os.close(int(name))
+
+
+os.register_at_fork(after_in_child=_let_go)
