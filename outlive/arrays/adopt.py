@@ -68,9 +68,7 @@ def live(path: str) -> None:
         os.utime(f"{path}/keeper", ns=(now, now), follow_symlinks=False)
 
 
-def orphaned(
-    root: str, cluster: str, node: str, address: str, living: Callable[[], set[str]] = lambda: set()
-) -> Iterator[str]:
+def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[[], set[str]] = set) -> Iterator[str]:
     """The paths of the shelves below `root` that dead nodes left, of this cluster or of dead ones.
 
     Parameters
