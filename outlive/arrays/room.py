@@ -31,6 +31,7 @@ COLD_AFTER = 10.0  # seconds without a read after which an array may have to go 
 _PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _SAMPLE = 20_000  # arrays that are looked at
 _SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
+_LONGEST_TURN = 2.0  # seconds to wait for one's own
 _TURN = 0.001  # seconds between two looks at whether it is our turn
 _ID_LENGTH = 32
 
@@ -89,9 +90,10 @@ def make_room(shelf: Shelf, size: int) -> bool:
         raise FileNotFoundError(shelf.path)
     if needed > shelf.ledger.budget:
         return False
+    patience = time.monotonic() + _LONGEST_TURN
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
-            if ours:
+            if ours or time.monotonic() > patience:  # whose turn it is may be stopped: two that spill do no harm
                 return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
         time.sleep(_TURN)
     return True

@@ -23,6 +23,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
@@ -236,7 +237,7 @@ class Session:
 
 
 _session: Session | None = None
-_lock = threading.RLock()
+_lock = Mutex(threading.RLock)
 
 
 def current() -> Session:
@@ -255,7 +256,7 @@ def current() -> Session:
 def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never changes
     """`current()`, with these settings for this node's shelf."""
     global _session
-    with _lock:
+    with _lock.now:
         if _session is None or not _session.stands() or not _session.shelf.exists():
             _session = Session(Connection(), settings)
         else:
@@ -266,7 +267,7 @@ def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never c
 def forget() -> None:
     """Make the next call of `current()` start anew."""
     global _session
-    with _lock:
+    with _lock.now:
         _session = None
 
 

@@ -154,7 +154,7 @@ class LocalCatalog(Catalog):
         self._shelf = shelf
         self._index, self._lock, self._replaced = Index(), threading.Lock(), queue.SimpleQueue()
         self._epochs, self._left = {"n": shelf.raise_epoch()}, set[str]()
-        self._gone, self._again, self._unfinished = {}, [], set()
+        self._gone, self._again, self._unfinished, self._unlisted = {}, [], set(), set()
         self._holds = Holds(self._replaced.put)
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
