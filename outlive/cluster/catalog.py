@@ -161,7 +161,14 @@ class Catalog(Bulk):
             if self._index.place(array_id) is None or entry.doomed:
                 return True
             keeper = self._all_keepers().get(entry.node)
-        if keeper is None or self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
+        if keeper is None:
+            return False
+        if self._answers({entry.node: keeper.unsealed.remote([array_id])}) == {entry.node: [True]}:
+            # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
+            # writer has to ask again, so it is listed then.
+            self._join(entry.node)
+            return True
+        if self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
             return False
         with self._lock:
             self._index.take_off(array_id)

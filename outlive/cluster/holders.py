@@ -362,8 +362,8 @@ class Holders:
     def _leave(self, info: ArrayInfo, node: str) -> bool:
         with self._lock:
             holders = self._index.holders(info.id)
-            if not holders:
-                return True  # deleted meanwhile
+            if not holders:  # deleted meanwhile, unless this catalog has not heard yet what is there
+                return node in self._epochs and node not in self._unlisted
             staying = self._kept(info.id, node)
             if not staying:
                 return False

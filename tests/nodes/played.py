@@ -91,6 +91,9 @@ class PlayedKeeper:
     def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
         return self.shelf.raise_epoch(), self.holds(array_ids)
 
+    def unsealed(self, array_ids: list[str]) -> list[bool]:
+        return [self.shelf.has_draft(array_id) for array_id in array_ids]
+
     def never_put(self, array_ids: list[str]) -> list[bool]:
         found = map(self.shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]

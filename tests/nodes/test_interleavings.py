@@ -639,3 +639,29 @@ def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: Pl
     cluster.keepers["a"]._target.touch(info.id, early + 50 * 10**9)
     assert cluster.keepers["a"]._target.touch(info.id, early + 10 * 10**9)
     assert cluster.keepers["a"]._target.deadline_ns(info.id) == early + 50 * 10**9
+
+
+def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedCluster) -> None:
+    """Two nodes that leave at once would drop both, if the catalog started anew and has heard of neither."""
+    info = cluster.put("b", "k", 1)
+    assert cluster.catalog.evacuate(pack([info]), "b", True) == [True]
+    keepers = [node for node, kept in cluster.holders(info.id).items() if kept]
+    assert len(keepers) == 2
+    cluster.frozen.update(keepers)
+    catalog = cluster.restart_catalog()
+    assert [catalog.leave(pack([info]), node) for node in keepers] == [[False], [False]]
+    cluster.frozen.clear()
+    catalog._mend()
+    assert [catalog.leave(pack([info]), node) for node in keepers] == [[True], [False]]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_an_epoch_that_is_raised_late_loses_no_array(cluster: PlayedCluster, node: str) -> None:
+    """A keeper that was stopped makes a call that another process of its node has made in its stead."""
+    cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    cluster.keepers["a"]._target.holds_from_now([])
+    assert cluster.get(node, "k") == 1
+    commit(cluster.session("a"), [draft])
+    assert cluster.get(node, "k") == 2
