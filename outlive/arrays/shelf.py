@@ -45,6 +45,7 @@ from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging
+from outlive.arrays.warm import LEAST
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -516,7 +517,37 @@ class Shelf(Places):
         return True
 
     def _unlink(self, path: str) -> bool:
-        empty_if_unread(path)  # before the ledger is locked, as it takes a while
+        with self.ledger.locked():
+            aside = self._set_aside(path)
+            if aside is None:
+                return self._unlink_counted(path)
+        try:
+            empty_if_unread(aside)  # while the ledger is not locked, as it takes a while
+        finally:
+            self._unlink_counted(aside)
+        return True
+
+    def _set_aside(self, path: str) -> str | None:
+        """Give a large draft a name by which nobody seals it, so that no array is emptied; None if it keeps its name.
+
+        A reader, or the keeper, seals a draft that the catalog lists, and a dead writer's call can reach the catalog
+        late. The new name is a copy's: the keeper removes it if this process dies. The caller holds the ledger's lock.
+        """
+        try:
+            found = os.lstat(path)
+            if found.st_size < LEAST or not stat.S_ISREG(found.st_mode):
+                return None
+            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{disks.COPY}"
+            self.ledger.files_changed()
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return None
+        except OSError:  # a disk can be too full for another name: nobody seals it while the ledger is locked
+            empty_if_unread(path)
+            return None
+        return aside
+
+    def _unlink_counted(self, path: str) -> bool:
         with self.ledger.locked():
             account = self.ledger.disk if self._is_on_disk(path) else self.ledger
             try:

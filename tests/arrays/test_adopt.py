@@ -136,6 +136,14 @@ def test_a_node_of_another_container_whose_keeper_is_silent_is_dead(root: Path, 
     assert found(root) == ["old/a"]
 
 
+def test_a_node_of_another_container_that_its_cluster_takes_for_living_is_left(root: Path, dead_raylet: int) -> None:
+    shelf = shelf_of(root, "new", "a")
+    in_another_container(shelf, dead_raylet)
+    silent_for(shelf, 1000)
+    assert list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: {"a", "n"})) == []
+    assert list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: {"n"})) == [shelf.path]
+
+
 def test_a_container_that_is_started_again_has_the_address_of_the_one_before(root: Path, dead_raylet: int) -> None:
     shelf = shelf_of(root, "old", "a")
     in_another_container(shelf, dead_raylet, "127.0.0.1:10")
