@@ -217,7 +217,9 @@ class Holders:
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
         there = holders or self._ask_who_has(info.id, hint)
-        if silent := self._drop([(Holding(info.id, node), None) for node in there]):
+        found = [(Holding(info.id, node), None) for node in there]
+        # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
+        if silent := self._drop([*found, *((Holding(info.id, node), None) for node in list(self._unlisted))]):
             raise StoreUnavailable(
                 f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
                 "The array can still be read there; delete it again"
