@@ -130,8 +130,9 @@ def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], boo
             try:
                 os.rename(f"{source}/{name}", f"{target}/{name}")
             except OSError:  # another file system
-                shutil.move(f"{source}/{name}", f"{target}/{name}.moved")
+                shutil.copy2(f"{source}/{name}", f"{target}/{name}.moved", follow_symlinks=False)
                 os.rename(f"{target}/{name}.moved", f"{target}/{name}")
+                os.unlink(f"{source}/{name}")  # last: it is in one of the two at every moment
             count += 1
     return count
 

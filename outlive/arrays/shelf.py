@@ -360,9 +360,12 @@ class Shelf(Places):
             raise self.not_found(info) from None
 
     def set_deadline(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then, in nanoseconds since 1970; False if it is not there."""
+        """Let an array live until then, in nanoseconds since 1970, or longer; False if it is not there.
+
+        A call that comes late takes nothing back of what a later one gave.
+        """
         with self.ledger.locked(), contextlib.suppress(FileNotFoundError):
-            times = time.time_ns(), deadline_ns
+            times = time.time_ns(), max(deadline_ns, self.somewhere(array_id, os.lstat).st_mtime_ns)
             self.somewhere(array_id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
             return True
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -320,3 +321,32 @@ def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.Monke
     assert adopt(new, old.path, same_cluster=False) == 1
     assert new.view(info).sum() == np.arange(50_000).sum()
     assert is_pinned(mode_of(new, info.id))
+
+
+def test_an_adoption_from_another_file_system_that_is_cut_short_anywhere_loses_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    rename, left = os.rename, 0
+
+    def other_file_system(source: str, target: str) -> None:
+        nonlocal left
+        if "/old/n/mem/" in source:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        left -= 1
+        if left < 0:
+            raise Killed
+        rename(source, target)
+
+    old, new = shelf_of(root, "old", "n"), shelf_of(root, "new", "n")
+    info = old.put(np.arange(10))
+    monkeypatch.setattr(os, "rename", other_file_system)
+    with pytest.raises(Killed):
+        adopt(new, old.path, same_cluster=True)
+    assert new.has(info.id) or old.has(info.id)
+    left = 10
+    adopt(new, old.path, same_cluster=True)
+    assert new.view(info).tolist() == list(range(10))
+    assert os.listdir(new.mem) == [info.id]
