@@ -57,8 +57,7 @@ class Catalog(Bulk):
         for some in self._list_shelves(actors.keeper_nodes()):
             cached += some
         self._admit_cached(cached)
-        threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
-        self._start_rounds()
+        self._start_threads()
 
     # --- keys
 
@@ -494,6 +493,10 @@ class Catalog(Bulk):
             raise StoreUnavailable(f"{_nodes([node])} did not say which arrays it has: its keeper does not answer")
         sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
         return sealed
+
+    def _start_threads(self) -> None:
+        super()._start_threads()
+        threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
 
     def _drop_replaced(self) -> None:
         while True:

@@ -165,17 +165,24 @@ class Session:
             ray.get(actor.rounds.remote(), timeout=_RESTART)  # it may be starting again
 
     def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
-        """What this node's keeper answers. One that is gone for good is started anew, and asked again."""
+        """What this node's keeper answers. One that is gone for good is started anew, and asked again.
+
+        So is one that leaves the node as it is asked: whatever it fails with then, its shelf was on its way out.
+        """
+        session = self
         for attempt in itertools.count(1):
             try:
-                return self.ask(call(self.keeper))
+                return session.ask(call(session.keeper))
             except StoreUnavailable as error:
-                if not isinstance(error.__cause__, ActorDiedError) or attempt >= _STARTS:
+                if attempt >= _STARTS:
                     raise
-                if not self.stands():  # it left, and took the shelf: there will be another
-                    return current().ask_keeper(call)
-                self._keeper = None
-                self._start_keeper()
+                if not session.stands():  # it took the shelf: there will be another
+                    session = current()
+                elif isinstance(error.__cause__, ActorDiedError):
+                    session._keeper = None  # noqa: SLF001 - this class
+                    session._start_keeper()  # noqa: SLF001
+                else:
+                    raise
         raise AssertionError
 
     @property
