@@ -322,7 +322,8 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
     located = session.locate(info, hint)
     for node in located.nodes:
         with contextlib.suppress(ValueError):  # it has left the node
-            found: int = session.ask(actors.keeper(node).deadline_ns.remote(info.id), PATIENCE)
+            keeper = actors.keeper(node)
+            found: int = session.ask_node(node, keeper, keeper.deadline_ns.remote(info.id), PATIENCE)
             if found:
                 return found / 1e9 if info.ttl else None
     raise missing(session, info, located)

@@ -546,7 +546,11 @@ class Store(MutableMapping[str, Array]):
     def spilled(self) -> set[str]:
         """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
         session = self._session()
-        return {array_id for keeper in session.keepers() for array_id in session.ask(keeper.spilled.remote())}
+        return {
+            array_id
+            for node, keeper in session.keepers()
+            for array_id in session.ask_node(node, keeper, keeper.spilled.remote())
+        }
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -576,7 +580,9 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         totals = session.ask(session.catalog.totals.remote())
         arrays, nbytes = totals.get(self.name, (0, 0))
-        shelves = [session.ask(keeper.stats.remote(), PATIENCE) for keeper in session.keepers()]
+        shelves = [
+            session.ask_node(node, keeper, keeper.stats.remote(), PATIENCE) for node, keeper in session.keepers()
+        ]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
     @in_cluster()

@@ -17,18 +17,19 @@ def check(session: Session, progress: Callable[[int, int], None] | None = None) 
     """Go through all shelves; see `Store.check`. Each step can be repeated: a keeper may be killed meanwhile."""
     findings: list[Finding] = []
     shelves = []
-    for keeper in session.keepers():
-        found, sizes = session.ask(keeper.check_shelf.remote())
+    for node, keeper in session.keepers():
+        found, sizes = session.ask_node(node, keeper, keeper.check_shelf.remote())
         findings += found
-        shelves.append((keeper, sizes))
-    done, total = 0, sum(size for _, sizes in shelves for size in sizes.values())
-    for keeper, sizes in shelves:
+        shelves.append((node, keeper, sizes))
+    done, total = 0, sum(size for _, _, sizes in shelves for size in sizes.values())
+    for node, keeper, sizes in shelves:
         for step in _steps(sizes):
-            findings += session.ask(keeper.check_arrays.remote(step))
+            findings += session.ask_node(node, keeper, keeper.check_arrays.remote(step))
             done += sum(sizes[array_id] for array_id in step)
             if progress is not None:
                 progress(done, total)
-        findings += session.ask(session.catalog.reconcile.remote(*session.ask(keeper.listed_here.remote())))
+        listed = session.ask_node(node, keeper, keeper.listed_here.remote())
+        findings += session.ask(session.catalog.reconcile.remote(*listed))
     return findings
 
 

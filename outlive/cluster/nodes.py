@@ -68,7 +68,9 @@ def node_rows(session: Session) -> list[NodeRow]:
             role = "may go"
             reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
             with contextlib.suppress(ValueError):  # its keeper left
-                if node.id in keepers and (why := session.ask(actors.keeper(node.id).stats.remote(), PATIENCE).stays):
+                keeper = actors.keeper(node.id)
+                why = session.ask_node(node.id, keeper, keeper.stats.remote(), PATIENCE).stays
+                if why:
                     reasons.append(why)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]
@@ -84,7 +86,7 @@ def _kept(session: Session, node: str) -> list[Kept]:
         keeper = actors.keeper(node)
     except ValueError:  # it left
         return []
-    kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
+    kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     shared = [one.id for one in kept if not one.alone]
     alone = dict(zip(shared, session.ask(session.catalog.alone.remote(shared, node)), strict=True))
     return [one._replace(alone=alone.get(one.id, True)) for one in kept]
@@ -115,10 +117,10 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
         keeper = actors.keeper(node)
     except ValueError:  # there may be a shelf all the same
         keeper = actors.start_keeper(session.connection.cluster, node)
-    kept = [Kept(*one) for one in session.ask(keeper.kept.remote())]
+    kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):
-        gone = session.ask(keeper.evacuate.remote([one.id for one in step]))
+        gone = session.ask_node(node, keeper, keeper.evacuate.remote([one.id for one in step]))
         moved += sum(gone)
         size += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
         done += sum(one.nbytes for one in step)
@@ -132,7 +134,7 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
 def _leave(session: Session, node: str, keeper: Any) -> str | None:
     """Have a keeper leave, and wait until it is gone; or say why it stays."""
     try:
-        stays: str | None = session.ask(keeper.leave.remote())
+        stays: str | None = session.ask_node(node, keeper, keeper.leave.remote())
     except StoreUnavailable as error:
         if isinstance(error.__cause__, ActorDiedError):  # it left faster than it answered
             return None

@@ -116,8 +116,11 @@ class Session:
                 self._start_actors()
         return self._catalog
 
-    def ask(self, ref: ray.ObjectRef[T], timeout: float | None = None) -> T:
+    def ask(self, ref: ray.ObjectRef[T], timeout: float | None = None, of: Any = None) -> T:
         """An actor's answer. A call is repeated by Ray while the actor restarts.
+
+        Without a timeout (seconds), work may take as long as it takes, while its actor answers other calls. `of` is
+        that actor, if it is another node's keeper.
 
         Raises
         ------
@@ -127,7 +130,7 @@ class Session:
             The actor is gone for good, does not answer in time, or met an error that is not outlive's own.
         """
         try:
-            return ray.get(ref, timeout=timeout) if timeout is not None else self._wait(ref)
+            return ray.get(ref, timeout=timeout) if timeout is not None else self._wait(ref, of)
         except RayTaskError as error:
             raise _own(error) from error
         except ActorDiedError as error:
@@ -149,7 +152,14 @@ class Session:
         except RayError as error:
             raise StoreUnavailable(f"keeper or catalog cannot be asked ({_first_line(error)}); try again") from error
 
-    def _wait(self, ref: ray.ObjectRef[T]) -> T:
+    def ask_node(self, node: str, keeper: Any, ref: ray.ObjectRef[T], timeout: float | None = None) -> T:
+        """What the keeper of this node answers. As `ask`, and StoreUnavailable says which node it is."""
+        try:
+            return self.ask(ref, timeout, keeper)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"node {node}: {error}") from error.__cause__
+
+    def _wait(self, ref: ray.ObjectRef[T], of: Any) -> T:
         """An answer that may take as long as the work takes, but no longer than its actor answers other calls.
 
         Raises GetTimeoutError if it does not.
@@ -158,7 +168,7 @@ class Session:
             with contextlib.suppress(GetTimeoutError):
                 return ray.get(ref, timeout=PATIENCE)
             asked = ref.task_id().actor_id()
-            known = [actor for actor in (self._keeper, self._catalog) if actor is not None]
+            known = [actor for actor in (of, self._keeper, self._catalog) if actor is not None]
             actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
             if actor is None:  # another node's keeper
                 return ray.get(ref, timeout=_LONGEST)
@@ -237,10 +247,14 @@ class Session:
         """Bytes of an array that travel at a time."""
         return chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
 
-    def keepers(self) -> Iterator[Any]:
+    def keepers(self) -> Iterator[tuple[str, Any]]:
+        """Each node that has a keeper, and that."""
         for node in actors.keeper_nodes():
-            with contextlib.suppress(ValueError):
-                yield actors.keeper(node)
+            try:
+                keeper = actors.keeper(node)
+            except ValueError:  # it has left since
+                continue
+            yield node, keeper
 
 
 _session: Session | None = None

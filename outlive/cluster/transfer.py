@@ -182,8 +182,8 @@ def receive(
                 raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
             yield part
             del part
-    except NotThere:
-        raise
+    except StoreUnavailable as error:  # its shelf was on its way out: it leaves the node
+        raise Unreachable(f"{array_id}: {error}") from None
     except RayTaskError:
         raise
     except RayError as error:

@@ -205,6 +205,41 @@ def test_a_sender_that_is_stopped_is_told_from_one_that_is_busy(
             transfer.wait_for("parts", sender, "id")
 
 
+def test_a_sender_that_leaves_as_it_is_asked_is_no_end_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = RayTaskError("send", "traceback", StoreUnavailable("the store was shut down")).as_instanceof_cause()
+
+    def get(part: str, timeout: float) -> None:
+        raise left
+
+    monkeypatch.setattr(transfer, "ray", SimpleNamespace(get=get, wait=lambda refs, timeout: (refs, [])))
+    sender = SimpleNamespace(send=SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: ["part"])))
+    with pytest.raises(transfer.Unreachable):
+        list(transfer.receive(sender, "id", 0, None, 1))
+
+
+@pytest.mark.parametrize("timeout", [None, 20.0])
+def test_a_keeper_that_does_not_answer_is_named_by_its_node(
+    monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    """Whatever asks each node has an end, and says which one was silent."""
+    waited: list[float] = []
+
+    def get(ref: Any, timeout: float) -> None:
+        waited.append(timeout)
+        raise GetTimeoutError
+
+    class Nowhere(Session):
+        def __init__(self) -> None:
+            self._keeper = self._catalog = None
+
+    monkeypatch.setattr(session, "ray", SimpleNamespace(get=get))
+    stopped: Any = SimpleNamespace(_actor_id="k", rounds=SimpleNamespace(remote=lambda: "rounds"))
+    ref: Any = SimpleNamespace(task_id=lambda: SimpleNamespace(actor_id=lambda: "k"))
+    with pytest.raises(StoreUnavailable, match="node b: .* did not answer"):
+        Nowhere().ask_node("b", stopped, ref, timeout)
+    assert sum(waited) <= session.PATIENCE + session._RESTART
+
+
 def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2, 3):
         join_scope(shelf.scopes, number, "b" if number < 3 else "c")
