@@ -194,7 +194,7 @@ class Catalog(Bulk):
 
     def _find(self, store: str, keys: list[str]) -> list[Found | None]:
         found = [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
-        if any(one is None or one.lost_at for one in found):
+        if any(one is None or one.lost_at or one.info.id in self._late for one in found):
             self._say_unlisted("an array of this key")
         return found
 
@@ -456,13 +456,14 @@ class Catalog(Bulk):
                     cached = self._index.copies.cached_apart_from(node)
                     self._epochs[node] = epoch
                     self._unlisted.discard(node)
+                    self._late.update(one.info.id for one in listed if one.late)
                     older = self._index.relist(node)
                     self._admit(node, listed)
                     self._index.restore(older)
             finally:
                 with self._lock:
                     del self._gone[node]
-        return cached + [(node, info) for info, kept in listed if not kept]
+        return cached + [(node, one.info) for one in listed if not one.kept]
 
     def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> list[str]:
         """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""

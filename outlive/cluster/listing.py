@@ -48,7 +48,7 @@ class Listing:
     def _pack(self, array_ids: Iterable[str]) -> bytes:
         modes = ((info, mode_of(self._shelf, info.id)) for info in self._shelf.infos(array_ids))
         return pack_listed(
-            Listed(info, kept=not is_cached(mode))
+            Listed(info, kept=not is_cached(mode), late=self._shelf.names.knows_later(info))
             for info, mode in modes
             if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
         )

@@ -665,3 +665,20 @@ def test_an_epoch_that_is_raised_late_loses_no_array(cluster: PlayedCluster, nod
     assert cluster.get(node, "k") == 1
     commit(cluster.session("a"), [draft])
     assert cluster.get(node, "k") == 2
+
+
+@pytest.mark.parametrize("node", ["b", "c"])
+def test_what_was_replaced_is_not_read_while_the_node_that_replaced_it_is_silent(
+    cluster: PlayedCluster, node: str
+) -> None:
+    cluster.put("b", "k", 1)
+    cluster.put("b", "other", 1)
+    cluster.put("a", "k", 2)  # its put has returned, and what it replaced is not dropped yet
+    cluster.frozen.add("a")
+    catalog = cluster.restart_catalog()
+    with pytest.raises(outlive.errors.StoreUnavailable, match="may be on node a"):
+        cluster.get(node, "k")
+    assert cluster.get(node, "other") == 1
+    cluster.frozen.clear()
+    catalog._mend()
+    assert cluster.get(node, "k") == 2
