@@ -12,6 +12,7 @@ import os
 import random
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,7 @@ _PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _SAMPLE = 20_000  # arrays that are looked at
 _SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
 _TURN = 0.001  # seconds between two looks at whether it is our turn
+_STOPPED_AFTER = 10.0  # seconds without a change after which nobody waits for who spills
 _ID_LENGTH = 32
 
 
@@ -55,7 +57,7 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
     """
     names = os.listdir(shelf.mem)
     sampled = len(names) > sample
-    found, mapped, now = list[Candidate](), locked_files(), time.time_ns()
+    found, mapped, now = list[Candidate](), locks(), time.time_ns()
     for name in random.sample(names, sample) if sampled else names:
         with contextlib.suppress(OSError):
             status = os.lstat(f"{shelf.mem}/{name}")
@@ -69,30 +71,40 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
     return found[: max(1, len(found) // 4)] if sampled else found
 
 
-def locked_files() -> set[tuple[int, int]]:
-    """Device and inode numbers of all files that somebody has locked (proc_locks(5))."""
+def locks() -> dict[tuple[int, int], set[int]]:
+    """The processes that have a lock (`flock`), by their files' device and inode numbers (proc_locks(5))."""
+    found: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
     try:
         with open("/proc/locks") as file:
-            places = [line.split()[-3].split(":") for line in file if " FLOCK " in line]
-        return {(os.makedev(int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in places}
-    except (OSError, ValueError, IndexError):
-        return set()
+            lines = [line.split()[-4:-2] for line in file if " FLOCK " in line]
+        for process, place in lines:
+            major, minor, inode = place.split(":")
+            found[os.makedev(int(major, 16), int(minor, 16)), int(inode)].add(int(process))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def make_room(shelf: Shelf, size: int) -> bool:
     """Spill until a segment of `size` bytes fits into memory. False if it does not fit, whatever is spilled.
 
-    What was spilled is in the pool: the caller tries again to take it, before somebody else does.
+    What was spilled is in the pool: the caller tries again to take it, before somebody else does. False too if who
+    spills has changed nothing for some time: it may be stopped.
     """
     needed, disk = pages(size), shelf.disk if shelf.spills() else None
     if not shelf.exists():  # another may be in its place, which is not ours to make room in
         raise FileNotFoundError(shelf.path)
     if needed > shelf.ledger.budget:
         return False
+    changes, since = shelf.ledger.changes, time.monotonic()
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
             if ours:
                 return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
+        if changes != shelf.ledger.changes:
+            changes, since = shelf.ledger.changes, time.monotonic()
+        elif time.monotonic() - since > _STOPPED_AFTER:
+            return False
         time.sleep(_TURN)
     return True
 
@@ -160,6 +172,12 @@ def _turn(shelf: Shelf) -> Iterator[bool]:
             yield True
     finally:
         file.close()
+
+
+def is_spilling(shelf: Shelf) -> bool:
+    """Whether somebody spills right now."""
+    with _turn(shelf) as ours:
+        return not ours
 
 
 # --- what the keeper does, once a second
