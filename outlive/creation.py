@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal
@@ -23,6 +24,7 @@ class Creation:
     def __init__(self, session: Session, info: ArrayInfo, *, pin: bool = False) -> None:
         self._session, self._info, self._pin = session, info, pin
         self._draft: Draft | None = None
+        self._pid = 0  # the process whose block it is
         self._handle: ArrayHandle | None = None
 
     @property
@@ -35,6 +37,7 @@ class Creation:
     def __enter__(self) -> np.ndarray[Any, Any]:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
+        self._pid = os.getpid()
         self._draft = self._session.shelf.draft(self._info, PINNED if self._pin else PRIVATE)
         try:
             return self._draft.map()
@@ -47,6 +50,8 @@ class Creation:
     ) -> None:
         draft = self._draft
         assert draft is not None
+        if os.getpid() != self._pid:  # forked in the block: the array is the parent's, to be filled and stored by it
+            return
         if kind is not None:
             draft.discard()
             return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _WORTH_A_PART = 1 << 20  # bytes of an array, up to which all of it is moved
-_LOOKS = 3  # at a key whose array is replaced each time before it is mapped, before it is held for us
+_LOOKS = 1  # at a key whose array is replaced before it is mapped, before it is held for us
 _MOST_LOOKS = 20  # in all
 
 

@@ -68,13 +68,15 @@ def live(path: str) -> None:
         os.utime(f"{path}/keeper", ns=(now, now), follow_symlinks=False)
 
 
-def orphaned(root: str, cluster: str, node: str, address: str) -> Iterator[str]:
+def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[[], set[str]] = set) -> Iterator[str]:
     """The paths of the shelves below `root` that dead nodes left, of this cluster or of dead ones.
 
     Parameters
     ----------
     cluster, node, address
         Who asks.
+    living
+        The nodes of this cluster that its head takes for living: asked only of those that cannot be seen from here.
     """
     for other in os.listdir(root):
         folder = f"{root}/{other}"
@@ -83,7 +85,7 @@ def orphaned(root: str, cluster: str, node: str, address: str) -> Iterator[str]:
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
                 path = f"{folder}/{name}"
-                if path != f"{root}/{cluster}/{node}" and _is_dead(path, address, same_cluster=other == cluster):
+                if path != f"{root}/{cluster}/{node}" and _is_dead(path, address, living if other == cluster else None):
                     yield path
 
 
@@ -128,8 +130,9 @@ def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], boo
             try:
                 os.rename(f"{source}/{name}", f"{target}/{name}")
             except OSError:  # another file system
-                shutil.move(f"{source}/{name}", f"{target}/{name}.moved")
+                shutil.copy2(f"{source}/{name}", f"{target}/{name}.moved", follow_symlinks=False)
                 os.rename(f"{target}/{name}.moved", f"{target}/{name}")
+                os.unlink(f"{source}/{name}")  # last: it is in one of the two at every moment
             count += 1
     return count
 
@@ -147,18 +150,23 @@ def _lock(path: str) -> int | None:
     return fd
 
 
-def _is_dead(path: str, address: str, *, same_cluster: bool) -> bool:
-    """Whether the shelf at `path` is one, and its node is dead, and its cluster, unless it is the same."""
+def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> bool:
+    """Whether the shelf at `path` is one, and its node is dead, and its cluster, unless it is the same.
+
+    `living` tells of the nodes of the same cluster; None if it is another's.
+    """
     try:
         with open(f"{path}/{_FILE}") as file:
             owner = Owner(*json.load(file))
     except (OSError, ValueError, TypeError):
         return False
-    own_address = owner.address == address
+    own_address, same_cluster = owner.address == address, living is not None
     if owner.boot == _boot_id():
         if owner.processes != _namespace("pid"):
             taken_over = own_address and owner.network == _namespace("net") and not same_cluster
             if not _is_unlocked(f"{path}/keeper") or not (taken_over or _is_silent(path)):
+                return False
+            if living is not None and os.path.basename(path) in living():
                 return False
         elif not owner.started or _started(owner.raylet) == owner.started:
             return False

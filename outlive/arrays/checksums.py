@@ -11,7 +11,9 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from io import FileIO
 
+from outlive.arrays.lock import FileLock, create
 from outlive.arrays.segment import is_at
 
 _RECORD = struct.Struct("<16sI")
@@ -22,7 +24,7 @@ class Checksums:
     """The checksums in the file `path`, by array id."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path, self._lock = path, FileLock(path)
 
     def load(self, wanted: Iterable[str] | None = None) -> dict[str, int]:
         """The checksums of these arrays, or of all."""
@@ -49,13 +51,9 @@ class Checksums:
         """Add records, behind the last whole one."""
         if not found:
             return
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            end = os.fstat(fd).st_size
-            os.pwrite(fd, _pack(found), end - end % _RECORD.size)
-        finally:
-            os.close(fd)
+        with self._lock.take(), FileIO(self._path, "r+", opener=create) as file:
+            end = os.fstat(file.fileno()).st_size
+            os.pwrite(file.fileno(), _pack(found), end - end % _RECORD.size)
 
     def replace(self, records: dict[str, int]) -> None:
         """Keep these records and no others."""

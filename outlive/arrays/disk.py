@@ -13,10 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING
 
 from outlive.arrays import segment
+from outlive.arrays.lock import Mutex
 from outlive.arrays.pool import Pool
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import private_folder
@@ -44,11 +44,11 @@ class Disk:
         self.mem, self.new = private_folder(f"{path}/mem", SETTING), private_folder(f"{path}/new", SETTING)
         self.pool = Pool(private_folder(f"{path}/free", SETTING), self.account)
         self._staging: Staging | None = None
-        self._lock = threading.Lock()
+        self._lock = Mutex()
 
     def staging(self) -> str:
         """This process's folder for drafts and copies."""
-        with self._lock:
+        with self._lock.now:
             if self._staging is None or self._staging.pid != os.getpid() or not os.path.isdir(self._staging.path):
                 self.make_again()
                 self._staging = Staging(self.new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import mmap
 import os
 import time
@@ -18,6 +19,7 @@ from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import PRIVATE, is_pinned
+from outlive.arrays.remains import Remains
 from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
@@ -37,16 +39,26 @@ class Draft:
     """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
 
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
-    settled = True  # until `__init__` has begun: an interrupt may come before, and `__del__` after
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
         self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
-        self.settled = False  # sealed, or discarded, or a catalog may have listed it
-        self._pid = os.getpid()
+        self._settled = False
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
         self._warm = False  # written by a map that stays
         self._viewed = False  # by the array that the caller filled, which holds the lock from then on
+        self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is sealed, or discarded, or a catalog may have listed it."""
+        return self._settled
+
+    @settled.setter
+    def settled(self, value: bool) -> None:
+        self._settled = value
+        if value:
+            self._remains.settled()
 
     def reserve(self) -> None:
         """Make the file, and count its bytes: in memory, where room is made if need be, or else on disk.
@@ -93,12 +105,6 @@ class Draft:
         if not self._reserve_here():
             self.path = in_memory
         return self._fd is not None
-
-    def __del__(self) -> None:
-        """Forgotten, by an interrupt between two steps: no reason to keep its bytes."""
-        if not self.settled and self._pid == os.getpid():
-            with contextlib.suppress(Exception):
-                self.discard()
 
     def write(self, array: np.ndarray[Any, Any]) -> None:
         """Write header, data and footer.
@@ -265,6 +271,13 @@ class Draft:
             if not self._viewed:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
             os.close(fd)
+
+
+def _discard_forgotten(state: dict[str, Any]) -> None:
+    """A draft that nobody knows any more, by an interrupt between two steps: no reason to keep its bytes."""
+    draft = Draft.__new__(Draft)
+    draft.__dict__ = state
+    draft.discard()
 
 
 def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-import fcntl
 import os
 import struct
 from collections.abc import Iterable
 from datetime import datetime
+from io import FileIO
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lock import FileLock, create
 from outlive.arrays.names import name_of
 
 _RECORD = struct.Struct("<16s16sqQ")  # id, hash of store and key, when (ns), why
@@ -50,21 +51,17 @@ class EndedArrays:
     """The records in the file `path`; the last hundred thousand."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path, self._lock = path, FileLock(path)
 
     def add(self, infos: Iterable[ArrayInfo], why: Why, when: int) -> None:
         data = b"".join(
             _RECORD.pack(bytes.fromhex(info.id), _name(info.store, info.key), when, int(why)) for info in infos
         )
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.fstat(fd).st_size + len(data) > 2 * _MOST * _RECORD.size:
+        with self._lock.take(), FileIO(self._path, "r+", opener=create) as file:
+            if os.fstat(file.fileno()).st_size + len(data) > 2 * _MOST * _RECORD.size:
                 self._shorten()
-            end = os.fstat(fd).st_size
-            os.pwrite(fd, data, end - end % _RECORD.size)  # behind the last whole one
-        finally:
-            os.close(fd)
+            end = os.fstat(file.fileno()).st_size
+            os.pwrite(file.fileno(), data, end - end % _RECORD.size)  # behind the last whole one
 
     def _shorten(self) -> None:
         with open(self._path, "rb+") as file:

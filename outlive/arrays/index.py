@@ -165,14 +165,19 @@ class Index:
     def bind(self, infos: list[ArrayInfo], node: str) -> int | list[Replacement]:
         """Make each array the current one of its key: all of them, or none.
 
-        Returns what is to be dropped; or, if a current array is as new as the one that shall replace it, the version
-        that all must exceed (the writer's clock is behind: it restamps and asks again). Asking twice is harmless.
+        Returns what is to be dropped; or, if a current or lost array is as new as the one that shall replace it, the
+        version that all must exceed (the writer's clock is behind: it restamps and asks again). Asking twice is
+        harmless.
         """
         behind = 0
         for info in infos:
             current = self.find(info.store, info.key or "")
             if current is not None and current.info.id != info.id and current.info.version >= info.version:
                 behind = max(behind, current.info.version)
+            # A catalog that starts anew drops what is earlier than what its key has lost.
+            lost = self.lost.get((info.store, info.key or ""))
+            if lost is not None and lost.info.id != info.id and lost.info.version >= info.version:
+                behind = max(behind, lost.info.version)
         if behind:
             return behind
         replaced = [self.admit(info, node) for info in infos]

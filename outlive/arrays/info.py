@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import NamedTuple
 
+from outlive.arrays.lock import Mutex
 from outlive.errors import InvalidKey, InvalidKeyType
 
 MAX_KEY_BYTES = 1024
@@ -39,13 +39,13 @@ def new_id(suffix: str) -> str:
 
 
 _version = 0
-_version_lock = threading.Lock()
+_version_lock = Mutex()
 
 
 def new_version(after: int = 0) -> int:
     """The time in nanoseconds, but later than `after` and than all versions this process gave before."""
     global _version
-    with _version_lock:
+    with _version_lock.now:
         _version = max(time.time_ns(), _version + 1, after + 1)
         return _version
 

@@ -13,7 +13,6 @@ import os
 import struct
 from types import TracebackType
 
-from outlive.arrays.lock import FileLock
 from outlive.arrays.segment import pages
 
 NUMBER = struct.Struct("@q")  # copied as a whole, so that readers without a lock see no half of one
@@ -39,23 +38,42 @@ class Intent:
         self._body = place + NUMBER.size
         self._names = self._body + _BODY.size
         self.under_way = False  # by this process, which then has the lock
+        self._nested = 0  # changes that were made in the middle of another
+
+    def mend(self) -> None:
+        """Complete what was begun, by a holder that died or was interrupted. The caller has just got the lock."""
+        self.under_way = False
+        if self.stands:
+            self.complete()
 
     def begin(self, sum_at: int, paths: tuple[str, ...], before: int) -> None:
         """Say that the files at `paths` are about to change, which take `before` bytes now."""
         first, second = _name(paths[0]), b"" if len(paths) == 1 else _name(paths[1])
         if len(first) + len(second) > _LONGEST:
             raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
+        self.under_way = True
         (used,) = NUMBER.unpack_from(self._page, sum_at)
         _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
         self._page[self._names : self._names + len(first) + len(second)] = first + second
-        self.under_way = True
         NUMBER.pack_into(self._page, self._place, sum_at)  # last: from here on the rest counts
 
-    def end(self, sum_at: int, used: int) -> None:
-        """They have changed: the sum is `used` now."""
-        NUMBER.pack_into(self._page, sum_at, used)
+    def end(self, sum_at: int, after: int) -> None:
+        """They have changed, and take `after` bytes now."""
+        while True:
+            nested = self._nested
+            NUMBER.pack_into(self._page, sum_at, _BODY.unpack_from(self._page, self._body)[0] + after)
+            if nested == self._nested:
+                break
         NUMBER.pack_into(self._page, self._place, _NONE)
         self.under_way = False
+
+    def change_others(self, sum_at: int, by: int) -> None:
+        """Count a change of other files that came in the middle: Python may run anybody's finalizer there."""
+        NUMBER.pack_into(self._page, sum_at, NUMBER.unpack_from(self._page, sum_at)[0] + by)
+        if NUMBER.unpack_from(self._page, self._place)[0] in {sum_at, _NONE}:
+            others, first, second = _BODY.unpack_from(self._page, self._body)
+            _BODY.pack_into(self._page, self._body, others + by, first, second)
+        self._nested += 1
 
     @property
     def stands(self) -> bool:
@@ -65,12 +83,12 @@ class Intent:
     def complete(self) -> None:
         """Count what the files of the intent take now. The caller holds the lock."""
         sum_at = NUMBER.unpack_from(self._page, self._place)[0]
-        others, first, second = _BODY.unpack_from(self._page, self._body)
+        _, first, second = _BODY.unpack_from(self._page, self._body)
         text = self._page[self._names : self._names + first + second]
         names = {os.fsdecode(name) for name in (text[:first], text[first:]) if name}
         if sum_at in self._sums:
             folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
-            self.end(sum_at, others + sum(counted(f"{folder}/{name}") for name in names))
+            self.end(sum_at, sum(counted(f"{folder}/{name}") for name in names))
         else:
             NUMBER.pack_into(self._page, self._place, _NONE)  # a page that somebody damaged: `check` recounts
 
@@ -78,42 +96,27 @@ class Intent:
 class Counting:
     """`with account.counting(...)`: a change of files, and of the sum of their bytes, that nothing can tear apart."""
 
-    __slots__ = ("_after", "_before", "_intent", "_page", "_paths", "_sum_at")
+    __slots__ = ("_after", "_before", "_intent", "_is_nested", "_paths", "_pid", "_sum_at")
 
-    def __init__(
-        self, intent: Intent, page: mmap.mmap, sum_at: int, paths: tuple[str, ...], before: int, after: int
-    ) -> None:
-        self._intent, self._page, self._sum_at = intent, page, sum_at
+    def __init__(self, intent: Intent, sum_at: int, paths: tuple[str, ...], before: int, after: int) -> None:
+        self._intent, self._sum_at = intent, sum_at
         self._paths, self._before, self._after = paths, before, after
 
     def __enter__(self) -> None:
-        self._intent.begin(self._sum_at, self._paths, self._before)
+        self._is_nested, self._pid = self._intent.under_way, os.getpid()
+        if not self._is_nested:
+            self._intent.begin(self._sum_at, self._paths, self._before)
 
     def __exit__(self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if not self._intent.under_way:  # a child that was forked in here: the change is its parent's
+        if self._pid != os.getpid():  # a child that was forked in here: the change is its parent's
             return
-        if error is None:
-            used = NUMBER.unpack_from(self._page, self._sum_at)[0]
-            self._intent.end(self._sum_at, used - self._before + self._after)
+        if self._is_nested:
+            after = self._after if error is None else sum(map(counted, self._paths))
+            self._intent.change_others(self._sum_at, after - self._before)
+        elif error is None:
+            self._intent.end(self._sum_at, self._after)
         else:  # how far it came, the files say
             self._intent.complete()
-
-
-class LedgerLock(FileLock):
-    """The ledger's lock. Who gets it completes first what a holder that died had begun."""
-
-    def __init__(self, fd: int, intent: Intent) -> None:
-        super().__init__(fd)
-        self._intent = intent
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        if self._intent.stands and not self._intent.under_way:
-            try:
-                self._intent.complete()
-            except BaseException:
-                super().__exit__()
-                raise
 
 
 def counted(path: str) -> int:

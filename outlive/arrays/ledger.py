@@ -8,19 +8,20 @@ ledger is exact for the next one that locks it, without a recount. See `intent`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import struct
 import time
 import weakref
+from contextlib import AbstractContextManager
+from io import FileIO
+from typing import Any
 
 from outlive.arrays.intent import NUMBER as _NUMBER
 from outlive.arrays.intent import SIZE as _INTENT_SIZE
-from outlive.arrays.intent import Counting, Intent, LedgerLock
-from outlive.arrays.lock import FileLock
+from outlive.arrays.intent import Counting, Intent
+from outlive.arrays.lock import FileLock, create
 
 _MAGIC = b"ledger 5"
 _USED_AND_BUDGET = struct.Struct("@qq")
@@ -42,44 +43,31 @@ class Ledger:
         _ledgers.add(self)
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
+        # `FileIO` closes by itself, without a finalizer in Python, in which an interrupt would be lost.
+        self._file = FileIO(self._path, "r+", opener=create)
+        self._fd = self._file.fileno()
+        with FileLock(self._path, same_as=self._fd).take():
             if os.fstat(self._fd).st_size != _SIZE or os.pread(self._fd, len(_MAGIC), 0) != _MAGIC:
                 page = _MAGIC.ljust(_SIZE, b"\0")  # written in full: a hole could become a SIGBUS
                 if os.pwrite(self._fd, page, 0) != _SIZE:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(self._fd, _SIZE)
-        except BaseException:
-            fd, self._fd = self._fd, -1  # or `__del__` would close it again, which may be another's file by then
-            os.close(fd)
-            raise
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self._make_lock()
-
-    def _make_lock(self) -> None:
         self._intent = Intent(self._map, _INTENT, os.path.dirname(self._path), (_USED, _DISK_USED))
-        self._lock: FileLock = LedgerLock(self._fd, self._intent)
+        self._lock = FileLock(self._path, same_as=self._fd, first=self._intent.mend)
 
     def after_fork(self) -> None:
-        """Let go of the parent's lock: a child that outlives its parent would hold it for ever. Open the file anew."""
-        self._lock.abandon()
-        self._intent.under_way = False  # the parent completes it
-        fd, self._fd = self._fd, -1
-        with contextlib.suppress(OSError):  # the shelf is gone, or was already in the parent
-            os.close(fd)
-            self._map.close()
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            self._map = mmap.mmap(self._fd, _SIZE)
-        self._make_lock()
+        """In a child: what was being changed, the parent changes."""
+        self._intent.under_way = False
 
-    def locked(self) -> FileLock:
-        """Keep every other process and thread of the node from changing the ledger: `with ledger.locked():`."""
-        return self._lock
+    def locked(self) -> AbstractContextManager[Any]:
+        """Keep every other process and thread of the node from changing the ledger: `with ledger.locked():`.
 
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.close(self._fd)
+        Raises
+        ------
+        StoreUnavailable
+            Another process holds it, and does not let go: it is stopped.
+        """
+        return self._lock.take()
 
     def exists(self) -> bool:
         """Whether the file is still there, and still the same."""
@@ -119,7 +107,7 @@ class Ledger:
             Bytes that they take together.
         """
         self.files_changed()
-        return Counting(self._intent, self._map, sum_at, paths, before, after)
+        return Counting(self._intent, sum_at, paths, before, after)
 
     @property
     def changes(self) -> int:

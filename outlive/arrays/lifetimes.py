@@ -125,9 +125,14 @@ class ScopeLock:
                         return
                 self._file.close()
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is of this process, and not of one that forked it."""
+        return self._pid == os.getpid()
+
     def release(self) -> None:
         """The scope has ended."""
-        if self._pid == os.getpid():  # a forked child's copy does not end it
+        if self.ours:
             _forget(self._path)
             self._file.close()
 

@@ -1,100 +1,191 @@
-"""A lock between processes and threads that Ctrl-C cannot leave behind. The kernel releases it if its holder dies."""
+"""Locks between processes and threads, which nothing leaves behind: no signal, no fork, no death.
+
+Each time it is taken, a lock is a file that is opened anew, locked by `flock`, and closed to let go. An object of
+Python's own, written in C, does the last: however the block ends, it is closed in one piece. So a signal handler that
+raises, in between any two steps, leaves either a closed file or one that nobody holds on to, which Python closes too.
+
+A child that is forked has the same open files as its parent, and would keep their locks. So it closes them first: those
+of all threads, and also what a thread was just opening or closing, which the kernel's list of open files shows.
+
+Nobody waits for ever: a process that is stopped may hold a lock, so a wait ends after a while, with an error that names
+the process. Any signal handler that raises ends it too.
+"""
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enums, which takes longer than all the rest of a small put
+import contextlib
 import fcntl
 import os
-import signal
 import threading
-from types import FrameType
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from io import FileIO
 from typing import Any
 
-_SIGINT = int(signal.SIGINT)
+from outlive.errors import StoreUnavailable
+
+PATIENCE = 60.0  # seconds until whoever waits for a lock gives up
+_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+_FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
+_NESTED = contextlib.nullcontext()
+
+_open: set[weakref.ref[FileIO]] = set()  # of all threads, those that wait too; C code takes them out
 
 
 class FileLock:
-    """`with lock:` holds the exclusive `flock` of an open file. May be nested.
+    """The exclusive lock of the file `path`, for one thread at a time: `with lock.take():`. May be nested.
 
-    Ctrl-C (and `ray.cancel`) takes effect after the block: a lock that stays behind would halt the node's writers.
+    Parameters
+    ----------
+    same_as
+        The descriptor of the file, if another may stand at `path` one day, which is not to be locked instead.
+    first
+        Called each time the lock is taken, holding it.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._threads = threading.Lock()
-        self._owner = 0  # the thread that holds it
-        self._depth = 0
-        self._interrupts = Interrupts()
+    def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
+        self.path, self.same_as, self._first = path, same_as, first
+        self._inode = None if same_as is None else os.fstat(same_as).st_ino
+        self._held: tuple[int, weakref.ref[FileIO]] = (0, weakref.ref(_nobody))  # by which thread
+        _locks.add(self)
 
-    def __enter__(self) -> None:
-        thread = threading.get_ident()
-        if self._owner == thread:
-            self._depth += 1
-            return
-        interrupts = Interrupts()
-        interrupts.hold()
+    def take(self) -> AbstractContextManager[Any]:
+        """Wait for the lock. It is held until the block ends that this is for, or until what this returns is dropped.
+
+        Raises
+        ------
+        StoreUnavailable
+            Another process holds it, and does not let go.
+        """
+        return self._take(wait=True) or _NESTED
+
+    def try_take(self) -> AbstractContextManager[Any] | None:
+        """The same without waiting: None if somebody else holds it."""
+        return self._take(wait=False)
+
+    def _take(self, *, wait: bool) -> AbstractContextManager[Any] | None:
+        if self.held:
+            return _NESTED
+        file = self._open()
+        _open.add(weakref.ref(file, _open.discard))
         try:
-            self._threads.acquire()
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-            except BaseException:
-                self._threads.release()
-                raise
+            if not _try(file):
+                if not wait:
+                    file.close()
+                    return None
+                _wait_for(file, self.path)
+            self._held = threading.get_ident(), weakref.ref(file)
+            self._first()
+            return file
         except BaseException:
-            interrupts.let_go()
+            file.close()
             raise
-        self._owner, self._depth, self._interrupts = thread, 1, interrupts
 
-    def __exit__(self, *_: object) -> None:
-        if self._owner == 0:  # a child that was forked inside the block: the lock is its parent's
+    def _open(self) -> FileIO:
+        if self.same_as is None:
+            return FileIO(self.path, "r+", opener=create)
+        with contextlib.suppress(FileNotFoundError):
+            file = FileIO(self.path, "r+")
+            if os.fstat(file.fileno()).st_ino == self._inode:
+                return file
+        return FileIO(f"/proc/self/fd/{self.same_as}", "r+")
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread has it."""
+        thread, reference = self._held
+        return thread == threading.get_ident() and (file := reference()) is not None and not file.closed
+
+
+def _try(file: FileIO) -> bool:
+    try:
+        fcntl.flock(file, _EXCLUSIVE)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for(file: FileIO, path: str) -> None:
+    deadline, pause = time.monotonic() + PATIENCE, _FIRST_PAUSE
+    while True:
+        time.sleep(pause)
+        if _try(file):
             return
-        self._depth -= 1
-        if self._depth == 0:
-            interrupts, self._owner = self._interrupts, 0
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            self._threads.release()
-            interrupts.let_go()
-
-    def abandon(self) -> None:
-        """In a forked child: the lock is the parent's, and so is the file."""
-        self._owner = 0
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"{holder_of(file.fileno())} has held the lock of {path} for {PATIENCE:.0f} s: it is stopped or hangs. "
+                "Let it go on (kill -CONT), or end it: its lock ends with it"
+            )
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-class Interrupts:
-    """Keeps SIGINT from being acted upon, in the main thread; elsewhere Python never acts upon it."""
-
-    __slots__ = ("_handler", "_held")
-
-    def __init__(self) -> None:
-        self._handler: Any = None
-        self._held: list[tuple[int, FrameType | None]] = []
-
-    def hold(self) -> None:
-        if threading.get_ident() == threading.main_thread().ident:
-            handler = _signal.getsignal(_SIGINT)
-            if callable(handler):
-                self._handler = handler
-                _signal.signal(_SIGINT, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._held.append((number, frame))
-
-    def let_go(self) -> None:
-        """Act upon what came meanwhile."""
-        if self._handler is not None:
-            _signal.signal(_SIGINT, self._handler)
-            if self._held:
-                first = self._held[0]
-                self._held.clear()  # or it would keep alive whatever its frame knows
-                self._handler(*first)
+def holder_of(fd: int) -> str:
+    """Which process has a lock of an open file, in words, by the kernel's list (proc_locks(5))."""
+    found = os.fstat(fd)
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in _lines("/proc/locks"):
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and place in fields:
+                pid = fields[fields.index(place) - 1]
+                command = next(_lines(f"/proc/{pid}/comm"), "of another container" if pid == "0" else "gone by now")
+                return f"process {pid} ({command.strip()})"
+    return "another process"
 
 
-def _act_again() -> None:
-    """In a forked child: whoever kept interrupts from being acted upon is in the parent, and lets go of them there."""
-    handler = _signal.getsignal(_SIGINT)
-    while isinstance(holder := getattr(handler, "__self__", None), Interrupts):  # one in the other
-        handler = holder._handler  # noqa: SLF001
-        _signal.signal(_SIGINT, handler)
+def _lines(path: str) -> Iterator[str]:
+    with contextlib.suppress(OSError), open(path) as file:
+        yield from file
 
 
-os.register_at_fork(after_in_child=_act_again)
+def create(path: str, flags: int) -> int:
+    """Opens a file, made if there is none, for `FileIO`: private, and no link."""
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+class Mutex:
+    """A lock between the threads of this process: `with mutex.now:`. A forked child has a new one, held by nobody."""
+
+    __slots__ = ("__weakref__", "_kind", "now")
+
+    def __init__(self, kind: Callable[[], Any] = threading.Lock) -> None:
+        self._kind, self.now = kind, kind()
+        _mutexes.add(self)
+
+    def renew(self) -> None:
+        """In a forked child: it may be held by a thread that the child does not have."""
+        self.now = self._kind()
+
+
+_nobody = FileIO(os.devnull)
+_nobody.close()
+_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_mutexes: weakref.WeakSet[Mutex] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    for reference in list(_open):
+        file = reference()
+        if file is not None:
+            file.close()
+    _open.clear()
+    for mutex in list(_mutexes):
+        mutex.renew()
+    _close_unknown()
+
+
+def _close_unknown() -> None:
+    """Close what a thread of the parent was just opening, or closing: no object tells of it."""
+    ours = {lock.same_as for lock in _locks}
+    paths = {os.path.realpath(lock.path) for lock in _locks}
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{name}").removesuffix(" (deleted)")
+                if target in paths and int(name) not in ours:
+                    os.close(int(name))
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -10,6 +10,8 @@ import contextlib
 import io
 import os
 import threading
+from contextlib import AbstractContextManager
+from typing import Any
 
 _owned: set[OwnedFile] = set()
 _changing = threading.RLock()  # a fork waits for it: in between, a file is open that its object does not show
@@ -45,6 +47,11 @@ class OwnedFile:
         with _changing:
             self._file.close()
             _owned.discard(self)
+
+
+def no_fork() -> AbstractContextManager[Any]:
+    """No other thread forks in this block: `with no_fork(): ...`. Short ones only."""
+    return _changing
 
 
 def _go_on_in_parent() -> None:

@@ -116,6 +116,10 @@ class Places:
                 if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
                     yield f"{place.new}/{writer}/{array_id}"
 
+    def has_draft(self, array_id: str) -> bool:
+        """Whether an array of this id is being written, or was and is not sealed yet."""
+        return any(map(os.path.lexists, self._drafts(array_id)))
+
     def _is_on_disk(self, path: str) -> bool:
         return not path.startswith(f"{self.path}/")
 

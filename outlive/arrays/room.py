@@ -32,8 +32,8 @@ COLD_AFTER = 10.0  # seconds without a read after which an array may have to go 
 _PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
 _SAMPLE = 20_000  # arrays that are looked at
 _SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
+_LONGEST_TURN = 2.0  # seconds to wait for one's own
 _TURN = 0.001  # seconds between two looks at whether it is our turn
-_STOPPED_AFTER = 10.0  # seconds without a change after which nobody waits for who spills
 _ID_LENGTH = 32
 
 
@@ -88,23 +88,18 @@ def locks() -> dict[tuple[int, int], set[int]]:
 def make_room(shelf: Shelf, size: int) -> bool:
     """Spill until a segment of `size` bytes fits into memory. False if it does not fit, whatever is spilled.
 
-    What was spilled is in the pool: the caller tries again to take it, before somebody else does. False too if who
-    spills has changed nothing for some time: it may be stopped.
+    What was spilled is in the pool: the caller tries again to take it, before somebody else does.
     """
     needed, disk = pages(size), shelf.disk if shelf.spills() else None
     if not shelf.exists():  # another may be in its place, which is not ours to make room in
         raise FileNotFoundError(shelf.path)
     if needed > shelf.ledger.budget:
         return False
-    changes, since = shelf.ledger.changes, time.monotonic()
+    patience = time.monotonic() + _LONGEST_TURN
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
-            if ours:
+            if ours or time.monotonic() > patience:  # whose turn it is may be stopped: two that spill do no harm
                 return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
-        if changes != shelf.ledger.changes:
-            changes, since = shelf.ledger.changes, time.monotonic()
-        elif time.monotonic() - since > _STOPPED_AFTER:
-            return False
         time.sleep(_TURN)
     return True
 

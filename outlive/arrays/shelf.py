@@ -25,7 +25,6 @@ import errno
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -37,13 +36,16 @@ from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
+from outlive.arrays.lock import Mutex
 from outlive.arrays.marks import PINNED, PRIVATE
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
+from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, private_folder
 from outlive.arrays.staging import Staging
+from outlive.arrays.warm import LEAST
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -94,9 +96,11 @@ class Shelf(Places):
                 self.recount()  # of an earlier version, or damaged: it was made anew
             if budget is not None or not self.ledger.budget:
                 self.ledger.budget = budget if budget is not None else default_budget(path)
+        if "numpy" in sys.modules:  # now, as a child that is forked while a thread imports one waits for ever for it
+            from outlive.arrays import draft, dtypes, views  # noqa: F401
         self.removed = False  # found out when a write fails
         self._staging: Staging | None = None
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._marked: set[str] = set()  # as hot, by this process
         self._seen_on_disk: set[str] = set()  # where this process last found them
 
@@ -178,6 +182,7 @@ class Shelf(Places):
         """
         from outlive.arrays.draft import Draft
 
+        clear_remains()
         try:
             draft = Draft(self, info, f"{self.staging()}/{info.id}", mode)
             draft.reserve()
@@ -355,9 +360,12 @@ class Shelf(Places):
             raise self.not_found(info) from None
 
     def set_deadline(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then, in nanoseconds since 1970; False if it is not there."""
+        """Let an array live until then, in nanoseconds since 1970, or longer; False if it is not there.
+
+        A call that comes late takes nothing back of what a later one gave.
+        """
         with self.ledger.locked(), contextlib.suppress(FileNotFoundError):
-            times = time.time_ns(), deadline_ns
+            times = time.time_ns(), max(deadline_ns, self.somewhere(array_id, os.lstat).st_mtime_ns)
             self.somewhere(array_id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
             return True
         return False
@@ -512,7 +520,37 @@ class Shelf(Places):
         return True
 
     def _unlink(self, path: str) -> bool:
-        empty_if_unread(path)  # before the ledger is locked, as it takes a while
+        with self.ledger.locked():
+            aside = self._set_aside(path)
+            if aside is None:
+                return self._unlink_counted(path)
+        try:
+            empty_if_unread(aside)  # while the ledger is not locked, as it takes a while
+        finally:
+            self._unlink_counted(aside)
+        return True
+
+    def _set_aside(self, path: str) -> str | None:
+        """Give a large draft a name by which nobody seals it, so that no array is emptied; None if it keeps its name.
+
+        A reader, or the keeper, seals a draft that the catalog lists, and a dead writer's call can reach the catalog
+        late. The new name is a copy's: the keeper removes it if this process dies. The caller holds the ledger's lock.
+        """
+        try:
+            found = os.lstat(path)
+            if found.st_size < LEAST or not stat.S_ISREG(found.st_mode):
+                return None
+            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{disks.COPY}"
+            self.ledger.files_changed()
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return None
+        except OSError:  # a disk can be too full for another name: nobody seals it while the ledger is locked
+            empty_if_unread(path)
+            return None
+        return aside
+
+    def _unlink_counted(self, path: str) -> bool:
         with self.ledger.locked():
             account = self.ledger.disk if self._is_on_disk(path) else self.ledger
             try:
@@ -564,7 +602,7 @@ class Shelf(Places):
         return staging.path
 
     def _new_staging(self) -> Staging:
-        with self._lock:
+        with self._lock.now:
             if not self.exists():
                 raise FileNotFoundError(self.path)  # removed, and perhaps made anew
             if self._staging is None or self._staging.pid != os.getpid():

@@ -5,26 +5,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import weakref
 from collections.abc import Iterator
+
+from outlive.arrays.owned_file import no_fork
 
 
 class Staging:
-    """A process's own folder in new/. Its lock says that the process lives."""
+    """A process's own folder in new/. Its lock says that the process lives; a forked child does not have it."""
 
     def __init__(self, new: str) -> None:
         self.pid, self._fd = os.getpid(), -1
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
             os.mkdir(self.path, 0o700)
-            with contextlib.suppress(FileNotFoundError):  # between two steps it may be taken for a dead writer's
+            # Between two steps it may be taken for a dead writer's, and a fork would leave its lock to the child.
+            with no_fork(), contextlib.suppress(FileNotFoundError, BlockingIOError):
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-                with contextlib.suppress(FileNotFoundError):
-                    fcntl.flock(self._fd, fcntl.LOCK_EX)
-                    if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
-                        _stagings.add(self)
-                        return
-                self.close()
+                _stagings.add(self)
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+                    return
+            self.close()
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -33,14 +34,8 @@ class Staging:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def __del__(self) -> None:
-        if self.pid == os.getpid():
-            with contextlib.suppress(OSError):
-                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
-            self.close()
 
-
-_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
+_stagings: set[Staging] = set()  # for as long as the process lives: it takes an empty folder, which the keeper removes
 
 
 def _leave_parents_locks() -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import collections
 import mmap
 import os
-import threading
+
+from outlive.arrays.lock import Mutex
 
 POPULATED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 LEAST = 1 << 20  # bytes of a segment from which a map is faster than write(2)
 _KEPT = 8  # maps a process: each takes a descriptor and address space
 
 _maps: collections.OrderedDict[tuple[int, int], mmap.mmap] = collections.OrderedDict()
-_lock = threading.Lock()
+_lock = Mutex()
 
 
 def is_allocated(status: os.stat_result, size: int) -> bool:
@@ -34,7 +35,7 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
     if size < LEAST or not is_allocated(status, size):
         return None
     identity = status.st_dev, status.st_ino  # not given to another file while we have it mapped
-    with _lock:
+    with _lock.now:
         kept = _maps.pop(identity, None)
         if kept is None or len(kept) != size:
             try:
@@ -48,8 +49,6 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # it may be held by a thread that the child does not have
     _maps.clear()
 
 

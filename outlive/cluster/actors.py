@@ -57,7 +57,7 @@ def _adopt(node: str) -> None:
 
     cluster, address = Connection().cluster, ray.get_runtime_context().gcs_address
     root, _ = default_root()
-    if os.path.isdir(root) and any(orphaned(root, cluster, node, address)):
+    if os.path.isdir(root) and any(orphaned(root, cluster, node, address, living)):
         start_keeper(cluster, node)
 
 
@@ -68,6 +68,13 @@ def ask_shelf(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> An
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     options = {"num_cpus": 0, "scheduling_strategy": here, "max_retries": 0}
     return _remote(call).options(**options).remote(cluster, node, method, args)
+
+
+def living() -> set[str]:
+    """The nodes that the head takes for living."""
+    from outlive.ray_internals.nodes import nodes
+
+    return {one.id for one in nodes() if one.alive}
 
 
 def keeper(node: str) -> Any:

@@ -60,8 +60,7 @@ class Catalog(Bulk):
         for some in self._list_shelves(actors.keeper_nodes()):
             cached += some
         self._admit_cached(cached)
-        threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
-        self._start_rounds()
+        self._start_threads()
 
     # --- keys
 
@@ -164,7 +163,14 @@ class Catalog(Bulk):
             if self._index.place(array_id) is None or entry.doomed:
                 return True
             keeper = self._all_keepers().get(entry.node)
-        if keeper is None or self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
+        if keeper is None:
+            return False
+        if self._answers({entry.node: keeper.unsealed.remote([array_id])}) == {entry.node: [True]}:
+            # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
+            # writer has to ask again, so it is listed then.
+            self._join(entry.node)
+            return True
+        if self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
             return False
         with self._lock:
             self._index.take_off(array_id)
@@ -247,10 +253,17 @@ class Catalog(Bulk):
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)
         ids = [holdings[-1].array_id for _, holdings in doomed]
+        # Copies of nodes that have not said yet what they have would come back with them.
+        unlisted = [
+            (Holding(one[-1].array_id, node), (store, key))
+            for key, one in doomed
+            for node in list(self._unlisted)
+            if node != one[-1].node
+        ]
         # The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
         copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
         homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
-        if silent := self._drop(copies) or self._drop(homes):
+        if silent := self._drop([*copies, *unlisted]) or self._drop(homes):
             self._unfinished.update(ids)
             raise StoreUnavailable(
                 f"{_nodes(silent)} did not confirm that it deleted its files of {', '.join(map(repr, keys[:5]))}: its "
@@ -277,8 +290,9 @@ class Catalog(Bulk):
             with self._lock:
                 entries = (self._index.find(store, key) for key in keys)
                 listed = [entry.info for entry in entries if entry is not None and entry.info.id in only]
-                spread = [info for info in listed if len(self._index.holders(info.id)) > 1]
-                left = {(node, info.id) for info in spread for node in self._index.holders(info.id)} - done
+                where = {info.id: {*self._index.holders(info.id), *self._unlisted} for info in listed}
+                spread = [info for info in listed if len(where[info.id]) > 1]
+                left = {(node, info.id) for info in spread for node in where[info.id]} - done
                 if not left:
                     return self._index.doom(store, [info.key or "" for info in listed])
             self._forbid([info._replace(version=info.version + 1) for info in spread], {node for node, _ in left})
@@ -510,6 +524,10 @@ class Catalog(Bulk):
             raise StoreUnavailable(f"{_nodes([node])} did not say which arrays it has: its keeper does not answer")
         sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
         return sealed
+
+    def _start_threads(self) -> None:
+        super()._start_threads()
+        threading.Thread(target=self._drop_replaced, name="drop", daemon=True).start()
 
     def _drop_replaced(self) -> None:
         while True:

@@ -95,6 +95,8 @@ def enter_scope(session: Session, scope: Scope) -> None:
 
 def end_scope(session: Session, lock: ScopeLock) -> None:
     """Delete everything that was put in a scope, by whichever process of whichever node."""
+    if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
+        return
     try:
         if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(lock.number, [session.node]):
             end_scope_here(
@@ -109,6 +111,8 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
 
 
 def _ended_by_keepers(number: int, nodes: list[str]) -> bool:
+    if not nodes:
+        return True
     try:
         ray.get([actors.keeper(node).end_scope.remote(number) for node in nodes], timeout=_PATIENCE)
     except (ValueError, RayError):

@@ -62,7 +62,7 @@ class Holders:
         self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
         self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
-        self._nodes = {node.id: node for node in nodes()}
+        self._list_nodes()
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
         self._saved, self._saving = b"", threading.Lock()
         self._settled: list[str] = json.loads(kv.get(_SETTLED) or b"[]")
@@ -217,7 +217,9 @@ class Holders:
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
         there = holders or self._ask_who_has(info.id, hint)
-        if silent := self._drop([(Holding(info.id, node), None) for node in there]):
+        found = [(Holding(info.id, node), None) for node in there]
+        # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
+        if silent := self._drop([*found, *((Holding(info.id, node), None) for node in list(self._unlisted))]):
             raise StoreUnavailable(
                 f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
                 "The array can still be read there; delete it again"
@@ -360,8 +362,8 @@ class Holders:
     def _leave(self, info: ArrayInfo, node: str) -> bool:
         with self._lock:
             holders = self._index.holders(info.id)
-            if not holders:
-                return True  # deleted meanwhile
+            if not holders:  # deleted meanwhile, unless this catalog has not heard yet what is there
+                return node in self._epochs and node not in self._unlisted
             staying = self._kept(info.id, node)
             if not staying:
                 return False
@@ -636,7 +638,7 @@ class Holders:
         """How often this catalog has looked at the nodes and at what is to be copied."""
         return self._rounds
 
-    def _start_rounds(self) -> None:
+    def _start_threads(self) -> None:
         for work in (self._list_nodes, self._look_at_nodes, self._mend):
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True).start()
 
@@ -650,7 +652,7 @@ class Holders:
 
     def _list_nodes(self) -> None:
         """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
-        self._nodes = {node.id: node for node in nodes()}
+        self._nodes: dict[str, Node] = {node.id: node for node in nodes()}
 
 
 def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:

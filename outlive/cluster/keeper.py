@@ -120,7 +120,8 @@ class Keeper(ShelfCalls):
         A shelf whose keeper is slow to die is looked at again.
         """
         cluster, count, self._left_behind = os.path.basename(os.path.dirname(self._path)), 0, False
-        for path in orphaned(self._root, cluster, self._node, ray.get_runtime_context().gcs_address):
+        address = ray.get_runtime_context().gcs_address
+        for path in orphaned(self._root, cluster, self._node, address, actors.living):
             of, dead = path.split("/")[-2:]
             if of == cluster:
                 count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead))

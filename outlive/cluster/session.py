@@ -23,6 +23,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
@@ -164,17 +165,24 @@ class Session:
             ray.get(actor.rounds.remote(), timeout=_RESTART)  # it may be starting again
 
     def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
-        """What this node's keeper answers. One that is gone for good is started anew, and asked again."""
+        """What this node's keeper answers. One that is gone for good is started anew, and asked again.
+
+        So is one that leaves the node as it is asked: whatever it fails with then, its shelf was on its way out.
+        """
+        session = self
         for attempt in itertools.count(1):
             try:
-                return self.ask(call(self.keeper))
+                return session.ask(call(session.keeper))
             except StoreUnavailable as error:
-                if not isinstance(error.__cause__, ActorDiedError) or attempt >= _STARTS:
+                if attempt >= _STARTS:
                     raise
-                if not self.stands():  # it left, and took the shelf: there will be another
-                    return current().ask_keeper(call)
-                self._keeper = None
-                self._start_keeper()
+                if not session.stands():  # it took the shelf: there will be another
+                    session = current()
+                elif isinstance(error.__cause__, ActorDiedError):
+                    session._keeper = None  # noqa: SLF001 - this class
+                    session._start_keeper()  # noqa: SLF001
+                else:
+                    raise
         raise AssertionError
 
     @property
@@ -236,7 +244,7 @@ class Session:
 
 
 _session: Session | None = None
-_lock = threading.RLock()
+_lock = Mutex(threading.RLock)
 
 
 def current() -> Session:
@@ -255,7 +263,7 @@ def current() -> Session:
 def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never changes
     """`current()`, with these settings for this node's shelf."""
     global _session
-    with _lock:
+    with _lock.now:
         if _session is None or not _session.stands() or not _session.shelf.exists():
             _session = Session(Connection(), settings)
         else:
@@ -266,7 +274,7 @@ def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never c
 def forget() -> None:
     """Make the next call of `current()` start anew."""
     global _session
-    with _lock:
+    with _lock.now:
         _session = None
 
 

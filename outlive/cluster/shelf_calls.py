@@ -67,6 +67,10 @@ class ShelfCalls:
         """A new epoch, and then which of these arrays are here: none that is not can be sealed as of an earlier one."""
         return self._shelf.raise_epoch(), self.holds(array_ids)
 
+    def unsealed(self, array_ids: list[str]) -> list[bool]:
+        """Which of these arrays are drafts here."""
+        return [self._shelf.has_draft(array_id) for array_id in array_ids]
+
     def never_put(self, array_ids: list[str]) -> list[bool]:
         """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
         found = map(self._shelf.ended.find, array_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -134,6 +135,14 @@ def test_a_node_of_another_container_whose_keeper_is_silent_is_dead(root: Path, 
         fcntl.flock(keeper, fcntl.LOCK_EX)
         assert found(root) == []
     assert found(root) == ["old/a"]
+
+
+def test_a_node_of_another_container_that_its_cluster_takes_for_living_is_left(root: Path, dead_raylet: int) -> None:
+    shelf = shelf_of(root, "new", "a")
+    in_another_container(shelf, dead_raylet)
+    silent_for(shelf, 1000)
+    assert list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: {"a", "n"})) == []
+    assert list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: {"n"})) == [shelf.path]
 
 
 def test_a_container_that_is_started_again_has_the_address_of_the_one_before(root: Path, dead_raylet: int) -> None:
@@ -312,3 +321,32 @@ def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.Monke
     assert adopt(new, old.path, same_cluster=False) == 1
     assert new.view(info).sum() == np.arange(50_000).sum()
     assert is_pinned(mode_of(new, info.id))
+
+
+def test_an_adoption_from_another_file_system_that_is_cut_short_anywhere_loses_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    rename, left = os.rename, 0
+
+    def other_file_system(source: str, target: str) -> None:
+        nonlocal left
+        if "/old/n/mem/" in source:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        left -= 1
+        if left < 0:
+            raise Killed
+        rename(source, target)
+
+    old, new = shelf_of(root, "old", "n"), shelf_of(root, "new", "n")
+    info = old.put(np.arange(10))
+    monkeypatch.setattr(os, "rename", other_file_system)
+    with pytest.raises(Killed):
+        adopt(new, old.path, same_cluster=True)
+    assert new.has(info.id) or old.has(info.id)
+    left = 10
+    adopt(new, old.path, same_cluster=True)
+    assert new.view(info).tolist() == list(range(10))
+    assert os.listdir(new.mem) == [info.id]

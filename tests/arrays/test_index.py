@@ -42,6 +42,15 @@ def test_bind_is_all_or_none() -> None:
     assert index.bind([info(6, "b"), info(7, "a")], "n") == [Replacement(held(5), held(7), "s", "a")]
 
 
+def test_what_replaces_a_lost_array_is_later_than_that() -> None:
+    """The writer's clock may be behind. A catalog that starts anew drops what is earlier than what its key has lost."""
+    index = Index()
+    index.lost["s", "k"] = Lost(info(5), "m", 0.0)
+    assert index.bind([info(4, array_id="f" * 32)], "n") == 5
+    assert index.bind([info(6, array_id="f" * 32)], "n") == []
+    assert not index.lost
+
+
 def test_bind_again() -> None:
     index = Index()
     assert index.bind([info(5)], "n") == []

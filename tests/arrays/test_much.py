@@ -50,7 +50,7 @@ def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monk
     real = os.scandir
 
     def scandir(path: str) -> Any:
-        with_lock.append(shelf.ledger.locked()._owner != 0)
+        with_lock.append(shelf.ledger._lock.held)
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
@@ -65,14 +65,13 @@ def test_the_pool_is_emptied_without_the_ledgers_lock(shelf: Shelf, monkeypatch:
         shelf.delete(info.id)
     shelf.ledger.budget = shelf.ledger.used + 8192
     emptied: list[bool] = []
-    truncate = os.ftruncate
+    empty = pool.empty
 
-    def ftruncate(fd: int, size: int) -> None:
-        if size == 0:
-            emptied.append(shelf.ledger.locked()._owner != 0)
-        truncate(fd, size)
+    def note_and_empty(fd: int) -> None:
+        emptied.append(shelf.ledger._lock.held)
+        empty(fd)
 
-    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    monkeypatch.setattr(pool, "empty", note_and_empty)
     shelf.put(np.ones(shelf.ledger.budget - 8192, "u1"))
     assert emptied
     assert not any(emptied)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from outlive.arrays.checksums import Checksums
+from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import ScopeLock, scope_is_over
 from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.room import _turn
@@ -135,3 +137,24 @@ def test_what_a_child_looks_at_is_not_written_again(root: Path) -> None:
     shelf.pool.trim()
     for fd in (ask, told, answer, tell):
         os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["ended", "checksums"])
+def test_a_child_forked_while_a_record_is_written_keeps_nobody_from_writing_the_next(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shelf = Shelf(str(root / "shelf"))
+    info, pwrite = shelf.put(np.arange(3)), os.pwrite
+
+    with contextlib.ExitStack() as children:
+
+        def fork_and_write(fd: int, data: bytes, offset: int) -> int:
+            children.enter_context(forked(lambda: None))
+            return pwrite(fd, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", fork_and_write)
+        if name == "ended":
+            shelf.ended.add([info], Why.TTL, 1)
+        else:
+            Checksums(f"{shelf.path}/checksums").append({info.id: 1})
+        assert not is_locked(root / "shelf" / name)

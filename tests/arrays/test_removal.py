@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from outlive.arrays import warm
 from outlive.arrays.check import clear_orphans
 from outlive.arrays.disk import remove as remove_disk
 from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.removal import empty
 from outlive.arrays.shelf import Shelf
 from outlive.cluster.session import remove_dead_clusters
 
@@ -87,6 +89,54 @@ def test_a_draft_that_comes_to_nothing(mount: Path, how: Callable[[Shelf, ArrayI
     assert used(mount) == 0 or how is fail_in_create
     warm._maps.clear()
     assert used(mount) == 0 == shelf.ledger.used
+
+
+def test_a_draft_that_a_reader_seals_as_it_is_removed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead writer's call can reach the catalog late: then a reader seals the draft that the keeper discards."""
+    draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+    draft.settled = True
+    emptied = []
+
+    def empty_late(fd: int) -> None:
+        emptied.append(shelf.finish(draft.info.id, shelf.ledger.epoch))
+        empty(fd)
+
+    monkeypatch.setattr("outlive.arrays.removal.empty", empty_late)
+    removed = shelf.delete_draft(draft.path)
+    assert len(emptied) == 1, "nobody sealed it at the moment that this is about"
+    assert shelf.has(draft.info.id) != removed
+    if not removed:
+        assert (shelf.view(draft.info) == 1).all()
+    assert shelf.recount() == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_who_removes_a_draft_is_killed_while_emptying_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+        monkeypatch.setattr("outlive.arrays.removal.empty", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        while True:
+            shelf.delete_draft(draft.path)
+    os.waitpid(child, 0)
+    assert shelf.ledger.used > 0, "it is still there, and counted"
+    assert [one.problem for one in clear_orphans(shelf)] == ["abandoned"]
+    assert shelf.ledger.used == shelf.recount() == 0
+
+
+def test_a_draft_is_removed_where_a_file_system_has_no_room_for_another_name(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rename", refuse)
+        assert shelf.delete_draft(draft.path)
+    assert shelf.ledger.used == shelf.recount() == 0
+    draft.settled = True
 
 
 @pytest.mark.parametrize("what", ["shelf", "dead cluster", "disk"])

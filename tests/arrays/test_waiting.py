@@ -177,17 +177,6 @@ def test_nobody_waits_for_ever(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) ->
     os.close(fd)
 
 
-def test_nobody_waits_for_a_stopped_one_that_spills(spilling: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_STOPPED_AFTER", 0.1)
-    for number in range(4):
-        put(spilling, number)
-    turn = OwnedFile(f"{spilling.path}/spilling", os.O_CREAT)
-    fcntl.flock(turn, fcntl.LOCK_EX)
-    info = put(spilling, 9)
-    assert info.id in spilling.spilled()  # where it went itself
-    turn.close()
-
-
 def _put_and_delete(path: str, times: int, errors: Any) -> None:
     shelf, last = Shelf(path), None
     for number in range(times):

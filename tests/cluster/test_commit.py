@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +13,14 @@ import numpy as np
 import pytest
 
 from outlive import lookup
-from outlive.arrays.index import Index
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
-from outlive.cluster import actors
-from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
-from outlive.cluster.holds import Holds
-from outlive.cluster.wire import Bound, pack, pack_bound, unpack, unpack_request
+from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
 from tests.conftest import ROOT
+from tests.nodes.played import PlayedCatalog, PlayedCluster, PlayedSession, play
 
 
 @pytest.fixture
@@ -36,7 +31,7 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
     shelf.remove()
 
 
-class PlayedCatalog:
+class ScriptedCatalog:
     """Gives these answers, one after the other, and keeps what it is asked."""
 
     def __init__(self, *answers: Callable[[list[ArrayInfo]], Bound]) -> None:
@@ -56,8 +51,8 @@ class PlayedCatalog:
         self.unbound += unpack(packed)
 
 
-def session_with(shelf: Shelf, *answers: Callable[[list[ArrayInfo]], Bound]) -> tuple[Any, PlayedCatalog]:
-    catalog = PlayedCatalog(*answers)
+def session_with(shelf: Shelf, *answers: Callable[[list[ArrayInfo]], Bound]) -> tuple[Any, ScriptedCatalog]:
+    catalog = ScriptedCatalog(*answers)
     return SimpleNamespace(shelf=shelf, node="n", catalog=catalog, ask=lambda ref, timeout=None: ref), catalog
 
 
@@ -147,39 +142,16 @@ def test_a_catalog_that_knows_another_shelf_is_told_and_the_put_ends(shelf: Shel
 # --- the last step fails
 
 
-class LocalCatalog(Catalog):
-    """The catalog itself, with a shelf in place of its keepers. Asked as an actor is: `catalog.bind.remote(...)`."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._index, self._lock, self._replaced = Index(), threading.Lock(), queue.SimpleQueue()
-        self._epochs, self._left = {"n": shelf.raise_epoch()}, set[str]()
-        self._gone, self._again, self._unfinished = {}, [], set()
-        self._holds = Holds(self._replaced.put)
-
-    def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
-        epoch = self._epochs[node]
-        return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
-
-    def _drop(self, holdings: Any) -> None:
-        for holding, name in holdings:
-            self._shelf.delete(holding.array_id, name)
-
-    def drop_replaced(self) -> None:
-        """What its thread does."""
-        while not self._replaced.empty():
-            self._drop_where_sealed("n", [self._replaced.get()])
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    """One node, `a`, with the catalog itself."""
+    Path(ROOT).mkdir(mode=0o700, exist_ok=True)
+    yield from play(f"{ROOT}/{request.node.name[:60]}", 1, monkeypatch)
 
 
 @pytest.fixture
-def local_session(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, LocalCatalog]:
-    catalog = LocalCatalog(shelf)
-    listed = lambda: ("n", pack(info for info in shelf.scan() if info.key is not None))  # noqa: E731
-    keeper = SimpleNamespace(listed_here=SimpleNamespace(remote=listed))
-    monkeypatch.setattr(actors, "keeper", lambda _: keeper)
-    names = ("bind", "unbind", "find", "take_off", "verify", "count", "some_keys")
-    actor = SimpleNamespace(**{name: SimpleNamespace(remote=getattr(catalog, name)) for name in names})
-    return SimpleNamespace(shelf=shelf, node="n", catalog=actor, ask=lambda ref, timeout=None: ref), catalog
+def local_session(cluster: PlayedCluster) -> tuple[PlayedSession, PlayedCatalog]:
+    return cluster.session("a"), cluster.catalog
 
 
 def read(session: Any, key: str) -> Any:
@@ -211,7 +183,6 @@ def drafts_left(shelf: Shelf) -> list[str]:
 )
 @pytest.mark.parametrize("count", [3, 100_000])
 def test_an_array_that_cannot_be_sealed_was_never_put(
-    shelf: Shelf,
     local_session: Any,
     monkeypatch: pytest.MonkeyPatch,
     number: int,
@@ -220,6 +191,7 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
     count: int,
 ) -> None:
     session, catalog = local_session
+    shelf = session.shelf
     commit(session, [old := shelf.draft_of(np.arange(count), key="k")])
     assert read(session, "k")[-1] == count - 1
     with monkeypatch.context() as patch:
@@ -245,10 +217,9 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
     assert len(shelf.ids()) == 2
 
 
-def test_what_another_sealed_meanwhile_was_put(
-    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_sealed_meanwhile_was_put(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
+    shelf = session.shelf
     commit(session, [shelf.draft_of(np.arange(3), key="k")])
     draft, seal_many = shelf.draft_of(np.ones(3), key="k"), shelf.seal_many
 
@@ -266,10 +237,9 @@ def test_what_another_sealed_meanwhile_was_put(
     assert shelf.ids() == [draft.info.id]
 
 
-def test_of_many_the_error_says_which_were_put(
-    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_the_error_says_which_were_put(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
+    shelf = session.shelf
     for key in "abc":
         commit(session, [shelf.draft_of(np.zeros(3), key=key)])
     with monkeypatch.context() as patch:
@@ -282,13 +252,14 @@ def test_of_many_the_error_says_which_were_put(
     assert drafts_left(shelf) == []
 
 
-def test_a_catalog_that_does_not_answer_then(shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_catalog_that_does_not_answer_then(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
+    shelf = session.shelf
 
     def gone(*_: object) -> None:
         raise StoreUnavailable("gone")
 
-    session.catalog.take_off = SimpleNamespace(remote=gone)
+    monkeypatch.setattr(catalog, "take_off", gone)
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC)
         with pytest.raises(StoreFull, match="will find out when somebody reads 'k'"):
@@ -296,10 +267,9 @@ def test_a_catalog_that_does_not_answer_then(shelf: Shelf, local_session: Any, m
     assert catalog.count("default") == 1
 
 
-def test_a_later_stamp_that_cannot_be_written(
-    shelf: Shelf, local_session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_later_stamp_that_cannot_be_written(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
+    shelf = session.shelf
     commit(session, [shelf.draft_of(np.zeros(3), key="k")])
     draft = shelf.draft_of(np.ones(3), key="k", version=1)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +13,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from outlive import lookup
 from outlive.arrays.ended import Why
-from outlive.arrays.index import Index
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of, keep
 from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
@@ -24,10 +21,7 @@ from outlive.cluster import actors, evacuation, fetches, holders, peers, transfe
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.holds import Holds
 from outlive.cluster.listing import Listing
-from outlive.cluster.peers import Peers
-from outlive.cluster.per_node import PerNode
 from outlive.cluster.session import Session
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError
@@ -91,6 +85,9 @@ class PlayedKeeper:
     def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
         return self.shelf.raise_epoch(), self.holds(array_ids)
 
+    def unsealed(self, array_ids: list[str]) -> list[bool]:
+        return [self.shelf.has_draft(array_id) for array_id in array_ids]
+
     def never_put(self, array_ids: list[str]) -> list[bool]:
         found = map(self.shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
@@ -118,22 +115,15 @@ class PlayedCatalog(Catalog):
     """The catalog itself. What its threads do happens when it is told to."""
 
     def __init__(self, cluster: PlayedCluster, seen: str) -> None:
-        self._index, self._lock = Index(), threading.RLock()
-        self._epochs, self._keepers = {}, {}
-        self._peers, self._unlisted = Peers(self._is_alive, self._ask_shelf), set()
-        self._replaced, self._erased = queue.SimpleQueue(), {}
-        self._losing, self._copying = threading.Lock(), {}
-        self._pool = ThreadPoolExecutor(1)
-        self._bulk, self._in_bulk = threading.Lock(), set()
-        self._listing, self._gone, self._again = defaultdict(threading.Lock), {}, []
-        self._holds, self._unfinished = Holds(self._replaced.put), set()
-        self._drops = PerNode(self._drop_or_again)
-        self._seen, self._settled, self._left = set(), [], set()
-        self._saved, self._saving = b"", threading.Lock()
-        self._cluster = cluster
-        self._list_nodes()
-        found = self._list_shelves(sorted(set(seen).intersection(cluster.keepers)))
-        self._admit_cached([one for some in found for one in some])
+        self._cluster, self._seen_first = cluster, seen
+        super().__init__()
+        self._pool = ThreadPoolExecutor(1)  # in the same order each time
+
+    def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
+        return super()._list_shelves(sorted(set(self._seen_first).intersection(nodes)))
+
+    def _start_threads(self) -> None:
+        pass
 
     def _list_nodes(self) -> None:
         self._nodes = {

@@ -649,3 +649,61 @@ def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster
     assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
     catalog.replace(pack_request([draft.info], "a", 0))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: PlayedCluster, key: str | None) -> None:
+    """Its copy would come back otherwise, once it is listed."""
+    info = cluster.put("a", "k", 1) if key else cluster.shelves["a"].put(np.full(5, 1), store="s")
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.frozen.add("b")
+    catalog = cluster.restart_catalog()
+
+    def delete() -> None:
+        if key:
+            catalog.end([info.id])
+        else:
+            catalog.erase(pack([info]), "a")
+
+    with pytest.raises(outlive.errors.StoreUnavailable, match="did not confirm"):
+        delete()
+    cluster.frozen.clear()
+    delete()
+    catalog = cluster.restart_catalog()
+    assert cluster.holders(info.id) == {}
+    assert cluster.get("a", "k") is None
+
+
+def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
+    """A keeper that was stopped makes it, after another process of its node made later ones."""
+    info = cluster.shelves["a"].put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
+    early = cluster.keepers["a"]._target.deadline_ns(info.id)
+    cluster.keepers["a"]._target.touch(info.id, early + 50 * 10**9)
+    assert cluster.keepers["a"]._target.touch(info.id, early + 10 * 10**9)
+    assert cluster.keepers["a"]._target.deadline_ns(info.id) == early + 50 * 10**9
+
+
+def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedCluster) -> None:
+    """Two nodes that leave at once would drop both, if the catalog started anew and has heard of neither."""
+    info = cluster.put("b", "k", 1)
+    assert cluster.catalog.evacuate(pack([info]), "b", True) == [True]
+    keepers = [node for node, kept in cluster.holders(info.id).items() if kept]
+    assert len(keepers) == 2
+    cluster.frozen.update(keepers)
+    catalog = cluster.restart_catalog()
+    assert [catalog.leave(pack([info]), node) for node in keepers] == [[False], [False]]
+    cluster.frozen.clear()
+    catalog._mend()
+    assert [catalog.leave(pack([info]), node) for node in keepers] == [[True], [False]]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_an_epoch_that_is_raised_late_loses_no_array(cluster: PlayedCluster, node: str) -> None:
+    """A keeper that was stopped makes a call that another process of its node has made in its stead."""
+    cluster.put("a", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    cluster.keepers["a"]._target.holds_from_now([])
+    assert cluster.get(node, "k") == 1
+    commit(cluster.session("a"), [draft])
+    assert cluster.get(node, "k") == 2

@@ -248,3 +248,26 @@ def test_nobody_makes_a_shelf_where_a_keeper_has_left() -> None:
     with pytest.raises(StoreUnavailable, match="has no shelf"):
         shelf_calls.call("stead", "left", "holds", (["id"],))
     assert not Path(ROOT, "stead", "left").exists()
+
+
+def test_a_keeper_that_leaves_as_it_is_asked_is_started_again_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was asked failed in the middle: its shelf was on its way out."""
+
+    class Left(session.Session):
+        def __init__(self, *, left: bool) -> None:
+            self.left, self._keeper = left, "keeper"
+
+        def stands(self) -> bool:
+            return not self.left
+
+        def ask(self, ref: Any, timeout: float | None = None) -> Any:
+            if self.left:
+                raise StoreUnavailable("the store was shut down: its shelf is gone")
+            return ref
+
+    sessions = [Left(left=True), Left(left=False)]
+    monkeypatch.setattr(session, "current", lambda: sessions.pop(0))
+    assert Left(left=True).ask_keeper(lambda keeper: f"asked the {keeper}") == "asked the keeper"
+    monkeypatch.setattr(session, "current", lambda: Left(left=True))
+    with pytest.raises(StoreUnavailable):  # not for ever
+        Left(left=True).ask_keeper(lambda keeper: keeper)
