@@ -61,10 +61,14 @@ class PlayedKeeper:
 
     def __init__(self, shelf: Shelf, node: str) -> None:
         self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node)
+        self.listed = Listing(shelf)
         self.fetch = lambda packed, hint, kept=False, epoch=0: self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def listing(self) -> tuple[int, bytes]:
-        return Listing(self.shelf).all()
+        return self.listed.all()
+
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        return self.listed.part(after)
 
     def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
         return [self.shelf.has(array_id) or self.shelf.finish(array_id, epoch) for array_id in array_ids]
