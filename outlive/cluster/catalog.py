@@ -272,8 +272,8 @@ class Catalog(Bulk):
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
-                for holding in holdings:
-                    self._note_gone(holding.node, [holding.array_id])
+                for node in list(self._gone):  # also one that is listed for the first time
+                    self._note_gone(node, [holding.array_id for holding in holdings])
         return ids
 
     def _finish_deletions(self) -> None:

@@ -415,6 +415,29 @@ def test_what_is_deleted_while_a_shelf_is_listed_does_not_come_back(
     assert cluster.catalog.kept_on(kept.id) == ["b"]
 
 
+def test_a_copy_that_is_deleted_while_a_silent_node_is_listed_does_not_come_back(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("a", "k", 1, replicas=2)
+    (other,) = [node for node in cluster.holders(info.id) if node != "a"]
+    cluster.frozen.add(other)
+    catalog = cluster.restart_catalog()
+    cluster.frozen.clear()
+    keeper = cluster.keepers[other]._target
+    listing = keeper.listing_part
+
+    def answer_after_deletion(after: str | None) -> tuple[int, bytes, str | None]:
+        monkeypatch.setattr(keeper, "listing_part", listing)
+        answer = listing(after)
+        catalog.end([info.id])
+        return answer
+
+    monkeypatch.setattr(keeper, "listing_part", answer_after_deletion)
+    catalog._mend()
+    assert catalog.keys("s", "") == []
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
 @pytest.mark.parametrize("times", [0, 1, 5])
 def test_a_listing_in_parts_is_of_one_epoch(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, times: int
