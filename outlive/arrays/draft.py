@@ -24,13 +24,14 @@ from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
 from outlive.arrays.tail import give_back_tail
+from outlive.arrays.waiting import Wait
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-_ATTEMPTS = 10  # to make room in memory, before a draft goes to disk
+_ATTEMPTS = 10  # to make room in memory, while others are faster, before a draft goes to disk
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -66,18 +67,24 @@ class Draft:
         ------
         StoreFull, OSError
         """
+        wait = Wait(self.shelf)
         try:
-            for _ in range(_ATTEMPTS):  # others may be faster
-                if self._reserve_here():
+            while True:
+                overtaken = self._reserve_in_memory()
+                if self._fd is not None or self._go_to_disk():
                     return
-                if not make_room(self.shelf, self.info.size):
-                    break
+                if not overtaken and not wait.goes_on():
+                    raise full(self.shelf, self.info.size, "the budget")
         except OSError as error:
             if error.errno not in NO_ROOM or not self._go_to_disk():
                 raise
-        else:
-            if not self._go_to_disk():
-                raise full(self.shelf, self.info.size, "the budget")
+
+    def _reserve_in_memory(self) -> bool:
+        """Try to be there; whether room was made, and others were faster each time."""
+        attempts = 0
+        while attempts < _ATTEMPTS and not self._reserve_here() and make_room(self.shelf, self.info.size):
+            attempts += 1
+        return attempts == _ATTEMPTS
 
     def _reserve_here(self) -> bool:
         self._fd = self.shelf.reserve(self.path, self.info.size)
@@ -94,8 +101,10 @@ class Draft:
             self.close()
             self.shelf.discard(self)
             self._warm = False
-        self.path = f"{disk.staging()}/{self.info.id}"
-        return self._reserve_here()
+        in_memory, self.path = self.path, f"{disk.staging()}/{self.info.id}"
+        if not self._reserve_here():
+            self.path = in_memory
+        return self._fd is not None
 
     def write(self, array: np.ndarray[Any, Any]) -> None:
         """Write header, data and footer.

@@ -62,6 +62,11 @@ class Names:
         target = _read(path)
         return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
 
+    def knows_later(self, info: ArrayInfo) -> bool:
+        """Whether the key of `info` leads to a later version than that, or is forbidden to lead to it."""
+        target = None if info.key is None else _read(self._place(info.store, info.key)[0])
+        return target is not None and target[0] > info.version
+
     def standing(self, store: str, key: str) -> int:
         """The value of a key's generation counter: as long as it is the same and even, its name leads where it led."""
         return self._ledger.generation(self._place(store, key)[1])

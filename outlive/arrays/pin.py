@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from outlive.arrays.full import full
 from outlive.arrays.move import promote
 from outlive.arrays.room import make_room
+from outlive.arrays.waiting import Wait
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_ATTEMPTS = 10  # to bring it back to memory: others may take the room that was made
+_ATTEMPTS = 100  # to bring it back at once: others may take the room that was made
 
 
 def pin(shelf: Shelf, info: ArrayInfo) -> None:
@@ -26,18 +27,23 @@ def pin(shelf: Shelf, info: ArrayInfo) -> None:
     StoreFull
         Memory has no room for it, and what else is there is pinned or looked at. It stays on disk.
     """
-    for _ in range(_ATTEMPTS):
+    wait, overtaken = Wait(shelf), 0
+    while True:
         if _mark(shelf, info, stat.S_ISVTX):
             return
         disk = shelf.disk
         try:
             if disk is not None and promote(shelf, disk, info.id, pinned=True):
                 return
-            if not os.path.lexists(f"{shelf.mem}/{info.id}") and not make_room(shelf, info.size):
-                break
+            if os.path.lexists(f"{shelf.mem}/{info.id}") or make_room(shelf, info.size):
+                overtaken += 1
+                if overtaken < _ATTEMPTS:
+                    continue
+            if wait.goes_on():
+                continue
         except OSError as error:
             raise shelf.explain(error, info.size) from None
-    raise full(shelf, info.size, "memory, to pin it there")
+        raise full(shelf, info.size, "memory, to pin it there")
 
 
 def unpin(shelf: Shelf, info: ArrayInfo) -> None:

@@ -12,6 +12,7 @@ import os
 import random
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +57,7 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
     """
     names = os.listdir(shelf.mem)
     sampled = len(names) > sample
-    found, mapped, now = list[Candidate](), locked_files(), time.time_ns()
+    found, mapped, now = list[Candidate](), locks(), time.time_ns()
     for name in random.sample(names, sample) if sampled else names:
         with contextlib.suppress(OSError):
             status = os.lstat(f"{shelf.mem}/{name}")
@@ -70,14 +71,18 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
     return found[: max(1, len(found) // 4)] if sampled else found
 
 
-def locked_files() -> set[tuple[int, int]]:
-    """Device and inode numbers of all files that somebody has locked (proc_locks(5))."""
+def locks() -> dict[tuple[int, int], set[int]]:
+    """The processes that have a lock (`flock`), by their files' device and inode numbers (proc_locks(5))."""
+    found: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
     try:
         with open("/proc/locks") as file:
-            places = [line.split()[-3].split(":") for line in file if " FLOCK " in line]
-        return {(os.makedev(int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in places}
-    except (OSError, ValueError, IndexError):
-        return set()
+            lines = [line.split()[-4:-2] for line in file if " FLOCK " in line]
+        for process, place in lines:
+            major, minor, inode = place.split(":")
+            found[os.makedev(int(major, 16), int(minor, 16)), int(inode)].add(int(process))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def make_room(shelf: Shelf, size: int) -> bool:
@@ -162,6 +167,12 @@ def _turn(shelf: Shelf) -> Iterator[bool]:
             yield True
     finally:
         file.close()
+
+
+def is_spilling(shelf: Shelf) -> bool:
+    """Whether somebody spills right now."""
+    with _turn(shelf) as ours:
+        return not ours
 
 
 # --- what the keeper does, once a second

@@ -17,6 +17,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import ray
 
@@ -30,6 +31,7 @@ from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import (
     Bound,
     Found,
+    Listed,
     pack_bound,
     pack_found,
     pack_held,
@@ -41,6 +43,7 @@ from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
 _AT_A_TIME = 16  # shelves that are listed as a catalog starts
+_LISTINGS_IN_PARTS = 3  # that are begun, before a shelf is listed in one call
 _log = logging.getLogger(__name__)
 
 
@@ -194,7 +197,7 @@ class Catalog(Bulk):
 
     def _find(self, store: str, keys: list[str]) -> list[Found | None]:
         found = [self._found(self._index.find(store, key)) or self._found_lost(store, key) for key in keys]
-        if any(one is None or one.lost_at for one in found):
+        if any(one is None or one.lost_at or one.info.id in self._late for one in found):
             self._say_unlisted("an array of this key")
         return found
 
@@ -269,8 +272,8 @@ class Catalog(Bulk):
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
-                for holding in holdings:
-                    self._note_gone(holding.node, [holding.array_id])
+                for node in list(self._gone):  # also one that is listed for the first time
+                    self._note_gone(node, [holding.array_id for holding in holdings])
         return ids
 
     def _finish_deletions(self) -> None:
@@ -441,28 +444,57 @@ class Catalog(Bulk):
         with one_at_a_time:  # or the older picture could be the last
             self._left.discard(node)
             self._keepers[node] = self._find_keeper(node)
-            with self._lock:
-                gone = self._gone[node] = set()
             try:
-                answers = self._answers({node: self._keepers[node].listing.remote()})
-                if node not in answers:
-                    raise StoreUnavailable(
-                        f"nobody on node {node} says what its shelf has, neither its keeper nor another"
-                    )
-                epoch, packed = answers[node]
-                listed = unpack_listed(packed)
+                epoch, listed = self._ask_what_is_on(node)
                 with self._lock:
-                    listed = [one for one in listed if one.info.id not in gone]
+                    listed = [one for one in listed if one.info.id not in self._gone[node]]
                     cached = self._index.copies.cached_apart_from(node)
                     self._epochs[node] = epoch
                     self._unlisted.discard(node)
+                    self._late.update(one.info.id for one in listed if one.late)
                     older = self._index.relist(node)
                     self._admit(node, listed)
                     self._index.restore(older)
             finally:
                 with self._lock:
-                    del self._gone[node]
-        return cached + [(node, info) for info, kept in listed if not kept]
+                    self._gone.pop(node, None)
+        return cached + [(node, one.info) for one in listed if not one.kept]
+
+    def _ask_what_is_on(self, node: str) -> tuple[int, list[Listed]]:
+        """The epoch of a listing of a node's shelf, and what it lists.
+
+        In parts, between which the keeper answers others. They have to be of one epoch: who seals an array as of a
+        later one may have done so behind the parts that were listed. Begun anew each time, it would never end beside
+        others who raise the epoch; so at last all is listed in one call.
+        """
+        for _ in range(_LISTINGS_IN_PARTS):
+            epoch, packed, after = self._list_part(node, None)
+            began, listed = epoch, unpack_listed(packed)
+            while after is not None and epoch == began:
+                epoch, packed, after = self._list_part(node, after)
+                listed += unpack_listed(packed)
+            if epoch == began:
+                return epoch, listed
+        self._note_gone_from_now(node)
+        epoch, packed = self._answer_of(node, self._keepers[node].listing.remote())
+        return epoch, unpack_listed(packed)
+
+    def _list_part(self, node: str, after: str | None) -> tuple[int, bytes, str | None]:
+        if after is None:
+            self._note_gone_from_now(node)
+        part: tuple[int, bytes, str | None] = self._answer_of(node, self._keepers[node].listing_part.remote(after))
+        return part
+
+    def _note_gone_from_now(self, node: str) -> None:
+        """What is deleted while the shelf is listed: it may be listed all the same."""
+        with self._lock:
+            self._gone[node] = set()
+
+    def _answer_of(self, node: str, call: Any) -> Any:
+        answers = self._answers({node: call})
+        if node not in answers:
+            raise StoreUnavailable(f"nobody on node {node} says what its shelf has, neither its keeper nor another")
+        return answers[node]
 
     def _drop(self, holdings: Iterable[tuple[Holding, Name | None]]) -> list[str]:
         """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""

@@ -53,6 +53,7 @@ class Holders:
         self._keepers: dict[str, Peer] = {}
         self._peers = Peers(self._is_alive, self._ask_shelf)
         self._unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
+        self._late: set[str] = set()  # arrays that were to be replaced or deleted: by whom, a node may have to say yet
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
         self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
@@ -572,7 +573,7 @@ class Holders:
     def _admit(self, node: str, listed: Iterable[Listed]) -> None:
         """What a keeper told of its shelf. The caller holds the lock."""
         stale = list[tuple[Holding, tuple[str, str] | None]]()
-        for info, kept in listed:
+        for info, kept, _ in listed:
             lost = self._index.lost.get((info.store, info.key or info.id))
             if info.id in self._erased or (lost is not None and lost.info.version > info.version):
                 stale.append((Holding(info.id, node), None))

@@ -33,22 +33,23 @@ class Listing:
         Returns
         -------
         The epoch, some arrays, and the id to go on behind, None if that was all. An epoch other than that of the first
-        part: another catalog has begun meanwhile.
+        part: another has begun to list it meanwhile, so what was listed before may be too little.
+
+        Who has not answered the first part may answer the others: it lists the ids once more.
         """
         if after is None:
             self._shelf.raise_epoch()
-            self._ids = sorted(self._shelf.ids())
-        begin = 0 if after is None else bisect.bisect_right(self._ids, after)
-        some = self._ids[begin : begin + AT_A_TIME]
-        more = begin + len(some) < len(self._ids)
-        if not more:
-            self._ids = []
+        ids = self._ids if after is not None and self._ids else sorted(self._shelf.ids())
+        begin = 0 if after is None else bisect.bisect_right(ids, after)
+        some = ids[begin : begin + AT_A_TIME]
+        more = begin + len(some) < len(ids)
+        self._ids = ids if more else []
         return self._shelf.ledger.epoch, self._pack(some), some[-1] if more else None
 
     def _pack(self, array_ids: Iterable[str]) -> bytes:
         modes = ((info, mode_of(self._shelf, info.id)) for info in self._shelf.infos(array_ids))
         return pack_listed(
-            Listed(info, kept=not is_cached(mode))
+            Listed(info, kept=not is_cached(mode), late=self._shelf.names.knows_later(info))
             for info, mode in modes
             if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
         )

@@ -31,6 +31,10 @@ class ShelfCalls:
         """
         return Listing(self._shelf).all()
 
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        """As `listing`, in parts; see `Listing.part`."""
+        return Listing(self._shelf).part(after)
+
     def listed_here(self) -> tuple[str, bytes]:
         """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
         return self._node, pack(info for info in self._shelf.scan() if info.key is not None)

@@ -37,6 +37,7 @@ class Listed(NamedTuple):
 
     info: ArrayInfo
     kept: bool  # else cached
+    late: bool = False  # a later array of its key was to replace it, or it was to be deleted
 
 
 class Located(NamedTuple):
@@ -96,7 +97,7 @@ def pack_listed(listed: Iterable[Listed]) -> bytes:
 
 
 def unpack_listed(data: bytes) -> list[Listed]:
-    return [Listed(_info(fields), kept) for fields, kept in json.loads(data)]
+    return [Listed(_info(fields), *rest) for fields, *rest in json.loads(data)]
 
 
 def _found(found: list[Any]) -> list[Found | None]:

@@ -109,7 +109,7 @@ def test_only_one_of_many_may_go(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) 
     shelf.ledger.disk.budget = 64 << 20
     infos = [shelf.put(np.ones(200_000, "u1")) for _ in range(30)]
     views = [shelf.view(info) for info in infos[1:]]
-    monkeypatch.setattr(room, "locked_files", set)  # as where /proc/locks tells nothing
+    monkeypatch.setattr(room, "locks", dict)  # as where /proc/locks tells nothing
     shelf.ledger.budget = shelf.ledger.used
     assert make_room(shelf, 200_000)
     assert shelf.spilled() == [infos[0].id]

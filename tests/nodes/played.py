@@ -14,15 +14,16 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from outlive import lookup
 from outlive.arrays.ended import Why
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import cached, deadline_of, is_cached, is_copied, keep, mode_of
+from outlive.arrays.marks import cached, deadline_of, keep
 from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors, evacuation, fetches, holders, peers, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.listing import Listing
 from outlive.cluster.session import Session
-from outlive.cluster.wire import Listed, pack, pack_listed
+from outlive.cluster.wire import pack
 from outlive.errors import OutliveError
 from outlive.ray_internals.nodes import Node
 
@@ -60,15 +61,14 @@ class PlayedKeeper:
 
     def __init__(self, shelf: Shelf, node: str) -> None:
         self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node)
+        self.listed = Listing(shelf)
         self.fetch = lambda packed, hint, kept=False, epoch=0: self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def listing(self) -> tuple[int, bytes]:
-        epoch, listed = self.shelf.raise_epoch(), []
-        for info in self.shelf.scan():
-            mode = mode_of(self.shelf, info.id)
-            if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode):
-                listed.append(Listed(info, kept=not is_cached(mode)))
-        return epoch, pack_listed(listed)
+        return self.listed.all()
+
+    def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
+        return self.listed.part(after)
 
     def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
         return [self.shelf.has(array_id) or self.shelf.finish(array_id, epoch) for array_id in array_ids]

@@ -17,7 +17,7 @@ from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
-from outlive.cluster import transfer
+from outlive.cluster import listing, transfer
 from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
@@ -399,20 +399,85 @@ def test_what_is_deleted_while_a_shelf_is_listed_does_not_come_back(
 ) -> None:
     info, kept = cluster.put("b", "k", 1), cluster.put("b", "other", 2)
     keeper = cluster.keepers["b"]._target
-    listing = keeper.listing
+    listing = keeper.listing_part
 
-    def delete_then_answer() -> tuple[int, bytes]:
-        monkeypatch.setattr(keeper, "listing", listing)
-        answer = listing()
+    def delete_then_answer(after: str | None) -> tuple[int, bytes, str | None]:
+        monkeypatch.setattr(keeper, "listing_part", listing)
+        answer = listing(after)
         cluster.catalog.end([info.id])
         return answer
 
-    monkeypatch.setattr(keeper, "listing", delete_then_answer)
+    monkeypatch.setattr(keeper, "listing_part", delete_then_answer)
     cluster.catalog.welcome("b")
     assert cluster.catalog.keys("s", "") == ["other"]
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
     assert [cluster.get(node, "other") for node in "abc"] == [2] * 3
     assert cluster.catalog.kept_on(kept.id) == ["b"]
+
+
+def test_a_copy_that_is_deleted_while_a_silent_node_is_listed_does_not_come_back(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cluster.put("a", "k", 1, replicas=2)
+    (other,) = [node for node in cluster.holders(info.id) if node != "a"]
+    cluster.frozen.add(other)
+    catalog = cluster.restart_catalog()
+    cluster.frozen.clear()
+    keeper = cluster.keepers[other]._target
+    listing = keeper.listing_part
+
+    def answer_after_deletion(after: str | None) -> tuple[int, bytes, str | None]:
+        monkeypatch.setattr(keeper, "listing_part", listing)
+        answer = listing(after)
+        catalog.end([info.id])
+        return answer
+
+    monkeypatch.setattr(keeper, "listing_part", answer_after_deletion)
+    catalog._mend()
+    assert catalog.keys("s", "") == []
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
+@pytest.mark.parametrize("times", [0, 1, 5])
+def test_a_listing_in_parts_is_of_one_epoch(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """What is sealed as of a later epoch, in between, is listed too, and what is deleted is not."""
+    monkeypatch.setattr(listing, "AT_A_TIME", 2)
+    infos = [cluster.put("b", f"k{number}", number) for number in range(7)]
+    keeper, left = cluster.keepers["b"]._target, [times]
+    part, asked = keeper.listing_part, list[str | None]()
+
+    def change_then_answer(after: str | None) -> tuple[int, bytes, str | None]:
+        asked.append(after)
+        answer = part(after)
+        if after is not None and left[0]:
+            left[0] -= 1
+            draft = cluster.draft("b", f"late{left[0]}", 100)
+            draft.seal(cluster.shelves["b"].raise_epoch())
+            cluster.catalog.end([infos.pop().id])
+        return answer
+
+    monkeypatch.setattr(keeper, "listing_part", change_then_answer)
+    cluster.catalog.welcome("b")
+    late = [f"late{number}" for number in range(times)]
+    assert cluster.catalog.keys("s", "") == sorted([*(info.key or "" for info in infos), *late])
+    assert asked.count(None) == {0: 1, 1: 2, 5: 3}[times]  # then, in one call
+
+
+def test_a_part_that_another_process_lists(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper is stopped after the first part: what answers in its stead has not listed that."""
+    monkeypatch.setattr(listing, "AT_A_TIME", 2)
+    infos = [cluster.put("b", f"k{number}", number) for number in range(7)]
+    keeper = cluster.keepers["b"]._target
+    part = keeper.listing_part
+
+    def answer(after: str | None) -> tuple[int, bytes, str | None]:
+        return part(after) if after is None else listing.Listing(cluster.shelves["b"]).part(after)
+
+    monkeypatch.setattr(keeper, "listing_part", answer)
+    cluster.catalog.welcome("b")
+    assert cluster.catalog.keys("s", "") == [info.key for info in infos]
 
 
 def test_a_listing_does_not_take_what_an_unsealed_array_would_replace(cluster: PlayedCluster) -> None:
@@ -664,4 +729,21 @@ def test_an_epoch_that_is_raised_late_loses_no_array(cluster: PlayedCluster, nod
     cluster.keepers["a"]._target.holds_from_now([])
     assert cluster.get(node, "k") == 1
     commit(cluster.session("a"), [draft])
+    assert cluster.get(node, "k") == 2
+
+
+@pytest.mark.parametrize("node", ["b", "c"])
+def test_what_was_replaced_is_not_read_while_the_node_that_replaced_it_is_silent(
+    cluster: PlayedCluster, node: str
+) -> None:
+    cluster.put("b", "k", 1)
+    cluster.put("b", "other", 1)
+    cluster.put("a", "k", 2)  # its put has returned, and what it replaced is not dropped yet
+    cluster.frozen.add("a")
+    catalog = cluster.restart_catalog()
+    with pytest.raises(outlive.errors.StoreUnavailable, match="may be on node a"):
+        cluster.get(node, "k")
+    assert cluster.get(node, "other") == 1
+    cluster.frozen.clear()
+    catalog._mend()
     assert cluster.get(node, "k") == 2
