@@ -16,8 +16,8 @@ FILES = Path(__file__).with_name("files")
 @pytest.mark.parametrize(
     ("missing", "arguments", "extra"),
     [
-        ("ruamel.yaml", ["check", str(FILES / "cluster.yaml")], "workers"),
-        ("ruamel.yaml", ["plan", "--goal", "memory", "--cluster", str(FILES / "cluster.yaml")], "workers"),
+        ("yaml", ["check", str(FILES / "cluster.yaml")], "workers"),
+        ("yaml", ["plan", "--goal", "memory", "--cluster", str(FILES / "cluster.yaml")], "workers"),
         ("jsonschema.validators", ["check", str(FILES / "cluster.yaml")], "workers"),
         ("pyarrow", ["simulate", str(FILES / "cluster.yaml")], "traces"),
         ("pyarrow", ["record", "-o", "x.parquet"], "traces"),
