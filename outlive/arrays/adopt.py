@@ -89,6 +89,17 @@ def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[
                     yield path
 
 
+def unseen(root: str) -> bool:
+    """Whether there are shelves below `root` of raylets in other containers: it takes minutes to tell who is dead."""
+    for other in os.listdir(root):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"{root}/{other}"):
+                owner = _owner_of(f"{root}/{other}/{name}")
+                if owner is not None and owner.boot == _boot_id() and owner.processes != _namespace("pid"):
+                    return True
+    return False
+
+
 def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[ArrayInfo], bool] = lambda _: True) -> int:
     """Move the arrays of a dead node's shelf to this one; returns how many. Those go that ended with their owners.
 
@@ -155,10 +166,8 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
 
     `living` tells of the nodes of the same cluster; None if it is another's.
     """
-    try:
-        with open(f"{path}/{_FILE}") as file:
-            owner = Owner(*json.load(file))
-    except (OSError, ValueError, TypeError):
+    owner = _owner_of(path)
+    if owner is None:
         return False
     own_address, same_cluster = owner.address == address, living is not None
     if owner.boot == _boot_id():
@@ -171,6 +180,14 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
         elif not owner.started or _started(owner.raylet) == owner.started:
             return False
     return same_cluster or own_address or not _answers(owner.address)
+
+
+def _owner_of(path: str) -> Owner | None:
+    try:
+        with open(f"{path}/{_FILE}") as file:
+            return Owner(*json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _is_silent(path: str) -> bool:

@@ -112,7 +112,10 @@ class Places:
     def _drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
         for place in self.places():
-            for writer in os.listdir(place.new):
+            writers: list[str] = []
+            with contextlib.suppress(FileNotFoundError):  # the shelf is on its way out
+                writers = os.listdir(place.new)
+            for writer in writers:
                 if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
                     yield f"{place.new}/{writer}/{array_id}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import weakref
 from collections.abc import Iterator
 
 from outlive.arrays.owned_file import no_fork
@@ -34,8 +35,15 @@ class Staging:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
+    def __del__(self) -> None:
+        """With its shelf, which is seldom dropped before the process ends: else each would take a descriptor."""
+        if self.pid == os.getpid():
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
+            self.close()
 
-_stagings: set[Staging] = set()  # for as long as the process lives: it takes an empty folder, which the keeper removes
+
+_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
 
 
 def _leave_parents_locks() -> None:

@@ -112,6 +112,8 @@ class Catalog(Bulk):
         self._join(node)
 
     def _bind(self, infos: list[ArrayInfo], node: str) -> Bound:
+        if any(info.id in self._erased for info in infos):  # its writer has given up
+            return Bound(0)
         answer = self._index.bind(infos, node)
         if isinstance(answer, int):
             return Bound(0, answer)
@@ -143,10 +145,14 @@ class Catalog(Bulk):
 
     @ray.method(concurrency_group="change")
     def take_off(self, array_ids: list[str]) -> None:
-        """Forget arrays that were listed, and whose puts came to nothing. What they would have replaced is back."""
+        """Forget arrays that were listed, and whose puts came to nothing. What they would have replaced is back.
+
+        If the call that lists them comes later than this one, it lists nothing.
+        """
         with self._lock:
             for array_id in array_ids:
                 self._index.take_off(array_id)
+                self._note_erased(array_id)
 
     @ray.method(concurrency_group="change")
     def verify(self, array_id: str) -> bool:

@@ -57,7 +57,7 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
         self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
-        self._erased: dict[str, None] = {}  # arrays without a key that were deleted, in case a copy is under way
+        self._erased: dict[str, None] = {}  # deleted arrays without a key, and puts that were taken back: late calls
         self._losing = threading.Lock()
         self._rounds = 0
         self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
@@ -212,9 +212,7 @@ class Holders:
         (info,) = unpack(packed)
         with self._lock:
             holders = list(self._index.holders(info.id))
-            self._erased[info.id] = None
-            while len(self._erased) > _MOST_ERASED:
-                del self._erased[next(iter(self._erased))]
+            self._note_erased(info.id)
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
         there = holders or self._ask_who_has(info.id, hint)
@@ -377,6 +375,12 @@ class Holders:
             self._index.move_home(array_id, node, staying[0])
         self._index.copies.remove(array_id, node)
         self._note_gone(node, [array_id])
+
+    def _note_erased(self, array_id: str) -> None:
+        """Whoever comes late with this array is refused. The caller holds the lock."""
+        self._erased[array_id] = None
+        while len(self._erased) > _MOST_ERASED:
+            del self._erased[next(iter(self._erased))]
 
     def _note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them. The caller holds the lock."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError
 
-from outlive.arrays.adopt import adopt, live, orphaned, sign
+from outlive.arrays.adopt import adopt, live, orphaned, sign, unseen
 from outlive.arrays.cached_copies import CachedCopies
 from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
@@ -302,7 +302,7 @@ class Keeper(ShelfCalls):
         self._leave_if_removed()
         self._rounds += 1
         live(self._path)
-        if self._left_behind or self._rounds % _ADOPT_EVERY == 0:
+        if self._left_behind or (self._rounds % _ADOPT_EVERY == 0 and unseen(self._root)):
             self._adopted += self._adopt()
         if self._adopted:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import adopt as adopting
-from outlive.arrays.adopt import Owner, adopt, live, orphaned, sign
+from outlive.arrays.adopt import Owner, adopt, live, orphaned, sign, unseen
 from outlive.arrays.clock import uptime
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned, mark, mode_of
@@ -71,6 +71,7 @@ def found(root: Path, cluster: str = "new", node: str = "n", address: str = "127
 def test_a_dead_node_of_a_dead_cluster(root: Path, dead_raylet: int) -> None:
     sign_dead(shelf_of(root, "old", "a"), NOBODY, dead_raylet)
     assert found(root) == ["old/a"]
+    assert not unseen(str(root))
 
 
 def test_a_live_node_is_refused(root: Path, live_raylet: int) -> None:
@@ -128,6 +129,7 @@ def test_a_node_of_another_container_may_live(root: Path, dead_raylet: int) -> N
 def test_a_node_of_another_container_whose_keeper_is_silent_is_dead(root: Path, dead_raylet: int) -> None:
     shelf = shelf_of(root, "old", "a")
     in_another_container(shelf, dead_raylet, network="net:[1]")
+    assert unseen(str(root))
     silent_for(shelf, 100)
     assert found(root) == []
     silent_for(shelf, 1000)

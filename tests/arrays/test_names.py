@@ -195,7 +195,7 @@ def test_no_read_that_starts_after_a_put_or_delete_returned_sees_what_was_before
             os._exit(1)
     try:
         reads, last, deadline = 0, 0, time.monotonic() + 120
-        while reads < 20_000 or last <= 100:  # on a busy machine the other one is slow
+        while reads < 20_000 or last <= 100:
             before = changes(done)
             array = shelf.named(STORE, "k")  # held until the next one is read, so that it could be taken for that
             if array is not None:

@@ -541,8 +541,11 @@ def test_a_deletion_that_a_node_does_not_confirm_says_so_and_goes_on(
 # --- puts that come to nothing
 
 
+@pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("when", ["before it is listed", "after it is listed", "later"])
-def test_an_interrupted_put_leaves_nothing(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_an_interrupted_put_leaves_nothing(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, when: str, heard: bool
+) -> None:
     old = cluster.put("b", "k", 1)
     catalog, session = cluster.catalog, cluster.session("a")
     late: list[bytes] = []
@@ -557,12 +560,15 @@ def test_an_interrupted_put_leaves_nothing(cluster: PlayedCluster, monkeypatch: 
     drafts = [cluster.draft("a", key, 2) for key in ("k", "new")]
     with monkeypatch.context() as patch:
         patch.setattr(catalog, "bind", interrupted)
-        patch.setattr(catalog, "take_off", refuse)  # nobody hears of it
+        if not heard:
+            patch.setattr(catalog, "take_off", refuse)
         with pytest.raises(KeyboardInterrupt):
             commit(session, drafts)
     assert shelf.ledger.batches == 0 and shelf.ledger.used == 0 and shelf.recount() == 0
     if when == "later":
         catalog.replace(late[0])  # a call that was given up, and reaches the catalog all the same
+    if heard:
+        assert catalog.keys("s", "") == ["k"]
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     assert [cluster.get(node, "new") for node in "abc"] == [None] * 3
     catalog.drop_replaced()
