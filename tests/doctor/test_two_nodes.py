@@ -111,16 +111,22 @@ def test_node_with_a_task_that_runs_on_and_on(second, monkeypatch, tmp_path):
     def running():
         return [one for one in node_stats.running_tasks() if one.node_id == second.node_id]
 
-    (seen,) = eventually(running)
-    assert examine().findings == ()  # it works
-    eventually(lambda: time.time() - seen.since > 1)
-    (stats,) = [node_stats.look(node) for node in node_stats.node_workers.nodes() if node.node_id == second.node_id]
-    activity = node_stats.activities()[second.node_id]
-    (finding,) = nodes.of_kept(stats, [], running(), activity, long_task=1)
+    def kept():
+        """Ray tells of a node's workers, tasks and activity at different times."""
+        every = node_stats.node_workers.nodes()
+        (stats,) = [node_stats.look(node) for node in every if node.node_id == second.node_id]
+        return list(nodes.of_kept(stats, [], running(), node_stats.activities()[second.node_id], long_task=1))
+
+    try:
+        (seen,) = eventually(running)
+        assert examine().findings == ()  # it works
+        eventually(lambda: time.time() - seen.since > 1)
+        (finding,) = eventually(kept)
+    finally:  # or it is there for the tests that follow
+        (tmp_path / "go").touch()
     assert "1 task that runs on and on" in finding.what
     assert "leased to task" in finding.evidence[0].text and "wait_for" in finding.evidence[0].text
-    (tmp_path / "go").touch()
-    assert finding.evidence[0].pid == ray.get(task)
+    assert finding.evidence[0].pid == ray.get(task, timeout=60)
 
 
 def test_store_on_disk_and_store_larger_than_shared_memory(cluster, monkeypatch):
@@ -180,7 +186,7 @@ def test_node_that_drains(second, monkeypatch):
             return os.getpid()
 
     actor = Idle.options(**there()).remote()
-    ray.get(actor.pid.remote())
+    ray.get(actor.pid.remote(), timeout=60)  # not, if the node drains already
     reasons = rpc.messages("autoscaler").DrainNodeReason
     client = ray._private.worker.global_worker.gcs_client
     deadline = int((time.time() + 600) * 1000)
