@@ -34,7 +34,7 @@ from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.peers import PATIENCE
 from outlive.cluster.transfer import NotThere, chunk_size, from_nodes, rows
 from outlive.cluster.wire import Located, pack
-from outlive.errors import OutliveError, StoreUnavailable
+from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.ray_internals.nodes import nodes
 
@@ -212,11 +212,16 @@ class Session:
         Raises
         ------
         StoreFull
-            There is no room for it here.
+            There is no room for it here, or the shelf is being removed.
         CorruptArray
             It did not arrive as it was sent.
         """
-        answer = self.ask_keeper(lambda keeper: keeper.fetch.remote(pack([info]), hint, False, epoch))
+        try:
+            answer = self.ask_keeper(lambda keeper: keeper.fetch.remote(pack([info]), hint, False, epoch))
+        except StoreUnavailable as error:
+            if self.stands() and not isinstance(error.__cause__, RayTaskError):  # else the keeper says so of its shelf
+                raise
+            raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
         return None if answer is None else Located(*json.loads(answer))
 
     def locate(self, info: ArrayInfo, hint: str | None) -> Located:
