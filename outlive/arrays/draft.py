@@ -45,7 +45,6 @@ class Draft:
         self._settled = False
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
-        self._warm = False  # written by a map that stays
         self._viewed = False  # by the array that the caller filled, which holds the lock from then on
         self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
@@ -100,7 +99,6 @@ class Draft:
         if self._fd is not None:
             self.close()
             self.shelf.discard(self)
-            self._warm = False
         in_memory, self.path = self.path, f"{disk.staging()}/{self.info.id}"
         if not self._reserve_here():
             self.path = in_memory
@@ -134,7 +132,6 @@ class Draft:
         assert self._fd is not None
         offset = 0
         warm = writable_map(self._fd, self.info.size)
-        self._warm = warm is not None
         try:
             for part in parts:
                 data = memoryview(part).cast("B")
@@ -160,7 +157,6 @@ class Draft:
     def _write(self, array: np.ndarray[Any, Any]) -> None:
         assert self._fd is not None
         if array.flags.forc and (warm := writable_map(self._fd, self.info.size)):
-            self._warm = True
             self._fill(warm, array)
         elif array.flags.forc or not array.nbytes:
             data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""

@@ -59,22 +59,12 @@ class FileLock:
         StoreUnavailable
             Another process holds it, and does not let go.
         """
-        return self._take(wait=True) or _NESTED
-
-    def try_take(self) -> AbstractContextManager[Any] | None:
-        """The same without waiting: None if somebody else holds it."""
-        return self._take(wait=False)
-
-    def _take(self, *, wait: bool) -> AbstractContextManager[Any] | None:
         if self.held:
             return _NESTED
         file = self._open()
         _open.add(weakref.ref(file, _open.discard))
         try:
             if not _try(file):
-                if not wait:
-                    file.close()
-                    return None
                 _wait_for(file, self.path)
             self._held = threading.get_ident(), weakref.ref(file)
             self._first()
