@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from outlive.store import Store
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
-_CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
+CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
@@ -48,13 +48,7 @@ def open_store(
 
 def connect(address: str | None) -> None:
     """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`."""
-    chosen, origin = _chosen(address)
-    if chosen == "local":
-        raise StoreUnavailable(
-            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
-        )
-    if chosen != "auto":
-        _knock(chosen, origin)
+    chosen, origin = _named(address)
     import ray
 
     if ray.is_initialized():
@@ -70,6 +64,32 @@ def connect(address: str | None) -> None:
         raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
 
 
+def find(address: str | None) -> str:
+    """Where the cluster is: `HOST:PORT` of its GCS, or `ray://HOST:PORT`. Joins nothing. Raises as `connect`."""
+    chosen, origin = _named(address)
+    if chosen != "auto":
+        return chosen
+    from outlive.ray_internals import rpc
+
+    found = rpc.gcs_of_this_machine()
+    if found is None:
+        raise StoreUnavailable(f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}")
+    _knock(found, origin)
+    return found
+
+
+def _named(address: str | None) -> tuple[str, str]:
+    """The address to try, and who said so. One that is named accepts a connection."""
+    chosen, origin = _chosen(address)
+    if chosen == "local":
+        raise StoreUnavailable(
+            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
+        )
+    if chosen != "auto":
+        _knock(chosen, origin)
+    return chosen, origin
+
+
 def _chosen(address: str | None) -> tuple[str, str]:
     """The address to try, and who said so."""
     if address:
@@ -80,7 +100,7 @@ def _chosen(address: str | None) -> tuple[str, str]:
 
 
 def _knock(address: str, origin: str) -> None:
-    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdecimal():
         raise StoreUnavailable(
             f"{address!r} ({origin}) is no address of a Ray cluster: write HOST:PORT, ray://HOST:PORT or auto"

@@ -25,6 +25,26 @@ def joined(address: str | None) -> str | None:
     return job
 
 
+def found(address: str | None) -> str | None:
+    """Find the cluster without joining it, so that nothing starts there and no job is added. Returns as `joined`.
+
+    A process that has joined one already looks at that, and one that looks through Ray Client joins.
+    """
+    import ray
+
+    from outlive.cli.connection import CLIENT, find
+
+    if ray.is_initialized():
+        return joined(address)
+    gcs = find(address)
+    if gcs.startswith(CLIENT):
+        return joined(address)
+    from outlive.ray_internals import rpc
+
+    rpc.name_gcs(gcs)
+    return None
+
+
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
     """Say which extra to install if something of it is missing."""
