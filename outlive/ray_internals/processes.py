@@ -19,8 +19,8 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals import node_workers, rpc
 from outlive.ray_internals.node_workers import Node, Registered
 
-RAYLET_PATIENCE = 2.0  # seconds for a raylet to ask all its processes
-PATIENCE = 4.0  # seconds for one process
+RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
+PATIENCE = 3.0  # seconds for one process
 _AGAIN = 1.0  # seconds for a process that was silent before
 _AT_ONCE = 64  # questions that wait for an answer at the same time
 
@@ -106,7 +106,7 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 def ask(
     nodes: Sequence[Node], *, references: bool = False, registered: Iterable[Registered] | None = None
 ) -> list[Answer]:
-    """Ask each node's raylet, and where it is slow each process. Takes 7 s at most, however many are silent.
+    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, however many are silent.
 
     Parameters
     ----------

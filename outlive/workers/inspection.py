@@ -83,8 +83,8 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
     Costs one call per raylet and a few of the GCS, and changes nothing: no worker is leased, no task runs. The memory
-    of workers is read from /proc, so that it is not known of other machines. Where a raylet has not answered after 2 s,
-    each of its processes is asked by itself; one that has not answered after 4 s is in the report as `silent`.
+    of workers is read from /proc, so that it is not known of other machines. Where a raylet has not answered after
+    1.5 s, each of its processes is asked by itself; one that has not answered after 3 s is in the report as `silent`.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ class Node:
     """One raylet and its workers."""
 
     def __init__(self, cluster: PlayedCluster, number: int, workers: int) -> None:
-        self.cluster, self.node_id = cluster, f"{number + 1:056x}"
+        self.cluster, self.node_id = cluster, f"{number + 1:016x}{cluster.mark}"
         self.silent = False
         self.port = cluster.serve(self)
         kinds = ["DRIVER"] * (number == 0) + ["WORKER"] * workers
@@ -91,6 +92,7 @@ class PlayedCluster:
         self.sent: Counter[str] = Counter()
         """Bytes of the replies, by method."""
         self.silent = False
+        self.mark = uuid.uuid4().hex + "00000000"
         self.gcs_takes = self.raylet_takes = 0.0
         self._servers: list[Any] = []
         self._over = threading.Event()
@@ -225,10 +227,11 @@ def played_cluster(nodes: int, workers: int, *, functions: int = 3) -> Iterator[
     """A cluster of so many nodes, each with so many idle workers, that this process looks at."""
     for name in ("gcs_service", "node_manager", "core_worker"):
         rpc.messages(name)  # so that their services are known
-    cluster = PlayedCluster(nodes, workers, functions=functions)
+    cluster, before = PlayedCluster(nodes, workers, functions=functions), [*rpc._named]
     try:
         rpc.name_gcs(cluster.address)
         yield cluster
     finally:
         cluster.close()
         processes.forget()
+        rpc._named[:] = before
