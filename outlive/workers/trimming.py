@@ -285,7 +285,7 @@ def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> lis
                 continue
             exits: bool | None = None
             try:
-                exits = leases.ask_to_exit(lease.address)
+                exits = leases.let_exit(lease)
             finally:
                 leases.give_back(lease, exiting=exits is not False)
             done.append(replace(choice, outcome=_OUTCOMES[exits]))
