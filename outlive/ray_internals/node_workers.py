@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from outlive.ray_internals import marks, rpc
+from outlive.ray_internals.nodes import node_records
 
 _NO_ID = "f"
 
@@ -78,12 +80,7 @@ def id_or_none(raw: bytes) -> str | None:
 
 def nodes() -> list[Node]:
     """The nodes that are alive. The GCS is not asked for dead ones: it remembers 1,000 of them."""
-    pb, alive = rpc.messages("gcs_service"), rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
-    request = pb.GetAllNodeInfoRequest()
-    if "state_filter" in request.DESCRIPTOR.fields_by_name:
-        request.state_filter = alive
-    with rpc.explained("the GCS"):
-        reply = rpc.gcs("NodeInfo").GetAllNodeInfo(request, timeout=rpc.GCS_PATIENCE)
+    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
     return [
         Node(
             node_id=node.node_id.hex(),
@@ -93,9 +90,20 @@ def nodes() -> list[Node]:
             head=node.is_head_node,
             cpus=node.resources_total.get("CPU", 0.0),
         )
-        for node in reply.node_info_list
+        for node in _node_table(alive)
         if node.state == alive
     ]
+
+
+def _node_table(state: int) -> list[Any]:
+    if importlib.util.find_spec("grpc") is None:  # this alone is asked without it: doctor then tells what is missing
+        return node_records()
+    request = rpc.messages("gcs_service").GetAllNodeInfoRequest()
+    if "state_filter" in request.DESCRIPTOR.fields_by_name:
+        request.state_filter = state
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("NodeInfo").GetAllNodeInfo(request, timeout=rpc.GCS_PATIENCE)
+    return list(reply.node_info_list)
 
 
 def registered() -> list[Registered]:

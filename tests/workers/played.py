@@ -87,7 +87,7 @@ class Node:
 class PlayedCluster:
     """The GCS, and all nodes."""
 
-    def __init__(self, nodes: int, workers: int, *, functions: int = 3) -> None:
+    def __init__(self, nodes: int, workers: int, *, functions: int = 3, tasks: int = 1) -> None:
         self.calls: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         """Bytes of the replies, by method."""
@@ -99,7 +99,7 @@ class PlayedCluster:
         self._threads = ThreadPoolExecutor(400)
         self.port = self.serve(self)
         self.nodes = [Node(self, number, workers) for number in range(nodes)]
-        self.functions = functions
+        self.functions, self.tasks = functions, tasks
 
     @property
     def address(self) -> str:
@@ -179,7 +179,7 @@ class PlayedCluster:
 
     def GetTaskEvents(self, request: Any) -> Any:  # noqa: N802
         reply, common = self._gcs("GetTaskEventsReply"), rpc.messages("common")
-        for one in (one for node in self.nodes for one in node.workers):
+        for one in (one for node in self.nodes for one in node.workers for _ in range(self.tasks)):
             event = reply.events_by_task.add(job_id=bytes.fromhex(JOB))
             event.task_info.func_or_class_name = "f0"
             event.state_updates.worker_id = bytes.fromhex(one.worker_id)
@@ -223,11 +223,11 @@ class _Answers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @contextmanager
-def played_cluster(nodes: int, workers: int, *, functions: int = 3) -> Iterator[PlayedCluster]:
+def played_cluster(nodes: int, workers: int, *, functions: int = 3, tasks: int = 1) -> Iterator[PlayedCluster]:
     """A cluster of so many nodes, each with so many idle workers, that this process looks at."""
     for name in ("gcs_service", "node_manager", "core_worker"):
         rpc.messages(name)  # so that their services are known
-    cluster, before = PlayedCluster(nodes, workers, functions=functions), [*rpc._named]
+    cluster, before = PlayedCluster(nodes, workers, functions=functions, tasks=tasks), [*rpc._named]
     try:
         rpc.name_gcs(cluster.address)
         yield cluster

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -92,30 +90,3 @@ def test_an_exact_look_and_a_bound_on_memory_ask_the_node_and_leave_no_worker_be
         (pid, True)
     ]
     eventually(lambda: workers_of(far) == [])
-
-
-@pytest.mark.parametrize("words", [[], ["trim", "--max-idle", "0", "--yes"], ["check"]], ids=" ".join)
-def test_the_first_command_of_a_cluster_starts_no_worker_and_adds_no_job(fresh, words):
-    run = subprocess.run(
-        [sys.executable, "-m", "outlive", "workers", *words, "--address", fresh], capture_output=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    before = [*rpc._named]
-    rpc.name_gcs(fresh)
-    try:
-        (node,) = node_workers.nodes()
-        assert workers_of(node) == []
-        assert node_workers.jobs() == []
-    finally:
-        rpc._named[:] = before
-
-
-@pytest.fixture(scope="module")
-def fresh() -> Iterator[str]:
-    """The address of a cluster that nobody has joined yet."""
-    head = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster.address
-    finally:
-        cluster.shutdown()
