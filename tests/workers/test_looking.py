@@ -77,6 +77,18 @@ def test_the_node_stays_idle(far, looking):
     assert workers_of(far) == []
 
 
+def test_rounds_that_let_workers_go_leave_other_nodes_idle(far):
+    home = ray.get_runtime_context().get_node_id()
+    here = NodeAffinitySchedulingStrategy(home, soft=False)
+    eventually(lambda: idle_seconds(far) > 1)
+    before = time.monotonic()
+    with keep_trim(max_idle=0, every="100ms") as kept:
+        for round_ in range(4):
+            ray.get(pid_of_worker.options(scheduling_strategy=here).remote())
+            eventually(lambda wanted=round_ + 1: kept.retired >= wanted)
+        eventually(lambda: idle_seconds(far) > time.monotonic() - before, seconds=15)
+
+
 def test_an_exact_look_and_a_bound_on_memory_ask_the_node_and_leave_no_worker_behind(far):
     here = NodeAffinitySchedulingStrategy(far.node_id, soft=False)
     pid = ray.get(pid_of_worker.options(scheduling_strategy=here).remote())
