@@ -309,7 +309,8 @@ class Keeper(ShelfCalls):
         self._rounds += 1
         live(self._path)
         for work in (self._trim, self._adopt_again, self._clear_orphans, self._end_what_is_over):
-            self._try(work)  # a catalog that is stopped holds up none of the others for long
+            if not self._stop.is_set():
+                self._try(work)  # a catalog that is stopped holds up none of the others for long
 
     def _adopt_again(self) -> None:
         if self._left_behind or (self._rounds % _ADOPT_EVERY == 0 and unseen(self._root)):
