@@ -63,16 +63,17 @@ def show(
 
 
 def _show(*, watch: float | None, exact: bool, address: str | None, as_json: bool) -> None:
-    from outlive.cli.workers_connection import needs
+    from outlive.cli.workers_connection import found, joined, needs
     from outlive.errors import StoreUnavailable
 
     with needs("workers"):
-        report = _report(address, exact)
+        own_job = (joined if exact else found)(address)
+        report = _report(own_job, exact)
         _print(report, as_json=as_json, clear=watch is not None)
         while watch is not None:
             time.sleep(watch)
             try:
-                report = _report(address, exact)
+                report = _report(joined(address) if exact else own_job, exact)
             except StoreUnavailable as error:  # the GCS may come back
                 typer.echo(f"{time.strftime('%X')}: {error}", err=True)
             else:
@@ -81,11 +82,10 @@ def _show(*, watch: float | None, exact: bool, address: str | None, as_json: boo
         raise typer.Exit(1)
 
 
-def _report(address: str | None, exact: bool) -> Report:
-    from outlive.cli.workers_connection import found, joined
+def _report(own_job: str | None, exact: bool) -> Report:
     from outlive.workers.inspection import inspect
 
-    return inspect(leave_out_job=(joined if exact else found)(address), exact=exact)
+    return inspect(leave_out_job=own_job, exact=exact)
 
 
 def _print(report: Report, *, as_json: bool, clear: bool) -> None:

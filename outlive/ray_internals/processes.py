@@ -22,6 +22,7 @@ from outlive.ray_internals.node_workers import Node, Registered
 RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
 PATIENCE = 3.0  # seconds for one process
 _AGAIN = 1.0  # seconds for a process that was silent before
+_CHANNELS = 400  # processes that are connected to at the same time: each takes a descriptor
 _AT_ONCE = 64  # questions that wait for an answer at the same time
 
 _silent_since: dict[str, float] = {}
@@ -106,7 +107,7 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 def ask(
     nodes: Sequence[Node], *, references: bool = False, registered: Iterable[Registered] | None = None
 ) -> list[Answer]:
-    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, however many are silent.
+    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 400 are silent.
 
     Parameters
     ----------
@@ -191,38 +192,40 @@ def _gather(questions: Iterable[Callable[[], Any]]) -> list[Any]:
 
 def _one_by_one(nodes: Sequence[Node], registered: Iterable[Registered], references: bool) -> list[Answer]:
     """Ask each process of these nodes, and whether the raylets themselves answer."""
-    core_worker, node_manager = rpc.messages("core_worker"), rpc.messages("node_manager")
     here = {node.node_id for node in nodes}
     members = [one for one in registered if one.node_id in here]
+    asked = time.time()
+    raylets, replies = _part(nodes, members[:_CHANNELS], references)
+    for start in range(_CHANNELS, len(members), _CHANNELS):
+        replies += _part([], members[start : start + _CHANNELS], references)[1]
+    found: dict[str, list[tuple[Registered, Any]]] = {node.node_id: [] for node in nodes}
+    for one, reply in zip(members, replies, strict=True):
+        found[one.node_id].append((one, reply))
+    return [_answer(node, raylet, found[node.node_id], asked) for node, raylet in zip(nodes, raylets, strict=True)]
+
+
+def _part(nodes: Sequence[Node], members: Sequence[Registered], references: bool) -> tuple[list[Any], list[Any]]:
+    """Replies of these raylets, and of these processes, each over a connection of its own."""
+    core_worker, node_manager = rpc.messages("core_worker"), rpc.messages("node_manager")
     with ExitStack() as channels:
+
+        def of_raylet(node: Node) -> Any:
+            return rpc.raylet(node.address).GetSystemConfig.future(
+                node_manager.GetSystemConfigRequest(), timeout=PATIENCE
+            )
 
         def of_process(one: Registered) -> Any:
             request = core_worker.GetCoreWorkerStatsRequest(
                 intended_worker_id=bytes.fromhex(one.worker_id), include_memory_info=references
             )
             stub = channels.enter_context(rpc.worker(one.address))
-            return stub.GetCoreWorkerStats.future(
-                request, timeout=_AGAIN if one.worker_id in _silent_since else PATIENCE
-            )
+            patience = _AGAIN if one.worker_id in _silent_since else PATIENCE
+            return stub.GetCoreWorkerStats.future(request, timeout=patience)
 
-        def of_raylet(node: Node) -> Any:
-            request = node_manager.GetSystemConfigRequest()
-            return rpc.raylet(node.address).GetSystemConfig.future(request, timeout=PATIENCE)
-
-        asked = time.time()
         replies = _gather(
             [*(partial(of_raylet, node) for node in nodes), *(partial(of_process, one) for one in members)]
         )
-    raylets, processes = replies[: len(nodes)], replies[len(nodes) :]
-    return [
-        _answer(
-            node,
-            raylet,
-            [(one, reply) for one, reply in zip(members, processes, strict=True) if one.node_id == node.node_id],
-            asked,
-        )
-        for node, raylet in zip(nodes, raylets, strict=True)
-    ]
+    return replies[: len(nodes)], replies[len(nodes) :]
 
 
 def _answer(node: Node, raylet: Any, replies: Sequence[tuple[Registered, Any]], asked: float) -> Answer:
