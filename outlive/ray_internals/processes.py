@@ -22,8 +22,7 @@ from outlive.ray_internals.node_workers import Node, Registered
 RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
 PATIENCE = 3.0  # seconds for one process
 _AGAIN = 1.0  # seconds for a process that was silent before
-_CHANNELS = 400  # processes that are connected to at the same time: each takes a descriptor
-_AT_ONCE = 64  # questions that wait for an answer at the same time
+_AT_ONCE = 256  # questions that wait for an answer at the same time; those to processes take a descriptor each
 
 _silent_since: dict[str, float] = {}
 """Unix time since when this process has had no answer of a worker id: its node is then asked without its raylet."""
@@ -107,7 +106,7 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 def ask(
     nodes: Sequence[Node], *, references: bool = False, registered: Iterable[Registered] | None = None
 ) -> list[Answer]:
-    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 400 are silent.
+    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 256 are silent.
 
     Parameters
     ----------
@@ -195,9 +194,9 @@ def _one_by_one(nodes: Sequence[Node], registered: Iterable[Registered], referen
     here = {node.node_id for node in nodes}
     members = [one for one in registered if one.node_id in here]
     asked = time.time()
-    raylets, replies = _part(nodes, members[:_CHANNELS], references)
-    for start in range(_CHANNELS, len(members), _CHANNELS):
-        replies += _part([], members[start : start + _CHANNELS], references)[1]
+    raylets, replies = _part(nodes, members[:_AT_ONCE], references)
+    for start in range(_AT_ONCE, len(members), _AT_ONCE):
+        replies += _part([], members[start : start + _AT_ONCE], references)[1]
     found: dict[str, list[tuple[Registered, Any]]] = {node.node_id: [] for node in nodes}
     for one, reply in zip(members, replies, strict=True):
         found[one.node_id].append((one, reply))
