@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
 _CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
+_OUTSIDE = "put, get, rm, ls, info, stats, check, shutdown, nodes and drain"  # as in docs/nodes.md
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
@@ -46,9 +47,17 @@ def open_store(
         raise BadLimit(str(error)) from None
 
 
-def connect(address: str | None) -> None:
-    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`."""
+def connect(address: str | None, *, from_inside: bool = False) -> None:
+    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`.
+
+    A command that is used `from_inside` asks raylets and GCS itself, which a Ray Client cannot.
+    """
     chosen, origin = _chosen(address)
+    if from_inside and chosen.startswith(_CLIENT):
+        raise StoreUnavailable(
+            f"{chosen} ({origin}) is for Ray Client, which cannot ask the cluster's nodes as this command does: run it "
+            f"on one of them, as by `ray job submit -- outlive ...`. With {_CLIENT} go {_OUTSIDE}"
+        )
     if chosen == "local":
         raise StoreUnavailable(
             f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
@@ -59,8 +68,12 @@ def connect(address: str | None) -> None:
 
     if ray.is_initialized():
         return
+    from outlive.ray_internals.joining import join
+
     try:
-        ray.init(address=chosen, log_to_driver=False, logging_level=logging.ERROR)
+        join(chosen, log_to_driver=False, logging_level=logging.ERROR)
+    except OutliveError:
+        raise
     except Exception as error:  # noqa: BLE001 - of many types: no such cluster, no node of it here, another version of Ray or Python
         reason = " ".join(str(error).split())[:500].rstrip(". ")
         if chosen == "auto" and isinstance(error, ConnectionError):

@@ -17,7 +17,7 @@ def joined(address: str | None) -> str | None:
     from outlive.cli.connection import connect
 
     was_connected = ray.is_initialized()
-    connect(address)
+    connect(address, from_inside=True)
     if was_connected and not getattr(joined, "own", False):
         return None
     joined.own = True  # type: ignore[attr-defined]

@@ -76,6 +76,26 @@ def worker(address: str) -> Iterator[Any]:
 
 
 @contextmanager
+def gcs_at(address: str) -> Iterator[Any]:
+    """Stub of `NodeInfoGcsService` of any cluster, also one that this process is not connected to."""
+    channel = _channel(address)
+    try:
+        yield _services("gcs_service").NodeInfoGcsServiceStub(channel)
+    finally:
+        channel.close()
+
+
+@contextmanager
+def server_of_client(address: str) -> Iterator[Any]:
+    """Stub of `RayletDriver`, Ray Client's server."""
+    channel = _channel(address)
+    try:
+        yield _services("ray_client").RayletDriverStub(channel)
+    finally:
+        channel.close()
+
+
+@contextmanager
 def explained(whom: str) -> Iterator[None]:
     """Turn gRPC's errors into one that says who did not answer."""
     import grpc
