@@ -30,13 +30,14 @@ from benchmarks.rows import (
     nodes_cost,
     nodes_lost,
     put,
+    scale,
     soak,
     spilled,
     workers,
 )
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
-FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak)}  # each on a cluster of its own
+FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
 SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *SEVERAL.items())}
 

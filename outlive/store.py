@@ -33,7 +33,7 @@ from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
 from outlive.cluster.wire import pack, unpack_found
 from outlive.creation import Creation, CreationOutside
-from outlive.errors import ArrayNotFound, InvalidKey, InvalidKeyType
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle
 from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join
@@ -573,6 +573,9 @@ class Store(MutableMapping[str, Array]):
         if session.shelf.named_info(self.name, key) is not None:
             return True
         found = lookup.find(session, self.name, [key])[0]
+        if found is not None and found.doomed:  # until its file is gone, it can be read
+            with contextlib.suppress(ArrayLost):
+                return lookup.read(session, self.name, key) is not None
         return found is not None and not found.doomed and not found.lost_at
 
     @in_cluster()

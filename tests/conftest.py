@@ -28,19 +28,30 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
 WHAT_RAY_SAYS = {"explain", "workers", "doctor"}
+WITHOUT_RAY = {"arrays", "testing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (15 to 40 s)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name != "nodes")  # they take longest: two processes share them
+    items.sort(key=_begun_early)
     for item in items:
-        if item.path.parent.name == "nodes":
+        folder = item.path.parent.name
+        if folder not in WITHOUT_RAY:  # a file's tests share a Ray, and so a process
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        if folder == "nodes":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
-        if item.path.parent.name in WHAT_RAY_SAYS:
+        if folder in WHAT_RAY_SAYS:
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+def _begun_early(item: pytest.Item) -> int:
+    """Files that wait long come first, and tests that stand by themselves last: they fill the gaps."""
+    folder = item.path.parent.name
+    return 0 if folder == "nodes" else 1 if folder not in WITHOUT_RAY else 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -159,4 +159,4 @@ def foreign(path: str) -> Finding:
 
 def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = never) -> int:
     """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many."""
-    return Unsummed(shelf).compute(older_than=older_than, stop=stop)
+    return Unsummed(shelf, again=False).compute(older_than=older_than, stop=stop)

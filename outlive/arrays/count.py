@@ -42,7 +42,6 @@ class Count:
         if self.ready:
             self._list_drafts()  # before the changes: sealing a draft takes no lock
             changed = self._changes.take()
-        self._changes.close()
         if changed is None:
             return False
         for folder, name in changed:
@@ -58,6 +57,10 @@ class Count:
         self._drafts: dict[str, int] = {}
         for folder in _subfolders(self._place.new):
             self._list(folder, self._drafts)
+
+    def close(self) -> None:
+        """Stop watching what changes. It takes the kernel some milliseconds: not under a lock that others wait for."""
+        self._changes.close()
 
     @staticmethod
     def _list(folder: str, sizes: dict[str, int]) -> None:

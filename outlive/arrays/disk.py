@@ -40,7 +40,7 @@ class Disk:
     """
 
     def __init__(self, path: str, ledger: Ledger) -> None:
-        self.path, self.account = private_folder(path, SETTING), ledger.disk
+        self.path, self.account, self._ledger = private_folder(path, SETTING), ledger.disk, ledger
         self.mem, self.new = private_folder(f"{path}/mem", SETTING), private_folder(f"{path}/new", SETTING)
         self.pool = Pool(private_folder(f"{path}/free", SETTING), self.account)
         self._staging: Staging | None = None
@@ -55,9 +55,13 @@ class Disk:
             return self._staging.path
 
     def make_again(self) -> None:
-        """Make its folders, if somebody cleared the disk."""
+        """Make its folders, if somebody cleared the disk. Not if the shelf was removed, and its disk with it."""
+        if not self._ledger.exists():
+            return
         for folder in (self.path, self.mem, self.new, self.pool.folder):
             private_folder(folder, SETTING)
+        if not self._ledger.exists():  # since we looked
+            remove_empty(self.path)
 
     def reserve(self, path: str, size: int) -> int | None:
         """Make a draft's file at its full size, if the budget has room; its descriptor."""
@@ -115,6 +119,13 @@ def remove(path: str) -> None:
     remove_tree(removed)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(path))  # the cluster's, if this was its last node
+
+
+def remove_empty(path: str) -> None:
+    """Remove the folder that a shelf spilled to, which was removed before, and which somebody has made again."""
+    for folder in (f"{path}/mem", f"{path}/new", f"{path}/free", path, os.path.dirname(path)):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def clear_removed(path: str) -> None:

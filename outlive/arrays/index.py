@@ -157,6 +157,7 @@ class Index:
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
         self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries that name it
         self._replacing: set[tuple[str, str]] = set()  # store and key of the entries that supersede others, or did
+        self._doomed: dict[str, dict[str, str]] = {}  # store -> key -> id of the entries that are being deleted
         self.copies = Copies()
         self.lost = LostArrays()
 
@@ -202,6 +203,7 @@ class Index:
             self._listed.pop(current.info.id, None)
         if (before := keys.get(info.key)) is not None:
             self._unhome(info.store, info.key, before)
+            self._undoom(info.store, info.key)
         keys[info.key] = new
         self._home(info.store, info.key, new)
         if new.superseded:
@@ -255,8 +257,19 @@ class Index:
             entry = self.find(store, key)
             if entry is not None:
                 entry.doomed = True
+                self._doomed.setdefault(store, {})[key] = entry.info.id
                 found.append((key, [*entry.superseded, *self._holdings(entry)]))
         return found
+
+    def _undoom(self, store: str, key: str) -> None:
+        there = self._doomed.get(store, {})
+        there.pop(key, None)
+        if not there:
+            self._doomed.pop(store, None)
+
+    def doomed(self, store: str, prefix: str = "") -> set[str]:
+        """The ids of the arrays whose keys are being deleted."""
+        return {array_id for key, array_id in self._doomed.get(store, {}).items() if key.startswith(prefix)}
 
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
         """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
@@ -280,6 +293,7 @@ class Index:
             return False
         del self._stores[store][key]
         self._unhome(store, key, entry)
+        self._undoom(store, key)
         self._listed.pop(array_id, None)
         self.copies.forget_array(array_id)
         if not self._stores[store]:
@@ -363,7 +377,7 @@ class Index:
         return itertools.chain.from_iterable(keys.values() for keys in self._stores.values())
 
     def count(self, store: str) -> int:
-        return sum(not entry.doomed for entry in self._stores.get(store, {}).values())
+        return len(self._stores.get(store, {})) - len(self._doomed.get(store, {}))
 
     def stores(self) -> list[str]:
         return sorted(self._stores)

@@ -158,18 +158,22 @@ class Places:
         The files are counted while others write. Then those that came or went meanwhile are looked at again, under
         the ledger's lock.
         """
-        for _ in range(_ATTEMPTS):
-            counts = [Count(place) for place in self.places()]
-            if not all(count.ready for count in counts):
-                break  # nobody tells what changes
-            with self.ledger.locked():
-                if all(count.finish() for count in counts):
-                    return self._set_used(counts)
-        with self.ledger.locked():  # no file comes or goes
-            counts = [Count(place) for place in self.places()]
-            for count in counts:
-                count.finish()
-            return self._set_used(counts)
+        with contextlib.ExitStack() as at_the_end:
+            for _ in range(_ATTEMPTS):
+                counts = self._counts(at_the_end)
+                if not all(count.ready for count in counts):
+                    break  # nobody tells what changes
+                with self.ledger.locked():
+                    if all(count.finish() for count in counts):
+                        return self._set_used(counts)
+            with self.ledger.locked():  # no file comes or goes
+                counts = self._counts(at_the_end)
+                for count in counts:
+                    count.finish()
+                return self._set_used(counts)
+
+    def _counts(self, at_the_end: contextlib.ExitStack) -> list[Count]:
+        return [at_the_end.enter_context(contextlib.closing(Count(place))) for place in self.places()]
 
     def _set_used(self, counts: list[Count]) -> int:
         used = [count.used for count in counts] + [0]

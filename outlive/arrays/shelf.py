@@ -397,7 +397,7 @@ class Shelf(Places):
         try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
             return open_view(f"{self.mem}/{array_id}", info)
         except FileNotFoundError:
-            pass
+            disks.remove_empty(disk.path)  # who spills may have made it again, until the shelf was gone
         try:
             found = open_view(on_disk, info, self._read_again)
         except FileNotFoundError:  # it may have gone the other way between the two
@@ -578,12 +578,15 @@ class Shelf(Places):
 
     def remove(self) -> None:
         """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
-        if self.disk is not None:
-            disks.remove(self.disk.path)
+        disk = self.disk
+        if disk is not None:
+            disks.remove(disk.path)
         with self.ledger.locked():
             self.ledger.change_all()
         removed = f"{self.path}.{os.urandom(4).hex()}.removed"
         os.rename(self.path, removed)
+        if disk is not None:
+            disks.remove_empty(disk.path)  # who spills may have made it again, until the shelf was gone
         remove_tree(removed)
 
     # --- drafts of the living and the dead

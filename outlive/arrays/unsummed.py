@@ -68,12 +68,18 @@ def _short(array_id: str) -> int:
 
 
 class Unsummed:
-    """The arrays of `shelf` that have no checksum yet."""
+    """The arrays of `shelf` that have no checksum yet.
 
-    def __init__(self, shelf: Shelf) -> None:
+    Parameters
+    ----------
+    again
+        It is asked more than once, and so watches what changes: to stop watching takes the kernel 15 ms.
+    """
+
+    def __init__(self, shelf: Shelf, *, again: bool = True) -> None:
         self._shelf = shelf
         self._checksums = Checksums(f"{shelf.path}/checksums")
-        self._changes = Changes(shelf.folders)
+        self._changes = Changes(shelf.folders) if again else None
         self._waiting: set[str] = set()
         self._known = Known(())
         self._gone = 0  # since the records were looked through
@@ -130,7 +136,7 @@ class Unsummed:
             self._known.add(array_id)
 
     def _look(self) -> None:
-        changed = self._changes.take()
+        changed = None if self._changes is None else self._changes.take()
         if changed is None or self._gone > max(_MOST_GONE, self._checksums.count() // 2):
             self._look_through()
             return

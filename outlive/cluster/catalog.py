@@ -27,6 +27,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.bulk import Bulk
 from outlive.cluster.holds import Holds
+from outlive.cluster.peers import PATIENCE
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import (
     Bound,
@@ -56,6 +57,7 @@ class Catalog(Bulk):
         self._drops = PerNode(self._drop_or_again)
         self._again: list[Replacement] = []  # a node did not confirm that it dropped what was replaced
         self._unfinished: set[str] = set()  # arrays of which a node did not confirm that it deleted them
+        self._deleted = threading.Condition(self._lock)
         cached: list[tuple[str, ArrayInfo]] = []
         for some in self._list_shelves(actors.keeper_nodes()):
             cached += some
@@ -270,7 +272,9 @@ class Catalog(Bulk):
         copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
         homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
         if silent := self._drop([*copies, *unlisted]) or self._drop(homes):
-            self._unfinished.update(ids)
+            with self._lock:
+                self._unfinished.update(ids)
+                self._deleted.notify_all()
             raise StoreUnavailable(
                 f"{_nodes(silent)} did not confirm that it deleted its files of {', '.join(map(repr, keys[:5]))}: its "
                 "keeper does not answer. Until it does, the arrays can be read there; then they are deleted"
@@ -278,6 +282,7 @@ class Catalog(Bulk):
         with self._lock:
             for key, holdings in doomed:
                 self._index.unbind(store, key, holdings[-1].array_id)
+                self._deleted.notify_all()
                 for node in list(self._gone):  # also one that is listed for the first time
                     self._note_gone(node, [holding.array_id for holding in holdings])
         return ids
@@ -309,7 +314,18 @@ class Catalog(Bulk):
     @ray.method(concurrency_group="slow")
     def keys(self, store: str, prefix: str) -> list[str]:
         with self._lock:
+            self._wait_for_deletions(store, prefix)
             return sorted(self._index.keys(store, prefix))
+
+    def _wait_for_deletions(self, store: str, prefix: str = "") -> None:
+        """Those that are under way: until its file is gone, an array can be read, and so is not to be missed here.
+
+        The caller holds the lock. It is free meanwhile.
+        """
+        asked = self._index.doomed(store, prefix)
+        self._deleted.wait_for(
+            lambda: not asked.intersection(self._index.doomed(store, prefix)).difference(self._unfinished), PATIENCE
+        )
 
     @ray.method(concurrency_group="slow")
     def entries(self, store: str, prefix: str) -> bytes:
@@ -318,6 +334,7 @@ class Catalog(Bulk):
         Where an older array can still be read, the new one is sealed first: no two calls show them in another order.
         """
         with self._lock:
+            self._wait_for_deletions(store, prefix)
             replacing = [entry for entry in self._index.entries(store, prefix) if entry.superseded]
         by_node: dict[str, list[str]] = defaultdict(list)
         for entry in replacing:
@@ -336,8 +353,10 @@ class Catalog(Bulk):
             lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
             return [entry.info.id for entry in self._index.entries(store)] + lost
 
+    @ray.method(concurrency_group="slow")
     def count(self, store: str) -> int:
         with self._lock:
+            self._wait_for_deletions(store)
             return self._index.count(store)
 
     @ray.method(concurrency_group="slow")

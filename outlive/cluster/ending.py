@@ -61,14 +61,17 @@ def end(
             infos.append(shelf.info(array_id))
     with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
         shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
-    keyed = [info.id for info in infos if info.key is not None]
+    keyed = {info.id for info in infos if info.key is not None}
     spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
-    if keyed:
-        end_keys(keyed)
     for array_id in array_ids:
-        shelf.delete(array_id)
+        if array_id not in keyed:
+            shelf.delete(array_id)
     if spread and end_copies is not None:
         end_copies(spread)
+    if keyed:
+        end_keys(list(keyed))  # last: the catalog may not answer
+    for array_id in keyed:
+        shelf.delete(array_id)
 
 
 def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:

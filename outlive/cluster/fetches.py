@@ -6,17 +6,20 @@ import contextlib
 import json
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayError
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import keep
+from outlive.arrays.marks import evict, keep
 from outlive.arrays.shelf import StaleEpoch
 from outlive.cluster import actors
+from outlive.cluster.peers import PATIENCE
 from outlive.cluster.small_copies import drafts_of, receive_small
-from outlive.cluster.transfer import NotThere, chunk_size, copy, from_nodes
+from outlive.cluster.transfer import NotThere, Unreachable, chunk_size, copy, from_nodes
 from outlive.cluster.wire import Located, pack, unpack
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals.nodes import nodes
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ class Fetches:
     def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[int]:
         if not infos:
             return []
-        answer: list[int] = ray.get(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
+        answer: list[int] = _answer(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
         return answer
 
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
@@ -114,7 +117,7 @@ class Fetches:
         return json.dumps(located).encode()
 
     def _locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        located = Located(*json.loads(ray.get(actors.catalog().locate.remote(pack([info]), hint, self._node))))
+        located = Located(*json.loads(_answer(actors.catalog().locate.remote(pack([info]), hint, self._node))))
         return located._replace(nodes=[node for node in located.nodes if node != self._node])
 
     def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
@@ -135,11 +138,14 @@ class Fetches:
             self._seal(draft, node)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
-                deadline = ray.get(keeper.deadline_ns.remote(draft.info.id))
+                deadline = _deadline(keeper, draft.info.id)
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)
         except BaseException:
-            draft.discard()
+            if draft.settled:
+                evict(self._shelf, draft.info.id)
+            else:
+                draft.discard()
             raise
         if kept and not self._keep(draft.info, node):
             raise NotThere(f"{info.id} was replaced or deleted")
@@ -171,9 +177,27 @@ class Fetches:
         return keep(self._shelf, info.id) and bool(self._join(info, home or self._node, kept=True))
 
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
-        return int(ray.get(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept, stale)))
+        return int(_answer(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept, stale)))
 
     def _chunk_size(self) -> int:
         if not self._chunk:
             self._chunk = chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
         return self._chunk
+
+
+def _answer(ref: ray.ObjectRef[Any]) -> Any:
+    """The catalog's answer. Raises StoreUnavailable if it is stopped."""
+    try:
+        return ray.get(ref, timeout=PATIENCE)
+    except GetTimeoutError:
+        raise StoreUnavailable(
+            f"the catalog did not answer within {PATIENCE:.0f} s: it may be stopped; see `ray list actors`"
+        ) from None
+
+
+def _deadline(keeper: Any, array_id: str) -> int:
+    """When the time to live of an array is over on the node that it was copied from. Raises Unreachable."""
+    try:
+        return int(ray.get(keeper.deadline_ns.remote(array_id), timeout=PATIENCE))
+    except RayError as error:
+        raise Unreachable(f"{array_id}: {error}") from None

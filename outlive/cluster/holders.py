@@ -515,10 +515,13 @@ class Holders:
         keepers = self._all_keepers()
         there = {node: ids for node, ids in by_node.items() if node in keepers}
         kept = self._answers({node: keepers[node].keep.remote(ids) for node, ids in there.items()})
-        listed = self._answers({node: keepers[node].listed_here.remote() for node in kept})
-        for node, (_, packed) in listed.items():
-            back = {array_id for array_id, is_kept in zip(there[node], kept[node], strict=True) if is_kept}
-            infos = [info for info in unpack(packed) if info.id in back]
+        back = {
+            node: [array_id for array_id, is_kept in zip(there[node], some, strict=True) if is_kept]
+            for node, some in kept.items()
+        }
+        described = self._answers({node: keepers[node].describe.remote(ids) for node, ids in back.items() if ids})
+        for node, parts in described.items():
+            infos = [info for packed in parts for info in unpack(packed)]
             with self._lock:
                 for info in infos:
                     self._index.lost.pop((info.store, info.key or ""), None)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from outlive.arrays.adopt import adopt, live, orphaned, sign, unseen
 from outlive.arrays.cached_copies import CachedCopies
@@ -38,20 +38,21 @@ from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holders import wanted_of
 from outlive.cluster.listing import Listing
+from outlive.cluster.peers import AT_A_TIME, PATIENCE
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
 from outlive.errors import StoreFull
 from outlive.ray_internals import jobs_that_ended
 
-PROTOCOL = 5  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 6  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
-_PATIENCE = 2.0  # seconds for each thread to end
+_TO_END = 2.0  # seconds for each thread to end, and for the catalog to hear of what has ended
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Keeper(ShelfCalls):
         self._mend_doubles()
         self._shelf.recount()
         sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
-        self._adopted = self._adopt()
+        self._adopted, self._welcomed = self._adopt(), list[Any]()
         apply(Settings(), self._shelf, self._root, cluster, self._node)  # what nobody has chosen yet
 
     _sent_bytes = 0
@@ -262,7 +263,7 @@ class Keeper(ShelfCalls):
         """End the rounds and delete every array of this shelf; returns the bytes that were in use."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(_PATIENCE)  # one that reads on does no harm: what it reads is out of the way
+            thread.join(_TO_END)  # one that reads on does no harm: what it reads is out of the way
         used = self._shelf.ledger.used + self._shelf.ledger.disk.used
         self._shelf.remove()
         return used
@@ -288,11 +289,16 @@ class Keeper(ShelfCalls):
 
     def _go_on(self, work: Callable[[], None]) -> None:
         while not self._stop.wait(_ROUNDS_EVERY):
-            try:
-                work()
-            except Exception:  # noqa: BLE001 - it goes on, whatever it met
-                if self._shelf.exists():
-                    _log.exception("%s of %s failed; it goes on", work.__name__, self._path)
+            self._try(work)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except GetTimeoutError:
+            _log.warning("%s of %s: the catalog does not answer; it goes on", work.__name__, self._path)
+        except Exception:  # noqa: BLE001 - it goes on, whatever it met
+            if self._shelf.exists():
+                _log.exception("%s of %s failed; it goes on", work.__name__, self._path)
 
     def rounds(self) -> int:
         """How often this keeper has gone its rounds."""
@@ -302,19 +308,36 @@ class Keeper(ShelfCalls):
         self._leave_if_removed()
         self._rounds += 1
         live(self._path)
+        for work in (self._trim, self._adopt_again, self._clear_orphans, self._end_what_is_over):
+            if not self._stop.is_set():
+                self._try(work)  # a catalog that is stopped holds up none of the others for long
+
+    def _adopt_again(self) -> None:
         if self._left_behind or (self._rounds % _ADOPT_EVERY == 0 and unseen(self._root)):
             self._adopted += self._adopt()
-        if self._adopted:
+        if self._welcomed and ray.wait(self._welcomed, timeout=0)[0]:  # to list the shelf takes as long as it takes
+            try:
+                ray.get(self._welcomed.pop())
+            except RayError:
+                self._adopted += 1  # to be told again
+                raise
+        if self._adopted and not self._welcomed:
             with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
-                ray.get(actors.catalog().welcome.remote(self._node))
+                self._welcomed.append(actors.catalog().welcome.remote(self._node))
                 self._adopted = 0
+
+    def _trim(self) -> None:
         self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()
             self._shelf.disk.pool.trim()
+        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
+
+    def _clear_orphans(self) -> None:
         for finding in clear_orphans(self._shelf, _listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
-        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
+
+    def _end_what_is_over(self) -> None:
         leave_scopes_that_ended(self._shelf)
         for why, array_ids in self._endings.due(jobs_that_ended).items():
             if array_ids:
@@ -323,7 +346,7 @@ class Keeper(ShelfCalls):
     def _end_copies(self, array_ids: list[str]) -> None:
         """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
         with contextlib.suppress(ValueError, RayError):
-            ray.get(actors.catalog().ended.remote(array_ids, self._node), timeout=_PATIENCE)
+            ray.get(actors.catalog().ended.remote(array_ids, self._node), timeout=_TO_END)
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""
@@ -363,13 +386,14 @@ class Keeper(ShelfCalls):
 
 
 def _end_keys(array_ids: list[str]) -> None:
-    ray.get(actors.catalog().end.remote(array_ids))
+    for begin in range(0, len(array_ids), AT_A_TIME):
+        ray.get(actors.catalog().end.remote(array_ids[begin : begin + AT_A_TIME]), timeout=PATIENCE)
 
 
 def _listed(array_ids: list[str]) -> set[str]:
     if not array_ids:
         return set()
-    result: set[str] = ray.get(actors.catalog().listed.remote(array_ids))
+    result: set[str] = ray.get(actors.catalog().listed.remote(array_ids), timeout=PATIENCE)
     return result
 
 

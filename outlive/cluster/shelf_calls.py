@@ -39,6 +39,10 @@ class ShelfCalls:
         """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
         return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
 
+    def describe(self, array_ids: list[str]) -> list[bytes]:
+        """Those of these arrays that are here and have a key, by `wire.pack`, all in one."""
+        return [pack(info for info in self._shelf.infos(array_ids) if info.key is not None)]
+
     def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
         """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
         return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]

@@ -16,7 +16,7 @@ from outlive.arrays.segment import read_info
 from outlive.cluster.checksum import checksum
 from outlive.cluster.transfer import STALLED, NotThere, Unreachable, open_sealed, wait_for
 from outlive.cluster.wire import pack, unpack
-from outlive.errors import CorruptArray
+from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
@@ -85,6 +85,8 @@ def receive_small(keeper: Any, array_ids: list[str], step: int) -> Iterator[Parc
                 raise CorruptArray("arrays did not arrive as they were sent: their checksum differs; try again")
             yield parcel
             del parcel
+    except StoreUnavailable as error:  # its shelf was on its way out: it leaves the node
+        raise Unreachable(str(error)) from None
     except RayTaskError:
         raise
     except RayError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -151,6 +152,23 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     once[1].discard()
     shelf.ledger.used += 4096
     assert shelf.recount() == 4096
+
+
+def test_no_writer_waits_while_a_recount_stops_watching(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.put(np.ones(3))
+    real, waited = Changes.close, []
+
+    def close(changes: Changes) -> None:
+        with open(f"{shelf.path}/ledger") as ledger:
+            try:
+                fcntl.flock(ledger, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited.append(changes)
+        real(changes)
+
+    monkeypatch.setattr(Changes, "close", close)
+    assert shelf.recount() == 0
+    assert waited == []
 
 
 def test_arrays_of_a_scope(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from outlive.arrays import disk as disks
 from outlive.arrays import segment
 from outlive.arrays.check import check, check_shelf, clear_orphans
 from outlive.arrays.info import new_version
@@ -359,3 +361,23 @@ def test_remove(shelf: Shelf) -> None:
     shelf.remove()
     assert not os.path.exists(shelf.path)
     assert view[-1] == 49_999
+
+
+@pytest.mark.parametrize("when", ["before the shelf", "after it", "while it goes"])
+def test_who_spills_leaves_nothing_of_a_disk_that_is_removed(
+    root: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(str(root / "cluster" / "shelf"))
+    shelf.spill_to(str(root / "disk" / "cluster" / "shelf"))
+    disk = Shelf(shelf.path).disk  # of another process
+    assert disk is not None
+    if when == "before the shelf":
+        real = disks.remove
+        monkeypatch.setattr(disks, "remove", lambda path: (real(path), disk.make_again()))
+    elif when == "while it goes":
+        answers = iter((True, False))
+        monkeypatch.setattr(disk, "_ledger", SimpleNamespace(exists=lambda: next(answers)))
+    shelf.remove()
+    if when != "before the shelf":
+        disk.make_again()
+    assert not (root / "disk" / "cluster").exists()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 import ray
 
 import outlive
 from outlive.arrays.views import forget
+from outlive.cluster import session
 from tests.cluster.conftest import actor_pids
 from tests.conftest import eventually
 
@@ -53,6 +55,23 @@ def test_reads_by_handle_ask_no_actor(store: outlive.Store) -> None:
     finally:
         for process in processes:
             process.resume()
+
+
+def test_a_keeper_goes_on_while_the_catalog_is_stopped(store: outlive.Store) -> None:
+    """What the catalog has to end waits for it; what the shelf can end alone does not."""
+    catalog = psutil.Process(actor_pids()["Catalog"])
+    keyed = store.put(np.ones(3), key="k", ttl=0.1)
+    catalog.suspend()
+    try:
+        for _ in range(2):  # the second ends in a later round than the one that has met the catalog
+            alone = store.put(np.ones(3), ttl=0.1)
+            path = Path(session.current().shelf.mem) / alone.id
+            eventually(lambda path=path: not path.exists())
+    finally:
+        catalog.resume()
+    eventually(lambda: "k" not in store)
+    with pytest.raises(outlive.ArrayNotFound, match="time to live"):
+        outlive.ArrayHandle(keyed.info).get()
 
 
 @ray.remote(num_cpus=0.5, max_retries=0)

@@ -95,6 +95,9 @@ class PlayedKeeper:
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
 
+    def describe(self, array_ids: list[str]) -> list[bytes]:
+        return [pack(info for info in self.shelf.infos(array_ids) if info.key is not None)]
+
     def listed_here(self) -> tuple[str, bytes]:
         return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
 
@@ -267,7 +270,7 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
     monkeypatch.setattr(actors, "catalog", lambda: Remote(cluster.catalog))
     monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
     monkeypatch.setattr(transfer, "receive", receive)
-    monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref: ref()))
+    monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref, timeout: ref()))
     monkeypatch.setattr(peers, "ray", SimpleNamespace(get=_get, wait=_wait))
     monkeypatch.setattr(peers, "_GRACE", 0)
     monkeypatch.setattr(evacuation, "ray", SimpleNamespace(get=lambda ref: ref()))

@@ -22,8 +22,9 @@ from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.wire import Listed, pack, pack_request
+from outlive.errors import StoreUnavailable
 from outlive.lookup import by_handle, touch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
 
@@ -78,6 +79,53 @@ def test_until_the_last_copy_is_deleted_everyone_reads_it(cluster: PlayedCluster
     assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
     cluster.restart_catalog()
     assert [cluster.get(node, "k") for node in cluster.all] == [None] * 3
+
+
+def test_a_key_is_listed_as_long_as_its_array_is_read(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists keys while one is being deleted gets the list once the deletion is over."""
+    info, other = cluster.put("a", "k", 1), cluster.put("a", "other", 1)
+    catalog, go_on, found = cluster.catalog, threading.Event(), list[Any]()
+    drop = catalog._drop
+
+    def late(holdings: Any) -> list[str]:
+        holdings = list(holdings)
+        if holdings:
+            assert go_on.wait(60)
+        return drop(holdings)
+
+    monkeypatch.setattr(catalog, "_drop", late)
+    deleting = threading.Thread(target=catalog.end, args=([info.id],))
+    deleting.start()
+    eventually(lambda: catalog._index.doomed("s"))
+    assert catalog.keys("s", "other") == ["other"]  # nothing is deleted there
+    listing = [
+        threading.Thread(target=lambda ask=ask: found.append(ask()))
+        for ask in (lambda: catalog.keys("s", ""), lambda: catalog.count("s"))
+    ]
+    for thread in listing:
+        thread.start()
+    eventually(lambda: len(catalog._deleted._waiters) == len(listing))
+    assert cluster.get("a", "k") == cluster.get("b", "k") == 1
+    assert found == []
+    go_on.set()
+    for thread in (deleting, *listing):
+        thread.join(60)
+    assert sorted(found, key=str) == [1, ["other"]]
+    assert cluster.get("b", "k") is None
+    assert catalog.end([other.id]) == [other.id]
+    assert catalog.count("s") == 0
+
+
+def test_a_key_whose_deletion_nobody_confirms_is_waited_for_by_nobody(cluster: PlayedCluster) -> None:
+    info = cluster.put("b", "k", 1)
+    cluster.frozen.add("b")
+    with pytest.raises(StoreUnavailable, match="did not confirm"):
+        cluster.catalog.end([info.id])
+    assert cluster.catalog.keys("s", "") == []
+    cluster.frozen.clear()
+    cluster.catalog._finish_deletions()
+    assert cluster.catalog.count("s") == 0
+    assert cluster.holders(info.id) == {}
 
 
 def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) -> None:

@@ -222,6 +222,34 @@ def test_who_owes_an_answer_is_asked_but_not_waited_for_again(cluster: PlayedClu
     assert peers.answers({"b": call(["id"])}, 0.05) == {"b": [False]}
 
 
+def test_a_long_list_is_asked_about_in_slices(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a deadline of its own. A keeper that stops in between is replaced by another process of its node."""
+    monkeypatch.setattr("outlive.cluster.peers.AT_A_TIME", 2)
+    for key in "abcde":
+        cluster.put("b", key, 1)
+    ids = [info.id for info in cluster.shelves["b"].scan()]
+    asked, stops = list[int](), list[bool]()
+    keeper, peers = cluster.keepers["b"], cluster.catalog._peers
+    real = keeper._target.holds
+
+    def holds(some: list[str]) -> list[bool]:
+        asked.append(len(some))
+        if stops:
+            cluster.stopped.add("b")
+        return list(real(some))
+
+    monkeypatch.setattr(keeper._target, "holds", holds)
+    for _ in range(2):
+        found = peers.answers({"b": cluster.catalog._keepers["b"].holds.remote([*ids, "0" * 32])})
+        assert found == {"b": [True] * 5 + [False]}
+        stops.append(True)
+    assert set(asked) == {2}
+    monkeypatch.setattr(keeper._target, "holds", real)
+    cluster.stopped.clear()
+    assert cluster.catalog.end(ids) == ids
+    assert list(cluster.shelves["b"].ids()) == []
+
+
 def test_work_for_one_node_holds_up_no_other() -> None:
     stopped, done = threading.Event(), list[tuple[str, list[int]]]()
 
