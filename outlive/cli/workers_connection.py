@@ -17,7 +17,7 @@ def joined(address: str | None) -> str | None:
     from outlive.cli.connection import connect
 
     was_connected = ray.is_initialized()
-    connect(address)
+    connect(address, from_inside=True)
     if was_connected and not getattr(joined, "own", False):
         return None
     joined.own = True  # type: ignore[attr-defined]
@@ -28,20 +28,16 @@ def joined(address: str | None) -> str | None:
 def found(address: str | None) -> str | None:
     """Find the cluster without joining it, so that nothing starts there and no job is added. Returns as `joined`.
 
-    A process that has joined one already looks at that, and one that looks through Ray Client joins.
+    A process that has joined one already looks at that.
     """
     import ray
 
-    from outlive.cli.connection import CLIENT, find
+    from outlive.cli.connection import find
+    from outlive.ray_internals import rpc
 
     if ray.is_initialized():
         return joined(address)
-    gcs = find(address)
-    if gcs.startswith(CLIENT):
-        return joined(address)
-    from outlive.ray_internals import rpc
-
-    rpc.name_gcs(gcs)
+    rpc.name_gcs(find(address))
     return None
 
 

@@ -81,18 +81,6 @@ def name_gcs(address: str) -> None:
     _named[:] = [address]
 
 
-def gcs_of_this_machine() -> str | None:
-    """`host:port` of the cluster that `ray.init("auto")` would join; None if there is none."""
-    from ray._private import services
-
-    getattr(services.find_gcs_addresses, "cache_clear", lambda: None)()  # as ray.init does
-    try:
-        found: str | None = services.canonicalize_bootstrap_address("auto")
-    except ConnectionError:
-        return None
-    return found
-
-
 def gcs_address() -> str:
     """The GCS of the cluster that this process has joined; else the one that was named.
 
@@ -114,6 +102,26 @@ def worker(address: str) -> Iterator[Any]:
     channel = _channel(address)
     try:
         yield _services("core_worker").CoreWorkerServiceStub(channel)
+    finally:
+        channel.close()
+
+
+@contextmanager
+def gcs_at(address: str) -> Iterator[Any]:
+    """Stub of `NodeInfoGcsService` of any cluster, also one that this process is not connected to."""
+    channel = _channel(address)
+    try:
+        yield _services("gcs_service").NodeInfoGcsServiceStub(channel)
+    finally:
+        channel.close()
+
+
+@contextmanager
+def server_of_client(address: str) -> Iterator[Any]:
+    """Stub of `RayletDriver`, Ray Client's server."""
+    channel = _channel(address)
+    try:
+        yield _services("ray_client").RayletDriverStub(channel)
     finally:
         channel.close()
 

@@ -179,7 +179,7 @@ def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) ->
         borrowed=0,
         tasks=0,
         silent_since=one.since,
-        reasons=(reasons.silent(cluster.now - one.since, last and cluster.now - last, one.pid in seen.stopped),),
+        reasons=(reasons.silent(time.time() - one.since, last and cluster.now - last, one.pid in seen.stopped),),
     )
 
 

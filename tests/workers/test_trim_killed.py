@@ -10,7 +10,7 @@ import sys
 import pytest
 import ray
 
-from outlive.ray_internals import node_stats
+from outlive.ray_internals import rpc
 from outlive.ray_internals.lease_guard import LeaseGuard
 from outlive.workers import inspect, trim
 from tests.conftest import eventually
@@ -42,7 +42,11 @@ def idle():
 
 
 def leased():
-    return [reason for node in node_stats.activities().values() for reason in node.reasons if "Busy workers" in reason]
+    """A lease keeps its node from being idle. What makes it busy is told only while it is."""
+    pb = rpc.messages("autoscaler")
+    reply = rpc.autoscaler().GetClusterResourceState(pb.GetClusterResourceStateRequest(), timeout=10)
+    (state,) = reply.cluster_resource_state.node_states
+    return state.idle_duration_ms == 0
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
