@@ -30,7 +30,7 @@ def join(address: str | None, **options: Any) -> None:
 
 
 def find(address: str, level: int) -> str | None:
-    """Where `join(address)` would find the cluster, which this process may then ask. Joins nothing.
+    """`HOST:PORT` of the cluster, which this process may then ask: as it was named, or for "auto" as Ray finds it.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def find(address: str, level: int) -> str | None:
     ConnectionError
         There is none on this machine, and none was named.
     """
-    found = _found(address, level)
+    found = _found(address, level) if address == "auto" else address
     if found is not None:
         authentication.agree(found)
     return found
