@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from outlive.doctor.checks import CHECKS
 from outlive.doctor.cluster import Cluster, unchecked
 from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
+from outlive.doctor.mutes import Mute, apart
 from outlive.errors import OutliveError
 from outlive.ray_internals import Connection
 
 
-def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
+def examine(
+    *,
+    own_job: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    mutes: Iterable[Mute] = (),
+) -> Diagnosis:
     """What is wrong or risky now on the cluster that this process is connected to.
 
     Changes nothing. A check that cannot be made is named in `unchecked` and does not hide the others.
@@ -22,6 +28,8 @@ def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] 
         The job of a command that only looks: its workers are left out.
     progress
         Called with the number of checks made and of all.
+    mutes
+        Findings to set aside, see `mutes.load`.
 
     Raises
     ------
@@ -42,7 +50,10 @@ def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] 
                 found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
-    return Diagnosis(cluster.ray_version, len(cluster.nodes), _workers(cluster), ranked(found), tuple(missed))
+    left, muted = apart(found, mutes, cluster.nodes)
+    return Diagnosis(
+        cluster.ray_version, len(cluster.nodes), _workers(cluster), ranked(left), tuple(missed), ranked(muted)
+    )
 
 
 def _workers(cluster: Cluster) -> int | None:
