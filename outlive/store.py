@@ -36,6 +36,7 @@ from outlive.creation import Creation, CreationOutside
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle
 from outlive.ray_internals.client import is_client
+from outlive.ray_internals.joining import join
 from outlive.store_keys import StoreKeys
 
 if TYPE_CHECKING:
@@ -113,9 +114,9 @@ def _join(settings: Settings) -> None:
 def _connect(address: str | None) -> None:
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
-        ray.init(address=chosen)  # Ray Client logs to the driver anyway, and tells of every option
+        join(chosen)  # Ray Client logs to the driver anyway, and tells of every option
     else:
-        ray.init(address=chosen, log_to_driver=True)
+        join(chosen, log_to_driver=True)
 
 
 def shutdown() -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
 _CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
+_OUTSIDE = "put, get, rm, ls, info, stats, check, shutdown, nodes and drain"  # as in docs/nodes.md
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
@@ -46,21 +47,22 @@ def open_store(
         raise BadLimit(str(error)) from None
 
 
-def connect(address: str | None) -> None:
-    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`."""
-    chosen, origin = _chosen(address)
-    if chosen == "local":
-        raise StoreUnavailable(
-            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
-        )
-    if chosen != "auto":
-        _knock(chosen, origin)
+def connect(address: str | None, *, from_inside: bool = False) -> None:
+    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`.
+
+    A command that is used `from_inside` asks raylets and GCS itself, which a Ray Client cannot.
+    """
+    chosen, origin = _named(address, from_inside=from_inside)
     import ray
 
     if ray.is_initialized():
         return
+    from outlive.ray_internals.joining import join
+
     try:
-        ray.init(address=chosen, log_to_driver=False, logging_level=logging.ERROR)
+        join(chosen, log_to_driver=False, logging_level=logging.ERROR)
+    except OutliveError:
+        raise
     except Exception as error:  # noqa: BLE001 - of many types: no such cluster, no node of it here, another version of Ray or Python
         reason = " ".join(str(error).split())[:500].rstrip(". ")
         if chosen == "auto" and isinstance(error, ConnectionError):
@@ -68,6 +70,39 @@ def connect(address: str | None) -> None:
                 f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}"
             ) from None
         raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
+
+
+def find(address: str | None) -> str:
+    """`HOST:PORT` of the cluster's GCS, of which this process may then ask. Joins nothing. Raises as `connect`."""
+    chosen, origin = _named(address, from_inside=True)
+    from outlive.ray_internals.joining import find as found_by_ray
+
+    try:
+        found = found_by_ray(chosen, logging.ERROR)
+    except ConnectionError as error:
+        if isinstance(error, OutliveError):
+            raise
+        found = None
+    if found is None:
+        raise StoreUnavailable(f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}")
+    return found
+
+
+def _named(address: str | None, *, from_inside: bool) -> tuple[str, str]:
+    """The address to try, and who said so. One that is named accepts a connection."""
+    chosen, origin = _chosen(address)
+    if from_inside and chosen.startswith(_CLIENT):
+        raise StoreUnavailable(
+            f"{chosen} ({origin}) is for Ray Client, which cannot ask the cluster's nodes as this command does: run it "
+            f"on one of them, as by `ray job submit -- outlive ...`. With {_CLIENT} go {_OUTSIDE}"
+        )
+    if chosen == "local":
+        raise StoreUnavailable(
+            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
+        )
+    if chosen != "auto":
+        _knock(chosen, origin)
+    return chosen, origin
 
 
 def _chosen(address: str | None) -> tuple[str, str]:

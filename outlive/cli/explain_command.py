@@ -68,7 +68,7 @@ def _explain_argument(what: str, address: str | None, as_json: bool) -> None:
         from outlive.cli.connection import connect
         from outlive.explain.live import facts
 
-        connect(address)
+        connect(address, from_inside=True)
         live = facts(decoded)
     if as_json:
         print_json(id_record(decoded, live))
@@ -113,7 +113,7 @@ def _with_live_facts(reading: Reading, address: str) -> Reading:
     from outlive.cli.connection import connect
     from outlive.explain.live import facts
 
-    connect(address)
+    connect(address, from_inside=True)
     explanations = (
         replace(one, live=tuple(fact for decoded in one.ids for fact in facts(decoded))) for one in reading.explanations
     )

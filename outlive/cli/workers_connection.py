@@ -17,12 +17,28 @@ def joined(address: str | None) -> str | None:
     from outlive.cli.connection import connect
 
     was_connected = ray.is_initialized()
-    connect(address)
+    connect(address, from_inside=True)
     if was_connected and not getattr(joined, "own", False):
         return None
     joined.own = True  # type: ignore[attr-defined]
     job: str = ray.get_runtime_context().get_job_id()
     return job
+
+
+def found(address: str | None) -> str | None:
+    """Find the cluster without joining it, so that nothing starts there and no job is added. Returns as `joined`.
+
+    A process that has joined one already looks at that.
+    """
+    import ray
+
+    from outlive.cli.connection import find
+    from outlive.ray_internals import rpc
+
+    if ray.is_initialized():
+        return joined(address)
+    rpc.name_gcs(find(address))
+    return None
 
 
 @contextmanager

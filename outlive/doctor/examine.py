@@ -9,16 +9,17 @@ from outlive.doctor.cluster import Cluster, unchecked
 from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
 from outlive.doctor.mutes import Mute, apart
 from outlive.errors import OutliveError
-from outlive.ray_internals import Connection
 
 
 def examine(
     *,
     own_job: str | None = None,
+    exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    join: Callable[[], str | None] | None = None,
     mutes: Iterable[Mute] = (),
 ) -> Diagnosis:
-    """What is wrong or risky now on the cluster that this process is connected to.
+    """What is wrong or risky now on the cluster that this process looks at.
 
     Changes nothing. A check that cannot be made is named in `unchecked` and does not hide the others.
 
@@ -26,20 +27,25 @@ def examine(
     ----------
     own_job
         The job of a command that only looks: its workers are left out.
+    exact
+        Look at /dev/shm of other machines too, each by a task of no CPUs: busy for a moment.
     progress
         Called with the number of checks made and of all.
+    join
+        Joins the cluster, and returns the job that this made: where this process has not joined it, and something can
+        be asked of an actor alone, which is so where outlive keeps arrays.
     mutes
         Findings to set aside, see `mutes.load`.
 
     Raises
     ------
     StoreUnavailable
-        This process is connected to no cluster.
+        This process is connected to no cluster, and was told of none; or the GCS does not answer.
     """
     from ray.exceptions import RayError
 
-    Connection()
-    cluster = Cluster(own_job)
+    cluster = Cluster(own_job, exact=exact, join=join)
+    _ = cluster.nodes  # a GCS that does not answer is no finding
     found: list[Finding] = []
     missed: list[Unchecked] = []
     for number, (name, check) in enumerate(CHECKS.items()):
@@ -52,7 +58,13 @@ def examine(
             missed.append(unchecked(name, error))
     left, muted = apart(found, mutes, cluster.nodes)
     return Diagnosis(
-        cluster.ray_version, len(cluster.nodes), _workers(cluster), ranked(left), tuple(missed), ranked(muted)
+        cluster.ray_version,
+        len(cluster.nodes),
+        _workers(cluster),
+        ranked(left),
+        tuple(missed),
+        muted=ranked(muted),
+        notes=tuple(cluster.notes),
     )
 
 

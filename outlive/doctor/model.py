@@ -63,6 +63,8 @@ class Diagnosis:
     unchecked: tuple[Unchecked, ...]
     muted: tuple[Finding, ...] = ()
     """Those that were told to be left out."""
+    notes: tuple[str, ...] = ()
+    """What was left out on purpose, and how to have it."""
 
     @property
     def healthy(self) -> bool:

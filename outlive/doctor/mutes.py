@@ -1,9 +1,9 @@
 """`outlive-doctor.toml`: findings that are known and accepted, by name and node. Made to be checked in.
 
-    [[mute]]
-    kind = "kept-node"
-    node = "gpu-*"                        # optional: host name, ip, or id or its beginning; * and ? stand for letters
-    reason = "kept warm for the demo"     # optional
+[[mute]]
+kind = "kept-node"
+node = "gpu-*"                        # optional: host name, ip, or id or its beginning; * and ? stand for letters
+reason = "kept warm for the demo"     # optional
 
 """
 

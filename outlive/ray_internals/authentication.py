@@ -1,0 +1,172 @@
+"""Token authentication: whether a cluster asks for a token, and which one this process has.
+
+`ray.init` uses the token that is there only if it finds the cluster by itself: with an explicit address or RAY_ADDRESS
+it asks without one, and gives up after 20 s. Here the cluster is asked first, and the process is put into the mode that
+the cluster needs.
+
+Source: ray/_private/authentication/, `GcsClient` and `AuthenticationTokenLoader` of `ray._raylet` (2.60; Ray 2.49 knows
+no tokens), and src/ray/rpc/authentication/authentication_token_loader.cc for where a token is looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals import rpc
+
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+CLIENT = "ray://"
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+_PATIENCE = 4.0  # seconds for an answer; after 5, Ray itself writes to stderr
+_turned_on = False  # the mode of this process was changed here
+
+
+def agree(address: str) -> None:
+    """Have this process use its token if the cluster at `HOST:PORT` or `ray://HOST:PORT` asks for one.
+
+    Raises
+    ------
+    StoreUnavailable
+        It asks for one, and there is none here, or another one, or RAY_AUTH_MODE forbids to use it; or it did not
+        answer within 4 s.
+    """
+    raylet = _raylet()
+    if not hasattr(raylet, "get_authentication_mode"):
+        return
+    _turn_off()  # what the last cluster needed
+    mode = os.environ.get(MODE, "").lower()
+    source = _source(raylet, address) if mode == "token" else None  # without one, Ray ends the process
+    if _admits(address):
+        return
+    if mode not in {"", "token"}:
+        raise StoreUnavailable(
+            f"the Ray cluster at {address} asks for a token, and {MODE}={mode} forbids it: unset that"
+        )
+    source = source or _source(raylet, address)
+    _turn_on(raylet)
+    if not _admits(address):
+        _turn_off()
+        raise StoreUnavailable(
+            f"the Ray cluster at {address} does not accept the token of {source}: take the one that "
+            "`ray get-auth-token` prints on its head"
+        )
+
+
+def _turn_on(raylet: Any) -> None:
+    global _turned_on
+    raylet.AuthenticationTokenLoader.instance().reset_cache()  # it may be another one since
+    if not os.environ.get(MODE):
+        os.environ[MODE] = "token"
+        _turned_on = True
+        raylet.Config.initialize("")
+    if raylet.get_authentication_mode() != raylet.AuthenticationMode.TOKEN:
+        raise StoreUnavailable(f"the Ray cluster asks for a token: set {MODE}=token before Ray is imported")
+
+
+def _turn_off() -> None:
+    global _turned_on
+    if _turned_on:
+        os.environ.pop(MODE, None)
+        _turned_on = False
+        _raylet().Config.initialize("")
+
+
+def _source(raylet: Any, address: str) -> str:
+    """Where this process has a token, in the order in which Ray looks.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nowhere. The message says where it was looked for.
+    """
+    if os.environ.get(TOKEN, "").strip():
+        return TOKEN
+    home = f"{os.environ.get('HOME', '.')}/.ray/auth_token"
+    named = os.environ.get(TOKEN_PATH)
+    files = [named] if named else [home]
+    if not named and getattr(raylet, "is_k8s_token_auth_enabled", bool)():
+        files.insert(0, _SERVICE_ACCOUNT)
+    for path in files:
+        with suppress(OSError), open(path, errors="replace") as file:
+            if file.readline().strip():
+                return path
+    places = [f"{TOKEN} is not set", *(f"{path} holds none" for path in files)]
+    places.insert(1, f"{TOKEN_PATH} names a file" if named else f"{TOKEN_PATH} is not set")
+    raise StoreUnavailable(
+        f"for the Ray cluster at {address} a token is needed, and none was found: {', '.join(places)}; put the "
+        "cluster's own there (on its head: `ray get-auth-token`)"
+    )
+
+
+def _admits(address: str) -> bool:
+    """Whether the cluster answers this process as it is now. If nobody listens there, it may be about to start: True.
+
+    Raises
+    ------
+    StoreUnavailable
+        Whoever listens there does not answer.
+    """
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError, OverflowError):
+        return True  # `ray.init` says what is wrong
+    answer = _asked(address)
+    if answer is None:
+        raise StoreUnavailable(
+            f"the Ray cluster at {address} did not answer within {_PATIENCE:.0f} s; see its head: `ray status` there"
+        )
+    return answer
+
+
+def _asked(address: str) -> bool | None:
+    """As `_admits`; None without an answer."""
+    try:
+        import grpc
+    except ModuleNotFoundError:  # then it is no Ray Client
+        return _asked_by_ray(address)
+    try:
+        if address.startswith(CLIENT):
+            ray_client = rpc.messages("ray_client")
+            ping = ray_client.ClusterInfoRequest(type=ray_client.ClusterInfoType.PING)
+            with rpc.server_of_client(address.removeprefix(CLIENT)) as server:
+                server.ClusterInfo(ping, timeout=_PATIENCE)
+        else:
+            with rpc.gcs_at(address) as gcs:
+                gcs.GetClusterId(rpc.messages("gcs_service").GetClusterIdRequest(), timeout=_PATIENCE)
+    except grpc.RpcError as error:
+        code: Any = getattr(error, "code", lambda: None)()
+        return None if code is grpc.StatusCode.DEADLINE_EXCEEDED else code is not grpc.StatusCode.UNAUTHENTICATED
+    return True
+
+
+def _asked_by_ray(address: str) -> bool | None:
+    """Ray writes a warning to stderr if it is refused, and its own deadline is 40 s."""
+    from ray.exceptions import AuthenticationError, RayError
+
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            _raylet().GcsClient(address=address)
+            answers.append(True)
+        except AuthenticationError:
+            answers.append(False)
+        except RayError:
+            answers.append(True)  # `ray.init` says what is wrong
+
+    thread = threading.Thread(target=ask, name="outlive-token", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return answers[0] if answers else None
+
+
+def _raylet() -> Any:
+    import ray._raylet
+
+    return ray._raylet

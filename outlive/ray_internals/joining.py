@@ -1,0 +1,65 @@
+"""Joining a Ray cluster: `ray.init`, with a token where the cluster asks for one.
+
+Source: ray/_private/services.py, `canonicalize_bootstrap_address` (2.49 to 2.60).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import ray
+
+from outlive.ray_internals import authentication
+
+
+def join(address: str | None, **options: Any) -> None:
+    """Connect this process to a cluster, as `ray.init(address, **options)` does.
+
+    Raises
+    ------
+    StoreUnavailable
+        The cluster asks for a token that this process has not, or does not answer within 4 s.
+    Exception
+        Whatever else `ray.init` raises.
+    """
+    found = address if address is not None and "://" in address else _found(address, options.get("logging_level"))
+    if found is not None:
+        authentication.agree(found)
+    ray.init(address=found or address, **options)
+
+
+def find(address: str, level: int) -> str | None:
+    """`HOST:PORT` of the cluster, which this process may then ask: as it was named, or for "auto" as Ray finds it.
+
+    Parameters
+    ----------
+    level
+        Of what Ray logs meanwhile.
+
+    Raises
+    ------
+    StoreUnavailable
+        As `join`.
+    ConnectionError
+        There is none on this machine, and none was named.
+    """
+    found = _found(address, level) if address == "auto" else address
+    if found is not None:
+        authentication.agree(found)
+    return found
+
+
+def _found(address: str | None, level: int | None) -> str | None:
+    """`HOST:PORT` of the cluster that `ray.init(address)` would join; None if it would start one."""
+    from ray._private import services
+
+    getattr(services.find_gcs_addresses, "cache_clear", lambda: None)()  # as ray.init does
+    logger = logging.getLogger(services.__name__)
+    before = logger.level
+    try:
+        if level is not None:
+            logger.setLevel(level)
+        return services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+    finally:
+        logger.setLevel(before)
