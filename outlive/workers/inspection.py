@@ -43,7 +43,7 @@ class _Cluster:
         self.now = time.time()
 
     @cached_property
-    def max_calls(self) -> dict[tuple[str, str], set[int]]:
+    def max_calls(self) -> dict[tuple[str, str], list[int]]:
         """Of the functions of jobs whose tasks the living workers ran."""
         ran = [self.histories[worker_id].calls for worker_id in self.started if worker_id in self.histories]
         head = next((node.node_id for node in self.nodes if node.head), "")  # no other cluster has it
@@ -65,9 +65,8 @@ class _Cluster:
         if history.leaving is not None:
             return history.leaving
         for (job, name), calls in history.calls.items():
-            limits = self.max_calls.get((job, name), {0})
-            if 0 not in limits and calls >= max(limits):  # else another function of that name may have run
-                return f"max_calls={max(limits)}"
+            if limit := reasons.spent(calls, self.max_calls.get((job, name), ())):
+                return limit
         return None
 
     def idle_for(self, stats: WorkerStats) -> float | None:
@@ -192,7 +191,8 @@ def _rows(
     keeps: int,
 ) -> list[Worker]:
     pairs = [(stats, _facts(cluster, stats)) for stats in found]
-    pool = reasons.Pool(reaper, keeps, sum(reasons.killable(facts, reaper) for _, facts in pairs))
+    killable = [facts for _, facts in pairs if reasons.killable(facts, reaper)]
+    pool = reasons.Pool(reaper, keeps, len(killable), sum(facts.unused for facts in killable))
     rows = []
     for stats, facts in pairs:
         unique, shared = seen.memory.get(stats.pid, (None, None))
@@ -237,4 +237,5 @@ def _facts(cluster: _Cluster, stats: WorkerStats) -> reasons.Facts:
         spent=spent,
         job_ended=stats.job in cluster.ended,
         heir=cluster.heir(stats.job),
+        unused=stats.executed == 0,
     )

@@ -22,6 +22,7 @@ ReasonKind = Literal[
     "not counted",
     "job ended",
     "due",
+    "started ahead",
     "no answer",
 ]
 
