@@ -50,6 +50,8 @@ class TaskHistory:
 
     last_end: float | None = None
     """Unix time at which its last task ended."""
+    last_function: str | None = None
+    """Of which function that was."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often it ran the function (job, name) to its end."""
     runtime_env: bytes | None = None
@@ -221,7 +223,8 @@ def task_histories() -> dict[str, TaskHistory]:
         times = updates.state_ts_ns
         ended = [times[state] for state in (finished, failed) if state in times]
         if ended:
-            history.last_end = max(history.last_end or 0.0, max(ended) / 1e9)
+            if max(ended) / 1e9 >= (history.last_end or 0.0):
+                history.last_end, history.last_function = max(ended) / 1e9, event.task_info.func_or_class_name
             history.calls[event.job_id.hex(), event.task_info.func_or_class_name] += 1
         if event.task_info.type == common_pb2.TaskType.NORMAL_TASK:
             history.runtime_env = event.task_info.runtime_env_info.SerializeToString(deterministic=True)

@@ -39,6 +39,7 @@ class _Cluster:
             self.system_config, self.registered, self.cpus, jobs = [answer.result() for answer in asked]
             self.histories: dict[str, TaskHistory] = histories.result() if histories else {}
         self.started = {one.worker_id: one.since for one in self.registered}
+        self.entrypoints: dict[str, str] = {job.job_id: job.entrypoint for job in jobs}
         self.ended = {job.job_id for job in jobs if job.dead}
         self.now = time.time()
 
@@ -114,7 +115,9 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
         node, rows = _look(cluster, one, there.get(one.node.node_id, here))
         nodes.append(node)
         workers += rows
-    return Report(cluster.now, cluster.ray_version, tuple(workers), tuple(nodes))
+    mine = {worker.job for worker in workers}
+    entrypoints = {job: text for job, text in cluster.entrypoints.items() if job in mine}
+    return Report(cluster.now, cluster.ray_version, tuple(workers), tuple(nodes), entrypoints)
 
 
 class _Heard:
@@ -212,6 +215,7 @@ def _rows(
             tasks_pending=stats.pending,
             job_ended=facts.job_ended,
             heir=facts.heir,
+            function=cluster.histories.get(stats.worker_id, TaskHistory()).last_function,
         )
         rows.append(replace(row, reasons=reasons.explain(facts, pool)))
     return sorted(rows, key=lambda row: (row.state != "idle", -(row.unique or 0)))
