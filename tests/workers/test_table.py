@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
 from outlive.cli.app import app
 from outlive.cli.workers_table import lines
 from outlive.errors import BadSetting
+from outlive.ray_internals import functions as functions_of_ray
+from outlive.workers import inspect
 from outlive.workers.rows import NodeReport, Reason, Report, Worker
 from outlive.workers.selection import Selection
 from outlive.workers.settings import in_force
@@ -95,6 +99,51 @@ def test_a_bad_option_is_said_before_anything_is_looked_at(option):
     result = CliRunner().invoke(app, ["workers", *option, "--address", "127.0.0.1:1"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "there are " in result.stderr
+
+
+@pytest.fixture
+def played():
+    pytest.importorskip("grpc")
+    from tests.workers.played import played_cluster
+
+    with played_cluster(2, 3) as cluster:
+        yield cluster
+
+
+def run(cluster, *words):
+    return CliRunner().invoke(app, ["workers", *words, "--address", cluster.address])
+
+
+def test_the_command_shows_a_part_and_tells_scripts_the_same(played):
+    result = run(played, "--state", "idle", "--sort", "pid", "--top", "2", "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    first, second = shown["workers"]
+    assert first["pid"] < second["pid"]
+    assert {first["function"], second["function"]} == {"f0"}
+    assert [(total["name"], total["workers"]) for total in shown["by_function"]] == [("f0", 2)]
+    assert "LAST TASK" in run(played).stdout
+    table = run(played, "--by", "function").stdout.splitlines()
+    assert table[0].split()[:3] == ["FUNCTION", "WORKERS", "IDLE"]
+    assert table[1].split()[:3] == ["f0", "6", "6"]
+
+
+def test_no_such_job_or_node(played):
+    for words in (["--job", "99"], ["--node", "zz"], ["trim", "--max-idle", "0", "--job", "99"]):
+        result = run(played, *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{words[-1]!r}" in result.stderr
+
+
+def test_functions_of_one_name_do_not_spend_a_worker_together(played, monkeypatch):
+    """Four calls, of two functions with `max_calls` 4 each."""
+    played.tasks = 4
+    for functions, state in ((1, "leaving"), (2, "idle")):
+        played.mark = f"{functions}" * 40  # another cluster: its functions are read anew
+        monkeypatch.setattr(functions_of_ray, "_known", {})
+        monkeypatch.setattr(functions_of_ray, "_declared", lambda key, record: (("01000000", "f0"), 4))
+        played.functions = functions
+        assert {worker.state for worker in inspect().workers} == {state}
 
 
 def test_no_color(monkeypatch):
