@@ -22,7 +22,7 @@ MOST = 0.10
 """How far worker-seconds, and the curves of the number of workers over time, may be apart."""
 FARTHER = {("nested", 2): 0.16, ("actors", 1): 0.15, ("jobs", 1): 0.16, ("environments", 1): 0.15}
 """What was reached where 10 % was not. With setting 1, workers live for a second, and it is a matter of milliseconds
-which of two tasks gets one; with setting 2, Ray started one more worker for nested tasks than its source lets expect."""
+which of two tasks gets one; with setting 2, Ray started more for nested tasks than its source lets expect."""
 ATTEMPTS = 3
 
 
