@@ -52,18 +52,7 @@ def connect(address: str | None, *, from_inside: bool = False) -> None:
 
     A command that is used `from_inside` asks raylets and GCS itself, which a Ray Client cannot.
     """
-    chosen, origin = _chosen(address)
-    if from_inside and chosen.startswith(_CLIENT):
-        raise StoreUnavailable(
-            f"{chosen} ({origin}) is for Ray Client, which cannot ask the cluster's nodes as this command does: run it "
-            f"on one of them, as by `ray job submit -- outlive ...`. With {_CLIENT} go {_OUTSIDE}"
-        )
-    if chosen == "local":
-        raise StoreUnavailable(
-            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
-        )
-    if chosen != "auto":
-        _knock(chosen, origin)
+    chosen, origin = _named(address, from_inside=from_inside)
     import ray
 
     if ray.is_initialized():
@@ -81,6 +70,39 @@ def connect(address: str | None, *, from_inside: bool = False) -> None:
                 f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}"
             ) from None
         raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
+
+
+def find(address: str | None) -> str:
+    """`HOST:PORT` of the cluster's GCS, of which this process may then ask. Joins nothing. Raises as `connect`."""
+    chosen, origin = _named(address, from_inside=True)
+    from outlive.ray_internals.joining import find as found_by_ray
+
+    try:
+        found = found_by_ray(chosen, logging.ERROR)
+    except ConnectionError as error:
+        if isinstance(error, OutliveError):
+            raise
+        found = None
+    if found is None:
+        raise StoreUnavailable(f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}")
+    return found
+
+
+def _named(address: str | None, *, from_inside: bool) -> tuple[str, str]:
+    """The address to try, and who said so. One that is named accepts a connection."""
+    chosen, origin = _chosen(address)
+    if from_inside and chosen.startswith(_CLIENT):
+        raise StoreUnavailable(
+            f"{chosen} ({origin}) is for Ray Client, which cannot ask the cluster's nodes as this command does: run it "
+            f"on one of them, as by `ray job submit -- outlive ...`. With {_CLIENT} go {_OUTSIDE}"
+        )
+    if chosen == "local":
+        raise StoreUnavailable(
+            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
+        )
+    if chosen != "auto":
+        _knock(chosen, origin)
+    return chosen, origin
 
 
 def _chosen(address: str | None) -> tuple[str, str]:

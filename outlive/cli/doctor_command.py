@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,7 +28,13 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=codes, rich_help_panel="Understand")(explained(doctor))
 
 
-def doctor(address: Address = None, as_json: AsJson = False) -> None:
+def doctor(
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at /dev/shm of other machines too, by a task: busy for a moment.")
+    ] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what is wrong or risky now on a live cluster, the worst first.
 
     Idle workers that cannot leave, nodes that cannot be removed, objects that are lost
@@ -40,13 +46,13 @@ def doctor(address: Address = None, as_json: AsJson = False) -> None:
     $ outlive doctor --json --address HOST:PORT
     """
     from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import joined
+    from outlive.cli.workers_connection import found, joined
 
-    own_job = joined(address)
+    own_job = (joined if exact else found)(address)
     from outlive.doctor import examine
 
     with ProgressBar("checking", unit="checks") as bar:
-        diagnosis = examine(own_job=own_job, progress=bar.update)
+        diagnosis = examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address))
     if as_json:
         print_json(diagnosis.to_json())
     else:
@@ -66,6 +72,8 @@ def _show(diagnosis: Diagnosis) -> None:
     for reason, checks in _grouped(diagnosis).items():
         typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
         typer.echo(f"{', '.join(checks)}: {_clean(reason)}")
+    for note in diagnosis.notes:
+        typer.echo(f"note: {_clean(note)}")
     workers = "" if diagnosis.workers is None else f", {count(diagnosis.workers, 'worker')}"
     found = count(len(diagnosis.findings), "finding") if diagnosis.findings else "nothing found"
     typer.echo(f"Ray {diagnosis.ray_version}, {count(diagnosis.nodes, 'node')}{workers}: {found}")

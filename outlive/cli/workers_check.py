@@ -40,7 +40,7 @@ def check(
     $ outlive workers check cluster.yaml --fix
     $ outlive workers check "ray start --head --system-config='{...}'"
     """
-    from outlive.cli.workers_connection import joined, needs
+    from outlive.cli.workers_connection import found, needs
     from outlive.errors import BadSetting
     from outlive.workers import commands
 
@@ -50,7 +50,7 @@ def check(
         from outlive.workers.checking.target import mend
 
         if target is None:
-            joined(address)
+            found(address)
         elif not Path(target).is_file() and not commands.find(target):
             raise BadSetting(f"{target!r} is neither a file nor a `ray start` command line")
         checked = check_target(target)

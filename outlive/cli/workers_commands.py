@@ -35,7 +35,7 @@ workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"he
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive`."""
-    epilog = "Exit codes: 0 shown, even if there are none; 1 a node did not answer; 2 usage, no cluster."
+    epilog = "Exit codes: 0 shown, even if there are none; 1 a node or worker did not answer; 2 usage, no cluster."
     for module in (workers_plan, workers_check, workers_trim, workers_simulate):
         module.register(workers)
     workers.callback(invoke_without_command=True, help=_HELP, epilog=epilog)(show)
@@ -63,21 +63,22 @@ def show(
 
 
 def _show(*, watch: float | None, exact: bool, address: str | None, as_json: bool) -> None:
-    from outlive.cli.workers_connection import joined, needs
+    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.errors import StoreUnavailable
 
     with needs("workers"):
-        report = _report(joined(address), exact)
-        while True:
-            if as_json:
-                print_json(report.to_json())
-            else:
-                lines = "\n".join(_lines(report))
-                typer.echo((_CLEAR if watch else "") + lines)
-            if watch is None:
-                break
+        own_job = (joined if exact else found)(address)
+        report = _report(own_job, exact)
+        _print(report, as_json=as_json, clear=watch is not None)
+        while watch is not None:
             time.sleep(watch)
-            report = _report(joined(address), exact)
-    if any(node.error for node in report.nodes):
+            try:
+                report = _report(joined(address) if exact else own_job, exact)
+            except StoreUnavailable as error:  # the GCS may come back
+                typer.echo(f"{time.strftime('%X')}: {error}", err=True)
+            else:
+                _print(report, as_json=as_json, clear=True)
+    if report.unseen:
         raise typer.Exit(1)
 
 
@@ -85,6 +86,13 @@ def _report(own_job: str | None, exact: bool) -> Report:
     from outlive.workers.inspection import inspect
 
     return inspect(leave_out_job=own_job, exact=exact)
+
+
+def _print(report: Report, *, as_json: bool, clear: bool) -> None:
+    if as_json:
+        print_json(report.to_json())
+    else:
+        typer.echo((_CLEAR if clear else "") + "\n".join(_lines(report)))
 
 
 def _lines(report: Report) -> Iterator[str]:

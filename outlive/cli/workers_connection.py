@@ -25,6 +25,22 @@ def joined(address: str | None) -> str | None:
     return job
 
 
+def found(address: str | None) -> str | None:
+    """Find the cluster without joining it, so that nothing starts there and no job is added. Returns as `joined`.
+
+    A process that has joined one already looks at that.
+    """
+    import ray
+
+    from outlive.cli.connection import find
+    from outlive.ray_internals import rpc
+
+    if ray.is_initialized():
+        return joined(address)
+    rpc.name_gcs(find(address))
+    return None
+
+
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
     """Say which extra to install if something of it is missing."""

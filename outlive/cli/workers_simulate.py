@@ -44,7 +44,7 @@ def record(
     $ outlive workers record -o trace.parquet --seconds 600
     """
     from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import joined, needs
+    from outlive.cli.workers_connection import found, needs
 
     with needs("traces"):
         import pyarrow as pa  # noqa: F401 - before a long recording, not after it
@@ -52,7 +52,7 @@ def record(
         from outlive.workers.recording import record as recorded
 
         _check_writable(output)
-        job = joined(address)
+        job = found(address)
         with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
             trace = recorded(
                 seconds,

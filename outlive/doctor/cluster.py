@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.doctor.model import Unchecked
@@ -15,20 +14,29 @@ if TYPE_CHECKING:
     from outlive.workers.rows import Report
 
 T = TypeVar("T")
-_LOOKS = 16  # nodes that are asked at the same time
 
 
 class Cluster:
-    """The cluster that this process is connected to. A fact that cannot be had raises, each time.
+    """The cluster that this process looks at. A fact that cannot be had raises, each time.
 
     Parameters
     ----------
     own_job
         The job of a command that only looks: its processes are left out.
+    exact
+        Other machines may be asked by a task.
+    join
+        Joins the cluster, where it was not joined yet, and returns the job that this made.
     """
 
-    def __init__(self, own_job: str | None = None) -> None:
+    def __init__(
+        self, own_job: str | None = None, *, exact: bool = False, join: Callable[[], str | None] | None = None
+    ) -> None:
         self.own_job = own_job
+        self.exact = exact
+        self.notes: list[str] = []
+        """What was left out on purpose, and how to have it."""
+        self._join = join
         self._known: dict[str, tuple[Any, Exception | None]] = {}
 
     def _once(self, name: str, ask: Callable[[], T]) -> T:
@@ -42,6 +50,11 @@ class Cluster:
             raise problem
         known: T = value
         return known
+
+    def join(self) -> None:
+        """For a check that has to call an actor; it comes last. For the first driver of a node Ray starts workers."""
+        if self._join is not None:
+            self.own_job = self._join() or self.own_job
 
     @property
     def ray_version(self) -> str:
@@ -74,14 +87,7 @@ class Cluster:
         """As `looks`, of this moment."""
         from outlive.ray_internals import node_stats
 
-        def ask(node: Node) -> NodeStats | OutliveError:
-            try:
-                return node_stats.look(node)
-            except OutliveError as error:
-                return error
-
-        with ThreadPoolExecutor(min(_LOOKS, len(self.nodes) or 1)) as pool:
-            return list(pool.map(ask, self.nodes))
+        return list(node_stats.look_at_all(self.nodes))
 
     @property
     def stats(self) -> list[NodeStats]:

@@ -8,11 +8,16 @@ from outlive.doctor.checks import CHECKS
 from outlive.doctor.cluster import Cluster, unchecked
 from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
 from outlive.errors import OutliveError
-from outlive.ray_internals import Connection
 
 
-def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
-    """What is wrong or risky now on the cluster that this process is connected to.
+def examine(
+    *,
+    own_job: str | None = None,
+    exact: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    join: Callable[[], str | None] | None = None,
+) -> Diagnosis:
+    """What is wrong or risky now on the cluster that this process looks at.
 
     Changes nothing. A check that cannot be made is named in `unchecked` and does not hide the others.
 
@@ -20,18 +25,23 @@ def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] 
     ----------
     own_job
         The job of a command that only looks: its workers are left out.
+    exact
+        Look at /dev/shm of other machines too, each by a task of no CPUs: busy for a moment.
     progress
         Called with the number of checks made and of all.
+    join
+        Joins the cluster, and returns the job that this made: where this process has not joined it, and something can
+        be asked of an actor alone, which is so where outlive keeps arrays.
 
     Raises
     ------
     StoreUnavailable
-        This process is connected to no cluster.
+        This process is connected to no cluster, and was told of none; or the GCS does not answer.
     """
     from ray.exceptions import RayError
 
-    Connection()
-    cluster = Cluster(own_job)
+    cluster = Cluster(own_job, exact=exact, join=join)
+    _ = cluster.nodes  # a GCS that does not answer is no finding
     found: list[Finding] = []
     missed: list[Unchecked] = []
     for number, (name, check) in enumerate(CHECKS.items()):
@@ -42,7 +52,14 @@ def examine(*, own_job: str | None = None, progress: Callable[[int, int], None] 
                 found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
-    return Diagnosis(cluster.ray_version, len(cluster.nodes), _workers(cluster), ranked(found), tuple(missed))
+    return Diagnosis(
+        cluster.ray_version,
+        len(cluster.nodes),
+        _workers(cluster),
+        ranked(found),
+        tuple(missed),
+        tuple(cluster.notes),
+    )
 
 
 def _workers(cluster: Cluster) -> int | None:

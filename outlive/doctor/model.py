@@ -60,6 +60,8 @@ class Diagnosis:
     """None: not known."""
     findings: tuple[Finding, ...]
     unchecked: tuple[Unchecked, ...]
+    notes: tuple[str, ...] = ()
+    """What was left out on purpose, and how to have it."""
 
     @property
     def healthy(self) -> bool:

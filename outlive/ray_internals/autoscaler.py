@@ -14,8 +14,6 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ray
-
 from outlive.ray_internals import rpc
 from outlive.ray_internals.nodes import PATIENCE, explained, gcs_client, node_records
 
@@ -72,7 +70,7 @@ def _monitor() -> list[str] | None:
 
     Source: `start_monitor` of ray/_private/services.py.
     """
-    address = ray.get_runtime_context().gcs_address
+    address = rpc.gcs_address()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Collection
 from typing import Any
 
 import ray
 import ray._private.worker as _worker
+
+from outlive.ray_internals import rpc
 
 NEVER = 2**31 - 1
 """A `max_calls` that no worker reaches, so that Ray counts the calls and does not end the worker by itself."""
@@ -20,26 +23,48 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"a record of Ray's function table holds {module}.{name}")
 
 
-def max_calls() -> dict[tuple[str, str], set[int]]:
-    """`max_calls` of every remote function (job, name) of the cluster; 0 means none. Several may share a name.
+_MANY = 100  # records of one call: each holds its function, of some KB or more
+_known: dict[tuple[str, bytes], tuple[tuple[str, str], int] | None] = {}
+"""What the record of a cluster's key says. A record never changes."""
+
+
+def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], set[int]]:
+    """`max_calls` of every remote function (job, name) of these jobs; 0 means none. Several may share a name.
 
     Ray exports each function to the GCS's key-value store, namespace `fun`, as
-    `RemoteFunction:<job>:<function id>` (ray/_private/function_manager.py, 2.49 to 2.60).
+    `RemoteFunction:<job>:<function id>` (ray/_private/function_manager.py, 2.49 to 2.60). A record is read once.
+
+    Parameters
+    ----------
+    cluster
+        Any name that no other cluster has.
     """
-    worker: Any = _worker.global_worker
-    client = worker.gcs_client
+    pb = rpc.messages("gcs_service")
+    kv = rpc.gcs("InternalKV")
+    with rpc.explained("the GCS"):
+        request = pb.InternalKVKeysRequest(prefix=b"RemoteFunction:", namespace=b"fun")
+        every = kv.InternalKVKeys(request, timeout=rpc.GCS_PATIENCE).results
+        keys = [key for key in every if key.split(b":")[1].decode() in jobs]
+        new = [key for key in keys if (cluster, key) not in _known]
+        for start in range(0, len(new), _MANY):
+            some = pb.InternalKVMultiGetRequest(keys=new[start : start + _MANY], namespace=b"fun")
+            for entry in kv.InternalKVMultiGet(some, timeout=rpc.GCS_PATIENCE).results:
+                _known[cluster, entry.key] = _declared(entry.key, entry.value)
     found: dict[tuple[str, str], set[int]] = {}
-    for key in client.internal_kv_keys(b"RemoteFunction:", b"fun", timeout=10):
-        record = client.internal_kv_get(key, b"fun", timeout=10)
-        if record is None:
-            continue
-        try:
-            about = _PlainUnpickler(io.BytesIO(record)).load()
-            name = str(about["function_name"]).rpartition(".")[2]  # as task events name it
-            found.setdefault((key.split(b":")[1].decode(), name), set()).add(int(about["max_calls"]))
-        except (pickle.UnpicklingError, KeyError, IndexError, ValueError, AttributeError, TypeError):
-            continue
+    for declared in (_known.get((cluster, key)) for key in keys):
+        if declared is not None:
+            found.setdefault(declared[0], set()).add(declared[1])
     return found
+
+
+def _declared(key: bytes, record: bytes) -> tuple[tuple[str, str], int] | None:
+    """(job, name) and `max_calls` of one function."""
+    try:
+        about = _PlainUnpickler(io.BytesIO(record)).load()
+        name = str(about["function_name"]).rpartition(".")[2]  # as task events name it
+        return (key.split(b":")[1].decode(), name), int(about["max_calls"])
+    except (pickle.UnpicklingError, KeyError, IndexError, ValueError, AttributeError, TypeError):
+        return None
 
 
 def end_worker_after_this_task() -> None:

@@ -29,6 +29,27 @@ def join(address: str | None, **options: Any) -> None:
     ray.init(address=found or address, **options)
 
 
+def find(address: str, level: int) -> str | None:
+    """`HOST:PORT` of the cluster, which this process may then ask: as it was named, or for "auto" as Ray finds it.
+
+    Parameters
+    ----------
+    level
+        Of what Ray logs meanwhile.
+
+    Raises
+    ------
+    StoreUnavailable
+        As `join`.
+    ConnectionError
+        There is none on this machine, and none was named.
+    """
+    found = _found(address, level) if address == "auto" else address
+    if found is not None:
+        authentication.agree(found)
+    return found
+
+
 def _found(address: str | None, level: int | None) -> str | None:
     """`HOST:PORT` of the cluster that `ray.init(address)` would join; None if it would start one."""
     from ray._private import services

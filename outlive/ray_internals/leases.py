@@ -11,8 +11,8 @@ The raylet leases no worker of an ended job, but to descendants of a detached ac
 (`root_detached_actor_id`). So none is leased, and asking is safe, where no actor of the job lives; else the lease is
 taken in that actor's name.
 
-The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet neither
-kills the worker, as it does with the workers of a dead owner, nor gives it to a task; it ends with its job.
+The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet does not
+kill the worker, as it does with the workers of a dead owner. A process beside this one returns it then (`lease_guard`).
 
 2.49 leases by `TaskSpec` and returns with `ReturnWorker`; from 2.50 on there are `LeaseSpec` and `ReturnWorkerLease`.
 """
@@ -26,6 +26,7 @@ from typing import Any
 from outlive.errors import UnsupportedRay
 from outlive.ray_internals import rpc
 from outlive.ray_internals.job_actors import JobActor
+from outlive.ray_internals.lease_guard import Entry, LeaseGuard
 from outlive.ray_internals.node_workers import Job, Node
 
 _STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
@@ -33,6 +34,7 @@ _GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU
 NO_ENVIRONMENT = b"\n\x02{}"
 """`RuntimeEnvInfo(serialized_runtime_env="{}")`: what workers have that were started before any job."""
 _NO_TASK = b"\xff" * 20
+_guard = LeaseGuard()
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def take(node: Node, pool: Pool) -> Lease | None:
     node_manager_pb2 = rpc.messages("node_manager")
 
     lease_id, request = _request(node, pool)
+    if pool.root is not None or not _is_own(pool.job):
+        _guard.about_to_take(lease_id, node.address)
     raylet = rpc.raylet(node.address)
     with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
         answer = raylet.RequestWorkerLease.future(request, timeout=rpc.PATIENCE * 6)
@@ -92,6 +96,7 @@ def take(node: Node, pool: Pool) -> Lease | None:
         else:
             fresh = False
     if reply.canceled or reply.rejected or not reply.worker_address.worker_id:
+        _guard.returned(lease_id)
         return None
     lease = Lease(
         node=node,
@@ -101,10 +106,26 @@ def take(node: Node, pool: Pool) -> Lease | None:
         port=reply.worker_address.port,
         address=f"{reply.worker_address.ip_address}:{reply.worker_address.port}",
     )
+    _guard.learn(lease_id, worker=lease.address, worker_id=lease.worker_id, port=lease.port)
     if fresh:
         give_back(lease)
         return None
     return lease
+
+
+def _is_own(job: Job) -> bool:
+    """This process is the driver of that job: when it ends, the raylet takes back what was leased in its name."""
+    import ray
+    from ray._private import worker
+
+    current: Any = worker.global_worker
+    return bool(current.connected and current.mode == ray.SCRIPT_MODE and current.current_job_id.hex() == job.job_id)
+
+
+def let_exit(lease: Lease) -> bool | None:
+    """`ask_to_exit`, of a leased one."""
+    _guard.learn(lease.lease_id, asked=True)
+    return ask_to_exit(lease.address)
 
 
 def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
@@ -131,24 +152,43 @@ def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
 
 def give_back(lease: Lease, *, exiting: bool = False) -> None:
     """Return the lease. The worker goes back to the idle ones, as the latest of them, unless it is `exiting`."""
-    messages = rpc.messages("node_manager")
-
-    raylet = rpc.raylet(lease.node.address)
     with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
-        if hasattr(messages, "ReturnWorkerLeaseRequest"):
-            raylet.ReturnWorkerLease(
-                messages.ReturnWorkerLeaseRequest(
-                    lease_id=lease.lease_id, worker_port=lease.port, worker_exiting=exiting
-                ),
-                timeout=rpc.PATIENCE,
-            )
-        else:
-            raylet.ReturnWorker(
-                messages.ReturnWorkerRequest(
-                    worker_id=bytes.fromhex(lease.worker_id), worker_port=lease.port, worker_exiting=exiting
-                ),
-                timeout=rpc.PATIENCE,
-            )
+        _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
+    _guard.returned(lease.lease_id)
+
+
+def _return(raylet: str, lease_id: bytes, worker_id: str, port: int, *, exiting: bool) -> None:
+    messages, stub = rpc.messages("node_manager"), rpc.raylet(raylet)
+    if hasattr(messages, "ReturnWorkerLeaseRequest"):
+        stub.ReturnWorkerLease(
+            messages.ReturnWorkerLeaseRequest(lease_id=lease_id, worker_port=port, worker_exiting=exiting),
+            timeout=rpc.PATIENCE,
+        )
+    elif worker_id:
+        stub.ReturnWorker(
+            messages.ReturnWorkerRequest(worker_id=bytes.fromhex(worker_id), worker_port=port, worker_exiting=exiting),
+            timeout=rpc.PATIENCE,
+        )
+
+
+def settle(entry: Entry) -> None:
+    """Return a lease whose taker was killed, whatever that had done with it.
+
+    Raises
+    ------
+    StoreUnavailable
+        The raylet does not answer.
+    """
+    lease_id, raylet = bytes.fromhex(entry["lease"]), entry["raylet"]
+    worker_id, port = entry.get("worker_id", ""), entry.get("port", 0)
+    exiting = False
+    if entry.get("asked"):  # it may be about to exit: then no task may get it
+        exiting = ask_to_exit(entry["worker"]) is not False
+    with rpc.explained(f"the raylet at {raylet}"):
+        if not worker_id:  # it may not be granted yet
+            stub = rpc.raylet(raylet)
+            stub.CancelWorkerLease(_cancel(rpc.messages("node_manager"), lease_id), timeout=rpc.PATIENCE)
+        _return(raylet, lease_id, worker_id, port, exiting=exiting)
 
 
 def prestart(node: Node, pool: Pool, number: int, keep_alive: int) -> None:

@@ -6,13 +6,14 @@ the GCS, with the fields that Ray 2.49 to 2.60 have in common.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
-from outlive.ray_internals import node_workers, rpc
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals import node_workers, processes, rpc
 from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.processes import Answer, Silent
 
 _ACTOR_HANDLE = "ff" * 8  # the unique part of an actor's creation task, TaskID::ForActorCreationTask in id.cc
 
@@ -39,7 +40,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Process:
-    """A worker or driver that answered its raylet."""
+    """A worker or driver that answered."""
 
     node_id: str
     worker_id: str
@@ -74,9 +75,12 @@ class NodeStats:
 
     node: Node
     processes: tuple[Process, ...]
-    store: ObjectStore
+    store: ObjectStore | None
+    """None: the raylet, which alone could tell, waits for a process that is silent."""
     complete: bool
-    """Every process answered its raylet."""
+    """Every process answered."""
+    silent: tuple[Silent, ...] = ()
+    """Those that did not."""
 
 
 @dataclass(frozen=True)
@@ -115,27 +119,36 @@ class RunningTask:
 
 
 def look(node: Node) -> NodeStats:
-    """Ask the node's raylet, which asks each of its processes.
+    """Ask each process of the node, with its references.
 
     Raises
     ------
     StoreUnavailable
-        The raylet does not answer.
+        The raylet does not answer, or the GCS.
     """
-    pb, common = rpc.messages("node_manager"), rpc.messages("common")
-    with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
-        reply = rpc.raylet(node.address).GetNodeStats(
-            pb.GetNodeStatsRequest(include_memory_info=True), timeout=rpc.PATIENCE
-        )
-    store = reply.store_stats
+    return _stats(processes.ask_one(node, references=True))
+
+
+def look_at_all(nodes: Sequence[Node]) -> list[NodeStats | StoreUnavailable]:
+    """`look` at each of them, at the same time; the error where there is one.
+
+    Raises
+    ------
+    StoreUnavailable
+        The GCS does not answer.
+    """
+    answers = processes.ask(nodes, references=True)
+    return [_stats(answer) if answer.error is None else StoreUnavailable(answer.error) for answer in answers]
+
+
+def _stats(answer: Answer) -> NodeStats:
+    common, store = rpc.messages("common"), answer.store
     return NodeStats(
-        node,
-        tuple(
-            _process(node, stats, common.WorkerType.Name(stats.worker_type))
-            for stats in reply.core_workers_stats
-            if stats.worker_id
-        ),
-        ObjectStore(
+        answer.node,
+        tuple(_process(answer.node, one, common.WorkerType.Name(one.worker_type)) for one in answer.processes),
+        None
+        if store is None
+        else ObjectStore(
             used=store.object_store_bytes_used,
             capacity=store.object_store_bytes_avail,
             objects=store.num_local_objects,
@@ -143,7 +156,8 @@ def look(node: Node) -> NodeStats:
             spilled=store.spilled_bytes_total,
             restored=store.restored_bytes_total,
         ),
-        complete=all(stats.worker_id for stats in reply.core_workers_stats),
+        complete=answer.complete,
+        silent=answer.silent,
     )
 
 
@@ -163,22 +177,16 @@ def _process(node: Node, stats: Any, kind: str) -> Process:
         worker_id=stats.worker_id.hex(),
         pid=stats.pid,
         kind=kind,
-        job=_hex(stats.job_id),
-        actor=_hex(stats.actor_id),
+        job=node_workers.id_or_none(stats.job_id),
+        actor=node_workers.id_or_none(stats.actor_id),
         running=stats.num_running_tasks,
         references=references,
     )
 
 
-def _hex(value: bytes) -> str | None:
-    text = value.hex()
-    return text if text.strip("f") else None
-
-
 def head() -> str | None:
     """The head's id."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return next((node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]), None)
+    return next((node.node_id for node in node_workers.nodes() if node.head), None)
 
 
 def actors() -> list[Actor]:

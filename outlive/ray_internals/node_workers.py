@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-
 from outlive.ray_internals import marks, rpc
+from outlive.ray_internals.nodes import node_records
 
 _NO_ID = "f"
 
@@ -22,26 +22,26 @@ class Node:
     """`host:port` of its raylet."""
     ip: str
     name: str
+    head: bool = False
+    cpus: float = 0.0
+    """As it was started."""
 
 
 @dataclass(frozen=True)
-class WorkerStats:
-    """One entry of `NodeManagerService.GetNodeStats`: `CoreWorkerStats` in common.proto."""
+class Registered:
+    """A process that the GCS takes for alive: `WorkerTableData` of gcs.proto."""
 
     worker_id: str
+    node_id: str
+    address: str
+    """`host:port` of its own gRPC server."""
     pid: int
     kind: str
     """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
     job: str | None
-    actor: str | None
-    running: int
-    pending: int
-    """Tasks that it submitted and that have not ended."""
-    owned: int
-    in_scope: int
-    """Objects that it owns or borrows, actor handles too."""
-    executed: int
-    address: str
+    """None: no job's, or its Ray does not tell: older ones do not."""
+    since: float
+    """Unix time at which it registered."""
 
 
 @dataclass
@@ -72,78 +72,95 @@ class Job:
     """`JobTableData` of gcs.proto."""
 
 
-def _hex(raw: bytes) -> str | None:
+def id_or_none(raw: bytes) -> str | None:
     """An id, or None where Ray writes "none" as all ones."""
     text = raw.hex()
     return None if not text.strip(_NO_ID) else text
 
 
 def nodes() -> list[Node]:
-    """The nodes that are alive."""
+    """The nodes that are alive. The GCS is not asked for dead ones: it remembers 1,000 of them."""
+    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
     return [
         Node(
-            node_id=node["NodeID"],
-            address=f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}",
-            ip=node["NodeManagerAddress"],
-            name=node["NodeManagerHostname"],
+            node_id=node.node_id.hex(),
+            address=f"{node.node_manager_address}:{node.node_manager_port}",
+            ip=node.node_manager_address,
+            name=node.node_manager_hostname,
+            head=node.is_head_node,
+            cpus=node.resources_total.get("CPU", 0.0),
         )
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
+        for node in _node_table(alive)
+        if node.state == alive
     ]
 
 
-def workers_of(node: Node) -> list[WorkerStats]:
-    """Every worker process of the node that its raylet knows, drivers too.
+def _node_table(state: int) -> list[Any]:
+    if importlib.util.find_spec("grpc") is None:  # this alone is asked without it: doctor then tells what is missing
+        return node_records()
+    request = rpc.messages("gcs_service").GetAllNodeInfoRequest()
+    if "state_filter" in request.DESCRIPTOR.fields_by_name:
+        request.state_filter = state
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("NodeInfo").GetAllNodeInfo(request, timeout=rpc.GCS_PATIENCE)
+    return list(reply.node_info_list)
 
-    Raises
-    ------
-    StoreUnavailable
-        The raylet does not answer.
-    """
-    common_pb2 = rpc.messages("common")
-    node_manager_pb2 = rpc.messages("node_manager")
 
-    request = node_manager_pb2.GetNodeStatsRequest(include_memory_info=True)
-    with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
-        reply = rpc.raylet(node.address).GetNodeStats(request, timeout=rpc.PATIENCE)
+def registered() -> list[Registered]:
+    """Every process that the GCS takes for alive, drivers too. It is not asked for dead ones."""
+    kinds = rpc.messages("common").WorkerType
     return [
-        WorkerStats(
-            worker_id=stats.worker_id.hex(),
-            pid=stats.pid,
-            kind=common_pb2.WorkerType.Name(stats.worker_type),
-            job=_hex(stats.job_id),
-            actor=_hex(stats.actor_id),
-            running=stats.num_running_tasks,
-            pending=stats.num_pending_tasks,
-            owned=stats.num_owned_objects,
-            in_scope=stats.num_object_refs_in_scope,
-            executed=stats.num_executed_tasks,
-            address=f"{stats.ip_address}:{stats.port}",
+        Registered(
+            worker_id=worker.worker_address.worker_id.hex(),
+            node_id=_node_of(worker.worker_address),
+            address=f"{worker.worker_address.ip_address}:{worker.worker_address.port}",
+            pid=worker.pid,
+            kind=kinds.Name(worker.worker_type),
+            job=id_or_none(getattr(worker, "job_id", b"")),
+            since=worker.start_time_ms / 1000,
         )
-        for stats in reply.core_workers_stats
+        for worker in _worker_table(living=True)
     ]
+
+
+def _node_of(address: Any) -> str:
+    raw: bytes = getattr(address, "node_id", b"") or getattr(address, "raylet_id", b"")  # as it was called before
+    return raw.hex()
 
 
 def start_times() -> dict[str, tuple[float, float | None]]:
-    """For each worker id: Unix time at which it registered, and how many seconds it took to start, if known."""
-    gcs_service_pb2 = rpc.messages("gcs_service")
+    """For each worker id: Unix time at which it registered, and how many seconds it took to start, if known.
 
-    with rpc.explained("the GCS"):
-        reply = rpc.gcs("WorkerInfo").GetAllWorkerInfo(gcs_service_pb2.GetAllWorkerInfoRequest(), timeout=rpc.PATIENCE)
+    Of dead workers too, as far as the GCS remembers them.
+    """
     found: dict[str, tuple[float, float | None]] = {}
-    for worker in reply.worker_table_data:
+    for worker in _worker_table(living=False):
         begun, done = worker.worker_launch_time_ms, worker.start_time_ms
         took = (done - begun) / 1000 if 0 < begun <= done else None
         found[worker.worker_address.worker_id.hex()] = (done / 1000, took)
     return found
 
 
+def _worker_table(*, living: bool) -> list[Any]:
+    request = rpc.messages("gcs_service").GetAllWorkerInfoRequest()
+    if living and "filters" in request.DESCRIPTOR.fields_by_name:
+        request.filters.is_alive = True
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("WorkerInfo").GetAllWorkerInfo(request, timeout=rpc.GCS_PATIENCE)
+    return [worker for worker in reply.worker_table_data if worker.is_alive or not living]
+
+
+_NOT_ASKED = {"skip_submission_job_info_field", "skip_is_running_tasks_field"}
+"""What the GCS would ask others for: a key each, and each job's driver, which may be stopped."""
+
+
 def jobs() -> list[Job]:
     """Every job of the cluster, those that ended too."""
-    gcs_service_pb2 = rpc.messages("gcs_service")
-
+    request = rpc.messages("gcs_service").GetAllJobInfoRequest()
+    for name in _NOT_ASKED & {*request.DESCRIPTOR.fields_by_name}:
+        setattr(request, name, True)
     with rpc.explained("the GCS"):
-        reply = rpc.gcs("JobInfo").GetAllJobInfo(gcs_service_pb2.GetAllJobInfoRequest(), timeout=rpc.PATIENCE)
+        reply = rpc.gcs("JobInfo").GetAllJobInfo(request, timeout=rpc.GCS_PATIENCE)
     return [
         Job(
             job_id=job.job_id.hex(),
@@ -157,6 +174,7 @@ def jobs() -> list[Job]:
 
 
 _RECENT = 10_000  # tasks: some 10 MB, and some 100 ms of the GCS
+_PATIENCE = 60.0  # seconds for all of 100,000 tasks
 
 
 def task_events(limit: int | None = None) -> Any:
@@ -171,7 +189,9 @@ def task_events(limit: int | None = None) -> Any:
     if limit is not None:
         request.limit = limit
     with rpc.explained("the GCS"):
-        return rpc.gcs("TaskInfo").GetTaskEvents(request, timeout=60).events_by_task
+        return (
+            rpc.gcs("TaskInfo").GetTaskEvents(request, timeout=rpc.GCS_PATIENCE if limit else _PATIENCE).events_by_task
+        )
 
 
 def task_events_dropped() -> int:
@@ -179,7 +199,7 @@ def task_events_dropped() -> int:
     gcs_service_pb2 = rpc.messages("gcs_service")
 
     with rpc.explained("the GCS"):
-        reply = rpc.gcs("TaskInfo").GetTaskEvents(gcs_service_pb2.GetTaskEventsRequest(limit=1), timeout=60)
+        reply = rpc.gcs("TaskInfo").GetTaskEvents(gcs_service_pb2.GetTaskEventsRequest(limit=1), timeout=_PATIENCE)
     return int(reply.num_status_task_events_dropped)
 
 
@@ -211,48 +231,9 @@ def task_histories() -> dict[str, TaskHistory]:
 
 def available_cpus() -> dict[str, int]:
     """CPUs that no task holds, rounded down, by node id: how many idle workers the reaper keeps by default."""
-    from ray._private.state import available_resources_per_node
-
-    free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
-    return {node_id: int(resources.get("CPU", 0)) for node_id, resources in free.items()}
-
-
-@dataclass(frozen=True)
-class StoreUse:
-    """What the object store of a node holds."""
-
-    objects: int
-    bytes: int
-    running: int
-    """Tasks that run on the node."""
-    head: bool
-
-
-def object_store_use() -> list[tuple[Node, StoreUse]]:
-    """What each node's object store holds (`ObjectStoreStats` of `GetNodeStats`)."""
-    found = []
-    node_manager_pb2 = rpc.messages("node_manager")
-    heads = {
-        node["NodeID"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if "node:__internal_head__" in node["Resources"]
-    }
-    for node in nodes():
-        with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
-            reply = rpc.raylet(node.address).GetNodeStats(
-                node_manager_pb2.GetNodeStatsRequest(include_memory_info=False), timeout=rpc.PATIENCE
-            )
-        store = reply.store_stats
-        running = sum(stats.num_running_tasks for stats in reply.core_workers_stats)
-        use = StoreUse(store.num_local_objects, store.object_store_bytes_used, running, node.node_id in heads)
-        found.append((node, use))
-    return found
-
-
-def total_cpus() -> dict[str, float]:
-    """CPUs of each node, by node id."""
-    return {
-        node["NodeID"]: float(node["Resources"].get("CPU", 0))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    }
+    pb = rpc.messages("gcs_service")
+    with rpc.explained("the GCS"):
+        reply = rpc.gcs("NodeResourceInfo").GetAllAvailableResources(
+            pb.GetAllAvailableResourcesRequest(), timeout=rpc.GCS_PATIENCE
+        )
+    return {one.node_id.hex(): int(one.resources_available.get("CPU", 0)) for one in reply.resources_list}

@@ -7,10 +7,12 @@ in actors and drivers alike and without grpcio. What the autoscaler calls idle i
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import ray._private.state as _state
@@ -217,11 +219,16 @@ def node_records() -> list[Any]:
 
 
 def gcs_client() -> Any:
-    """`GcsClient` of `ray._raylet`, which every connected process has."""
+    """`GcsClient` of `ray._raylet`, which every connected process has; else one for the GCS that was named."""
     worker: Any = _worker.global_worker
-    if not worker.connected or worker.gcs_client is None:
-        raise StoreUnavailable("this process is not connected to a Ray cluster; call ray.init(address=...) first")
-    return worker.gcs_client
+    if worker.connected and worker.gcs_client is not None:
+        return worker.gcs_client
+    return _client_of(rpc.gcs_address())
+
+
+@lru_cache(maxsize=1)
+def _client_of(address: str) -> Any:
+    return importlib.import_module("ray._raylet").GcsClient(address=address)
 
 
 def _accessor() -> Any:

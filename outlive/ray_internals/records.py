@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from outlive.ray_internals import rpc
+from outlive.ray_internals import node_workers, processes, rpc
 
 PATIENCE = 3.0  # seconds for an answer
 
@@ -54,17 +54,11 @@ def node_records() -> list[Any]:
 
 
 def references() -> Iterator[tuple[str, Any, Any]]:
-    """(node id, `CoreWorkerStats`, `ObjectRefInfo`) of each reference that a living process holds."""
-    pb = rpc.messages("node_manager")
-    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
-    for node in node_records():
-        if node.state != alive:
-            continue
-        stub = rpc.raylet(f"{node.node_manager_address}:{node.node_manager_port}")
-        reply = stub.GetNodeStats(pb.GetNodeStatsRequest(include_memory_info=True), timeout=PATIENCE)
-        for process in reply.core_workers_stats:
+    """(node id, `CoreWorkerStats`, `ObjectRefInfo`) of each reference that a living process holds, if it answers."""
+    for answer in processes.ask(node_workers.nodes(), references=True):
+        for process in answer.processes:
             for reference in process.object_refs:
-                yield node.node_id.hex(), process, reference
+                yield answer.node.node_id, process, reference
 
 
 def label(message: Any, field: str) -> str:

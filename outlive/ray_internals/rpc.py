@@ -24,6 +24,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else grpcio writes to stderr whenever a cluster ends
 
 PATIENCE = 10.0  # seconds for an answer
+GCS_PATIENCE = 5.0  # seconds for one of the GCS, where a command waits for it: with what else it does, under 10 s
+_RECONNECTS = 2000  # milliseconds at most between tries to reach what was away; grpcio's default is 2 minutes
 _LARGEST = 512 << 20  # bytes of one answer, as Ray's own `max_grpc_message_size`; grpcio's default is 4 MiB
 
 
@@ -41,10 +43,11 @@ def _channel(address: str) -> Any:
         from ray._private.grpc_utils import init_grpc_channel
     except ImportError:
         from ray._private.utils import init_grpc_channel  # type: ignore[attr-defined,no-redef]
-    return init_grpc_channel(address, [("grpc.max_receive_message_length", _LARGEST)])
+    options = [("grpc.max_receive_message_length", _LARGEST), ("grpc.max_reconnect_backoff_ms", _RECONNECTS)]
+    return init_grpc_channel(address, options)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # more than a cluster has nodes: they are asked in turn
 def _kept_channel(address: str) -> Any:
     return _channel(address)
 
@@ -55,14 +58,42 @@ def raylet(address: str) -> Any:
 
 
 def gcs(service: str) -> Any:
-    """Stub of the GCS's service of this name, as `JobInfo`, for the cluster that this process is connected to."""
+    """Stub of the GCS's service of this name, as `JobInfo`, for the cluster of `gcs_address`."""
     stub = getattr(_services("gcs_service"), f"{service}GcsServiceStub")
-    return stub(_kept_channel(ray.get_runtime_context().gcs_address))
+    return stub(_kept_channel(gcs_address()))
 
 
 def autoscaler() -> Any:
     """Stub of the GCS's `AutoscalerStateService`."""
-    return _services("autoscaler").AutoscalerStateServiceStub(_kept_channel(ray.get_runtime_context().gcs_address))
+    return _services("autoscaler").AutoscalerStateServiceStub(_kept_channel(gcs_address()))
+
+
+_named: list[str] = []
+
+
+def name_gcs(address: str) -> None:
+    """From now on ask the GCS at `address` (`host:port`), unless this process joins a cluster.
+
+    So a command that only looks starts nothing: for the first driver of a node, its raylet starts a worker for each CPU
+    (`WorkerPool::RegisterDriver`, `prestart_worker_first_driver`). And it outlasts a GCS that is away for a minute,
+    which ends a driver.
+    """
+    _named[:] = [address]
+
+
+def gcs_address() -> str:
+    """The GCS of the cluster that this process has joined; else the one that was named.
+
+    Raises
+    ------
+    StoreUnavailable
+        There is neither.
+    """
+    if ray.is_initialized():
+        return str(ray.get_runtime_context().gcs_address)
+    if not _named:
+        raise StoreUnavailable("this process is not connected to a Ray cluster; call ray.init(address=...) first")
+    return _named[0]
 
 
 @contextmanager

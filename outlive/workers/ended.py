@@ -64,7 +64,8 @@ def unneeded_now(report: Report) -> set[str]:
 
     if not any(worker.owned or worker.borrowed for worker in left_over(report.workers)):
         return set()
-    looks = [node_stats.look(node) for node in node_workers.nodes()]
-    if not all(look.complete for look in looks):
+    looks = node_stats.look_at_all(node_workers.nodes())
+    complete = [look for look in looks if isinstance(look, node_stats.NodeStats) and look.complete]
+    if len(complete) < len(looks):
         return set()
-    return unneeded(report.workers, [process for look in looks for process in look.processes])
+    return unneeded(report.workers, [process for look in complete for process in look.processes])

@@ -42,7 +42,7 @@ class IdleSizes:
             nodes = {node.node_id: node for node in node_workers.nodes()}
             for node_id in due.keys() & nodes.keys():
                 pids = [worker.pid for worker in due[node_id]]
-                seen = probe.look(nodes[node_id], pids, here=False)
+                seen = probe.look_there(nodes[node_id], pids)
                 self._unique |= {one.worker_id: seen.memory[one.pid] for one in due[node_id] if one.pid in seen.memory}
                 self._ran[node_id] = {worker.worker_id: worker.tasks for worker in due[node_id]}
         return replace(report, workers=tuple(self._with_size(worker) for worker in report.workers))

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from outlive.errors import OutliveError
-from outlive.ray_internals import Connection, config, functions, job_actors, node_workers
+from outlive.ray_internals import config, functions, job_actors, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
-from outlive.ray_internals.node_workers import Node, TaskHistory, WorkerStats
+from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.ray_internals.processes import Answer, Silent, WorkerStats, worker_stats
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
 
-_LOOKS = 16  # nodes that are asked at the same time
+_LOOKS = 16  # other machines that are asked by a task at the same time
+_ASKED: tuple[Callable[[], Any], ...] = (
+    config.system_config,
+    node_workers.registered,
+    node_workers.available_cpus,
+    node_workers.jobs,
+)
 
 
 class _Cluster:
-    """What is the same for all nodes, asked once."""
+    """What is the same for all nodes, asked of the GCS once, all at the same time."""
 
     def __init__(self, *, with_history: bool) -> None:
         import ray
 
-        self.here: str = Connection().node_id
         self.ray_version: str = ray.__version__
-        self.system_config: dict[str, Any] = config.system_config()
-        self.started = node_workers.start_times()
-        self.histories = node_workers.task_histories() if with_history else {}
-        self.max_calls = functions.max_calls() if with_history else {}
-        self.cpus = node_workers.available_cpus()
-        self.ended = {job.job_id for job in node_workers.jobs() if job.dead}
+        self.nodes = node_workers.nodes()  # first: a GCS that is away is waited for once
+        with ThreadPoolExecutor(len(_ASKED)) as pool:
+            histories = pool.submit(node_workers.task_histories) if with_history else None
+            asked = [pool.submit(question) for question in _ASKED]
+            self.system_config, self.registered, self.cpus, jobs = [answer.result() for answer in asked]
+            self.histories: dict[str, TaskHistory] = histories.result() if histories else {}
+        self.started = {one.worker_id: one.since for one in self.registered}
+        self.ended = {job.job_id for job in jobs if job.dead}
         self.now = time.time()
+
+    @cached_property
+    def max_calls(self) -> dict[tuple[str, str], set[int]]:
+        """Of the functions of jobs whose tasks the living workers ran."""
+        ran = [self.histories[worker_id].calls for worker_id in self.started if worker_id in self.histories]
+        head = next((node.node_id for node in self.nodes if node.head), "")  # no other cluster has it
+        return functions.max_calls({job for calls in ran for job, _ in calls}, head)
 
     @cached_property
     def actors(self) -> dict[str, list[JobActor]]:
@@ -62,14 +76,15 @@ class _Cluster:
         if history is not None and history.last_end is not None:
             return max(0.0, self.now - history.last_end)
         started = self.started.get(stats.worker_id)
-        return max(0.0, self.now - started[0]) if started is not None and stats.executed == 0 else None
+        return max(0.0, self.now - started) if started is not None and stats.executed == 0 else None
 
 
 def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
-    Costs one call per raylet and some of the GCS, and changes nothing: no worker is leased, no task runs. The memory of
-    workers is read from /proc, so that it is not known of other machines.
+    Costs one call per raylet and a few of the GCS, and changes nothing: no worker is leased, no task runs. The memory
+    of workers is read from /proc, so that it is not known of other machines. Where a raylet has not answered after
+    1.5 s, each of its processes is asked by itself; one that has not answered after 3 s is in the report as `silent`.
 
     Parameters
     ----------
@@ -85,39 +100,50 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
     Raises
     ------
     StoreUnavailable
-        This process is connected to no cluster, or the GCS does not answer. A node that does not answer is in the
-        report, with its `error`.
+        This process is connected to no cluster, or the GCS does not answer, which takes up to 10 s. A node that does
+        not answer is in the report, with its `error`.
     """
     cluster = _Cluster(with_history=with_history)
-    nodes = node_workers.nodes()
-    here = next((node.ip for node in nodes if node.node_id == cluster.here), None)
-    with ThreadPoolExecutor(min(_LOOKS, len(nodes) or 1)) as pool:
-        looks = list(pool.map(lambda node: _look(cluster, node, here == node.ip, leave_out_job, exact), nodes))
-    return Report(
-        time=cluster.now,
-        ray_version=cluster.ray_version,
-        workers=tuple(worker for _, workers in looks for worker in workers),
-        nodes=tuple(node for node, _ in looks),
-    )
+    heard = [_Heard(answer, leave_out_job) for answer in processes.ask(cluster.nodes, registered=cluster.registered)]
+    here = probe.look({one.node.node_id: one.pids for one in heard})
+    elsewhere = [one for one in heard if exact and one.node.node_id not in here.raylets and not one.answer.error]
+    with ThreadPoolExecutor(min(_LOOKS, len(elsewhere) or 1)) as pool:
+        looks = pool.map(lambda one: probe.look_there(one.node, one.pids), elsewhere)
+        there = {one.node.node_id: look for one, look in zip(elsewhere, looks, strict=True)}
+    nodes, workers = [], []
+    for one in heard:
+        node, rows = _look(cluster, one, there.get(one.node.node_id, here))
+        nodes.append(node)
+        workers += rows
+    return Report(cluster.now, cluster.ray_version, tuple(workers), tuple(nodes))
 
 
-def _look(
-    cluster: _Cluster, node: Node, here: bool, leave_out_job: str | None, exact: bool
-) -> tuple[NodeReport, list[Worker]]:
+class _Heard:
+    """A node's processes, without the drivers, and without those of a job that is left out."""
+
+    def __init__(self, answer: Answer, leave_out_job: str | None) -> None:
+        self.answer = answer
+        self.node = answer.node
+        self.found = [
+            stats
+            for stats in worker_stats(answer)
+            if stats.kind != "DRIVER" and (leave_out_job is None or stats.job != leave_out_job)
+        ]
+        self.silent = [one for one in answer.silent if one.kind != "DRIVER"]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of those that answered or did not."""
+        return [*(stats.pid for stats in self.found), *(one.pid for one in self.silent)]
+
+
+def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeReport, list[Worker]]:
     """One node."""
-    try:
-        found = [stats for stats in node_workers.workers_of(node) if stats.kind != "DRIVER"]
-        error = None
-    except OutliveError as problem:
-        found, error = [], str(problem)
-    found = [stats for stats in found if leave_out_job is None or stats.job != leave_out_job]
-    seen = probe.Seen({}, {}, None)
-    if error is None and here:
-        seen = probe.look(node, [stats.pid for stats in found], here=True)
-    elsewhere = not here or (bool(found) and not seen.titles)  # same address, another container
-    if error is None and exact and elsewhere:
-        seen = probe.look(node, [stats.pid for stats in found], here=False)
-    known = settings.in_force(cluster.system_config, seen.environment or {}, cluster.ray_version)
+    node, raylet = heard.node, seen.raylets.get(heard.node.node_id)
+    if raylet is None:
+        seen = probe.Seen(error=seen.error)  # these pids are other processes here
+    environment = None if raylet is None else raylet.environment
+    known = settings.in_force(cluster.system_config, environment or {}, cluster.ray_version)
     reaper = settings.reaper(known)
     cpus = cluster.cpus.get(node.node_id, 0)
     report = NodeReport(
@@ -126,11 +152,35 @@ def _look(
         available_cpus=cpus,
         keeps=reaper.kept(cpus),
         settings=tuple(known),
-        start_at_once=seen.start_at_once,
-        settings_known=seen.environment is not None,
-        error=error or seen.error,
+        start_at_once=0 if raylet is None else raylet.start_at_once,
+        settings_known=environment is not None,
+        error=heard.answer.error or seen.error,
     )
-    return report, _rows(cluster, node, found, seen, reaper, report.keeps)
+    rows = _rows(cluster, node, heard.found, seen, reaper, report.keeps)
+    return report, [*rows, *(_silent_row(cluster, node, one, seen) for one in heard.silent)]
+
+
+def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) -> Worker:
+    """A worker that did not answer: nothing is known of it but what others say."""
+    unique, shared = seen.memory.get(one.pid, (None, None))
+    history = cluster.histories.get(one.worker_id)
+    last = (history and history.last_end) or cluster.started.get(one.worker_id)
+    return Worker(
+        node_id=node.node_id,
+        worker_id=one.worker_id,
+        pid=one.pid,
+        job=one.job,
+        title=seen.titles.get(one.pid),
+        state="silent",
+        idle_for=None,
+        unique=unique,
+        shared=shared,
+        owned=0,
+        borrowed=0,
+        tasks=0,
+        silent_since=one.since,
+        reasons=(reasons.silent(time.time() - one.since, last and cluster.now - last, one.pid in seen.stopped),),
+    )
 
 
 def _rows(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from outlive.ray_internals.node_workers import Node
@@ -13,79 +13,118 @@ _PATIENCE = 20.0  # seconds for a node to run the probe
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the node told. Missing pids are those of processes that are gone, or of another user."""
+class Raylet:
+    """How a node's raylet was started."""
 
-    memory: dict[int, tuple[int, int]]
-    """Pid to (unique, shared) bytes; together the process's RES."""
-    titles: dict[int, str]
     environment: dict[str, str] | None
-    """The raylet's `RAY_...` variables, without the prefix."""
-    start_at_once: int = 0
-    """The raylet's `--maximum_startup_concurrency`."""
+    """Its `RAY_...` variables, without the prefix. None: another user's, which cannot be read."""
+    start_at_once: int
+    """Its `--maximum_startup_concurrency`; 0: not known."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a machine told. Missing pids are those of processes that are gone, or of another user."""
+
+    memory: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Pid to (unique, shared) bytes; together the process's RES."""
+    titles: dict[int, str] = field(default_factory=dict)
+    stopped: frozenset[int] = frozenset()
+    """Pids of processes that the kernel does not run: stopped by a signal, or traced by a debugger."""
+    raylets: dict[str, Raylet] = field(default_factory=dict)
+    """By node id, those that run there and whose pids mean the same to the one who looked."""
     error: str | None = None
 
 
-def look(node: Node, pids: Sequence[int], *, here: bool) -> Seen:
-    """Look at the workers `pids` of `node`.
+def look(pids: Mapping[str, Sequence[int]]) -> Seen:
+    """Look at this machine.
 
     Parameters
     ----------
-    here
-        The node runs on this machine: no task is needed. Elsewhere a task of no CPUs does it, in a worker of its own
-        that ends with it. No actor stays behind: that would hold the node.
+    pids
+        Pids by node id. Nodes that do not run here are left out: other processes may have these numbers here.
     """
-    probe = _make_probe()
-    if here:
-        return Seen(*probe(node.node_id, list(pids)))
+    return _seen(_make_probe()({node_id: list(numbers) for node_id, numbers in pids.items()}))
+
+
+def look_there(node: Node, pids: Sequence[int]) -> Seen:
+    """Look at a node by a task of no CPUs, in a worker of its own that ends with it. No actor stays behind.
+
+    That would hold the node. This process has to have joined the cluster.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    if not ray.is_initialized():
+        return Seen(error="no look at its memory: this process has not joined the cluster")
+    asked = {node.node_id: list(pids)}
     strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1, runtime_env=_OWN_WORKER)(probe)
+    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1, runtime_env=_OWN_WORKER)(_make_probe())
     try:
-        answer = ray.get(task.options(scheduling_strategy=strategy).remote(node.node_id, list(pids)), timeout=_PATIENCE)
+        answer = ray.get(task.options(scheduling_strategy=strategy).remote(asked), timeout=_PATIENCE)
     except ray.exceptions.RayError as error:
-        return Seen({}, {}, None, error=f"no look at its memory: {type(error).__name__}")
-    return Seen(*answer)
+        return Seen(error=f"no look at its memory: {type(error).__name__}")
+    return _seen(answer)
 
 
-def _make_probe() -> Callable[[str, list[int]], Any]:
+_Told = tuple[dict[int, tuple[int, int]], dict[int, str], list[int], dict[str, tuple["dict[str, str] | None", int]]]
+
+
+def _seen(told: _Told) -> Seen:
+    memory, titles, stopped, raylets = told
+    return Seen(memory, titles, frozenset(stopped), {node_id: Raylet(*how) for node_id, how in raylets.items()})
+
+
+def _make_probe() -> Callable[[dict[str, list[int]]], _Told]:  # noqa: C901 - it is sent as a whole
     """The probe, as a closure: so it is sent by value, and the node needs no outlive."""
 
-    def probe(
-        node_id: str, pids: list[int]
-    ) -> tuple[dict[int, tuple[int, int]], dict[int, str], dict[str, str] | None, int]:
+    def read(path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def numbering(pid: str) -> int:
+        """How deep in containers the process is: only at the same depth do pids mean the same."""
+        names = [line for line in read(f"/proc/{pid}/status").splitlines() if line.startswith(b"NSpid:")]
+        return len(names[0].split()) if names else 2
+
+    def environment(pid: str) -> dict[str, str] | None:
+        try:
+            entries = read(f"/proc/{pid}/environ").decode(errors="replace").split("\0")
+        except OSError:
+            return None
+        parts = [entry.partition("=") for entry in entries if entry.startswith("RAY_")]
+        return {name[4:]: value for name, _, value in parts}
+
+    def raylet(pid: str) -> tuple[str, dict[str, str] | None, int] | None:
+        """Node id, environment and starts at once, if this process is a raylet that numbers processes as we do."""
+        words = read(f"/proc/{pid}/cmdline").split(b"\0")
+        if not words[0].endswith(b"raylet") or numbering(pid) != numbering("self"):
+            return None
+        given = {word.partition(b"=")[0]: word.partition(b"=")[2].decode() for word in words}
+        at_once = given.get(b"--maximum_startup_concurrency", "")
+        return given.get(b"--node_id", ""), environment(pid), int(at_once) if at_once.isdigit() else 0
+
+    def size(pid: int) -> tuple[int, int]:
+        lines = [line.split() for line in read(f"/proc/{pid}/smaps_rollup").splitlines()]
+        sizes = {line[0]: int(line[1]) << 10 for line in lines if line[-1] == b"kB"}
+        unique = sum(sizes.get(name, 0) for name in (b"Private_Clean:", b"Private_Dirty:", b"Private_Hugetlb:"))
+        return unique, max(0, sizes.get(b"Rss:", 0) - unique)
+
+    def probe(pids: dict[str, list[int]]) -> _Told:
+        import contextlib
         import os
 
-        memory, titles = {}, {}
-        for pid in pids:
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    titles[pid] = file.read().split(b"\0")[0].decode(errors="replace")
-                with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                    sizes = {line.split()[0]: int(line.split()[1]) << 10 for line in file if line.endswith(b" kB\n")}
-            except (OSError, ValueError, IndexError):
-                continue
-            unique = sum(sizes.get(name, 0) for name in (b"Private_Clean:", b"Private_Dirty:", b"Private_Hugetlb:"))
-            memory[pid] = unique, max(0, sizes.get(b"Rss:", 0) - unique)
-        environment, start_at_once = None, 0
+        raylets, memory, titles, stopped = {}, {}, {}, []
         for entry in os.listdir("/proc"):
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-                if not words[0].endswith(b"raylet") or f"--node_id={node_id}".encode() not in words:
-                    continue
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    lines = file.read().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            environment = {
-                line.partition("=")[0][4:]: line.partition("=")[2] for line in lines if line.startswith("RAY_")
-            }
-            for word in words:
-                if word.startswith(b"--maximum_startup_concurrency="):
-                    start_at_once = int(word.partition(b"=")[2])
-        return memory, titles, environment, start_at_once
+            with contextlib.suppress(OSError):
+                if entry.isdigit() and (found := raylet(entry)) is not None and found[0] in pids:
+                    raylets[found[0]] = found[1:]
+        for pid in [pid for node_id in raylets for pid in pids[node_id]]:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                titles[pid] = read(f"/proc/{pid}/cmdline").split(b"\0")[0].decode(errors="replace")
+                if read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] in {b"T", b"t"}:
+                    stopped.append(pid)
+                memory[pid] = size(pid)
+        return memory, titles, stopped, raylets
 
     return probe

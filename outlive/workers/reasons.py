@@ -70,6 +70,26 @@ def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
     return tuple(found)
 
 
+def silent(seconds: float, last_sign: float | None, stopped: bool) -> Reason:
+    """Why nothing more is said of one that did not answer.
+
+    Parameters
+    ----------
+    seconds
+        Since it was first asked in vain.
+    last_sign
+        Seconds since its last task ended, or since it started if it is not known to have run any.
+    stopped
+        The kernel does not run it.
+    """
+    text = f"no answer for {_seconds(seconds * 1000)}"
+    if stopped:
+        text += ": stopped by a signal or a debugger"
+    if last_sign is not None:
+        text += f"; its last sign of life was {_seconds(last_sign * 1000)} ago"
+    return Reason("no answer", text, "kill -CONT its pid" if stopped else "see what it does: py-spy dump --pid its pid")
+
+
 def _left_over(reaper: Reaper) -> Reason:
     """Why one stays that no task can reach any more. The reaper asks these first, and forces them."""
     if reaper.off:

@@ -84,7 +84,7 @@ def _samples(report: Report, began: float) -> list[Sample]:
 def _facts(first: Report, samples: list[Sample]) -> list[NodeFacts]:
     took = [seconds for _, seconds in node_workers.start_times().values() if seconds]
     start_up = statistics.median(took) if took else _START_UP
-    cpus = node_workers.total_cpus()
+    cpus = {node.node_id: node.cpus for node in node_workers.nodes()}
     facts = []
     for node in first.nodes:
         mine = [sample for sample in samples if sample.node == node.node_id]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from outlive.workers.settings import Setting
 
-State = Literal["running", "idle", "leaving", "actor", "io"]
+State = Literal["running", "idle", "leaving", "actor", "io", "silent"]
 ReasonKind = Literal[
     "not idle",
     "waits for its tasks",
@@ -22,6 +22,7 @@ ReasonKind = Literal[
     "not counted",
     "job ended",
     "due",
+    "no answer",
 ]
 
 
@@ -61,6 +62,8 @@ class Worker:
     job_ended: bool = False
     heir: str | None = None
     """A detached actor of its ended job that lives, and whose tasks it may get."""
+    silent_since: float | None = None
+    """Unix time at which this process first asked a `silent` one in vain. What it owns and runs is then not known."""
     reasons: tuple[Reason, ...] = ()
     """Why it is still here: all that hold, the one to mend first coming first."""
 
@@ -116,6 +119,13 @@ class Report:
     ray_version: str
     workers: tuple[Worker, ...] = ()
     nodes: tuple[NodeReport, ...] = field(default=())
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What was not seen, in words: nodes and workers that did not answer."""
+        nodes = [f"node {node.node_id[:8]}: {node.error}" for node in self.nodes if node.error]
+        silent = [worker for worker in self.workers if worker.state == "silent"]
+        return (*nodes, *(f"pid {one.pid} on node {one.node_id[:8]}: {one.why}" for one in silent))
 
     def by_node(self) -> list[Total]:
         """Totals of each node."""

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from outlive.errors import BadSetting
-from outlive.ray_internals import job_actors, leases, node_workers
+from outlive.errors import BadSetting, StoreUnavailable
+from outlive.ray_internals import job_actors, leases, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.leases import Lease, Pool
 from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.ray_internals.processes import worker_stats
 from outlive.workers import ended
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
 from outlive.workers.idle_sizes import IdleSizes
@@ -26,6 +27,8 @@ from outlive.workers.rows import Report, Worker
 _TAKEN = "stays: a task took it meanwhile, or it is of a runtime environment that has run no task yet"
 _GONE = "not needed: it has ended meanwhile"
 _HEIR = "stays: its job has ended, and trim cannot tell whether the actor {} may use it"
+_NO_ANSWER = "stays: it does not answer any more"
+_NO_JOB = "stays: it is of no job yet, and no job runs in whose name it could be leased"
 _OUTCOMES: dict[bool | None, str] = {
     True: "left",
     False: "stays: it has come to hold an object or a reference",
@@ -57,7 +60,7 @@ class Trimmed:
     spared: tuple[Worker, ...]
     """Idle, but never touched: each has its reason."""
     unseen: tuple[str, ...] = ()
-    """What was not seen of a node, in words, for each node that did not answer in full."""
+    """What did not answer, in words: nodes, and workers that may be idle."""
 
     @property
     def freed(self) -> int:
@@ -101,7 +104,7 @@ def trim(
     BadSetting
         The bounds contradict each other.
     StoreUnavailable
-        This process is connected to no cluster, or a raylet does not answer.
+        This process is connected to no cluster, or the GCS does not answer. What else does not is in `unseen`.
     UnsupportedRay
         This version of Ray leases workers in a way that outlive does not know.
     """
@@ -156,7 +159,6 @@ def _check_job(job: str) -> None:
 def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False) -> Trimmed:
     """Let the chosen workers go."""
     leaving = {choice.worker.worker_id for choice in chosen}
-    unseen = tuple(f"node {node.node_id[:8]}: {node.error}" for node in report.nodes if node.error)
     spared = tuple(
         worker
         for worker in report.workers
@@ -166,15 +168,20 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
         and (job is None or worker.job in {job, None})
     )
     if dry_run or not chosen:
-        return Trimmed(tuple(chosen), spared, unseen)
-    return Trimmed(tuple(_let_go(report, chosen)), spared, unseen)
+        return Trimmed(tuple(chosen), spared, report.unseen)
+    return Trimmed(tuple(_let_go(report, chosen)), spared, report.unseen)
+
+
+def lacks_job(chosen: Sequence[Choice]) -> bool:
+    """One of them is of no job yet, and none runs: a process that joined the cluster would be one."""
+    return any(choice.worker.job is None for choice in chosen) and all(job.dead for job in node_workers.jobs())
 
 
 def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
     left_over = {worker.worker_id for worker in ended.left_over(report.workers)}
     done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over])
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
-    idle = Counter(worker.node_id for worker in report.workers if worker.state == "idle")
+    idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
     reached = _retire_all(wanted, idle, {})
     if missed := [one for one in reached if one.outcome == _TAKEN]:  # or it has an environment of its own
         again = _retire_all(missed, idle, node_workers.task_histories())
@@ -188,6 +195,8 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
 
 def _unreached(worker: Worker) -> str:
     """Why no lease could be asked for."""
+    if worker.job is None:
+        return _NO_JOB
     return _HEIR.format(worker.heir) if worker.heir else _GONE
 
 
@@ -199,18 +208,15 @@ def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
     if not chosen:
         return []
     actors = job_actors.by_job()  # once more: the report may be old
-    here = {node.node_id: node for node in node_workers.nodes()}
-    found = {
-        stats.worker_id: stats
-        for node_id in {choice.worker.node_id for choice in chosen}
-        if node_id in here
-        for stats in node_workers.workers_of(here[node_id])
-    }
+    theirs = {choice.worker.node_id for choice in chosen}
+    answers = processes.ask([node for node in node_workers.nodes() if node.node_id in theirs])
+    found = {stats.worker_id: stats for answer in answers for stats in worker_stats(answer)}
+    silent = {one.worker_id for answer in answers for one in answer.silent}
     done = []
     for choice in chosen:
         worker, stats = choice.worker, found.get(choice.worker.worker_id)
         if stats is None:
-            outcome = _GONE
+            outcome = _NO_ANSWER if worker.worker_id in silent else _GONE
         elif actors.get(str(worker.job)) or stats.running or stats.pending:
             outcome = _TAKEN
         else:
@@ -263,7 +269,8 @@ def _root(heirs: Mapping[str, Sequence[JobActor]], worker: Worker) -> JobActor |
 def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
     """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
 
-    At most `idle` leases: where no worker is idle, the raylet would start one.
+    At most `idle` leases: where no worker is idle, the raylet would start one. Where the raylet does not answer, they
+    stay.
     """
     wanted = {choice.worker.worker_id: choice for choice in members}
     held: list[Lease] = []
@@ -278,10 +285,12 @@ def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> lis
                 continue
             exits: bool | None = None
             try:
-                exits = leases.ask_to_exit(lease.address)
+                exits = leases.let_exit(lease)
             finally:
                 leases.give_back(lease, exiting=exits is not False)
             done.append(replace(choice, outcome=_OUTCOMES[exits]))
+    except StoreUnavailable as error:
+        return done + [replace(choice, outcome=f"stays: {error}") for choice in wanted.values()]
     finally:
         for lease in reversed(held):  # so that they are idle in the order in which they were
             leases.give_back(lease)

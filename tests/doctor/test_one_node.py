@@ -186,12 +186,12 @@ def test_the_page_as_json_is_ranked(local_ray):
 
 def test_room_that_is_taken_in_shared_memory_is_seen(local_ray):
     (node,) = node_workers.nodes()
-    before = shared_memory.look(node, here=True)
+    before = shared_memory.look(node)
     assert (before.directory, before.capacity) == ("/dev/shm", STORE)
     ref = ray.put(np.ones(4 << 20))
-    after = shared_memory.look(node, here=True)
+    after = shared_memory.look(node)
     assert after.taken - before.taken >= 20 << 20
-    by_task = shared_memory.look(node, here=False)
+    by_task = shared_memory.look_there(node)
     assert (by_task.total, by_task.directory, by_task.capacity) == (after.total, "/dev/shm", STORE)
     del ref
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import Counter
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 import outlive
 from outlive.cli.app import app
 from outlive.ray_internals import node_workers
-from outlive.workers import inspect, probe
+from outlive.workers import inspect, probe, trim
 from tests.conftest import eventually
 from tests.workers.conftest import kinds, pid_of_worker, row, worker_when
 
@@ -184,11 +185,31 @@ def test_command(default_ray):
 def test_a_node_elsewhere_is_looked_at_by_a_task_that_needs_no_cpu(default_ray):
     pid = ray.get(pid_of_worker.remote())
     (node,) = node_workers.nodes()
-    seen = probe.look(node, [pid], here=False)
+    seen = probe.look_there(node, [pid])
     assert seen.error is None
     assert seen.titles[pid].startswith("ray::")
     unique, shared = seen.memory[pid]
     assert unique > 10 << 20
     assert shared > 0
-    assert seen.start_at_once >= 1
-    assert probe.look(node, [pid, 2**22 + 1], here=True).titles.keys() == {pid}
+    assert seen.raylets[node.node_id].start_at_once >= 1
+    here = probe.look({node.node_id: [pid, 2**22 + 1], "another": [os.getpid()]})
+    assert here.titles.keys() == {pid}
+
+
+def test_a_stopped_worker_is_silent_and_hides_nobody(default_ray):
+    ray.get([pid_of_worker.remote() for _ in range(8)])
+    workers = eventually(lambda: [worker for worker in inspect().workers if worker.state == "idle"])
+    stopped = workers[0].pid
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        report = inspect()
+        (silent,) = [worker for worker in report.workers if worker.state == "silent"]
+        assert silent.pid == stopped
+        assert "stopped by a signal" in silent.why
+        assert silent.unique > 10 << 20
+        assert [node.error for node in report.nodes] == [None]
+        assert all(worker.state != "silent" for worker in report.workers if worker.pid != stopped)
+        assert len(trim(max_idle=99).unseen) == 1
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    eventually(lambda: inspect().unseen == ())

@@ -11,25 +11,33 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive.ray_internals import node_workers, rpc
-from outlive.workers import inspect, keep_trim, record, trim
+from outlive.ray_internals import node_workers, processes, rpc
+from outlive.workers import inspect, keep_trim, probe, record, trim
 from tests.conftest import eventually
 from tests.workers.conftest import pid_of_worker
 
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[node_workers.Node]:
-    """A node with another address than this one's, as on another machine."""
+    """A node of another machine, as far as this process can tell."""
+    look_here = probe.look
     options = {"num_cpus": 2, "object_store_memory": 80 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     try:
         cluster.add_node(**options, node_ip_address="127.0.0.2")
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         (node,) = [node for node in node_workers.nodes() if node.ip == "127.0.0.2"]
-        yield node
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(probe, "look", lambda pids: look_here({n: pids[n] for n in pids if n != node.node_id}))
+            yield node
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def workers_of(node):
+    (answer,) = processes.ask([node])
+    return [stats for stats in answer.processes if stats.worker_type == rpc.messages("common").WorkerType.WORKER]
 
 
 def idle_seconds(node):
@@ -66,7 +74,19 @@ def test_the_node_stays_idle(far, looking):
     with looking():
         eventually(lambda: time.monotonic() - before > 3)  # some rounds
         eventually(lambda: idle_seconds(far) > time.monotonic() - before, seconds=15)
-    assert node_workers.workers_of(far) == []
+    assert workers_of(far) == []
+
+
+def test_rounds_that_let_workers_go_leave_other_nodes_idle(far):
+    home = ray.get_runtime_context().get_node_id()
+    here = NodeAffinitySchedulingStrategy(home, soft=False)
+    eventually(lambda: idle_seconds(far) > 1)
+    before = time.monotonic()
+    with keep_trim(max_idle=0, every="100ms") as kept:
+        for round_ in range(4):
+            ray.get(pid_of_worker.options(scheduling_strategy=here).remote())
+            eventually(lambda wanted=round_ + 1: kept.retired >= wanted)
+        eventually(lambda: idle_seconds(far) > time.monotonic() - before, seconds=15)
 
 
 def test_an_exact_look_and_a_bound_on_memory_ask_the_node_and_leave_no_worker_behind(far):
@@ -81,4 +101,4 @@ def test_an_exact_look_and_a_bound_on_memory_ask_the_node_and_leave_no_worker_be
     assert [(one.worker.pid, one.left) for one in trim(max_memory="1MiB").chosen if one.worker.pid == pid] == [
         (pid, True)
     ]
-    eventually(lambda: node_workers.workers_of(far) == [])
+    eventually(lambda: workers_of(far) == [])

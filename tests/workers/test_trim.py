@@ -14,8 +14,7 @@ import ray
 from typer.testing import CliRunner
 
 from outlive.cli.app import app
-from outlive.errors import BadSetting, StoreUnavailable
-from outlive.ray_internals import node_workers
+from outlive.errors import BadSetting
 from outlive.workers import inspect, keep_trim, trim
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
 from tests.conftest import eventually
@@ -201,15 +200,3 @@ def test_whom_the_bounds_choose(limits, others, expected):
 def test_sizes():
     assert bounds(max_memory="1.5GiB").max_memory == 3 << 29
     assert bounds(max_memory=2000).max_memory == 2000
-
-
-def test_a_node_that_was_not_seen_is_named_and_is_no_success(unreaped_ray, monkeypatch):
-    def silent(node):
-        raise StoreUnavailable("the raylet did not answer")
-
-    monkeypatch.setattr(node_workers, "workers_of", silent)
-    assert [line.partition(": ")[2] for line in trim(max_idle=0).unseen] == ["the raylet did not answer"]
-    result = CliRunner().invoke(app, ["workers", "trim", "--address", unreaped_ray, "--max-idle", "0", "--yes"])
-    assert result.exit_code == 1
-    assert "not seen: node " in result.stdout
-    assert "0 workers left" in result.stdout

@@ -55,6 +55,19 @@ def of_silent(looks: list[tuple[Node, NodeStats | OutliveError]]) -> Iterator[Fi
                 "/tmp/ray/session_latest/logs/raylet.out",
                 evidence=(Evidence(str(look), node=node.node_id),),
             )
+        elif look.silent:
+            yield Finding(
+                kind="silent-process",
+                severity="wrong",
+                what=f"node {node.node_id[:8]} ({node.ip}) has processes that do not answer: {len(look.silent)}",
+                why="Their raylet waits for them whenever it is asked what its workers do, so that other tools see nothing "
+                "of this node. Tasks that they are given do not run, and objects that they own are waited for.",
+                fix=f"on {node.name}: `ps -o pid,stat,args -p PID`; `kill -CONT PID` where it is in state T",
+                evidence=tuple(
+                    Evidence(f"{one.kind.lower()}, asked in vain", node=node.node_id, pid=one.pid)
+                    for one in look.silent
+                ),
+            )
 
 
 def of_kept(
@@ -73,7 +86,9 @@ def of_kept(
     long_task
         A task that has run for this many seconds keeps its node; with a shorter one the node simply works.
     """
-    node, now = stats.node, time.time()
+    node, store, now = stats.node, stats.store, time.time()
+    if store is None:
+        return
     slow = [task for task in tasks if now - task.since >= long_task]
     slow_pids = {task.pid for task in slow}
     busy = [process for process in stats.processes if process.running and process.job != own_job]
@@ -81,13 +96,13 @@ def of_kept(
         return
     evidence = [_of_task(task, now) for task in slow]
     evidence += [_of_actor(actor) for actor in actors]
-    if stats.store.objects:
-        text = f"{count(stats.store.objects, 'object')} in its object store ({format_bytes(stats.store.used)})"
-        numbers: dict[str, int | float | None] = {"objects": stats.store.objects, "object_bytes": stats.store.used}
+    if store.objects:
+        text = f"{count(store.objects, 'object')} in its object store ({format_bytes(store.used)})"
+        numbers: dict[str, int | float | None] = {"objects": store.objects, "object_bytes": store.used}
         evidence.append(Evidence(text, node=node.node_id, numbers=numbers))
     if not evidence:
         return
-    reasons = _reasons(len(slow), len(actors), stats.store.objects)
+    reasons = _reasons(len(slow), len(actors), store.objects)
     if activity.reasons:
         evidence.append(Evidence(f"Ray says: {' '.join(activity.reasons)}", node=node.node_id))
     severity: Severity = "risk" if activity.draining else "waste"
@@ -100,10 +115,10 @@ def of_kept(
         if activity.draining
         else "An autoscaler removes a node only when every resource is free, no worker is leased and its store is empty: "
         "no idle timeout reaches this one. (On a cluster of fixed size nothing is to be done.)",
-        fix=_fix(slow, actors, stats.store.objects),
+        fix=_fix(slow, actors, store.objects),
         evidence=tuple(evidence),
         source=_SOURCE,
-        weight=stats.store.used,
+        weight=store.used,
     )
 
 

@@ -22,6 +22,8 @@ def check(cluster: Cluster) -> Iterable[Finding]:
 def of_store(stats: NodeStats) -> Iterator[Finding]:
     """`check`, of plain data: one node."""
     store, node = stats.store, stats.node
+    if store is None:
+        return
     name = f"node {node.node_id[:8]} ({node.ip})"
     if store.capacity and store.used >= NEARLY_FULL * store.capacity:
         share = store.used / store.capacity

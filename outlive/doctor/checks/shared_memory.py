@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding
+from outlive.doctor.model import Evidence, Finding, count
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals import Connection
 from outlive.ray_internals.node_workers import Node
 from outlive.workers.sizes import format_bytes
 
@@ -37,30 +36,38 @@ class Room:
 
 
 def check(cluster: Cluster) -> Iterable[Finding]:
-    """Each node; those on other machines by a task of no CPUs."""
-    here = Connection().node_id
-    ip = next((node.ip for node in cluster.nodes if node.node_id == here), None)
-    missing = []
+    """Each node of this machine; those of others by a task of no CPUs, if they are to be asked."""
+    missing, elsewhere = [], []
     for node in cluster.nodes:
-        room = look(node, here=node.ip == ip)
-        if room is None:
+        room = look(node)
+        if room is None and not cluster.exact:
+            elsewhere.append(node.node_id[:8])
+        elif room is None and (room := look_there(node)) is None:
             missing.append(node.node_id[:8])
-        else:
+        if room is not None:
             yield from of_room(node, room)
+    if elsewhere:
+        cluster.notes.append(
+            f"/dev/shm of {count(len(elsewhere), 'node')} on other machines was not looked at; --exact asks there, by a "
+            "task that makes the node busy for a moment"
+        )
     if missing:
         raise StoreUnavailable(f"no look at /dev/shm of node {', '.join(missing)}")
 
 
-def look(node: Node, *, here: bool) -> Room | None:
-    """The node's /dev/shm; None if it cannot be seen."""
-    probe = _make_probe()
-    if here and (seen := probe(node.node_id)) is not None:
-        return Room(*seen)
+def look(node: Node) -> Room | None:
+    """The node's /dev/shm; None if its raylet does not run on this machine."""
+    seen = _make_probe()(node.node_id)
+    return None if seen is None else Room(*seen)
+
+
+def look_there(node: Node) -> Room | None:
+    """`look`, by a task on the node; None if that fails. This process has to have joined the cluster."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(probe)
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(_make_probe())
     try:
         seen = ray.get(task.options(scheduling_strategy=strategy).remote(node.node_id), timeout=_PATIENCE)
     except ray.exceptions.RayError:

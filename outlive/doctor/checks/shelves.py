@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, count
+from outlive.ray_internals.nodes import NAMESPACE
 from outlive.workers.sizes import format_bytes
 
 if TYPE_CHECKING:
@@ -16,13 +17,17 @@ NEARLY_FULL = 0.9
 _PATIENCE = 10.0  # seconds for a keeper to answer
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:  # noqa: ARG001 - as all checks
-    """Each shelf. Starts nothing: a cluster without a store has none."""
+def check(cluster: Cluster) -> Iterable[Finding]:
+    """Each shelf. Starts nothing, and joins only a cluster that has a store."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
     from outlive.cluster import actors
 
+    if not ray.is_initialized():
+        if not any(actor.namespace == NAMESPACE for actor in cluster.actors):
+            return
+        cluster.join()
     for node in actors.keeper_nodes():
         try:
             stats = ray.get(actors.keeper(node).stats.remote(), timeout=_PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from outlive.ray_internals import config, node_workers
+from outlive.ray_internals import config, node_workers, processes
 from outlive.workers.checking import system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.inspection import inspect
@@ -24,10 +24,6 @@ def check() -> list[Finding]:
         own = {one.name: one.value for one in node.settings if one.source == "environment"}
         for finding in system_settings.check(own, None, start_up_ms=min(start_up, 1000)):
             found.append(Finding(finding.kind, None, f"{name}: {finding.what}", finding.why, finding.fix))
-        if node.error:
-            found.append(
-                Finding("no-answer", None, f"{name}: {node.error}", "its workers are unknown", "see `ray status`")
-            )
         here = [worker for worker in report.workers if worker.node_id == node.node_id]
         stuck = [worker for worker in here if worker.state in {"idle", "leaving"} and worker.owned]
         if stuck and not reaper(list(node.settings)).off:
@@ -35,16 +31,22 @@ def check() -> list[Finding]:
             what = f"{name}: {len(stuck)} idle workers own objects and keep {memory}"
             why = "no setting lets them go while their objects live"
             found.append(Finding("idle-owners", None, what, why, "store arrays with outlive: then no worker owns them"))
-    return found + _pinned()
+    unseen = [
+        Finding("no-answer", None, one, "what it holds is not known", "see `ray status`") for one in report.unseen
+    ]
+    return unseen + found + _pinned()
 
 
 def _pinned() -> list[Finding]:
     """Nodes that hold objects and run nothing: no idle timeout ever reaches them."""
     found = []
-    for node, used in node_workers.object_store_use():
-        if used.objects and not used.running and not used.head:
+    for answer in processes.ask(node_workers.nodes()):
+        store, node = answer.store, answer.node
+        running = any(stats.num_running_tasks for stats in answer.processes)
+        if store is not None and store.num_local_objects and not running and not node.head:
             what = (
-                f"node {node.node_id[:8]} runs nothing, and holds {used.objects} objects ({format_bytes(used.bytes)})"
+                f"node {node.node_id[:8]} runs nothing, and holds {store.num_local_objects} objects "
+                f"({format_bytes(store.object_store_bytes_used)})"
             )
             why = "the autoscaler removes no node that holds an object: idle_timeout_minutes cannot reach it"
             fix = "drop the references, or keep the arrays with outlive"

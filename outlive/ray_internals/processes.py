@@ -1,0 +1,262 @@
+"""What each process of a node says of itself, and which do not answer.
+
+A raylet asks all of its processes and waits for every one, without a deadline (`HandleGetNodeStats` in
+src/ray/raylet/node_manager.cc): one that is stopped, a driver too, hides its whole node. So where a raylet takes longer
+than a moment, each process is asked by itself (`CoreWorkerService.GetCoreWorkerStats`). The GCS has their addresses.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from outlive.errors import StoreUnavailable
+from outlive.ray_internals import node_workers, rpc
+from outlive.ray_internals.node_workers import Node, Registered
+
+RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
+PATIENCE = 3.0  # seconds for one process
+_AGAIN = 1.0  # seconds for a process that was silent before
+_AT_ONCE = 256  # questions that wait for an answer at the same time; those to processes take a descriptor each
+
+_silent_since: dict[str, float] = {}
+"""Unix time since when this process has had no answer of a worker id: its node is then asked without its raylet."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A process that did not answer, though the GCS takes it for alive."""
+
+    worker_id: str
+    pid: int
+    kind: str
+    """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
+    job: str | None
+    since: float
+    """Unix time at which it was first asked in vain by this process."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was heard of a node."""
+
+    node: Node
+    processes: tuple[Any, ...] = ()
+    """`CoreWorkerStats` of common.proto, one of each process that answered."""
+    silent: tuple[Silent, ...] = ()
+    ended: int = 0
+    """Processes that were about to start or end, so that they could not be asked."""
+    store: Any = None
+    """`ObjectStoreStats` of node_manager.proto. None: only the raylet could tell, and did not."""
+    error: str | None = None
+    """The raylet itself does not answer, in words."""
+
+    @property
+    def complete(self) -> bool:
+        """Every process of the node is among `processes`."""
+        return not (self.silent or self.ended or self.error)
+
+
+@dataclass(frozen=True)
+class WorkerStats:
+    """One process: `CoreWorkerStats` in common.proto."""
+
+    worker_id: str
+    pid: int
+    kind: str
+    """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
+    job: str | None
+    actor: str | None
+    running: int
+    pending: int
+    """Tasks that it submitted and that have not ended."""
+    owned: int
+    in_scope: int
+    """Objects that it owns or borrows, actor handles too."""
+    executed: int
+    address: str
+
+
+def worker_stats(answer: Answer) -> list[WorkerStats]:
+    """Those that answered, typed."""
+    kinds = rpc.messages("common").WorkerType
+    return [
+        WorkerStats(
+            worker_id=stats.worker_id.hex(),
+            pid=stats.pid,
+            kind=kinds.Name(stats.worker_type),
+            job=node_workers.id_or_none(stats.job_id),
+            actor=node_workers.id_or_none(stats.actor_id),
+            running=stats.num_running_tasks,
+            pending=stats.num_pending_tasks,
+            owned=stats.num_owned_objects,
+            in_scope=stats.num_object_refs_in_scope,
+            executed=stats.num_executed_tasks,
+            address=f"{stats.ip_address}:{stats.port}",
+        )
+        for stats in answer.processes
+    ]
+
+
+def ask(
+    nodes: Sequence[Node], *, references: bool = False, registered: Iterable[Registered] | None = None
+) -> list[Answer]:
+    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 256 are silent.
+
+    Parameters
+    ----------
+    references
+        With each reference that a process counts: some 100 bytes each. How many there are is told without.
+    registered
+        What the GCS takes for alive, if that was asked already.
+
+    Raises
+    ------
+    StoreUnavailable
+        The GCS does not answer, which is asked where a raylet is slow. A node that does not is no error.
+    """
+    known = None if registered is None else list(registered)
+    if known is None and _silent_since:
+        known = node_workers.registered()
+    hampered = {one.node_id for one in known or () if one.worker_id in _silent_since}
+    found = _of_raylets([node for node in nodes if node.node_id not in hampered], references)
+    if slow := [node for node in nodes if node.node_id not in found]:
+        known = node_workers.registered() if known is None else known
+        found |= {answer.node.node_id: answer for answer in _one_by_one(slow, known, references)}
+    _remember(found.values(), known)
+    return [found[node.node_id] for node in nodes]
+
+
+def ask_one(node: Node, *, references: bool = False) -> Answer:
+    """`ask`, of one node.
+
+    Raises
+    ------
+    StoreUnavailable
+        Its raylet does not answer, or the GCS.
+    """
+    (answer,) = ask([node], references=references)
+    if answer.error is not None:
+        raise StoreUnavailable(answer.error)
+    return answer
+
+
+def _of_raylets(nodes: Sequence[Node], references: bool) -> dict[str, Answer]:
+    """By node id, those whose raylet has heard of all its processes soon."""
+    request = rpc.messages("node_manager").GetNodeStatsRequest(include_memory_info=references)
+
+    def of_raylet(node: Node) -> Any:
+        return rpc.raylet(node.address).GetNodeStats.future(request, timeout=RAYLET_PATIENCE)
+
+    found = {}
+    for node, reply in zip(nodes, _gather(partial(of_raylet, node) for node in nodes), strict=True):
+        if not isinstance(reply, _Failure):
+            heard = tuple(stats for stats in reply.core_workers_stats if stats.worker_id)
+            ended = len(reply.core_workers_stats) - len(heard)
+            found[node.node_id] = Answer(node, heard, ended=ended, store=reply.store_stats)
+    return found
+
+
+@dataclass(frozen=True)
+class _Failure:
+    code: str
+    """As `unavailable`, `deadline exceeded`."""
+
+
+def _gather(questions: Iterable[Callable[[], Any]]) -> list[Any]:
+    """The replies to all calls, `_AT_ONCE` of which wait at the same time; a `_Failure` for each that has none."""
+    import grpc
+
+    slots = threading.BoundedSemaphore(_AT_ONCE)
+    calls = []
+    for question in questions:
+        slots.acquire()  # until a call's deadline at the latest
+        call = question()
+        call.add_done_callback(lambda _: slots.release())
+        calls.append(call)
+    replies: list[Any] = []
+    for call in calls:
+        try:
+            replies.append(call.result())
+        except grpc.RpcError as error:
+            code: Any = getattr(error, "code", lambda: None)()
+            replies.append(_Failure(getattr(code, "name", "unknown").lower().replace("_", " ")))
+    return replies
+
+
+def _one_by_one(nodes: Sequence[Node], registered: Iterable[Registered], references: bool) -> list[Answer]:
+    """Ask each process of these nodes, and whether the raylets themselves answer."""
+    here = {node.node_id for node in nodes}
+    members = [one for one in registered if one.node_id in here]
+    asked = time.time()
+    raylets, replies = _part(nodes, members[:_AT_ONCE], references)
+    for start in range(_AT_ONCE, len(members), _AT_ONCE):
+        replies += _part([], members[start : start + _AT_ONCE], references)[1]
+    found: dict[str, list[tuple[Registered, Any]]] = {node.node_id: [] for node in nodes}
+    for one, reply in zip(members, replies, strict=True):
+        found[one.node_id].append((one, reply))
+    return [_answer(node, raylet, found[node.node_id], asked) for node, raylet in zip(nodes, raylets, strict=True)]
+
+
+def _part(nodes: Sequence[Node], members: Sequence[Registered], references: bool) -> tuple[list[Any], list[Any]]:
+    """Replies of these raylets, and of these processes, each over a connection of its own."""
+    core_worker, node_manager = rpc.messages("core_worker"), rpc.messages("node_manager")
+    with ExitStack() as channels:
+
+        def of_raylet(node: Node) -> Any:
+            return rpc.raylet(node.address).GetSystemConfig.future(
+                node_manager.GetSystemConfigRequest(), timeout=PATIENCE
+            )
+
+        def of_process(one: Registered) -> Any:
+            request = core_worker.GetCoreWorkerStatsRequest(
+                intended_worker_id=bytes.fromhex(one.worker_id), include_memory_info=references
+            )
+            stub = channels.enter_context(rpc.worker(one.address))
+            patience = _AGAIN if one.worker_id in _silent_since else PATIENCE
+            return stub.GetCoreWorkerStats.future(request, timeout=patience)
+
+        replies = _gather(
+            [*(partial(of_raylet, node) for node in nodes), *(partial(of_process, one) for one in members)]
+        )
+    return replies[: len(nodes)], replies[len(nodes) :]
+
+
+def _answer(node: Node, raylet: Any, replies: Sequence[tuple[Registered, Any]], asked: float) -> Answer:
+    error = None
+    if isinstance(raylet, _Failure):
+        error = (
+            f"the raylet of node {node.node_id[:8]} ({node.address}) did not answer ({raylet.code}); is the node still "
+            "alive? See `ray status`"
+        )
+    silent, heard, ended = [], [], 0
+    for one, reply in replies:
+        if not isinstance(reply, _Failure):
+            heard.append(reply.core_worker_stats)
+        elif error is not None or reply.code == "deadline exceeded":
+            silent.append(Silent(one.worker_id, one.pid, one.kind, one.job, _silent_since.get(one.worker_id, asked)))
+        else:
+            ended += 1  # nothing listens there any more
+    return Answer(node, tuple(heard), tuple(silent), ended, None, error)
+
+
+def _remember(answers: Iterable[Answer], registered: Iterable[Registered] | None) -> None:
+    """Which processes are silent now. One that has answered, or that the GCS takes for dead, is not."""
+    for answer in answers:
+        for stats in answer.processes:
+            _silent_since.pop(stats.worker_id.hex(), None)
+        for one in answer.silent:
+            _silent_since.setdefault(one.worker_id, one.since)
+    if registered is not None:
+        for worker_id in {*_silent_since} - {one.worker_id for one in registered}:
+            _silent_since.pop(worker_id, None)
+
+
+def forget() -> None:
+    """Ask everyone as if for the first time."""
+    _silent_since.clear()

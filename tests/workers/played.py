@@ -1,0 +1,237 @@
+"""A cluster that is played: a GCS, raylets and workers that answer as Ray's do, over real gRPC, without any Ray.
+
+They count what they are asked, take as long as they are told, and fall silent as a stopped process does: the kernel
+takes the connection, and nobody answers. A raylet waits for all its workers, as Ray's (`HandleGetNodeStats`).
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+
+from outlive.ray_internals import processes, rpc
+
+JOB = "01000000"
+
+
+class Process:
+    """One worker, or the driver."""
+
+    def __init__(self, number: int, node: Node, kind: str) -> None:
+        self.worker_id = f"{number:056x}"
+        self.node, self.kind, self.pid = node, kind, 4_000_000 + number  # above the kernel's pid_max: none is real
+        self.silent = False
+        self.gone = False
+        """It has ended, and the GCS has not heard of it yet."""
+        self.owned = 0
+        self.executed = 1
+
+    def stats(self) -> Any:
+        common = rpc.messages("common")
+        return common.CoreWorkerStats(
+            worker_id=bytes.fromhex(self.worker_id),
+            pid=self.pid,
+            worker_type=common.WorkerType.Value(self.kind),
+            job_id=bytes.fromhex(JOB),
+            actor_id=b"\xff" * 16,
+            num_owned_objects=self.owned,
+            num_object_refs_in_scope=self.owned,
+            num_executed_tasks=self.executed,
+            ip_address="127.0.0.1",
+            port=self.node.port,
+        )
+
+
+class Node:
+    """One raylet and its workers."""
+
+    def __init__(self, cluster: PlayedCluster, number: int, workers: int) -> None:
+        self.cluster, self.node_id = cluster, f"{number + 1:016x}{cluster.mark}"
+        self.silent = False
+        self.port = cluster.serve(self)
+        kinds = ["DRIVER"] * (number == 0) + ["WORKER"] * workers
+        self.processes = [Process(1000 * (number + 1) + i, self, kind) for i, kind in enumerate(kinds)]
+
+    @property
+    def workers(self) -> list[Process]:
+        """Without the driver."""
+        return [one for one in self.processes if one.kind == "WORKER"]
+
+    def GetNodeStats(self, request: Any) -> Any:  # noqa: N802 - as Ray calls it
+        self.cluster.wait_while(lambda: self.silent or any(one.silent for one in self.processes))
+        time.sleep(self.cluster.raylet_takes)
+        reply = rpc.messages("node_manager").GetNodeStatsReply()
+        reply.core_workers_stats.extend(one.stats() for one in self.processes if not one.gone)
+        return reply
+
+    def GetSystemConfig(self, request: Any) -> Any:  # noqa: N802
+        self.cluster.wait_while(lambda: self.silent)
+        return rpc.messages("node_manager").GetSystemConfigReply()
+
+    def GetCoreWorkerStats(self, request: Any) -> Any:  # noqa: N802 - its workers share its port
+        (one,) = [one for one in self.processes if one.worker_id == request.intended_worker_id.hex()]
+        self.cluster.wait_while(lambda: one.silent)
+        return rpc.messages("core_worker").GetCoreWorkerStatsReply(core_worker_stats=one.stats())
+
+
+class PlayedCluster:
+    """The GCS, and all nodes."""
+
+    def __init__(self, nodes: int, workers: int, *, functions: int = 3, tasks: int = 1) -> None:
+        self.calls: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        """Bytes of the replies, by method."""
+        self.silent = False
+        self.mark = uuid.uuid4().hex + "00000000"
+        self.gcs_takes = self.raylet_takes = 0.0
+        self._servers: list[Any] = []
+        self._over = threading.Event()
+        self._threads = ThreadPoolExecutor(400)
+        self.port = self.serve(self)
+        self.nodes = [Node(self, number, workers) for number in range(nodes)]
+        self.functions, self.tasks = functions, tasks
+
+    @property
+    def address(self) -> str:
+        """Of its GCS."""
+        return f"127.0.0.1:{self.port}"
+
+    def serve(self, asked: Any) -> int:
+        """Answer on a port of its own by the methods of `asked`."""
+        server = grpc.server(self._threads, [_Answers(self, asked)], options=[("grpc.so_reuseport", 0)])
+        port = int(server.add_insecure_port("127.0.0.1:0"))
+        server.start()
+        self._servers.append(server)
+        return port
+
+    def close(self) -> None:
+        """End all at once."""
+        self._over.set()
+        for server in self._servers:
+            server.stop(None)
+        self._threads.shutdown()
+
+    def wait_while(self, condition: Any) -> None:
+        """Answer nobody meanwhile."""
+        while condition() and not self._over.wait(0.02):
+            pass
+
+    def _gcs(self, reply: str) -> Any:
+        self.wait_while(lambda: self.silent)
+        time.sleep(self.gcs_takes)
+        return getattr(rpc.messages("gcs_service"), reply)()
+
+    # --- the GCS
+
+    def GetAllNodeInfo(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("GetAllNodeInfoReply")
+        alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
+        assert request.state_filter == alive
+        for node in self.nodes:
+            reply.node_info_list.add(
+                node_id=bytes.fromhex(node.node_id),
+                node_manager_address="127.0.0.1",
+                node_manager_port=node.port,
+                node_manager_hostname="played",
+                state=alive,
+                is_head_node=node is self.nodes[0],
+                resources_total={"CPU": 8},
+            )
+        return reply
+
+    def GetAllWorkerInfo(self, request: Any) -> Any:  # noqa: N802
+        reply, common = self._gcs("GetAllWorkerInfoReply"), rpc.messages("common")
+        assert request.filters.is_alive
+        for one in (one for node in self.nodes for one in node.processes):
+            row = reply.worker_table_data.add(
+                is_alive=True, pid=one.pid, worker_type=common.WorkerType.Value(one.kind), start_time_ms=1
+            )
+            row.worker_address.node_id = bytes.fromhex(one.node.node_id)
+            row.worker_address.worker_id = bytes.fromhex(one.worker_id)
+            row.worker_address.ip_address, row.worker_address.port = "127.0.0.1", 1 if one.gone else one.node.port
+        return reply
+
+    def GetInternalConfig(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("GetInternalConfigReply")
+        reply.config = "{}"
+        return reply
+
+    def GetAllAvailableResources(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("GetAllAvailableResourcesReply")
+        for node in self.nodes:
+            reply.resources_list.add(node_id=bytes.fromhex(node.node_id), resources_available={"CPU": 8})
+        return reply
+
+    def GetAllJobInfo(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("GetAllJobInfoReply")
+        reply.job_info_list.add(job_id=bytes.fromhex(JOB))
+        return reply
+
+    def GetTaskEvents(self, request: Any) -> Any:  # noqa: N802
+        reply, common = self._gcs("GetTaskEventsReply"), rpc.messages("common")
+        for one in (one for node in self.nodes for one in node.workers for _ in range(self.tasks)):
+            event = reply.events_by_task.add(job_id=bytes.fromhex(JOB))
+            event.task_info.func_or_class_name = "f0"
+            event.state_updates.worker_id = bytes.fromhex(one.worker_id)
+            event.state_updates.state_ts_ns[common.TaskStatus.Value("FINISHED")] = 10**9
+        return reply
+
+    def InternalKVKeys(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("InternalKVKeysReply")
+        reply.results.extend(f"RemoteFunction:{JOB}:{i}".encode() for i in range(self.functions))
+        return reply
+
+    def InternalKVMultiGet(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("InternalKVMultiGetReply")
+        for key in request.keys:
+            name = "module.f" + key.rpartition(b":")[2].decode()
+            reply.results.add(key=key, value=pickle.dumps({"function_name": name, "max_calls": 0}))
+        return reply
+
+
+class _Answers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Hands each call to the method of that name, and counts it."""
+
+    def __init__(self, cluster: PlayedCluster, asked: Any) -> None:
+        self._cluster, self._asked = cluster, asked
+
+    def service(self, details: Any) -> Any:
+        service, _, name = details.method.strip("/").partition("/")
+        answer = getattr(self._asked, name, None)
+        if answer is None:
+            return None
+        method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+
+        def handle(request: Any, context: Any) -> bytes:
+            self._cluster.calls[name] += 1
+            reply: bytes = answer(request).SerializeToString()
+            self._cluster.sent[name] += len(reply)
+            return reply
+
+        decode = message_factory.GetMessageClass(method.input_type).FromString
+        return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=decode)
+
+
+@contextmanager
+def played_cluster(nodes: int, workers: int, *, functions: int = 3, tasks: int = 1) -> Iterator[PlayedCluster]:
+    """A cluster of so many nodes, each with so many idle workers, that this process looks at."""
+    for name in ("gcs_service", "node_manager", "core_worker"):
+        rpc.messages(name)  # so that their services are known
+    cluster, before = PlayedCluster(nodes, workers, functions=functions, tasks=tasks), [*rpc._named]
+    try:
+        rpc.name_gcs(cluster.address)
+        yield cluster
+    finally:
+        cluster.close()
+        processes.forget()
+        rpc._named[:] = before

@@ -1,0 +1,65 @@
+"""What a look at 200 nodes asks of them, counted, so that it cannot grow unseen."""
+
+from __future__ import annotations
+
+import pytest
+
+from outlive.workers import inspect
+from tests.workers.played import played_cluster
+
+pytest.importorskip("grpc")
+NODES, WORKERS, FUNCTIONS = 200, 4, 250
+ONCE = ["GetAllNodeInfo", "GetAllWorkerInfo", "GetInternalConfig", "GetAllAvailableResources", "GetAllJobInfo"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with played_cluster(NODES, WORKERS, functions=FUNCTIONS) as cluster:
+        inspect()  # so that all are connected
+        yield cluster
+
+
+def asked(cluster, **options):
+    cluster.calls.clear()
+    cluster.sent.clear()
+    report = inspect(**options)
+    assert len(report.workers) == NODES * WORKERS
+    assert report.unseen == ()
+    return dict(cluster.calls)
+
+
+def test_calls_of_a_look(cluster):
+    once = dict.fromkeys(ONCE, 1) | {"GetNodeStats": NODES}
+    assert asked(cluster, with_history=False) == once
+    assert asked(cluster) == once | {"GetTaskEvents": 1, "InternalKVKeys": 1}  # no function is read again
+
+
+def test_calls_of_the_first_look():
+    with played_cluster(1, 1, functions=FUNCTIONS) as cluster:
+        inspect()
+        assert cluster.calls["InternalKVMultiGet"] == 3  # 100 functions each
+
+
+def test_bytes_of_a_look(cluster):
+    """References are counted, not listed: they are most of what a raylet could send."""
+    asked(cluster)
+    workers = NODES * WORKERS
+    assert cluster.sent["GetNodeStats"] < 150 * workers
+    assert cluster.sent["GetAllWorkerInfo"] < 150 * workers
+    assert sum(cluster.sent.values()) < 500 * workers + 50 * FUNCTIONS
+
+
+def test_one_silent_worker_of_each_node_costs_one_question_each(cluster):
+    for node in cluster.nodes[:20]:
+        node.workers[0].silent = True
+    try:
+        cluster.calls.clear()
+        report = inspect(with_history=False)
+        assert len(report.unseen) == 20
+        assert len(report.workers) == NODES * WORKERS
+        # each process of these nodes, the driver too, and each of their raylets
+        assert cluster.calls["GetCoreWorkerStats"] == 20 * WORKERS + 1
+        assert cluster.calls["GetSystemConfig"] == 20
+    finally:
+        for node in cluster.nodes[:20]:
+            node.workers[0].silent = False
