@@ -257,3 +257,33 @@ def test_a_trace_of_the_first_version_is_read(tmp_path):
     pq.write_table(table.replace_schema_metadata({b"outlive-workers-trace": json.dumps(about)}), path)
     with pytest.raises(BadTrace, match="later outlive"):
         Trace.read(path)
+
+
+def test_an_actor_is_where_the_gcs_says(monkeypatch):
+    """The event of the task that made it names no node, and does not tell when it died."""
+    import types
+
+    from outlive.ray_internals import rpc, task_times
+    from outlive.workers.trace import from_events
+
+    common, gcs, pb = (rpc.messages(name) for name in ("common", "gcs", "gcs_service"))
+    state = gcs.ActorTableData.ActorState
+    ids, node = [bytes([i]) * 16 for i in (1, 2, 3)], b"n" * 28
+    table = [
+        gcs.ActorTableData(actor_id=ids[0], node_id=node, state=state.ALIVE),
+        gcs.ActorTableData(actor_id=ids[1], address=common.Address(node_id=node), state=state.DEAD, end_time=105_000),
+        gcs.ActorTableData(actor_id=ids[2], node_id=node, state=state.DEAD, end_time=99_000),
+    ]
+    stub = types.SimpleNamespace(GetAllActorInfo=lambda *_, **__: pb.GetAllActorInfoReply(actor_table_data=table))
+    monkeypatch.setattr(rpc, "gcs", lambda service: stub)
+    events = []
+    for one in ids:
+        event = gcs.TaskEvents(task_id=one + b"t" * 8)
+        event.task_info.type, event.task_info.actor_id = common.TaskType.ACTOR_CREATION_TASK, one
+        for name, second in (("PENDING_NODE_ASSIGNMENT", 98), ("RUNNING", 98.5), ("FINISHED", 98.6)):
+            event.state_updates.state_ts_ns[common.TaskStatus.Value(name)] = int(second * 1e9)
+        events.append(event)
+    lives, ended = from_events(events, 100, 110, actors=task_times.actor_lives())
+    assert (lives.node, ended.node) == (node.hex(), node.hex())
+    assert (lives.ready, lives.end, ended.end) == (-2.0, math.inf, 5.0)
+    assert lives.actor
