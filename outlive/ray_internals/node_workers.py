@@ -255,37 +255,3 @@ def available_cpus() -> dict[str, int]:
             pb.GetAllAvailableResourcesRequest(), timeout=rpc.GCS_PATIENCE
         )
     return {one.node_id.hex(): int(one.resources_available.get("CPU", 0)) for one in reply.resources_list}
-
-
-@dataclass(frozen=True)
-class TaskTimes:
-    """When and where a normal task ran; Unix times."""
-
-    node: str
-    job: str
-    environment: str
-    cpus: float
-    ready: float
-    start: float
-    end: float
-
-
-def task_times(event: Any) -> TaskTimes | None:
-    """What a `TaskEvents` tells of a normal task that ran to its end; None for all others."""
-    common_pb2 = rpc.messages("common")
-    status = common_pb2.TaskStatus.Value
-    times, task = event.state_updates.state_ts_ns, event.task_info
-    end = times.get(status("FINISHED"), 0) or times.get(status("FAILED"), 0)
-    ready, start = times.get(status("PENDING_NODE_ASSIGNMENT"), 0), times.get(status("RUNNING"), 0)
-    if task.type != common_pb2.TaskType.NORMAL_TASK or not (ready and start and end):
-        return None
-    environment: str = task.runtime_env_info.serialized_runtime_env
-    return TaskTimes(
-        node=event.state_updates.node_id.hex(),
-        job=event.job_id.hex(),
-        environment="" if environment == "{}" else environment,
-        cpus=task.required_resources.get("CPU", 0.0),
-        ready=ready / 1e9,
-        start=start / 1e9,
-        end=end / 1e9,
-    )
