@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadgroup --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test lint bench test-oldest clean
+.PHONY: help demo test lint pages bench test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test         all tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
+	@echo "make pages        writes into docs/ what the commands of its pages print now"
 	@echo "make test-oldest  the tests with Python 3.10 and Ray 2.49.1"
 
 $(VENV)/.ready: pyproject.toml
@@ -33,6 +34,10 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pages: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[pages]'
+	$(BIN)/python -m tests.pages.write idle-memory.md
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -76,6 +77,8 @@ def _before_command(
     ] = False,
 ) -> None:
     """Make options given before the command the defaults of those after it."""
+    if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, knows it by itself
+        context.color = False
     given = {"store": store, "address": address, "as_json": as_json or None}
     chosen = {name: value for name, value in given.items() if value is not None}
     context.default_map = {str(context.invoked_subcommand): chosen}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
     from outlive.doctor import Diagnosis, Evidence, Finding
 
 _SHOWN = 8  # pieces of evidence of one finding
-_COLORS = {"wrong": "red", "risk": "yellow", "waste": "cyan"}
+_COLORS = {"wrong": "red", "risk": "yellow", "waste": "cyan", "info": "blue"}
 _LABEL = 9  # columns
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `outlive`."""
-    codes = "Exit codes: 0 nothing found; 1 findings, or something could not be checked; 2 usage, or no cluster."
+    codes = (
+        "Exit codes: 0 nothing found, information and what is muted aside; 1 findings, or something could not be "
+        "checked; 2 usage, a bad file, no cluster."
+    )
     app.command(epilog=codes, rich_help_panel="Understand")(explained(doctor))
 
 
@@ -32,6 +37,10 @@ def doctor(
     exact: Annotated[
         bool, typer.Option("--exact", help="Look at /dev/shm of other machines too, by a task: busy for a moment.")
     ] = False,
+    mutes: Annotated[
+        Path | None,
+        typer.Option("--mutes", metavar="FILE", help="What to mute; else outlive-doctor.toml here or above."),
+    ] = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,28 +49,36 @@ def doctor(
     Idle workers that cannot leave, nodes that cannot be removed, objects that are lost
     or will be, the reaper, the object store, /dev/shm, known bugs of this Ray; each
     with its evidence and what mends it. Looks only, and changes nothing.
+    Findings that are accepted are muted by name and node, see docs/doctor.md.
 
     [bold]Example[/bold]
     $ outlive doctor
+    $ outlive doctor --mutes ci/outlive-doctor.toml
     $ outlive doctor --json --address HOST:PORT
     """
     from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import found, joined
+    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.doctor.mutes import load, nearest
 
+    path = mutes if mutes is not None else nearest(Path.cwd())
+    with needs("workers"):
+        muted = () if path is None else load(path)
     own_job = (joined if exact else found)(address)
     from outlive.doctor import examine
 
     with ProgressBar("checking", unit="checks") as bar:
-        diagnosis = examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address))
+        diagnosis = examine(
+            own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted
+        )
     if as_json:
         print_json(diagnosis.to_json())
     else:
-        _show(diagnosis)
+        _show(diagnosis, path)
     if not diagnosis.healthy:
         raise typer.Exit(NOT_SO)
 
 
-def _show(diagnosis: Diagnosis) -> None:
+def _show(diagnosis: Diagnosis, path: Path | None) -> None:
     for number, finding in enumerate(diagnosis.findings, 1):
         typer.secho(f"{number}. {finding.severity.upper()}  ", fg=_COLORS[finding.severity], bold=True, nl=False)
         typer.secho(f"{_clean(finding.what)}  ", bold=True, nl=False)
@@ -72,11 +89,21 @@ def _show(diagnosis: Diagnosis) -> None:
     for reason, checks in _grouped(diagnosis).items():
         typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
         typer.echo(f"{', '.join(checks)}: {_clean(reason)}")
+    if diagnosis.muted:
+        kinds = Counter(finding.kind for finding in diagnosis.muted)
+        listed = ", ".join(f"{kind} ({number})" for kind, number in sorted(kinds.items()))
+        typer.echo(f"muted by {path}: {count(len(diagnosis.muted), 'finding')}: {listed}")
     for note in diagnosis.notes:
         typer.echo(f"note: {_clean(note)}")
     workers = "" if diagnosis.workers is None else f", {count(diagnosis.workers, 'worker')}"
-    found = count(len(diagnosis.findings), "finding") if diagnosis.findings else "nothing found"
+    found = _counted(diagnosis)
     typer.echo(f"Ray {diagnosis.ray_version}, {count(diagnosis.nodes, 'node')}{workers}: {found}")
+
+
+def _counted(diagnosis: Diagnosis) -> str:
+    told = sum(finding.severity == "info" for finding in diagnosis.findings)
+    found = len(diagnosis.findings) - told
+    return (count(found, "finding") if found else "nothing found") + (f", {told} for information" if told else "")
 
 
 def _lines(finding: Finding) -> Iterator[str]:

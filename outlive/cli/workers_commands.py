@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outlive.cli import workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import columns, count, print_json
+from outlive.cli.text import print_json
+from outlive.cli.workers_table import BY, lines, width
 
 if TYPE_CHECKING:
-    from outlive.workers.rows import Report, Worker
+    from outlive.workers.rows import Report
 
 _HELP = """Who is idle, why they stay, and how to let them go without harm.
 
@@ -25,10 +26,11 @@ ends; UNIQUE + SHARED is its RES in top.
 [bold]Example[/bold]
 $ outlive workers
 $ outlive workers --watch 2
+$ outlive workers --state idle --sort unique --top 10
+$ outlive workers --by function
 $ outlive workers trim --max-idle 4
 """
 _CLEAR = "\x1b[H\x1b[2J"
-_HEADER = ("NODE", "PID", "JOB", "STATE", "IDLE FOR", "UNIQUE", "SHARED", "OWNS", "TITLE", "WHY IT IS STILL HERE")
 
 workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -44,6 +46,19 @@ def register(app: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
+    node: Annotated[str | None, typer.Option("--node", metavar="NODE", help="Only of this node: id or host.")] = None,
+    job: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only of this job.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="Only running, idle, leaving, actor, io or silent.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="WHAT", help="By unique, idle, owned, tasks, pid, node, job or function."),
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="The first N alone.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="WHAT", help="Totals of each node, job or function instead.")
+    ] = None,
     watch: Annotated[
         float | None, typer.Option("--watch", "-w", metavar="SECONDS", min=0.2, help="Look again every so often.")
     ] = None,
@@ -59,25 +74,33 @@ def show(
         chosen = {name: value for name, value in given.items() if value is not None}
         context.default_map = {context.invoked_subcommand: chosen}
         return
-    explained(_show)(watch=watch, exact=exact, address=address, as_json=as_json)
+    which = {"node": node, "job": job, "state": state, "sort": sort, "top": top}
+    explained(_show)(which=which, by=by, watch=watch, exact=exact, address=address, as_json=as_json)
 
 
-def _show(*, watch: float | None, exact: bool, address: str | None, as_json: bool) -> None:
+def _show(
+    *, which: dict[str, Any], by: str | None, watch: float | None, exact: bool, address: str | None, as_json: bool
+) -> None:
     from outlive.cli.workers_connection import found, joined, needs
-    from outlive.errors import StoreUnavailable
+    from outlive.errors import BadSetting, StoreUnavailable
+    from outlive.workers.selection import Selection
 
+    if by is not None and by not in BY:
+        raise BadSetting(f"by={by!r}: there are {', '.join(BY)}")
+    selection = Selection(**which)
     with needs("workers"):
         own_job = (joined if exact else found)(address)
-        report = _report(own_job, exact)
-        _print(report, as_json=as_json, clear=watch is not None)
+        report = selection.of(_report(own_job, exact))
+        _print(report, by, None, as_json=as_json, clear=watch is not None)
         while watch is not None:
             time.sleep(watch)
+            before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
             try:
-                report = _report(joined(address) if exact else own_job, exact)
-            except StoreUnavailable as error:  # the GCS may come back
+                report = selection.of(_report(joined(address) if exact else own_job, exact))
+            except (StoreUnavailable, BadSetting) as error:  # the GCS, the node or the job may come back
                 typer.echo(f"{time.strftime('%X')}: {error}", err=True)
             else:
-                _print(report, as_json=as_json, clear=True)
+                _print(report, by, before, as_json=as_json, clear=True)
     if report.unseen:
         raise typer.Exit(1)
 
@@ -88,56 +111,10 @@ def _report(own_job: str | None, exact: bool) -> Report:
     return inspect(leave_out_job=own_job, exact=exact)
 
 
-def _print(report: Report, *, as_json: bool, clear: bool) -> None:
+def _print(report: Report, by: str | None, before: dict[str, int] | None, *, as_json: bool, clear: bool) -> None:
     if as_json:
         print_json(report.to_json())
-    else:
-        typer.echo((_CLEAR if clear else "") + "\n".join(_lines(report)))
-
-
-def _lines(report: Report) -> Iterator[str]:
-    from outlive.workers.sizes import format_bytes
-
-    if report.workers:
-        header, *rows = columns(_HEADER, [_row(worker) for worker in report.workers], right={1, 4, 5, 6, 7})
-        yield header
-        yield from rows
-    else:
-        yield "no worker processes"
-    yield ""
-    for label, totals in (("node", report.by_node()), ("job", report.by_job())):
-        for total in totals:
-            yield (
-                f"{label} {total.name[:8]}: {count(total.workers, 'worker')}, {total.idle} idle with "
-                f"{format_bytes(total.idle_unique)} of {format_bytes(total.unique)} unique, "
-                f"{count(total.owned, 'object')} owned"
-            )
-    for node in report.nodes:
-        unseen = sum(worker.node_id == node.node_id and worker.unique is None for worker in report.workers)
-        if unseen and not node.error:
-            yield (
-                f"node {node.node_id[:8]}: the memory of {count(unseen, 'worker')} is not known here: another machine. "
-                "--exact asks there, by a task that makes the node busy for a moment"
-            )
-        if node.error:
-            yield f"node {node.node_id[:8]}: {node.error}"
-        known = "" if node.settings_known else " (its environment could not be read: defaults may be overridden there)"
-        reaper = ", ".join(f"{setting.name}={setting.value} ({setting.source})" for setting in node.settings[:3])
-        yield f"settings on node {node.node_id[:8]}: {reaper}; keeps {node.keeps} now{known}"
-
-
-def _row(worker: Worker) -> tuple[str, ...]:
-    from outlive.workers.sizes import format_bytes, format_seconds
-
-    return (
-        worker.node_id[:8],
-        str(worker.pid),
-        worker.job or "-",
-        worker.state,
-        "-" if worker.idle_for is None else format_seconds(worker.idle_for),
-        "?" if worker.unique is None else format_bytes(worker.unique),
-        "?" if worker.shared is None else format_bytes(worker.shared),
-        str(worker.owned),
-        worker.title or "?",
-        "; ".join(reason.text for reason in worker.reasons),
-    )
+        return
+    if clear and sys.stdout.isatty():
+        sys.stdout.write(_CLEAR)  # not through typer, which takes it for a colour
+    typer.echo("\n".join(lines(report, by, before, width())))

@@ -119,6 +119,16 @@ class Cluster:
         return self._once("running_tasks", node_stats.running_tasks)
 
     @property
+    def scaled(self) -> bool:
+        """An autoscaler removes idle nodes. True as well where it cannot be told."""
+        from outlive.ray_internals.autoscaler import autoscaler
+
+        try:
+            return self._once("autoscaler", autoscaler) is not None
+        except OutliveError:
+            return True
+
+    @property
     def head(self) -> str | None:
         """The head's id."""
         from outlive.ray_internals import node_stats

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from outlive.doctor.checks import CHECKS
 from outlive.doctor.cluster import Cluster, unchecked
 from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
+from outlive.doctor.mutes import Mute, apart
 from outlive.errors import OutliveError
 
 
@@ -16,6 +17,7 @@ def examine(
     exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
     join: Callable[[], str | None] | None = None,
+    mutes: Iterable[Mute] = (),
 ) -> Diagnosis:
     """What is wrong or risky now on the cluster that this process looks at.
 
@@ -32,6 +34,8 @@ def examine(
     join
         Joins the cluster, and returns the job that this made: where this process has not joined it, and something can
         be asked of an actor alone, which is so where outlive keeps arrays.
+    mutes
+        Findings to set aside, see `mutes.load`.
 
     Raises
     ------
@@ -52,13 +56,15 @@ def examine(
                 found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
+    left, muted = apart(found, mutes, cluster.nodes)
     return Diagnosis(
         cluster.ray_version,
         len(cluster.nodes),
         _workers(cluster),
-        ranked(found),
+        ranked(left),
         tuple(missed),
-        tuple(cluster.notes),
+        muted=ranked(muted),
+        notes=tuple(cluster.notes),
     )
 
 

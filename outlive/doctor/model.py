@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Severity = Literal["wrong", "risk", "waste"]
-SEVERITIES: tuple[Severity, ...] = ("wrong", "risk", "waste")
-"""The worst first. wrong: something is lost or does not answer. risk: it may be. waste: memory or nodes are kept."""
+Severity = Literal["wrong", "risk", "waste", "info"]
+SEVERITIES: tuple[Severity, ...] = ("wrong", "risk", "waste", "info")
+"""The worst first. wrong: something is lost or does not answer. risk: it may be. waste: memory or nodes are kept.
+info: nothing is to be done about it, as far as the doctor can see."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,15 @@ class Diagnosis:
     """None: not known."""
     findings: tuple[Finding, ...]
     unchecked: tuple[Unchecked, ...]
+    muted: tuple[Finding, ...] = ()
+    """Those that were told to be left out."""
     notes: tuple[str, ...] = ()
     """What was left out on purpose, and how to have it."""
 
     @property
     def healthy(self) -> bool:
-        """Nothing was found, and everything was looked at."""
-        return not self.findings and not self.unchecked
+        """Nothing was found but information, and everything was looked at. What is muted does not count."""
+        return not self.unchecked and all(finding.severity == "info" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for a script."""

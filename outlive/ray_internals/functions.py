@@ -28,8 +28,9 @@ _known: dict[tuple[str, bytes], tuple[tuple[str, str], int] | None] = {}
 """What the record of a cluster's key says. A record never changes."""
 
 
-def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], set[int]]:
-    """`max_calls` of every remote function (job, name) of these jobs; 0 means none. Several may share a name.
+def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], list[int]]:
+    """`max_calls` of every remote function (job, name) of these jobs; 0 means none. One entry for each that
+    has the name.
 
     Ray exports each function to the GCS's key-value store, namespace `fun`, as
     `RemoteFunction:<job>:<function id>` (ray/_private/function_manager.py, 2.49 to 2.60). A record is read once.
@@ -50,10 +51,10 @@ def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], set[
             some = pb.InternalKVMultiGetRequest(keys=new[start : start + _MANY], namespace=b"fun")
             for entry in kv.InternalKVMultiGet(some, timeout=rpc.GCS_PATIENCE).results:
                 _known[cluster, entry.key] = _declared(entry.key, entry.value)
-    found: dict[tuple[str, str], set[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for declared in (_known.get((cluster, key)) for key in keys):
         if declared is not None:
-            found.setdefault(declared[0], set()).add(declared[1])
+            found.setdefault(declared[0], []).append(declared[1])
     return found
 
 

@@ -10,27 +10,31 @@ from outlive.ray_internals import rpc
 
 @dataclass(frozen=True)
 class JobActor:
-    """An actor that is not dead: it may be starting, or starting again."""
+    """An actor of a job."""
 
     actor_id: str
     label: str
     """Its name, else its class and id."""
     alive: bool
+    """It takes calls: neither dead, nor starting, nor starting again."""
+    dead: bool
     detached: bool
     record: Any = field(compare=False)
     """`ActorTableData` of gcs.proto."""
 
 
-def by_job() -> dict[str, list[JobActor]]:
-    """Every actor that is not dead, by the id of its job; the detached ones first."""
+def by_job(*, dead: bool = False) -> dict[str, list[JobActor]]:
+    """Every actor that is not dead, or every one, by the id of its job; the detached ones first."""
     pb, gcs = rpc.messages("gcs_service"), rpc.messages("gcs")
     states = gcs.ActorTableData.ActorState
     with rpc.explained("the GCS"):
         reply = rpc.gcs("ActorInfo").GetAllActorInfo(pb.GetAllActorInfoRequest(), timeout=rpc.PATIENCE)
     found: dict[str, list[JobActor]] = {}
-    for one in sorted(reply.actor_table_data, key=lambda one: not one.is_detached):
-        if one.state != states.DEAD:
+    for one in sorted(reply.actor_table_data, key=lambda one: (not one.is_detached, one.name)):
+        if dead or one.state != states.DEAD:
             label = repr(one.name) if one.name else f"{one.class_name} {one.actor_id.hex()[:8]}"
-            actor = JobActor(one.actor_id.hex(), label, one.state == states.ALIVE, one.is_detached, one)
+            actor = JobActor(
+                one.actor_id.hex(), label, one.state == states.ALIVE, one.state == states.DEAD, one.is_detached, one
+            )
             found.setdefault(one.job_id.hex(), []).append(actor)
     return found

@@ -7,9 +7,11 @@ any reference, pending task or pin, which is the rule of Ray's own reaper. Then 
 with it if it refused. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
 worker_pool.cc `PopWorker`, `KillIdleWorker`.)
 
-The raylet leases no worker of an ended job, but to descendants of a detached actor of that job
-(`root_detached_actor_id`). So none is leased, and asking is safe, where no actor of the job lives; else the lease is
-taken in that actor's name.
+A raylet notes of each worker from which detached actor its last lease descended (`root_detached_actor_id`), and leases
+it for no other such actor. Workers that have no such root are forced out when their job ends, whatever they own. So a
+lease names a root wherever the job has a detached actor: one without would take it from all that it gets hold of. Of an
+ended job the raylet leases workers for a root alone, in the name of a caller that lives. Where no actor of that job
+lives none is leased, and asking is safe.
 
 The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet does not
 kill the worker, as it does with the workers of a dead owner. A process beside this one returns it then (`lease_guard`).
@@ -46,7 +48,9 @@ class Pool:
     """`RuntimeEnvInfo`, serialized."""
     gpu: bool = False
     root: JobActor | None = None
-    """The detached actor, alive, in whose name they are leased where the job has ended."""
+    """Where the job has detached actors: the one from whose tasks theirs descended. It may be dead."""
+    caller: JobActor | None = None
+    """Where the job has ended: a detached actor of it, alive, in whose name they are leased."""
 
 
 @dataclass(frozen=True)
@@ -233,10 +237,8 @@ def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
     spec.language = common_pb2.PYTHON
     spec.job_id = job_id
     spec.parent_task_id = _NO_TASK + job_id
-    if pool.root is None:
-        spec.caller_address.CopyFrom(pool.job.record.driver_address)
-    else:
-        spec.caller_address.CopyFrom(pool.root.record.address)
+    spec.caller_address.CopyFrom(pool.caller.record.address if pool.caller else pool.job.record.driver_address)
+    if pool.root is not None:
         spec.root_detached_actor_id = bytes.fromhex(pool.root.actor_id)
     spec.runtime_env_info.ParseFromString(pool.runtime_env)
     spec.function_descriptor.python_function_descriptor.module_name = "outlive.workers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from outlive.ray_internals import marks, rpc
 from outlive.ray_internals.nodes import node_records
 
 _NO_ID = "f"
+_TASK_ID = 24  # bytes, in src/ray/common/id.h
+_NO_ACTOR = b"\xff" * 12
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class TaskHistory:
 
     last_end: float | None = None
     """Unix time at which its last task ended."""
+    last_function: str | None = None
+    """Of which function that was."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often it ran the function (job, name) to its end."""
     runtime_env: bytes | None = None
@@ -58,6 +63,8 @@ class TaskHistory:
     """Its tasks asked for a GPU: then the raylet gives it no others."""
     leaving: str | None = None
     """Why it takes no more tasks, as it noted itself."""
+    actor: str | None = None
+    """The actor from whose calls its last task descended; None: none, or that is not known any more."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +219,9 @@ def task_histories() -> dict[str, TaskHistory]:
 
     finished, failed = common_pb2.TaskStatus.Value("FINISHED"), common_pb2.TaskStatus.Value("FAILED")
     found: dict[str, TaskHistory] = {}
-    for event in task_events(_RECENT):
+    events = task_events(_RECENT)
+    parents = {event.task_id: event.task_info.parent_task_id for event in events}
+    for event in events:
         updates = event.state_updates
         if not updates.worker_id:
             continue
@@ -221,12 +230,23 @@ def task_histories() -> dict[str, TaskHistory]:
         times = updates.state_ts_ns
         ended = [times[state] for state in (finished, failed) if state in times]
         if ended:
-            history.last_end = max(history.last_end or 0.0, max(ended) / 1e9)
+            if max(ended) / 1e9 >= (history.last_end or 0.0):
+                history.last_end, history.last_function = max(ended) / 1e9, event.task_info.func_or_class_name
+                history.actor = _origin(event.task_info.parent_task_id, parents)
             history.calls[event.job_id.hex(), event.task_info.func_or_class_name] += 1
         if event.task_info.type == common_pb2.TaskType.NORMAL_TASK:
             history.runtime_env = event.task_info.runtime_env_info.SerializeToString(deterministic=True)
             history.gpu = history.gpu or event.task_info.required_resources.get("GPU", 0) > 0
     return found
+
+
+def _origin(task_id: bytes, parents: Mapping[bytes, bytes]) -> str | None:
+    """The actor that began this chain of tasks. A TaskID ends with 12 bytes of the actor's and 4 of the job's."""
+    while len(task_id) == _TASK_ID:
+        if task_id[8:20] != _NO_ACTOR:
+            return task_id[8:].hex()
+        task_id = parents.get(task_id, b"")
+    return None
 
 
 def available_cpus() -> dict[str, int]:
@@ -237,37 +257,3 @@ def available_cpus() -> dict[str, int]:
             pb.GetAllAvailableResourcesRequest(), timeout=rpc.GCS_PATIENCE
         )
     return {one.node_id.hex(): int(one.resources_available.get("CPU", 0)) for one in reply.resources_list}
-
-
-@dataclass(frozen=True)
-class TaskTimes:
-    """When and where a normal task ran; Unix times."""
-
-    node: str
-    job: str
-    environment: str
-    cpus: float
-    ready: float
-    start: float
-    end: float
-
-
-def task_times(event: Any) -> TaskTimes | None:
-    """What a `TaskEvents` tells of a normal task that ran to its end; None for all others."""
-    common_pb2 = rpc.messages("common")
-    status = common_pb2.TaskStatus.Value
-    times, task = event.state_updates.state_ts_ns, event.task_info
-    end = times.get(status("FINISHED"), 0) or times.get(status("FAILED"), 0)
-    ready, start = times.get(status("PENDING_NODE_ASSIGNMENT"), 0), times.get(status("RUNNING"), 0)
-    if task.type != common_pb2.TaskType.NORMAL_TASK or not (ready and start and end):
-        return None
-    environment: str = task.runtime_env_info.serialized_runtime_env
-    return TaskTimes(
-        node=event.state_updates.node_id.hex(),
-        job=event.job_id.hex(),
-        environment="" if environment == "{}" else environment,
-        cpus=task.required_resources.get("CPU", 0.0),
-        ready=ready / 1e9,
-        start=start / 1e9,
-        end=end / 1e9,
-    )

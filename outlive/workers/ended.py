@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.node_stats import Process
 from outlive.workers.rows import Report, Worker
 
@@ -56,6 +57,28 @@ def _held(processes: Iterable[Process]) -> tuple[set[str], set[str]]:
     """Objects that these hold, and those of them that they do not own."""
     references = [one for process in processes for one in process.references]
     return {one.object_id for one in references}, {one.object_id for one in references if not one.owned}
+
+
+def root(actors: Sequence[JobActor], origin: str | None, *, ended: bool) -> JobActor | None:
+    """The detached actor for whose tasks a worker is to be leased. None: for those of its job's driver, or not at all.
+
+    Parameters
+    ----------
+    actors
+        Of the worker's job, the dead ones too.
+    origin
+        Id of the actor from whose calls the worker's last task descended, if that is known.
+    ended
+        Its job has ended: only the right one will do. Else any one gets a worker that ran for the driver.
+    """
+    detached = [actor for actor in actors if actor.detached]
+    own = [actor for actor in detached if actor.actor_id == origin]
+    if not ended:
+        return next(iter([*own, *(actor for actor in detached if not actor.dead)]), None)
+    living = [actor for actor in detached if actor.alive]
+    if not living:
+        return None
+    return own[0] if own else living[0] if len(living) == 1 else None
 
 
 def unneeded_now(report: Report) -> set[str]:

@@ -39,11 +39,12 @@ class _Cluster:
             self.system_config, self.registered, self.cpus, jobs = [answer.result() for answer in asked]
             self.histories: dict[str, TaskHistory] = histories.result() if histories else {}
         self.started = {one.worker_id: one.since for one in self.registered}
+        self.entrypoints: dict[str, str] = {job.job_id: job.entrypoint for job in jobs}
         self.ended = {job.job_id for job in jobs if job.dead}
         self.now = time.time()
 
     @cached_property
-    def max_calls(self) -> dict[tuple[str, str], set[int]]:
+    def max_calls(self) -> dict[tuple[str, str], list[int]]:
         """Of the functions of jobs whose tasks the living workers ran."""
         ran = [self.histories[worker_id].calls for worker_id in self.started if worker_id in self.histories]
         head = next((node.node_id for node in self.nodes if node.head), "")  # no other cluster has it
@@ -65,9 +66,8 @@ class _Cluster:
         if history.leaving is not None:
             return history.leaving
         for (job, name), calls in history.calls.items():
-            limits = self.max_calls.get((job, name), {0})
-            if 0 not in limits and calls >= max(limits):  # else another function of that name may have run
-                return f"max_calls={max(limits)}"
+            if limit := reasons.spent(calls, self.max_calls.get((job, name), ())):
+                return limit
         return None
 
     def idle_for(self, stats: WorkerStats) -> float | None:
@@ -115,7 +115,9 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
         node, rows = _look(cluster, one, there.get(one.node.node_id, here))
         nodes.append(node)
         workers += rows
-    return Report(cluster.now, cluster.ray_version, tuple(workers), tuple(nodes))
+    mine = {worker.job for worker in workers}
+    entrypoints = {job: text for job, text in cluster.entrypoints.items() if job in mine}
+    return Report(cluster.now, cluster.ray_version, tuple(workers), tuple(nodes), entrypoints)
 
 
 class _Heard:
@@ -192,7 +194,8 @@ def _rows(
     keeps: int,
 ) -> list[Worker]:
     pairs = [(stats, _facts(cluster, stats)) for stats in found]
-    pool = reasons.Pool(reaper, keeps, sum(reasons.killable(facts, reaper) for _, facts in pairs))
+    killable = [facts for _, facts in pairs if reasons.killable(facts, reaper)]
+    pool = reasons.Pool(reaper, keeps, len(killable), sum(facts.unused for facts in killable))
     rows = []
     for stats, facts in pairs:
         unique, shared = seen.memory.get(stats.pid, (None, None))
@@ -212,6 +215,7 @@ def _rows(
             tasks_pending=stats.pending,
             job_ended=facts.job_ended,
             heir=facts.heir,
+            function=cluster.histories.get(stats.worker_id, TaskHistory()).last_function,
         )
         rows.append(replace(row, reasons=reasons.explain(facts, pool)))
     return sorted(rows, key=lambda row: (row.state != "idle", -(row.unique or 0)))
@@ -237,4 +241,5 @@ def _facts(cluster: _Cluster, stats: WorkerStats) -> reasons.Facts:
         spent=spent,
         job_ended=stats.job in cluster.ended,
         heir=cluster.heir(stats.job),
+        unused=stats.executed == 0,
     )

@@ -8,6 +8,7 @@ refuse, or is not asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outlive.workers.rows import Reason, State
@@ -30,6 +31,8 @@ class Facts:
     job_ended: bool = False
     heir: str | None = None
     """A detached actor of the ended job that lives."""
+    unused: bool = False
+    """It has run no task yet."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Pool:
     """The soft limit now."""
     killable: int
     """Workers that are idle for longer than the threshold."""
+    unused: int = 0
+    """Those of them that have run no task yet. The reaper takes these first, and leaves some alone."""
 
 
 def killable(facts: Facts, reaper: Reaper) -> bool:
@@ -66,8 +71,34 @@ def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
         return tuple(found)
     found += _not_asked(facts, pool)
     if all(reason.kind == "job ended" for reason in found):
-        found.append(Reason("due", f"nothing keeps it: the reaper takes it within {_seconds(pool.reaper.interval_ms)}"))
+        found.append(
+            _started_ahead(pool.reaper)
+            if facts.unused
+            else Reason("due", f"nothing keeps it: the reaper takes it within {_seconds(pool.reaper.interval_ms)}")
+        )
     return tuple(found)
+
+
+def spent(calls: int, limits: Sequence[int]) -> str | None:
+    """Why a worker takes no more tasks, if that is certain, as `max_calls=2`.
+
+    Ray tells how often a worker ran functions of one name, and counts each function by itself.
+
+    Parameters
+    ----------
+    calls
+        How often it ran functions of this name.
+    limits
+        `max_calls` of each function of this name; 0 means none.
+
+    Examples
+    --------
+    >>> spent(4, [4]), spent(6, [4, 4]), spent(7, [4, 4]), spent(9, [4, 0])
+    ('max_calls=4', None, 'max_calls=4', None)
+    """
+    if not limits or 0 in limits or calls <= sum(limit - 1 for limit in limits):
+        return None
+    return "max_calls=" + " or ".join(str(limit) for limit in sorted(set(limits)))
 
 
 def silent(seconds: float, last_sign: float | None, stopped: bool) -> Reason:
@@ -104,16 +135,14 @@ def _refusals(facts: Facts) -> list[Reason]:
     """Why it refuses to exit. What it owns comes first: no setting helps against that."""
     found = []
     if facts.state == "leaving":
-        spent = f"spent ({facts.spent})"
+        because = f"spent ({facts.spent})"
         if facts.owned:
-            text = (
-                f"{spent}, and owns {_count(facts.owned, 'live object')}: it takes no more tasks, and cannot end before"
-            )
-            found.append(Reason("owns objects, max_calls spent", f"{text} they do", _STORE))
+            text = f"{because}, and owns {_count(facts.owned, 'live object')}: it takes no more tasks, "
+            found.append(Reason("owns objects, max_calls spent", f"{text}and cannot end before they do", _STORE))
         elif facts.borrowed:
-            found.append(Reason("holds borrowed refs", f"{spent}, and holds {_refs(facts.borrowed)}", "drop them"))
+            found.append(Reason("holds borrowed refs", f"{because}, and holds {_refs(facts.borrowed)}", "drop them"))
         else:
-            found.append(Reason("due", f"{spent}: it is about to end"))
+            found.append(Reason("due", f"{because}: it is about to end"))
     elif facts.owned:
         text = f"owns {_count(facts.owned, 'live object')}, which would be lost with it; it refuses to exit"
         found.append(Reason("owns objects", text, _STORE))
@@ -137,15 +166,27 @@ def _not_asked(facts: Facts, pool: Pool) -> list[Reason]:
         idle = "an unknown time" if facts.idle_for is None else _seconds(facts.idle_for * 1000)
         text = f"idle for {idle}, less than the threshold of {_seconds(reaper.threshold_ms)}"
         return [Reason("below threshold", text)]
-    if pool.killable <= pool.keeps:
+    counted = pool.killable if facts.unused else pool.killable - pool.unused
+    if pool.killable <= pool.keeps or counted <= pool.keeps:
         limit = "CPUs available" if reaper.soft_limit < 0 else "num_workers_soft_limit"
-        text = f"within the soft limit: {pool.killable} idle, {pool.keeps} kept ({limit})"
+        competing = pool.killable if pool.killable <= pool.keeps else counted
+        text = f"within the soft limit: {competing} idle, {pool.keeps} kept ({limit})"
         return [
             Reason(
                 "within soft limit", text, "lower num_workers_soft_limit (needs a restart), or: outlive workers trim"
             )
         ]
     return []
+
+
+def _started_ahead(reaper: Reaper) -> Reason:
+    """Why one stays that has run nothing: `keep_alive_until` of worker_pool.cc, which no process tells."""
+    text = (
+        "started ahead, and has run no task: stays as long as whoever started it asked Ray to keep it "
+        "(PrestartWorkers, as min_idle of keep_trim does); without that, the reaper takes it within "
+        f"{_seconds(reaper.interval_ms)}"
+    )
+    return Reason("started ahead", text)
 
 
 def _refs(number: int) -> str:

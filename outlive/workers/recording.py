@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from outlive.ray_internals import node_workers
+from outlive.ray_internals import node_workers, task_times
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report
 from outlive.workers.trace import NodeFacts, Sample, Trace, from_events
@@ -58,9 +58,17 @@ def record(
         report = inspect(with_history=False, leave_out_job=leave_out_job)
     ended = time.time()
     time.sleep(_LAG)
-    tasks = from_events(node_workers.task_events(), began, ended, leave_out_job)
+    tasks = from_events(node_workers.task_events(), began, ended, leave_out_job, task_times.actor_lives())
+    ends = {job: end - began for job, end in task_times.job_ends().items() if end <= ended}
     lost = node_workers.task_events_dropped() - dropped
-    return Trace(tuple(tasks), tuple(_facts(first, samples)), ended - began, tuple(samples), max(0, lost))
+    return Trace(
+        tasks=tuple(tasks),
+        nodes=tuple(_facts(first, samples)),
+        seconds=ended - began,
+        samples=tuple(samples),
+        job_ends=tuple(ends.items()),
+        lost=max(0, lost),
+    )
 
 
 def _samples(report: Report, began: float) -> list[Sample]:
@@ -82,6 +90,7 @@ def _facts(first: Report, samples: list[Sample]) -> list[NodeFacts]:
         mine = [sample for sample in samples if sample.node == node.node_id]
         sizes = [sample.unique / sample.idle for sample in mine if sample.idle and sample.unique]  # 0: not known
         total = cpus.get(node.node_id, 1.0)
+        idle = [one.job for one in first.workers if one.node_id == node.node_id and one.state in {"idle", "leaving"}]
         facts.append(
             NodeFacts(
                 node=node.node_id,
@@ -89,7 +98,8 @@ def _facts(first: Report, samples: list[Sample]) -> list[NodeFacts]:
                 start_up=start_up,
                 start_at_once=max(1, node.start_at_once),
                 memory=round(statistics.mean(sizes)) if sizes else _MEMORY,
-                idle_at_first=mine[0].idle if mine else 0,
+                idle_at_first=sum(job is None for job in idle),
+                idle_of_jobs=tuple(job for job in idle if job is not None),
             )
         )
     return facts

@@ -22,6 +22,7 @@ ReasonKind = Literal[
     "not counted",
     "job ended",
     "due",
+    "started ahead",
     "no answer",
 ]
 
@@ -64,6 +65,8 @@ class Worker:
     """A detached actor of its ended job that lives, and whose tasks it may get."""
     silent_since: float | None = None
     """Unix time at which this process first asked a `silent` one in vain. What it owns and runs is then not known."""
+    function: str | None = None
+    """Of its last task that ended: what is left in its memory came from that one, or from those before."""
     reasons: tuple[Reason, ...] = ()
     """Why it is still here: all that hold, the one to mend first coming first."""
 
@@ -119,6 +122,8 @@ class Report:
     ray_version: str
     workers: tuple[Worker, ...] = ()
     nodes: tuple[NodeReport, ...] = field(default=())
+    entrypoints: dict[str, str] = field(default_factory=dict)
+    """How each job of these workers was started, by its id."""
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -135,6 +140,10 @@ class Report:
         """Totals of each job; `none` is for workers that no job was given yet."""
         return _totals(self.workers, lambda worker: worker.job or "none")
 
+    def by_function(self) -> list[Total]:
+        """Totals of the workers whose last task was of one function; `none` is for those of which none is known."""
+        return _totals(self.workers, lambda worker: worker.function or "none")
+
     def total(self) -> Total:
         """All of them."""
         return _total("all", self.workers)
@@ -145,6 +154,7 @@ class Report:
             **dataclasses.asdict(self),
             "by_node": [dataclasses.asdict(total) for total in self.by_node()],
             "by_job": [dataclasses.asdict(total) for total in self.by_job()],
+            "by_function": [dataclasses.asdict(total) for total in self.by_function()],
         }
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outlive.errors import BadTrace
 
+if TYPE_CHECKING:
+    from outlive.ray_internals.task_times import ActorLife
+
 _KEY = b"outlive-workers-trace"
-_VERSION = 1
+_VERSION = 2  # 1 had neither jobs nor actors, and did not say who submitted a task
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task that ran. Times in seconds since the trace began."""
+    """A task that ran. Times are in seconds since the trace began; infinite is an end after the trace."""
 
     node: str
     job: str
@@ -26,6 +30,12 @@ class Task:
     """Its arguments were there, and it asked for a worker."""
     start: float
     end: float
+    id: str = ""
+    parent: str = ""
+    """The id of the task that submitted it. A driver has one too."""
+    function: str = ""
+    actor: bool = False
+    """It made an actor, which lived until its end."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class NodeFacts:
     memory: int
     """Bytes of unique memory of an idle worker."""
     idle_at_first: int = 0
+    """Workers that had no job yet."""
+    idle_of_jobs: tuple[str, ...] = ()
+    """The jobs of the other idle workers."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class Trace:
     nodes: tuple[NodeFacts, ...]
     seconds: float
     samples: tuple[Sample, ...] = field(default=())
+    job_ends: tuple[tuple[str, float], ...] = ()
+    """Jobs that ended meanwhile or before, and when."""
     lost: int = 0
     """Tasks at most that ran meanwhile and are not in it: Ray had dropped what it knew of them."""
 
@@ -72,12 +87,13 @@ class Trace:
         import pyarrow.parquet as pq
 
         columns = {name: [getattr(task, name) for task in self.tasks] for name in Task.__dataclass_fields__}
-        types = {name: pa.string() for name in ("node", "job", "environment")}
-        schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns])
+        types = {"str": pa.string(), "bool": pa.bool_(), "float": pa.float64()}
+        schema = pa.schema([(name, types[str(one.type)]) for name, one in Task.__dataclass_fields__.items()])
         about = {
             "version": _VERSION,
             "seconds": self.seconds,
             "lost": self.lost,
+            "job_ends": self.job_ends,
             "nodes": [asdict(node) for node in self.nodes],
             "samples": [asdict(sample) for sample in self.samples],
         }
@@ -103,13 +119,14 @@ class Trace:
         try:
             table = pq.read_table(path)
             about = json.loads((table.schema.metadata or {})[_KEY])
-            if about["version"] != _VERSION:
+            if about["version"] not in range(1, _VERSION + 1):
                 raise BadTrace(f"{path} is a trace of version {about['version']}: a later outlive wrote it")
             return cls(
                 tasks=tuple(Task(**row) for row in table.to_pylist()),
-                nodes=tuple(NodeFacts(**node) for node in about["nodes"]),
+                nodes=tuple(_node(**node) for node in about["nodes"]),
                 seconds=float(about["seconds"]),
                 samples=tuple(Sample(**sample) for sample in about["samples"]),
+                job_ends=tuple((job, float(end)) for job, end in about.get("job_ends", ())),
                 lost=int(about.get("lost", 0)),
             )
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -118,23 +135,51 @@ class Trace:
             raise BadTrace(f"{path} is no trace: record one with `outlive workers record -o trace.parquet`") from None
 
 
-def from_events(events: Iterable[Any], began: float, ended: float, leave_out_job: str | None = None) -> list[Task]:
-    """The normal tasks of these task events that ran between two moments (Unix times), but for one job's."""
-    from outlive.ray_internals.node_workers import task_times
+def _node(*, idle_of_jobs: Iterable[str] = (), **facts: Any) -> NodeFacts:
+    return NodeFacts(**facts, idle_of_jobs=tuple(idle_of_jobs))
+
+
+def from_events(
+    events: Iterable[Any],
+    began: float,
+    ended: float,
+    leave_out_job: str | None = None,
+    actors: Mapping[str, ActorLife] | None = None,
+) -> list[Task]:
+    """The tasks of these task events that ran between two moments (Unix times), but for one job's.
+
+    Parameters
+    ----------
+    actors
+        Where actors lived, and until when, by their ids. Those that are not in it are left out.
+    """
+    from outlive.ray_internals.task_times import task_times
 
     tasks = []
     for times in map(task_times, events):
-        if times is None or times.job == leave_out_job or not began <= times.ready <= times.end <= ended:
+        if times is None or times.job == leave_out_job or times.ready > ended:
+            continue
+        node, end = times.node, times.end
+        if times.actor is not None:
+            life = (actors or {}).get(times.actor)
+            if life is None:
+                continue
+            node, end = life.node, life.end
+        if end is not None and end <= began:
             continue
         tasks.append(
             Task(
-                node=times.node,
+                node=node,
                 job=times.job,
                 environment=times.environment,
                 cpus=times.cpus,
                 ready=times.ready - began,
                 start=times.start - began,
-                end=times.end - began,
+                end=math.inf if end is None or end > ended else end - began,
+                id=times.id,
+                parent=times.parent,
+                function=times.function,
+                actor=times.actor is not None,
             )
         )
     return sorted(tasks, key=lambda task: task.ready)

@@ -26,7 +26,7 @@ from outlive.workers.rows import Report, Worker
 
 _TAKEN = "stays: a task took it meanwhile, or it is of a runtime environment that has run no task yet"
 _GONE = "not needed: it has ended meanwhile"
-_HEIR = "stays: its job has ended, and trim cannot tell whether the actor {} may use it"
+_HEIR = "stays: its job has ended, and trim cannot tell which actor may use it: {}, or another"
 _NO_ANSWER = "stays: it does not answer any more"
 _NO_JOB = "stays: it is of no job yet, and no job runs in whose name it could be leased"
 _OUTCOMES: dict[bool | None, str] = {
@@ -182,15 +182,18 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
     done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over])
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
     idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
-    reached = _retire_all(wanted, idle, {})
+    actors = job_actors.by_job(dead=True) if wanted else {}
+    with_roots = any(actor.detached for choice in wanted for actor in actors.get(str(choice.worker.job), ()))
+    reached = _retire_all(wanted, idle, actors, node_workers.task_histories() if with_roots else {})
     if missed := [one for one in reached if one.outcome == _TAKEN]:  # or it has an environment of its own
-        again = _retire_all(missed, idle, node_workers.task_histories())
+        again = _retire_all(missed, idle, actors, node_workers.task_histories())
         reached = [one for one in reached if one.outcome != _TAKEN] + again
     ids = {choice.worker.worker_id for choice in reached}
     gone = [
         replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
     ]
-    return [*done, *reached, *gone]
+    order = {choice.worker.worker_id: place for place, choice in enumerate(chosen)}
+    return sorted([*done, *reached, *gone], key=lambda choice: order[choice.worker.worker_id])
 
 
 def _unreached(worker: Worker) -> str:
@@ -227,43 +230,42 @@ def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
 
 
 def _retire_all(
-    chosen: Sequence[Choice], idle: Mapping[str, int], histories: Mapping[str, TaskHistory]
+    chosen: Sequence[Choice],
+    idle: Mapping[str, int],
+    actors: Mapping[str, Sequence[JobActor]],
+    histories: Mapping[str, TaskHistory],
 ) -> list[Choice]:
     nodes = {node.node_id: node for node in node_workers.nodes()}
     return [
         choice
-        for (node_id, pool), members in _pools(chosen, histories).items()
+        for (node_id, pool), members in _pools(chosen, actors, histories).items()
         if node_id in nodes
         for choice in _retire(nodes[node_id], pool, members, idle[node_id])
     ]
 
 
-def _pools(chosen: Sequence[Choice], histories: Mapping[str, TaskHistory]) -> dict[tuple[str, Pool], list[Choice]]:
+def _pools(
+    chosen: Sequence[Choice], actors: Mapping[str, Sequence[JobActor]], histories: Mapping[str, TaskHistory]
+) -> dict[tuple[str, Pool], list[Choice]]:
     """The chosen workers by node, and by what a lease must ask for to get one of them."""
-    every = {job.job_id: job for job in node_workers.jobs()}
-    alive = {job_id: job for job_id, job in every.items() if not job.dead}
-    heirs = job_actors.by_job() if any(choice.worker.heir for choice in chosen) else {}
+    jobs = {job.job_id: job for job in node_workers.jobs()}
+    alive = next((job for job in jobs.values() if not job.dead), None)
     pools: dict[tuple[str, Pool], list[Choice]] = {}
     for choice in chosen:
         worker = choice.worker
-        history = histories.get(worker.worker_id, TaskHistory())
-        job = (every if worker.heir else alive).get(worker.job) if worker.job else next(iter(alive.values()), None)
-        root = _root(heirs, worker)
-        if job is None or (worker.heir and root is None):
+        job = jobs.get(worker.job) if worker.job else alive
+        if job is None:
             continue
+        history = histories.get(worker.worker_id, TaskHistory())
+        members = actors.get(job.job_id, ())
+        root = ended.root(members, history.actor, ended=job.dead)
+        if job.dead and root is None:
+            continue
+        caller = next(actor for actor in members if actor.detached and actor.alive) if job.dead else None
         environment = history.runtime_env or (leases.job_environment(job) if worker.job else leases.NO_ENVIRONMENT)
-        pool = Pool(job, environment, history.gpu, root)
+        pool = Pool(job, environment, history.gpu, root, caller)
         pools.setdefault((worker.node_id, pool), []).append(choice)
     return pools
-
-
-def _root(heirs: Mapping[str, Sequence[JobActor]], worker: Worker) -> JobActor | None:
-    """The detached actor in whose name a worker of an ended job is leased. None if there is more than one, or none.
-
-    With several nobody tells to which of them the worker belongs, and a lease in another's name could move it there.
-    """
-    detached = [actor for actor in heirs.get(str(worker.job), ()) if actor.detached]
-    return detached[0] if worker.heir and len(detached) == 1 and detached[0].alive else None
 
 
 def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:

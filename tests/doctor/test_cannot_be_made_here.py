@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -11,8 +13,9 @@ from typer.testing import CliRunner
 from outlive.cli.app import app
 from outlive.cluster.keeper import ShelfStats
 from outlive.doctor import examine
-from outlive.doctor.checks import CHECKS, idle_workers, settings, shared_memory, shelves, versions
+from outlive.doctor.checks import CHECKS, idle_workers, nodes, settings, shared_memory, shelves, versions
 from outlive.doctor.model import Finding, ranked
+from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, ObjectStore
 from outlive.ray_internals.node_workers import Node
 from outlive.workers.rows import Worker
 from outlive.workers.settings import Known
@@ -134,3 +137,26 @@ def test_no_cluster_is_exit_code_2():
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no Ray cluster at 127.0.0.1:1" in result.stderr
     assert CliRunner().invoke(app, ["doctor", "--nope"]).exit_code == 2
+
+
+def test_a_keeper_of_outlive_is_no_reason_to_keep_a_node():
+    """It leaves by itself where an autoscaler could take its node."""
+    node = Node("cd" * 28, "10.0.0.8:1", "10.0.0.8", "worker-8")
+    store = ObjectStore(used=0, capacity=1, objects=0, fallback=0, spilled=0, restored=0)
+    keeper = Actor("ab", f"keeper-{node.node_id}", "outlive", "Keeper", True, node.node_id, 7, "01000000", {})
+    cluster = SimpleNamespace(
+        stats=[NodeStats(node, (), store, complete=True)],
+        head="ab" * 28,
+        actors=[keeper],
+        running_tasks=[],
+        activities={node.node_id: Activity(draining=False, reasons=("Busy workers on node.",))},
+        own_job=None,
+        scaled=True,
+    )
+    assert list(nodes.kept(cluster)) == []
+    cluster.actors.append(replace(keeper, namespace="app", name="replica"))
+    (finding,) = nodes.kept(cluster)
+    assert (finding.severity, "1 actor, however idle" in finding.what) == ("waste", True)
+    cluster.scaled = False
+    (finding,) = nodes.kept(cluster)
+    assert (finding.severity, "No autoscaler runs here" in finding.why) == ("info", True)

@@ -210,7 +210,9 @@ def test_nearly_full_shelf_and_keeper_that_does_not_answer(local_ray, monkeypatc
     monkeypatch.setattr(rpc, "PATIENCE", 0.3)
     os.kill(shelf.keeper_pid, signal.SIGSTOP)
     try:
-        assert found("silent-keeper").severity == "wrong"
+        silent = found("silent-keeper")
+        assert (silent.severity, silent.evidence[0].pid) == ("wrong", shelf.keeper_pid)
+        assert f"kill -CONT {shelf.keeper_pid}" in silent.fix
     finally:
         os.kill(shelf.keeper_pid, signal.SIGCONT)
     gone("silent-keeper")

@@ -13,8 +13,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from outlive.doctor import cluster as doctor_cluster
 from outlive.doctor import examine
 from outlive.doctor.checks import nodes
+from outlive.doctor.mutes import Mute
 from outlive.ray_internals import node_stats, rpc
 from tests.conftest import eventually
 from tests.doctor.conftest import find, found, gone, only
@@ -68,6 +70,13 @@ def test_node_with_an_idle_actor(second, monkeypatch):
     actor = Idle.options(**there(), name="idler").remote()
     pid = ray.get(actor.pid.remote())
     finding = found("kept-node")
+    assert finding.severity == "info"  # no autoscaler runs here
+    assert examine().healthy
+    monkeypatch.setattr(doctor_cluster.Cluster, "scaled", True)
+    finding = found("kept-node")
+    assert finding.severity == "waste"
+    mutes = [Mute("kept-node", second.node_id[:8])]
+    assert (examine(mutes=mutes).findings, len(examine(mutes=mutes).muted)) == ((), 1)
     assert second.node_id[:8] in finding.what
     assert "1 actor, however idle" in finding.what
     assert (finding.evidence[0].pid, finding.evidence[0].node) == (pid, second.node_id)
@@ -88,7 +97,7 @@ def test_node_with_an_object_and_then_draining(second, monkeypatch):
     ref = make.options(**there()).remote()
     ray.wait([ref], fetch_local=False)
     finding = found("kept-node")
-    assert finding.severity == "waste"
+    assert finding.severity == "info"
     assert "1 object" in finding.what and "actor" not in finding.what
     evidence = next(one for one in finding.evidence if "object_bytes" in one.numbers)
     assert (evidence.node, evidence.numbers["objects"]) == (second.node_id, 1)
@@ -170,7 +179,9 @@ def test_node_that_does_not_answer_hides_nothing_else(second, monkeypatch):
         os.kill(pid, signal.SIGCONT)
     kinds = [finding.kind for finding in diagnosis.findings]
     assert kinds[0] == "silent-node"
-    assert diagnosis.findings[0].evidence[0].node == second.node_id
+    assert (diagnosis.findings[0].evidence[0].node, diagnosis.findings[0].evidence[0].pid) == (second.node_id, pid)
+    (log,) = [word for word in diagnosis.findings[0].fix.split() if word.endswith("raylet.out")]
+    assert Path(log).parent.is_dir()
     assert "reaper-off" in kinds
     assert [missed.check for missed in diagnosis.unchecked] == ["references whose owner is gone"]
     assert not diagnosis.healthy

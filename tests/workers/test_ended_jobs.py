@@ -11,9 +11,11 @@ import pytest
 import ray
 
 from outlive.errors import BadSetting
+from outlive.ray_internals import node_workers
+from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.node_stats import Process, Reference
 from outlive.workers import trim
-from outlive.workers.ended import unneeded
+from outlive.workers.ended import root, unneeded
 from outlive.workers.rows import Worker
 from tests.conftest import eventually
 from tests.workers.conftest import kinds, local_ray, row, worker_when
@@ -53,6 +55,10 @@ def owner_for_another():
 def detached():
     return ray.get(Root.options(name="root", lifetime="detached").remote().run.remote())
 
+def several_detached():
+    roots = [Root.options(name=name, lifetime="detached").remote() for name in ("first", "second")]
+    return [ray.get(one.run.remote()) for one in roots]
+
 print(json.dumps(globals()[sys.argv[2]]()))
 """
 
@@ -69,12 +75,22 @@ def _none_is_left():
     trim(max_idle=0)
 
 
-def ended_job(address, kind):
-    """The worker of a job of this kind, as it is after the job's end."""
+def run_job(address, kind):
+    """What a job of this kind printed; it has ended."""
     run = subprocess.run(
         [sys.executable, "-c", DRIVER, address, kind], check=True, capture_output=True, text=True, timeout=120
     )
-    return worker_when(json.loads(run.stdout), lambda worker: worker.job_ended and worker.state == "idle")
+    return json.loads(run.stdout)
+
+
+def left_idle(pid):
+    """This worker, as soon as its job has ended and it is idle."""
+    return worker_when(pid, lambda worker: worker.job_ended and worker.state == "idle")
+
+
+def ended_job(address, kind):
+    """The worker of a job of this kind, as it is after the job's end."""
+    return left_idle(run_job(address, kind))
 
 
 def let_go(pid):
@@ -125,14 +141,62 @@ def test_those_that_a_detached_actor_may_use_leave_without_harm(address):
     assert "the detached actor 'root' lives" in worker.why
     assert let_go(worker.pid) == "left"
     eventually(lambda: row(worker.pid) is None)
-    root = ray.get_actor("root", namespace="ended")
-    assert ray.get(root.run.remote()) != worker.pid
-    ray.kill(root)
+    detached = ray.get_actor("root", namespace="ended")
+    assert ray.get(detached.run.remote()) != worker.pid
+    ray.kill(detached)
+
+
+def test_each_of_several_detached_actors_has_its_own_workers_and_they_leave_too(address):
+    pids = run_job(address, "several_detached")
+    assert [left_idle(pid).heir for pid in pids] == ["'first' (one of 2)"] * 2
+    roots = [ray.get_actor(name, namespace="ended") for name in ("first", "second")]
+    eventually(lambda: all(node_workers.task_histories()[left_idle(pid).worker_id].actor for pid in pids))
+    outcomes = {choice.worker.pid: choice.outcome for choice in trim(max_idle=0).chosen}
+    assert [outcomes[pid] for pid in pids] == ["left", "left"]
+    assert all(ray.get(one.run.remote()) not in pids for one in roots)
+    for one in roots:
+        ray.kill(one)
+
+
+def test_a_worker_of_a_dead_one_leaves_while_another_lives(address):
+    pids = run_job(address, "several_detached")
+    first, second = (ray.get_actor(name, namespace="ended") for name in ("first", "second"))
+    ray.kill(first)
+    eventually(lambda: left_idle(pids[0]).heir == "'second'")
+    assert let_go(pids[0]) == "left"
+    assert ray.get(second.run.remote()) > 0
+    ray.kill(second)
 
 
 def test_a_job_that_there_is_not():
     with pytest.raises(BadSetting, match="no job '99'"):
         trim(max_idle=0, job="99")
+
+
+def actor(name, *, alive=True, dead=False, detached=True):
+    return JobActor(name, name, alive and not dead, dead, detached, None)
+
+
+@pytest.mark.parametrize(
+    ("actors", "origin", "ended", "expected"),
+    [
+        ([], None, True, None),
+        ([actor("a")], None, True, "a"),
+        ([actor("a", detached=False)], "a", True, None),
+        ([actor("a"), actor("b")], None, True, None),  # whose it is nobody knows
+        ([actor("a"), actor("b")], "b", True, "b"),
+        ([actor("a", dead=True), actor("b")], "a", True, "a"),
+        ([actor("a", dead=True)], "a", True, None),  # nobody lives in whose name it could be leased
+        ([actor("a", alive=False)], "a", True, None),
+        ([actor("a"), actor("b")], None, False, "a"),
+        ([actor("a", alive=False)], None, False, "a"),
+        ([actor("a"), actor("b", dead=True)], "b", False, "b"),
+        ([actor("a", dead=True)], None, False, None),
+    ],
+)
+def test_for_whose_tasks_a_worker_is_leased(actors, origin, ended, expected):
+    found = root(actors, origin, ended=ended)
+    assert (found and found.actor_id) == expected
 
 
 def left_over(name, **changes):

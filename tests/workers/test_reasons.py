@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from outlive.workers.reasons import Facts, Pool, explain, killable
+from outlive.workers.reasons import Facts, Pool, explain, killable, spent
 from outlive.workers.settings import Reaper, in_force, reaper
 
 
@@ -16,8 +16,8 @@ def facts(**changes):
     return Facts(**{"state": "idle", "owned": 0, "borrowed": 0, "pending": 0, "idle_for": 60.0, **changes})
 
 
-def pool(killable=1, keeps=4, **settings):
-    return Pool(Reaper(**settings), keeps, killable)
+def pool(killable=1, keeps=4, unused=0, **settings):
+    return Pool(Reaper(**settings), keeps, killable, unused)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,11 @@ def pool(killable=1, keeps=4, **settings):
         (facts(job_ended=True, owned=1), pool(), ["job ended", "owns objects"]),
         (facts(job_ended=True, heir="'root'"), pool(interval_ms=0), ["job ended", "reaper off"]),
         (facts(job_ended=True, heir="'root'"), pool(killable=5), ["job ended", "due"]),
+        (facts(unused=True), pool(killable=5, unused=5), ["started ahead"]),
+        (facts(unused=True), pool(killable=4, unused=4), ["within soft limit"]),
+        (facts(unused=True), pool(interval_ms=0, killable=5, unused=5), ["reaper off"]),
+        (facts(), pool(killable=6, unused=2), ["within soft limit"]),
+        (facts(), pool(killable=7, unused=2), ["due"]),
     ],
 )
 def test_reasons(worker, where, expected):
@@ -59,6 +64,18 @@ def test_the_text_names_numbers_and_settings():
     assert explain(facts(), pool(killable=3))[0].text == "within the soft limit: 3 idle, 4 kept (CPUs available)"
     assert "num_workers_soft_limit" in explain(facts(), pool(soft_limit=7))[0].text
     assert "500 ms, less than the threshold of 1.0 s" in explain(facts(idle_for=0.5), pool())[0].text
+
+
+def test_calls_of_several_functions_of_one_name_are_spent_only_if_one_of_them_must_be():
+    """Ray counts each function by itself, and its task events tell the name alone."""
+    assert spent(1, [2]) is None
+    assert spent(2, [2]) == "max_calls=2"
+    assert spent(4, [4, 4]) is None  # each may have run twice
+    assert spent(6, [4, 4]) is None
+    assert spent(7, [4, 4]) == "max_calls=4"
+    assert spent(5, [2, 4]) == "max_calls=2 or 4"
+    assert spent(99, [2, 0]) is None
+    assert spent(99, []) is None
 
 
 def test_what_the_reaper_counts():

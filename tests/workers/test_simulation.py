@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -48,10 +50,10 @@ def test_the_reaper_makes_the_second_task_start_one():
 
 def test_idle_memory():
     """One worker is idle for 100 - 0.5 - 1 s, the one that was started ahead for 100 - 0.5 s, at 1 GiB each."""
-    outcome = simulate(trace(task(0)), Reaper(0, 1000, 0))
+    outcome = simulate(trace(task(0)), Reaper(0, 1000, -1))
     assert outcome.idle_memory_hours == pytest.approx((98.5 + 99.5) / 3600)
-    outcome = simulate(trace(task(0)), KEEP_NONE)  # gone with the first look after a second
-    assert outcome.idle_memory_hours == pytest.approx((1.1 + 1.1) / 3600, rel=0.2)
+    outcome = simulate(trace(task(0)), KEEP_NONE)  # gone with the first look after a second; none was started ahead
+    assert outcome.idle_memory_hours == pytest.approx(1.1 / 3600, rel=0.2)
 
 
 def test_the_soft_limit_counts_available_cpus():
@@ -145,3 +147,143 @@ def test_files_that_are_no_trace(tmp_path):
         result = CliRunner().invoke(app, ["workers", "simulate", str(path)])
         assert (result.exit_code, result.stdout) == (2, ""), path
         assert result.stderr.startswith("error: ")
+
+
+def children(parent, *kids, **options):
+    """A trace of a task and of those that it submitted."""
+    named = dataclasses.replace(parent, id="p", function="parent")
+    mine = [dataclasses.replace(kid, id=f"k{i}", parent="p", function="kid") for i, kid in enumerate(kids)]
+    return trace(named, *mine, **options)
+
+
+def test_a_task_that_waits_for_others_gives_its_cpu_back():
+    """One CPU: the parent works for a second, waits for both children, one after the other, and works for a second."""
+    whole = children(task(0, lasts=6), task(1, 2), task(1, 2), cpus=1.0, idle_at_first=2)
+    outcome = simulate(whole, Reaper(0, 1000, 0))
+    assert (outcome.cold_starts, outcome.started) == (0, 0)
+    late = children(task(0, lasts=6), task(1, 2), dataclasses.replace(task(1), start=3, end=5), cpus=1.0)
+    outcome = simulate(late, KEEP_NONE)
+    assert outcome.workers_at(0.6) == 1
+    assert outcome.workers_at(4) == 2  # it waits, and one child runs at a time
+    assert outcome.workers_at(9) == 0
+
+
+def test_a_task_that_does_not_wait_keeps_its_cpu():
+    whole = children(task(0, lasts=4), task(1, 5), cpus=1.0)
+    outcome = simulate(whole, KEEP_NONE)
+    assert outcome.cold_starts == 1
+    assert outcome.workers_at(3) == 1
+
+
+def test_a_replayed_wait_lasts_as_long_as_the_replayed_children():
+    """The child has to wait for a worker to start, and so has its parent."""
+    whole = children(task(0, lasts=3), task(1, lasts=1, environment="x"), cpus=4.0, idle_at_first=1)
+    outcome = simulate(whole, KEEP_NONE)
+    assert outcome.waited == pytest.approx(0.5)
+    ends = [moment for moment, _ in outcome.curve]
+    assert max(ends) == pytest.approx(3 + 0.5 + 1 + 0.2, abs=0.21)
+
+
+def test_more_of_a_kind_are_let_in_one_after_another():
+    """Parents that wait count: with two CPUs two run, a third after a second, a fourth after two more."""
+    parents = [dataclasses.replace(task(0, lasts=20), id=f"p{i}", function="parent", parent="driver") for i in range(4)]
+    kids = [
+        dataclasses.replace(task(0.1, lasts=19), id=f"k{i}", function="kid", parent=f"p{i}", cpus=0.1) for i in range(4)
+    ]
+    outcome = simulate(trace(*parents, *kids, cpus=2.0), KEEP_NONE)
+    assert [outcome.workers_at(second) for second in (1.2, 2.4, 4.4)] == [4, 6, 8]
+
+
+def test_workers_of_a_job_that_has_ended_go_at_once():
+    stays = trace(task(0))
+    ended = dataclasses.replace(stays, job_ends=(("01", 5.0),))
+    assert simulate(stays, KEEP_ALL).workers_at(6) == 2
+    assert simulate(ended, KEEP_ALL).workers_at(4.9) == 2
+    assert simulate(ended, KEEP_ALL).workers_at(6) == 0
+    assert simulate(ended, Reaper(0, 1000, -1)).workers_at(50) == 2  # the reaper is off
+
+
+def test_an_actor_takes_a_worker_that_ran_nothing_and_ends_with_it():
+    actor = dataclasses.replace(task(5, lasts=10, cpus=0.0), actor=True)
+    outcome = simulate(trace(actor, idle_at_first=2), Reaper(0, 1000, 0))
+    assert [outcome.workers_at(second) for second in (4, 6, 20)] == [2, 1, 1]
+    used = simulate(trace(task(0), actor, idle_at_first=1), Reaper(0, 1000, 0))
+    assert used.started == 1  # the only one has run a task
+    assert used.tasks == 1
+
+
+def test_what_ran_before_the_trace_began_and_after_it_ended():
+    running = task(-3, lasts=8)
+    endless = dataclasses.replace(task(-1), end=math.inf)
+    outcome = simulate(trace(running, endless), KEEP_NONE)
+    assert (outcome.workers_at(0), outcome.started) == (2, 0)
+    assert outcome.workers_at(50) == 1
+    assert outcome.idle_memory_hours == pytest.approx(1.1 / 3600, rel=0.2)
+
+
+def test_workers_that_were_idle_when_the_trace_began_are_of_their_jobs():
+    begun = trace(task(1, job="02"))
+    (facts,) = begun.nodes
+    mine = dataclasses.replace(begun, nodes=(dataclasses.replace(facts, idle_of_jobs=("02",)),))
+    other = dataclasses.replace(begun, nodes=(dataclasses.replace(facts, idle_of_jobs=("01",)),))
+    assert simulate(mine, KEEP_ALL).cold_starts == 0
+    assert simulate(other, KEEP_ALL).cold_starts == 1
+
+
+def test_children_on_another_node_are_waited_for_as_long_as_they_took():
+    parent = dataclasses.replace(task(0, lasts=10), id="p")
+    far = dataclasses.replace(task(1, lasts=8, node="far"), id="k", parent="p")
+    waits = trace(parent, far, task(2), cpus=1.0)
+    assert simulate(waits, KEEP_NONE).workers_at(4) == 2  # the third task has the CPU meanwhile
+    alone = trace(parent, task(2), cpus=1.0)
+    assert simulate(alone, KEEP_NONE).workers_at(4) == 1
+
+
+def test_a_trace_of_the_first_version_is_read(tmp_path):
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "t.parquet"
+    bursts().write(path)
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"outlive-workers-trace"])
+    about["version"] = 1
+    del about["job_ends"]
+    for node in about["nodes"]:
+        del node["idle_of_jobs"]
+    table = table.drop_columns(["id", "parent", "function", "actor"])
+    pq.write_table(table.replace_schema_metadata({b"outlive-workers-trace": json.dumps(about)}), path)
+    assert Trace.read(path) == bursts()
+    about["version"] = 99
+    pq.write_table(table.replace_schema_metadata({b"outlive-workers-trace": json.dumps(about)}), path)
+    with pytest.raises(BadTrace, match="later outlive"):
+        Trace.read(path)
+
+
+def test_an_actor_is_where_the_gcs_says(monkeypatch):
+    """The event of the task that made it names no node, and does not tell when it died."""
+    import types
+
+    from outlive.ray_internals import rpc, task_times
+    from outlive.workers.trace import from_events
+
+    common, gcs, pb = (rpc.messages(name) for name in ("common", "gcs", "gcs_service"))
+    state = gcs.ActorTableData.ActorState
+    ids, node = [bytes([i]) * 16 for i in (1, 2, 3)], b"n" * 28
+    table = [
+        gcs.ActorTableData(actor_id=ids[0], node_id=node, state=state.ALIVE),
+        gcs.ActorTableData(actor_id=ids[1], address=common.Address(node_id=node), state=state.DEAD, end_time=105_000),
+        gcs.ActorTableData(actor_id=ids[2], node_id=node, state=state.DEAD, end_time=99_000),
+    ]
+    stub = types.SimpleNamespace(GetAllActorInfo=lambda *_, **__: pb.GetAllActorInfoReply(actor_table_data=table))
+    monkeypatch.setattr(rpc, "gcs", lambda service: stub)
+    events = []
+    for one in ids:
+        event = gcs.TaskEvents(task_id=one + b"t" * 8)
+        event.task_info.type, event.task_info.actor_id = common.TaskType.ACTOR_CREATION_TASK, one
+        for name, second in (("PENDING_NODE_ASSIGNMENT", 98), ("RUNNING", 98.5), ("FINISHED", 98.6)):
+            event.state_updates.state_ts_ns[common.TaskStatus.Value(name)] = int(second * 1e9)
+        events.append(event)
+    lives, ended = from_events(events, 100, 110, actors=task_times.actor_lives())
+    assert (lives.node, ended.node) == (node.hex(), node.hex())
+    assert (lives.ready, lives.end, ended.end) == (-2.0, math.inf, 5.0)
+    assert lives.actor

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, Severity, count
 from outlive.errors import OutliveError
+from outlive.ray_internals import raylets
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
 from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.nodes import NAMESPACE
 from outlive.workers.sizes import format_bytes, format_seconds
 
 LONG_TASK = 300.0
 """Seconds: the autoscaler's default idle timeout (`idle_timeout_minutes` 5, ray/autoscaler/_private/util.py)."""
-_KEEPER = "Keeper"
 _SOURCE = (
     "Ray: src/ray/raylet/scheduling/local_resource_manager.cc, GetResourceIdleTime; "
     "https://docs.ray.io/en/latest/cluster/vms/user-guides/configuring-autoscaling.html"
@@ -23,37 +24,47 @@ _SOURCE = (
 
 def silent(cluster: Cluster) -> Iterable[Finding]:
     """Nodes that Ray takes for alive and that do not answer."""
-    return of_silent(list(zip(cluster.nodes, cluster.looks, strict=True)))
+    return of_silent(list(zip(cluster.nodes, cluster.looks, strict=True)), raylets.log_folder, raylets.pid_here)
 
 
 def kept(cluster: Cluster) -> Iterable[Finding]:
-    """Nodes, the head left out, on which nothing works and that no idle timeout reaches."""
+    """Nodes, the head left out, on which nothing works and that no idle timeout reaches.
+
+    A keeper of outlive is no reason: it copies its arrays elsewhere and leaves where an autoscaler could take the node.
+    """
     for stats in cluster.stats:
         if stats.node.node_id == cluster.head:
             continue
         here = stats.node.node_id
         yield from of_kept(
             stats,
-            [actor for actor in cluster.actors if actor.node_id == here],
+            [actor for actor in cluster.actors if actor.node_id == here and actor.namespace != NAMESPACE],
             [task for task in cluster.running_tasks if task.node_id == here],
             cluster.activities.get(here, Activity(draining=False, reasons=())),
             own_job=cluster.own_job,
+            scaled=cluster.scaled,
         )
 
 
-def of_silent(looks: list[tuple[Node, NodeStats | OutliveError]]) -> Iterator[Finding]:
-    """`silent`, of plain data."""
+def of_silent(
+    looks: list[tuple[Node, NodeStats | OutliveError]],
+    log_folder: Callable[[str], str],
+    pid_here: Callable[[str], int | None],
+) -> Iterator[Finding]:
+    """`silent`, of plain data, and of what tells a node's log folder and the pid of its raylet by the node's id."""
     for node, look in looks:
         if isinstance(look, OutliveError):
+            pid = pid_here(node.node_id)
             yield Finding(
                 kind="silent-node",
                 severity="wrong",
-                what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet, or one of its processes",
+                what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet"
+                + ("" if pid is None else f", pid {pid}"),
                 why="Ray takes it for alive, so tasks are sent to it and its objects are waited for. What else is "
-                "wrong there is unknown. A single process that is stopped is enough: the raylet waits for all of them.",
-                fix=f"on {node.name}: `ps -eo pid,stat,args` for Ray processes in state T or D; the end of "
-                "/tmp/ray/session_latest/logs/raylet.out",
-                evidence=(Evidence(str(look), node=node.node_id),),
+                "wrong there is unknown.",
+                fix=f"on {node.name}: `ps -o pid,stat,args {'-C raylet' if pid is None else f'-p {pid}'}`; `kill -CONT` "
+                f"it where it is in state T; the end of {log_folder(node.node_id)}/raylet.out",
+                evidence=(Evidence(str(look), node=node.node_id, pid=pid),),
             )
         elif look.silent:
             yield Finding(
@@ -62,7 +73,8 @@ def of_silent(looks: list[tuple[Node, NodeStats | OutliveError]]) -> Iterator[Fi
                 what=f"node {node.node_id[:8]} ({node.ip}) has processes that do not answer: {len(look.silent)}",
                 why="Their raylet waits for them whenever it is asked what its workers do, so that other tools see nothing "
                 "of this node. Tasks that they are given do not run, and objects that they own are waited for.",
-                fix=f"on {node.name}: `ps -o pid,stat,args -p PID`; `kill -CONT PID` where it is in state T",
+                fix=f"on {node.name}: `ps -o pid,stat,args -p {','.join(str(one.pid) for one in look.silent)}`; "
+                f"`kill -CONT PID` where it is in state T; {log_folder(node.node_id)}/*-PID.*",
                 evidence=tuple(
                     Evidence(f"{one.kind.lower()}, asked in vain", node=node.node_id, pid=one.pid)
                     for one in look.silent
@@ -78,6 +90,7 @@ def of_kept(
     *,
     long_task: float = LONG_TASK,
     own_job: str | None = None,
+    scaled: bool = True,
 ) -> Iterator[Finding]:
     """`kept`, of plain data: one node.
 
@@ -85,6 +98,8 @@ def of_kept(
     ----------
     long_task
         A task that has run for this many seconds keeps its node; with a shorter one the node simply works.
+    scaled
+        An autoscaler would remove an idle node.
     """
     node, store, now = stats.node, stats.store, time.time()
     if store is None:
@@ -105,7 +120,7 @@ def of_kept(
     reasons = _reasons(len(slow), len(actors), store.objects)
     if activity.reasons:
         evidence.append(Evidence(f"Ray says: {' '.join(activity.reasons)}", node=node.node_id))
-    severity: Severity = "risk" if activity.draining else "waste"
+    severity: Severity = "risk" if activity.draining else "waste" if scaled else "info"
     draining = "is draining and" if activity.draining else "does no work and"
     yield Finding(
         kind="kept-node",
@@ -114,7 +129,8 @@ def of_kept(
         why="Nothing moves objects or actors off a node that drains: at its deadline they are lost."
         if activity.draining
         else "An autoscaler removes a node only when every resource is free, no worker is leased and its store is empty: "
-        "no idle timeout reaches this one. (On a cluster of fixed size nothing is to be done.)",
+        f"no idle timeout {'reaches' if scaled else 'would reach'} this one."
+        + ("" if scaled else " No autoscaler runs here, so that nothing is to be done."),
         fix=_fix(slow, actors, store.objects),
         evidence=tuple(evidence),
         source=_SOURCE,
@@ -135,13 +151,10 @@ def _reasons(tasks: int, actors: int, objects: int) -> str:
 
 def _fix(tasks: list[RunningTask], actors: list[Actor], objects: int) -> str:
     parts = []
-    own = [actor for actor in actors if actor.class_name != _KEEPER]
-    if own:
-        first = own[0]
+    if actors:
+        first = actors[0]
         handle = f'ray.get_actor("{first.name}", namespace="{first.namespace}")' if first.name else "handle"
         parts.append(f"ray.kill({handle}) once it is not needed, or place actors on the head or on nodes that stay")
-    if len(own) < len(actors):
-        parts.append("outlive ls --long shows the arrays that outlive keeps there")
     if objects:
         parts.append("drop the references: `ray memory` lists who holds them")
     if tasks:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, count
+from outlive.ray_internals import raylets
 from outlive.ray_internals.nodes import NAMESPACE
 from outlive.workers.sizes import format_bytes
 
@@ -35,20 +36,30 @@ def check(cluster: Cluster) -> Iterable[Finding]:
             reason = (
                 f"did not answer in {_PATIENCE:.0f} s" if isinstance(error, GetTimeoutError) else type(error).__name__
             )
-            yield of_silence(node, reason)
+            yield of_silence(node, reason, _pid(cluster, node), raylets.log_folder(node))
         else:
             yield from of_shelf(stats)
 
 
-def of_silence(node: str, reason: str) -> Finding:
+def _pid(cluster: Cluster, node: str) -> int | None:
+    """Of the keeper of this node, as the GCS knows it."""
+    from outlive.cluster import actors
+
+    name = actors.keeper_name(node)
+    return next((one.pid for one in cluster.actors if (one.namespace, one.name) == (NAMESPACE, name)), None)
+
+
+def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Finding:
     """A keeper that did not answer."""
+    which = "PID" if pid is None else str(pid)
     return Finding(
         kind="silent-keeper",
         severity="wrong",
-        what=f"outlive's keeper on node {node[:8]} does not answer",
+        what=f"outlive's keeper on node {node[:8]} does not answer{'' if pid is None else f': pid {pid}'}",
         why="Arrays are there and can be read by handle; deleting and listing them waits for the keeper.",
-        fix="ray list actors --filter name=keeper-...; a new one starts by itself if its node is well",
-        evidence=(Evidence(reason, node=node),),
+        fix=f"there: `ps -o pid,stat,args -p {which}`; `kill -CONT {which}` where it is in state T; {log_folder}/"
+        f"*-{which}.*; a new one starts by itself if that one ends and its node is well",
+        evidence=(Evidence(reason, node=node, pid=pid),),
     )
 
 

@@ -1,0 +1,176 @@
+"""How `outlive workers` writes a report: a table as wide as the terminal, totals, and the settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from outlive.cli.text import columns, count, printable
+
+if TYPE_CHECKING:
+    from outlive.workers.rows import Report, Total, Worker
+
+BY = ("node", "job", "function")
+_LEAST = 44  # columns for the reasons in full; with less they are named, and told below the table
+_NAMED = 14  # columns for their names
+_LEFT_OUT = ("TITLE", "SHARED", "JOB", "OWNS", "IDLE FOR", "NODE")  # where there is no room, the first of these first
+_WIDE = 120
+_LONGEST = 24  # letters of a function's name; half of them on a terminal that is not wide
+
+
+def width() -> int | None:
+    """Columns of the terminal, or what COLUMNS says. None: nothing is cut, so that it can be searched."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+
+
+def lines(report: Report, by: str | None, before: Mapping[str, int] | None, room: int | None) -> Iterator[str]:
+    """The report, header first.
+
+    Parameters
+    ----------
+    by
+        Totals of each `node`, `job` or `function` in place of the workers.
+    before
+        Unique memory of each worker id at the last look, if there was one.
+    room
+        Columns; None: as many as it takes.
+    """
+    if not report.workers:
+        yield "no worker processes"
+    elif by is None:
+        yield from _workers(report, before, room)
+    else:
+        totals = {"node": report.by_node, "job": report.by_job, "function": report.by_function}[by]()
+        yield from _totals(by, totals, report, room)
+    yield ""
+    for line in _about(report):
+        yield from _wrapped(line, room)
+
+
+def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -> dict[str, list[str]]:
+    """The columns but the last, by their header."""
+    from outlive.workers.sizes import format_seconds
+
+    workers, longest = report.workers, None if room is None else _LONGEST if room >= _WIDE else _LONGEST // 2
+    cells: dict[str, list[str]] = {}
+    if len(report.nodes) > 1:
+        cells["NODE"] = [worker.node_id[:8] for worker in workers]
+    cells["PID"] = [str(worker.pid) for worker in workers]
+    if len({worker.job for worker in workers}) > 1 or room is None:
+        cells["JOB"] = [worker.job or "-" for worker in workers]
+    cells["STATE"] = [worker.state for worker in workers]
+    cells["IDLE FOR"] = ["-" if one.idle_for is None else format_seconds(one.idle_for) for one in workers]
+    cells["UNIQUE"] = [_size(worker.unique) for worker in workers]
+    if before is not None:
+        cells["GROWTH"] = [_growth(worker, before) for worker in workers]
+    cells["SHARED"] = [_size(worker.shared) for worker in workers]
+    cells["OWNS"] = [str(worker.owned) for worker in workers]
+    cells["LAST TASK"] = [_cut(printable(one.function or "-"), longest) for one in workers]
+    cells["TITLE"] = [printable(worker.title or "?") for worker in workers]
+    for name in _LEFT_OUT if room is not None else ():
+        taken = sum(2 + max(map(len, (header, *column))) for header, column in cells.items())
+        if room is not None and room - taken < (_LEAST if name in _LEFT_OUT[:2] else _NAMED):
+            cells.pop(name, None)
+    return cells
+
+
+def _workers(report: Report, before: Mapping[str, int] | None, room: int | None) -> Iterator[str]:
+    workers, cells = report.workers, _cells(report, before, room)
+    right = {i for i, name in enumerate(cells) if name in {"PID", "IDLE FOR", "UNIQUE", "GROWTH", "SHARED", "OWNS"}}
+    header, *rows = columns([*cells, ""], [[*row, ""] for row in zip(*cells.values(), strict=True)], right)
+    left = None if room is None else room - len(header)
+    named = left is not None and left < _LEAST
+    yield header + ("WHY" if named else "WHY IT IS STILL HERE")
+    for worker, row in zip(workers, rows, strict=True):
+        why = ", ".join(one.kind for one in worker.reasons) if named else "; ".join(one.text for one in worker.reasons)
+        first, *more = [why] if left is None else textwrap.wrap(why, max(left, 12)) or [""]
+        yield (row + first).rstrip()
+        yield from (" " * len(header) + line for line in more)
+    if named:
+        yield ""
+        yield from _told(workers, room)
+
+
+def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:
+    """Each reason that the table only names, in full; where its numbers differ, those of one worker."""
+    found: dict[str, dict[str, int]] = {}
+    for worker in workers:
+        for one in worker.reasons:
+            found.setdefault(one.kind, {}).setdefault(one.text, worker.pid)
+    for kind, texts in found.items():
+        (text, pid), *others = texts.items()
+        yield from _wrapped(f"{kind}{f' (pid {pid})' if others else ''}: {text}", room)
+
+
+def _size(number: int | None) -> str:
+    from outlive.workers.sizes import format_bytes
+
+    return "?" if number is None else format_bytes(number)
+
+
+def _growth(worker: Worker, before: Mapping[str, int]) -> str:
+    """How much unique memory it has gained since the last look."""
+    if worker.unique is None or worker.worker_id not in before:
+        return "-"
+    change = worker.unique - before[worker.worker_id]
+    return f"{'+' if change > 0 else '-' if change < 0 else ''}{_size(abs(change))}"
+
+
+def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> Iterator[str]:
+    from outlive.workers.sizes import format_bytes
+
+    rows = []
+    for total in sorted(totals, key=lambda one: -one.idle_unique):
+        name = total.name[:8] if by == "node" else _cut(printable(total.name), None if room is None else 40)
+        about = [str(total.workers), str(total.idle), format_bytes(total.idle_unique), format_bytes(total.unique)]
+        rows.append([name, *about, str(total.owned), printable(report.entrypoints.get(total.name, ""))])
+    header = [by.upper(), "WORKERS", "IDLE", "IDLE UNIQUE", "UNIQUE", "OWNS", "ENTRYPOINT" if by == "job" else ""]
+    for line in columns(header, rows, right={1, 2, 3, 4, 5}):
+        yield _cut(line.rstrip(), room)
+
+
+def _about(report: Report) -> Iterator[str]:
+    """Totals, what was not seen, and the settings: once for all nodes that agree."""
+    from outlive.workers.sizes import format_bytes
+
+    for label, totals in (("node", report.by_node()), ("job", report.by_job())):
+        for total in totals:
+            entrypoint = report.entrypoints.get(total.name, "") if label == "job" else ""
+            started = f" ({_cut(printable(entrypoint), 60)})" if entrypoint else ""
+            yield (
+                f"{label} {total.name[:8]}{started}: {count(total.workers, 'worker')}, {total.idle} idle with "
+                f"{format_bytes(total.idle_unique)} of {format_bytes(total.unique)} unique, "
+                f"{count(total.owned, 'object')} owned"
+            )
+    alike: dict[str, list[tuple[str, int]]] = {}
+    for node in report.nodes:
+        unseen = sum(worker.node_id == node.node_id and worker.unique is None for worker in report.workers)
+        if unseen and not node.error:
+            yield (
+                f"node {node.node_id[:8]}: the memory of {count(unseen, 'worker')} is not known here: another machine. "
+                "--exact asks there, by a task that makes the node busy for a moment"
+            )
+        if node.error:
+            yield f"node {node.node_id[:8]}: {node.error}"
+        reaper = ", ".join(f"{setting.name}={setting.value} ({setting.source})" for setting in node.settings[:3])
+        known = "" if node.settings_known else " (the environment could not be read: defaults may be overridden there)"
+        alike.setdefault(reaper + known, []).append((node.node_id[:8], node.keeps))
+    for settings, nodes in alike.items():
+        where = (
+            f"node {nodes[0][0]}" if len(nodes) == 1 else f"{len(nodes)} nodes ({', '.join(name for name, _ in nodes)})"
+        )
+        least, most = min(keeps for _, keeps in nodes), max(keeps for _, keeps in nodes)
+        keeps = str(least) if least == most else f"{least} to {most}"
+        yield f"settings on {where}: {settings}; keeps {keeps} now{' each' if len(nodes) > 1 else ''}"
+
+
+def _wrapped(line: str, room: int | None) -> list[str]:
+    return [line] if room is None else textwrap.wrap(line, room, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _cut(text: str, room: int | None) -> str:
+    return text if room is None or len(text) <= room else text[: room - 3] + "..."
