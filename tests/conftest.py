@@ -37,23 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--beside-trim", type=float, metavar="SECONDS", help="how long calls run beside trim (20 s)")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_begun_early)
     for item in items:
-        folder = item.path.parent.name
-        if folder not in WITHOUT_RAY:  # a file's tests share a Ray, and so a process
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-        if folder == "nodes":
+        if item.path.parent.name == "nodes":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
         if item.path.name == "test_beside_trim.py":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--beside-trim") or 0)))
-        if folder in WHAT_RAY_SAYS and item.path.name not in PROMISED_THERE:
+        if item.path.parent.name in WHAT_RAY_SAYS and item.path.name not in PROMISED_THERE:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 def _begun_early(item: pytest.Item) -> int:
-    """Files that wait long come first, and tests that stand by themselves last: they fill the gaps."""
+    """Files that wait long come first, and those without Ray last: they fill the gaps."""
     folder = item.path.parent.name
     return 0 if folder == "nodes" else 1 if folder not in WITHOUT_RAY else 2
 

@@ -27,9 +27,12 @@ from .story import Story
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds files by /proc")
 
 
-@pytest.mark.parametrize("ever", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["ENOSPC", "EDQUOT"])
-@pytest.mark.parametrize("where", ["memory", "disk", "memory and disk"])
+@pytest.mark.parametrize(
+    ("where", "ever"),
+    [("memory", False), ("disk", False), ("memory", True), ("disk", True), ("memory and disk", True)],
+    ids=["memory, once", "disk, once", "memory, from then on", "disk, from then on", "both, from then on"],
+)
 def test_at_every_call(root: Path, where: str, number: int, *, ever: bool) -> None:
     failures = 0
     for fail_at in itertools.count(1):
