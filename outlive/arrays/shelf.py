@@ -397,7 +397,7 @@ class Shelf(Places):
         try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
             return open_view(f"{self.mem}/{array_id}", info)
         except FileNotFoundError:
-            disks.remove_empty(disk.path)  # who spills may have made it again, until the shelf was gone
+            pass
         try:
             found = open_view(on_disk, info, self._read_again)
         except FileNotFoundError:  # it may have gone the other way between the two
