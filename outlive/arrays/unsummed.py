@@ -73,7 +73,7 @@ class Unsummed:
     Parameters
     ----------
     again
-        It is asked more than once, and so watches what changes: to stop watching takes the kernel 15 ms.
+        It is asked more than once, and so watches what changes: to stop watching takes the kernel some milliseconds.
     """
 
     def __init__(self, shelf: Shelf, *, again: bool = True) -> None:

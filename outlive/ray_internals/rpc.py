@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -96,32 +96,27 @@ def gcs_address() -> str:
     return _named[0]
 
 
-@contextmanager
-def worker(address: str) -> Iterator[Any]:
+def worker(address: str) -> AbstractContextManager[Any]:
     """Stub of one worker's `CoreWorkerService`; its channel ends with the block, as the worker may."""
-    channel = _channel(address)
-    try:
-        yield _services("core_worker").CoreWorkerServiceStub(channel)
-    finally:
-        channel.close()
+    return _stub(address, "core_worker", "CoreWorkerService")
 
 
-@contextmanager
-def gcs_at(address: str) -> Iterator[Any]:
+def gcs_at(address: str) -> AbstractContextManager[Any]:
     """Stub of `NodeInfoGcsService` of any cluster, also one that this process is not connected to."""
-    channel = _channel(address)
-    try:
-        yield _services("gcs_service").NodeInfoGcsServiceStub(channel)
-    finally:
-        channel.close()
+    return _stub(address, "gcs_service", "NodeInfoGcsService")
+
+
+def server_of_client(address: str) -> AbstractContextManager[Any]:
+    """Stub of `RayletDriver`, Ray Client's server."""
+    return _stub(address, "ray_client", "RayletDriver")
 
 
 @contextmanager
-def server_of_client(address: str) -> Iterator[Any]:
-    """Stub of `RayletDriver`, Ray Client's server."""
+def _stub(address: str, file: str, service: str) -> Iterator[Any]:
+    """Over a channel that ends with the block."""
     channel = _channel(address)
     try:
-        yield _services("ray_client").RayletDriverStub(channel)
+        yield getattr(_services(file), f"{service}Stub")(channel)
     finally:
         channel.close()
 

@@ -14,6 +14,7 @@ from outlive.workers import Trace, record, simulate
 from outlive.workers.settings import Reaper
 from outlive.workers.trace import NodeFacts, Sample, Task
 from tests.workers.conftest import local_ray
+from tests.workers.measured import NoMeasurement, attempted
 
 
 @ray.remote
@@ -30,32 +31,16 @@ LONG = os.environ.get("OUTLIVE_MODEL") == "long"
 REAPERS = [Reaper(200, 2000, 1), *([Reaper(200, 1000, -1), Reaper(200, 500, 0), Reaper(1000, 3000, 2)] if LONG else [])]
 
 
-ATTEMPTS = 3  # to measure; what was measured is judged once
 LATE = 0.5
 """Seconds. The machine did other work if a sample, the end of a task, or a worker's start was later than this."""
 
 
-class NoMeasurement(Exception):
-    """Ray gave none, or the machine was too busy for one."""
-
-
 @pytest.mark.parametrize("reaper", REAPERS, ids=str)
 def test_number_of_workers_over_time(tmp_path, reaper):
-    trace = measured(tmp_path / "trace.parquet", reaper)
+    trace = attempted(lambda: run(tmp_path / "trace.parquet", reaper))
     real_seconds, model_seconds, apart = compared(trace, simulate(trace, reaper))
     assert model_seconds == pytest.approx(real_seconds, rel=0.10)
     assert apart <= 0.10
-
-
-def measured(path, reaper):
-    """A measurement; asked for again if there was none. On a machine that is busy throughout nothing can be said."""
-    missing = ""
-    for _ in range(ATTEMPTS):
-        try:
-            return run(path, reaper)
-        except NoMeasurement as reason:
-            missing = str(reason)
-    pytest.skip(f"not measured in {ATTEMPTS} attempts: {missing}")
 
 
 def run(path, reaper):
