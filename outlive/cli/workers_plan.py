@@ -95,8 +95,8 @@ def _made(
     trace: Path | None,
 ) -> Plan:
     from outlive.errors import BadSetting
+    from outlive.units import parse_seconds
     from outlive.workers.goals import plan_for_goal, plan_for_numbers
-    from outlive.workers.sizes import parse_seconds
 
     numbers = bool(keep_idle or max_idle is not None or idle_after or node_idle_after)
     if sum((goal is not None and trace is None, numbers, trace is not None)) != 1:

@@ -133,9 +133,9 @@ def simulate(
     from outlive.cli.workers_connection import needs
 
     with needs("traces"):
+        from outlive.units import parse_seconds
         from outlive.workers.choosing import outcomes, pareto
         from outlive.workers.settings import Reaper
-        from outlive.workers.sizes import parse_seconds
         from outlive.workers.trace import Trace
 
         loaded = Trace.read(trace)
@@ -163,7 +163,7 @@ def _by_front(front: list[Outcome]) -> Any:
 
 
 def _row(one: Outcome, star: str) -> tuple[str, ...]:
-    from outlive.workers.sizes import format_seconds
+    from outlive.units import format_seconds
 
     keeps = "CPUs" if one.reaper.soft_limit < 0 else str(one.reaper.soft_limit)
     idle_after = format_seconds(one.reaper.threshold_ms / 1000)

@@ -53,7 +53,7 @@ def lines(report: Report, by: str | None, before: Mapping[str, int] | None, room
 
 def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -> dict[str, list[str]]:
     """The columns but the last, by their header."""
-    from outlive.workers.sizes import format_seconds
+    from outlive.units import format_seconds
 
     workers, longest = report.workers, None if room is None else _LONGEST if room >= _WIDE else _LONGEST // 2
     cells: dict[str, list[str]] = {}
@@ -107,7 +107,7 @@ def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:
 
 
 def _size(number: int | None) -> str:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_bytes
 
     return "?" if number is None else format_bytes(number)
 
@@ -121,7 +121,7 @@ def _growth(worker: Worker, before: Mapping[str, int]) -> str:
 
 
 def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> Iterator[str]:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_bytes
 
     rows = []
     for total in sorted(totals, key=lambda one: -one.idle_unique):
@@ -135,7 +135,7 @@ def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> I
 
 def _about(report: Report) -> Iterator[str]:
     """Totals, what was not seen, and the settings: once for all nodes that agree."""
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_bytes
 
     for label, totals in (("node", report.by_node()), ("job", report.by_job())):
         for total in totals:

@@ -68,7 +68,7 @@ def trim(
 
 
 def _show(result: Trimmed, *, done: bool) -> None:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_bytes
 
     rows = []
     for choice in result.chosen:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outlive.errors import BadSetting
-from outlive.workers.sizes import parse_bytes
+from outlive.units import parse_bytes
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from types import TracebackType
 from outlive.errors import BadSetting, OutliveError
 from outlive.ray_internals import leases, node_workers
 from outlive.ray_internals.leases import Pool
+from outlive.units import parse_seconds
 from outlive.workers.bounds import bounds
 from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report
-from outlive.workers.sizes import parse_seconds
 from outlive.workers.trimming import Trimmed, carry_out, decide
 
 _log = logging.getLogger(__name__)

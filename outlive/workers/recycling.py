@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from outlive.errors import BadSetting
 from outlive.ray_internals import functions, marks
-from outlive.workers.sizes import format_bytes, format_seconds, parse_bytes, parse_seconds
+from outlive.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 F = TypeVar("F")
 

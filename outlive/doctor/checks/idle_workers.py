@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, call_site, count
-from outlive.workers.sizes import format_bytes, format_seconds
+from outlive.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from outlive.ray_internals.node_stats import NodeStats, Process

@@ -12,7 +12,7 @@ from outlive.ray_internals import raylets
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
 from outlive.ray_internals.node_workers import Node
 from outlive.ray_internals.nodes import NAMESPACE
-from outlive.workers.sizes import format_bytes, format_seconds
+from outlive.units import format_bytes, format_seconds
 
 LONG_TASK = 300.0
 """Seconds: the autoscaler's default idle timeout (`idle_timeout_minutes` 5, ray/autoscaler/_private/util.py)."""

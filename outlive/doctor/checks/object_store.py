@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding
 from outlive.ray_internals.node_stats import NodeStats
-from outlive.workers.sizes import format_bytes
+from outlive.units import format_bytes
 
 NEARLY_FULL = 0.9
 _DOCS = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"

@@ -10,7 +10,7 @@ from outlive.doctor.model import Evidence, Finding, call_site, count
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.explain import decode
 from outlive.ray_internals.node_stats import Actor, NodeStats, Process, Reference
-from outlive.workers.sizes import format_bytes
+from outlive.units import format_bytes
 
 _SHOWN = 20  # references of which an evidence is given
 _DOCS = "https://docs.ray.io/en/latest/ray-core/fault_tolerance/objects.html#recovering-from-owner-failure"

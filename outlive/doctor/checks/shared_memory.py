@@ -10,7 +10,7 @@ from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, count
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.node_workers import Node
-from outlive.workers.sizes import format_bytes
+from outlive.units import format_bytes
 
 SHM = "/dev/shm"
 DOCKER = 64 << 20

@@ -9,7 +9,7 @@ from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding, count
 from outlive.ray_internals import raylets
 from outlive.ray_internals.nodes import NAMESPACE
-from outlive.workers.sizes import format_bytes
+from outlive.units import format_bytes
 
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 
 from outlive.ray_internals import config, node_workers, processes
+from outlive.units import format_bytes
 from outlive.workers.checking import system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.inspection import inspect
 from outlive.workers.settings import KNOWN, reaper
-from outlive.workers.sizes import format_bytes
 
 
 def check() -> list[Finding]:
