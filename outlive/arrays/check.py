@@ -14,11 +14,11 @@ from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
-from outlive.arrays.root import format_bytes
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
 from outlive.arrays.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
+from outlive.units import format_size
 
 _OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
 _OWN_FILES |= {"node", "node.new", "disk", "disk.new", "hot", "spilling"}
@@ -124,9 +124,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
         place.pool.trim()
     shelf.names.sweep(shelf.has)
     if off := shelf.recount():
-        findings.append(
-            Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
-        )
+        findings.append(Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_size(off)}", True))
     return findings, sizes
 
 
