@@ -12,7 +12,7 @@ from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
 from outlive.cli.text import age, count, ends, moment, print_json, print_table, printable, record
 
 if TYPE_CHECKING:
-    from outlive.store import Store
+    from outlive.store.store import Store
 
 _WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
 
@@ -86,8 +86,8 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     """
     from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
-    from outlive.cluster import session
     from outlive.ray_internals.client import is_client
+    from outlive.store import session
 
     opened = open_store(store, address)
     handle = opened.handle(key)

@@ -16,7 +16,7 @@ from outlive.cli.progress import ProgressBar
 from outlive.cli.text import columns, count, print_json, printable
 
 if TYPE_CHECKING:
-    from outlive.cluster.nodes import NodeRow
+    from outlive.store.nodes import NodeRow
 
 _STYLES = {"head": "", "stays": "", "may go": "green", "draining": "yellow", "lost": "red"}
 

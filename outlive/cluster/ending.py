@@ -30,7 +30,7 @@ from outlive.errors import CorruptArray
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _PATIENCE = 30.0  # seconds for a keeper that does not answer: it ends the scope when it goes on
 _TO_LOOK = 2.0  # the same for a keeper, which has other work to do

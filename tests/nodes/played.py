@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from outlive import lookup
 from outlive.arrays.ended import Why
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of, keep
@@ -19,13 +18,14 @@ from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import actors, evacuation, fetches, holders, peers, transfer
 from outlive.cluster.catalog import Catalog
-from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.cluster.session import Session
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError
 from outlive.ray_internals.nodes import Node
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.session import Session
 
 
 class Remote:
@@ -218,7 +218,7 @@ class PlayedCluster:
         return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
 
     def get(self, node: str, key: str) -> int | None:
-        array = lookup.read(self.session(node), "s", key)
+        array = reading.read(self.session(node), "s", key)
         return None if array is None else int(array[0])
 
     def holders(self, array_id: str) -> dict[str, bool]:

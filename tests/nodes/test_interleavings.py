@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 import outlive
-from outlive import lookup
 from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
 from outlive.cluster import listing, transfer
-from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.wire import Listed, pack, pack_request
 from outlive.errors import StoreUnavailable
-from outlive.lookup import by_handle, touch
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.reading import by_handle, touch
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
@@ -340,16 +340,16 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.put("a", "k", 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def replace_and_begin_to_delete(*args: Any) -> bool:
-        monkeypatch.setattr(lookup, "_bring", bring)
+        monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog._doom("s", ["k"], {info.id})
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
+    monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
     assert cluster.get("c", "k") == 2
 
@@ -652,13 +652,13 @@ def test_a_handle_is_of_what_every_node_reads(cluster: PlayedCluster) -> None:
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
     assert cluster.get("a", "k") == 1  # the writer is stopped here
-    found = lookup.info(cluster.session("b"), "s", "k")
+    found = reading.info(cluster.session("b"), "s", "k")
     assert found is not None and found.info.id == draft.info.id
     assert cluster.get("a", "k") == 2
 
 
 def read_many(cluster: PlayedCluster, node: str, keys: list[str]) -> list[int | None]:
-    arrays = lookup.read_many(cluster.session(node), "s", keys)
+    arrays = reading.read_many(cluster.session(node), "s", keys)
     return [None if array is None else int(array[0]) for array in arrays]
 
 
@@ -698,14 +698,14 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
 ) -> None:
     keys, value = [f"k{i}" for i in range(5)], [1]
     put_many(cluster, "a", keys, 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def put_first(*args: Any) -> bool:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", put_first)
+    monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):
         before = value[0]
         assert read_many(cluster, "b", keys) == [before] * 5

@@ -15,11 +15,12 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import ending, evacuation, keeper, session, shelf_calls, transfer
+from outlive.cluster import ending, evacuation, keeper, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
-from outlive.cluster.session import Session
 from outlive.cluster.wire import Located, unpack_listed
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.store import session
+from outlive.store.session import Session
 from tests.conftest import ROOT
 
 

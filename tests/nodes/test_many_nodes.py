@@ -16,8 +16,9 @@ from ray.actor import ActorHandle
 
 import outlive
 from outlive.arrays.marks import is_cached, mode_of
-from outlive.cluster import session, transfer
-from outlive.cluster.replicas import FewerReplicas
+from outlive.cluster import transfer
+from outlive.store import session
+from outlive.store.replicas import FewerReplicas
 from tests.conftest import ROOT, eventually
 from tests.nodes.raylets import Nodes, several_nodes
 

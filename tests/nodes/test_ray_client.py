@@ -18,8 +18,8 @@ import pytest
 import ray
 
 import outlive
-from outlive import client, cluster_nodes
-from outlive.handle import ArrayHandle
+from outlive.store import cluster_nodes, gateway
+from outlive.store.handle import ArrayHandle
 from outlive.testing.conformance import StoreTests
 from tests.conftest import eventually
 from tests.nodes.raylets import QUICK, Nodes
@@ -329,6 +329,6 @@ def test_disconnected(nodes: Outside) -> None:
         with pytest.raises(outlive.StoreUnavailable, match="not connected"):
             call()
     with pytest.raises(outlive.StoreUnavailable, match="not connected"):
-        client.call(len, "")
+        gateway.call(len, "")
     ray.init(nodes.address, log_to_driver=False, logging_level="ERROR")
     assert (handle.get() == 1).all() and store["k"].sum() == 3

@@ -9,12 +9,12 @@ from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
-from outlive.cluster.take_back import take_back
 from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import StoreUnavailable
+from outlive.store.take_back import take_back
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _MOST_CATALOGS = 20  # while one array is put
 

@@ -15,7 +15,7 @@ from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 def take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:

@@ -17,7 +17,7 @@ from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.nodes import Node, busy, nodes
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _PAUSE = 0.05  # seconds
 Role = Literal["head", "stays", "may go", "draining", "lost"]

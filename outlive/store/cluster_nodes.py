@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from outlive.client import in_cluster
-from outlive.cluster import session
-from outlive.cluster.nodes import Drained, NodeRow, drain_node, node_rows
+from outlive.store import session
+from outlive.store.gateway import in_cluster
+from outlive.store.nodes import Drained, NodeRow, drain_node, node_rows
 
 
 @in_cluster()

@@ -11,7 +11,7 @@ from outlive.arrays.marks import COPIED, mark
 from outlive.cluster.wire import pack
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 class FewerReplicas(UserWarning):

@@ -11,7 +11,7 @@ from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:
