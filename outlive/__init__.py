@@ -30,15 +30,15 @@ if TYPE_CHECKING:
         UnsupportedArray,
         UnsupportedPlatform,
     )
-    from outlive.store.cluster_nodes import drain, nodes
     from outlive.store.handle import ArrayHandle
+    from outlive.store.nodes import drain, nodes
     from outlive.store.numpy_store import NumpyStore
     from outlive.store.replicas import FewerReplicas
     from outlive.store.store import Store, open, shutdown
 
 _HOME = {
-    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store"),
-    **dict.fromkeys(("drain", "nodes"), "outlive.store.cluster_nodes"),
+    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store.store"),
+    **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
     "FewerReplicas": "outlive.store.replicas",
     "ArrayHandle": "outlive.store.handle",
     "NumpyStore": "outlive.store.numpy_store",

@@ -1,17 +1,21 @@
-"""How a put with a key ends: the catalog lists complete drafts, then their writer seals them."""
+"""How a put with a key ends: the catalog lists complete drafts, then their writer seals them; or takes them back."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
+
+from ray.exceptions import RayError
 
 from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
+from outlive.arrays.ended import Why
+from outlive.arrays.full import full
 from outlive.arrays.info import new_version
-from outlive.arrays.shelf import StaleEpoch
+from outlive.arrays.shelf import NO_ROOM, StaleEpoch
 from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
-from outlive.errors import StoreUnavailable
-from outlive.store.take_back import take_back
+from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -22,7 +26,7 @@ _MOST_CATALOGS = 20  # while one array is put
 def commit(session: Session, drafts: list[Draft]) -> None:
     """Have the catalog list drafts under their keys, and seal them: all, or none.
 
-    Whatever goes wrong, none of the drafts is left when this ends: see `take_back`.
+    Whatever goes wrong, none of the drafts is left when this ends: see `_take_back`.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def commit(session: Session, drafts: list[Draft]) -> None:
             batch.begin()
         _commit(session, drafts)
     except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
-        take_back(session, drafts, error, epoch)
+        _take_back(session, drafts, error, epoch)
     finally:
         if batch is not None:
             batch.end()
@@ -76,3 +80,79 @@ def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     request = pack_request([draft.info for draft in drafts], session.node, stale)
     bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
     return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound
+
+
+# --- a put that fails, or is interrupted, when the catalog may have listed its drafts
+
+
+def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
+    """Discard those of the drafts that `error` kept from being sealed, and have the catalog forget them.
+
+    What had their keys before has them again: it is dropped only once a new array is sealed. Others may have sealed
+    them for us meanwhile; if they did so with all, all is well.
+
+    The catalog need not answer. It may even list them later, as a call that was given up can still reach it. So what is
+    discarded is written down on the shelf first, as never put: who finds it listed and not there has the catalog look.
+
+    Parameters
+    ----------
+    epoch
+        Of the shelf, before the catalog was asked.
+
+    Raises
+    ------
+    BaseException
+        `error`, or what it means for the caller, unless all of the drafts were sealed by others. An interrupt is
+        always raised.
+    """
+    refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # by the file system
+    failed, stored = _settle(session, drafts, epoch, whole=not refused)
+    if not failed:
+        if isinstance(error, Exception):
+            return
+        raise error
+    if not refused or not isinstance(error, OSError):
+        with contextlib.suppress(Exception):  # nobody waits for it: it may be what does not answer
+            session.catalog.take_off.remote([draft.info.id for draft in failed])
+        raise error
+    raise _refused(session, failed, stored, error) from error
+
+
+def _settle(session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -> tuple[list[Draft], list[Draft]]:
+    """Those drafts that are discarded now, and those that others had sealed, in one step that nobody sees half of.
+
+    `whole`: if others have sealed one of them, the catalog had listed all, so the rest is sealed too.
+    """
+    shelf = session.shelf
+    with shelf.ledger.locked():  # nobody seals any now
+        left = [draft for draft in drafts if draft.exists()]
+        if whole and len(left) < len(drafts) and shelf.ledger.epoch == epoch:
+            with contextlib.suppress(OSError):
+                shelf.seal_many(left)
+                left = []
+        with contextlib.suppress(OSError):  # a full disk: then a reader takes it for lost, and `check` mends it
+            if left:
+                shelf.ended.add([draft.info for draft in left], Why.NOT_PUT, time.time_ns())
+        for draft in left:
+            draft.discard()
+    return left, [draft for draft in drafts if draft not in left]
+
+
+def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: OSError) -> Exception:
+    """What the caller is told when the file system refuses to seal an array that is listed already."""
+    kind: type[StoreFull | StoreUnavailable] = StoreFull if error.errno in NO_ROOM else StoreUnavailable
+    if kind is StoreFull:
+        said = str(full(session.shelf, failed[0].info.size, f"the file system: {error.strerror}"))
+    else:
+        said = f"the file system refused to seal {_keys(failed)}: {error}"
+    if stored:
+        said += f". Of this put some arrays were already stored, and cannot be taken back: {_keys(stored)}"
+    try:
+        session.ask(session.catalog.take_off.remote([draft.info.id for draft in failed]))
+    except (RayError, StoreUnavailable) as unheard:
+        said += f". The catalog did not answer, and will find out when somebody reads {_keys(failed)} ({unheard})"
+    return kind(said)
+
+
+def _keys(drafts: list[Draft]) -> str:
+    return ", ".join(repr(draft.info.key) for draft in drafts[:5]) + (", ..." if len(drafts) > 5 else "")

@@ -21,7 +21,6 @@ from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
-from outlive.cluster.ending import Scope, end_scope, enter_scope
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.peers import PATIENCE
 from outlive.cluster.wire import pack, unpack_found
@@ -36,6 +35,7 @@ from outlive.store.gateway import in_cluster
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
 from outlive.store.replicas import check_replicas, replicate
+from outlive.store.scopes import Scope, end_scope, enter_scope
 from outlive.store.session import Session
 
 if TYPE_CHECKING:

@@ -297,7 +297,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
     cluster.put("b", "k", 1)
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.replace(pack_request([draft.info], "a", 0))
-    draft.discard()  # its file system refused to seal it; see `take_back`
+    draft.discard()  # its file system refused to seal it; see `store.commit`
     cluster.catalog.reconcile("a", pack([]))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.drop_replaced()
