@@ -28,7 +28,7 @@ from outlive.cluster.check import check
 from outlive.cluster.commit import commit
 from outlive.cluster.ending import Scope, end_scope, enter_scope
 from outlive.cluster.keeper import ShelfStats
-from outlive.cluster.peers import PATIENCE
+from outlive.cluster.port import PATIENCE
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
 from outlive.cluster.wire import pack, unpack_found

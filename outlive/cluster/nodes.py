@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ray.exceptions import ActorDiedError
 
-from outlive.cluster import actors
+from outlive.cluster import actors, starters
 from outlive.cluster.evacuation import Kept, stays, steps
-from outlive.cluster.peers import PATIENCE
+from outlive.cluster.port import PATIENCE
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import Node, busy, nodes
+from outlive.node import Node
 
 if TYPE_CHECKING:
     from outlive.cluster.session import Session
@@ -55,7 +54,7 @@ class Drained(NamedTuple):
 
 def node_rows(session: Session) -> list[NodeRow]:
     """Every node that is alive or was the last to hold an array: the head first."""
-    every, scaler = nodes(), autoscaler()
+    every, scaler = session.peers.nodes(), session.peers.autoscaler()
     keepers = set(actors.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
@@ -66,7 +65,7 @@ def node_rows(session: Session) -> list[NodeRow]:
         reasons = []
         if role == "stays" and may_go:
             role = "may go"
-            reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
+            reasons = session.peers.busy(node.id)
             with contextlib.suppress(ValueError):  # its keeper left
                 keeper = actors.keeper(node.id)
                 why = session.ask_node(node.id, keeper, keeper.stats.remote(), PATIENCE).stays
@@ -110,13 +109,13 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
     StoreUnavailable
         No such node is alive.
     """
-    here = next((one for one in nodes() if one.id == node and one.alive), None)
+    here = next((one for one in session.peers.nodes() if one.id == node and one.alive), None)
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
     except ValueError:  # there may be a shelf all the same
-        keeper = actors.start_keeper(session.connection.cluster, node)
+        keeper = starters.start_keeper(session.peers, session.connection.cluster, node)
     kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):

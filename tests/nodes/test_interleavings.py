@@ -275,7 +275,7 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
         for info in infos:
             if not shelf.has(info.id):
                 continue
-            Evacuation(shelf, node).evacuate([info.id], anywhere=True)
+            Evacuation(shelf, node, cluster.peers).evacuate([info.id], anywhere=True)
             evict(shelf, info.id)
             # It may go from one node to the other while we look at them in turn: twice at most, as each evacuates once.
             kept_at_all_times.append(any(any(cluster.holders(info.id).values()) for _ in range(3)))
@@ -380,12 +380,12 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
         answer = leave(packed, node)
         monkeypatch.setattr(cluster.catalog, "leave", leave)
         cluster.kill("c")  # else it would be the one
-        Evacuation(cluster.shelves["b"], "b").evacuate([info.id], anywhere=True)
+        Evacuation(cluster.shelves["b"], "b", cluster.peers).evacuate([info.id], anywhere=True)
         return answer
 
     assert cluster.get("b", "k") == 1
     monkeypatch.setattr(cluster.catalog, "leave", evacuate_the_other)
-    Evacuation(cluster.shelves["a"], "a").evacuate([info.id], anywhere=True)
+    Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True)
     assert any(cluster.holders(info.id).values())
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
     assert cluster.catalog.kept_on(info.id) == [node for node, kept in cluster.holders(info.id).items() if kept]
