@@ -14,7 +14,7 @@ from outlive.arrays.marks import is_only_here
 from outlive.cluster import actors
 from outlive.cluster.gone import segment_gone, why_gone
 from outlive.cluster.port import PATIENCE
-from outlive.cluster.wire import Found, Located, pack, unpack_found, unpack_held
+from outlive.catalog.wire import Found, Located, pack, unpack_found, unpack_held
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
-from outlive.cluster.wire import pack, unpack_found
+from outlive.catalog.wire import pack, unpack_found
 from outlive.creation import Creation, CreationOutside
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle

@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from outlive.arrays.check import Finding
-from outlive.arrays.index import Entry, Holding, Replacement
+from outlive.catalog.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster.bulk import Bulk
-from outlive.cluster.holds import Holds
+from outlive.catalog.holds import Holds
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.port import PATIENCE, Call, Nobody, Peers, in_group
-from outlive.cluster.wire import (
+from outlive.catalog.wire import (
     Bound,
     Found,
     Listed,

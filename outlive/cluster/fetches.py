@@ -14,7 +14,7 @@ from outlive.arrays.shelf import StaleEpoch
 from outlive.cluster.port import Call, Peers
 from outlive.cluster.small_copies import drafts_of, receive_small
 from outlive.cluster.transfer import NotThere, Source, Unreachable, chunk_size, copy, from_nodes
-from outlive.cluster.wire import Located, pack, unpack
+from outlive.catalog.wire import Located, pack, unpack
 from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:

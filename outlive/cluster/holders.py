@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from outlive.arrays.index import Holding, Index, Replacement
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lost import Lost
-from outlive.cluster.lost_pages import LOST, SETTLED, pack_lost, page, saved_as_lost, settled
+from outlive.catalog.losses import Lost
+from outlive.catalog.pages import LOST, SETTLED, pack_lost, page, saved_as_lost, settled
 from outlive.cluster.port import PATIENCE, Call, Peers, in_group
-from outlive.cluster.wire import Listed, Located, pack, unpack
+from outlive.catalog.wire import Listed, Located, pack, unpack
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Node
 

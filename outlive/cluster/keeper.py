@@ -34,7 +34,7 @@ from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.cluster.lost_pages import wanted_of
+from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import AT_A_TIME, Call, NoAnswer, Nobody, Peers, in_group
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small

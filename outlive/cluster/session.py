@@ -34,7 +34,7 @@ from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.port import Peers
 from outlive.cluster.ray_port import RayPeers, told, wait
 from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
-from outlive.cluster.wire import Located, pack
+from outlive.catalog.wire import Located, pack
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
 

@@ -13,7 +13,7 @@ from outlive.arrays.segment import read_info
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Peers
 from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
-from outlive.cluster.wire import pack, unpack
+from outlive.catalog.wire import pack, unpack
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY, Disk
 from outlive.arrays.draft import Draft
-from outlive.arrays.index import Holding, Index, Replacement
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf

@@ -21,7 +21,7 @@ from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.cluster import listing
 from outlive.cluster.listing import Listing
-from outlive.cluster.wire import unpack_listed
+from outlive.catalog.wire import unpack_listed
 
 from .test_shelf import forked
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from outlive.arrays.check import check
 from outlive.arrays.draft import Draft
-from outlive.arrays.index import Holding
+from outlive.catalog.index import Holding
 from outlive.arrays.move import promote, spill
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import COPY_BELOW, pages

@@ -25,7 +25,7 @@ from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, Nobody
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.session import Session
-from outlive.cluster.wire import pack
+from outlive.catalog.wire import pack
 from outlive.errors import OutliveError
 from outlive.node import Node
 

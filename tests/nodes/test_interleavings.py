@@ -21,7 +21,7 @@ from outlive.cluster import listing, transfer
 from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.wire import Listed, pack, pack_request
+from outlive.catalog.wire import Listed, pack, pack_request
 from outlive.errors import StoreUnavailable
 from outlive.lookup import by_handle, touch
 from tests.conftest import ROOT, eventually

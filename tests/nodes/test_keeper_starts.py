@@ -19,7 +19,7 @@ from outlive.cluster import ending, keeper, ray_port, session, shelf_calls, tran
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, NoAnswer, Nobody
 from outlive.cluster.session import Session
-from outlive.cluster.wire import Located, unpack_listed
+from outlive.catalog.wire import Located, unpack_listed
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 

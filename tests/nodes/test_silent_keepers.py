@@ -12,10 +12,10 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
 from outlive.cluster import ray_port, starters
-from outlive.cluster.lost_pages import saved_as_lost
+from outlive.catalog.pages import saved_as_lost
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.port import Call
-from outlive.cluster.wire import pack
+from outlive.catalog.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play

@@ -7,9 +7,9 @@ from itertools import permutations
 
 import pytest
 
-from outlive.arrays.index import Holding, Index, Replacement
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo, new_version
-from outlive.arrays.lost import Lost
+from outlive.catalog.losses import Lost
 
 
 def info(version: int, key: str = "k", array_id: str | None = None) -> ArrayInfo:

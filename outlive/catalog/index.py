@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lost import LostArrays
+from outlive.catalog.losses import LostArrays
 
 
 @dataclass(slots=True)

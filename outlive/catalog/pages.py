@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lost import Lost
-from outlive.cluster.wire import Found, pack_found, unpack_found
+from outlive.catalog.losses import Lost
+from outlive.catalog.wire import Found, pack_found, unpack_found
 
 LOST = "lost"  # which pages of what was lost there are; each is there too
 SETTLED = "settled"  # the dead nodes of which it is known
