@@ -22,6 +22,7 @@ from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
+from outlive.catalog.wire import pack, unpack_found
 from outlive.client import in_cluster
 from outlive.cluster import session
 from outlive.cluster.check import check
@@ -31,7 +32,6 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.cluster.replicas import check_replicas, replicate
 from outlive.cluster.session import Session
-from outlive.catalog.wire import pack, unpack_found
 from outlive.creation import Creation, CreationOutside
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.handle import ArrayHandle

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 
 PAGES = 256
-Name = tuple[str, str]  # a store and a key; an id, if the array had no key
+_Name = tuple[str, str]  # a store and a key; an id, if the array had no key
 
 
 class Lost(NamedTuple):
@@ -19,34 +20,64 @@ class Lost(NamedTuple):
     at: float  # seconds since 1970
 
 
-class LostArrays(dict[Name, Lost]):
-    """All of a cluster. Changed by assignment, `del` and `pop` alone."""
+class Losses:
+    """All of a cluster: of each key at most one, the last."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._pages: dict[int, dict[Name, None]] = {}
+        self._lost: dict[_Name, Lost] = {}
+        self._pages: dict[int, dict[_Name, None]] = {}
         self._changed: set[int] = set()
 
-    def __setitem__(self, name: Name, lost: Lost) -> None:
-        super().__setitem__(name, lost)
+    def add(self, lost: Lost) -> None:
+        name = _name(lost.info)
+        self._lost[name] = lost
         self._pages.setdefault(_page(name), {})[name] = None
         self._changed.add(_page(name))
 
-    def __delitem__(self, name: Name) -> None:
-        super().__delitem__(name)
-        page = self._pages[_page(name)]
-        del page[name]
-        if not page:
-            del self._pages[_page(name)]
-        self._changed.add(_page(name))
+    def remove(self, info: ArrayInfo) -> Lost | None:
+        """Forget what is lost of this array's key, or of this array, if it has none; returns that."""
+        return self._remove(_name(info))
 
-    def pop(self, name: Name, default: Any = None) -> Any:
-        """`default` instead of an error."""
-        if name not in self:
-            return default
-        lost = self[name]
-        del self[name]
+    def remove_ids(self, array_ids: set[str]) -> list[str]:
+        """Forget these arrays; returns the ids of those that were lost."""
+        names = [name for name, lost in self._lost.items() if lost.info.id in array_ids]
+        return [lost.info.id for lost in map(self._remove, names) if lost is not None]
+
+    def _remove(self, name: _Name) -> Lost | None:
+        lost = self._lost.pop(name, None)
+        if lost is not None:
+            page = self._pages[_page(name)]
+            del page[name]
+            if not page:
+                del self._pages[_page(name)]
+            self._changed.add(_page(name))
         return lost
+
+    def of(self, info: ArrayInfo) -> Lost | None:
+        """What is lost of this array's key; of an array without one: that."""
+        return self._lost.get(_name(info))
+
+    def of_key(self, store: str, key: str) -> Lost | None:
+        return self._lost.get((store, key))
+
+    def of_store(self, store: str) -> list[Lost]:
+        return [lost for lost in self._lost.values() if lost.info.store == store]
+
+    def by_node(self) -> dict[str, tuple[int, int, float]]:
+        """The nodes that took arrays with them: how many, of how many bytes, and when."""
+        found: dict[str, tuple[int, int, float]] = {}
+        for lost in self._lost.values():
+            count, size, _ = found.get(lost.node, (0, 0, 0.0))
+            found[lost.node] = count + 1, size + lost.info.nbytes, lost.at
+        return found
+
+    def __iter__(self) -> Iterator[Lost]:
+        return iter(self._lost.values())
+
+    def __len__(self) -> int:
+        return len(self._lost)
+
+    # --- pages
 
     @property
     def pages(self) -> list[int]:
@@ -56,12 +87,16 @@ class LostArrays(dict[Name, Lost]):
     def take_changed(self) -> dict[int, list[Lost]]:
         """The pages that changed since this was asked, and what is on them now."""
         changed, self._changed = self._changed, set()
-        return {page: [self[name] for name in self._pages.get(page, {})] for page in changed}
+        return {page: [self._lost[name] for name in self._pages.get(page, {})] for page in sorted(changed)}
 
-    def changed_again(self, pages: set[int]) -> None:
+    def changed_again(self, pages: Iterable[int]) -> None:
         """They could not be written down."""
-        self._changed |= pages
+        self._changed.update(pages)
 
 
-def _page(name: Name) -> int:
+def _name(info: ArrayInfo) -> _Name:
+    return info.store, info.key or info.id
+
+
+def _page(name: _Name) -> int:
     return zlib.crc32("\0".join(name).encode()) % PAGES

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from outlive.arrays.info import ArrayInfo
+from outlive.catalog.wire import pack, unpack
 from outlive.cluster.holders import Holders, to_copy
 from outlive.cluster.port import Call, Peers, in_group
-from outlive.catalog.wire import pack, unpack
 from outlive.errors import OutliveError
 
 SMALL = 1 << 20  # bytes of a segment, up to which it travels with others

@@ -20,12 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from outlive.arrays.check import Finding
-from outlive.catalog.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
-from outlive.cluster.bulk import Bulk
 from outlive.catalog.holds import Holds
-from outlive.cluster.per_node import PerNode
-from outlive.cluster.port import PATIENCE, Call, Nobody, Peers, in_group
+from outlive.catalog.index import Entry, Holding, Replacement
 from outlive.catalog.wire import (
     Bound,
     Found,
@@ -37,6 +34,9 @@ from outlive.catalog.wire import (
     unpack_listed,
     unpack_request,
 )
+from outlive.cluster.bulk import Bulk
+from outlive.cluster.per_node import PerNode
+from outlive.cluster.port import PATIENCE, Call, Nobody, Peers, in_group
 from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
@@ -207,7 +207,7 @@ class Catalog(Bulk):
         return found
 
     def _found_lost(self, store: str, key: str) -> Found | None:
-        lost = self._index.lost.get((store, key))
+        lost = self._index.lost.of_key(store, key)
         return None if lost is None else Found(lost.info, [lost.node], lost_at=lost.at)
 
     def _found(self, entry: Entry | None) -> Found | None:
@@ -252,8 +252,7 @@ class Catalog(Bulk):
 
     def _forget_lost(self, ids: set[str]) -> list[str]:
         with self._lock:
-            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
-            return [self._index.lost.pop(name).info.id for name in lost]
+            return self._index.lost.remove_ids(ids)
 
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)
@@ -347,7 +346,7 @@ class Catalog(Bulk):
     def ids(self, store: str) -> list[str]:
         """The arrays that have a key, and those with a key that are lost."""
         with self._lock:
-            lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
+            lost = [one.info.id for one in self._index.lost.of_store(store) if one.info.key]
             return [entry.info.id for entry in self._index.entries(store)] + lost
 
     @in_group("slow")

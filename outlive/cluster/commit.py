@@ -9,8 +9,8 @@ from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import StaleEpoch
-from outlive.cluster.take_back import take_back
 from outlive.catalog.wire import Bound, pack, pack_request, unpack_bound
+from outlive.cluster.take_back import take_back
 from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
 from outlive.arrays.root import format_bytes
-from outlive.cluster.port import Call, Peers
 from outlive.catalog.wire import pack
+from outlive.cluster.port import Call, Peers
 from outlive.node import Autoscaler, Node
 
 if TYPE_CHECKING:

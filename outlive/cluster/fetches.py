@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import evict, keep
 from outlive.arrays.shelf import StaleEpoch
+from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.port import Call, Peers
 from outlive.cluster.small_copies import drafts_of, receive_small
 from outlive.cluster.transfer import NotThere, Source, Unreachable, chunk_size, copy, from_nodes
-from outlive.catalog.wire import Located, pack, unpack
 from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from outlive.catalog.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.losses import Lost
 from outlive.catalog.pages import LOST, SETTLED, pack_lost, page, saved_as_lost, settled
-from outlive.cluster.port import PATIENCE, Call, Peers, in_group
 from outlive.catalog.wire import Listed, Located, pack, unpack
+from outlive.cluster.port import PATIENCE, Call, Peers, in_group
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Node
 
@@ -61,7 +61,7 @@ class Holders:
         self._saved, self._saving = b"", threading.Lock()
         self._settled: list[str] = settled(peers.load)
         for lost in saved_as_lost(peers.load):
-            self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+            self._index.lost.add(lost)
         self._index.lost.take_changed()
 
     # --- questions
@@ -88,7 +88,7 @@ class Holders:
         self._look_for_dead()
         with self._lock:
             known = [node for node in self._index.holders(info.id) if self._is_alive(node)]
-            lost = self._index.lost.get((info.store, info.key or info.id))
+            lost = self._index.lost.of(info)
             erased = info.id in self._erased
         if erased:
             return json.dumps(Located([])).encode()
@@ -139,18 +139,14 @@ class Holders:
     def lost(self, store: str) -> bytes:
         """What a store has lost, by `wire.pack_found`, the latest first."""
         with self._lock:
-            lost = [one for one in self._index.lost.values() if one.info.store == store]
+            lost = self._index.lost.of_store(store)
         return pack_lost(sorted(lost, key=lambda one: -one.at))
 
     @in_group("slow")
     def lost_nodes(self) -> dict[str, tuple[int, int, float]]:
         """The nodes that took arrays with them: how many, of how many bytes, and when."""
-        found: dict[str, tuple[int, int, float]] = {}
         with self._lock:
-            for one in self._index.lost.values():
-                count, size, _ = found.get(one.node, (0, 0, 0.0))
-                found[one.node] = count + 1, size + one.info.nbytes, one.at
-        return found
+            return self._index.lost.by_node()
 
     # --- copies that come and go
 
@@ -206,7 +202,7 @@ class Holders:
             holders = list(self._index.holders(info.id))
             self._note_erased(info.id)
             self._index.copies.forget_array(info.id)
-            lost = self._index.lost.pop((info.store, info.id), None)
+            lost = self._index.lost.remove(info)
         there = holders or self._ask_who_has(info.id, hint)
         found = [(Holding(info.id, node), None) for node in there]
         # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
@@ -491,7 +487,7 @@ class Holders:
                         self._index.copies.add(info, other, other)
             older = self._index.older_than_lost(node)
             for info in self._index.forget(node):
-                self._index.lost[info.store, info.key or info.id] = Lost(info, node, at)
+                self._index.lost.add(Lost(info, node, at))
             self._settled = [*self._settled, node][-_MOST_SETTLED:]
         if older:
             self._bring_back([holding for info, holding in older if info.replicas > 1])
@@ -516,7 +512,7 @@ class Holders:
             infos = [info for packed in parts for info in unpack(packed)]
             with self._lock:
                 for info in infos:
-                    self._index.lost.pop((info.store, info.key or ""), None)
+                    self._index.lost.remove(info)
                 self._admit(node, [Listed(info, kept=True) for info in infos])
 
     def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> list[str]:
@@ -538,7 +534,7 @@ class Holders:
                     self._saved = done
             except BaseException:
                 with self._lock:
-                    self._index.lost.changed_again(set(changed))
+                    self._index.lost.changed_again(changed)
                 raise
 
     # --- keepers
@@ -560,7 +556,7 @@ class Holders:
         """What a keeper told of its shelf. The caller holds the lock."""
         stale = list[tuple[Holding, tuple[str, str] | None]]()
         for info, kept, _ in listed:
-            lost = self._index.lost.get((info.store, info.key or info.id))
+            lost = self._index.lost.of(info)
             if info.id in self._erased or (lost is not None and lost.info.version > info.version):
                 stale.append((Holding(info.id, node), None))
             elif info.key is not None and kept:

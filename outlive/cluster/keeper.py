@@ -30,11 +30,11 @@ from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
 from outlive.arrays.unsummed import Unsummed
+from outlive.catalog.pages import wanted_of
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import AT_A_TIME, Call, NoAnswer, Nobody, Peers, in_group
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
@@ -211,7 +211,7 @@ class Keeper(ShelfCalls):
         self._fetches.fetch_many(packed, node)
 
     @in_group("fetch")
-    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
+    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:
         """Have a copy of another node's array on this shelf; many may wait for the same.
 
         Parameters

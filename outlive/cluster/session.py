@@ -29,12 +29,12 @@ from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
+from outlive.catalog.wire import Located, pack
 from outlive.cluster import actors, starters
 from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.port import Peers
 from outlive.cluster.ray_port import RayPeers, told, wait
 from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
-from outlive.catalog.wire import Located, pack
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import read_info
+from outlive.catalog.wire import pack, unpack
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Peers
 from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
-from outlive.catalog.wire import pack, unpack
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import is_at, read_info
+from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Nobody, Peers
-from outlive.catalog.wire import Located, pack, unpack
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:

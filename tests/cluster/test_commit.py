@@ -16,8 +16,8 @@ from outlive import lookup
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
-from outlive.cluster.commit import commit
 from outlive.catalog.wire import Bound, pack_bound, unpack, unpack_request
+from outlive.cluster.commit import commit
 from outlive.errors import StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCatalog, PlayedCluster, PlayedSession, play

@@ -17,6 +17,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of, keep
 from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
+from outlive.catalog.wire import pack
 from outlive.cluster import actors, ray_port, starters, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.commit import commit
@@ -25,7 +26,6 @@ from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, Nobody
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.session import Session
-from outlive.catalog.wire import pack
 from outlive.errors import OutliveError
 from outlive.node import Node
 

@@ -17,11 +17,11 @@ from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
+from outlive.catalog.wire import Listed, pack, pack_request
 from outlive.cluster import listing, transfer
 from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.catalog.wire import Listed, pack, pack_request
 from outlive.errors import StoreUnavailable
 from outlive.lookup import by_handle, touch
 from tests.conftest import ROOT, eventually
@@ -215,13 +215,13 @@ def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedClust
     cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
     assert cluster.holders(old.id) == {"b": True}
     cluster.kill("c")
-    lost = dict(cluster.catalog._index.lost)
+    lost = list(cluster.catalog._index.lost)
     assert cluster.holders(old.id) == {}
     cluster.put("b", "other", 1)
     for info in (old,):  # nor if a keeper comes that still has it
         with cluster.catalog._lock:
             cluster.catalog._admit("b", [Listed(info, kept=True)])
-    assert cluster.catalog._index.lost == lost and len(lost) == 1
+    assert list(cluster.catalog._index.lost) == lost and len(lost) == 1
     with pytest.raises(outlive.ArrayLost):
         cluster.get("a", "k")
     cluster.put("a", "k", 3)

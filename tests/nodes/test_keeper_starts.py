@@ -15,11 +15,11 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
+from outlive.catalog.wire import Located, unpack_listed
 from outlive.cluster import ending, keeper, ray_port, session, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, NoAnswer, Nobody
 from outlive.cluster.session import Session
-from outlive.catalog.wire import Located, unpack_listed
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from tests.conftest import ROOT
 

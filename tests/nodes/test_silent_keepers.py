@@ -11,11 +11,11 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
-from outlive.cluster import ray_port, starters
 from outlive.catalog.pages import saved_as_lost
+from outlive.catalog.wire import pack
+from outlive.cluster import ray_port, starters
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.port import Call
-from outlive.catalog.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -147,7 +147,7 @@ def test_an_array_without_a_key_whose_nodes_all_died_is_lost(cluster: PlayedClus
     info = _put(cluster, "b")
     for node in list(cluster.holders(info.id)):
         cluster.kill(node)
-    assert [one.info.id for one in cluster.catalog._index.lost.values()] == [info.id]
+    assert [one.info.id for one in cluster.catalog._index.lost] == [info.id]
 
 
 @pytest.mark.parametrize("told", [True, False])
