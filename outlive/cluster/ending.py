@@ -7,14 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import ray
-from ray.exceptions import ActorDiedError, RayError
-
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import SCOPE, Lifetime, joined_scopes, kind_of, leave_scope
 from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
-from outlive.cluster import actors
-from outlive.errors import CorruptArray
+from outlive.cluster.port import Call, Nobody, Peers
+from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
@@ -90,17 +87,17 @@ def end_scope_here(
     leave_scope(shelf.scopes, number)
 
 
-def leave_scopes_that_ended(shelf: Shelf) -> None:
+def leave_scopes_that_ended(shelf: Shelf, peers: Peers) -> None:
     """Ask the nodes of other nodes' scopes whether they have ended, or died: `Endings` finds the arrays then."""
     silent = set[str]()
     for number, node in joined_scopes(shelf.scopes).items():
         if node in silent:
             continue
         try:
-            over = ray.get(actors.keeper(node).scope_is_over.remote(number), timeout=_TO_LOOK)
-        except (ValueError, ActorDiedError):
+            over = peers.ask_keeper(node, Call.of("scope_is_over", number), _TO_LOOK)
+        except Nobody:
             over = True
-        except RayError:  # it is asked again, at the next round
+        except StoreUnavailable:  # it is asked again, at the next round
             silent.add(node)
             continue
         if over:

@@ -14,7 +14,7 @@ from outlive.arrays.ended import Why
 from outlive.arrays.full import full
 from outlive.arrays.info import new_version
 from outlive.arrays.shelf import NO_ROOM, StaleEpoch
-from outlive.cluster.wire import Bound, pack, pack_request, unpack_bound
+from outlive.catalog.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:

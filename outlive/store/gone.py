@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import RayError
 
-from outlive.cluster.wire import Found, unpack_found
+from outlive.catalog.wire import Found, unpack_found
 from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ray.exceptions import ActorDiedError
 
-from outlive.cluster import actors
+from outlive.cluster import actors, starters
 from outlive.cluster.evacuation import Kept, stays, steps
-from outlive.cluster.peers import PATIENCE
+from outlive.cluster.port import PATIENCE
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals import nodes as ray_nodes
-from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import Node
+from outlive.node import Node
 from outlive.store import session
 from outlive.store.gateway import in_cluster
 
@@ -94,7 +92,7 @@ def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drai
 
 def _rows(session: Session) -> list[NodeRow]:
     """Every node that is alive or was the last to hold an array: the head first."""
-    every, scaler = ray_nodes.nodes(), autoscaler()
+    every, scaler = session.peers.nodes(), session.peers.autoscaler()
     keepers = set(actors.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
@@ -105,7 +103,7 @@ def _rows(session: Session) -> list[NodeRow]:
         reasons = []
         if role == "stays" and may_go:
             role = "may go"
-            reasons = ray_nodes.busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
+            reasons = session.peers.busy(node.id)
             with contextlib.suppress(ValueError):  # its keeper left
                 keeper = actors.keeper(node.id)
                 why = session.ask_node(node.id, keeper, keeper.stats.remote(), PATIENCE).stays
@@ -149,13 +147,13 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
     StoreUnavailable
         No such node is alive.
     """
-    here = next((one for one in ray_nodes.nodes() if one.id == node and one.alive), None)
+    here = next((one for one in session.peers.nodes() if one.id == node and one.alive), None)
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
     except ValueError:  # there may be a shelf all the same
-        keeper = actors.start_keeper(session.connection.cluster, node)
+        keeper = starters.start_keeper(session.peers, session.connection.cluster, node)
     kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):

@@ -21,9 +21,9 @@ from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
+from outlive.catalog.wire import pack, unpack_found
 from outlive.cluster.keeper import ShelfStats
-from outlive.cluster.peers import PATIENCE
-from outlive.cluster.wire import pack, unpack_found
+from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join

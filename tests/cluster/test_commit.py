@@ -15,7 +15,7 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
-from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
+from outlive.catalog.wire import Bound, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit

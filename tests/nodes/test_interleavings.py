@@ -16,10 +16,10 @@ from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
+from outlive.catalog.wire import Listed, pack, pack_request
 from outlive.cluster import listing, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.wire import Listed, pack, pack_request
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit
@@ -215,13 +215,13 @@ def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedClust
     cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
     assert cluster.holders(old.id) == {"b": True}
     cluster.kill("c")
-    lost = dict(cluster.catalog._index.lost)
+    lost = list(cluster.catalog._index.lost)
     assert cluster.holders(old.id) == {}
     cluster.put("b", "other", 1)
     for info in (old,):  # nor if a keeper comes that still has it
         with cluster.catalog._lock:
             cluster.catalog._admit("b", [Listed(info, kept=True)])
-    assert cluster.catalog._index.lost == lost and len(lost) == 1
+    assert list(cluster.catalog._index.lost) == lost and len(lost) == 1
     with pytest.raises(outlive.ArrayLost):
         cluster.get("a", "k")
     cluster.put("a", "k", 3)
@@ -275,7 +275,7 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
         for info in infos:
             if not shelf.has(info.id):
                 continue
-            Evacuation(shelf, node).evacuate([info.id], anywhere=True)
+            Evacuation(shelf, node, cluster.peers).evacuate([info.id], anywhere=True)
             evict(shelf, info.id)
             # It may go from one node to the other while we look at them in turn: twice at most, as each evacuates once.
             kept_at_all_times.append(any(any(cluster.holders(info.id).values()) for _ in range(3)))
@@ -380,12 +380,12 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
         answer = leave(packed, node)
         monkeypatch.setattr(cluster.catalog, "leave", leave)
         cluster.kill("c")  # else it would be the one
-        Evacuation(cluster.shelves["b"], "b").evacuate([info.id], anywhere=True)
+        Evacuation(cluster.shelves["b"], "b", cluster.peers).evacuate([info.id], anywhere=True)
         return answer
 
     assert cluster.get("b", "k") == 1
     monkeypatch.setattr(cluster.catalog, "leave", evacuate_the_other)
-    Evacuation(cluster.shelves["a"], "a").evacuate([info.id], anywhere=True)
+    Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True)
     assert any(cluster.holders(info.id).values())
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
     assert cluster.catalog.kept_on(info.id) == [node for node, kept in cluster.holders(info.id).items() if kept]
