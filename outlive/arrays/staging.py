@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 
 from outlive.arrays.owned_file import no_fork
+from outlive.arrays.root import names_in
 
 
 class Staging:
@@ -72,7 +73,7 @@ def new_file(path: str, size: int) -> int:
 
 def orphans(new: str) -> Iterator[str]:
     """The folders in `new` whose writer died; each stays locked, hence ours, until the loop goes on."""
-    for name in os.listdir(new):
+    for name in names_in(new):
         path = f"{new}/{name}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
