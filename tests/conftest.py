@@ -30,7 +30,7 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 # What outlive promises (arrays, cluster, cli) has no second chance.
 WHAT_RAY_SAYS = {"explain", "workers", "doctor"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
-WITHOUT_RAY = {"arrays", "testing"}
+WITHOUT_RAY = {"arrays", "catalog", "testing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ import ray
 import outlive
 from benchmarks.cluster import GIB, KIB, MIB, cluster
 from benchmarks.line import Line, at_most
-from outlive.cluster import session
+from outlive.store import session
 
 NAME = "actors"
 ABOUT = "keeper + catalog: unique memory, and CPU while idle"

@@ -15,7 +15,8 @@ from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.several import Raylets, raylets
 from benchmarks.timing import stopwatch
-from outlive.cluster import actors, session
+from outlive.cluster import actors
+from outlive.store import session
 
 NAME = "nodes-cost"
 ABOUT = "1, 2, 4, 8 raylets: put by key, get by handle, first remote get; 10^3 to 10^5 arrays: catalog, restart"

@@ -13,7 +13,8 @@ from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.several import Raylets, raylets
 from benchmarks.timing import stopwatch
-from outlive.cluster import actors, session
+from outlive.cluster import actors
+from outlive.store import session
 
 NAME = "nodes-lost"
 ABOUT = (

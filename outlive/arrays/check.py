@@ -72,7 +72,7 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
 
     Only a complete draft can be listed.
     """
-    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `take_back`
+    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `store.commit`
         info = read_info_at(path, name)
         if info.key is not None:
             shelf.ended.add([info], Why.NOT_PUT, time.time_ns())

@@ -13,7 +13,7 @@ from outlive.cli.text import age, ends, moment, print_json, print_table, printab
 from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.store import Store
+    from outlive.store.store import Store
 
 _WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
 
@@ -86,8 +86,8 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     $ outlive info ct/7
     """
     from outlive.cli.connection import open_store
-    from outlive.cluster import session
     from outlive.ray_internals.client import is_client
+    from outlive.store import session
     from outlive.units import format_size
 
     opened = open_store(store, address)

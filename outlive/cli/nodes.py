@@ -17,7 +17,7 @@ from outlive.cli.text import columns, print_json, printable
 from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.cluster.nodes import NodeRow
+    from outlive.store.nodes import NodeRow
 
 _STYLES = {"head": "", "stays": "", "may go": "green", "draining": "yellow", "lost": "red"}
 

@@ -13,7 +13,7 @@ import typer
 from outlive.units import format_age
 
 if TYPE_CHECKING:
-    from outlive.handle import ArrayHandle
+    from outlive.store.handle import ArrayHandle
 
 
 def printable(key: str) -> str:

@@ -7,13 +7,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-import ray
-from ray.exceptions import RayError
-
 from outlive.arrays.info import ArrayInfo
+from outlive.catalog.wire import pack, unpack
 from outlive.cluster.holders import Holders, to_copy
-from outlive.cluster.wire import pack, unpack
-from outlive.errors import StoreUnavailable
+from outlive.cluster.port import Call, Peers, in_group
+from outlive.errors import OutliveError
 
 SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
 _STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
@@ -23,11 +21,11 @@ _WORTH_IT = 8  # arrays
 class Bulk(Holders):
     """The part of the `Catalog` that makes replicas of many arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: Peers) -> None:
         self._bulk, self._in_bulk = threading.Lock(), set[str]()
-        super().__init__()
+        super().__init__(peers)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
         """`join_copy` for many."""
         infos = unpack(packed)
@@ -78,6 +76,7 @@ class Bulk(Holders):
         for i in range(min(missing, len(targets))):
             target = targets[(number + i) % len(targets)]
             wanted = [info for info in infos if len(self._kept(info.id)) < info.replicas]
-            with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
-                call = self._keeper_of(target).fetch_many.remote(pack(wanted), kept[0])
+            with contextlib.suppress(OutliveError):  # it dies, or is stopped
+                self._have_keeper(target)
+                call = Call.of("fetch_many", pack(wanted), kept[0])
                 self._answers({target: call}, to_copy(whole.size))

@@ -19,17 +19,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import ray
-
 from outlive.arrays.check import Finding
-from outlive.arrays.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
-from outlive.cluster import actors
-from outlive.cluster.bulk import Bulk
-from outlive.cluster.holds import Holds
-from outlive.cluster.peers import PATIENCE
-from outlive.cluster.per_node import PerNode
-from outlive.cluster.wire import (
+from outlive.catalog.holds import Holds
+from outlive.catalog.index import Entry, Holding, Replacement
+from outlive.catalog.wire import (
     Bound,
     Found,
     Listed,
@@ -40,6 +34,9 @@ from outlive.cluster.wire import (
     unpack_listed,
     unpack_request,
 )
+from outlive.cluster.bulk import Bulk
+from outlive.cluster.per_node import PerNode
+from outlive.cluster.port import PATIENCE, Call, Nobody, Peers, in_group
 from outlive.errors import StoreUnavailable
 
 Name = tuple[str, str]  # store and key
@@ -51,15 +48,15 @@ _log = logging.getLogger(__name__)
 class Catalog(Bulk):
     """Runs as the actor `catalog` in namespace `outlive`. Answers nothing before it has heard from every keeper."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, peers: Peers) -> None:
+        super().__init__(peers)
         self._holds = Holds(self._replaced.put)
         self._drops = PerNode(self._drop_or_again)
         self._again: list[Replacement] = []  # a node did not confirm that it dropped what was replaced
         self._unfinished: set[str] = set()  # arrays of which a node did not confirm that it deleted them
         self._deleted = threading.Condition(self._lock)
         cached: list[tuple[str, ArrayInfo]] = []
-        for some in self._list_shelves(actors.keeper_nodes()):
+        for some in self._list_shelves(peers.keeper_nodes()):
             cached += some
         self._admit_cached(cached)
         self._start_threads()
@@ -88,7 +85,7 @@ class Catalog(Bulk):
                 return pack_bound(Bound(0, elsewhere=True))
             return pack_bound(self._bind(infos, node))
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def replace(self, request: bytes) -> bytes:
         """`bind`, where other nodes have copies of what is replaced: their names go first."""
         infos, node, stale = unpack_request(request)
@@ -108,7 +105,7 @@ class Catalog(Bulk):
                 )
             done |= left
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def welcome(self, node: str) -> None:
         """A keeper has adopted arrays: list what is on its shelf now."""
         self._join(node)
@@ -136,7 +133,7 @@ class Catalog(Bulk):
         """Returns the nodes that live and did not confirm it: what is read by name there may be anything."""
         names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
         keepers = self._all_keepers()
-        done = self._answers({node: keepers[node].forbid.remote(names) for node in asked if node in keepers})
+        done = self._answers({node: Call.of("forbid", names) for node in asked if node in keepers})
         return self._silent(asked.difference(done))
 
     def unbind(self, packed: bytes) -> None:
@@ -145,7 +142,7 @@ class Catalog(Bulk):
             for info in unpack(packed):
                 self._index.unbind(info.store, info.key or "", info.id)
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def take_off(self, array_ids: list[str]) -> None:
         """Forget arrays that were listed, and whose puts came to nothing. What they would have replaced is back.
 
@@ -156,7 +153,7 @@ class Catalog(Bulk):
                 self._index.take_off(array_id)
                 self._note_erased(array_id)
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def verify(self, array_id: str) -> bool:
         """Somebody did not find an array where this catalog lists it. False: it is gone, and nobody deleted it.
 
@@ -170,15 +167,15 @@ class Catalog(Bulk):
         with self._lock:
             if self._index.place(array_id) is None or entry.doomed:
                 return True
-            keeper = self._all_keepers().get(entry.node)
-        if keeper is None:
+            known = entry.node in self._all_keepers()
+        if not known:
             return False
-        if self._answers({entry.node: keeper.unsealed.remote([array_id])}) == {entry.node: [True]}:
+        if self._answers({entry.node: Call.of("unsealed", [array_id])}) == {entry.node: [True]}:
             # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
             # writer has to ask again, so it is listed then.
             self._join(entry.node)
             return True
-        if self._answers({entry.node: keeper.never_put.remote([array_id])}) != {entry.node: [True]}:
+        if self._answers({entry.node: Call.of("never_put", [array_id])}) != {entry.node: [True]}:
             return False
         with self._lock:
             self._index.take_off(array_id)
@@ -210,7 +207,7 @@ class Catalog(Bulk):
         return found
 
     def _found_lost(self, store: str, key: str) -> Found | None:
-        lost = self._index.lost.get((store, key))
+        lost = self._index.lost.of_key(store, key)
         return None if lost is None else Found(lost.info, [lost.node], lost_at=lost.at)
 
     def _found(self, entry: Entry | None) -> Found | None:
@@ -220,7 +217,7 @@ class Catalog(Bulk):
         epoch, replacing = self._epochs.get(entry.node, 0), bool(entry.superseded)
         return Found(entry.info, [entry.node, *others], entry.doomed, epoch, replacing=replacing)
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def end(self, array_ids: list[str]) -> list[str]:
         """Delete the keys that stand for one of these arrays, with all their files; returns the arrays' ids.
 
@@ -255,8 +252,7 @@ class Catalog(Bulk):
 
     def _forget_lost(self, ids: set[str]) -> list[str]:
         with self._lock:
-            lost = [name for name, one in self._index.lost.items() if one.info.id in ids]
-            return [self._index.lost.pop(name).info.id for name in lost]
+            return self._index.lost.remove_ids(ids)
 
     def _delete(self, store: str, keys: list[str], only: set[str]) -> list[str]:
         doomed = self._doom(store, keys, only)
@@ -311,7 +307,7 @@ class Catalog(Bulk):
 
     # --- questions
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def keys(self, store: str, prefix: str) -> list[str]:
         with self._lock:
             self._wait_for_deletions(store, prefix)
@@ -327,7 +323,7 @@ class Catalog(Bulk):
             lambda: not asked.intersection(self._index.doomed(store, prefix)).difference(self._unfinished), PATIENCE
         )
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def entries(self, store: str, prefix: str) -> bytes:
         """All that is listed, sorted by key, by `wire.pack_found`.
 
@@ -346,20 +342,20 @@ class Catalog(Bulk):
             found = [self._found(entry) for entry in self._index.entries(store, prefix)]
         return pack_found(sorted(found, key=lambda one: (one and one.info.key) or ""))
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def ids(self, store: str) -> list[str]:
         """The arrays that have a key, and those with a key that are lost."""
         with self._lock:
-            lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
+            lost = [one.info.id for one in self._index.lost.of_store(store) if one.info.key]
             return [entry.info.id for entry in self._index.entries(store)] + lost
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def count(self, store: str) -> int:
         with self._lock:
             self._wait_for_deletions(store)
             return self._index.count(store)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def totals(self) -> dict[str, tuple[int, int]]:
         """For each store: how many keys, and the bytes of their arrays."""
         with self._lock:
@@ -367,7 +363,7 @@ class Catalog(Bulk):
             infos = {store: [entry.info for entry in self._index.entries(store)] for store in stores}
         return {store: (len(found), sum(info.nbytes for info in found)) for store, found in infos.items()}
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
         with self._lock:
             return self._index.some_keys(store, like, limit)
@@ -382,7 +378,7 @@ class Catalog(Bulk):
 
     # --- the files behind the keys
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def reconcile(self, node: str, packed: bytes) -> list[Finding]:
         """Compare the keys with the arrays found on a shelf, and mend what differs."""
         present = unpack(packed)
@@ -423,7 +419,7 @@ class Catalog(Bulk):
         def listed(node: str) -> list[tuple[str, ArrayInfo]]:
             try:
                 return self._list_shelf(node)
-            except (ValueError, StoreUnavailable) as error:
+            except StoreUnavailable as error:
                 if self._is_alive(node):
                     _log.warning("%s; what it has is not known yet", error)
                     self._unlisted.add(node)
@@ -438,8 +434,8 @@ class Catalog(Bulk):
         The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
         once more what it has: a copy that is not there then is added anew before it is sealed.
         """
-        keeper = self._all_keepers().get(node)
-        answers = self._answers({node: keeper.holds_from_now.remote(array_ids)}) if array_ids and keeper else {}
+        calls = {node: Call.of("holds_from_now", array_ids)} if array_ids and node in self._all_keepers() else {}
+        answers = self._answers(calls)
         if node in answers:
             epoch, there = answers[node]
             with self._lock:
@@ -448,7 +444,7 @@ class Catalog(Bulk):
                     if not is_there:
                         self._not_there(node, array_id)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def dropped(self, array_ids: list[str], node: str) -> None:
         """A node has dropped its copies of these arrays, as `leave` allowed.
 
@@ -462,13 +458,16 @@ class Catalog(Bulk):
     def _list_shelf(self, node: str) -> list[tuple[str, ArrayInfo]]:
         """List what a node's shelf keeps, and nothing else for that node; returns what is to be looked at then.
 
-        Raises ValueError if the node is dead, StoreUnavailable if nobody there answers.
+        Raises StoreUnavailable if the node is dead, or nobody there answers.
         """
         with self._lock:
             one_at_a_time = self._listing[node]
         with one_at_a_time:  # or the older picture could be the last
             self._left.discard(node)
-            self._keepers[node] = self._find_keeper(node)
+            if not self._is_alive(node):
+                raise Nobody(f"node {node} is dead")
+            self._peers.find_keeper(node, start=True)
+            self._keepers.add(node)
             try:
                 epoch, listed = self._ask_what_is_on(node)
                 with self._lock:
@@ -501,13 +500,13 @@ class Catalog(Bulk):
             if epoch == began:
                 return epoch, listed
         self._note_gone_from_now(node)
-        epoch, packed = self._answer_of(node, self._keepers[node].listing.remote())
+        epoch, packed = self._answer_of(node, Call.of("listing"))
         return epoch, unpack_listed(packed)
 
     def _list_part(self, node: str, after: str | None) -> tuple[int, bytes, str | None]:
         if after is None:
             self._note_gone_from_now(node)
-        part: tuple[int, bytes, str | None] = self._answer_of(node, self._keepers[node].listing_part.remote(after))
+        part: tuple[int, bytes, str | None] = self._answer_of(node, Call.of("listing_part", after))
         return part
 
     def _note_gone_from_now(self, node: str) -> None:
@@ -527,9 +526,7 @@ class Catalog(Bulk):
         for holding, name in holdings:
             by_node[holding.node].append((holding.array_id, name))
         keepers = self._all_keepers()
-        done = self._answers(
-            {node: keepers[node].drop.remote(some) for node, some in by_node.items() if node in keepers}
-        )
+        done = self._answers({node: Call.of("drop", some) for node, some in by_node.items() if node in keepers})
         return self._silent(set(by_node).difference(done))
 
     def _finish(self, node: str, array_ids: list[str]) -> list[bool]:
@@ -544,7 +541,7 @@ class Catalog(Bulk):
             return []
         keepers = self._all_keepers()
         epoch = self._epochs.get(node, 0)
-        calls = {node: keepers[node].finish.remote(array_ids, epoch)} if node in keepers else {}
+        calls = {node: Call.of("finish", array_ids, epoch)} if node in keepers else {}
         answers = self._answers(calls)
         if node not in answers and self._silent([node]):
             raise StoreUnavailable(f"{_nodes([node])} did not say which arrays it has: its keeper does not answer")

@@ -10,17 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
-from typing import TYPE_CHECKING, NamedTuple
-
-import ray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
-from outlive.cluster import actors
-from outlive.cluster.wire import pack
-from outlive.ray_internals.autoscaler import Autoscaler, autoscaler
-from outlive.ray_internals.nodes import Node, busy, nodes
+from outlive.catalog.wire import pack
+from outlive.cluster.port import Call, Peers
+from outlive.node import Autoscaler, Node
 from outlive.units import format_size, parse_duration
 
 if TYPE_CHECKING:
@@ -31,7 +27,6 @@ DEFAULT_AFTER = 30.0  # seconds. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
 _LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
 _NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
-_PATIENCE = 20.0  # seconds for the catalog to answer
 _log = logging.getLogger(__name__)
 
 
@@ -46,8 +41,8 @@ class Kept(NamedTuple):
 class Evacuation:
     """Of the node of the keeper that tends `shelf`."""
 
-    def __init__(self, shelf: Shelf, node: str) -> None:
-        self._shelf, self._node = shelf, node
+    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
+        self._shelf, self._node, self._peers = shelf, node, peers
         self._after = parse_duration(os.environ.get(AFTER) or DEFAULT_AFTER, AFTER)
         self._on_head = False
         self._idle_since: float | None = None
@@ -63,34 +58,34 @@ class Evacuation:
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
         if self.left:
-            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-        if self._on_head or self.left or time.monotonic() < self._look_at:
+            self._peers.leave()
+        if self._on_head or self.left or self._peers.now() < self._look_at:
             return
-        every = nodes()
-        self._look_at = time.monotonic() + len(every) / _NODES_A_SECOND
+        every = self._peers.nodes()
+        self._look_at = self._peers.now() + len(every) / _NODES_A_SECOND
         here = next((node for node in every if node.id == self._node), None)
         self._on_head = here is not None and here.is_head
         if here is None or here.is_head:
             return
         if here.draining_until is not None:
             self._leave_with_everything(anywhere=True)
-        elif not self._may_go(here, every) or busy(self._node, {actors.keeper_name(self._node), actors.CATALOG}):
+        elif not self._may_go(here, every) or self._peers.busy(self._node):
             self._idle_since, self.stays = None, None
         elif self._idle_since is None:
-            self._idle_since = time.monotonic()
-        elif time.monotonic() > self._idle_since + self._after:
+            self._idle_since = self._peers.now()
+        elif self._peers.now() > self._idle_since + self._after:
             self._leave_with_everything(anywhere=False)
 
     def _may_go(self, here: Node, every: list[Node]) -> bool:
         """Whether an autoscaler would remove the node if it were idle."""
-        if time.monotonic() > self._asked_at + _LOOK_AGAIN:
-            self._asked_at, self._scaler = time.monotonic(), autoscaler()
+        if self._peers.now() > self._asked_at + _LOOK_AGAIN:
+            self._asked_at, self._scaler = self._peers.now(), self._peers.autoscaler()
         return self._scaler is not None and not stays(here, every, self._scaler)
 
     def _leave_with_everything(self, *, anywhere: bool) -> None:
-        if time.monotonic() < self._tried_at + _LOOK_AGAIN and self.stays:
+        if self._peers.now() < self._tried_at + _LOOK_AGAIN and self.stays:
             return
-        self._tried_at = time.monotonic()
+        self._tried_at = self._peers.now()
         for step in steps(self.kept()):
             self.evacuate([one.id for one in step], anywhere=anywhere)
         if left := self.kept():
@@ -113,8 +108,7 @@ class Evacuation:
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
         """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
         infos = [info for info in map(self._info, array_ids) if info is not None]
-        catalog = actors.catalog()
-        safe: list[bool] = ray.get(catalog.evacuate.remote(pack(infos), self._node, anywhere))
+        safe: list[bool] = self._ask("evacuate", pack(infos), self._node, anywhere)
         safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]
         for info in safe_infos:  # somebody else who leaves may have us keep it again, any time from here on
             mark(self._shelf, info.id, add=LEAVING)
@@ -122,7 +116,7 @@ class Evacuation:
             for info in safe_infos:
                 if info.key is not None:
                     self._shelf.names.forbid(info.store, info.key, info.version + 1)
-        left: list[bool] = ray.get(catalog.leave.remote(pack(safe_infos), self._node))
+        left: list[bool] = self._ask("leave", pack(safe_infos), self._node)
         for info, may_go in zip(safe_infos, left, strict=True):
             if not may_go:
                 mark(self._shelf, info.id, remove=LEAVING)
@@ -132,12 +126,16 @@ class Evacuation:
             info.id for info, may_go in zip(safe_infos, left, strict=True) if may_go and not self._shelf.has(info.id)
         ]
         if gone:
-            ray.get(catalog.dropped.remote(gone, self._node))
+            self._ask("dropped", gone, self._node)
         return [not self._shelf.has(array_id) for array_id in array_ids]
 
     def _stay(self, info: ArrayInfo) -> bool:
         """Have the catalog know that an array is kept here after all; False if it was deleted or replaced."""
-        return bool(ray.get(actors.catalog().join_copy.remote(pack([info]), self._node, self._node, True)))
+        return bool(self._ask("join_copy", pack([info]), self._node, self._node, True))
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        """The catalog, for as long as it takes: what it granted has to be heard of."""
+        return self._peers.ask_catalog(Call(method, args), math.inf)
 
     def _info(self, array_id: str) -> ArrayInfo | None:
         try:
@@ -159,7 +157,7 @@ class Evacuation:
             self.leaving = False
             raise
         try:
-            ray.get(actors.catalog().left.remote(self._node), timeout=_PATIENCE)
+            self._peers.ask_catalog(Call.of("left", self._node))
         finally:
             self.left = True
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)

@@ -8,19 +8,14 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray.exceptions import GetTimeoutError, RayError
-
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import evict, keep
 from outlive.arrays.shelf import StaleEpoch
-from outlive.cluster import actors
-from outlive.cluster.peers import PATIENCE
+from outlive.catalog.wire import Located, pack, unpack
+from outlive.cluster.port import Call, Peers
 from outlive.cluster.small_copies import drafts_of, receive_small
-from outlive.cluster.transfer import NotThere, Unreachable, chunk_size, copy, from_nodes
-from outlive.cluster.wire import Located, pack, unpack
+from outlive.cluster.transfer import NotThere, Source, Unreachable, chunk_size, copy, from_nodes
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals.nodes import nodes
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
@@ -32,8 +27,8 @@ _MOST_LISTINGS = 5  # of this shelf, while one array is copied
 class Fetches:
     """Of the keeper that tends `shelf` on `node`."""
 
-    def __init__(self, shelf: Shelf, node: str) -> None:
-        self._shelf, self._node = shelf, node
+    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
+        self._shelf, self._node, self._peers = shelf, node, peers
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._lock = threading.Lock()
         self._chunk = 0
@@ -81,7 +76,7 @@ class Fetches:
                 future.set_result(None)  # who waits for one looks, and fetches it if it is not there
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
-        for parcel in receive_small(actors.keeper(node), array_ids, self._chunk_size() // 4):
+        for parcel in receive_small(self._peers, node, array_ids, self._chunk_size() // 4):
             drafts = drafts_of(self._shelf, parcel)
             try:
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
@@ -102,7 +97,7 @@ class Fetches:
     def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[int]:
         if not infos:
             return []
-        answer: list[int] = _answer(actors.catalog().join_copies.remote(pack(infos), home, self._node, kept))
+        answer: list[int] = self._ask("join_copies", pack(infos), home, self._node, kept)
         return answer
 
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
@@ -117,7 +112,7 @@ class Fetches:
         return json.dumps(located).encode()
 
     def _locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        located = Located(*json.loads(_answer(actors.catalog().locate.remote(pack([info]), hint, self._node))))
+        located = Located(*json.loads(self._ask("locate", pack([info]), hint, self._node)))
         return located._replace(nodes=[node for node in located.nodes if node != self._node])
 
     def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
@@ -129,16 +124,13 @@ class Fetches:
             It is not there, or not wanted any more.
         Unreachable, CorruptArray, StoreFull
         """
-        try:
-            keeper = actors.keeper(node)
-        except ValueError:
-            raise NotThere(f"{node} has no keeper") from None
-        draft = copy(self._shelf, keeper, info.id, self._chunk_size(), kept=kept, epoch=epoch)
+        source = Source(self._peers, node, self._chunk_size(), epoch)
+        draft = copy(self._shelf, source, info.id, kept=kept)
         try:
             self._seal(draft, node)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
-                deadline = _deadline(keeper, draft.info.id)
+                deadline = self._deadline(node, draft.info.id)
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)
         except BaseException:
@@ -177,27 +169,20 @@ class Fetches:
         return keep(self._shelf, info.id) and bool(self._join(info, home or self._node, kept=True))
 
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
-        return int(_answer(actors.catalog().join_copy.remote(pack([info]), home, self._node, kept, stale)))
+        return int(self._ask("join_copy", pack([info]), home, self._node, kept, stale))
 
     def _chunk_size(self) -> int:
         if not self._chunk:
-            self._chunk = chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
+            self._chunk = chunk_size(self._peers.nodes())
         return self._chunk
 
+    def _deadline(self, node: str, array_id: str) -> int:
+        """When the time to live of an array is over on the node that it was copied from. Raises Unreachable."""
+        try:
+            return int(self._peers.ask_keeper(node, Call.of("deadline_ns", array_id)))
+        except StoreUnavailable as error:
+            raise Unreachable(f"{array_id}: {error}") from None
 
-def _answer(ref: ray.ObjectRef[Any]) -> Any:
-    """The catalog's answer. Raises StoreUnavailable if it is stopped."""
-    try:
-        return ray.get(ref, timeout=PATIENCE)
-    except GetTimeoutError:
-        raise StoreUnavailable(
-            f"the catalog did not answer within {PATIENCE:.0f} s: it may be stopped; see `ray list actors`"
-        ) from None
-
-
-def _deadline(keeper: Any, array_id: str) -> int:
-    """When the time to live of an array is over on the node that it was copied from. Raises Unreachable."""
-    try:
-        return int(ray.get(keeper.deadline_ns.remote(array_id), timeout=PATIENCE))
-    except RayError as error:
-        raise Unreachable(f"{array_id}: {error}") from None
+    def _ask(self, method: str, *args: Any) -> Any:
+        """The catalog's answer. Raises StoreUnavailable if it is stopped."""
+        return self._peers.ask_catalog(Call(method, args))

@@ -12,30 +12,22 @@ import logging
 import queue
 import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
-import ray
-from ray.exceptions import RayError
-
-from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lost import Lost
-from outlive.cluster import actors
-from outlive.cluster.peers import PATIENCE, Call, Peer, Peers
-from outlive.cluster.wire import Found, Listed, Located, pack, pack_found, unpack, unpack_found
-from outlive.errors import StoreUnavailable
-from outlive.ray_internals import Connection, kv
-from outlive.ray_internals.nodes import Node, nodes
+from outlive.catalog.index import Holding, Index, Replacement
+from outlive.catalog.losses import Lost
+from outlive.catalog.pages import LOST, SETTLED, pack_lost, page, saved_as_lost, settled
+from outlive.catalog.wire import Listed, Located, pack, unpack
+from outlive.cluster.port import PATIENCE, Call, Peers, in_group
+from outlive.errors import OutliveError, StoreUnavailable
+from outlive.node import Node
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _ROUNDS_EVERY = 1.0  # seconds
-_LOST = "lost"  # which pages of what was lost there are, in the GCS's key-value store; each is there too
-_SETTLED = "settled"  # the dead nodes of which it is known, there too
 _MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 _COPIES_AT_A_TIME = 4
@@ -47,11 +39,12 @@ _TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
 class Holders:
     """The part of the `Catalog` that looks at nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
         self._index, self._lock = Index(), threading.RLock()
         self._epochs: dict[str, int] = {}
-        self._keepers: dict[str, Peer] = {}
-        self._peers = Peers(self._is_alive, self._ask_shelf)
+        self._keepers: set[str] = set()  # nodes whose keepers were found
+        self._lost_keepers: set[str] = set()  # nodes whose keepers turned out to be gone for good
         self._unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self._late: set[str] = set()  # arrays that were to be replaced or deleted: by whom, a node may have to say yet
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
@@ -66,15 +59,14 @@ class Holders:
         self._list_nodes()
         self._seen = set[str]()  # nodes whose machines were searched for shelves to adopt
         self._saved, self._saving = b"", threading.Lock()
-        self._settled: list[str] = json.loads(kv.get(_SETTLED) or b"[]")
-        for found in _saved_as_lost():
-            lost = Lost(found.info, found.nodes[0], found.lost_at)
-            self._index.lost[lost.info.store, lost.info.key or lost.info.id] = lost
+        self._settled: list[str] = settled(peers.load)
+        for lost in saved_as_lost(peers.load):
+            self._index.lost.add(lost)
         self._index.lost.take_changed()
 
     # --- questions
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:
         """Where an array is, for a node that does not have it.
 
@@ -96,7 +88,7 @@ class Holders:
         self._look_for_dead()
         with self._lock:
             known = [node for node in self._index.holders(info.id) if self._is_alive(node)]
-            lost = self._index.lost.get((info.store, info.key or info.id))
+            lost = self._index.lost.of(info)
             erased = info.id in self._erased
         if erased:
             return json.dumps(Located([])).encode()
@@ -107,25 +99,25 @@ class Holders:
             return json.dumps(Located([], lost.node, lost.at)).encode()
         dead = self._nodes.get(hint or "")
         if info.key is None and dead is not None and not dead.alive:
-            return json.dumps(Located([], dead.id, dead.died_at or time.time())).encode()
+            return json.dumps(Located([], dead.id, dead.died_at or self._peers.time())).encode()
         self._say_unlisted(f"array {info.id}")
-        why = self._answers({node: keeper.why_ended.remote(info.id) for node, keeper in self._all_keepers().items()})
+        why = self._answers({node: Call.of("why_ended", info.id) for node in self._all_keepers()})
         return json.dumps(Located([], why=next(filter(None, why.values()), None))).encode()
 
     def _ask_who_has(self, array_id: str, hint: str | None) -> list[str]:
         """Of an array without a key, which is listed nowhere: first the node where it was put, then all."""
         keepers = self._all_keepers()
-        for some in ({hint: keepers[hint]} if hint in keepers else {}, keepers):
-            has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in some.items() if node})
+        for some in (keepers.intersection([hint]), keepers):
+            has = self._answers({node: Call.of("holds", [array_id]) for node in some})
             if found := [node for node, (there,) in has.items() if there]:
                 return found
         # A keeper that came after this catalog, on whose node nothing was put by key yet, is not known here.
-        unknown = [node for node in actors.keeper_nodes() if node not in self._epochs]
+        unknown = [node for node in self._peers.keeper_nodes() if node not in self._epochs]
         for node in unknown:
-            with contextlib.suppress(ValueError, StoreUnavailable, RayError):
+            with contextlib.suppress(StoreUnavailable):
                 self._join(node)
-        keepers = {node: keeper for node, keeper in self._all_keepers().items() if node in unknown}
-        has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in keepers.items()})
+        keepers = self._all_keepers().intersection(unknown)
+        has = self._answers({node: Call.of("holds", [array_id]) for node in keepers})
         return [node for node, (there,) in has.items() if there]
 
     def _nearest_first(self, found: list[str], asker: str) -> list[str]:
@@ -133,7 +125,7 @@ class Holders:
         near = {node.id for node in self._alive() if here is not None and node.ip == here.ip}
         return sorted(found, key=lambda node: (self._peers.is_late(node), node not in near))
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def kept_on(self, array_id: str) -> list[str]:
         """The nodes that keep an array, of those that the catalog knows of."""
         return self._kept(array_id)
@@ -143,26 +135,22 @@ class Holders:
             holders = self._index.holders(array_id).items()
             return [node for node, kept in holders if kept and node != leaving and self._is_alive(node)]
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def lost(self, store: str) -> bytes:
         """What a store has lost, by `wire.pack_found`, the latest first."""
         with self._lock:
-            lost = [one for one in self._index.lost.values() if one.info.store == store]
-        return _pack_lost(sorted(lost, key=lambda one: -one.at))
+            lost = self._index.lost.of_store(store)
+        return pack_lost(sorted(lost, key=lambda one: -one.at))
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def lost_nodes(self) -> dict[str, tuple[int, int, float]]:
         """The nodes that took arrays with them: how many, of how many bytes, and when."""
-        found: dict[str, tuple[int, int, float]] = {}
         with self._lock:
-            for one in self._index.lost.values():
-                count, size, _ = found.get(one.node, (0, 0, 0.0))
-                found[one.node] = count + 1, size + one.info.nbytes, one.at
-        return found
+            return self._index.lost.by_node()
 
     # --- copies that come and go
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def join_copy(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int:
         """A node has a complete copy, not yet sealed unless it is `kept`.
 
@@ -200,7 +188,7 @@ class Holders:
                 self._index.copies.add(info, home, node, kept=kept)
             return self._epochs.get(node, 0)
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def erase(self, packed: bytes, hint: str | None) -> bool:
         """Delete an array without a key, wherever it is; False if it was nowhere.
 
@@ -214,7 +202,7 @@ class Holders:
             holders = list(self._index.holders(info.id))
             self._note_erased(info.id)
             self._index.copies.forget_array(info.id)
-            lost = self._index.lost.pop((info.store, info.id), None)
+            lost = self._index.lost.remove(info)
         there = holders or self._ask_who_has(info.id, hint)
         found = [(Holding(info.id, node), None) for node in there]
         # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
@@ -225,7 +213,7 @@ class Holders:
             )
         return bool(there) or lost is not None
 
-    @ray.method(concurrency_group="change")
+    @in_group("change")
     def touch(self, packed: bytes, deadline_ns: int, hint: str | None) -> bool:
         """Let an array live until then on every node that has it; False if none has."""
         (info,) = unpack(packed)
@@ -233,12 +221,12 @@ class Holders:
             holders = list(self._index.holders(info.id))
         keepers = self._all_keepers()
         there = [node for node in holders or self._ask_who_has(info.id, hint) if node in keepers]
-        answers = self._answers({node: keepers[node].touch.remote(info.id, deadline_ns) for node in there})
+        answers = self._answers({node: Call.of("touch", info.id, deadline_ns) for node in there})
         return any(answers.values())
 
     # --- replicas
 
-    @ray.method(concurrency_group="copy")
+    @in_group("copy")
     def replicate(self, packed: bytes, home: str) -> list[int]:
         """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
         infos = unpack(packed)
@@ -252,10 +240,10 @@ class Holders:
     def _know(self, node: str) -> None:
         """List a node's shelf, if nothing was put by key there, or nobody told of it yet."""
         if node not in self._epochs:
-            with contextlib.suppress(ValueError, StoreUnavailable):  # it dies, and that is seen too
+            with contextlib.suppress(StoreUnavailable):  # it dies, and that is seen too
                 self._join_to_read(node)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def ended(self, array_ids: list[str], node: str) -> None:
         """Arrays without a key have ended on a node, by their lifetime."""
         with self._lock:
@@ -275,7 +263,7 @@ class Holders:
             for node in kept:
                 by_node[node].append(info.id)
         keepers = self._all_keepers()
-        calls = {node: keepers[node].holds.remote(ids) for node, ids in by_node.items() if node in keepers}
+        calls = {node: Call.of("holds", ids) for node, ids in by_node.items() if node in keepers}
         for node, there in self._answers(calls).items():
             with self._lock:
                 for array_id, is_there in zip(by_node[node], there, strict=True):
@@ -305,21 +293,21 @@ class Holders:
                 kept = self._kept(info.id)
                 if not kept or len(self._kept(info.id, leaving)) >= info.replicas:
                     break
-                with contextlib.suppress(RayError, ValueError, StoreUnavailable):  # it dies, or is stopped
-                    keeper = self._keeper_of(target)
+                with contextlib.suppress(OutliveError):  # it dies, or is stopped
+                    self._have_keeper(target)
                     with self._lock:
                         cached = target in self._index.holders(info.id)
-                    if cached and self._answers({target: keeper.keep.remote([info.id])}).get(target) == [True]:
+                    if cached and self._answers({target: Call.of("keep", [info.id])}).get(target) == [True]:
                         self._join_copy(info, kept[0], target, kept=True)
                     else:
-                        self._answers({target: keeper.fetch.remote(pack([info]), kept[0], True)}, to_copy(info.size))
+                        self._answers({target: Call.of("fetch", pack([info]), kept[0], True)}, to_copy(info.size))
             return self._kept(info.id, leaving)
         finally:
             with self._lock:
                 del self._copying[info.id]
             done.set()
 
-    @ray.method(concurrency_group="copy")
+    @in_group("copy")
     def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:
         """Have other nodes keep what a node would drop; says of each array whether one does, or it is deleted.
 
@@ -341,7 +329,7 @@ class Holders:
             for other in others:
                 by_node[other].append(info.id)
         keepers = self._all_keepers()
-        calls = {other: keepers[other].holds.remote(ids) for other, ids in by_node.items() if other in keepers}
+        calls = {other: Call.of("holds", ids) for other, ids in by_node.items() if other in keepers}
         seen = {  # with their own eyes, now: it may be the last one that is dropped
             (other, array_id)
             for other, answer in self._answers(calls).items()
@@ -353,7 +341,7 @@ class Holders:
             for info, others in zip(infos, elsewhere, strict=True)
         ]
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def leave(self, packed: bytes, node: str) -> list[bool]:
         """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
         return [self._leave(info, node) for info in unpack(packed)]
@@ -387,17 +375,17 @@ class Holders:
         if (gone := self._gone.get(node)) is not None:
             gone.update(array_ids)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def left(self, node: str) -> None:
         """A keeper has left its node, with nothing on it that is kept."""
         with self._lock:
             self._left.add(node)
             self._epochs.pop(node, None)
-            self._keepers.pop(node, None)
+            self._keepers.discard(node)
             self._unlisted.discard(node)
             self._index.forget(node)
 
-    @ray.method(concurrency_group="slow")
+    @in_group("slow")
     def alone(self, array_ids: list[str], node: str) -> list[bool]:
         """Which of these arrays no other node keeps."""
         return [not self._kept(array_id, node) for array_id in array_ids]
@@ -417,7 +405,7 @@ class Holders:
         ]
         keepers = self._all_keepers()
         able = [node for node in able if node.id not in self._unlisted and not self._peers.is_late(node.id)]
-        calls = {node.id: keepers[node.id].room.remote() for node in able if node.id in keepers}
+        calls = {node.id: Call.of("room") for node in able if node.id in keepers}
         room = self._answers(calls, _TO_KEEP)
         # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
         fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
@@ -460,7 +448,7 @@ class Holders:
             for node in some:
                 known = self._nodes.get(node)
                 if known is not None and not known.alive:
-                    self._lose(node, known.died_at or time.time())
+                    self._lose(node, known.died_at or self._peers.time())
 
     def _look_at_nodes(self) -> None:
         self._look_for_dead()
@@ -474,20 +462,20 @@ class Holders:
         new = {node.id for node in self._alive()} - self._seen
         self._seen |= new
         for node in new - set(self._epochs):
-            actors.adopt_on(node)
+            self._peers.search_shelves(node)
 
     def _lose(self, node: str, at: float) -> None:
         """A node is dead, and what it alone kept is lost."""
         with self._lock:
             endangered = self._index.endangered(node)
             self._epochs.pop(node, None)
-            self._keepers.pop(node, None)
+            self._keepers.discard(node)
         by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
         for info, others in endangered:
             for other in others:
                 by_node[other].append(info)
         calls = {
-            other: self._keepers[other].keep.remote([info.id for info in infos])
+            other: Call.of("keep", [info.id for info in infos])
             for other, infos in by_node.items()
             if other in self._keepers
         }
@@ -499,7 +487,7 @@ class Holders:
                         self._index.copies.add(info, other, other)
             older = self._index.older_than_lost(node)
             for info in self._index.forget(node):
-                self._index.lost[info.store, info.key or info.id] = Lost(info, node, at)
+                self._index.lost.add(Lost(info, node, at))
             self._settled = [*self._settled, node][-_MOST_SETTLED:]
         if older:
             self._bring_back([holding for info, holding in older if info.replicas > 1])
@@ -514,17 +502,17 @@ class Holders:
             by_node[holding.node].append(holding.array_id)
         keepers = self._all_keepers()
         there = {node: ids for node, ids in by_node.items() if node in keepers}
-        kept = self._answers({node: keepers[node].keep.remote(ids) for node, ids in there.items()})
+        kept = self._answers({node: Call.of("keep", ids) for node, ids in there.items()})
         back = {
             node: [array_id for array_id, is_kept in zip(there[node], some, strict=True) if is_kept]
             for node, some in kept.items()
         }
-        described = self._answers({node: keepers[node].describe.remote(ids) for node, ids in back.items() if ids})
+        described = self._answers({node: Call.of("describe", ids) for node, ids in back.items() if ids})
         for node, parts in described.items():
             infos = [info for packed in parts for info in unpack(packed)]
             with self._lock:
                 for info in infos:
-                    self._index.lost.pop((info.store, info.key or ""), None)
+                    self._index.lost.remove(info)
                 self._admit(node, [Listed(info, kept=True) for info in infos])
 
     def _drop(self, holdings: Iterable[tuple[Holding, tuple[str, str] | None]]) -> list[str]:
@@ -535,43 +523,30 @@ class Holders:
         with self._saving:
             with self._lock:
                 changed, pages = self._index.lost.take_changed(), self._index.lost.pages
-                settled = json.dumps(self._settled).encode()
+                done = json.dumps(self._settled).encode()
             try:
-                for page, lost in changed.items():
-                    kv.put(f"{_LOST}-{page}", _pack_lost(lost))
+                for number, lost in changed.items():
+                    self._peers.save(page(number), pack_lost(lost))
                 if changed:
-                    kv.put(_LOST, json.dumps(pages).encode())
-                if settled != self._saved:  # last: of a node that is settled, what is not lost is not wanted
-                    kv.put(_SETTLED, settled)
-                    self._saved = settled
+                    self._peers.save(LOST, json.dumps(pages).encode())
+                if done != self._saved:  # last: of a node that is settled, what is not lost is not wanted
+                    self._peers.save(SETTLED, done)
+                    self._saved = done
             except BaseException:
                 with self._lock:
-                    self._index.lost.changed_again(set(changed))
+                    self._index.lost.changed_again(changed)
                 raise
 
     # --- keepers
 
-    def _all_keepers(self) -> dict[str, Peer]:
+    def _all_keepers(self) -> set[str]:
         with self._lock:
-            return {node: keeper for node, keeper in self._keepers.items() if self._is_alive(node)}
+            return {node for node in self._keepers if self._is_alive(node)}
 
-    def _keeper_of(self, node: str) -> Peer:
-        """A node's keeper, started if it has none."""
+    def _have_keeper(self, node: str) -> None:
+        """One is started if a node has none, and its shelf listed."""
         if node not in self._epochs:
             self._join(node)
-        return self._keepers[node]
-
-    def _find_keeper(self, node: str) -> Peer:
-        """The same, by its name. Raises ValueError if the node is dead."""
-        try:
-            return Peer(node, actors.keeper(node))
-        except ValueError:
-            if not self._is_alive(node):
-                raise
-            return Peer(node, actors.start_keeper(Connection().cluster, node))
-
-    def _ask_shelf(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
-        return actors.ask_shelf(Connection().cluster, node, method, args)
 
     def _join(self, node: str) -> None:
         """List what is on a node's shelf, and nothing else for that node."""
@@ -581,7 +556,7 @@ class Holders:
         """What a keeper told of its shelf. The caller holds the lock."""
         stale = list[tuple[Holding, tuple[str, str] | None]]()
         for info, kept, _ in listed:
-            lost = self._index.lost.get((info.store, info.key or info.id))
+            lost = self._index.lost.of(info)
             if info.id in self._erased or (lost is not None and lost.info.version > info.version):
                 stale.append((Holding(info.id, node), None))
             elif info.key is not None and kept:
@@ -604,14 +579,14 @@ class Holders:
                 with self._lock:
                     self._index.copies.add(info, keepers[0], node, kept=False)
             elif replaced:
-                self._answers({node: self._keepers[node].drop.remote([(info.id, None)])})
-            elif self._answers({node: self._keepers[node].keep.remote([info.id])}).get(node) == [True]:
+                self._answers({node: Call.of("drop", [(info.id, None)])})
+            elif self._answers({node: Call.of("keep", [info.id])}).get(node) == [True]:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
 
-    def _answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
+    def _answers(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
         """What keepers answer, by node. Nobody waits for the dead, and for nobody longer than `patience` seconds."""
-        return self._peers.answers(calls, patience)
+        return self._peers.ask(calls, patience)
 
     def _silent(self, nodes: Iterable[str]) -> list[str]:
         """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
@@ -621,14 +596,15 @@ class Holders:
 
     def _mend(self) -> None:
         """List the shelves again whose keepers were gone for good, or did not answer before."""
-        for node in list(self._peers.gone | self._unlisted):
-            self._peers.gone.discard(node)
+        self._lost_keepers |= self._peers.take_gone()
+        for node in self._lost_keepers | self._unlisted:
+            self._lost_keepers.discard(node)
             if not self._is_alive(node):
                 self._unlisted.discard(node)
             elif node in self._epochs or node in self._unlisted:  # else it has left
                 try:
                     self._join_to_read(node)
-                except (StoreUnavailable, ValueError, RayError) as error:
+                except StoreUnavailable as error:
                     _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
                     self._unlisted.add(node)
 
@@ -652,7 +628,7 @@ class Holders:
 
     def _go_on(self, work: Callable[[], None]) -> None:
         while True:
-            time.sleep(_ROUNDS_EVERY)
+            self._peers.sleep(_ROUNDS_EVERY)
             try:
                 work()
             except Exception:  # noqa: BLE001 - it goes on, whatever it met
@@ -660,31 +636,9 @@ class Holders:
 
     def _list_nodes(self) -> None:
         """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
-        self._nodes: dict[str, Node] = {node.id: node for node in nodes()}
-
-
-def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
-    """Which of a dead node's arrays are wanted back, by what the catalog wrote down of it.
-
-    Of a node that it has settled, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
-    """
-    if node not in json.loads(kv.get(_SETTLED) or b"[]"):
-        return lambda _: True
-    lost = {found.info.id for found in _saved_as_lost()}
-    return lambda info: info.key is None or info.id in lost
-
-
-def _saved_as_lost() -> list[Found]:
-    """What the last catalog wrote down."""
-    pages = json.loads(kv.get(_LOST) or b"[]")
-    found = (unpack_found(kv.get(f"{_LOST}-{page}") or b"[]") for page in pages)
-    return [one for some in found for one in some if one is not None]
+        self._nodes: dict[str, Node] = {node.id: node for node in self._peers.nodes()}
 
 
 def to_copy(size: int) -> float:
     """How long a node may take to copy so many bytes, in seconds."""
     return PATIENCE + size / _SLOWEST
-
-
-def _pack_lost(lost: Iterable[Lost]) -> bytes:
-    return pack_found(Found(one.info, [one.node], lost_at=one.at) for one in lost)

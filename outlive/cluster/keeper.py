@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-
-import ray
-from ray.exceptions import GetTimeoutError, RayError
 
 from outlive.arrays.adopt import adopt, live, orphaned, sign, unseen
 from outlive.arrays.cached_copies import CachedCopies
@@ -32,18 +30,16 @@ from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
 from outlive.arrays.unsummed import Unsummed
-from outlive.cluster import actors
+from outlive.catalog.pages import wanted_of
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.holders import wanted_of
 from outlive.cluster.listing import Listing
-from outlive.cluster.peers import AT_A_TIME, PATIENCE
+from outlive.cluster.port import AT_A_TIME, Call, NoAnswer, Nobody, Peers, in_group
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.transfer import Chunk, send
-from outlive.errors import StoreFull
-from outlive.ray_internals import jobs_that_ended
+from outlive.errors import OutliveError, StoreFull
 
 PROTOCOL = 6  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
@@ -52,6 +48,7 @@ _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
+_TO_GO = 120.0  # seconds for a keeper of this shelf that died to be quite gone
 _TO_END = 2.0  # seconds for each thread to end, and for the catalog to hear of what has ended
 
 _log = logging.getLogger(__name__)
@@ -81,8 +78,8 @@ class ShelfStats(NamedTuple):
 class Keeper(ShelfCalls):
     """Runs as the actor `keeper-<node>` in namespace `outlive`."""
 
-    def __init__(self, cluster: str, node: str) -> None:
-        self._node = node
+    def __init__(self, peers: Peers, cluster: str, node: str) -> None:
+        self._peers, self._node = peers, node
         self._root, self._on_disk = default_root()
         self._path, self._lock = shelf_folder(self._root, cluster, node), -1
         if os.path.exists(f"{self._path}/ledger"):
@@ -91,12 +88,18 @@ class Keeper(ShelfCalls):
             self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
         self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
         self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
-        self._fetches = Fetches(self._shelf, self._node)
-        self._evacuation = Evacuation(self._shelf, self._node)
+        self._fetches = Fetches(self._shelf, self._node, peers)
+        self._evacuation = Evacuation(self._shelf, self._node, peers)
         self._stop, self._rounds = threading.Event(), 0
         self._threads = [
             threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
-            for work in (self._make_rounds, self._compute_checksums, self._balance, self._evacuation.consider)
+            for work in (
+                self._make_rounds,
+                self._tell_of_adopted,
+                self._compute_checksums,
+                self._balance,
+                self._evacuation.consider,
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -106,11 +109,11 @@ class Keeper(ShelfCalls):
         clear_removed(self._path)
         self._shelf = Shelf(self._path)
         if self._lock < 0:
-            self._lock = _lock_file(f"{self._path}/keeper", actors.START_SECONDS)
+            self._lock = _lock_file(f"{self._path}/keeper", _TO_GO)
         self._mend_doubles()
         self._shelf.recount()
-        sign(self._path, ray.get_runtime_context().gcs_address, os.getppid())  # a worker's parent is its raylet
-        self._adopted, self._welcomed = self._adopt(), list[Any]()
+        sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
+        self._adopted = self._adopt()
         apply(Settings(), self._shelf, self._root, cluster, self._node)  # what nobody has chosen yet
 
     _sent_bytes = 0
@@ -121,15 +124,17 @@ class Keeper(ShelfCalls):
         A shelf whose keeper is slow to die is looked at again.
         """
         cluster, count, self._left_behind = os.path.basename(os.path.dirname(self._path)), 0, False
-        address = ray.get_runtime_context().gcs_address
-        for path in orphaned(self._root, cluster, self._node, address, actors.living):
+        for path in orphaned(self._root, cluster, self._node, self._peers.address(), self._living):
             of, dead = path.split("/")[-2:]
             if of == cluster:
-                count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead))
+                count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
             else:
                 count += adopt(self._shelf, path, same_cluster=False)
             self._left_behind |= os.path.exists(path)
         return count
+
+    def _living(self) -> set[str]:
+        return {node.id for node in self._peers.nodes() if node.alive}
 
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
@@ -178,14 +183,14 @@ class Keeper(ShelfCalls):
     def scope_is_over(self, number: int) -> bool:
         return scope_is_over(self._shelf.scopes, number)
 
-    @ray.method(concurrency_group="fetch")
+    @in_group("fetch")
     def end_scope(self, number: int) -> None:
         """End the arrays of a scope here."""
-        end_scope_here(self._shelf, number, _end_keys, self._endings.of_scope(number), self._end_copies)
+        end_scope_here(self._shelf, number, self._end_keys, self._endings.of_scope(number), self._end_copies)
 
     # --- transfer
 
-    @ray.method(concurrency_group="send")
+    @in_group("send")
     def send(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
         """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
         if not self._shelf.has(array_id):
@@ -195,18 +200,18 @@ class Keeper(ShelfCalls):
                 self._sent_bytes += memoryview(part.data).nbytes
             yield part
 
-    @ray.method(concurrency_group="send")
+    @in_group("send")
     def send_many(self, array_ids: list[str], step: int) -> Iterator[Any]:
         """A stream of small arrays, for another node; see `small_copies`."""
         yield from send_small(self._shelf, array_ids, step)
 
-    @ray.method(concurrency_group="fetch")
+    @in_group("fetch")
     def fetch_many(self, packed: bytes, node: str) -> None:
         """Have replicas of another node's small arrays on this shelf, of those that are there and still wanted."""
         self._fetches.fetch_many(packed, node)
 
-    @ray.method(concurrency_group="fetch")
-    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:  # noqa: FBT
+    @in_group("fetch")
+    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:
         """Have a copy of another node's array on this shelf; many may wait for the same.
 
         Parameters
@@ -222,7 +227,7 @@ class Keeper(ShelfCalls):
 
         Returns
         -------
-        None if it is here now; else what the catalog says of it, see `Holders.locate`.
+        None if it is here now; else what the catalog says of it, see `Catalog.locate`.
         """
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
@@ -251,11 +256,11 @@ class Keeper(ShelfCalls):
         """The ids of the arrays that are on disk."""
         return self._shelf.spilled()
 
-    @ray.method(concurrency_group="check")
+    @in_group("check")
     def check_shelf(self) -> tuple[list[Finding], dict[str, int]]:
-        return check_shelf(self._shelf, _listed)
+        return check_shelf(self._shelf, self._listed)
 
-    @ray.method(concurrency_group="check")
+    @in_group("check")
     def check_arrays(self, array_ids: list[str]) -> list[Finding]:
         return check_arrays(self._shelf, array_ids)
 
@@ -270,17 +275,17 @@ class Keeper(ShelfCalls):
 
     # --- leaving the node
 
-    @ray.method(concurrency_group="drain")
+    @in_group("drain")
     def kept(self) -> list[tuple[str, int, bool]]:
         """What this shelf keeps: id, bytes, and whether no other shelf has a copy, as far as this one knows."""
         return [(one.id, one.nbytes, one.alone) for one in self._evacuation.kept()]
 
-    @ray.method(concurrency_group="drain")
+    @in_group("drain")
     def evacuate(self, array_ids: list[str]) -> list[bool]:
         """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
         return self._evacuation.evacuate(array_ids, anywhere=True)
 
-    @ray.method(concurrency_group="drain")
+    @in_group("drain")
     def leave(self) -> str | None:
         """Remove the shelf if nothing is kept here, else say why not. Then this actor ends itself."""
         return self._evacuation.leave()
@@ -294,7 +299,7 @@ class Keeper(ShelfCalls):
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except GetTimeoutError:
+        except NoAnswer:
             _log.warning("%s of %s: the catalog does not answer; it goes on", work.__name__, self._path)
         except Exception:  # noqa: BLE001 - it goes on, whatever it met
             if self._shelf.exists():
@@ -315,16 +320,17 @@ class Keeper(ShelfCalls):
     def _adopt_again(self) -> None:
         if self._left_behind or (self._rounds % _ADOPT_EVERY == 0 and unseen(self._root)):
             self._adopted += self._adopt()
-        if self._welcomed and ray.wait(self._welcomed, timeout=0)[0]:  # to list the shelf takes as long as it takes
+
+    def _tell_of_adopted(self) -> None:
+        """A thread of its own, as the catalog lists the shelf then, which takes as long as it takes."""
+        count, self._adopted = self._adopted, 0
+        if count:
             try:
-                ray.get(self._welcomed.pop())
-            except RayError:
-                self._adopted += 1  # to be told again
+                with contextlib.suppress(Nobody):  # no catalog yet, and it will ask
+                    self._peers.ask_catalog(Call.of("welcome", self._node), math.inf)
+            except BaseException:
+                self._adopted += count  # to be told again
                 raise
-        if self._adopted and not self._welcomed:
-            with contextlib.suppress(ValueError):  # no catalog yet, and it will ask
-                self._welcomed.append(actors.catalog().welcome.remote(self._node))
-                self._adopted = 0
 
     def _trim(self) -> None:
         self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
@@ -334,19 +340,29 @@ class Keeper(ShelfCalls):
         self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
 
     def _clear_orphans(self) -> None:
-        for finding in clear_orphans(self._shelf, _listed):
+        for finding in clear_orphans(self._shelf, self._listed):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
 
     def _end_what_is_over(self) -> None:
-        leave_scopes_that_ended(self._shelf)
-        for why, array_ids in self._endings.due(jobs_that_ended).items():
+        leave_scopes_that_ended(self._shelf, self._peers)
+        for why, array_ids in self._endings.due(self._peers.jobs_that_ended).items():
             if array_ids:
-                end(self._shelf, _end_keys, array_ids, why, self._end_copies)
+                end(self._shelf, self._end_keys, array_ids, why, self._end_copies)
 
     def _end_copies(self, array_ids: list[str]) -> None:
         """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
-        with contextlib.suppress(ValueError, RayError):
-            ray.get(actors.catalog().ended.remote(array_ids, self._node), timeout=_TO_END)
+        with contextlib.suppress(OutliveError):
+            self._peers.ask_catalog(Call.of("ended", array_ids, self._node), _TO_END)
+
+    def _end_keys(self, array_ids: list[str]) -> None:
+        for begin in range(0, len(array_ids), AT_A_TIME):
+            self._peers.ask_catalog(Call.of("end", array_ids[begin : begin + AT_A_TIME]))
+
+    def _listed(self, array_ids: list[str]) -> set[str]:
+        if not array_ids:
+            return set()
+        result: set[str] = self._peers.ask_catalog(Call.of("listed", array_ids))
+        return result
 
     def _balance(self) -> None:
         """Between memory and disk. A thread of its own, as copying takes a while."""
@@ -383,18 +399,6 @@ class Keeper(ShelfCalls):
         if not self._stop.is_set() and not self._shelf.exists():
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
             os._exit(1)
-
-
-def _end_keys(array_ids: list[str]) -> None:
-    for begin in range(0, len(array_ids), AT_A_TIME):
-        ray.get(actors.catalog().end.remote(array_ids[begin : begin + AT_A_TIME]), timeout=PATIENCE)
-
-
-def _listed(array_ids: list[str]) -> set[str]:
-    if not array_ids:
-        return set()
-    result: set[str] = ray.get(actors.catalog().listed.remote(array_ids), timeout=PATIENCE)
-    return result
 
 
 def wait_for_room(begin: Callable[[], None], path: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.marks import is_cached, is_copied, mode_of
-from outlive.cluster.wire import Listed, pack_listed
+from outlive.catalog.wire import Listed, pack_listed
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf

@@ -13,8 +13,8 @@ from outlive.arrays.marks import keep
 from outlive.arrays.names import forbid
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
+from outlive.catalog.wire import pack
 from outlive.cluster.listing import Listing
-from outlive.cluster.wire import pack
 from outlive.errors import StoreUnavailable
 
 

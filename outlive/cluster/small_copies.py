@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import ray
-from ray.exceptions import RayError, RayTaskError
+from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import read_info
+from outlive.catalog.wire import pack, unpack
 from outlive.cluster.checksum import checksum
-from outlive.cluster.transfer import STALLED, NotThere, Unreachable, open_sealed, wait_for
-from outlive.cluster.wire import pack, unpack
+from outlive.cluster.port import Call, Failed, Peers
+from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
-
-AHEAD = 2  # parcels that the sender may be ahead
 
 
 class Parcel(NamedTuple):
@@ -65,7 +61,7 @@ def _parcel(infos: list[ArrayInfo], deadlines: list[int], segments: list[bytes])
     return Parcel(pack(infos), deadlines, checksum(data), pickle.PickleBuffer(data))
 
 
-def receive_small(keeper: Any, array_ids: list[str], step: int) -> Iterator[Parcel]:
+def receive_small(peers: Peers, node: str, array_ids: list[str], step: int) -> Iterator[Parcel]:
     """What another node's keeper sends, each parcel verified.
 
     Raises
@@ -74,22 +70,16 @@ def receive_small(keeper: Any, array_ids: list[str], step: int) -> Iterator[Parc
     CorruptArray
         A parcel did not arrive as it was sent.
     """
-    options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD, "max_task_retries": 0}
+    parcels = peers.stream(node, Call.of("send_many", array_ids, step))
     try:
-        refs = keeper.send_many.options(**options).remote(array_ids, step)
-        wait_for(refs, keeper, f"{len(array_ids)} arrays")
-        for ref in refs:
-            parcel = ray.get(ref, timeout=STALLED)
-            del ref
+        for parcel in parcels:
             if checksum(parcel.data) != parcel.checksum:
                 raise CorruptArray("arrays did not arrive as they were sent: their checksum differs; try again")
             yield parcel
             del parcel
-    except StoreUnavailable as error:  # its shelf was on its way out: it leaves the node
-        raise Unreachable(str(error)) from None
-    except RayTaskError:
+    except Failed:
         raise
-    except RayError as error:
+    except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node
         raise Unreachable(str(error)) from None
 
 

@@ -13,29 +13,25 @@ import mmap
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import ray
-from ray.exceptions import RayError, RayTaskError
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
 from outlive.arrays.segment import is_at, read_info
+from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.checksum import checksum
-from outlive.cluster.wire import Located, pack, unpack
+from outlive.cluster.port import Call, Failed, Nobody, Peers
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
+    from outlive.node import Node
 
 _PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
-_FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and for that answer
-STALLED = 60.0  # seconds for a chunk
 _GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node is dead
 CHUNK = 64 << 20  # bytes
-AHEAD = 2  # chunks that the sender may be ahead
 
 
 class NotThere(Exception):
@@ -60,8 +56,9 @@ class Chunk(NamedTuple):
     data: pickle.PickleBuffer | memoryview
 
 
-def chunk_size(store_capacity: int) -> int:
-    """Bytes a chunk, given what Ray's object store may hold: several chunks of several transfers have to fit."""
+def chunk_size(nodes: Iterable[Node]) -> int:
+    """Bytes a chunk, given what the least of Ray's object stores may hold: several of several transfers have to fit."""
+    store_capacity = min((node.object_store_memory for node in nodes if node.alive), default=0)
     return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
 
 
@@ -156,9 +153,16 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
 # --- the receiver
 
 
-def receive(
-    keeper: Any, array_id: str, begin: int, end: int | None, step: int, epoch: int = 0
-) -> Iterator[Head | Chunk]:
+class Source(NamedTuple):
+    """From where an array comes."""
+
+    peers: Peers
+    node: str
+    step: int  # bytes a chunk
+    epoch: int = 0  # under which the node may seal the array first, if it is listed but not sealed yet
+
+
+def receive(source: Source, array_id: str, begin: int, end: int | None) -> Iterator[Head | Chunk]:
     """What another node's keeper sends, each chunk verified.
 
     Raises
@@ -167,47 +171,29 @@ def receive(
     CorruptArray
         A chunk did not arrive as it was sent.
     """
-    options: dict[str, Any] = {"num_returns": "streaming", "max_task_retries": 0}
-    options["_generator_backpressure_num_objects"] = AHEAD
-    refs = iter(keeper.send.options(**options).remote(array_id, begin, end, step, epoch))
+    parts = source.peers.stream(source.node, Call.of("send", array_id, begin, end, source.step, source.epoch))
     try:
-        wait_for(refs, keeper, array_id)
-        coming = next(refs, None)
-        while coming is not None:
-            part = ray.get(coming, timeout=STALLED)
-            coming = next(refs, None)
-            if coming is not None:
-                ray.wait([coming], timeout=0)  # it sets out now, and arrives while this one is written
+        for part in parts:
             if isinstance(part, Chunk) and checksum(part.data) != part.checksum:
                 raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
             yield part
             del part
-    except StoreUnavailable as error:  # its shelf was on its way out: it leaves the node
-        raise Unreachable(f"{array_id}: {error}") from None
-    except RayTaskError:
+    except Nobody:
+        raise NotThere(f"{source.node} has no keeper") from None
+    except Failed:
         raise
-    except RayError as error:
+    except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node
         raise Unreachable(f"{array_id}: {error}") from None
 
 
-def wait_for(refs: Any, keeper: Any, array_id: str) -> None:
-    """Until the first part comes, or the sender turns out to be stopped: raises Unreachable."""
-    for patience in (_FIRST, STALLED):
-        if ray.wait([refs], timeout=patience)[0]:
-            return
-        if not ray.wait([keeper.rounds.remote()], timeout=_FIRST)[0]:
-            break
-    raise Unreachable(f"{array_id}: its sender does not answer")
-
-
-def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epoch: int = 0) -> Draft:
+def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
     """A complete draft of another node's array, not yet sealed.
 
     Raises
     ------
     NotThere, Unreachable, CorruptArray, StoreFull
     """
-    parts = receive(keeper, array_id, 0, None, step, epoch)
+    parts = receive(source, array_id, 0, None)
     head = next(parts)
     assert isinstance(head, Head)
     (info,) = unpack(head.info)
@@ -224,7 +210,7 @@ def copy(shelf: Shelf, keeper: Any, array_id: str, step: int, *, kept: bool, epo
     return draft
 
 
-def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: memoryview, epoch: int = 0) -> None:
+def rows(source: Source, info: ArrayInfo, begin: int, end: int, into: memoryview) -> None:
     """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
 
     Raises
@@ -232,7 +218,7 @@ def rows(keeper: Any, info: ArrayInfo, begin: int, end: int, step: int, into: me
     NotThere, Unreachable, CorruptArray
     """
     offset = 0
-    for part in receive(keeper, info.id, info.offset + begin, info.offset + end, step, epoch):
+    for part in receive(source, info.id, info.offset + begin, info.offset + end):
         if isinstance(part, Chunk):
             data = memoryview(part.data)
             into[offset : offset + len(data)] = data

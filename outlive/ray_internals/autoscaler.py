@@ -12,25 +12,15 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from outlive.node import Autoscaler
 from outlive.ray_internals import rpc
 from outlive.ray_internals.nodes import PATIENCE, explained, gcs_client, node_records
 
 _MIRRORED = re.compile(r"node_[0-9a-f]{56}")  # format_readonly_node_type in autoscaler/_private/util.py
 _DEFAULT_MINUTES = 5.0  # `idle_timeout_minutes`, autoscaler/*/defaults.yaml
 _STATUS = b"__autoscaling_status"  # DEBUG_AUTOSCALING_STATUS of ray_constants.py; the v1 monitor writes it every 5 s
-
-
-class Autoscaler(NamedTuple):
-    """What scales this cluster."""
-
-    idle_timeout: float | None
-    """Seconds after which an idle node is removed, of the node type with the shortest. None: not known from here."""
-    min_workers: dict[str, int]
-    """How many nodes of each type always stay, the head's type left out. Empty where it is not known from here."""
-    types: dict[str, str]
-    """Type by node ip, as the autoscaler sees it (by node id on fake clusters). Empty where it is not known."""
 
 
 def autoscaler() -> Autoscaler | None:

@@ -13,13 +13,14 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray._private.state as _state
 import ray._private.worker as _worker
 from ray.exceptions import RayError
 
 from outlive.errors import StoreUnavailable
+from outlive.node import Node
 from outlive.ray_internals import rpc
 from outlive.units import count
 
@@ -29,29 +30,6 @@ _HEAD = "node:__internal_head__"  # HEAD_NODE_RESOURCE_NAME, which `ray start --
 _NOBODY = "f"  # an actor id of these digits alone is none, `BaseID::Nil` in id.h
 _LEASED = "Busy workers on node."
 _IN_USE = "Resource: {} currently in use."
-
-
-class Node(NamedTuple):
-    """A node that the GCS knows, or knew: it remembers 1,000 dead ones (`maximum_gcs_dead_node_cached_count`)."""
-
-    id: str
-    ip: str
-    host: str
-    is_head: bool
-    alive: bool
-    died_at: float | None
-    """Unix time at which the GCS took it for dead: some 15 s late where its raylet was killed, by `health_check_*`."""
-    death_reason: str | None
-    draining_until: float | None
-    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
-
-    A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
-    so that a keeper that leaves as the last ends the node.
-    """
-    object_store_memory: int
-    """Bytes that its object store may hold, as it was started."""
-    node_type: str | None
-    """The autoscaler's name for its kind, where the node was told (`RAY_NODE_TYPE_NAME`). See `Autoscaler.types`."""
 
 
 def nodes() -> list[Node]:

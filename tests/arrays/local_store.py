@@ -13,10 +13,10 @@ import numpy as np
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY, Disk
 from outlive.arrays.draft import Draft
-from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.errors import ArrayNotFound
 
 NODE, STORE = "here", "default"

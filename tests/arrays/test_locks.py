@@ -25,9 +25,9 @@ from outlive.arrays.info import new_version
 from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
-from outlive.cluster.ending import end_scope
-from outlive.creation import Creation
 from outlive.errors import StoreUnavailable
+from outlive.store.creation import Creation
+from outlive.store.scopes import end_scope
 from tests.conftest import eventually
 
 from .local_store import assert_counted

@@ -19,9 +19,9 @@ from outlive.arrays.pool import LEAST
 from outlive.arrays.room import candidates, make_room
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.catalog.wire import unpack_listed
 from outlive.cluster import listing
 from outlive.cluster.listing import Listing
-from outlive.cluster.wire import unpack_listed
 
 from .test_shelf import forked
 

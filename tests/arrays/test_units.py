@@ -84,7 +84,7 @@ class Places:
             "`put(ttl=)`, and `put_many`, `create`, `aput`": lambda text: lifetime_from("detached", text, 0).ttl,
             "`outlive put --ttl`": in_command("put missing.npy key --ttl"),
             "`OUTLIVE_EVACUATE_AFTER`": lambda text: self.with_variable(
-                "OUTLIVE_EVACUATE_AFTER", text, lambda: Evacuation(None, "node")._after  # type: ignore[arg-type]
+                "OUTLIVE_EVACUATE_AFTER", text, lambda: Evacuation(None, "node", None)._after  # type: ignore[arg-type]
             ),
             "`outlive.workers.recycle(max_age=)`": lambda text: limits(max_age=text).max_age,
             "`outlive.workers.keep_trim(every=)`": lambda text: keeping.keep_trim(max_idle=1, every=text)[1],  # type: ignore[index]

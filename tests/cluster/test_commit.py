@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive import lookup
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
-from outlive.cluster.commit import commit
-from outlive.cluster.wire import Bound, pack_bound, unpack, unpack_request
+from outlive.catalog.wire import Bound, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
+from outlive.store import reading
+from outlive.store.commit import commit
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCatalog, PlayedCluster, PlayedSession, play
 
@@ -155,7 +155,7 @@ def local_session(cluster: PlayedCluster) -> tuple[PlayedSession, PlayedCatalog]
 
 
 def read(session: Any, key: str) -> Any:
-    array = lookup.read(session, "default", key)
+    array = reading.read(session, "default", key)
     return None if array is None else array.tolist()
 
 

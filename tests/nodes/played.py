@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from outlive import lookup
 from outlive.arrays.ended import Why
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of, keep
 from outlive.arrays.names import forbid
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import actors, evacuation, fetches, holders, peers, transfer
+from outlive.catalog.wire import pack
+from outlive.cluster import actors, ray_port, starters, transfer
 from outlive.cluster.catalog import Catalog
-from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.cluster.session import Session
-from outlive.cluster.wire import pack
+from outlive.cluster.port import Call, Nobody
+from outlive.cluster.ray_port import RayPeers
 from outlive.errors import OutliveError
-from outlive.ray_internals.nodes import Node
+from outlive.node import Node
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.session import Session
 
 
 class Remote:
@@ -59,8 +61,8 @@ class Remote:
 class PlayedKeeper:
     """What a keeper answers, of one shelf."""
 
-    def __init__(self, shelf: Shelf, node: str) -> None:
-        self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node)
+    def __init__(self, shelf: Shelf, node: str, peers: PlayedPeers) -> None:
+        self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node, peers)
         self.listed = Listing(shelf)
         self.fetch = lambda packed, hint, kept=False, epoch=0: self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
@@ -114,12 +116,48 @@ class PlayedKeeper:
         return self.shelf.ledger.free
 
 
+class PlayedPeers(RayPeers):
+    """Ray's port, where Ray is this process."""
+
+    def __init__(self, cluster: PlayedCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    def ask(self, calls: Mapping[str, Any], patience: float = 0) -> dict[str, Any]:
+        return super().ask(calls, 0.05)
+
+    def stream(self, node: str, call: Call) -> Iterator[Any]:
+        keeper = self._cluster.keepers.get(node)
+        if keeper is None or not self._cluster.lives(node):
+            raise Nobody(node)
+        array_id, begin, end, step, epoch = call.args
+        shelf = keeper._target.shelf
+        if not shelf.has(array_id):
+            shelf.finish(array_id, epoch)
+        for part in transfer.send(shelf, array_id, begin, end, step):
+            yield part._replace(data=bytes(part.data)) if isinstance(part, transfer.Chunk) else part
+
+    def nodes(self) -> list[Node]:
+        lives = self._cluster.lives
+        found = [
+            Node(node, node, node, node == "a", lives(node), None, None, None, 0, None) for node in self._cluster.all
+        ]
+        self._nodes = {node.id: node for node in found}
+        return found
+
+    def load(self, key: str) -> bytes | None:
+        return self._cluster.remembered.get(key)
+
+    def save(self, key: str, value: bytes) -> None:
+        self._cluster.remembered[key] = value
+
+
 class PlayedCatalog(Catalog):
     """The catalog itself. What its threads do happens when it is told to."""
 
     def __init__(self, cluster: PlayedCluster, seen: str) -> None:
         self._cluster, self._seen_first = cluster, seen
-        super().__init__()
+        super().__init__(cluster.peers)
         self._pool = ThreadPoolExecutor(1)  # in the same order each time
 
     def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
@@ -127,20 +165,6 @@ class PlayedCatalog(Catalog):
 
     def _start_threads(self) -> None:
         pass
-
-    def _list_nodes(self) -> None:
-        self._nodes = {
-            node: Node(node, node, node, node == "a", self._cluster.lives(node), None, None, None, 0, None)
-            for node in self._cluster.all
-        }
-
-    def _answers(self, calls: Mapping[str, Any], patience: float = 0) -> dict[str, Any]:
-        return super()._answers(calls, 0.05)
-
-    def _ask_shelf(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
-        if node in self._cluster.frozen:
-            return _never
-        return getattr(Remote(self._cluster.keepers[node]._target), method).remote(*args)
 
     def drop_replaced(self) -> None:
         while not self._replaced.empty():
@@ -174,6 +198,8 @@ class PlayedCluster:
         self.dead = set[str]()
         self.stopped = set[str]()  # nodes whose keepers are
         self.frozen = set[str]()  # nodes of which no process goes on
+        self.remembered: dict[str, bytes] = {}
+        self.peers = PlayedPeers(self)
         self.shelves = {node: Shelf(f"{root}/{node}", budget=64 << 20) for node in self.all}
         self.keepers = {node: self._keeper(node, shelf) for node, shelf in self.shelves.items()}
 
@@ -189,7 +215,7 @@ class PlayedCluster:
         self.keepers[node] = self._keeper(node, self.shelves[node])
 
     def _keeper(self, node: str, shelf: Shelf) -> Remote:
-        return Remote(PlayedKeeper(shelf, node), lambda: self.lives(node), lambda: self.hangs(node))
+        return Remote(PlayedKeeper(shelf, node, self.peers), lambda: self.lives(node), lambda: self.hangs(node))
 
     def restart_catalog(self, seen: str = "abcdef") -> PlayedCatalog:
         """A new one, which sees these nodes' keepers: others start later."""
@@ -218,7 +244,7 @@ class PlayedCluster:
         return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
 
     def get(self, node: str, key: str) -> int | None:
-        array = lookup.read(self.session(node), "s", key)
+        array = reading.read(self.session(node), "s", key)
         return None if array is None else int(array[0])
 
     def holders(self, array_id: str) -> dict[str, bool]:
@@ -236,6 +262,7 @@ class PlayedSession(Session):
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
         self.shelf, self.node = cluster.shelves[node], node
         self._catalog, self._keeper = Remote(_Latest(cluster)), cluster.keepers[node]
+        self.peers = cluster.peers
         self.chunk_size = 1 << 20
 
     def ask(self, ref: Any, timeout: float | None = None) -> Any:
@@ -259,22 +286,18 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
             raise ValueError(node)
         return cluster.keepers[node]
 
-    def receive(keeper: Any, array_id: str, begin: int, end: int | None, step: int, epoch: int = 0) -> Iterator[Any]:
-        shelf = keeper._target.shelf
-        if not shelf.has(array_id):
-            shelf.finish(array_id, epoch)
-        for part in transfer.send(shelf, array_id, begin, end, step):
-            yield part._replace(data=bytes(part.data)) if isinstance(part, transfer.Chunk) else part
+    def ask_shelf(_: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        if node in cluster.frozen:
+            return _never
+        return getattr(Remote(cluster.keepers[node]._target), method).remote(*args)
 
     monkeypatch.setattr(actors, "keeper", keeper)
     monkeypatch.setattr(actors, "catalog", lambda: Remote(cluster.catalog))
     monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
-    monkeypatch.setattr(transfer, "receive", receive)
-    monkeypatch.setattr(fetches, "ray", SimpleNamespace(get=lambda ref, timeout: ref()))
-    monkeypatch.setattr(peers, "ray", SimpleNamespace(get=_get, wait=_wait))
-    monkeypatch.setattr(peers, "_GRACE", 0)
-    monkeypatch.setattr(evacuation, "ray", SimpleNamespace(get=lambda ref: ref()))
-    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=lambda _: None, put=lambda *_: None))
+    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=_get, wait=_wait))
+    monkeypatch.setattr(ray_port, "Connection", lambda: SimpleNamespace(cluster="played"))
+    monkeypatch.setattr(ray_port, "_GRACE", 0)
+    monkeypatch.setattr(starters, "ask_shelf", ask_shelf)
     monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)
     cluster.restart_catalog()
     yield cluster

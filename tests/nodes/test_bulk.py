@@ -8,7 +8,7 @@ import numpy as np
 import ray
 
 import outlive
-from outlive.cluster import session
+from outlive.store import session
 from tests.nodes.raylets import Nodes
 
 

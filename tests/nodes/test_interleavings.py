@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 import outlive
-from outlive import lookup
 from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
+from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.cluster import listing, transfer
-from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.replicas import FewerReplicas, replicate
-from outlive.cluster.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.errors import StoreUnavailable
-from outlive.lookup import by_handle, touch
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.reading import by_handle, touch
+from outlive.store.replicas import FewerReplicas, replicate
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
@@ -218,13 +218,13 @@ def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedClust
     cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
     assert cluster.holders(old.id) == {"b": True}
     cluster.kill("c")
-    lost = dict(cluster.catalog._index.lost)
+    lost = list(cluster.catalog._index.lost)
     assert cluster.holders(old.id) == {}
     cluster.put("b", "other", 1)
     for info in (old,):  # nor if a keeper comes that still has it
         with cluster.catalog._lock:
             cluster.catalog._admit("b", [Listed(info, kept=True)])
-    assert cluster.catalog._index.lost == lost and len(lost) == 1
+    assert list(cluster.catalog._index.lost) == lost and len(lost) == 1
     with pytest.raises(outlive.ArrayLost):
         cluster.get("a", "k")
     cluster.put("a", "k", 3)
@@ -278,7 +278,7 @@ def test_the_last_replica_stays_whoever_wants_to_drop_it(cluster: PlayedCluster)
         for info in infos:
             if not shelf.has(info.id):
                 continue
-            Evacuation(shelf, node).evacuate([info.id], anywhere=True)
+            Evacuation(shelf, node, cluster.peers).evacuate([info.id], anywhere=True)
             evict(shelf, info.id)
             # It may go from one node to the other while we look at them in turn: twice at most, as each evacuates once.
             kept_at_all_times.append(any(any(cluster.holders(info.id).values()) for _ in range(3)))
@@ -300,7 +300,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
     cluster.put("b", "k", 1)
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.replace(pack_request([draft.info], "a", 0))
-    draft.discard()  # its file system refused to seal it; see `take_back`
+    draft.discard()  # its file system refused to seal it; see `store.commit`
     cluster.catalog.reconcile("a", pack([]))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.drop_replaced()
@@ -343,16 +343,16 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.put("a", "k", 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def replace_and_begin_to_delete(*args: Any) -> bool:
-        monkeypatch.setattr(lookup, "_bring", bring)
+        monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog._doom("s", ["k"], {info.id})
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
+    monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
     assert cluster.get("c", "k") == 2
 
@@ -383,12 +383,12 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
         answer = leave(packed, node)
         monkeypatch.setattr(cluster.catalog, "leave", leave)
         cluster.kill("c")  # else it would be the one
-        Evacuation(cluster.shelves["b"], "b").evacuate([info.id], anywhere=True)
+        Evacuation(cluster.shelves["b"], "b", cluster.peers).evacuate([info.id], anywhere=True)
         return answer
 
     assert cluster.get("b", "k") == 1
     monkeypatch.setattr(cluster.catalog, "leave", evacuate_the_other)
-    Evacuation(cluster.shelves["a"], "a").evacuate([info.id], anywhere=True)
+    Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True)
     assert any(cluster.holders(info.id).values())
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
     assert cluster.catalog.kept_on(info.id) == [node for node, kept in cluster.holders(info.id).items() if kept]
@@ -655,13 +655,13 @@ def test_a_handle_is_of_what_every_node_reads(cluster: PlayedCluster) -> None:
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
     assert cluster.get("a", "k") == 1  # the writer is stopped here
-    found = lookup.info(cluster.session("b"), "s", "k")
+    found = reading.info(cluster.session("b"), "s", "k")
     assert found is not None and found.info.id == draft.info.id
     assert cluster.get("a", "k") == 2
 
 
 def read_many(cluster: PlayedCluster, node: str, keys: list[str]) -> list[int | None]:
-    arrays = lookup.read_many(cluster.session(node), "s", keys)
+    arrays = reading.read_many(cluster.session(node), "s", keys)
     return [None if array is None else int(array[0]) for array in arrays]
 
 
@@ -701,14 +701,14 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
 ) -> None:
     keys, value = [f"k{i}" for i in range(5)], [1]
     put_many(cluster, "a", keys, 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def put_first(*args: Any) -> bool:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", put_first)
+    monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):
         before = value[0]
         assert read_many(cluster, "b", keys) == [before] * 5

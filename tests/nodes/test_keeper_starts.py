@@ -15,11 +15,13 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import ending, evacuation, keeper, session, shelf_calls, transfer
+from outlive.catalog.wire import Located, unpack_listed
+from outlive.cluster import ending, keeper, ray_port, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
-from outlive.cluster.session import Session
-from outlive.cluster.wire import Located, unpack_listed
+from outlive.cluster.port import Call, Failed, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.store import session
+from outlive.store.session import Session
 from tests.conftest import ROOT
 
 
@@ -67,20 +69,13 @@ def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatc
 # --- leaving
 
 
-def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed: list[Any] = []
-    told: list[str] = []
-    catalog = SimpleNamespace(left=SimpleNamespace(remote=told.append))
-    monkeypatch.setattr(evacuation.actors, "catalog", lambda: catalog)
-    this = SimpleNamespace(
-        get=lambda _, timeout: None,
-        kill=lambda actor, no_restart: killed.append(actor),
-        get_runtime_context=lambda: SimpleNamespace(current_actor="this actor"),
-    )
-    monkeypatch.setattr(evacuation, "ray", this)
-    leaving = Evacuation(shelf, "n")
+def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
+    killed: list[str] = []
+    told: list[Call] = []
+    peers: Any = SimpleNamespace(ask_catalog=told.append, leave=lambda: killed.append("this actor"))
+    leaving = Evacuation(shelf, "n", peers)
     assert leaving.leave() is None
-    assert told == ["n"]
+    assert told == [Call.of("left", "n")]
     assert not killed  # the answer comes first
     leaving._on_head = True
     leaving.consider()
@@ -89,7 +84,7 @@ def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf, monkeypat
 
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
     shelf.put(np.ones(3))
-    leaving = Evacuation(shelf, "n")
+    leaving = Evacuation(shelf, "n", SimpleNamespace())  # type: ignore[arg-type]
     assert leaving.leave() == "arrays are being put there"
     assert not leaving.leaving
     assert not leaving.left
@@ -102,7 +97,7 @@ class _Asked(Session):
     """A session whose actors answer as they are told."""
 
     def __init__(self, shelf: Shelf) -> None:
-        self.shelf, self.node, self._keeper, self.started = shelf, "n", "dead", 0
+        self.shelf, self.node, self._keeper, self._catalog, self.started = shelf, "n", "dead", None, 0
 
     def stands(self) -> bool:
         return True
@@ -195,26 +190,45 @@ def test_a_sender_that_is_stopped_is_told_from_one_that_is_busy(
 ) -> None:
     answers = iter([False, there, True])
     monkeypatch.setattr(
-        transfer, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, []) if next(answers) else ([], refs))
+        ray_port, "ray", SimpleNamespace(wait=lambda refs, timeout: (refs, []) if next(answers) else ([], refs))
     )
     sender = SimpleNamespace(rounds=SimpleNamespace(remote=lambda: "rounds"))
     if served:
-        transfer.wait_for("parts", sender, "id")
+        ray_port.wait_for("parts", sender)
     else:
-        with pytest.raises(transfer.Unreachable):
-            transfer.wait_for("parts", sender, "id")
+        with pytest.raises(GetTimeoutError):
+            ray_port.wait_for("parts", sender)
 
 
-def test_a_sender_that_leaves_as_it_is_asked_is_no_end_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = RayTaskError("send", "traceback", StoreUnavailable("the store was shut down")).as_instanceof_cause()
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (StoreUnavailable("the store was shut down"), transfer.Unreachable),  # it leaves as it is asked
+        (NoAnswer("stopped"), transfer.Unreachable),
+        (Nobody("never had a keeper"), transfer.NotThere),
+        (Failed("met an error"), Failed),
+    ],
+)
+def test_a_sender_that_leaves_as_it_is_asked_is_no_end_of_the_search(error: Exception, raised: type[Exception]) -> None:
+    def stream(node: str, call: Call) -> Iterator[Any]:
+        yield from ()
+        raise error
 
+    peers: Any = SimpleNamespace(stream=stream)
+    with pytest.raises(raised):
+        list(transfer.receive(transfer.Source(peers, "b", 1), "id", 0, None))
+
+
+def test_what_a_sender_raises_is_outlive_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def get(part: str, timeout: float) -> None:
-        raise left
+        raise _raised(StoreUnavailable("the store was shut down"))
 
-    monkeypatch.setattr(transfer, "ray", SimpleNamespace(get=get, wait=lambda refs, timeout: (refs, [])))
     sender = SimpleNamespace(send=SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: ["part"])))
-    with pytest.raises(transfer.Unreachable):
-        list(transfer.receive(sender, "id", 0, None, 1))
+    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=get, wait=lambda refs, timeout: (refs, [])))
+    monkeypatch.setattr(ray_port.actors, "keeper", lambda _: sender)
+    with pytest.raises(StoreUnavailable, match="was shut down") as caught:
+        list(ray_port.RayPeers().stream("b", Call.of("send")))
+    assert type(caught.value) is StoreUnavailable
 
 
 @pytest.mark.parametrize("timeout", [None, 20.0])
@@ -233,28 +247,27 @@ def test_a_keeper_that_does_not_answer_is_named_by_its_node(
             self._keeper = self._catalog = None
 
     monkeypatch.setattr(session, "ray", SimpleNamespace(get=get))
+    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=get))
     stopped: Any = SimpleNamespace(_actor_id="k", rounds=SimpleNamespace(remote=lambda: "rounds"))
     ref: Any = SimpleNamespace(task_id=lambda: SimpleNamespace(actor_id=lambda: "k"))
     with pytest.raises(StoreUnavailable, match="node b: .* did not answer"):
         Nowhere().ask_node("b", stopped, ref, timeout)
-    assert sum(waited) <= session.PATIENCE + session._RESTART
+    assert sum(waited) <= ray_port.PATIENCE + ray_port.RESTART
 
 
-def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf) -> None:
     for number in (1, 2, 3):
         join_scope(shelf.scopes, number, "b" if number < 3 else "c")
     asked: list[str] = []
 
-    def get(node: str, timeout: float) -> bool:
+    def ask_keeper(node: str, call: Call, patience: float) -> bool:
         asked.append(node)
         if node == "b":
-            raise GetTimeoutError
+            raise NoAnswer("stopped")
         return True
 
-    monkeypatch.setattr(ending, "ray", SimpleNamespace(get=get))
-    keeper = lambda node: SimpleNamespace(scope_is_over=SimpleNamespace(remote=lambda _: node))  # noqa: E731
-    monkeypatch.setattr(ending.actors, "keeper", keeper)
-    ending.leave_scopes_that_ended(shelf)
+    peers: Any = SimpleNamespace(ask_keeper=ask_keeper)
+    ending.leave_scopes_that_ended(shelf, peers)
     assert sorted(asked) == ["b", "c"]
     assert sorted(joined_scopes(shelf.scopes)) == [1, 2]
 

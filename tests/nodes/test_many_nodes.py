@@ -15,8 +15,10 @@ from ray.actor import ActorHandle
 
 import outlive
 from outlive.arrays.marks import is_cached, mode_of
-from outlive.cluster import session, transfer
-from outlive.cluster.replicas import FewerReplicas
+from outlive.cluster import transfer
+from outlive.cluster.port import Call
+from outlive.store import session
+from outlive.store.replicas import FewerReplicas
 from tests.conftest import ROOT, eventually
 from tests.nodes.raylets import Nodes, several_nodes
 
@@ -317,37 +319,29 @@ def test_parts_of_small_arrays(nodes: Nodes, store: outlive.Store, array: Any) -
 
 
 class Altering:
-    """A keeper that sends another bit."""
+    """A port to a keeper that sends another bit."""
 
     def __init__(self, shelf: Any) -> None:
         self._shelf = shelf
 
-    @property
-    def send(self) -> Any:
-        return self
-
-    def options(self, **_: Any) -> Any:
-        return self
-
-    def remote(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
+    def stream(self, node: str, call: Call) -> Iterator[Any]:
+        array_id, begin, end, step, _ = call.args
         for count, sent in enumerate(transfer.send(self._shelf, array_id, begin, end, step)):
             if isinstance(sent, transfer.Chunk):
                 data = bytearray(sent.data)
                 data[len(data) // 2] ^= count == 2
-                yield ray.put(sent._replace(data=memoryview(bytes(data))))
+                yield sent._replace(data=memoryview(bytes(data)))
             else:
-                yield ray.put(sent)
+                yield sent
 
 
-def test_a_chunk_that_was_altered_on_the_way_is_refused(
-    nodes: Nodes, store: outlive.Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "wait_for", lambda *_: None)  # no actor sends it
+def test_a_chunk_that_was_altered_on_the_way_is_refused(nodes: Nodes, store: outlive.Store) -> None:
     handle = store.put(np.random.default_rng(3).integers(0, 256, 4 * MIB, "uint8"))
     shelf = session.current().shelf
     used = shelf.ledger.used
+    source = transfer.Source(Altering(shelf), "another", MIB)  # type: ignore[arg-type]
     with pytest.raises(outlive.CorruptArray, match=f"{handle.id} did not arrive as it was sent"):
-        transfer.copy(shelf, Altering(shelf), handle.id, MIB, kept=False)
+        transfer.copy(shelf, source, handle.id, kept=False)
     assert shelf.ledger.used == used  # nothing of it is left
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
-from outlive.cluster import holders
+from outlive.catalog.pages import saved_as_lost
+from outlive.catalog.wire import pack
+from outlive.cluster import ray_port, starters
 from outlive.cluster.per_node import PerNode
-from outlive.cluster.wire import pack
+from outlive.cluster.port import Call
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -50,7 +51,7 @@ def test_a_shelf_whose_keeper_was_gone_is_listed_again(cluster: PlayedCluster) -
     cluster.put("a", "k2", 2)
     cluster.catalog._mend()
     assert cluster.shelves["b"].ledger.epoch > epoch
-    assert not cluster.catalog._peers.gone
+    assert not cluster.peers.take_gone()
     assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
 
 
@@ -146,7 +147,7 @@ def test_an_array_without_a_key_whose_nodes_all_died_is_lost(cluster: PlayedClus
     info = _put(cluster, "b")
     for node in list(cluster.holders(info.id)):
         cluster.kill(node)
-    assert [one.info.id for one in cluster.catalog._index.lost.values()] == [info.id]
+    assert [one.info.id for one in cluster.catalog._index.lost] == [info.id]
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -170,66 +171,60 @@ def test_an_array_that_ended_is_not_wanted_any_more(cluster: PlayedCluster, told
 def test_what_is_lost_is_written_down_once_and_only_what_changed(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: dict[str, bytes] = {}
     written: list[str] = []
-
-    def put(key: str, value: bytes) -> None:
-        kept[key] = value
-        written.append(key)
-
-    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=put))
+    save = cluster.peers.save
+    monkeypatch.setattr(cluster.peers, "save", lambda key, value: (written.append(key), save(key, value)))
     for i in range(1000):
         cluster.put("b", f"k{i}", i)
     cluster.kill("b")
     assert len(cluster.catalog._index.lost) == 1000
-    assert {found.info.key for found in holders._saved_as_lost()} == {f"k{i}" for i in range(1000)}
+    assert {lost.info.key for lost in saved_as_lost(cluster.peers.load)} == {f"k{i}" for i in range(1000)}
     written.clear()
     cluster.catalog._save_lost()
     assert not written
     cluster.put("a", "k7", 7)
     cluster.catalog._save_lost()
     assert len(written) == 2  # a page, and which pages there are
-    assert {found.info.key for found in holders._saved_as_lost()} == {f"k{i}" for i in range(1000) if i != 7}
+    assert {lost.info.key for lost in saved_as_lost(cluster.peers.load)} == {f"k{i}" for i in range(1000) if i != 7}
 
 
 def test_what_could_not_be_written_down_is_tried_again(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.put("b", "k", 1)
-    kept: dict[str, bytes] = {}
 
     def refuse(*_: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=refuse))
-    with pytest.raises(ConnectionError):
-        cluster.kill("b")
-    monkeypatch.setattr(holders, "kv", SimpleNamespace(get=kept.get, put=kept.__setitem__))
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.peers, "save", refuse)
+        with pytest.raises(ConnectionError):
+            cluster.kill("b")
     cluster.catalog._save_lost()
-    assert [found.info.key for found in holders._saved_as_lost()] == ["k"]
+    assert [lost.info.key for lost in saved_as_lost(cluster.peers.load)] == ["k"]
 
 
-def test_who_owes_an_answer_is_asked_but_not_waited_for_again(cluster: PlayedCluster) -> None:
+def test_who_owes_an_answer_is_asked_but_not_waited_for_again(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
-    peers = cluster.catalog._peers
-    ask_shelf = peers._ask_shelf
-    peers._ask_shelf = lambda node, method, args: (asked.append(node), ask_shelf(node, method, args))[1]
+    peers, ask_shelf = cluster.peers, starters.ask_shelf
+    monkeypatch.setattr(starters, "ask_shelf", lambda *call: (asked.append(call[1]), ask_shelf(*call))[1])
     cluster.frozen.add("b")
-    call = cluster.catalog._keepers["b"].holds.remote
     for _ in range(3):
-        assert peers.answers({"b": call(["id"])}, 0.05) == {}
+        assert peers.ask({"b": Call.of("holds", ["id"])}) == {}
     assert asked == ["b"]  # one process there waits already
     assert peers.is_late("b")
     cluster.frozen.clear()
-    assert peers.answers({"b": call(["id"])}, 0.05) == {"b": [False]}
+    assert peers.ask({"b": Call.of("holds", ["id"])}) == {"b": [False]}
 
 
 def test_a_long_list_is_asked_about_in_slices(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a deadline of its own. A keeper that stops in between is replaced by another process of its node."""
-    monkeypatch.setattr("outlive.cluster.peers.AT_A_TIME", 2)
+    monkeypatch.setattr(ray_port, "AT_A_TIME", 2)
     for key in "abcde":
         cluster.put("b", key, 1)
     ids = [info.id for info in cluster.shelves["b"].scan()]
     asked, stops = list[int](), list[bool]()
-    keeper, peers = cluster.keepers["b"], cluster.catalog._peers
+    keeper, peers = cluster.keepers["b"], cluster.peers
     real = keeper._target.holds
 
     def holds(some: list[str]) -> list[bool]:
@@ -240,7 +235,7 @@ def test_a_long_list_is_asked_about_in_slices(cluster: PlayedCluster, monkeypatc
 
     monkeypatch.setattr(keeper._target, "holds", holds)
     for _ in range(2):
-        found = peers.answers({"b": cluster.catalog._keepers["b"].holds.remote([*ids, "0" * 32])})
+        found = peers.ask({"b": Call.of("holds", [*ids, "0" * 32])})
         assert found == {"b": [True] * 5 + [False]}
         stops.append(True)
     assert set(asked) == {2}
@@ -277,4 +272,5 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
     cluster.frozen.add("b")
     threading.Thread(target=cluster.catalog._drop_replaced, daemon=True).start()
     eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
+    eventually(lambda: cluster.catalog._again)  # that of the silent node
     assert cluster.shelves["b"].has(old[1].id)

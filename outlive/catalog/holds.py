@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
-from outlive.arrays.index import Replacement
+from outlive.catalog.index import Replacement
 
 SECONDS = 60.0  # for which a reader that does not come back is waited for
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
+from outlive.catalog.wire import Found, Located, pack, unpack_found, unpack_held
 from outlive.cluster import actors
-from outlive.cluster.gone import segment_gone, why_gone
-from outlive.cluster.peers import PATIENCE
-from outlive.cluster.wire import Found, Located, pack, unpack_found, unpack_held
+from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.store.gone import segment_gone, why_gone
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
     Array = np.ndarray[Any, Any]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
-from outlive.cluster.wire import pack
+from outlive.catalog.wire import pack
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 class FewerReplicas(UserWarning):

@@ -1,4 +1,4 @@
-"""What a user is told of the nodes, and of a node that was drained."""
+"""Nodes: what each holds, and how to have one let go."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ray.exceptions import ActorDiedError
 
-from outlive.cluster import actors
+from outlive.cluster import actors, starters
 from outlive.cluster.evacuation import Kept, stays, steps
-from outlive.cluster.peers import PATIENCE
+from outlive.cluster.port import PATIENCE
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import Node, busy, nodes
+from outlive.node import Node
+from outlive.store import session
+from outlive.store.gateway import in_cluster
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _PAUSE = 0.05  # seconds
 Role = Literal["head", "stays", "may go", "draining", "lost"]
@@ -53,9 +54,45 @@ class Drained(NamedTuple):
     """Why some of its arrays still live nowhere else; None if all do."""
 
 
-def node_rows(session: Session) -> list[NodeRow]:
+@in_cluster()
+def nodes() -> list[NodeRow]:
+    """Each node of the cluster: its role, what it holds, what lives nowhere else, and why it cannot go.
+
+    Raises
+    ------
+    StoreUnavailable
+        This process is not connected to a Ray cluster.
+    """
+    return _rows(session.current())
+
+
+@in_cluster()
+def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
+    """Have other nodes keep the arrays of this one, so that it may go. Programs may go on meanwhile.
+
+    Parameters
+    ----------
+    node
+        Its id, as in `nodes()`.
+    progress
+        Called now and then with the bytes moved so far and the bytes in all.
+
+    Returns
+    -------
+    Drained
+        With `stayed`, if something could not leave: why.
+
+    Raises
+    ------
+    StoreUnavailable
+        No such node is alive.
+    """
+    return _drain(session.current(), node, progress)
+
+
+def _rows(session: Session) -> list[NodeRow]:
     """Every node that is alive or was the last to hold an array: the head first."""
-    every, scaler = nodes(), autoscaler()
+    every, scaler = session.peers.nodes(), session.peers.autoscaler()
     keepers = set(actors.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
@@ -66,7 +103,7 @@ def node_rows(session: Session) -> list[NodeRow]:
         reasons = []
         if role == "stays" and may_go:
             role = "may go"
-            reasons = busy(node.id, {actors.keeper_name(node.id), actors.CATALOG})
+            reasons = session.peers.busy(node.id)
             with contextlib.suppress(ValueError):  # its keeper left
                 keeper = actors.keeper(node.id)
                 why = session.ask_node(node.id, keeper, keeper.stats.remote(), PATIENCE).stays
@@ -102,7 +139,7 @@ def _lost_rows(session: Session, every: list[Node]) -> list[NodeRow]:
     return rows
 
 
-def drain_node(session: Session, node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
+def _drain(session: Session, node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
     """Have other nodes keep all that this one keeps, then let its keeper leave.
 
     Raises
@@ -110,13 +147,13 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
     StoreUnavailable
         No such node is alive.
     """
-    here = next((one for one in nodes() if one.id == node and one.alive), None)
+    here = next((one for one in session.peers.nodes() if one.id == node and one.alive), None)
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
     try:
         keeper = actors.keeper(node)
     except ValueError:  # there may be a shelf all the same
-        keeper = actors.start_keeper(session.connection.cluster, node)
+        keeper = starters.start_keeper(session.peers, session.connection.cluster, node)
     kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):

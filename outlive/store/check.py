@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from outlive.arrays.check import Finding
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
 

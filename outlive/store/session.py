@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
@@ -29,19 +29,17 @@ from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
-from outlive.cluster import actors
+from outlive.catalog.wire import Located, pack
+from outlive.cluster import actors, starters
 from outlive.cluster.keeper import PROTOCOL
-from outlive.cluster.peers import PATIENCE
-from outlive.cluster.transfer import NotThere, chunk_size, from_nodes, rows
-from outlive.cluster.wire import Located, pack
-from outlive.errors import OutliveError, StoreFull, StoreUnavailable
+from outlive.cluster.port import Peers
+from outlive.cluster.ray_port import RayPeers, told, wait
+from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
+from outlive.errors import StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
-from outlive.ray_internals.nodes import nodes
 
 T = TypeVar("T")
 _log = logging.getLogger("outlive")
-_LONGEST = 600.0  # seconds for an answer of another node's keeper, as `check` or `drain` ask it
-_RESTART = 40.0  # seconds that an actor which starts again may take until it answers
 _STARTS = 5  # of a keeper, before its death is an error
 
 
@@ -51,6 +49,7 @@ class Session:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
+        self.peers: Peers = RayPeers()
         self._catalog: Any = None
         self._keeper: Any = None
         if os.path.lexists(self.root):
@@ -77,15 +76,15 @@ class Session:
 
     def _start_keeper(self) -> dict[str, Any]:
         for attempt in itertools.count(1):
-            keeper = actors.start_keeper(self.connection.cluster, self.node)
+            keeper = starters.start_keeper(self.peers, self.connection.cluster, self.node)
             try:
-                about: dict[str, Any] = ray.get(keeper.about.remote(), timeout=actors.START_SECONDS)
+                about: dict[str, Any] = ray.get(keeper.about.remote(), timeout=starters.START_SECONDS)
                 return about
             except ActorDiedError as error:  # it was about to leave the node
                 if attempt >= _STARTS or error.actor_init_failed:
                     self.ask(keeper.about.remote())  # says what is wrong
             except RayError:
-                self.ask(keeper.about.remote(), actors.START_SECONDS)
+                self.ask(keeper.about.remote(), starters.START_SECONDS)
         raise AssertionError
 
     def _start_actors(self) -> None:
@@ -101,8 +100,8 @@ class Session:
                 f"this process keeps arrays in {self.root}, but Ray's workers on this node in {about['root']}: "
                 "set the same OUTLIVE_ROOT here and where Ray is started"
             )
-        self._catalog = actors.start_catalog()
-        self.ask(self._catalog.ping.remote(), actors.START_SECONDS)
+        self._catalog = starters.start_catalog(self.peers)
+        self.ask(self._catalog.ping.remote(), starters.START_SECONDS)
         if self.on_disk:
             _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
 
@@ -130,27 +129,15 @@ class Session:
             The actor is gone for good, does not answer in time, or met an error that is not outlive's own.
         """
         try:
-            return ray.get(ref, timeout=timeout) if timeout is not None else self._wait(ref, of)
-        except RayTaskError as error:
-            raise _own(error) from error
+            if timeout is not None:
+                return ray.get(ref, timeout=timeout)
+            answer: T = wait(ref, [actor for actor in (of, self._keeper, self._catalog) if actor is not None])
+            return answer
         except ActorDiedError as error:
             forget()
-            if error.actor_init_failed:
-                raise StoreUnavailable(f"keeper or catalog cannot start: {_last_line(error)}") from error
-            raise StoreUnavailable(
-                f"the store was shut down, or its node is gone ({_first_line(error)}); outlive.open() starts it anew"
-            ) from error
-        except ActorUnavailableError as error:
-            raise StoreUnavailable(
-                f"keeper or catalog cannot be reached right now ({_first_line(error)}); try again"
-            ) from error
-        except GetTimeoutError as error:
-            raise StoreUnavailable(
-                f"keeper or catalog did not answer{f' within {timeout:.0f} s' if timeout else ''}: the cluster may be "
-                "out of memory or processes, or one is stopped; see `ray list actors`"
-            ) from error
+            raise told(error, timeout) from error
         except RayError as error:
-            raise StoreUnavailable(f"keeper or catalog cannot be asked ({_first_line(error)}); try again") from error
+            raise told(error, timeout) from error
 
     def ask_node(self, node: str, keeper: Any, ref: ray.ObjectRef[T], timeout: float | None = None) -> T:
         """What the keeper of this node answers. As `ask`, and StoreUnavailable says which node it is."""
@@ -158,21 +145,6 @@ class Session:
             return self.ask(ref, timeout, keeper)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"node {node}: {error}") from error.__cause__
-
-    def _wait(self, ref: ray.ObjectRef[T], of: Any) -> T:
-        """An answer that may take as long as the work takes, but no longer than its actor answers other calls.
-
-        Raises GetTimeoutError if it does not.
-        """
-        while True:
-            with contextlib.suppress(GetTimeoutError):
-                return ray.get(ref, timeout=PATIENCE)
-            asked = ref.task_id().actor_id()
-            known = [actor for actor in (of, self._keeper, self._catalog) if actor is not None]
-            actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
-            if actor is None:  # another node's keeper
-                return ray.get(ref, timeout=_LONGEST)
-            ray.get(actor.rounds.remote(), timeout=_RESTART)  # it may be starting again
 
     def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
         """What this node's keeper answers. One that is gone for good is started anew, and asked again.
@@ -236,21 +208,14 @@ class Session:
         """Bytes `begin` to `end` of an array's data, from another node, and nothing else; as `fetch`."""
 
         def use(node: str) -> None:
-            try:
-                keeper = actors.keeper(node)
-            except ValueError:
-                raise NotThere(f"{node} has no keeper") from None
-            rows(keeper, info, begin, end, self.chunk_size, into, epoch)
+            rows(Source(self.peers, node, self.chunk_size, epoch), info, begin, end, into)
 
-        try:
-            return from_nodes([], lambda: self.locate(info, hint), use)
-        except RayTaskError as error:
-            raise _own(error) from error
+        return from_nodes([], lambda: self.locate(info, hint), use)
 
     @functools.cached_property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(min((node.object_store_memory for node in nodes() if node.alive), default=0))
+        return chunk_size(self.peers.nodes())
 
     def keepers(self) -> Iterator[tuple[str, Any]]:
         """Each node that has a keeper, and that."""
@@ -310,7 +275,7 @@ def close() -> int:
     try:
         for node in nodes:
             try:
-                freed += ray.get(actors.keeper(node).close.remote(), timeout=actors.START_SECONDS)
+                freed += ray.get(actors.keeper(node).close.remote(), timeout=starters.START_SECONDS)
             except GetTimeoutError:
                 silent.append(node)
             except (ValueError, RayError) as error:  # its node is gone, or somebody else was faster
@@ -379,24 +344,3 @@ def _tended(shelf: str) -> bool:
             return file.read() == f"{PROTOCOL}\n"
     except FileNotFoundError:
         return False
-
-
-def _own(error: RayTaskError) -> OutliveError:
-    """What an actor raised, as an error of outlive's own."""
-    cause: BaseException = error
-    while isinstance(cause, RayTaskError):  # one actor may have asked another
-        cause = cause.cause
-    if isinstance(cause, OutliveError):
-        return cause
-    return StoreUnavailable(
-        f"keeper or catalog met an error ({type(cause).__name__}: {_first_line(cause)}); try again, and run "
-        "`outlive doctor` if it stays"
-    )
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import RayError
 
-from outlive.cluster.wire import Found, unpack_found
+from outlive.catalog.wire import Found, unpack_found
 from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:

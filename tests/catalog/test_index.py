@@ -7,9 +7,9 @@ from itertools import permutations
 
 import pytest
 
-from outlive.arrays.index import Holding, Index, Replacement
 from outlive.arrays.info import ArrayInfo, new_version
-from outlive.arrays.lost import Lost
+from outlive.catalog.index import Holding, Index, Replacement
+from outlive.catalog.losses import Lost
 
 
 def info(version: int, key: str = "k", array_id: str | None = None) -> ArrayInfo:
@@ -45,7 +45,7 @@ def test_bind_is_all_or_none() -> None:
 def test_what_replaces_a_lost_array_is_later_than_that() -> None:
     """The writer's clock may be behind. A catalog that starts anew drops what is earlier than what its key has lost."""
     index = Index()
-    index.lost["s", "k"] = Lost(info(5), "m", 0.0)
+    index.lost.add(Lost(info(5), "m", 0.0))
     assert index.bind([info(4, array_id="f" * 32)], "n") == 5
     assert index.bind([info(6, array_id="f" * 32)], "n") == []
     assert not index.lost
@@ -169,7 +169,7 @@ def test_a_node_is_forgotten() -> None:
     index.copies.add(unkeyed, "a", "a")
     index.copies.add(cached, "a", "b", kept=False)
     assert {(one.id, *others) for one, others in index.endangered("a")} == {(cached.id, "b")}
-    assert {one.id for one in index.on_node("a")} == {alone.id, both.id, cached.id, unkeyed.id}
+    assert {entry.info.id for _, _, entry in index.at_home("a")} == {alone.id, both.id, cached.id}
     assert {one.id for one in index.forget("a")} == {alone.id, unkeyed.id, cached.id}
     entry = index.find("s", "both")
     assert entry is not None and entry.node == "b"
@@ -221,8 +221,8 @@ def test_putting_again_takes_it_off_the_lost() -> None:
     index = Index()
     index.bind([info(1)], "a")
     for gone in index.forget("a"):
-        index.lost[gone.store, gone.key or gone.id] = Lost(gone, "a", 1.0)
-    assert list(index.lost) == [("s", "k")]
+        index.lost.add(Lost(gone, "a", 1.0))
+    assert [lost.info.key for lost in index.lost] == ["k"]
     index.bind([info(2)], "b")
     assert not index.lost
 

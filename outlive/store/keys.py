@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
 
-from outlive.client import in_cluster
-from outlive.cluster import session
+from outlive.store import session
+from outlive.store.gateway import in_cluster
 
 
 class StoreKeys(KeysView[str]):

@@ -1,0 +1,102 @@
+"""What is lost: arrays whose last copy went with its node. In pages, so that what is written down is what changed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from outlive.arrays.info import ArrayInfo
+
+PAGES = 256
+_Name = tuple[str, str]  # a store and a key; an id, if the array had no key
+
+
+class Lost(NamedTuple):
+    """An array whose last copy went with its node."""
+
+    info: ArrayInfo
+    node: str
+    at: float  # seconds since 1970
+
+
+class Losses:
+    """All of a cluster: of each key at most one, the last."""
+
+    def __init__(self) -> None:
+        self._lost: dict[_Name, Lost] = {}
+        self._pages: dict[int, dict[_Name, None]] = {}
+        self._changed: set[int] = set()
+
+    def add(self, lost: Lost) -> None:
+        name = _name(lost.info)
+        self._lost[name] = lost
+        self._pages.setdefault(_page(name), {})[name] = None
+        self._changed.add(_page(name))
+
+    def remove(self, info: ArrayInfo) -> Lost | None:
+        """Forget what is lost of this array's key, or of this array, if it has none; returns that."""
+        return self._remove(_name(info))
+
+    def remove_ids(self, array_ids: set[str]) -> list[str]:
+        """Forget these arrays; returns the ids of those that were lost."""
+        names = [name for name, lost in self._lost.items() if lost.info.id in array_ids]
+        return [lost.info.id for lost in map(self._remove, names) if lost is not None]
+
+    def _remove(self, name: _Name) -> Lost | None:
+        lost = self._lost.pop(name, None)
+        if lost is not None:
+            page = self._pages[_page(name)]
+            del page[name]
+            if not page:
+                del self._pages[_page(name)]
+            self._changed.add(_page(name))
+        return lost
+
+    def of(self, info: ArrayInfo) -> Lost | None:
+        """What is lost of this array's key; of an array without one: that."""
+        return self._lost.get(_name(info))
+
+    def of_key(self, store: str, key: str) -> Lost | None:
+        return self._lost.get((store, key))
+
+    def of_store(self, store: str) -> list[Lost]:
+        return [lost for lost in self._lost.values() if lost.info.store == store]
+
+    def by_node(self) -> dict[str, tuple[int, int, float]]:
+        """The nodes that took arrays with them: how many, of how many bytes, and when."""
+        found: dict[str, tuple[int, int, float]] = {}
+        for lost in self._lost.values():
+            count, size, _ = found.get(lost.node, (0, 0, 0.0))
+            found[lost.node] = count + 1, size + lost.info.nbytes, lost.at
+        return found
+
+    def __iter__(self) -> Iterator[Lost]:
+        return iter(self._lost.values())
+
+    def __len__(self) -> int:
+        return len(self._lost)
+
+    # --- pages
+
+    @property
+    def pages(self) -> list[int]:
+        """Those that are not empty."""
+        return sorted(self._pages)
+
+    def take_changed(self) -> dict[int, list[Lost]]:
+        """The pages that changed since this was asked, and what is on them now."""
+        changed, self._changed = self._changed, set()
+        return {page: [self._lost[name] for name in self._pages.get(page, {})] for page in sorted(changed)}
+
+    def changed_again(self, pages: Iterable[int]) -> None:
+        """They could not be written down."""
+        self._changed.update(pages)
+
+
+def _name(info: ArrayInfo) -> _Name:
+    return info.store, info.key or info.id
+
+
+def _page(name: _Name) -> int:
+    return zlib.crc32("\0".join(name).encode()) % PAGES

@@ -1,0 +1,47 @@
+"""What the head remembers of lost nodes, whoever dies: in its key-value store, in pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog.losses import Lost
+from outlive.catalog.wire import Found, pack_found, unpack_found
+
+LOST = "lost"  # which pages of what was lost there are; each is there too
+SETTLED = "settled"  # the dead nodes of which it is known
+Load = Callable[[str], bytes | None]
+
+
+def page(number: int) -> str:
+    """Where a page is."""
+    return f"{LOST}-{number}"
+
+
+def pack_lost(lost: Iterable[Lost]) -> bytes:
+    return pack_found(Found(one.info, [one.node], lost_at=one.at) for one in lost)
+
+
+def settled(load: Load) -> list[str]:
+    """The dead nodes of which it is known what they took."""
+    found: list[str] = json.loads(load(SETTLED) or b"[]")
+    return found
+
+
+def saved_as_lost(load: Load) -> list[Lost]:
+    """What the last catalog wrote down."""
+    pages = json.loads(load(LOST) or b"[]")
+    found = (unpack_found(load(page(number)) or b"[]") for number in pages)
+    return [Lost(one.info, one.nodes[0], one.lost_at) for some in found for one in some if one is not None]
+
+
+def wanted_of(node: str, load: Load) -> Callable[[ArrayInfo], bool]:
+    """Which of a dead node's arrays are wanted back, by what the catalog wrote down of it.
+
+    Of a node that it has settled, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
+    """
+    if node not in settled(load):
+        return lambda _: True
+    lost = {one.info.id for one in saved_as_lost(load)}
+    return lambda info: info.key is None or info.id in lost

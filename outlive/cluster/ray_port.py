@@ -1,0 +1,407 @@
+"""Ray's port: actors are called, nodes asked of the GCS, and keepers may be dead, gone for good, or stopped.
+
+Nobody waits for the dead, and for nobody longer than a deadline. What only needs a shelf's files is done by another
+process of the node, if the keeper does not answer at once: one that is stopped, or gone for good, is no hindrance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
+
+from outlive.cluster import actors, starters
+from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Failed, NoAnswer, Nobody
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.errors import OutliveError
+from outlive.node import Autoscaler, Node
+from outlive.ray_internals import Connection, jobs_that_ended, kv
+from outlive.ray_internals.autoscaler import autoscaler
+from outlive.ray_internals.nodes import busy, nodes
+
+_GRACE = 3.0  # seconds of those for an answer, until another process of the node is asked
+_IF_LATE = 0.1  # of the patience, for a node that owes an older answer
+_LOOK_EVERY = 0.2  # seconds, while somebody is late
+_LONGEST = 600.0  # seconds for an answer of which nobody knows whose it is
+RESTART = 40.0  # seconds that an actor which starts again may take until it answers
+_FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and for that answer
+_STALLED = 60.0  # seconds for a part of a stream
+_AHEAD = 2  # parts that the sender of a stream may be ahead
+_log = logging.getLogger(__name__)
+
+
+class RayPeers:
+    """The `Peers` of the Ray cluster that this process is connected to. Travels by pickle, and forgets what it knew."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}  # as of when they were asked for last
+        self._keepers: dict[str, Any] = {}  # those that `ask` asks
+        self._late: dict[str, ray.ObjectRef[Any]] = {}  # the call that a node's keeper has not answered in time
+        self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # what another process of a node has not answered in time
+        self._gone: set[str] = set()
+
+    def __reduce__(self) -> Any:
+        return RayPeers, ()
+
+    # --- keepers
+
+    def find_keeper(self, node: str, *, start: bool = False) -> None:
+        try:
+            self._keepers[node] = actors.keeper(node)
+        except ValueError:
+            if not start or not self._is_alive(node):
+                raise Nobody(f"node {node} has no keeper") from None
+            self._keepers[node] = starters.start_keeper(self, Connection().cluster, node)
+
+    def keeper_nodes(self) -> list[str]:
+        return actors.keeper_nodes()
+
+    def is_late(self, node: str) -> bool:
+        return _owed(self._late, node)
+
+    def take_gone(self) -> set[str]:
+        gone = set[str]()
+        while self._gone:
+            gone.add(self._gone.pop())
+        return gone
+
+    def search_shelves(self, node: str) -> None:
+        starters.search_shelves(self, node)
+
+    def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
+        return _answer(_keeper(node), call, patience)
+
+    def stream(self, node: str, call: Call) -> Iterator[Any]:
+        actor = _keeper(node)
+        options: dict[str, Any] = {"num_returns": "streaming", "max_task_retries": 0}
+        options["_generator_backpressure_num_objects"] = _AHEAD
+        try:
+            refs = iter(getattr(actor, call.method).options(**options).remote(*call.args))
+            wait_for(refs, actor)
+            coming = next(refs, None)
+            while coming is not None:
+                part = ray.get(coming, timeout=_STALLED)
+                coming = next(refs, None)
+                if coming is not None:
+                    ray.wait([coming], timeout=0)  # it sets out now, and arrives while this one is used
+                yield part
+                del part
+        except ActorDiedError as error:  # it may come back, under its name
+            raise NoAnswer(str(told(error))) from error
+        except RayError as error:
+            raise told(error) from error
+
+    def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        begun = {node: self._begin(node, call, patience) for node, call in calls.items()}
+        waiting = {node: one for node, one in begun.items() if one is not None}
+        late = False
+        while waiting:
+            refs = [ref for one in waiting.values() for ref in one.refs()]
+            done = set(ray.wait(refs, num_returns=len(refs), timeout=_LOOK_EVERY if late else 1.0)[0])
+            late = bool(waiting)
+            for node, one in list(waiting.items()):
+                over = self._look(node, one, done, found) or not self._is_alive(node)
+                passed = time.monotonic() - one.began  # of the slice that is asked about now
+                if over:
+                    del waiting[node]
+                elif one.task is None and one.call.needs_files_alone and passed >= one.grace:
+                    one.task = _ask_shelf(node, one.call)
+                elif passed > one.patience:
+                    del waiting[node]
+                    if one.task is not None:
+                        self._stuck[node] = one.task
+                if passed >= _GRACE and one.call.is_short and one.call.ref not in done and not one.is_gone:
+                    self._late.setdefault(node, one.call.ref)
+        return found
+
+    def _begin(self, node: str, call: Call, patience: float) -> _Waiting | None:
+        if node not in self._keepers:
+            try:
+                self.find_keeper(node)
+            except Nobody:
+                return None
+        under_way = _UnderWay(self._keepers[node], call)
+        return _Waiting(under_way, *self._patience(node, under_way, patience), patience)
+
+    def _is_alive(self, node: str) -> bool:
+        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since they were asked for
+
+    def _patience(self, node: str, call: _UnderWay, patience: float) -> tuple[float, float]:
+        """Seconds until somebody else is asked, and for an answer: few where nobody has answered before."""
+        if not self.is_late(node):
+            return _GRACE, patience
+        if not call.needs_files_alone or _owed(self._stuck, node):
+            return math.inf, patience * _IF_LATE
+        return 0.0, patience
+
+    def _look(self, node: str, one: _Waiting, done: set[Any], found: dict[str, Any]) -> bool:
+        """Take what has come; whether no more is to come."""
+        if one.task is not None and one.task in done:
+            try:
+                return self._take(node, one, ray.get(one.task), found)
+            except RayError as error:
+                _log.debug("shelf of %s: %s", node, error)
+                one.task, one.grace = None, math.inf
+        if one.is_gone or one.call.ref not in done:
+            return one.is_gone and one.task is None
+        try:
+            return self._take(node, one, ray.get(one.call.ref), found)
+        except ActorDiedError:
+            return not self._is_alive(node) or self._without(node, one)
+        except RayError as error:
+            _log.debug("keeper of %s: %s", node, error)
+        return True
+
+    def _take(self, node: str, one: _Waiting, answer: Any, found: dict[str, Any]) -> bool:
+        """Take an answer; whether no more is to come."""
+        rest = one.take(answer)
+        if rest is None:
+            found[node] = one.answer()
+            return True
+        one.ask(rest, *self._patience(node, rest, one.asked_for))
+        return False
+
+    def _without(self, node: str, one: _Waiting) -> bool:
+        """A keeper is gone for good: ask the one that took its place, else somebody else. Whether nobody can be."""
+        self._gone.add(node)
+        actor = None
+        with contextlib.suppress(ValueError):
+            actor = actors.keeper(node)
+        if actor is not None and actor != one.call.actor:
+            self._keepers[node] = actor
+            one.call = one.call.again(actor)
+            return False
+        one.is_gone = True
+        if one.task is None and one.call.needs_files_alone and one.grace != math.inf:
+            one.task = _ask_shelf(node, one.call)
+        return one.task is None
+
+    # --- the catalog
+
+    def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
+        try:
+            catalog = actors.catalog()
+        except ValueError:
+            raise Nobody("this cluster has no catalog") from None
+        try:
+            return _answer(catalog, call, patience)
+        except NoAnswer as error:
+            if not isinstance(error.__cause__, GetTimeoutError):
+                raise
+            raise NoAnswer(
+                f"the catalog did not answer within {patience or RESTART:.0f} s: it may be stopped; "
+                "see `ray list actors`"
+            ) from error.__cause__
+
+    # --- nodes
+
+    def nodes(self) -> list[Node]:
+        found = nodes()
+        self._nodes = {node.id: node for node in found}
+        return found
+
+    def busy(self, node: str) -> list[str]:
+        return busy(node, {actors.keeper_name(node), actors.CATALOG})
+
+    def autoscaler(self) -> Autoscaler | None:
+        return autoscaler()
+
+    def jobs_that_ended(self, numbers: set[int]) -> set[int]:
+        return jobs_that_ended(numbers)
+
+    def address(self) -> str:
+        address: str = ray.get_runtime_context().gcs_address
+        return address
+
+    def leave(self) -> None:
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+    # --- what the head remembers, and time
+
+    def load(self, key: str) -> bytes | None:
+        return kv.get(key)
+
+    def save(self, key: str, value: bytes) -> None:
+        kv.put(key, value)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class _UnderWay:
+    """A call that is under way. A long list is asked about in slices, one after the other.
+
+    Each slice is answered within the deadline, however many there are, and the keeper answers others in between.
+    """
+
+    def __init__(self, actor: Any, call: Call) -> None:
+        self.actor, (self.method, args) = actor, call
+        self._rest: Sequence[Any] = ()
+        if self.method in BY_LIST and len(args[0]) > AT_A_TIME:
+            self._rest, args = args[0][AT_A_TIME:], (args[0][:AT_A_TIME], *args[1:])
+        self.args = args
+        self.ref: ray.ObjectRef[Any] = getattr(actor, self.method).remote(*args)
+
+    def again(self, actor: Any) -> _UnderWay:
+        """The same, asked of another actor."""
+        args = ([*self.args[0], *self._rest], *self.args[1:]) if self._rest else self.args
+        return _UnderWay(actor, Call(self.method, args))
+
+    def rest(self) -> _UnderWay | None:
+        """The next slices, once this one has been answered."""
+        return _UnderWay(self.actor, Call.of(self.method, self._rest, *self.args[1:])) if self._rest else None
+
+    @property
+    def needs_files_alone(self) -> bool:
+        return hasattr(ShelfCalls, self.method)
+
+    @property
+    def is_short(self) -> bool:
+        """Else it copies, and takes as long as the bytes do."""
+        return self.needs_files_alone or self.method == "room"
+
+
+class _Waiting:
+    """For one node's answer."""
+
+    def __init__(self, call: _UnderWay, grace: float, patience: float, asked_for: float) -> None:
+        self.asked_for = asked_for
+        self._answers: list[Any] = []
+        self.ask(call, grace, patience)
+
+    def ask(self, call: _UnderWay, grace: float, patience: float) -> None:
+        self.call, self.grace, self.patience = call, grace, patience
+        self.began, self.is_gone = time.monotonic(), False
+        self.task: Any = None
+
+    def take(self, answer: Any) -> _UnderWay | None:
+        """What is still to be asked."""
+        self._answers.append(answer)
+        return self.call.rest()
+
+    def answer(self) -> Any:
+        if len(self._answers) == 1 or self._answers[0] is None:
+            return self._answers[0]
+        return [one for some in self._answers for one in some]
+
+    def refs(self) -> list[Any]:
+        return [ref for ref in (None if self.is_gone else self.call.ref, self.task) if ref is not None]
+
+
+def _owed(calls: dict[str, Any], node: str) -> bool:
+    """Whether an answer that did not come in time has still not come."""
+    ref = calls.get(node)
+    if ref is not None and ray.wait([ref], timeout=0)[0]:
+        calls.pop(node, None)
+        return False
+    return ref is not None
+
+
+def _ask_shelf(node: str, call: _UnderWay) -> Any:
+    return starters.ask_shelf(Connection().cluster, node, call.method, call.args)
+
+
+def _keeper(node: str) -> Any:
+    try:
+        return actors.keeper(node)
+    except ValueError:
+        raise Nobody(f"{node} has no keeper") from None
+
+
+def _answer(actor: Any, call: Call, patience: float | None) -> Any:
+    try:
+        ref = getattr(actor, call.method).remote(*call.args)
+        if patience is None:
+            return wait(ref, [actor])
+        return ray.get(ref, timeout=None if patience == math.inf else patience)
+    except RayError as error:
+        raise told(error, patience) from error
+
+
+def wait(ref: ray.ObjectRef[Any], known: Sequence[Any]) -> Any:
+    """An answer that may take as long as the work takes, but no longer than its actor answers other calls.
+
+    Parameters
+    ----------
+    known
+        Actors, one of which was asked.
+
+    Raises
+    ------
+    GetTimeoutError
+        It does not.
+    """
+    while True:
+        with contextlib.suppress(GetTimeoutError):
+            return ray.get(ref, timeout=PATIENCE)
+        asked = ref.task_id().actor_id()
+        actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
+        if actor is None:  # another node's keeper
+            return ray.get(ref, timeout=_LONGEST)
+        ray.get(actor.rounds.remote(), timeout=RESTART)  # it may be starting again
+
+
+def wait_for(refs: Any, actor: Any) -> None:
+    """Until the first part of a stream comes, or its sender turns out to be stopped: raises GetTimeoutError."""
+    for patience in (_FIRST, _STALLED):
+        if ray.wait([refs], timeout=patience)[0]:
+            return
+        if not ray.wait([actor.rounds.remote()], timeout=_FIRST)[0]:
+            break
+    raise GetTimeoutError("its sender does not answer")
+
+
+def told(error: RayError, patience: float | None = None) -> OutliveError:
+    """What Ray raised as an actor was asked, as an error of outlive's own."""
+    if isinstance(error, RayTaskError):
+        return _own(error)
+    if isinstance(error, ActorDiedError):
+        if error.actor_init_failed:
+            return NoAnswer(f"keeper or catalog cannot start: {_last_line(error)}")
+        return Nobody(
+            f"the store was shut down, or its node is gone ({_first_line(error)}); outlive.open() starts it anew"
+        )
+    if isinstance(error, ActorUnavailableError):
+        said = f"keeper or catalog cannot be reached right now ({_first_line(error)}); try again"
+    elif isinstance(error, GetTimeoutError):
+        said = (
+            f"keeper or catalog did not answer{f' within {patience:.0f} s' if patience else ''}: the cluster may be "
+            "out of memory or processes, or one is stopped; see `ray list actors`"
+        )
+    else:
+        said = f"keeper or catalog cannot be asked ({_first_line(error)}); try again"
+    return NoAnswer(said)
+
+
+def _own(error: RayTaskError) -> OutliveError:
+    """What an actor raised, as an error of outlive's own."""
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError):  # one actor may have asked another
+        cause = cause.cause
+    if isinstance(cause, OutliveError):
+        return cause
+    return Failed(
+        f"keeper or catalog met an error ({type(cause).__name__}: {_first_line(cause)}); try again, and run "
+        "`outlive doctor` if it stays"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,81 @@
+"""How the actors are started. Both are detached and restart for ever; neither ever holds an array."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from outlive.cluster.actors import CATALOG, NAMESPACE, keeper_name
+
+if TYPE_CHECKING:
+    from outlive.cluster.port import Peers
+
+HEAD = "node:__internal_head__"  # a resource that the head alone has; a new raylet may not know the head's id yet
+START_SECONDS = 120.0  # a Ray worker takes 1-5 s to start, more on a loaded machine
+
+_OPTIONS: dict[str, Any] = {
+    "namespace": NAMESPACE,
+    "lifetime": "detached",
+    "get_if_exists": True,
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "max_task_retries": -1,
+}
+
+_remote: Any = ray.remote  # its type knows no concurrency groups
+
+
+def start_keeper(peers: Peers, cluster: str, node: str) -> Any:
+    """The keeper of `node`, started with this port if there is none."""
+    from outlive.cluster.keeper import Keeper
+
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    actor = _actor(Keeper, {"check": 1, "send": 8, "fetch": 8, "drain": 1})
+    return actor.options(**_OPTIONS, name=keeper_name(node), scheduling_strategy=here).remote(peers, cluster, node)
+
+
+def start_catalog(peers: Peers) -> Any:
+    """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
+    from outlive.cluster.catalog import Catalog
+
+    actor = _actor(Catalog, {"slow": 8, "change": 8, "copy": 4})
+    return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
+
+
+def _actor(cls: type, groups: dict[str, int]) -> Any:
+    """`cls` as Ray runs it, with as many threads for each group of its methods; see `in_group`."""
+    for _, method in inspect.getmembers(cls, inspect.isfunction):
+        if (group := getattr(method, "group", None)) is not None:
+            ray.method(concurrency_group=group)(method)
+    return _remote(concurrency_groups=groups)(cls)
+
+
+def search_shelves(peers: Peers, node: str) -> None:
+    """Start a keeper on `node` if an earlier cluster, or an earlier Ray of this one, left a shelf on its machine."""
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    _remote(_search).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(peers, node)
+
+
+def _search(peers: Peers, node: str) -> None:
+    from outlive.arrays.adopt import orphaned
+    from outlive.arrays.root import default_root
+    from outlive.ray_internals import Connection
+
+    cluster = Connection().cluster
+    root, _ = default_root()
+    living = lambda: {one.id for one in peers.nodes() if one.alive}  # noqa: E731
+    if os.path.isdir(root) and any(orphaned(root, cluster, node, peers.address(), living)):
+        start_keeper(peers, cluster, node)
+
+
+def ask_shelf(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
+    """Have another process of `node` than its keeper make one of the `ShelfCalls`; returns its answer's reference."""
+    from outlive.cluster.shelf_calls import call
+
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here, "max_retries": 0}
+    return _remote(call).options(**options).remote(cluster, node, method, args)

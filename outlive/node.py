@@ -1,0 +1,39 @@
+"""What Ray says of a node, and what scales its cluster: plain values, for those who know nothing of Ray."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Node(NamedTuple):
+    """A node that the GCS knows, or knew: it remembers 1,000 dead ones (`maximum_gcs_dead_node_cached_count`)."""
+
+    id: str
+    ip: str
+    host: str
+    is_head: bool
+    alive: bool
+    died_at: float | None
+    """Unix time at which the GCS took it for dead: some 15 s late where its raylet was killed, by `health_check_*`."""
+    death_reason: str | None
+    draining_until: float | None
+    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
+
+    A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
+    so that a keeper that leaves as the last ends the node.
+    """
+    object_store_memory: int
+    """Bytes that its object store may hold, as it was started."""
+    node_type: str | None
+    """The autoscaler's name for its kind, where the node was told (`RAY_NODE_TYPE_NAME`). See `Autoscaler.types`."""
+
+
+class Autoscaler(NamedTuple):
+    """What scales a cluster."""
+
+    idle_timeout: float | None
+    """Seconds after which an idle node is removed, of the node type with the shortest. None: not known from here."""
+    min_workers: dict[str, int]
+    """How many nodes of each type always stay, the head's type left out. Empty where it is not known from here."""
+    types: dict[str, str]
+    """Type by node ip, as the autoscaler sees it (by node id on fake clusters). Empty where it is not known."""
