@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, count
+from outlive.doctor.model import Evidence, Finding
 from outlive.ray_internals import raylets
 from outlive.ray_internals.nodes import NAMESPACE
-from outlive.workers.sizes import format_bytes
+from outlive.units import count, format_size
 
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
@@ -74,7 +74,7 @@ def of_shelf(shelf: ShelfStats) -> Iterator[Finding]:
             kind="shelf-nearly-full",
             severity="risk",
             what=f"outlive's shelf on node {shelf.node[:8]} is {shelf.used / shelf.budget:.0%} full: "
-            f"{format_bytes(shelf.used)} of {format_bytes(shelf.budget)}",
+            f"{format_size(shelf.used)} of {format_size(shelf.budget)}",
             why="The next put that does not fit raises StoreFull.",
             fix='outlive ls --long, outlive rm KEY; or outlive.open(memory="...") with more; or put with a ttl',
             evidence=(
