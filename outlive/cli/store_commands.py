@@ -160,13 +160,13 @@ def _shelves() -> tuple[list[ShelfStats], int]:
 
     They are asked without joining the store: a store of another version, which cannot be joined, can be shut down.
     """
-    import ray
-    from ray.exceptions import RayError
+    from outlive.cluster.port import Call
+    from outlive.cluster.ray_port import RayPeers
+    from outlive.errors import OutliveError
 
-    from outlive.cluster import actors
-
-    shelves, nodes = [], actors.keeper_nodes()
+    peers, shelves = RayPeers(), []
+    nodes = peers.keeper_nodes()
     for node in nodes:
-        with contextlib.suppress(RayError, ValueError):
-            shelves.append(ray.get(actors.keeper(node).stats.remote(), timeout=_STATS_SECONDS))
+        with contextlib.suppress(OutliveError):
+            shelves.append(peers.ask_keeper(node, Call.of("stats"), _STATS_SECONDS))
     return shelves, len(nodes)

@@ -60,7 +60,7 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
                 stale = bound.epoch
             else:
                 if gone:
-                    session.ask(session.catalog.unbind.remote(pack(draft.info for draft in gone)))
+                    session.ask_catalog("unbind", pack(draft.info for draft in gone))
                 return
         drafts = [draft for draft in drafts if draft.exists()]
         if not drafts:
@@ -78,8 +78,8 @@ def _restamp(drafts: list[Draft], version: int) -> None:
 
 def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     request = pack_request([draft.info for draft in drafts], session.node, stale)
-    bound = unpack_bound(session.ask(session.catalog.bind.remote(request)))
-    return unpack_bound(session.ask(session.catalog.replace.remote(request))) if bound.elsewhere else bound
+    bound = unpack_bound(session.ask_catalog("bind", request))
+    return unpack_bound(session.ask_catalog("replace", request)) if bound.elsewhere else bound
 
 
 # --- a put that fails, or is interrupted, when the catalog may have listed its drafts
@@ -113,7 +113,7 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
         raise error
     if not refused or not isinstance(error, OSError):
         with contextlib.suppress(Exception):  # nobody waits for it: it may be what does not answer
-            session.catalog.take_off.remote([draft.info.id for draft in failed])
+            session.tell_catalog("take_off", [draft.info.id for draft in failed])
         raise error
     raise _refused(session, failed, stored, error) from error
 
@@ -148,7 +148,7 @@ def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: 
     if stored:
         said += f". Of this put some arrays were already stored, and cannot be taken back: {_keys(stored)}"
     try:
-        session.ask(session.catalog.take_off.remote([draft.info.id for draft in failed]))
+        session.ask_catalog("take_off", [draft.info.id for draft in failed])
     except (RayError, StoreUnavailable) as unheard:
         said += f". The catalog did not answer, and will find out when somebody reads {_keys(failed)} ({unheard})"
     return kind(said)

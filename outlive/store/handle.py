@@ -189,7 +189,7 @@ class ArrayHandle:
     def durability(self) -> Durability:
         """On how many nodes the array is kept now, and on how many it shall be."""
         current = session.current()
-        kept = current.ask(current.catalog.kept_on.remote(self.id))
+        kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
 
     @property

@@ -32,5 +32,5 @@ class StoreKeys(KeysView[str]):
 @in_cluster()
 def _keys(store: str, prefix: str) -> list[str]:
     current = session.current()
-    keys: list[str] = current.ask(current.catalog.keys.remote(store, prefix))
+    keys: list[str] = current.ask_catalog("keys", store, prefix)
     return keys

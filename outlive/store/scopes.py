@@ -6,13 +6,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-import ray
-from ray.exceptions import RayError
-
 from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes
 from outlive.arrays.limits import number_of_files
-from outlive.cluster import actors
 from outlive.cluster.ending import end_scope_here
+from outlive.cluster.port import Call, Nobody
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -32,8 +29,8 @@ def enter_scope(session: Session, scope: Scope) -> None:
     """Before something is put in a scope: its node learns of this one."""
     known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
     if scope.node != session.node and not known:
-        with contextlib.suppress(ValueError):  # its keeper is gone: it is over, as this node's keeper will find
-            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node), _PATIENCE)
+        with contextlib.suppress(Nobody):  # its keeper is gone: it is over, as this node's keeper will find
+            session.ask_node(scope.node, "mark_scope", scope.number, session.node, patience=_PATIENCE)
         join_scope(session.shelf.scopes, scope.number, scope.node)
 
 
@@ -42,23 +39,19 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
     if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
         return
     try:
-        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(lock.number, [session.node]):
+        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(session, lock.number, [session.node]):
             end_scope_here(
                 session.shelf,
                 lock.number,
-                lambda keyed: session.ask(session.catalog.end.remote(keyed)),
-                end_copies=lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
+                lambda keyed: session.ask_catalog("end", keyed),
+                end_copies=lambda spread: session.ask_catalog("ended", spread, session.node),
             )
-        _ended_by_keepers(lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
+        _ended_by_keepers(session, lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
     finally:
         lock.release()  # then what is left is the keeper's to end
 
 
-def _ended_by_keepers(number: int, nodes: list[str]) -> bool:
+def _ended_by_keepers(session: Session, number: int, nodes: list[str]) -> bool:
     if not nodes:
         return True
-    try:
-        ray.get([actors.keeper(node).end_scope.remote(number) for node in nodes], timeout=_PATIENCE)
-    except (ValueError, RayError):
-        return False
-    return True
+    return len(session.peers.ask({node: Call.of("end_scope", number) for node in nodes}, _PATIENCE)) == len(nodes)

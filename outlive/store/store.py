@@ -469,7 +469,7 @@ class Store(MutableMapping[str, Array]):
         found = reading.find(session, self.name, keys)
         # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
         there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
-        session.ask(session.catalog.end.remote(list(there.values())))
+        session.ask_catalog("end", list(there.values()))
         return [key for key in keys if key not in there]
 
     def _delete_handle(self, handle: ArrayHandle) -> bool:
@@ -478,8 +478,8 @@ class Store(MutableMapping[str, Array]):
             with session.shelf.ledger.locked():  # nobody begins to copy it in between
                 if is_only_here(session.shelf, info.id):
                     return session.shelf.delete(info.id)
-            return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
-        return bool(session.ask(session.catalog.end.remote([info.id])))
+            return bool(session.ask_catalog("erase", pack([info]), handle.hint))
+        return bool(session.ask_catalog("end", [info.id]))
 
     def __delitem__(self, key: str) -> None:
         self.delete(check_key(key))
@@ -488,7 +488,7 @@ class Store(MutableMapping[str, Array]):
     def clear(self) -> None:
         """Delete all arrays that have a key."""
         session = self._session()
-        session.ask(session.catalog.end.remote(session.ask(session.catalog.ids.remote(self.name))))
+        session.ask_catalog("end", session.ask_catalog("ids", self.name))
 
     # --- looking
 
@@ -505,7 +505,7 @@ class Store(MutableMapping[str, Array]):
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
-        found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
+        found = unpack_found(session.ask_catalog("entries", self.name, prefix))
         return [(ArrayHandle(one.info, one.nodes[0]), one.nodes[0]) for one in found if one is not None]
 
     @in_cluster()
@@ -515,7 +515,7 @@ class Store(MutableMapping[str, Array]):
         Reading one raises `ArrayLost`. Putting or deleting it takes it off this list.
         """
         session = self._session()
-        found = unpack_found(session.ask(session.catalog.lost.remote(self.name)))
+        found = unpack_found(session.ask_catalog("lost", self.name))
         return [LostArray(ArrayHandle(one.info), one.nodes[0], one.lost_at) for one in found if one is not None]
 
     @in_cluster()
@@ -546,11 +546,7 @@ class Store(MutableMapping[str, Array]):
     def spilled(self) -> set[str]:
         """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
         session = self._session()
-        return {
-            array_id
-            for node, keeper in session.keepers()
-            for array_id in session.ask_node(node, keeper, keeper.spilled.remote())
-        }
+        return {array_id for _, array_ids in session.ask_each("spilled") for array_id in array_ids}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -558,7 +554,7 @@ class Store(MutableMapping[str, Array]):
     @in_cluster()
     def __len__(self) -> int:
         session = self._session()
-        return int(session.ask(session.catalog.count.remote(self.name)))
+        return int(session.ask_catalog("count", self.name))
 
     @in_cluster()
     def __contains__(self, key: object) -> bool:
@@ -581,11 +577,9 @@ class Store(MutableMapping[str, Array]):
     def stats(self) -> StoreStats:
         """This store in numbers, and the shelves of all nodes."""
         session = self._session()
-        totals = session.ask(session.catalog.totals.remote())
+        totals = session.ask_catalog("totals")
         arrays, nbytes = totals.get(self.name, (0, 0))
-        shelves = [
-            session.ask_node(node, keeper, keeper.stats.remote(), PATIENCE) for node, keeper in session.keepers()
-        ]
+        shelves = [shelf for _, shelf in session.ask_each("stats", patience=PATIENCE)]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
     @in_cluster()

@@ -39,21 +39,24 @@ class ScriptedCatalog:
         self.asked: list[list[ArrayInfo]] = []
         self.stale: list[int] = []
         self.unbound: list[ArrayInfo] = []
-        self.bind, self.unbind = SimpleNamespace(remote=self._bind), SimpleNamespace(remote=self._unbind)
 
-    def _bind(self, request: bytes) -> bytes:
+    def bind(self, request: bytes) -> bytes:
         infos, _, stale = unpack_request(request)
         self.asked.append(infos)
         self.stale.append(stale)
         return pack_bound(self.answers[min(len(self.asked), len(self.answers)) - 1](infos))
 
-    def _unbind(self, packed: bytes) -> None:
+    def unbind(self, packed: bytes) -> None:
         self.unbound += unpack(packed)
 
 
 def session_with(shelf: Shelf, *answers: Callable[[list[ArrayInfo]], Bound]) -> tuple[Any, ScriptedCatalog]:
     catalog = ScriptedCatalog(*answers)
-    return SimpleNamespace(shelf=shelf, node="n", catalog=catalog, ask=lambda ref, timeout=None: ref), catalog
+
+    def ask_catalog(method: str, *args: Any) -> Any:
+        return getattr(catalog, method)(*args)
+
+    return SimpleNamespace(shelf=shelf, node="n", ask_catalog=ask_catalog), catalog
 
 
 def test_an_array_is_sealed_once_it_is_listed(shelf: Shelf) -> None:

@@ -261,12 +261,8 @@ class PlayedSession(Session):
 
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
         self.shelf, self.node = cluster.shelves[node], node
-        self._catalog, self._keeper = Remote(_Latest(cluster)), cluster.keepers[node]
         self.peers = cluster.peers
         self.chunk_size = 1 << 20
-
-    def ask(self, ref: Any, timeout: float | None = None) -> Any:
-        return ref()
 
 
 class _Latest:
@@ -292,7 +288,7 @@ def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
         return getattr(Remote(cluster.keepers[node]._target), method).remote(*args)
 
     monkeypatch.setattr(actors, "keeper", keeper)
-    monkeypatch.setattr(actors, "catalog", lambda: Remote(cluster.catalog))
+    monkeypatch.setattr(actors, "catalog", lambda: Remote(_Latest(cluster)))
     monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
     monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=_get, wait=_wait))
     monkeypatch.setattr(ray_port, "Connection", lambda: SimpleNamespace(cluster="played"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import RayTaskError
 
 import outlive
 from outlive.arrays.lifetimes import TTL, Lifetime
@@ -19,7 +20,7 @@ from outlive.arrays.marks import evict
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
-from outlive.cluster import listing, transfer
+from outlive.cluster import listing, ray_port, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.errors import StoreUnavailable
@@ -729,6 +730,42 @@ def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster
     assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
     catalog.replace(pack_request([draft.info], "a", 0))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_copy_whose_keeper_died_is_not_sealed_behind_the_catalogs_back(cluster: PlayedCluster, again: bool) -> None:
+    """The catalog lists the array, and does not know of the copy: nobody would tell this node that it is replaced."""
+    info = cluster.put("a", "k", 1)
+    shelf, catalog = cluster.shelves["b"], cluster.catalog
+    draft = transfer.copy(shelf, transfer.Source(cluster.peers, "a", 1 << 20), info.id, kept=False)
+    draft.settled = True  # its keeper is killed here: nobody else discards it
+    assert shelf._staging is not None
+    shelf._staging.close()
+    shelf._staging = None
+    if again:
+        assert cluster.get("b", "k") == 1  # the keeper that started anew has another copy
+    problems = [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))]
+    assert problems == ["abandoned"] and shelf.has(info.id) == again
+    assert not shelf.ended.find(info.id) and shelf.recount() == 0
+    cluster.put("a", "k", 2)
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+def test_a_copy_that_two_keepers_make_is_counted_once(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    shelf = cluster.shelves["b"]
+    twice = [outlive.arrays.shelf.Shelf(shelf.path), shelf]
+    drafts = [transfer.copy(one, transfer.Source(cluster.peers, "a", 1 << 20), info.id, kept=False) for one in twice]
+    for draft in drafts:
+        draft.listed_in = shelf.ledger.epoch
+        draft.shelf.seal_copy(draft)
+    assert shelf.recount() == 0 and shelf.has(info.id)
+
+
+def test_a_node_that_has_an_array_no_more_says_so_through_ray() -> None:
+    """It is no failure: who asked goes on with another node."""
+    error = RayTaskError("send", "Traceback", transfer.NotThere("id"), proctitle="", pid=1, ip="ip")
+    assert isinstance(ray_port.told(error.as_instanceof_cause()), transfer.NotThere)
 
 
 @pytest.mark.parametrize("key", ["k", None])

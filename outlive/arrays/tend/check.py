@@ -13,6 +13,7 @@ from outlive.arrays import batches
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
+from outlive.arrays.marks import is_copy
 from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
@@ -44,7 +45,10 @@ def none_listed(_: list[str]) -> set[str]:
 
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
-    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
+    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already.
+
+    A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
+    """
     for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
@@ -52,13 +56,14 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
         for name in names:
             if name.endswith(batches.MARKER):
                 continue
-            if name in complete and shelf.finish(name, epoch):
+            path = f"{folder}/{name}"
+            if name in complete and not is_copy(path) and shelf.finish(name, epoch):
                 yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
-                _discard(shelf, f"{folder}/{name}", name)
+                _discard(shelf, path, name)
                 yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
-                yield foreign(f"{folder}/{name}")
+                yield foreign(path)
         for name in names:  # now that what the catalog had listed of the batch is sealed
             if name.endswith(batches.MARKER):
                 os.unlink(f"{folder}/{name}")
@@ -74,7 +79,7 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
     """
     with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `store.commit`
         info = read_info_at(path, name)
-        if info.key is not None:
+        if info.key is not None and not is_copy(path):
             shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
     shelf.delete_draft(path)
 
