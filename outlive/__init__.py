@@ -16,8 +16,6 @@ if sys.platform == "win32":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from outlive.cluster.replicas import FewerReplicas
-    from outlive.cluster_nodes import drain, nodes
     from outlive.errors import (
         ArrayLost,
         ArrayNotFound,
@@ -32,16 +30,18 @@ if TYPE_CHECKING:
         UnsupportedArray,
         UnsupportedPlatform,
     )
-    from outlive.handle import ArrayHandle
-    from outlive.numpy_store import NumpyStore
-    from outlive.store import Store, open, shutdown
+    from outlive.store.handle import ArrayHandle
+    from outlive.store.nodes import drain, nodes
+    from outlive.store.numpy_store import NumpyStore
+    from outlive.store.replicas import FewerReplicas
+    from outlive.store.store import Store, open, shutdown
 
 _HOME = {
-    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store"),
-    **dict.fromkeys(("drain", "nodes"), "outlive.cluster_nodes"),
-    "FewerReplicas": "outlive.cluster.replicas",
-    "ArrayHandle": "outlive.handle",
-    "NumpyStore": "outlive.numpy_store",
+    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store.store"),
+    **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
+    "FewerReplicas": "outlive.store.replicas",
+    "ArrayHandle": "outlive.store.handle",
+    "NumpyStore": "outlive.store.numpy_store",
     **dict.fromkeys(
         (
             "ArrayLost",

@@ -13,7 +13,7 @@ import ray
 import outlive
 from benchmarks.cluster import GIB, KIB, MIB, cluster
 from benchmarks.line import Line, at_most
-from outlive.cluster import session
+from outlive.cluster import actors
 
 NAME = "actors"
 ABOUT = "keeper + catalog: unique memory, and CPU while idle"
@@ -56,7 +56,7 @@ class _Bare:
 
 def processes(store: outlive.Store) -> list[psutil.Process]:
     """Keeper and catalog."""
-    catalog: Any = session.current().catalog
+    catalog: Any = actors.catalog()
     catalog_pid = ray.get(catalog.__ray_call__.remote(lambda _: os.getpid()))
     return [psutil.Process(store.stats().shelves[0].keeper_pid), psutil.Process(catalog_pid)]
 

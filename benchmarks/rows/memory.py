@@ -12,7 +12,7 @@ import ray
 import outlive
 from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line, at_most
-from outlive.cluster import session
+from outlive.store import session
 
 NAME = "memory"
 ABOUT = "memory beyond the array: in the store, and in a worker after the view is dropped"

@@ -13,7 +13,7 @@ import outlive
 from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line, at_most
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, each
-from outlive.cluster import session
+from outlive.store import session
 
 NAME = "named"
 ABOUT = "store.get(key), first time in a process and again, and store.put(array, key), next to one bare actor call"
@@ -61,5 +61,5 @@ def _read_in_fresh_process(keys: list[str]) -> tuple[Samples, Samples]:
 
 def _call() -> float:
     begin = time.perf_counter()
-    ray.get(session.current().catalog.ping.remote())
+    session.current().ask_catalog("ping")
     return time.perf_counter() - begin

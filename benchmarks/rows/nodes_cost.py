@@ -15,7 +15,7 @@ from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.several import Raylets, raylets
 from benchmarks.timing import stopwatch
-from outlive.cluster import actors, session
+from outlive.cluster import actors
 
 NAME = "nodes-cost"
 ABOUT = "1, 2, 4, 8 raylets: put by key, get by handle, first remote get; 10^3 to 10^5 arrays: catalog, restart"
@@ -37,7 +37,7 @@ def _by_arrays(store: outlive.Store, count: int, power: int) -> list[Line]:
     array = np.ones(KIB // 8)
     with stopwatch() as put:
         store.put_many({f"k{number}": array for number in range(count)})
-    pid = ray.get(session.current().catalog.__ray_call__.remote(lambda _: os.getpid()))
+    pid = ray.get(actors.catalog().__ray_call__.remote(lambda _: os.getpid()))
     memory = psutil.Process(pid).memory_full_info().uss
     with stopwatch() as restart:
         psutil.Process(pid).kill()

@@ -13,7 +13,7 @@ from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.several import Raylets, raylets
 from benchmarks.timing import stopwatch
-from outlive.cluster import actors, session
+from outlive.cluster import actors
 
 NAME = "nodes-lost"
 ABOUT = (
@@ -64,7 +64,7 @@ def _lose(nodes: Raylets) -> tuple[float, float, int, int]:
 
     Returns seconds until Ray has noticed, until all is replicated again, and what was lost and copied.
     """
-    catalog = session.current().catalog
+    catalog = actors.catalog()
     calls = [catalog.__ray_call__.remote(_sizes_on, nodes.id(i)) for i in range(len(nodes))]
     on_each: list[list[int]] = ray.get(calls)
     number = max(range(1, len(nodes)), key=lambda i: len(on_each[i]))

@@ -12,8 +12,8 @@ import outlive
 from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.timing import Samples, alternate, each
-from outlive.arrays.move import spill
-from outlive.cluster import session
+from outlive.arrays.spill.move import spill
+from outlive.store import session
 
 NAME = "spilled"
 ABOUT = "handle.get() of an array on disk, page cache warm, against one in memory: 1 KiB, 1 MiB and 64 MiB"

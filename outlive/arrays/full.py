@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.limits import inodes, mount_of
-from outlive.arrays.root import format_bytes
 from outlive.errors import StoreFull
+from outlive.units import format_size
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -24,8 +24,8 @@ def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
         )
     used, budget = shelf.ledger.used, shelf.ledger.budget
     return StoreFull(
-        f"no room for {format_bytes(asked)} ({asked} bytes) in {what}; {format_bytes(max(0, budget - used))} "
-        f"of the budget of {format_bytes(budget)} are free, and {_free(shelf.path)}{_on_disk(shelf)}. Delete arrays "
+        f"no room for {format_size(asked)} ({asked} bytes) in {what}; {format_size(max(0, budget - used))} "
+        f"of the budget of {format_size(budget)} are free, and {_free(shelf.path)}{_on_disk(shelf)}. Delete arrays "
         "(`outlive ls --long` shows them), or raise the budget: outlive.open(memory=..., disk=...)"
     )
 
@@ -35,7 +35,7 @@ def _on_disk(shelf: Shelf) -> str:
     if disk is None or not account.budget:
         return ""
     return (
-        f"; on disk {format_bytes(max(0, account.free))} of the budget of {format_bytes(account.budget)}, "
+        f"; on disk {format_size(max(0, account.free))} of the budget of {format_size(account.budget)}, "
         f"and {_free(disk.path)}"
     )
 
@@ -43,6 +43,6 @@ def _on_disk(shelf: Shelf) -> str:
 def _free(path: str) -> str:
     try:
         system = os.statvfs(path)
-        return f"{format_bytes(system.f_bavail * system.f_frsize)} of the file system at {path}"
+        return f"{format_size(system.f_bavail * system.f_frsize)} of the file system at {path}"
     except OSError as error:
         return f"none of the file system at {path} ({error.strerror})"

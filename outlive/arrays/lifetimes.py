@@ -14,15 +14,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.owned_file import OwnedFile
+from outlive.units import parse_duration
 
 JOB, SCOPE, TTL = 1, 2, 4
 _NUMBERS = 1 << 32
+_SHORTEST = 1e-9  # seconds to live: 0 is what the others have
 
 
 class Lifetime(NamedTuple):
@@ -74,7 +75,7 @@ def lifetime_from(name: str, ttl: float | str | None, job: int) -> Lifetime:
     """
     if name not in {"job", "detached"}:
         raise ValueError(f"lifetime is 'job' or 'detached', not {name!r}; for a scope, put through `store.scope()`")
-    seconds = 0.0 if ttl is None else parse_seconds(ttl)
+    seconds = 0.0 if ttl is None else parse_duration(ttl, "ttl", least=_SHORTEST)
     kind = (JOB if name == "job" else 0) | (TTL if seconds else 0)
     return Lifetime(kind, job if kind & JOB else 0, seconds)
 
@@ -82,27 +83,6 @@ def lifetime_from(name: str, ttl: float | str | None, job: int) -> Lifetime:
 def deadline_from(now: float, ttl: float) -> int:
     """When an array ends that is touched now, as the modification time of its file, in nanoseconds."""
     return int((now + ttl) * 1e9)
-
-
-_SECONDS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_seconds(text: float | str) -> float:
-    """`10min`, `90s`, `1.5h`, `2d` or a plain number of seconds, as a `float`.
-
-    Raises
-    ------
-    ValueError
-        It is none of these, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
-    factor = _SECONDS.get(match[2]) if match else None
-    value = float(match[1]) * factor if match and factor else 0.0
-    if not 0 < value < 1e10:
-        raise ValueError(
-            f"not a time to live: {text!r}; write a number of seconds, or as in '90s', '10min', '1.5h', '2d'"
-        )
-    return value
 
 
 class ScopeLock:

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.units import parse_size
+
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
@@ -75,16 +77,9 @@ def default_disk_budget(folder: str) -> int:
     `OUTLIVE_DISK` names another number, as in "200GiB"; 0 spills nothing.
     """
     if chosen := os.environ.get("OUTLIVE_DISK"):
-        return disk_bytes(chosen)
+        return parse_size(chosen, "OUTLIVE_DISK", least=0)
     system = os.statvfs(existing(folder))
     return system.f_bavail * system.f_frsize // 2
-
-
-def disk_bytes(text: int | str) -> int:
-    """As `root.parse_bytes`, and 0."""
-    from outlive.arrays.root import parse_bytes
-
-    return 0 if str(text).strip() == "0" else parse_bytes(text)
 
 
 def is_in_memory(path: str) -> bool:

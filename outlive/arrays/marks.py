@@ -32,6 +32,15 @@ def is_copied(mode: int) -> bool:
     return bool(mode & stat.S_IXGRP)
 
 
+def is_copy(path: str) -> bool:
+    """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return is_cached(mode) or is_copied(mode)
+
+
 def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
     """Add and remove marks of a sealed array; False if it is not there."""
     with shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import tempfile
 
 from outlive.arrays.limits import memory_limit
 from outlive.errors import UnsafeRoot
+from outlive.units import parse_size
 
 SHARED_MEMORY = "/dev/shm"
 LEAST_SHARED_MEMORY = 512 << 20  # Docker gives 64 MiB unless told otherwise: too little to be meant for arrays
@@ -73,6 +73,14 @@ def _make_parents(path: str) -> None:
             os.mkdir(path, 0o700)
 
 
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, none if it is not there: somebody clears the disk now and then (systemd-tmpfiles)."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def shelf_folder(root: str, cluster: str, node: str, setting: str = "OUTLIVE_ROOT") -> str:
     """The path of a node's shelf (or of its disk), all folders above it made and private.
 
@@ -92,42 +100,7 @@ def default_budget(path: str) -> int:
     `OUTLIVE_MEMORY` names another, as in "8GiB".
     """
     if chosen := os.environ.get("OUTLIVE_MEMORY"):
-        return parse_bytes(chosen)
+        return parse_size(chosen, "OUTLIVE_MEMORY")
     memory = memory_limit()
     system = os.statvfs(path)
     return min(memory * 3 // 10, system.f_blocks * system.f_frsize * 4 // 10)
-
-
-_UNITS = {
-    "": 1,
-    "b": 1,
-    **{f"{unit}ib": 1 << 10 * power for power, unit in enumerate("kmgt", 1)},
-    **{f"{unit}b": 1000**power for power, unit in enumerate("kmgt", 1)},
-}
-
-
-def parse_bytes(text: int | str) -> int:
-    """`8GiB`, `500 MB` or a plain number of bytes, as an `int`.
-
-    Raises
-    ------
-    ValueError
-        It is none of these, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
-    factor = _UNITS.get(match[2]) if match else None
-    value = int(float(match[1]) * factor) if match and factor else 0
-    if value <= 0:
-        raise ValueError(
-            f"not a size: {text!r}; write a number of bytes, or one with KiB, MiB, GiB or TiB (KB, MB, ...)"
-        )
-    return value
-
-
-def format_bytes(number: float) -> str:
-    """`1.5 GiB`, for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(number) < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"

@@ -7,9 +7,10 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.disk import SETTING
-from outlive.arrays.limits import default_disk_budget, default_spill_folder, disk_bytes
-from outlive.arrays.root import parse_bytes, shelf_folder
+from outlive.arrays.limits import default_disk_budget, default_spill_folder
+from outlive.arrays.root import shelf_folder
 from outlive.errors import UnsafeRoot
+from outlive.units import parse_size
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -30,12 +31,12 @@ class Settings(NamedTuple):
 
         Raises
         ------
-        ValueError
+        BadSetting
             It is no size.
         """
         return cls(
-            None if memory is None else parse_bytes(memory),
-            None if disk is None else disk_bytes(disk),
+            None if memory is None else parse_size(memory, "memory"),
+            None if disk is None else parse_size(disk, "disk", least=0),
             None if spill_to is None else os.path.abspath(spill_to),
         )
 

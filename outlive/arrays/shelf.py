@@ -37,13 +37,13 @@ from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.lock import Mutex
-from outlive.arrays.marks import PINNED, PRIVATE
+from outlive.arrays.marks import PINNED, PRIVATE, is_copy
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
-from outlive.arrays.root import default_budget, private_folder
+from outlive.arrays.root import default_budget, names_in, private_folder
 from outlive.arrays.staging import Staging
 from outlive.arrays.warm import LEAST
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -251,7 +251,9 @@ class Shelf(Places):
         with self.ledger.locked():
             if self.ledger.epoch != draft.listed_in:
                 raise StaleEpoch
-            draft.settled = self._rename(draft.path, draft.info.id)
+            if self.has(draft.info.id):  # another process of this node has made the same copy meanwhile
+                draft.discard()
+            draft.settled = draft.settled or self._rename(draft.path, draft.info.id)
         if not draft.settled:
             raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
 
@@ -295,13 +297,15 @@ class Shelf(Places):
         """Seal, in its writer's stead, a draft that the catalog of `epoch` has listed. True if it is sealed now.
 
         A writer first has the catalog list a complete draft, then seals it; whoever reads in between does it for the
-        writer, which may just have died. What a catalog listed that is gone does not count.
+        writer, which may just have died. What a catalog listed that is gone does not count. Nor does a copy of another
+        shelf's array: the catalog lists that, but has to know of the copy before anyone reads it; see `seal_copy`.
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
                 for path in self._drafts(array_id):
                     with contextlib.suppress(FileNotFoundError, CorruptArray):
-                        self._commit(path, read_info_at(path, array_id))
+                        if not is_copy(path):
+                            self._commit(path, read_info_at(path, array_id))
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
@@ -569,8 +573,8 @@ class Shelf(Places):
     def leave(self, nothing_kept: Callable[[], bool]) -> bool:
         """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
         with self.ledger.locked():
-            writers = [f"{place.new}/{name}" for place in self.places() for name in os.listdir(place.new)]
-            if any(map(os.listdir, writers)) or os.listdir(self.scopes) or not nothing_kept():
+            writers = [f"{place.new}/{name}" for place in self.places() for name in names_in(place.new)]
+            if any(map(names_in, writers)) or os.listdir(self.scopes) or not nothing_kept():
                 return False
             self.ledger.leave()
             self.remove()

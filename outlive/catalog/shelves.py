@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from outlive.arrays.check import Finding
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.tend.check import Finding
 from outlive.catalog import asking
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (

@@ -12,8 +12,9 @@ import typer
 from outlive.cli.failures import NOT_SO, explained, report
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import count, print_json, printable, record
+from outlive.cli.text import print_json, printable, record
 from outlive.errors import ArrayNotFound
+from outlive.units import count
 
 _EXIT = "Exit codes: 0 {}; 1 {}; 2 usage, {}no cluster."
 
@@ -52,15 +53,11 @@ def put(
     $ outlive put scan.npy preview --ttl 10min
     $ outlive put scan.npy ct/8 --replicas 2
     """
-    from outlive.arrays.lifetimes import parse_seconds
     from outlive.cli import npy_file
     from outlive.cli.connection import open_store
+    from outlive.units import parse_duration
 
-    try:
-        seconds = None if ttl is None else parse_seconds(ttl)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--ttl") from None
-
+    seconds = None if ttl is None else parse_duration(ttl, "--ttl", least=1e-9)
     source: Any
     if file == "-":
         source = npy_file.read_stream(sys.stdin.buffer, "stdin")
@@ -159,6 +156,6 @@ def rm(
 
 
 def _described(array: Any) -> str:
-    from outlive.arrays.root import format_bytes
+    from outlive.units import format_size
 
-    return f"{array.dtype} {array.shape}, {format_bytes(array.nbytes)}"
+    return f"{array.dtype} {array.shape}, {format_size(array.nbytes)}"

@@ -11,7 +11,7 @@ from outlive.cli.failures import BadLimit
 from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from outlive.store import Store
+    from outlive.store.store import Store
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
 _CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster

@@ -14,7 +14,8 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import count, print_json
+from outlive.cli.text import print_json
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.doctor import Diagnosis, Evidence, Finding

@@ -11,6 +11,7 @@ import typer
 from outlive.cli.failures import NOT_SO, UNABLE, explained, report
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import print_json
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.explain import Reading
@@ -101,7 +102,7 @@ def _finish(reading: Reading, address: str | None, as_json: bool) -> None:
     else:
         show_reading(reading)
         if not reading.explanations and not reading.unexplained and not reading.unknown:
-            lines = "1 line" if reading.lines == 1 else f"{reading.lines:,} lines"
+            lines = count(reading.lines, "line")
             typer.echo(f"nothing in these {lines} is an error of Ray that is known here", err=True)
     if not reading.explanations:
         raise typer.Exit(NOT_SO)

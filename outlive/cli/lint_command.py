@@ -12,7 +12,8 @@ import typer
 
 from outlive.cli.failures import UNABLE, explained
 from outlive.cli.options import AsJson
-from outlive.cli.text import count, print_json
+from outlive.cli.text import print_json
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.lint.finding import Finding

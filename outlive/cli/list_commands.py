@@ -9,10 +9,11 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
-from outlive.cli.text import age, count, ends, moment, print_json, print_table, printable, record
+from outlive.cli.text import age, ends, moment, print_json, print_table, printable, record
+from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.store import Store
+    from outlive.store.store import Store
 
 _WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
 
@@ -44,8 +45,8 @@ def ls(
     $ outlive ls ct/ --long
     $ outlive ls --lost
     """
-    from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
+    from outlive.units import format_size
 
     opened = open_store(store, address)
     if lost:
@@ -64,7 +65,7 @@ def ls(
     for handle, node in entries:
         dtype = str(handle.dtype)
         dtype = dtype if len(dtype) <= _WIDEST_DTYPE else dtype[: _WIDEST_DTYPE - 3] + "..."
-        about = format_bytes(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), ends(handle), node[:8]
+        about = format_size(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), ends(handle), node[:8]
         rows.append((*about, "disk" if handle.id in spilled else "memory", printable(handle.key or "")))
     print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"), rows, right={0, 1})
 
@@ -84,10 +85,10 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     [bold]Example[/bold]
     $ outlive info ct/7
     """
-    from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
-    from outlive.cluster import session
     from outlive.ray_internals.client import is_client
+    from outlive.store import session
+    from outlive.units import format_size
 
     opened = open_store(store, address)
     handle = opened.handle(key)
@@ -106,7 +107,7 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
         "shape": str(handle.shape),
         "dtype": str(handle.dtype) + (", in Fortran order" if handle.info.fortran else ""),
         "size": f"{count(handle.nbytes, 'byte')}"
-        + (f", {format_bytes(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
+        + (f", {format_size(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
         "put": f"{put_at}, {age(handle.info.version)} ago",
         "ends": ends(handle),
         "nodes": ", ".join(name[:8] for name in nodes) or "deleted meanwhile",

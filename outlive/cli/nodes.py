@@ -13,10 +13,11 @@ import typer
 from outlive.cli.failures import NOT_SO, UnknownNode, explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import columns, count, print_json, printable
+from outlive.cli.text import columns, print_json, printable
+from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.cluster.nodes import NodeRow
+    from outlive.store.nodes import NodeRow
 
 _STYLES = {"head": "", "stays": "", "may go": "green", "draining": "yellow", "lost": "red"}
 
@@ -46,7 +47,7 @@ def nodes(
     [bold]Example[/bold]
     $ outlive nodes
     """
-    from outlive.arrays.root import format_bytes
+    from outlive.units import format_size
 
     rows = _ask(address)
     if as_json:
@@ -59,9 +60,9 @@ def nodes(
             _place(row),
             row.role,
             f"{row.arrays:,}",
-            format_bytes(row.nbytes),
+            format_size(row.nbytes),
             f"{row.only_arrays:,}",
-            format_bytes(row.only_bytes),
+            format_size(row.only_bytes),
             _remark(row),
         )
         for row in rows
@@ -90,10 +91,10 @@ def drain(
     $ outlive nodes
     $ outlive drain 4be1c0 --yes
     """
-    from outlive.arrays.root import format_bytes
+    from outlive.units import format_size
 
     row = _chosen(node, _ask(address))
-    what = f"{count(row.only_arrays, 'array')} ({format_bytes(row.only_bytes)})"
+    what = f"{count(row.only_arrays, 'array')} ({format_size(row.only_bytes)})"
     if row.only_arrays and not yes and _is_terminal():
         typer.echo(f"Copy {what} from {row.id[:8]} ({_place(row)}) to other nodes? [y/N] ", nl=False, err=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -106,7 +107,7 @@ def drain(
         print_json({"node": row.id, "arrays": done.arrays, "nbytes": done.nbytes, "stayed": done.stayed})
     else:
         typer.echo(
-            f"copied {count(done.arrays, 'array')}, {format_bytes(done.nbytes)}, from {row.id[:8]} to other nodes"
+            f"copied {count(done.arrays, 'array')}, {format_size(done.nbytes)}, from {row.id[:8]} to other nodes"
         )
         if done.stayed is not None:
             typer.echo(f"{typer.style('NEEDS YOU', fg='red', bold=True)}: {printable(done.stayed)}")

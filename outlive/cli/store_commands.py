@@ -12,7 +12,8 @@ import typer
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import count, print_json, print_table, printable
+from outlive.cli.text import print_json, print_table, printable
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
@@ -49,20 +50,20 @@ def stats(
     [bold]Example[/bold]
     $ outlive stats
     """
-    from outlive.arrays.root import format_bytes
     from outlive.cli.connection import open_store
+    from outlive.units import format_size
 
     found = open_store(store, address, memory, disk, spill_to).stats()
     if as_json:
         print_json({**found._asdict(), "shelves": [shelf._asdict() for shelf in found.shelves]})
         return
-    typer.echo(f"store {printable(found.store)}: {count(found.arrays, 'array')}, {format_bytes(found.nbytes)}\n")
+    typer.echo(f"store {printable(found.store)}: {count(found.arrays, 'array')}, {format_size(found.nbytes)}\n")
     rows = [
         (
             shelf.node[:8],
             f"{shelf.arrays:,}",
-            format_bytes(shelf.used),
-            format_bytes(shelf.budget),
+            format_size(shelf.used),
+            format_size(shelf.budget),
             f"{100 * shelf.used / shelf.budget:.0f} %",
             str(shelf.keeper_pid),
             shelf.path.rsplit("/", 2)[0],
@@ -74,8 +75,8 @@ def stats(
         (
             shelf.node[:8],
             f"{shelf.spilled:,}",
-            format_bytes(shelf.disk_used),
-            format_bytes(shelf.disk_budget),
+            format_size(shelf.disk_used),
+            format_size(shelf.disk_budget),
             shelf.spill_to.rsplit("/", 2)[0],
         )
         for shelf in found.shelves
@@ -133,14 +134,14 @@ def shutdown(
     $ outlive shutdown --yes
     """
     import outlive
-    from outlive.arrays.root import format_bytes
     from outlive.cli.connection import connect
+    from outlive.units import format_size
 
     connect(address)
     shelves, running = _shelves()
     arrays = sum(shelf.arrays for shelf in shelves)
     if (arrays or len(shelves) < running) and not yes and sys.stdin.isatty():
-        used = format_bytes(sum(shelf.used for shelf in shelves))
+        used = format_size(sum(shelf.used for shelf in shelves))
         what = f"all {count(arrays, 'array')} ({used}) of all stores"
         typer.echo(f"Delete {what}? [y/N] ", nl=False, err=True)  # typer.confirm writes to stdout too
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -149,7 +150,7 @@ def shutdown(
     if as_json:
         print_json({"arrays": arrays, "freed": freed})
     elif running:
-        typer.echo(f"deleted {count(arrays, 'array')}, freed {format_bytes(freed)}")
+        typer.echo(f"deleted {count(arrays, 'array')}, freed {format_size(freed)}")
     else:
         typer.echo("nothing to shut down: this cluster holds no arrays")
 
@@ -159,13 +160,13 @@ def _shelves() -> tuple[list[ShelfStats], int]:
 
     They are asked without joining the store: a store of another version, which cannot be joined, can be shut down.
     """
-    import ray
-    from ray.exceptions import RayError
+    from outlive.cluster.port import Call
+    from outlive.cluster.ray_port import RayPeers
+    from outlive.errors import OutliveError
 
-    from outlive.cluster import actors
-
-    shelves, nodes = [], actors.keeper_nodes()
+    peers, shelves = RayPeers(), []
+    nodes = peers.keeper_nodes()
     for node in nodes:
-        with contextlib.suppress(RayError, ValueError):
-            shelves.append(ray.get(actors.keeper(node).stats.remote(), timeout=_STATS_SECONDS))
+        with contextlib.suppress(OutliveError):
+            shelves.append(peers.ask_keeper(node, Call.of("stats"), _STATS_SECONDS))
     return shelves, len(nodes)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from outlive.handle import ArrayHandle
+from outlive.units import format_age
 
-_AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+if TYPE_CHECKING:
+    from outlive.store.handle import ArrayHandle
 
 
 def printable(key: str) -> str:
@@ -39,8 +39,7 @@ def age(version: int) -> str:
     >>> age(time.time_ns() - 7200 * 10**9)
     '2 h'
     """
-    seconds = max(0, (time.time_ns() - version) // 10**9)
-    return next((f"{seconds // length} {unit}" for length, unit in _AGES if seconds >= length), "0 s")
+    return format_age((time.time_ns() - version) // 10**9)
 
 
 def moment(version: int) -> dt.datetime:
@@ -55,8 +54,7 @@ def ends(handle: ArrayHandle) -> str:
     parts = {"job": [f"job {job_id(number_of(handle.id))}"], "scope": ["scope"]}.get(handle.lifetime, [])
     deadline = _deadline(handle)
     if deadline is not None:
-        left = max(0, int(deadline.timestamp() - time.time()))
-        parts.append(next((f"in {left // length} {unit}" for length, unit in _AGES if left >= length), "in 0 s"))
+        parts.append(f"in {format_age(deadline.timestamp() - time.time())}")
     return ", ".join(parts) or "-"
 
 
@@ -107,8 +105,3 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set
     typer.secho(next(lines), bold=True)
     if rows:
         typer.echo("\n".join(lines))
-
-
-def count(number: int, noun: str) -> str:
-    """`1 array`, `2 arrays`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

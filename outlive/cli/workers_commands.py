@@ -31,6 +31,7 @@ $ outlive workers --by function
 $ outlive workers trim --max-idle 4
 """
 _CLEAR = "\x1b[H\x1b[2J"
+_LEAST_WATCH = 0.2  # seconds
 
 workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -60,7 +61,7 @@ def show(
         str | None, typer.Option("--by", metavar="WHAT", help="Totals of each node, job or function instead.")
     ] = None,
     watch: Annotated[
-        float | None, typer.Option("--watch", "-w", metavar="SECONDS", min=0.2, help="Look again every so often.")
+        str | None, typer.Option("--watch", "-w", metavar="TIME", help="Look again every so often, as 2s.")
     ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Ask other machines for memory too, by a task: busy for a moment.")
@@ -79,21 +80,23 @@ def show(
 
 
 def _show(
-    *, which: dict[str, Any], by: str | None, watch: float | None, exact: bool, address: str | None, as_json: bool
+    *, which: dict[str, Any], by: str | None, watch: str | None, exact: bool, address: str | None, as_json: bool
 ) -> None:
     from outlive.cli.workers_connection import found, joined, needs
     from outlive.errors import BadSetting, StoreUnavailable
+    from outlive.units import parse_duration
     from outlive.workers.selection import Selection
 
     if by is not None and by not in BY:
         raise BadSetting(f"by={by!r}: there are {', '.join(BY)}")
+    every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     selection = Selection(**which)
     with needs("workers"):
         own_job = (joined if exact else found)(address)
         report = selection.of(_report(own_job, exact))
-        _print(report, by, None, as_json=as_json, clear=watch is not None)
-        while watch is not None:
-            time.sleep(watch)
+        _print(report, by, None, as_json=as_json, clear=every is not None)
+        while every is not None:
+            time.sleep(every)
             before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
             try:
                 report = selection.of(_report(joined(address) if exact else own_job, exact))

@@ -95,10 +95,10 @@ def _made(
     trace: Path | None,
 ) -> Plan:
     from outlive.errors import BadSetting
+    from outlive.units import parse_duration
     from outlive.workers.goals import plan_for_goal, plan_for_numbers
-    from outlive.workers.sizes import parse_seconds
 
-    numbers = bool(keep_idle or max_idle is not None or idle_after or node_idle_after)
+    numbers = bool(keep_idle) or any(one is not None for one in (max_idle, idle_after, node_idle_after))
     if sum((goal is not None and trace is None, numbers, trace is not None)) != 1:
         raise BadSetting(
             "say what for: --goal memory|balanced|latency, or bounds (--max-idle, --idle-after, ...), or --trace FILE "
@@ -116,8 +116,8 @@ def _made(
     return plan_for_numbers(
         min_idle=keep_idle,
         max_idle=max_idle,
-        idle_after=1.0 if idle_after is None else parse_seconds(idle_after, "--idle-after"),
-        node_idle_after=None if node_idle_after is None else parse_seconds(node_idle_after, "--node-idle-after"),
+        idle_after=1.0 if idle_after is None else parse_duration(idle_after, "--idle-after"),
+        node_idle_after=None if node_idle_after is None else parse_duration(node_idle_after, "--node-idle-after"),
     )
 
 

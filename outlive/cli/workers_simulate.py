@@ -14,7 +14,8 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import columns, count, print_json
+from outlive.cli.text import columns, print_json
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.workers.simulation import Outcome
@@ -30,8 +31,9 @@ def register(app: typer.Typer) -> None:
 def record(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A Parquet file.")],
     seconds: Annotated[
-        float, typer.Option("--seconds", "-s", min=1, help="For how long. Ctrl-C or SIGTERM ends it, and writes.")
-    ] = 60,
+        str,
+        typer.Option("--seconds", "-s", metavar="TIME", help="For how long. Ctrl-C or SIGTERM ends it, and writes."),
+    ] = "60",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +47,9 @@ def record(
     """
     from outlive.cli.progress import ProgressBar
     from outlive.cli.workers_connection import found, needs
+    from outlive.units import parse_duration
 
+    length = parse_duration(seconds, "--seconds", least=1)
     with needs("traces"):
         import pyarrow as pa  # noqa: F401 - before a long recording, not after it
 
@@ -55,7 +59,7 @@ def record(
         job = found(address)
         with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
             trace = recorded(
-                seconds,
+                length,
                 stopped=stopped.is_set,
                 progress=lambda done, total: bar.update(round(done), round(total)),
                 leave_out_job=job,
@@ -133,16 +137,16 @@ def simulate(
     from outlive.cli.workers_connection import needs
 
     with needs("traces"):
+        from outlive.units import parse_duration
         from outlive.workers.choosing import outcomes, pareto
         from outlive.workers.settings import Reaper
-        from outlive.workers.sizes import parse_seconds
         from outlive.workers.trace import Trace
 
-        loaded = Trace.read(trace)
-        _warn_of_lost(loaded)
         chosen = None
         if idle_after is not None:
-            chosen = [Reaper(200, round(parse_seconds(idle_after, "--idle-after") * 1000), soft_limit)]
+            chosen = [Reaper(200, round(parse_duration(idle_after, "--idle-after") * 1000), soft_limit)]
+        loaded = Trace.read(trace)
+        _warn_of_lost(loaded)
         found = outcomes(loaded, chosen)
         front = pareto(found)
         if png is not None:
@@ -163,11 +167,11 @@ def _by_front(front: list[Outcome]) -> Any:
 
 
 def _row(one: Outcome, star: str) -> tuple[str, ...]:
-    from outlive.workers.sizes import format_seconds
+    from outlive.units import format_duration
 
     keeps = "CPUs" if one.reaper.soft_limit < 0 else str(one.reaper.soft_limit)
-    idle_after = format_seconds(one.reaper.threshold_ms / 1000)
-    waited = format_seconds(one.waited)
+    idle_after = format_duration(one.reaper.threshold_ms / 1000)
+    waited = format_duration(one.waited)
     return idle_after, keeps, str(one.cold_starts), str(one.started), waited, f"{one.idle_memory_hours:.4f}", star
 
 

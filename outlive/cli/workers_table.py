@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from outlive.cli.text import columns, count, printable
+from outlive.cli.text import columns, printable
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.workers.rows import Report, Total, Worker
@@ -53,7 +54,7 @@ def lines(report: Report, by: str | None, before: Mapping[str, int] | None, room
 
 def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -> dict[str, list[str]]:
     """The columns but the last, by their header."""
-    from outlive.workers.sizes import format_seconds
+    from outlive.units import format_duration
 
     workers, longest = report.workers, None if room is None else _LONGEST if room >= _WIDE else _LONGEST // 2
     cells: dict[str, list[str]] = {}
@@ -63,7 +64,7 @@ def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -
     if len({worker.job for worker in workers}) > 1 or room is None:
         cells["JOB"] = [worker.job or "-" for worker in workers]
     cells["STATE"] = [worker.state for worker in workers]
-    cells["IDLE FOR"] = ["-" if one.idle_for is None else format_seconds(one.idle_for) for one in workers]
+    cells["IDLE FOR"] = ["-" if one.idle_for is None else format_duration(one.idle_for) for one in workers]
     cells["UNIQUE"] = [_size(worker.unique) for worker in workers]
     if before is not None:
         cells["GROWTH"] = [_growth(worker, before) for worker in workers]
@@ -107,9 +108,9 @@ def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:
 
 
 def _size(number: int | None) -> str:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_size
 
-    return "?" if number is None else format_bytes(number)
+    return "?" if number is None else format_size(number)
 
 
 def _growth(worker: Worker, before: Mapping[str, int]) -> str:
@@ -121,12 +122,12 @@ def _growth(worker: Worker, before: Mapping[str, int]) -> str:
 
 
 def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> Iterator[str]:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_size
 
     rows = []
     for total in sorted(totals, key=lambda one: -one.idle_unique):
         name = total.name[:8] if by == "node" else _cut(printable(total.name), None if room is None else 40)
-        about = [str(total.workers), str(total.idle), format_bytes(total.idle_unique), format_bytes(total.unique)]
+        about = [str(total.workers), str(total.idle), format_size(total.idle_unique), format_size(total.unique)]
         rows.append([name, *about, str(total.owned), printable(report.entrypoints.get(total.name, ""))])
     header = [by.upper(), "WORKERS", "IDLE", "IDLE UNIQUE", "UNIQUE", "OWNS", "ENTRYPOINT" if by == "job" else ""]
     for line in columns(header, rows, right={1, 2, 3, 4, 5}):
@@ -135,7 +136,7 @@ def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> I
 
 def _about(report: Report) -> Iterator[str]:
     """Totals, what was not seen, and the settings: once for all nodes that agree."""
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_size
 
     for label, totals in (("node", report.by_node()), ("job", report.by_job())):
         for total in totals:
@@ -143,7 +144,7 @@ def _about(report: Report) -> Iterator[str]:
             started = f" ({_cut(printable(entrypoint), 60)})" if entrypoint else ""
             yield (
                 f"{label} {total.name[:8]}{started}: {count(total.workers, 'worker')}, {total.idle} idle with "
-                f"{format_bytes(total.idle_unique)} of {format_bytes(total.unique)} unique, "
+                f"{format_size(total.idle_unique)} of {format_size(total.unique)} unique, "
                 f"{count(total.owned, 'object')} owned"
             )
     alike: dict[str, list[tuple[str, int]]] = {}

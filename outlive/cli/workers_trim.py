@@ -9,7 +9,8 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import columns, count, print_json
+from outlive.cli.text import columns, print_json
+from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.workers.trimming import Trimmed
@@ -68,14 +69,14 @@ def trim(
 
 
 def _show(result: Trimmed, *, done: bool) -> None:
-    from outlive.workers.sizes import format_bytes
+    from outlive.units import format_size
 
     rows = []
     for choice in result.chosen:
-        size = "?" if choice.worker.unique is None else format_bytes(choice.worker.unique)
+        size = "?" if choice.worker.unique is None else format_size(choice.worker.unique)
         rows.append((str(choice.worker.pid), choice.worker.job or "-", size, choice.outcome, choice.because))
     for worker in result.spared:
-        size = "?" if worker.unique is None else format_bytes(worker.unique)
+        size = "?" if worker.unique is None else format_size(worker.unique)
         rows.append((str(worker.pid), worker.job or "-", size, "spared", worker.why))
     if rows:
         typer.echo("\n".join(columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), rows, right={0, 2})))
@@ -84,7 +85,7 @@ def _show(result: Trimmed, *, done: bool) -> None:
     leaving = sum(choice.left or not done for choice in result.chosen)
     verb = "left" if done else "would leave"
     typer.echo(
-        f"{count(leaving, 'worker')} {verb}, {format_bytes(result.freed)} {'came' if done else 'would come'} back"
+        f"{count(leaving, 'worker')} {verb}, {format_size(result.freed)} {'came' if done else 'would come'} back"
     )
     if not done and result.chosen:
         typer.echo("nothing was done: add --yes")

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
-
-import ray
-from ray.exceptions import RayError
+from typing import TYPE_CHECKING
 
 from outlive.arrays.ended import Why
-from outlive.arrays.lifetimes import (
-    SCOPE,
-    Lifetime,
-    ScopeLock,
-    join_scope,
-    joined_scopes,
-    kind_of,
-    leave_scope,
-    marked_nodes,
-)
-from outlive.arrays.limits import number_of_files
+from outlive.arrays.lifetimes import SCOPE, Lifetime, joined_scopes, kind_of, leave_scope
 from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
-from outlive.cluster import actors
 from outlive.cluster.port import Call, Nobody, Peers
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
-    from outlive.cluster.session import Session
 
-_PATIENCE = 30.0  # seconds for a keeper that does not answer: it ends the scope when it goes on
-_TO_LOOK = 2.0  # the same for a keeper, which has other work to do
-_LISTED = 20_000  # arrays: of more, the keeper knows which are in a scope
+_TO_LOOK = 2.0  # seconds for a keeper that does not answer: the one that asks has other work to do
 
 
 def end(
@@ -79,49 +61,6 @@ def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
     """Whether the catalog may know of an array without a key: it was, or shall be, copied."""
     mode = mode_of(shelf, info.id)
     return info.replicas > 1 or is_copied(mode) or is_cached(mode)
-
-
-class Scope(NamedTuple):
-    """A `with` block: its number, and the node of its process."""
-
-    number: int
-    node: str
-
-
-def enter_scope(session: Session, scope: Scope) -> None:
-    """Before something is put in a scope: its node learns of this one."""
-    known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
-    if scope.node != session.node and not known:
-        with contextlib.suppress(ValueError):  # its keeper is gone: it is over, as this node's keeper will find
-            session.ask(actors.keeper(scope.node).mark_scope.remote(scope.number, session.node), _PATIENCE)
-        join_scope(session.shelf.scopes, scope.number, scope.node)
-
-
-def end_scope(session: Session, lock: ScopeLock) -> None:
-    """Delete everything that was put in a scope, by whichever process of whichever node."""
-    if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
-        return
-    try:
-        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(lock.number, [session.node]):
-            end_scope_here(
-                session.shelf,
-                lock.number,
-                lambda keyed: session.ask(session.catalog.end.remote(keyed)),
-                end_copies=lambda spread: session.ask(session.catalog.ended.remote(spread, session.node)),
-            )
-        _ended_by_keepers(lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
-    finally:
-        lock.release()  # then what is left is the keeper's to end
-
-
-def _ended_by_keepers(number: int, nodes: list[str]) -> bool:
-    if not nodes:
-        return True
-    try:
-        ray.get([actors.keeper(node).end_scope.remote(number) for node in nodes], timeout=_PATIENCE)
-    except (ValueError, RayError):
-        return False
-    return True
 
 
 def end_scope_here(

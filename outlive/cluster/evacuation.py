@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
-from outlive.arrays.root import format_bytes
 from outlive.catalog.wire import pack
 from outlive.cluster.port import Call, Peers
 from outlive.node import Autoscaler, Node
+from outlive.units import format_size, parse_duration
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-DEFAULT_AFTER = 30.0  # seconds; OUTLIVE_EVACUATE_AFTER names others. Autoscalers wait 60 s or 5 minutes
+AFTER = "OUTLIVE_EVACUATE_AFTER"
+DEFAULT_AFTER = 30.0  # seconds. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
 _LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
 _NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
@@ -42,7 +43,7 @@ class Evacuation:
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
-        self._after = float(os.environ.get("OUTLIVE_EVACUATE_AFTER") or DEFAULT_AFTER)
+        self._after = parse_duration(os.environ.get(AFTER) or DEFAULT_AFTER, AFTER)
         self._on_head = False
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
@@ -88,7 +89,7 @@ class Evacuation:
         for step in steps(self.kept()):
             self.evacuate([one.id for one in step], anywhere=anywhere)
         if left := self.kept():
-            size = format_bytes(sum(one.nbytes for one in left))
+            size = format_size(sum(one.nbytes for one in left))
             self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
         else:
             self.leave()

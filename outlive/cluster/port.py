@@ -29,6 +29,10 @@ class Nobody(NoAnswer):
     """No such keeper, or no catalog, is there to be asked."""
 
 
+class Left(Nobody):
+    """The keeper, or the catalog, ended for good as it was asked. The call may have been made all the same."""
+
+
 class Failed(StoreUnavailable):
     """Who was asked met an error that is not outlive's own."""
 
@@ -78,8 +82,8 @@ class Peers(Protocol):
         Raises
         ------
         OutliveError
-            What the keeper raised.
-        Nobody, NoAnswer, Failed
+            What the keeper raised; a plain StoreUnavailable if it had no answer from others.
+        Nobody, Left, NoAnswer, Failed
         """
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
@@ -112,6 +116,9 @@ class Peers(Protocol):
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
         """What the catalog answers. As `ask_keeper`."""
+
+    def tell_catalog(self, call: Call) -> None:
+        """Have the catalog do something, and wait for nothing: it may not hear of it. Raises Nobody."""
 
     # --- nodes
 

@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
 from outlive.cluster import actors, starters
-from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Failed, NoAnswer, Nobody
+from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Failed, Left, NoAnswer, Nobody
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.errors import OutliveError
+from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
@@ -41,7 +41,8 @@ class RayPeers:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}  # as of when they were asked for last
-        self._keepers: dict[str, Any] = {}  # those that `ask` asks
+        self._keepers: dict[str, Any] = {}  # looked up once each
+        self._catalog: Any = None  # the same
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # the call that a node's keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # what another process of a node has not answered in time
         self._gone: set[str] = set()
@@ -75,7 +76,18 @@ class RayPeers:
         starters.search_shelves(self, node)
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
-        return _answer(_keeper(node), call, patience)
+        known = self._keepers.get(node)
+        if known is None:
+            known = self._keepers[node] = _keeper(node)
+        try:
+            return _answer(known, call, patience)
+        except Left:
+            self._keepers.pop(node, None)
+            with contextlib.suppress(Nobody):
+                self.find_keeper(node)
+            if self._keepers.get(node, known) == known:
+                raise
+        return _answer(self._keepers[node], call, patience)  # another has its name by now
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
         actor = _keeper(node)
@@ -187,11 +199,10 @@ class RayPeers:
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
         try:
-            catalog = actors.catalog()
-        except ValueError:
-            raise Nobody("this cluster has no catalog") from None
-        try:
-            return _answer(catalog, call, patience)
+            return _answer(self._find_catalog(), call, patience)
+        except Left:
+            self._catalog = None
+            raise
         except NoAnswer as error:
             if not isinstance(error.__cause__, GetTimeoutError):
                 raise
@@ -199,6 +210,17 @@ class RayPeers:
                 f"the catalog did not answer within {patience or RESTART:.0f} s: it may be stopped; "
                 "see `ray list actors`"
             ) from error.__cause__
+
+    def tell_catalog(self, call: Call) -> None:
+        getattr(self._find_catalog(), call.method).remote(*call.args)
+
+    def _find_catalog(self) -> Any:
+        if self._catalog is None:
+            try:
+                self._catalog = actors.catalog()
+            except ValueError:
+                raise Nobody("this cluster has no catalog") from None
+        return self._catalog
 
     # --- nodes
 
@@ -371,7 +393,7 @@ def told(error: RayError, patience: float | None = None) -> OutliveError:
     if isinstance(error, ActorDiedError):
         if error.actor_init_failed:
             return NoAnswer(f"keeper or catalog cannot start: {_last_line(error)}")
-        return Nobody(
+        return Left(
             f"the store was shut down, or its node is gone ({_first_line(error)}); outlive.open() starts it anew"
         )
     if isinstance(error, ActorUnavailableError):
@@ -391,6 +413,8 @@ def _own(error: RayTaskError) -> OutliveError:
     cause: BaseException = error
     while isinstance(cause, RayTaskError):  # one actor may have asked another
         cause = cause.cause
+    if isinstance(cause, NoAnswer):  # somebody whom the actor asked in turn is silent, and not the actor
+        return StoreUnavailable(str(cause))
     if isinstance(cause, OutliveError):
         return cause
     return Failed(

@@ -1,7 +1,8 @@
-"""How the actors are started. Both are detached and restart for ever; neither ever holds an array."""
+"""How the actors are started, and stopped. Both are detached and restart for ever; neither ever holds an array."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive.cluster.actors import CATALOG, NAMESPACE, keeper_name
+from outlive.cluster.actors import CATALOG, NAMESPACE, find, keeper_name
 
 if TYPE_CHECKING:
     from outlive.cluster.port import Peers
@@ -46,6 +47,13 @@ def start_catalog(peers: Peers) -> Any:
     return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
 
 
+def stop(nodes: list[str]) -> None:
+    """End the keepers of these nodes and the catalog, for good. Arrays stay."""
+    for name in (*map(keeper_name, nodes), CATALOG):
+        with contextlib.suppress(ValueError):
+            ray.kill(find(name), no_restart=True)
+
+
 def _actor(cls: type, groups: dict[str, int]) -> Any:
     """`cls` as Ray runs it, with as many threads for each group of its methods; see `in_group`."""
     for _, method in inspect.getmembers(cls, inspect.isfunction):
@@ -61,8 +69,8 @@ def search_shelves(peers: Peers, node: str) -> None:
 
 
 def _search(peers: Peers, node: str) -> None:
-    from outlive.arrays.adopt import orphaned
     from outlive.arrays.root import default_root
+    from outlive.arrays.tend.adopt import orphaned
     from outlive.ray_internals import Connection
 
     cluster = Connection().cluster

@@ -22,7 +22,7 @@ from outlive.arrays.segment import is_at, read_info
 from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Nobody, Peers
-from outlive.errors import CorruptArray, StoreUnavailable
+from outlive.errors import CorruptArray, OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
@@ -34,8 +34,8 @@ _GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node i
 CHUNK = 64 << 20  # bytes
 
 
-class NotThere(Exception):
-    """The sender has no such array (any more)."""
+class NotThere(OutliveError):
+    """The sender has no such array (any more). It says so itself, so this gets through the port as it is."""
 
 
 class Unreachable(Exception):

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from outlive.demo.results import Leftover, Reading, Result
+from outlive.units import count
 
 _NONE = "-"
 
@@ -74,7 +75,7 @@ def _outcome(side: Result) -> str:
     if left is None or "producer" not in side.readings:
         return "the run did not come to its end"
     holdings = (
-        f"{_count(left.workers, 'worker')} held {_size(left.workers_uss)}" if left.workers else "no worker was left"
+        f"{count(left.workers, 'worker')} held {_size(left.workers_uss)}" if left.workers else "no worker was left"
     )
     if left.tending:
         holdings += f", keeper and catalog held {_size(left.tending_uss)}"
@@ -83,17 +84,13 @@ def _outcome(side: Result) -> str:
     worst = max(side.readings.values(), key=lambda reading: (reading.lost, reading.arrays))
     fate = f"all {worst.arrays} arrays were read back bit-identical"
     if worst.lost:
-        fate = f"{worst.lost} of {_count(worst.arrays, 'array')} {'was' if worst.lost == 1 else 'were'} lost"
-    spent = f"{side.spent_left} of {_count(side.spent, 'spent worker')} stayed"
+        fate = f"{worst.lost} of {count(worst.arrays, 'array')} {'was' if worst.lost == 1 else 'were'} lost"
+    spent = f"{side.spent_left} of {count(side.spent, 'spent worker')} stayed"
     return f"{spent} ({holdings}), and {fate} after {deaths} killed"
 
 
 def _name(side: Result) -> str:
     return "ray.put" if side.side == "ray" else side.side
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _reading(reading: Reading | None) -> str:

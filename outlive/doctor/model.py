@@ -93,8 +93,3 @@ def call_site(text: str) -> str:
     own = [frame for frame in frames[1:] if "/ray/_private/" not in frame]
     found = own[0] if own else frames[0]
     return "" if found in {"<unknown>", "(put object)"} else found
-
-
-def count(number: int, noun: str) -> str:
-    """`1 worker`, `2 workers`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from outlive.errors import StoreUnavailable
 
 
 class OutsideCluster(StoreUnavailable):
-    """This process is a Ray Client: what needs a shelf has to run in the cluster. `outlive.client` has it do so."""
+    """This process is a Ray Client: what needs a shelf has to run in the cluster. `store.gateway` has it do so."""
 
 
 def connection() -> Any:

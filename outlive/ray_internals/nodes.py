@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 from outlive.ray_internals import rpc
+from outlive.units import count
 
 PATIENCE = 10.0  # seconds for an answer
 NAMESPACE = "outlive"
@@ -136,7 +137,7 @@ def _resources(state: Any, activities: list[str]) -> Iterator[str]:
     # `AddPlacementGroupConstraint` and others name them: each bundle adds `bundle_group_<index>_<id>` to its node
     groups = {name.rpartition("_")[2] for name in state.total_resources if name.startswith("bundle_group_")}
     if groups and names & {*state.total_resources}:
-        yield f"{_count(len(groups), 'placement group')} reserved there"
+        yield f"{count(len(groups), 'placement group')} reserved there"
     others = [activity for activity in activities if activity != _LEASED and not activity.startswith("Resource: ")]
     yield from (activity.rstrip(".").lower() for activity in others)  # as `Pulling task arguments.`
 
@@ -154,7 +155,7 @@ def _actors_on(node_id: str, names: set[str]) -> tuple[list[Any], list[Any]]:
 def _actors(others: list[Any]) -> Iterator[str]:
     if others:
         named = sorted((actor.name or actor.class_name for actor in others), key=lambda name: (not name, name))
-        yield f"{_count(len(others), 'actor')} there, as {named[0]}"
+        yield f"{count(len(others), 'actor')} there, as {named[0]}"
 
 
 def _tasks(record: Any, actors: set[bytes]) -> Iterator[str]:
@@ -180,13 +181,9 @@ def _tasks(record: Any, actors: set[bytes]) -> Iterator[str]:
     tasks = [stats for stats in running if not stats.actor_id.hex().strip(_NOBODY)]
     if tasks:
         pids = ", ".join(str(stats.pid) for stats in tasks[:3])
-        yield f"{_count(len(tasks), 'worker')} running a task (pid {pids}{', ...' if len(tasks) > 3 else ''})"
+        yield f"{count(len(tasks), 'worker')} running a task (pid {pids}{', ...' if len(tasks) > 3 else ''})"
     if starting := len(running) - len(tasks):
-        yield f"{_count(starting, 'actor')} starting or ending there"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+        yield f"{count(starting, 'actor')} starting or ending there"
 
 
 def node_records() -> list[Any]:

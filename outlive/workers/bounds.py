@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outlive.errors import BadSetting
-from outlive.workers.sizes import parse_bytes
+from outlive.units import parse_size
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def bounds(min_idle: int = 0, max_idle: int | None = None, max_memory: str | int
         raise BadSetting("nothing to trim by: give max_idle, max_memory, or both")
     if max_idle is not None and max_idle < min_idle:
         raise BadSetting(f"max_idle={max_idle} is below min_idle={min_idle}: a node cannot keep both")
-    limit = None if max_memory is None else parse_bytes(max_memory, "max_memory")
+    limit = None if max_memory is None else parse_size(max_memory, "max_memory")
     return Bounds(min_idle, max_idle, limit)
 
 

@@ -10,11 +10,11 @@ from types import TracebackType
 from outlive.errors import BadSetting, OutliveError
 from outlive.ray_internals import leases, node_workers
 from outlive.ray_internals.leases import Pool
+from outlive.units import parse_duration
 from outlive.workers.bounds import bounds
 from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report
-from outlive.workers.sizes import parse_seconds
 from outlive.workers.trimming import Trimmed, carry_out, decide
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def keep_trim(
     >>> with keep_trim(min_idle=2, max_idle=4, max_memory="1GiB"):  # doctest: +SKIP
     ...     ray.get([work.remote(i) for i in range(1000)])
     """
-    seconds = parse_seconds(every, "every")
+    seconds = parse_duration(every, "every")
     if not seconds >= 0.05:
         raise BadSetting(f"every={every!r} is too often: looking takes some milliseconds a node; 50ms is the least")
     if min_idle == 0 and max_idle is None and max_memory is None:

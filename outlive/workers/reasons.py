@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outlive.units import count, format_duration
 from outlive.workers.rows import Reason, State
 from outlive.workers.settings import Reaper
 
@@ -137,21 +138,21 @@ def _refusals(facts: Facts) -> list[Reason]:
     if facts.state == "leaving":
         because = f"spent ({facts.spent})"
         if facts.owned:
-            text = f"{because}, and owns {_count(facts.owned, 'live object')}: it takes no more tasks, "
+            text = f"{because}, and owns {count(facts.owned, 'live object')}: it takes no more tasks, "
             found.append(Reason("owns objects, max_calls spent", f"{text}and cannot end before they do", _STORE))
         elif facts.borrowed:
             found.append(Reason("holds borrowed refs", f"{because}, and holds {_refs(facts.borrowed)}", "drop them"))
         else:
             found.append(Reason("due", f"{because}: it is about to end"))
     elif facts.owned:
-        text = f"owns {_count(facts.owned, 'live object')}, which would be lost with it; it refuses to exit"
+        text = f"owns {count(facts.owned, 'live object')}, which would be lost with it; it refuses to exit"
         found.append(Reason("owns objects", text, _STORE))
     if facts.state != "leaving" and facts.borrowed:
         text = f"holds {_refs(facts.borrowed)}; it refuses to exit"
         remedy = "drop them: look for globals and caches that keep refs or actor handles between tasks"
         found.append(Reason("holds borrowed refs", text, remedy))
     if facts.pending:
-        text = f"waits for {_count(facts.pending, 'task')} that it submitted; it refuses to exit"
+        text = f"waits for {count(facts.pending, 'task')} that it submitted; it refuses to exit"
         found.append(Reason("waits for its tasks", text))
     return found
 
@@ -190,14 +191,8 @@ def _started_ahead(reaper: Reaper) -> Reason:
 
 
 def _refs(number: int) -> str:
-    return _count(number, "borrowed reference")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return count(number, "borrowed reference")
 
 
 def _seconds(milliseconds: float) -> str:
-    if milliseconds < 1000:
-        return f"{milliseconds:.0f} ms"
-    return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else f"{milliseconds / 60_000:.1f} min"
+    return format_duration(milliseconds / 1000)

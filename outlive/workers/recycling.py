@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from outlive.errors import BadSetting
 from outlive.ray_internals import functions, marks
-from outlive.workers.sizes import format_bytes, format_seconds, parse_bytes, parse_seconds
+from outlive.units import format_duration, format_size, parse_duration, parse_size
 
 F = TypeVar("F")
 
@@ -79,8 +79,8 @@ def recycle(
     if not 0 <= jitter <= 1:
         raise BadSetting(f"jitter={jitter} is a share of max_age: 0 to 1")
     limits = Limits(
-        max_memory=None if max_memory is None else parse_bytes(max_memory, "max_memory"),
-        max_age=None if max_age is None else parse_seconds(max_age, "max_age"),
+        max_memory=None if max_memory is None else parse_size(max_memory, "max_memory"),
+        max_age=None if max_age is None else parse_duration(max_age, "max_age"),
         jitter=jitter,
     )
 
@@ -161,9 +161,9 @@ def _that_can_hold(limits: Limits, first: _AtFirst) -> Limits:
     if limits.max_memory is None or first.memory is None or first.memory < limits.max_memory:
         return limits
     _log_once(
-        f"recycle(max_memory={format_bytes(limits.max_memory)!r}) is not applied: it is below the "
-        f"{format_bytes(first.memory)} that a worker has here before its first task. Set it to "
-        f"{format_bytes(2 * first.memory)} or more"
+        f"recycle(max_memory={format_size(limits.max_memory)!r}) is not applied: it is below the "
+        f"{format_size(first.memory)} that a worker has here before its first task. Set it to "
+        f"{format_size(2 * first.memory)} or more"
     )
     return replace(limits, max_memory=None)
 
@@ -179,9 +179,9 @@ def _over(limits: Limits) -> str | None:
     if limits.max_memory is not None and _resident() > limits.max_memory and unique_memory() > limits.max_memory:
         gc.collect()  # garbage that comes back by itself is no reason to leave
         if unique_memory() > limits.max_memory:
-            return f"recycle(max_memory={format_bytes(limits.max_memory)})"
+            return f"recycle(max_memory={format_size(limits.max_memory)})"
     if limits.max_age is not None and _age() > limits.max_age * (1 + limits.jitter * _luck()):
-        return f"recycle(max_age={format_seconds(limits.max_age)})"
+        return f"recycle(max_age={format_duration(limits.max_age)})"
     return None
 
 

@@ -8,9 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from outlive.arrays.check import check
 from outlive.arrays.ended import Ended, EndedArrays, Why
-from outlive.arrays.ending import Endings
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import (
     DETACHED,
@@ -23,9 +21,10 @@ from outlive.arrays.lifetimes import (
     job_number,
     lifetime_from,
     lifetime_of,
-    parse_seconds,
 )
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import check
+from outlive.arrays.tend.ending import Endings
 from outlive.errors import ArrayNotFound
 
 from .test_shelf import forked
@@ -44,19 +43,6 @@ def none_over(_: set[int]) -> set[int]:
 def due(shelf: Shelf, over: set[int] | None = None, now: float | None = None) -> dict[Why, list[str]]:
     found = Endings(shelf).due(lambda jobs: jobs & (over or set()), now)
     return {why: sorted(ids) for why, ids in found.items() if ids}
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("10min", 600), ("90s", 90), ("1.5h", 5400), ("2d", 172_800), (5, 5), (0.25, 0.25), ("7", 7)]
-)
-def test_times_to_live(text: float | str, seconds: float) -> None:
-    assert parse_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "min", "-5", -5, 0, "0s", "5 weeks", "1e3", "nan", float("nan"), "inf", True])
-def test_what_is_no_time_to_live(text: float | str) -> None:
-    with pytest.raises(ValueError, match="10min"):
-        parse_seconds(text)
 
 
 def test_lifetime_names() -> None:

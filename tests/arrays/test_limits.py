@@ -14,7 +14,6 @@ from outlive.arrays import limits
 from outlive.arrays.limits import (
     default_disk_budget,
     default_spill_folder,
-    disk_bytes,
     existing,
     is_in_memory,
     memory_limit,
@@ -75,11 +74,6 @@ def test_default_disk_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert default_disk_budget(str(tmp_path / "not" / "there")) == 1000 * 4096 // 2
     monkeypatch.setenv("OUTLIVE_DISK", "3 MiB")
     assert default_disk_budget(str(tmp_path)) == 3 << 20
-
-
-@pytest.mark.parametrize(("text", "number"), [("0", 0), (0, 0), (" 0 ", 0), ("1KiB", 1024)])
-def test_disk_bytes(text: str | int, number: int) -> None:
-    assert disk_bytes(text) == number
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mountinfo")

@@ -25,9 +25,9 @@ from outlive.arrays.info import new_version
 from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
-from outlive.cluster.ending import end_scope
-from outlive.creation import Creation
 from outlive.errors import StoreUnavailable
+from outlive.store.creation import Creation
+from outlive.store.scopes import end_scope
 from tests.conftest import eventually
 
 from .local_store import assert_counted
@@ -172,7 +172,7 @@ def test_a_finalizer_that_deletes_in_the_middle_of_a_change(shelf: Shelf) -> Non
 
 @pytest.fixture
 def session(shelf: Shelf) -> Any:
-    return SimpleNamespace(shelf=shelf, node="n", catalog=None, ask=lambda ref, timeout=None: ref)
+    return SimpleNamespace(shelf=shelf, node="n")
 
 
 @pytest.mark.parametrize("leaves", ["normally", "by sys.exit"])

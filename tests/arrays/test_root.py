@@ -6,14 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from outlive.arrays import root as roots
-from outlive.arrays.root import default_budget, default_root, format_bytes, parse_bytes, private_folder
+from outlive.arrays.root import default_budget, default_root, private_folder
 from outlive.arrays.shelf import Shelf
 from outlive.errors import UnsafeRoot
 
@@ -118,32 +115,6 @@ def test_ledger_that_is_a_link(root: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         Shelf(str(root / "shelf"))
     assert (root / "victim").read_text() == "precious"
-
-
-# --- sizes
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("8GiB", 8 << 30), ("500 MB", 500_000_000), ("1024", 1024), (77, 77), ("1.5 KiB", 1536), ("2tib", 2 << 40),
-     (" 3 kb ", 3000), ("7B", 7), ("0.5TB", 500_000_000_000)],
-)  # fmt: skip
-def test_parse_bytes(text: Any, number: int) -> None:
-    assert parse_bytes(text) == number
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", -1, "-5GiB", "GiB", "8 GiBs", "8 G i B", "nan", "inf", "1e400", "0.1", "8,5 GiB", "eight", None],
-)
-def test_parse_bytes_of_something_else(text: Any) -> None:
-    with pytest.raises(ValueError, match="not a size"):
-        parse_bytes(text)
-
-
-@given(st.integers(1, 1 << 60))
-def test_format_bytes_is_near_what_it_tells(number: int) -> None:
-    assert abs(parse_bytes(format_bytes(number)) - number) <= number * 0.051
 
 
 def test_budget_leaves_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

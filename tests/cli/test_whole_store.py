@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.cluster import session
+from outlive.store import session
 
 
 def test_stats(cli, store):

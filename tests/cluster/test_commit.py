@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive import lookup
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
 from outlive.catalog.wire import Bound, pack_bound, unpack, unpack_request
-from outlive.cluster.commit import commit
 from outlive.errors import StoreFull, StoreUnavailable
+from outlive.store import reading
+from outlive.store.commit import commit
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCatalog, PlayedCluster, PlayedSession, play
 
@@ -39,21 +39,24 @@ class ScriptedCatalog:
         self.asked: list[list[ArrayInfo]] = []
         self.stale: list[int] = []
         self.unbound: list[ArrayInfo] = []
-        self.bind, self.unbind = SimpleNamespace(remote=self._bind), SimpleNamespace(remote=self._unbind)
 
-    def _bind(self, request: bytes) -> bytes:
+    def bind(self, request: bytes) -> bytes:
         infos, _, stale = unpack_request(request)
         self.asked.append(infos)
         self.stale.append(stale)
         return pack_bound(self.answers[min(len(self.asked), len(self.answers)) - 1](infos))
 
-    def _unbind(self, packed: bytes) -> None:
+    def unbind(self, packed: bytes) -> None:
         self.unbound += unpack(packed)
 
 
 def session_with(shelf: Shelf, *answers: Callable[[list[ArrayInfo]], Bound]) -> tuple[Any, ScriptedCatalog]:
     catalog = ScriptedCatalog(*answers)
-    return SimpleNamespace(shelf=shelf, node="n", catalog=catalog, ask=lambda ref, timeout=None: ref), catalog
+
+    def ask_catalog(method: str, *args: Any) -> Any:
+        return getattr(catalog, method)(*args)
+
+    return SimpleNamespace(shelf=shelf, node="n", ask_catalog=ask_catalog), catalog
 
 
 def test_an_array_is_sealed_once_it_is_listed(shelf: Shelf) -> None:
@@ -155,7 +158,7 @@ def local_session(cluster: PlayedCluster) -> tuple[PlayedSession, PlayedCatalog]
 
 
 def read(session: Any, key: str) -> Any:
-    array = lookup.read(session, "default", key)
+    array = reading.read(session, "default", key)
     return None if array is None else array.tolist()
 
 

@@ -24,7 +24,7 @@ def test_page(page: str, cluster: str) -> None:
     outlive.open().clear()
 
 
-@pytest.mark.parametrize("module", ["outlive.store", "outlive.handle", "outlive.numpy_store"])
+@pytest.mark.parametrize("module", ["outlive.store.store", "outlive.store.handle", "outlive.store.numpy_store"])
 def test_docstrings(module: str, cluster: str) -> None:
     store = outlive.open()
     names = {

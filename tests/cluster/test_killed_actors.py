@@ -15,7 +15,7 @@ import ray
 
 import outlive
 from outlive.arrays.views import forget
-from outlive.cluster import session
+from outlive.store import session
 from tests.cluster.conftest import actor_pids
 from tests.conftest import eventually
 

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 import outlive
-from outlive.cluster import session
+from outlive.store import session
 from tests.conftest import SPILL, eventually
 
 from .conftest import actor_pids

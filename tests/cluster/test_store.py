@@ -15,7 +15,7 @@ import pytest
 import ray
 
 import outlive
-from outlive.cluster import session
+from outlive.store import session
 from tests.conftest import eventually
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from outlive import lookup
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of
 from outlive.arrays.shelf import Shelf
@@ -18,16 +16,17 @@ from outlive.catalog import asking, deletion, losing, replaced, replicas, shelve
 from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import pack
 from outlive.cluster.catalog import Catalog
-from outlive.cluster.commit import commit
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody
-from outlive.cluster.session import Session
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import Parcel, send_small
 from outlive.cluster.transfer import Chunk, send
 from outlive.errors import OutliveError
 from outlive.node import Autoscaler, Node
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.session import Session
 
 Instead = Callable[[str, Call, Callable[[], Any]], Any]
 _NODES = "abcdef"
@@ -143,6 +142,10 @@ class PlayedPeers:
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
         return getattr(self._cluster.catalog, call.method)(*call.args)
+
+    def tell_catalog(self, call: Call) -> None:
+        with contextlib.suppress(OutliveError):
+            self.ask_catalog(call)
 
     def nodes(self) -> list[Node]:
         lives, every = self._cluster.lives, self._cluster.all
@@ -265,7 +268,7 @@ class PlayedCluster:
         return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
 
     def get(self, node: str, key: str) -> int | None:
-        array = lookup.read(self.session(node), "s", key)
+        array = reading.read(self.session(node), "s", key)
         return None if array is None else int(array[0])
 
     def holders(self, array_id: str) -> dict[str, bool]:
@@ -282,30 +285,7 @@ class PlayedSession(Session):
 
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
         self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
-        self._catalog = _Remote(lambda call: cluster.peers.ask_catalog(call))
-        self._keeper = _Remote(lambda call: cluster.peers.ask_keeper(node, call))
         self.chunk_size = 1 << 20
-
-    def ask(self, ref: Any, timeout: float | None = None, of: Any = None) -> Any:
-        return ref()
-
-
-class _Remote:
-    """Asked as an actor is: `actor.method.remote(...)`. A call is made at once; its error comes with its answer."""
-
-    def __init__(self, ask: Callable[[Call], Any]) -> None:
-        self._ask = ask
-
-    def __getattr__(self, name: str) -> Any:
-        def remote(*args: Any) -> Callable[[], Any]:
-            done: Future[Any] = Future()
-            try:
-                done.set_result(self._ask(Call(name, args)))
-            except BaseException as error:  # it is the answer
-                done.set_exception(error)
-            return done.result
-
-        return SimpleNamespace(remote=remote)
 
 
 def play(root: str, count: int) -> Iterator[PlayedCluster]:

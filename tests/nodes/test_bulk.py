@@ -8,7 +8,7 @@ import numpy as np
 import ray
 
 import outlive
-from outlive.cluster import session
+from outlive.cluster import actors
 from outlive.cluster.port import Call
 from tests.nodes.raylets import Nodes
 
@@ -23,7 +23,7 @@ def test_many_small_arrays_get_their_replicas_together(start_nodes: Callable[...
     for number in (1, 2):
         nodes.on_node(number, _join)
     arrays = {f"k{number}": np.full(number, float(number)) for number in range(700)}
-    catalog = session.current().catalog
+    catalog = actors.catalog()
 
     def count(catalog: object) -> None:
         """Count from now on the arrays that nodes are asked to copy one by one."""

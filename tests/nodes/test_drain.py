@@ -35,7 +35,7 @@ def catalog_goes_on(rounds: int) -> None:
     eventually(lambda: ray.get(catalog.rounds.remote()) > before + rounds)
 
 
-def row(node: str) -> outlive.cluster.nodes.NodeRow:
+def row(node: str) -> outlive.store.nodes.NodeRow:
     return next(row for row in outlive.nodes() if row.id == node)
 
 

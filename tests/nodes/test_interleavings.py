@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,22 +12,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import RayTaskError
 
 import outlive
-from outlive import lookup
-from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
+from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog import shelves
-from outlive.catalog.wire import Listed, pack, pack_request
-from outlive.cluster import listing, transfer
-from outlive.cluster.commit import commit
+from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
+from outlive.cluster import listing, ray_port, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
-from outlive.lookup import by_handle, touch
+from outlive.store import reading
+from outlive.store.commit import commit
+from outlive.store.reading import by_handle, touch
+from outlive.store.replicas import FewerReplicas, replicate
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
@@ -293,7 +297,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
     cluster.put("b", "k", 1)
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.replace(pack_request([draft.info], "a", 0))
-    draft.discard()  # its file system refused to seal it; see `take_back`
+    draft.discard()  # its file system refused to seal it; see `store.commit`
     cluster.catalog.reconcile("a", pack([]))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.drop_replaced()
@@ -336,16 +340,16 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.put("a", "k", 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def replace_and_begin_to_delete(*args: Any) -> bool:
-        monkeypatch.setattr(lookup, "_bring", bring)
+        monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog.doom("k", info.id)
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", replace_and_begin_to_delete)
+    monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
     assert cluster.get("c", "k") == 2
 
@@ -645,13 +649,13 @@ def test_a_handle_is_of_what_every_node_reads(cluster: PlayedCluster) -> None:
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
     assert cluster.get("a", "k") == 1  # the writer is stopped here
-    found = lookup.info(cluster.session("b"), "s", "k")
+    found = reading.info(cluster.session("b"), "s", "k")
     assert found is not None and found.info.id == draft.info.id
     assert cluster.get("a", "k") == 2
 
 
 def read_many(cluster: PlayedCluster, node: str, keys: list[str]) -> list[int | None]:
-    arrays = lookup.read_many(cluster.session(node), "s", keys)
+    arrays = reading.read_many(cluster.session(node), "s", keys)
     return [None if array is None else int(array[0]) for array in arrays]
 
 
@@ -691,14 +695,14 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
 ) -> None:
     keys, value = [f"k{i}" for i in range(5)], [1]
     put_many(cluster, "a", keys, 1)
-    bring = lookup._bring
+    bring = reading._bring
 
     def put_first(*args: Any) -> bool:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
         return bring(*args)
 
-    monkeypatch.setattr(lookup, "_bring", put_first)
+    monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):
         before = value[0]
         assert read_many(cluster, "b", keys) == [before] * 5
@@ -719,6 +723,42 @@ def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster
     assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
     catalog.replace(pack_request([draft.info], "a", 0))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_copy_whose_keeper_died_is_not_sealed_behind_the_catalogs_back(cluster: PlayedCluster, again: bool) -> None:
+    """The catalog lists the array, and does not know of the copy: nobody would tell this node that it is replaced."""
+    info = cluster.put("a", "k", 1)
+    shelf, catalog = cluster.shelves["b"], cluster.catalog
+    draft = transfer.copy(shelf, transfer.Source(cluster.peers, "a", 1 << 20), info.id, kept=False)
+    draft.settled = True  # its keeper is killed here: nobody else discards it
+    assert shelf._staging is not None
+    shelf._staging.close()
+    shelf._staging = None
+    if again:
+        assert cluster.get("b", "k") == 1  # the keeper that started anew has another copy
+    problems = [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))]
+    assert problems == ["abandoned"] and shelf.has(info.id) == again
+    assert not shelf.ended.find(info.id) and shelf.recount() == 0
+    cluster.put("a", "k", 2)
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+
+
+def test_a_copy_that_two_keepers_make_is_counted_once(cluster: PlayedCluster) -> None:
+    info = cluster.put("a", "k", 1)
+    shelf = cluster.shelves["b"]
+    twice = [outlive.arrays.shelf.Shelf(shelf.path), shelf]
+    drafts = [transfer.copy(one, transfer.Source(cluster.peers, "a", 1 << 20), info.id, kept=False) for one in twice]
+    for draft in drafts:
+        draft.listed_in = shelf.ledger.epoch
+        draft.shelf.seal_copy(draft)
+    assert shelf.recount() == 0 and shelf.has(info.id)
+
+
+def test_a_node_that_has_an_array_no_more_says_so_through_ray() -> None:
+    """It is no failure: who asked goes on with another node."""
+    error = RayTaskError("send", "Traceback", transfer.NotThere("id"), proctitle="", pid=1, ip="ip")
+    assert isinstance(ray_port.told(error.as_instanceof_cause()), transfer.NotThere)
 
 
 @pytest.mark.parametrize("key", ["k", None])
@@ -794,3 +834,33 @@ def test_what_was_replaced_is_not_read_while_the_node_that_replaced_it_is_silent
     cluster.frozen.clear()
     catalog.mend()
     assert cluster.get(node, "k") == 2
+
+
+def test_a_node_whose_disk_was_cleared_is_listed(cluster: PlayedCluster) -> None:
+    """Else nobody there could put by key, or read what others have, until its keeper has made the folders again."""
+    info, shelf = cluster.put("b", "k", 1), cluster.shelves["b"]
+    shelf.spill_to(f"{ROOT}/played-disk")
+    assert shelf.disk is not None
+    shutil.rmtree(shelf.disk.path)
+    cluster.restart_catalog()
+    assert cluster.catalog.find("s", ["k"]) == pack_found([Found(info, ["b"], epoch=shelf.ledger.epoch)])
+    cluster.put("b", "k", 2)
+    assert [cluster.get(node, "k") for node in cluster.all] == [2, 2, 2]
+
+
+def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
+    """As long as it is the same that is to be said: a node may have a copy less, for it did not answer in time."""
+    infos = [cluster.put("a", f"k{i}", 1) for i in range(3)]
+    kept = [2, 2, 1]
+    cluster.catalog.replicate = lambda *_: [kept.pop(0)]  # type: ignore[method-assign]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        for info in infos:
+            replicate(cluster.session("a"), [info._replace(replicas=3)])
+        cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
+        replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
+    assert [str(one.message).partition(" of")[0] for one in warned] == [
+        "replicas=3, but so far 2",
+        "replicas=3, but so far 1",
+    ]
+    assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}

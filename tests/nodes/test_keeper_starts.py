@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.catalog.wire import Located, unpack_listed
-from outlive.cluster import ending, keeper, ray_port, session, shelf_calls, transfer
+from outlive.cluster import ending, keeper, ray_port, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
-from outlive.cluster.port import Call, Failed, NoAnswer, Nobody
-from outlive.cluster.session import Session
+from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.store import session
+from outlive.store.session import Session
 from tests.conftest import ROOT
 
 
@@ -93,68 +94,77 @@ def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
 
 
 class _Asked(Session):
-    """A session whose actors answer as they are told."""
+    """A session whose keeper answers as it is told."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf, self.node, self._keeper, self._catalog, self.started = shelf, "n", "dead", None, 0
+    def __init__(self, *answers: Any, left: bool = False) -> None:
+        self.node, self.left, self.answers, self.started = "n", left, list(answers), 0
+        self.peers: Any = SimpleNamespace(ask_keeper=self._answer)
 
     def stands(self) -> bool:
-        return True
+        return not self.left
 
-    def _start_keeper(self) -> dict[str, Any]:
-        self.started += 1
-        self._keeper = "new"
-        return {}
-
-
-def _raised(error: Exception) -> Exception:
-    """As `ray.get` raises what an actor raised."""
-    return RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause()
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    given: list[Any] = []
-
-    def get(ref: object, timeout: float | None = None) -> object:
-        answer = given.pop(0)
+    def _answer(self, node: str, call: Call, patience: float | None) -> Any:
+        answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr(session.ray, "get", get)
-    return given
+    def _start_keeper(self) -> None:
+        self.started += 1
 
 
-def test_an_error_of_outlive_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
-    answers.append(_raised(ArrayNotFound("no array 'k'")))
-    with pytest.raises(ArrayNotFound) as caught:
-        _Asked(shelf).ask(None)  # type: ignore[arg-type]
-    assert type(caught.value) is ArrayNotFound
-    assert str(caught.value) == "no array 'k'"
+def _raised(error: Exception) -> Any:
+    """As `ray.get` raises what an actor raised."""
+    return RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause()
 
 
-def test_an_error_that_one_actor_had_from_another_is_raised_as_it_is(shelf: Shelf, answers: list[Any]) -> None:
-    answers.append(_raised(_raised(ArrayNotFound("no array 'k'"))))
-    with pytest.raises(ArrayNotFound) as caught:
-        _Asked(shelf).ask(None)  # type: ignore[arg-type]
-    assert type(caught.value) is ArrayNotFound
+def test_an_error_of_outlive_is_raised_as_it_is() -> None:
+    told = ray_port.told(_raised(ArrayNotFound("no array 'k'")))
+    assert type(told) is ArrayNotFound
+    assert str(told) == "no array 'k'"
 
 
-def test_any_other_error_is_one_of_outlive_too(shelf: Shelf, answers: list[Any]) -> None:
-    answers.append(_raised(ValueError("no such actor")))
-    with pytest.raises(StoreUnavailable, match="ValueError: no such actor") as caught:
-        _Asked(shelf).ask(None)  # type: ignore[arg-type]
-    assert isinstance(caught.value.__cause__, RayTaskError)
+def test_an_error_that_one_actor_had_from_another_is_raised_as_it_is() -> None:
+    assert type(ray_port.told(_raised(_raised(ArrayNotFound("no array 'k'"))))) is ArrayNotFound
 
 
-def test_a_keeper_that_is_gone_for_good_is_started_anew_and_asked_again(shelf: Shelf, answers: list[Any]) -> None:
-    answers += [ActorDiedError(), 7]
-    asked: list[Any] = []
-    session = _Asked(shelf)
-    assert session.ask_keeper(asked.append) == 7  # type: ignore[arg-type, func-returns-value]
-    assert asked == ["dead", "new"]
+def test_one_who_had_no_answer_is_not_taken_for_one_who_does_not_answer() -> None:
+    told = ray_port.told(_raised(NoAnswer("the catalog did not answer")))
+    assert type(told) is StoreUnavailable
+    assert str(told) == "the catalog did not answer"
+
+
+def test_any_other_error_is_one_of_outlive_too() -> None:
+    told = ray_port.told(_raised(ValueError("no such actor")))
+    assert type(told) is Failed
+    assert "ValueError: no such actor" in str(told)
+
+
+@pytest.mark.parametrize("error", [Left("gone for good"), Nobody("no keeper")])
+def test_a_keeper_that_is_gone_for_good_is_started_anew_and_asked_again(error: Exception) -> None:
+    session = _Asked(error, 7)
+    assert session.ask_keeper("rounds") == 7
     assert session.started == 1
+
+
+def test_a_keeper_of_which_another_has_the_name_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port asks that one; if nobody has, it says that the keeper left."""
+    named = ["old"]
+    monkeypatch.setattr(ray_port.actors, "keeper", lambda _: named[0])
+
+    def answer(actor: str, call: Call, patience: float | None) -> str:
+        if actor == "old":
+            raise Left("gone for good")
+        return actor
+
+    monkeypatch.setattr(ray_port, "_answer", answer)
+    peers = ray_port.RayPeers()
+    for _ in range(2):  # looked up, and then known
+        with pytest.raises(Left):
+            peers.ask_keeper("n", Call.of("rounds"))
+        peers.find_keeper("n")
+    named[0] = "new"
+    assert peers.ask_keeper("n", Call.of("rounds")) == "new"
 
 
 # --- others that do not answer
@@ -243,14 +253,16 @@ def test_a_keeper_that_does_not_answer_is_named_by_its_node(
 
     class Nowhere(Session):
         def __init__(self) -> None:
-            self._keeper = self._catalog = None
+            self.peers = ray_port.RayPeers()
 
-    monkeypatch.setattr(session, "ray", SimpleNamespace(get=get))
-    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=get))
-    stopped: Any = SimpleNamespace(_actor_id="k", rounds=SimpleNamespace(remote=lambda: "rounds"))
     ref: Any = SimpleNamespace(task_id=lambda: SimpleNamespace(actor_id=lambda: "k"))
-    with pytest.raises(StoreUnavailable, match="node b: .* did not answer"):
-        Nowhere().ask_node("b", stopped, ref, timeout)
+    stopped: Any = SimpleNamespace(
+        _actor_id="k", stats=SimpleNamespace(remote=lambda: ref), rounds=SimpleNamespace(remote=lambda: "rounds")
+    )
+    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=get))
+    monkeypatch.setattr(ray_port.actors, "keeper", lambda _: stopped)
+    with pytest.raises(NoAnswer, match="node b: .* did not answer"):
+        Nowhere().ask_node("b", "stats", patience=timeout)
     assert sum(waited) <= ray_port.PATIENCE + ray_port.RESTART
 
 
@@ -302,24 +314,19 @@ def test_a_keeper_that_leaves_as_it_is_asked_is_started_again_and_asked_again(
 ) -> None:
     """What it was asked failed in the middle: its shelf was on its way out."""
 
-    class Left(session.Session):
-        def __init__(self, *, left: bool) -> None:
-            fetch = SimpleNamespace(remote=lambda *_: None)
-            self.left, self._keeper = left, SimpleNamespace(fetch=fetch)
+    def left() -> _Asked:
+        return _Asked(*[StoreUnavailable("the store was shut down: its shelf is gone")] * 9, left=True)
 
-        def stands(self) -> bool:
-            return not self.left
-
-        def ask(self, ref: Any, timeout: float | None = None) -> Any:
-            if self.left:
-                raise StoreUnavailable("the store was shut down: its shelf is gone")
-            return ref
-
-    sessions = [Left(left=True), Left(left=False)]
+    sessions = [left(), _Asked("asked")]
     monkeypatch.setattr(session, "current", lambda: sessions.pop(0))
-    assert Left(left=True).ask_keeper(lambda _: "asked") == "asked"
-    monkeypatch.setattr(session, "current", lambda: Left(left=True))
+    assert left().ask_keeper("fetch") == "asked"
+    monkeypatch.setattr(session, "current", left)
     with pytest.raises(StoreUnavailable):  # not for ever
-        Left(left=True).ask_keeper(lambda keeper: keeper)
+        left().ask_keeper("fetch")
+    info = shelf.put(np.ones(3))
     with pytest.raises(StoreFull):  # so that the array is read without a copy here
-        Left(left=True).fetch(shelf.put(np.ones(3)), None)
+        left().fetch(info, None)
+    with pytest.raises(StoreFull):  # it found its shelf full of what others write, or had no answer from the catalog
+        _Asked(StoreUnavailable("the catalog did not answer")).fetch(info, None)
+    with pytest.raises(NoAnswer):
+        _Asked(NoAnswer("keeper or catalog did not answer")).fetch(info, None)

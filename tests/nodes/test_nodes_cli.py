@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 import outlive
 from outlive.cli.app import app
-from outlive.cluster.nodes import Drained, NodeRow
 from outlive.errors import StoreUnavailable
+from outlive.store.nodes import Drained, NodeRow
 
 HEAD = NodeRow("a" * 56, "big", "10.0.0.1", "head", 12, 3 << 30, 10, 2 << 30, ("it is the head",))
 BUSY = NodeRow(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, call_site, count
-from outlive.workers.sizes import format_bytes, format_seconds
+from outlive.doctor.model import Evidence, Finding, call_site
+from outlive.units import count, format_duration, format_size
 
 if TYPE_CHECKING:
     from outlive.ray_internals.node_stats import NodeStats, Process
@@ -49,7 +49,7 @@ def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Itera
     yield Finding(
         kind="idle-owners",
         severity="waste",
-        what=f"idle owners: {_sum(found)} that no setting frees; {count(objects, 'object')} ({format_bytes(held)})",
+        what=f"idle owners: {_sum(found)} that no setting frees; {count(objects, 'object')} ({format_size(held)})",
         why="No setting lets them go while their objects live, and if one is killed (out of memory, a crash) its objects "
         "are lost: OwnerDiedError.",
         fix=_KEEP,
@@ -69,7 +69,7 @@ def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterat
     yield Finding(
         kind="spent-owners",
         severity="risk",
-        what=f"spent owners: {count(objects, 'object')} ({format_bytes(held)}) of {_sum(found)}, about to exit "
+        what=f"spent owners: {count(objects, 'object')} ({format_size(held)}) of {_sum(found)}, about to exit "
         "(max_calls reached, or a limit of recycle)",
         why="A spent worker takes no more tasks and waits for its objects to go. Ray kills it with them when memory "
         "runs out or its job ends.",
@@ -114,7 +114,7 @@ def _largest(workers: list[Worker]) -> list[Worker]:
 
 
 def _sum(workers: list[Worker]) -> str:
-    memory = format_bytes(sum(worker.unique or 0 for worker in workers))
+    memory = format_size(sum(worker.unique or 0 for worker in workers))
     return f"{count(len(workers), 'worker')} with {memory} of memory"
 
 
@@ -131,7 +131,7 @@ def _sites(sites: Iterable[str]) -> list[str]:
 
 def _of_owner(worker: Worker, processes: dict[str, Process]) -> Evidence:
     sites, held = _owned(worker, processes)
-    return _evidence(worker, f"owns {count(worker.owned, 'object')} ({format_bytes(held)})", sites, held)
+    return _evidence(worker, f"owns {count(worker.owned, 'object')} ({format_size(held)})", sites, held)
 
 
 def _of_borrower(worker: Worker, processes: dict[str, Process]) -> Evidence:
@@ -145,8 +145,8 @@ def _of_borrower(worker: Worker, processes: dict[str, Process]) -> Evidence:
 
 
 def _evidence(worker: Worker, what: str, sites: list[str], held: int | None) -> Evidence:
-    idle = "an unknown time" if worker.idle_for is None else format_seconds(worker.idle_for)
-    memory = "unknown" if worker.unique is None else format_bytes(worker.unique)
+    idle = "an unknown time" if worker.idle_for is None else format_duration(worker.idle_for)
+    memory = "unknown" if worker.unique is None else format_size(worker.unique)
     where = f"; from {'; '.join(sites)}" if sites else ""
     return Evidence(
         f"{worker.title or 'worker'}, job {worker.job}: {what}, memory {memory}, idle for {idle}{where}",

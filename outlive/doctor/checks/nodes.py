@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, Severity, count
+from outlive.doctor.model import Evidence, Finding, Severity
 from outlive.errors import OutliveError
 from outlive.ray_internals import raylets
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
 from outlive.ray_internals.node_workers import Node
 from outlive.ray_internals.nodes import NAMESPACE
-from outlive.workers.sizes import format_bytes, format_seconds
+from outlive.units import count, format_duration, format_size
 
 LONG_TASK = 300.0
 """Seconds: the autoscaler's default idle timeout (`idle_timeout_minutes` 5, ray/autoscaler/_private/util.py)."""
@@ -112,7 +112,7 @@ def of_kept(
     evidence = [_of_task(task, now) for task in slow]
     evidence += [_of_actor(actor) for actor in actors]
     if store.objects:
-        text = f"{count(store.objects, 'object')} in its object store ({format_bytes(store.used)})"
+        text = f"{count(store.objects, 'object')} in its object store ({format_size(store.used)})"
         numbers: dict[str, int | float | None] = {"objects": store.objects, "object_bytes": store.used}
         evidence.append(Evidence(text, node=node.node_id, numbers=numbers))
     if not evidence:
@@ -165,7 +165,7 @@ def _fix(tasks: list[RunningTask], actors: list[Actor], objects: int) -> str:
 def _of_task(task: RunningTask, now: float) -> Evidence:
     lasted = now - task.since
     return Evidence(
-        f"its worker is leased to task {task.name}, for {format_seconds(lasted)} now",
+        f"its worker is leased to task {task.name}, for {format_duration(lasted)} now",
         node=task.node_id,
         pid=task.pid,
         numbers={"seconds": lasted},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Finding
 from outlive.ray_internals.node_stats import NodeStats
-from outlive.workers.sizes import format_bytes
+from outlive.units import format_size
 
 NEARLY_FULL = 0.9
 _DOCS = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"
@@ -30,8 +30,8 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
         yield Finding(
             kind="store-nearly-full",
             severity="risk",
-            what=f"the object store of {name} is {share:.0%} full: {format_bytes(store.used)} of "
-            f"{format_bytes(store.capacity)}",
+            what=f"the object store of {name} is {share:.0%} full: {format_size(store.used)} of "
+            f"{format_size(store.capacity)}",
             why="The next object waits, is spilled to disk, or raises ObjectStoreFullError if all that is there is in use.",
             fix="ray memory --group-by STACK_TRACE   # who holds what; then `del` references, or start the node with "
             "a larger --object-store-memory",
@@ -49,7 +49,7 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
         yield Finding(
             kind="store-fallback",
             severity="risk",
-            what=f"{format_bytes(store.fallback)} of the object store of {name} are in files on disk",
+            what=f"{format_size(store.fallback)} of the object store of {name} are in files on disk",
             why="The store was full of objects in use, so Ray placed more outside shared memory: reading them is slow, "
             "and it ends with OutOfDiskError.",
             fix="fewer objects in use at a time, or a larger --object-store-memory",
@@ -61,8 +61,8 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
         yield Finding(
             kind="spilled",
             severity="waste",
-            what=f"{name} spilled {format_bytes(store.spilled)} to disk since it started, and read "
-            f"{format_bytes(store.restored)} back",
+            what=f"{name} spilled {format_size(store.spilled)} to disk since it started, and read "
+            f"{format_size(store.restored)} back",
             why="Its object store was too small for what was alive at once. Each byte costs a write, and a read when it "
             "is needed; spilled objects hold the node too.",
             fix="a larger --object-store-memory, or fewer tasks that run ahead of their readers; `ray memory` shows what "

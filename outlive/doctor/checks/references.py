@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, call_site, count
+from outlive.doctor.model import Evidence, Finding, call_site
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.explain import decode
 from outlive.ray_internals.node_stats import Actor, NodeStats, Process, Reference
-from outlive.workers.sizes import format_bytes
+from outlive.units import count, format_size
 
 _SHOWN = 20  # references of which an evidence is given
 _DOCS = "https://docs.ray.io/en/latest/ray-core/fault_tolerance/objects.html#recovering-from-owner-failure"
@@ -74,7 +74,7 @@ def of_orphans(orphaned: list[Held]) -> Iterator[Finding]:
     if not orphaned:
         return
     processes = len({held.holder.worker_id for held in orphaned})
-    what = f"{len(orphaned):,} in {processes} process{'' if processes == 1 else 'es'}"
+    what = f"{len(orphaned):,} in {count(processes, 'process', 'processes')}"
     yield Finding(
         kind="orphan-refs",
         severity="wrong",
@@ -108,7 +108,7 @@ def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str
             kind="doomed-refs",
             severity="risk",
             what=f"objects that end with job {job}{entrypoint}, and are held by processes that stay: "
-            f"{count(objects, 'object')} ({format_bytes(size)})",
+            f"{count(objects, 'object')} ({format_size(size)})",
             why="Their owner is that job's driver or one of its workers. When the job ends Ray ends them too, and whoever "
             "still holds a reference gets OwnerDiedError.",
             fix='handle = outlive.open().put(array, lifetime="detached")   # hand the handle over: it is no reference',

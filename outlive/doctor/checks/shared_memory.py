@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, count
+from outlive.doctor.model import Evidence, Finding
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.node_workers import Node
-from outlive.workers.sizes import format_bytes
+from outlive.units import count, format_size
 
 SHM = "/dev/shm"
 DOCKER = 64 << 20
@@ -82,13 +82,13 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
         f"docker run --shm-size={_gigabytes(room.capacity)}g ...   # Kubernetes: an emptyDir of medium Memory there"
     )
     evidence = Evidence(
-        f"{SHM} has {format_bytes(room.free)} free of {format_bytes(room.total)}; the store is in {room.directory}, "
-        f"at most {format_bytes(room.capacity)}",
+        f"{SHM} has {format_size(room.free)} free of {format_size(room.total)}; the store is in {room.directory}, "
+        f"at most {format_size(room.capacity)}",
         node=node.node_id,
         numbers={"shm_bytes": room.total, "shm_free_bytes": room.free, "capacity_bytes": room.capacity},
     )
     if not f"{room.directory}/".startswith(f"{SHM}/"):
-        small = f": {SHM} has only {format_bytes(room.total)}" if room.total < room.capacity else ""
+        small = f": {SHM} has only {format_size(room.total)}" if room.total < room.capacity else ""
         docker_like = " (Docker's default)" if room.total == DOCKER else ""
         yield Finding(
             kind="store-on-disk",
@@ -107,8 +107,8 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
         yield Finding(
             kind="shm-too-small",
             severity="risk",
-            what=f"the object store of {name} may take {format_bytes(wanted)} more, and {SHM} has "
-            f"{format_bytes(room.free)} left",
+            what=f"the object store of {name} may take {format_size(wanted)} more, and {SHM} has "
+            f"{format_size(room.free)} left",
             why="The store's pages are taken when they are first written. With none left the kernel ends the writer, or "
             "the raylet, with SIGBUS: a worker that dies without a word.",
             fix=f"free what others keep there (`ls -lS {SHM}`); start Ray with --object-store-memory={room.free}; or: "
@@ -121,7 +121,7 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
         yield Finding(
             kind="shm-docker-default",
             severity="risk",
-            what=f"{SHM} of {name} has {format_bytes(room.total)}, what Docker gives by default",
+            what=f"{SHM} of {name} has {format_size(room.total)}, what Docker gives by default",
             why="No object, and no array of outlive, that is larger fits into shared memory.",
             fix=docker,
             evidence=(evidence,),

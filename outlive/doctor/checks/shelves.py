@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, count
+from outlive.doctor.model import Evidence, Finding
 from outlive.ray_internals import raylets
 from outlive.ray_internals.nodes import NAMESPACE
-from outlive.workers.sizes import format_bytes
+from outlive.units import count, format_size
 
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
@@ -21,21 +21,24 @@ _PATIENCE = 10.0  # seconds for a keeper to answer
 def check(cluster: Cluster) -> Iterable[Finding]:
     """Each shelf. Starts nothing, and joins only a cluster that has a store."""
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
+    from ray.exceptions import GetTimeoutError
 
-    from outlive.cluster import actors
+    from outlive.cluster.port import Call
+    from outlive.cluster.ray_port import RayPeers
+    from outlive.errors import OutliveError
 
     if not ray.is_initialized():
         if not any(actor.namespace == NAMESPACE for actor in cluster.actors):
             return
         cluster.join()
-    for node in actors.keeper_nodes():
+    peers = RayPeers()
+    for node in peers.keeper_nodes():
         try:
-            stats = ray.get(actors.keeper(node).stats.remote(), timeout=_PATIENCE)
-        except (RayError, ValueError) as error:
-            reason = (
-                f"did not answer in {_PATIENCE:.0f} s" if isinstance(error, GetTimeoutError) else type(error).__name__
-            )
+            stats = peers.ask_keeper(node, Call.of("stats"), _PATIENCE)
+        except OutliveError as error:
+            cause = error.__cause__ or error
+            late = isinstance(cause, GetTimeoutError)
+            reason = f"did not answer in {_PATIENCE:.0f} s" if late else type(cause).__name__
             yield of_silence(node, reason, _pid(cluster, node), raylets.log_folder(node))
         else:
             yield from of_shelf(stats)
@@ -71,7 +74,7 @@ def of_shelf(shelf: ShelfStats) -> Iterator[Finding]:
             kind="shelf-nearly-full",
             severity="risk",
             what=f"outlive's shelf on node {shelf.node[:8]} is {shelf.used / shelf.budget:.0%} full: "
-            f"{format_bytes(shelf.used)} of {format_bytes(shelf.budget)}",
+            f"{format_size(shelf.used)} of {format_size(shelf.budget)}",
             why="The next put that does not fit raises StoreFull.",
             fix='outlive ls --long, outlive rm KEY; or outlive.open(memory="...") with more; or put with a ttl',
             evidence=(

@@ -12,7 +12,7 @@ from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit
 from outlive.lint.values import Kind
 
-_OURS = {"outlive.NumpyStore", "outlive.numpy_store.NumpyStore"}
+_OURS = {"outlive.NumpyStore", "outlive.store.numpy_store.NumpyStore"}
 _EMPTY_MAKERS = {"empty", "empty_like"}
 _ZERO_SIZE_MAKERS = {"empty", "zeros", "ones", "array", "asarray", "ndarray", "full"}
 _READS = ("retrieve", "get", "read", "load", "fetch", "value")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 
 from outlive.ray_internals import config, node_workers, processes
+from outlive.units import format_size
 from outlive.workers.checking import system_settings
 from outlive.workers.checking.finding import Finding
 from outlive.workers.inspection import inspect
 from outlive.workers.settings import KNOWN, reaper
-from outlive.workers.sizes import format_bytes
 
 
 def check() -> list[Finding]:
@@ -27,7 +27,7 @@ def check() -> list[Finding]:
         here = [worker for worker in report.workers if worker.node_id == node.node_id]
         stuck = [worker for worker in here if worker.state in {"idle", "leaving"} and worker.owned]
         if stuck and not reaper(list(node.settings)).off:
-            memory = format_bytes(sum(worker.unique or 0 for worker in stuck))
+            memory = format_size(sum(worker.unique or 0 for worker in stuck))
             what = f"{name}: {len(stuck)} idle workers own objects and keep {memory}"
             why = "no setting lets them go while their objects live"
             found.append(Finding("idle-owners", None, what, why, "store arrays with outlive: then no worker owns them"))
@@ -46,7 +46,7 @@ def _pinned() -> list[Finding]:
         if store is not None and store.num_local_objects and not running and not node.head:
             what = (
                 f"node {node.node_id[:8]} runs nothing, and holds {store.num_local_objects} objects "
-                f"({format_bytes(store.object_store_bytes_used)})"
+                f"({format_size(store.object_store_bytes_used)})"
             )
             why = "the autoscaler removes no node that holds an object: idle_timeout_minutes cannot reach it"
             fix = "drop the references, or keep the arrays with outlive"

@@ -1,4 +1,4 @@
-"""What to do with the drafts of a put that fails, or is interrupted, when the catalog may have listed them."""
+"""How a put with a key ends: the catalog lists complete drafts, then their writer seals them; or takes them back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,84 @@ from typing import TYPE_CHECKING
 
 from ray.exceptions import RayError
 
+from outlive.arrays.batches import Batch
+from outlive.arrays.draft import Draft
 from outlive.arrays.ended import Why
 from outlive.arrays.full import full
-from outlive.arrays.shelf import NO_ROOM
+from outlive.arrays.info import new_version
+from outlive.arrays.shelf import NO_ROOM, StaleEpoch
+from outlive.catalog.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
-    from outlive.arrays.draft import Draft
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
+
+_MOST_CATALOGS = 20  # while one array is put
 
 
-def take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
+def commit(session: Session, drafts: list[Draft]) -> None:
+    """Have the catalog list drafts under their keys, and seal them: all, or none.
+
+    Whatever goes wrong, none of the drafts is left when this ends: see `_take_back`.
+
+    Raises
+    ------
+    StoreUnavailable, StoreFull
+    """
+    batch = Batch(session.shelf) if len(drafts) > 1 else None
+    epoch = session.shelf.ledger.epoch
+    try:
+        if batch is not None:
+            batch.begin()
+        _commit(session, drafts)
+    except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
+        _take_back(session, drafts, error, epoch)
+    finally:
+        if batch is not None:
+            batch.end()
+
+
+def _commit(session: Session, drafts: list[Draft]) -> None:
+    for draft in drafts:
+        draft.settled = True
+    stale = 0
+    for _ in range(_MOST_CATALOGS):
+        bound = _bind(session, drafts, stale)
+        if bound.behind:
+            _restamp(drafts, new_version(after=bound.behind))
+        else:
+            try:
+                gone = session.shelf.seal_many(drafts, bound.epoch)
+            except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
+                stale = bound.epoch
+            else:
+                if gone:
+                    session.ask_catalog("unbind", pack(draft.info for draft in gone))
+                return
+        drafts = [draft for draft in drafts if draft.exists()]
+        if not drafts:
+            return
+    raise StoreUnavailable(
+        f"the catalog was replaced {_MOST_CATALOGS} times while an array was put; see `ray list actors`"
+    )
+
+
+def _restamp(drafts: list[Draft], version: int) -> None:
+    for draft in drafts:
+        with contextlib.suppress(FileNotFoundError):  # an earlier catalog listed it: sealed, and replaced since
+            draft.restamp(version)
+
+
+def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
+    request = pack_request([draft.info for draft in drafts], session.node, stale)
+    bound = unpack_bound(session.ask_catalog("bind", request))
+    return unpack_bound(session.ask_catalog("replace", request)) if bound.elsewhere else bound
+
+
+# --- a put that fails, or is interrupted, when the catalog may have listed its drafts
+
+
+def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
     """Discard those of the drafts that `error` kept from being sealed, and have the catalog forget them.
 
     What had their keys before has them again: it is dropped only once a new array is sealed. Others may have sealed
@@ -46,7 +113,7 @@ def take_back(session: Session, drafts: list[Draft], error: BaseException, epoch
         raise error
     if not refused or not isinstance(error, OSError):
         with contextlib.suppress(Exception):  # nobody waits for it: it may be what does not answer
-            session.catalog.take_off.remote([draft.info.id for draft in failed])
+            session.tell_catalog("take_off", [draft.info.id for draft in failed])
         raise error
     raise _refused(session, failed, stored, error) from error
 
@@ -81,7 +148,7 @@ def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: 
     if stored:
         said += f". Of this put some arrays were already stored, and cannot be taken back: {_keys(stored)}"
     try:
-        session.ask(session.catalog.take_off.remote([draft.info.id for draft in failed]))
+        session.ask_catalog("take_off", [draft.info.id for draft in failed])
     except (RayError, StoreUnavailable) as unheard:
         said += f". The catalog did not answer, and will find out when somebody reads {_keys(failed)} ({unheard})"
     return kind(said)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.check import Finding
+from outlive.arrays.tend.check import Finding
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 _STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
 
@@ -17,19 +17,18 @@ def check(session: Session, progress: Callable[[int, int], None] | None = None) 
     """Go through all shelves; see `Store.check`. Each step can be repeated: a keeper may be killed meanwhile."""
     findings: list[Finding] = []
     shelves = []
-    for node, keeper in session.keepers():
-        found, sizes = session.ask_node(node, keeper, keeper.check_shelf.remote())
+    for node, (found, sizes) in session.ask_each("check_shelf"):
         findings += found
-        shelves.append((node, keeper, sizes))
-    done, total = 0, sum(size for _, _, sizes in shelves for size in sizes.values())
-    for node, keeper, sizes in shelves:
+        shelves.append((node, sizes))
+    done, total = 0, sum(size for _, sizes in shelves for size in sizes.values())
+    for node, sizes in shelves:
         for step in _steps(sizes):
-            findings += session.ask_node(node, keeper, keeper.check_arrays.remote(step))
+            findings += session.ask_node(node, "check_arrays", step)
             done += sum(sizes[array_id] for array_id in step)
             if progress is not None:
                 progress(done, total)
-        listed = session.ask_node(node, keeper, keeper.listed_here.remote())
-        findings += session.ask(session.catalog.reconcile.remote(*listed))
+        listed = session.ask_node(node, "listed_here")
+        findings += session.ask_catalog("reconcile", *listed)
     return findings
 
 

@@ -11,7 +11,7 @@ from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:
@@ -22,7 +22,7 @@ def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> Arr
     if info.key is None:
         return not_found
     try:
-        [found] = unpack_found(session.ask(session.catalog.find.remote(info.store, [info.key])))
+        [found] = unpack_found(session.ask_catalog("find", info.store, [info.key]))
     except (RayError, StoreUnavailable):
         return not_found
     if found is None or found.doomed or found.lost_at or found.info.id != info.id or session.shelf.has(info.id):

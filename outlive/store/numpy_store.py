@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from outlive.handle import ArrayHandle
-from outlive.store import DEFAULT, Store
-from outlive.store import open as open_store
+from outlive.store.handle import ArrayHandle
+from outlive.store.store import DEFAULT, Store
+from outlive.store.store import open as open_store
 
 
 class NumpyStore:

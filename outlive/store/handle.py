@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from outlive import lookup
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
-from outlive.arrays.pin import pin, unpin
+from outlive.arrays.spill.pin import pin, unpin
 from outlive.arrays.views import live_view
-from outlive.client import in_cluster
-from outlive.cluster import session
+from outlive.store import reading, session
+from outlive.store.gateway import in_cluster
 
 
 class Durability(NamedTuple):
@@ -64,7 +63,7 @@ class ArrayHandle:
             This process is not connected to a Ray cluster.
         """
         view = live_view(self.info.id)
-        return lookup.by_handle(session.current(), self.info, self._node) if view is None else view
+        return reading.by_handle(session.current(), self.info, self._node) if view is None else view
 
     @property
     def hint(self) -> str | None:
@@ -132,7 +131,7 @@ class ArrayHandle:
         """
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
-        lookup.touch(session.current(), self.info, self._node)
+        reading.touch(session.current(), self.info, self._node)
 
     @in_cluster()
     def pin(self) -> None:
@@ -148,7 +147,7 @@ class ArrayHandle:
         """
         current = session.current()
         if not current.shelf.has(self.info.id):
-            lookup.by_handle(current, self.info, self._node)
+            reading.by_handle(current, self.info, self._node)
         pin(current.shelf, self.info)
 
     @in_cluster()
@@ -169,7 +168,7 @@ class ArrayHandle:
         ------
         ArrayNotFound
         """
-        deadline = lookup.deadline(session.current(), self.info, self._node) if self.info.ttl else None
+        deadline = reading.deadline(session.current(), self.info, self._node) if self.info.ttl else None
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -190,7 +189,7 @@ class ArrayHandle:
     def durability(self) -> Durability:
         """On how many nodes the array is kept now, and on how many it shall be."""
         current = session.current()
-        kept = current.ask(current.catalog.kept_on.remote(self.id))
+        kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
 
     @property
@@ -203,7 +202,7 @@ class ArrayHandle:
     def __getitem__(self, index: Any) -> Any:
         """As `handle.get()[index]`; but from another node, only the rows that `index` names are moved."""
         view = live_view(self.info.id)
-        return lookup.part(session.current(), self.info, self._node, index) if view is None else view[index]
+        return reading.part(session.current(), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
         if not self.info.shape:

@@ -11,7 +11,7 @@ from outlive.arrays.marks import COPIED, mark
 from outlive.catalog.wire import pack
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
 
 class FewerReplicas(UserWarning):
@@ -28,7 +28,7 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
     """Have sealed arrays kept on as many nodes as they shall be, as far as there are nodes and room."""
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
-    kept = session.ask(session.catalog.replicate.remote(pack(infos), session.node))
+    kept = session.ask_catalog("replicate", pack(infos), session.node)
     fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
     if fewest[0] < fewest[1].replicas:
         warnings.warn(

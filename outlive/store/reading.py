@@ -12,15 +12,14 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import is_only_here
 from outlive.catalog.wire import Found, Located, pack, unpack_found, unpack_held
-from outlive.cluster import actors
-from outlive.cluster.gone import segment_gone, why_gone
-from outlive.cluster.port import PATIENCE
+from outlive.cluster.port import PATIENCE, Nobody
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.store.gone import segment_gone, why_gone
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
     Array = np.ndarray[Any, Any]
 
@@ -91,12 +90,12 @@ def _is_sealed(session: Session, found: Found) -> bool:
     if session.node in found.nodes:
         return session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
     # Elsewhere it matters only where an older array may be read still.
-    return not found.replacing or bool(session.ask(session.catalog.verify.remote(found.info.id)))
+    return not found.replacing or bool(session.ask_catalog("verify", found.info.id))
 
 
 def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
     """What the catalog says of these keys."""
-    return unpack_found(session.ask(session.catalog.find.remote(store, keys)))
+    return unpack_found(session.ask_catalog("find", store, keys))
 
 
 def _read(session: Session, found: Found | None) -> Array | None:
@@ -114,7 +113,7 @@ def _read(session: Session, found: Found | None) -> Array | None:
 def _held(session: Session, store: str, keys: list[str]) -> list[Array | None]:
     """What the keys stand for at one moment, which is held for us until we have it."""
     for _ in range(_MOST_LOOKS):
-        number, found = unpack_held(session.ask(session.catalog.hold.remote(store, keys)))
+        number, found = unpack_held(session.ask_catalog("hold", store, keys))
         try:
             arrays: list[Array | None] = []
             for one in found:
@@ -125,7 +124,7 @@ def _held(session: Session, store: str, keys: list[str]) -> list[Array | None]:
             else:
                 return arrays
         finally:
-            session.catalog.release.remote(number)
+            session.tell_catalog("release", number)
     raise StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {_MOST_LOOKS} times while being read; try again")
 
 
@@ -208,7 +207,7 @@ def _again(session: Session, before: Found) -> Found | None:
     if found is None or (found.doomed and before.doomed and found.info.id == before.info.id):
         return None
     if found == before and not session.shelf.has(found.info.id):
-        if not session.ask(session.catalog.verify.remote(found.info.id)):
+        if not session.ask_catalog("verify", found.info.id):
             raise segment_gone(session, found)
         return find(session, store, [key])[0]
     return found
@@ -306,7 +305,7 @@ def touch(session: Session, info: ArrayInfo, hint: str | None) -> None:
     if is_only_here(session.shelf, info.id):
         return
     deadline = deadline_from(time.time(), info.ttl)
-    if not session.ask(session.catalog.touch.remote(pack([info]), deadline, hint)):
+    if not session.ask_catalog("touch", pack([info]), deadline, hint):
         raise missing(session, info, session.locate(info, hint))
 
 
@@ -321,9 +320,8 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
         return session.shelf.deadline(info)
     located = session.locate(info, hint)
     for node in located.nodes:
-        with contextlib.suppress(ValueError):  # it has left the node
-            keeper = actors.keeper(node)
-            found: int = session.ask_node(node, keeper, keeper.deadline_ns.remote(info.id), PATIENCE)
+        with contextlib.suppress(Nobody):  # it has left the node
+            found: int = session.ask_node(node, "deadline_ns", info.id, patience=PATIENCE)
             if found:
                 return found / 1e9 if info.ttl else None
     raise missing(session, info, located)
@@ -357,8 +355,8 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
         return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}: {ended}")
     # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
     limit = 50_000 // max(20, len(keys[0]))
-    candidates = session.ask(session.catalog.some_keys.remote(store, keys[0], limit))
+    candidates = session.ask_catalog("some_keys", store, keys[0], limit)
     similar = difflib.get_close_matches(keys[0], candidates)
-    count = session.ask(session.catalog.count.remote(store))
+    count = session.ask_catalog("count", store)
     hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" (it has {count} keys)"
     return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}{hint}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
 
-from outlive.client import in_cluster
-from outlive.cluster import session
+from outlive.store import session
+from outlive.store.gateway import in_cluster
 
 
 class StoreKeys(KeysView[str]):
@@ -32,5 +32,5 @@ class StoreKeys(KeysView[str]):
 @in_cluster()
 def _keys(store: str, prefix: str) -> list[str]:
     current = session.current()
-    keys: list[str] = current.ask(current.catalog.keys.remote(store, prefix))
+    keys: list[str] = current.ask_catalog("keys", store, prefix)
     return keys

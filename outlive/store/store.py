@@ -13,31 +13,30 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive import client, lookup
 from outlive.arrays import segment
-from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
+from outlive.arrays.tend.check import Finding
 from outlive.catalog.wire import pack, unpack_found
-from outlive.client import in_cluster
-from outlive.cluster import session
-from outlive.cluster.check import check
-from outlive.cluster.commit import commit
-from outlive.cluster.ending import Scope, end_scope, enter_scope
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
-from outlive.cluster.replicas import check_replicas, replicate
-from outlive.cluster.session import Session
-from outlive.creation import Creation, CreationOutside
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
-from outlive.handle import ArrayHandle
 from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join
-from outlive.store_keys import StoreKeys
+from outlive.store import gateway, reading, session
+from outlive.store.check import check
+from outlive.store.commit import commit
+from outlive.store.creation import Creation, CreationOutside
+from outlive.store.gateway import in_cluster
+from outlive.store.handle import ArrayHandle
+from outlive.store.keys import StoreKeys
+from outlive.store.replicas import check_replicas, replicate
+from outlive.store.scopes import Scope, end_scope, enter_scope
+from outlive.store.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -125,7 +124,7 @@ def shutdown() -> int:
     Views that are open stay valid. `open` starts anew. Does nothing if this process is not connected to a cluster.
     """
     if is_client():
-        return client.call(session.close)
+        return gateway.call(session.close)
     return session.close() if ray.is_initialized() else 0
 
 
@@ -352,7 +351,7 @@ class Store(MutableMapping[str, Array]):
         (False, True)
         """
         if is_client():
-            with client.scope(self) as scoped:
+            with gateway.scope(self) as scoped:
                 yield scoped
             return
         session = self._session()
@@ -400,12 +399,12 @@ class Store(MutableMapping[str, Array]):
     def __getitem__(self, key: str) -> Array:
         array = self._look_up(key)
         if array is None:
-            raise lookup.not_found(self._session(), self.name, [key])
+            raise reading.not_found(self._session(), self.name, [key])
         return array
 
     @in_cluster()
     def _look_up(self, key: str) -> Array | None:
-        return lookup.read(self._session(), self.name, check_key(key))
+        return reading.read(self._session(), self.name, check_key(key))
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """`get` for coroutines: it never blocks the event loop, for a thread does the work."""
@@ -422,10 +421,10 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         wanted = [check_key(key) for key in dict.fromkeys(keys)]
-        arrays = lookup.read_many(session, self.name, wanted)
+        arrays = reading.read_many(session, self.name, wanted)
         missing = [key for key, array in zip(wanted, arrays, strict=True) if array is None]
         if missing:
-            raise lookup.not_found(session, self.name, missing)
+            raise reading.not_found(session, self.name, missing)
         return {key: array for key, array in zip(wanted, arrays, strict=True) if array is not None}
 
     @in_cluster()
@@ -436,9 +435,9 @@ class Store(MutableMapping[str, Array]):
         ------
         ArrayNotFound
         """
-        found = lookup.info(self._session(), self.name, check_key(key))
+        found = reading.info(self._session(), self.name, check_key(key))
         if found is None:
-            raise lookup.not_found(self._session(), self.name, [key])
+            raise reading.not_found(self._session(), self.name, [key])
         return ArrayHandle(found.info, found.nodes[0])
 
     # --- deleting
@@ -460,17 +459,17 @@ class Store(MutableMapping[str, Array]):
         if len(lost) == 1 and not missing:
             raise ArrayNotFound(f"{lost[0]!r} is not there: it was deleted, or overwritten by a later put")
         if missing or lost:
-            raise lookup.not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
+            raise reading.not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
 
     def _delete_keys(self, session: Session, keys: list[str]) -> list[str]:
         """Returns those that were not there.
 
         They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
         """
-        found = lookup.find(session, self.name, keys)
+        found = reading.find(session, self.name, keys)
         # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
         there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
-        session.ask(session.catalog.end.remote(list(there.values())))
+        session.ask_catalog("end", list(there.values()))
         return [key for key in keys if key not in there]
 
     def _delete_handle(self, handle: ArrayHandle) -> bool:
@@ -479,8 +478,8 @@ class Store(MutableMapping[str, Array]):
             with session.shelf.ledger.locked():  # nobody begins to copy it in between
                 if is_only_here(session.shelf, info.id):
                     return session.shelf.delete(info.id)
-            return bool(session.ask(session.catalog.erase.remote(pack([info]), handle.hint)))
-        return bool(session.ask(session.catalog.end.remote([info.id])))
+            return bool(session.ask_catalog("erase", pack([info]), handle.hint))
+        return bool(session.ask_catalog("end", [info.id]))
 
     def __delitem__(self, key: str) -> None:
         self.delete(check_key(key))
@@ -489,7 +488,7 @@ class Store(MutableMapping[str, Array]):
     def clear(self) -> None:
         """Delete all arrays that have a key."""
         session = self._session()
-        session.ask(session.catalog.end.remote(session.ask(session.catalog.ids.remote(self.name))))
+        session.ask_catalog("end", session.ask_catalog("ids", self.name))
 
     # --- looking
 
@@ -506,7 +505,7 @@ class Store(MutableMapping[str, Array]):
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
-        found = unpack_found(session.ask(session.catalog.entries.remote(self.name, prefix)))
+        found = unpack_found(session.ask_catalog("entries", self.name, prefix))
         return [(ArrayHandle(one.info, one.nodes[0]), one.nodes[0]) for one in found if one is not None]
 
     @in_cluster()
@@ -516,7 +515,7 @@ class Store(MutableMapping[str, Array]):
         Reading one raises `ArrayLost`. Putting or deleting it takes it off this list.
         """
         session = self._session()
-        found = unpack_found(session.ask(session.catalog.lost.remote(self.name)))
+        found = unpack_found(session.ask_catalog("lost", self.name))
         return [LostArray(ArrayHandle(one.info), one.nodes[0], one.lost_at) for one in found if one is not None]
 
     @in_cluster()
@@ -547,11 +546,7 @@ class Store(MutableMapping[str, Array]):
     def spilled(self) -> set[str]:
         """The ids of all arrays, of every store, that are on disk now (`handle.id`)."""
         session = self._session()
-        return {
-            array_id
-            for node, keeper in session.keepers()
-            for array_id in session.ask_node(node, keeper, keeper.spilled.remote())
-        }
+        return {array_id for _, array_ids in session.ask_each("spilled") for array_id in array_ids}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -559,7 +554,7 @@ class Store(MutableMapping[str, Array]):
     @in_cluster()
     def __len__(self) -> int:
         session = self._session()
-        return int(session.ask(session.catalog.count.remote(self.name)))
+        return int(session.ask_catalog("count", self.name))
 
     @in_cluster()
     def __contains__(self, key: object) -> bool:
@@ -572,21 +567,19 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         if session.shelf.named_info(self.name, key) is not None:
             return True
-        found = lookup.find(session, self.name, [key])[0]
+        found = reading.find(session, self.name, [key])[0]
         if found is not None and found.doomed:  # until its file is gone, it can be read
             with contextlib.suppress(ArrayLost):
-                return lookup.read(session, self.name, key) is not None
+                return reading.read(session, self.name, key) is not None
         return found is not None and not found.doomed and not found.lost_at
 
     @in_cluster()
     def stats(self) -> StoreStats:
         """This store in numbers, and the shelves of all nodes."""
         session = self._session()
-        totals = session.ask(session.catalog.totals.remote())
+        totals = session.ask_catalog("totals")
         arrays, nbytes = totals.get(self.name, (0, 0))
-        shelves = [
-            session.ask_node(node, keeper, keeper.stats.remote(), PATIENCE) for node, keeper in session.keepers()
-        ]
+        shelves = [shelf for _, shelf in session.ask_each("stats", patience=PATIENCE)]
         return StoreStats(self.name, arrays, nbytes, shelves)
 
     @in_cluster()

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays import batches
-from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
-from outlive.arrays.root import format_bytes
+from outlive.arrays.marks import is_copy
+from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
-from outlive.arrays.unsummed import Unsummed, never
+from outlive.arrays.tend.checksums import Checksums, checksum_of
+from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
+from outlive.units import format_size
 
 _OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
 _OWN_FILES |= {"node", "node.new", "disk", "disk.new", "hot", "spilling"}
@@ -43,7 +45,10 @@ def none_listed(_: list[str]) -> set[str]:
 
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
-    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already."""
+    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already.
+
+    A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
+    """
     for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
@@ -51,13 +56,14 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
         for name in names:
             if name.endswith(batches.MARKER):
                 continue
-            if name in complete and shelf.finish(name, epoch):
+            path = f"{folder}/{name}"
+            if name in complete and not is_copy(path) and shelf.finish(name, epoch):
                 yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
-                _discard(shelf, f"{folder}/{name}", name)
+                _discard(shelf, path, name)
                 yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
-                yield foreign(f"{folder}/{name}")
+                yield foreign(path)
         for name in names:  # now that what the catalog had listed of the batch is sealed
             if name.endswith(batches.MARKER):
                 os.unlink(f"{folder}/{name}")
@@ -71,9 +77,9 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
 
     Only a complete draft can be listed.
     """
-    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `take_back`
+    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `store.commit`
         info = read_info_at(path, name)
-        if info.key is not None:
+        if info.key is not None and not is_copy(path):
             shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
     shelf.delete_draft(path)
 
@@ -83,7 +89,7 @@ def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
     disk = shelf.disk
     if disk is None:
         return
-    for array_id in set(os.listdir(shelf.mem)).intersection(os.listdir(disk.mem)):
+    for array_id in set(os.listdir(shelf.mem)).intersection(names_in(disk.mem)):
         with shelf.ledger.locked():
             if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
                 shelf.ledger.moved()
@@ -114,7 +120,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     sizes = {}
     findings += mend_doubles(shelf)
     for place in shelf.places():
-        for name in sorted(os.listdir(place.mem)):
+        for name in sorted(names_in(place.mem)):
             path = f"{place.mem}/{name}"
             if is_id(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -124,9 +130,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
         place.pool.trim()
     shelf.names.sweep(shelf.has)
     if off := shelf.recount():
-        findings.append(
-            Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_bytes(off)}", True)
-        )
+        findings.append(Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_size(off)}", True))
     return findings, sizes
 
 

@@ -235,13 +235,13 @@ def _gateway_class() -> type:
         def about(self) -> tuple[str, str]:
             """The version of outlive that the cluster has, or why it has none."""
             try:
-                importlib.import_module("outlive.client")
+                importlib.import_module("outlive.store.gateway")
                 return importlib.import_module("outlive").__version__, ""
             except ImportError as error:
                 return "", str(error)
 
         def call(self, parts: list[Any]) -> list[Any]:
-            from outlive.client import serve
+            from outlive.store.gateway import serve
 
             return serve(parts)
 

@@ -15,11 +15,10 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
-import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.info import ArrayInfo
@@ -30,15 +29,14 @@ from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.catalog.wire import Located, pack
-from outlive.cluster import actors, starters
+from outlive.cluster import starters
 from outlive.cluster.keeper import PROTOCOL
-from outlive.cluster.port import Peers
-from outlive.cluster.ray_port import RayPeers, told, wait
+from outlive.cluster.port import Call, Left, NoAnswer, Nobody, Peers
+from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
 
-T = TypeVar("T")
 _log = logging.getLogger("outlive")
 _STARTS = 5  # of a keeper, before its death is an error
 
@@ -50,8 +48,6 @@ class Session:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
         self.peers: Peers = RayPeers()
-        self._catalog: Any = None
-        self._keeper: Any = None
         if os.path.lexists(self.root):
             private_folder(self.root)  # refused here already, and not first by the keeper
         path = f"{self.root}/{connection.cluster}/{self.node}"
@@ -74,22 +70,16 @@ class Session:
         """False once the process is connected to another cluster, or the store was shut down."""
         return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.left
 
-    def _start_keeper(self) -> dict[str, Any]:
+    def _start_keeper(self) -> None:
+        """Start this node's keeper unless it runs, and wait until it answers."""
         for attempt in itertools.count(1):
-            keeper = starters.start_keeper(self.peers, self.connection.cluster, self.node)
+            self.peers.find_keeper(self.node, start=True)
             try:
-                about: dict[str, Any] = ray.get(keeper.about.remote(), timeout=starters.START_SECONDS)
-                return about
-            except ActorDiedError as error:  # it was about to leave the node
-                if attempt >= _STARTS or error.actor_init_failed:
-                    self.ask(keeper.about.remote())  # says what is wrong
-            except RayError:
-                self.ask(keeper.about.remote(), starters.START_SECONDS)
-        raise AssertionError
-
-    def _start_actors(self) -> None:
-        """Start this node's keeper and the cluster's catalog unless they run, and wait until they answer."""
-        about = self._start_keeper()
+                about: dict[str, Any] = self.peers.ask_keeper(self.node, Call.of("about"), starters.START_SECONDS)
+                break
+            except Nobody:  # it was about to leave the node
+                if attempt >= _STARTS:
+                    raise
         if about["protocol"] != PROTOCOL:
             raise StoreUnavailable(
                 f"this cluster's keeper speaks protocol {about['protocol']}, this version of outlive {PROTOCOL}: "
@@ -100,53 +90,69 @@ class Session:
                 f"this process keeps arrays in {self.root}, but Ray's workers on this node in {about['root']}: "
                 "set the same OUTLIVE_ROOT here and where Ray is started"
             )
-        self._catalog = starters.start_catalog(self.peers)
-        self.ask(self._catalog.ping.remote(), starters.START_SECONDS)
+
+    def _start_actors(self) -> None:
+        """Start this node's keeper and the cluster's catalog unless they run, and wait until they answer."""
+        self._start_keeper()
+        starters.start_catalog(self.peers)
+        self.peers.ask_catalog(Call.of("ping"), starters.START_SECONDS)
         if self.on_disk:
             _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
 
-    @property
-    def catalog(self) -> Any:
-        """The catalog's actor handle, looked up once."""
-        if self._catalog is None:
-            try:
-                self._catalog = actors.catalog()
-            except ValueError:
-                self._start_actors()
-        return self._catalog
+    def ask_catalog(self, method: str, *args: Any) -> Any:
+        """What the catalog answers, which is started if need be. The work may take as long as it takes.
 
-    def ask(self, ref: ray.ObjectRef[T], timeout: float | None = None, of: Any = None) -> T:
-        """An actor's answer. A call is repeated by Ray while the actor restarts.
-
-        Without a timeout (seconds), work may take as long as it takes, while its actor answers other calls. `of` is
-        that actor, if it is another node's keeper.
+        But no longer than the catalog answers other calls.
 
         Raises
         ------
         OutliveError
-            What the actor raised.
+            What the catalog raised.
         StoreUnavailable
-            The actor is gone for good, does not answer in time, or met an error that is not outlive's own.
+            It is gone for good, does not answer, or met an error that is not outlive's own.
+        """
+        call = Call(method, args)
+        try:
+            return self.peers.ask_catalog(call, None)
+        except Left:  # the store was shut down
+            forget()
+            raise
+        except Nobody:
+            self._start_actors()
+        return self.peers.ask_catalog(call, None)
+
+    def tell_catalog(self, method: str, *args: Any) -> None:
+        """Have the catalog do something, and wait for nothing: it may not hear of it."""
+        with contextlib.suppress(Nobody):
+            self.peers.tell_catalog(Call(method, args))
+
+    def ask_node(self, node: str, method: str, *args: Any, patience: float | None = None) -> Any:
+        """What the keeper of a node answers within `patience` (seconds); None: as `ask_catalog`.
+
+        Raises
+        ------
+        OutliveError
+            What the keeper raised.
+        Nobody
+            The node has no keeper (any more).
+        StoreUnavailable
+            It says which node it is.
         """
         try:
-            if timeout is not None:
-                return ray.get(ref, timeout=timeout)
-            answer: T = wait(ref, [actor for actor in (of, self._keeper, self._catalog) if actor is not None])
-            return answer
-        except ActorDiedError as error:
-            forget()
-            raise told(error, timeout) from error
-        except RayError as error:
-            raise told(error, timeout) from error
-
-    def ask_node(self, node: str, keeper: Any, ref: ray.ObjectRef[T], timeout: float | None = None) -> T:
-        """What the keeper of this node answers. As `ask`, and StoreUnavailable says which node it is."""
-        try:
-            return self.ask(ref, timeout, keeper)
+            return self.peers.ask_keeper(node, Call(method, args), patience)
         except StoreUnavailable as error:
-            raise StoreUnavailable(f"node {node}: {error}") from error.__cause__
+            raise type(error)(f"node {node}: {error}") from error.__cause__
 
-    def ask_keeper(self, call: Callable[[Any], ray.ObjectRef[T]]) -> T:
+    def ask_each(self, method: str, *, patience: float | None = None) -> Iterator[tuple[str, Any]]:
+        """What each node's keeper answers, one after the other, as `ask_node`. Those that have left are left out."""
+        for node in self.peers.keeper_nodes():
+            try:
+                answer = self.ask_node(node, method, patience=patience)
+            except Nobody:
+                continue
+            yield node, answer
+
+    def ask_keeper(self, method: str, *args: Any) -> Any:
         """What this node's keeper answers. One that is gone for good is started anew, and asked again.
 
         So is one that leaves the node as it is asked: whatever it fails with then, its shelf was on its way out.
@@ -154,29 +160,17 @@ class Session:
         session = self
         for attempt in itertools.count(1):
             try:
-                return session.ask(call(session.keeper))
+                return session.peers.ask_keeper(session.node, Call(method, args), None)
             except StoreUnavailable as error:
                 if attempt >= _STARTS:
                     raise
                 if not session.stands():  # it took the shelf: there will be another
                     session = current()
-                elif isinstance(error.__cause__, ActorDiedError):
-                    session._keeper = None  # noqa: SLF001 - this class
-                    session._start_keeper()  # noqa: SLF001
+                elif isinstance(error, Nobody):
+                    session._start_keeper()  # noqa: SLF001 - this class
                 else:
                     raise
         raise AssertionError
-
-    @property
-    def keeper(self) -> Any:
-        """This node's keeper, looked up once. It is started anew if it has left the node."""
-        if self._keeper is None:
-            try:
-                self._keeper = actors.keeper(self.node)
-            except ValueError:
-                self._start_actors()
-                self._keeper = actors.keeper(self.node)
-        return self._keeper
 
     def fetch(self, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
         """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
@@ -189,16 +183,16 @@ class Session:
             It did not arrive as it was sent.
         """
         try:
-            answer = self.ask_keeper(lambda keeper: keeper.fetch.remote(pack([info]), hint, False, epoch))
+            answer = self.ask_keeper("fetch", pack([info]), hint, False, epoch)
         except StoreUnavailable as error:
-            if self.stands() and not isinstance(error.__cause__, RayTaskError):  # else the keeper says so of its shelf
+            if self.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
                 raise
             raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
         return None if answer is None else Located(*json.loads(answer))
 
     def locate(self, info: ArrayInfo, hint: str | None) -> Located:
         """The nodes that have an array, this one first if it is one of them."""
-        located = Located(*json.loads(self.ask(self.catalog.locate.remote(pack([info]), hint, self.node))))
+        located = Located(*json.loads(self.ask_catalog("locate", pack([info]), hint, self.node)))
         here = [self.node] if self.shelf.has(info.id) else []
         return located._replace(nodes=here + [node for node in located.nodes if node != self.node])
 
@@ -216,15 +210,6 @@ class Session:
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
         return chunk_size(self.peers.nodes())
-
-    def keepers(self) -> Iterator[tuple[str, Any]]:
-        """Each node that has a keeper, and that."""
-        for node in actors.keeper_nodes():
-            try:
-                keeper = actors.keeper(node)
-            except ValueError:  # it has left since
-                continue
-            yield node, keeper
 
 
 _session: Session | None = None
@@ -270,20 +255,18 @@ def close() -> int:
     StoreUnavailable
         A keeper did not answer. All are stopped, but its arrays may be there still.
     """
-    freed, silent = 0, []
-    nodes = actors.keeper_nodes()
+    freed, silent, peers = 0, [], RayPeers()
+    nodes = peers.keeper_nodes()
     try:
         for node in nodes:
             try:
-                freed += ray.get(actors.keeper(node).close.remote(), timeout=starters.START_SECONDS)
-            except GetTimeoutError:
-                silent.append(node)
-            except (ValueError, RayError) as error:  # its node is gone, or somebody else was faster
+                freed += peers.ask_keeper(node, Call.of("close"), starters.START_SECONDS)
+            except StoreUnavailable as error:  # its node is gone, or somebody else was faster
                 _log.debug("keeper of %s: %s", node, error)
+                if isinstance(error.__cause__, GetTimeoutError):
+                    silent.append(node)
     finally:  # an interrupt must not leave some of them alive without shelves
-        for name in (*map(actors.keeper_name, nodes), actors.CATALOG):
-            with contextlib.suppress(ValueError):
-                ray.kill(actors.find(name), no_restart=True)
+        starters.stop(nodes)
         forget()
     if silent:
         raise StoreUnavailable(f"stopped, but keepers did not say that they removed their arrays: nodes {silent}")

@@ -1,24 +1,21 @@
-"""What a user is told of the nodes, and of a node that was drained."""
+"""Nodes: what each holds, and how to have one let go."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ray.exceptions import ActorDiedError
-
-from outlive.cluster import actors, starters
 from outlive.cluster.evacuation import Kept, stays, steps
-from outlive.cluster.port import PATIENCE
+from outlive.cluster.port import PATIENCE, NoAnswer, Nobody
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
+from outlive.store import session
+from outlive.store.gateway import in_cluster
 
 if TYPE_CHECKING:
-    from outlive.cluster.session import Session
+    from outlive.store.session import Session
 
-_PAUSE = 0.05  # seconds
 Role = Literal["head", "stays", "may go", "draining", "lost"]
 
 
@@ -52,10 +49,46 @@ class Drained(NamedTuple):
     """Why some of its arrays still live nowhere else; None if all do."""
 
 
-def node_rows(session: Session) -> list[NodeRow]:
+@in_cluster()
+def nodes() -> list[NodeRow]:
+    """Each node of the cluster: its role, what it holds, what lives nowhere else, and why it cannot go.
+
+    Raises
+    ------
+    StoreUnavailable
+        This process is not connected to a Ray cluster.
+    """
+    return _rows(session.current())
+
+
+@in_cluster()
+def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
+    """Have other nodes keep the arrays of this one, so that it may go. Programs may go on meanwhile.
+
+    Parameters
+    ----------
+    node
+        Its id, as in `nodes()`.
+    progress
+        Called now and then with the bytes moved so far and the bytes in all.
+
+    Returns
+    -------
+    Drained
+        With `stayed`, if something could not leave: why.
+
+    Raises
+    ------
+    StoreUnavailable
+        No such node is alive.
+    """
+    return _drain(session.current(), node, progress)
+
+
+def _rows(session: Session) -> list[NodeRow]:
     """Every node that is alive or was the last to hold an array: the head first."""
     every, scaler = session.peers.nodes(), session.peers.autoscaler()
-    keepers = set(actors.keeper_nodes())
+    keepers = set(session.peers.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
         kept = _kept(session, node.id) if node.id in keepers else []
@@ -66,9 +99,8 @@ def node_rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = session.peers.busy(node.id)
-            with contextlib.suppress(ValueError):  # its keeper left
-                keeper = actors.keeper(node.id)
-                why = session.ask_node(node.id, keeper, keeper.stats.remote(), PATIENCE).stays
+            with contextlib.suppress(Nobody):  # its keeper left
+                why = session.ask_node(node.id, "stats", patience=PATIENCE).stays
                 if why:
                     reasons.append(why)
         elif role == "stays" and scaler is not None:
@@ -82,26 +114,25 @@ def node_rows(session: Session) -> list[NodeRow]:
 def _kept(session: Session, node: str) -> list[Kept]:
     """What a node keeps, by what the catalog knows of other nodes."""
     try:
-        keeper = actors.keeper(node)
-    except ValueError:  # it left
+        kept = [Kept(*one) for one in session.ask_node(node, "kept")]
+    except Nobody:  # it left
         return []
-    kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
     shared = [one.id for one in kept if not one.alone]
-    alone = dict(zip(shared, session.ask(session.catalog.alone.remote(shared, node)), strict=True))
+    alone = dict(zip(shared, session.ask_catalog("alone", shared, node), strict=True))
     return [one._replace(alone=alone.get(one.id, True)) for one in kept]
 
 
 def _lost_rows(session: Session, every: list[Node]) -> list[NodeRow]:
     known = {node.id: node for node in every}
     rows = []
-    for node, (count, size, at) in session.ask(session.catalog.lost_nodes.remote()).items():
+    for node, (count, size, at) in session.ask_catalog("lost_nodes").items():
         was = known.get(node)
         host, ip = (was.host, was.ip) if was is not None else ("", "")
         rows.append(NodeRow(node, host, ip, "lost", count, size, count, size, (), at))
     return rows
 
 
-def drain_node(session: Session, node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
+def _drain(session: Session, node: str, progress: Callable[[int, int], None] | None = None) -> Drained:
     """Have other nodes keep all that this one keeps, then let its keeper leave.
 
     Raises
@@ -112,14 +143,11 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
     here = next((one for one in session.peers.nodes() if one.id == node and one.alive), None)
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
-    try:
-        keeper = actors.keeper(node)
-    except ValueError:  # there may be a shelf all the same
-        keeper = starters.start_keeper(session.peers, session.connection.cluster, node)
-    kept = [Kept(*one) for one in session.ask_node(node, keeper, keeper.kept.remote())]
+    session.peers.find_keeper(node, start=True)  # where there is none, there may be a shelf all the same
+    kept = [Kept(*one) for one in session.ask_node(node, "kept")]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):
-        gone = session.ask_node(node, keeper, keeper.evacuate.remote([one.id for one in step]))
+        gone = session.ask_node(node, "evacuate", [one.id for one in step])
         moved += sum(gone)
         size += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
         done += sum(one.nbytes for one in step)
@@ -127,19 +155,16 @@ def drain_node(session: Session, node: str, progress: Callable[[int, int], None]
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    return Drained(moved, size, None if here.is_head else _leave(session, node, keeper))  # no cluster without the head
+    return Drained(moved, size, None if here.is_head else _leave(session, node))  # no cluster without the head
 
 
-def _leave(session: Session, node: str, keeper: Any) -> str | None:
+def _leave(session: Session, node: str) -> str | None:
     """Have a keeper leave, and wait until it is gone; or say why it stays."""
     try:
-        stays: str | None = session.ask_node(node, keeper, keeper.leave.remote())
-    except StoreUnavailable as error:
-        if isinstance(error.__cause__, ActorDiedError):  # it left faster than it answered
-            return None
-        raise
-    deadline = time.monotonic() + PATIENCE
-    with contextlib.suppress(ValueError):  # nobody has its name
-        while stays is None and actors.keeper(node) == keeper and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+        stays: str | None = session.ask_node(node, "leave")
+    except Nobody:  # it left faster than it answered
+        return None
+    if stays is None:
+        with contextlib.suppress(NoAnswer):
+            session.ask_node(node, "about", patience=PATIENCE)  # one that leaves does not answer this, and ends
     return stays

@@ -12,10 +12,10 @@ import numpy as np
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import PINNED, PRIVATE
-from outlive.cluster.commit import commit
-from outlive.cluster.replicas import replicate
-from outlive.cluster.session import Session
-from outlive.handle import ArrayHandle
+from outlive.store.commit import commit
+from outlive.store.handle import ArrayHandle
+from outlive.store.replicas import replicate
+from outlive.store.session import Session
 
 
 class Creation:

@@ -1,0 +1,57 @@
+"""Scopes: everything that is put in a `with` block, by whichever process of whichever node, ends with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes
+from outlive.arrays.limits import number_of_files
+from outlive.cluster.ending import end_scope_here
+from outlive.cluster.port import Call, Nobody
+
+if TYPE_CHECKING:
+    from outlive.store.session import Session
+
+_PATIENCE = 30.0  # seconds for a keeper that does not answer: it ends the scope when it goes on
+_LISTED = 20_000  # arrays: of more, the keeper knows which are in a scope
+
+
+class Scope(NamedTuple):
+    """A `with` block: its number, and the node of its process."""
+
+    number: int
+    node: str
+
+
+def enter_scope(session: Session, scope: Scope) -> None:
+    """Before something is put in a scope: its node learns of this one."""
+    known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
+    if scope.node != session.node and not known:
+        with contextlib.suppress(Nobody):  # its keeper is gone: it is over, as this node's keeper will find
+            session.ask_node(scope.node, "mark_scope", scope.number, session.node, patience=_PATIENCE)
+        join_scope(session.shelf.scopes, scope.number, scope.node)
+
+
+def end_scope(session: Session, lock: ScopeLock) -> None:
+    """Delete everything that was put in a scope, by whichever process of whichever node."""
+    if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
+        return
+    try:
+        if number_of_files(session.shelf.mem) <= _LISTED or not _ended_by_keepers(session, lock.number, [session.node]):
+            end_scope_here(
+                session.shelf,
+                lock.number,
+                lambda keyed: session.ask_catalog("end", keyed),
+                end_copies=lambda spread: session.ask_catalog("ended", spread, session.node),
+            )
+        _ended_by_keepers(session, lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
+    finally:
+        lock.release()  # then what is left is the keeper's to end
+
+
+def _ended_by_keepers(session: Session, number: int, nodes: list[str]) -> bool:
+    if not nodes:
+        return True
+    return len(session.peers.ask({node: Call.of("end_scope", number) for node in nodes}, _PATIENCE)) == len(nodes)
