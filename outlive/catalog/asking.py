@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Ask, Call, Conversation, ListKeepers, ListNodes
+from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, ListKeepers, ListNodes
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
 
@@ -18,6 +19,12 @@ def list_nodes(state: State) -> Conversation[None]:
     """Those who wait for a node's keeper learn from this that the node is dead."""
     found = yield ListNodes()
     state.nodes = {node.id: node for node in found}
+
+
+def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[dict[str, Any]]:
+    """What keepers answer; at once, if nobody is to be asked."""
+    answers: dict[str, Any] = (yield Ask(calls, patience)) if calls else {}
+    return answers
 
 
 def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
@@ -34,7 +41,7 @@ def forbid(state: State, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> Co
     Returns the nodes that live and did not confirm it: what is read by name there may be anything.
     """
     names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
-    done = yield Ask({node: Call.of("forbid", names) for node in state.keepers() if node in asked})
+    done = yield from ask({node: Call.of("forbid", names) for node in state.keepers() if node in asked})
     return (yield from silent(state, asked.difference(done)))
 
 
@@ -43,7 +50,7 @@ def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conve
     by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
     for holding, name in holdings:
         by_node[holding.node].append((holding.array_id, name))
-    done = yield Ask({node: Call.of("drop", by_node[node]) for node in state.keepers() if node in by_node})
+    done = yield from ask({node: Call.of("drop", by_node[node]) for node in state.keepers() if node in by_node})
     return (yield from silent(state, by_node.keys() - done.keys()))
 
 
@@ -58,7 +65,7 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
     if not array_ids:
         return []
     epoch = state.epochs.get(node, 0)
-    answers = yield Ask({node: Call.of("finish", array_ids, epoch)} if node in state.keepers() else {})
+    answers = yield from ask({node: Call.of("finish", array_ids, epoch)} if node in state.keepers() else {})
     if node not in answers and (yield from silent(state, [node])):
         raise StoreUnavailable(f"node {node} did not say which arrays it has: its keeper does not answer")
     sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
@@ -67,7 +74,7 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
 
 def who_keeps(state: State, by_node: dict[str, list[str]]) -> Conversation[set[tuple[str, str]]]:
     """Which of these arrays these nodes have, as they see with their own eyes, now: pairs of node and id."""
-    answers = yield Ask({node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node})
+    answers = yield from ask({node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node})
     return {
         (node, array_id)
         for node, there in answers.items()
@@ -79,7 +86,7 @@ def who_keeps(state: State, by_node: dict[str, list[str]]) -> Conversation[set[t
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
     """Have nodes keep what they have cached; which do."""
     ids = {node: [info.id for info in by_node[node]] for node in sorted(state.known & by_node.keys())}
-    answers = yield Ask({node: Call.of("keep", some) for node, some in ids.items()})
+    answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
     return [
         (node, info)
         for node, kept in answers.items()

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, shelves
 from outlive.catalog.index import Entry
-from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, Wait
+from outlive.catalog.instructions import PATIENCE, Call, Conversation, Wait
 from outlive.catalog.state import State
 from outlive.catalog.wire import Bound, Found
 from outlive.errors import StoreUnavailable
@@ -111,13 +111,13 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
         return True
     if node not in state.keepers():
         return False
-    unsealed = yield Ask({node: Call.of("unsealed", [array_id])})
+    unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
     if unsealed == {node: [True]}:
         # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
         # writer has to ask again, so it is listed then.
         yield from shelves.join(state, node)
         return True
-    never_put = yield Ask({node: Call.of("never_put", [array_id])})
+    never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
     if never_put != {node: [True]}:
         return False
     state.index.take_off(array_id)

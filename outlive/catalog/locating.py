@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, losing, shelves
-from outlive.catalog.instructions import Ask, Call, Conversation, WhoIsLate
+from outlive.catalog.instructions import Call, Conversation, WhoIsLate
 from outlive.catalog.state import State
 from outlive.catalog.wire import Located
 
@@ -40,7 +40,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     if info.key is None and dead is not None and not dead.alive:
         return Located([], dead.id, dead.died_at or state.outside.time())
     state.say_unlisted(f"array {info.id}")
-    why = yield Ask({node: Call.of("why_ended", info.id) for node in state.keepers()})
+    why = yield from asking.ask({node: Call.of("why_ended", info.id) for node in state.keepers()})
     return Located([], why=next(filter(None, why.values()), None))
 
 
@@ -62,5 +62,7 @@ def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> 
     there = list(state.index.holders(info.id))
     if not there:
         there = yield from shelves.ask_who_has(state, info.id, hint)
-    answers = yield Ask({node: Call.of("touch", info.id, deadline_ns) for node in state.keepers() if node in there})
+    answers = yield from asking.ask(
+        {node: Call.of("touch", info.id, deadline_ns) for node in state.keepers() if node in there}
+    )
     return any(answers.values())

@@ -9,7 +9,7 @@ from collections import defaultdict
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, deletion, pages, replaced, replicas, shelves
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Ask, Call, Conversation, Save, SearchShelves, Start, Wait
+from outlive.catalog.instructions import Call, Conversation, Save, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
@@ -80,12 +80,12 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     by_node: dict[str, list[str]] = defaultdict(list)
     for holding in holdings:
         by_node[holding.node].append(holding.array_id)
-    kept = yield Ask({node: Call.of("keep", by_node[node]) for node in state.keepers() if node in by_node})
+    kept = yield from asking.ask({node: Call.of("keep", by_node[node]) for node in state.keepers() if node in by_node})
     back = {
         node: [array_id for array_id, is_kept in zip(by_node[node], some, strict=True) if is_kept]
         for node, some in kept.items()
     }
-    described = yield Ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
+    described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
     for node, parts in described.items():
         infos = [info for packed in parts for info in unpack(packed)]
         for info in infos:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, shelves
-from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, Together, Wait, WhoIsLate
+from outlive.catalog.instructions import PATIENCE, Call, Conversation, Together, Wait, WhoIsLate
 from outlive.catalog.state import State
 from outlive.catalog.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
@@ -113,7 +113,7 @@ def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversat
         if kept:
             join_copy(state, info, home, target, kept=True)
             return
-    yield Ask({target: Call.of("fetch", pack([info]), home, True)}, _to_copy(info.size))
+    yield from asking.ask({target: Call.of("fetch", pack([info]), home, True)}, _to_copy(info.size))
 
 
 def _targets(state: State, info: ArrayInfo, leaving: str, *, anywhere: bool) -> Conversation[list[str]]:
@@ -130,7 +130,7 @@ def _targets(state: State, info: ArrayInfo, leaving: str, *, anywhere: bool) -> 
     late = yield WhoIsLate([node.id for node in able])
     able = [node for node in able if node.id not in late]
     calls = {node.id: Call.of("room") for node in able if node.id in state.known}
-    room = yield Ask(calls, _TO_KEEP)
+    room = yield from asking.ask(calls, _TO_KEEP)
     # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
     fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
 
@@ -192,7 +192,7 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
         wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
         with contextlib.suppress(OutliveError):  # it dies, or is stopped
             yield from shelves.know(state, target)
-            yield Ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
+            yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
 
 
 # --- what is kept on too few nodes
@@ -228,7 +228,9 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
     for info, kept in few:
         for node in kept:
             by_node[node].append(info.id)
-    answers = yield Ask({node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node})
+    answers = yield from asking.ask(
+        {node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node}
+    )
     for node, there in answers.items():
         for array_id, is_there in zip(by_node[node], there, strict=True):
             if not is_there:

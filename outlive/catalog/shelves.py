@@ -11,7 +11,6 @@ from outlive.arrays.tend.check import Finding
 from outlive.catalog import asking
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
-    Ask,
     Call,
     Conversation,
     FindKeeper,
@@ -122,7 +121,7 @@ def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Lis
 
 
 def _answer_of(node: str, call: Call) -> Conversation[Any]:
-    answers = yield Ask({node: call})
+    answers = yield from asking.ask({node: call})
     if node not in answers:
         raise StoreUnavailable(f"nobody on node {node} says what its shelf has, neither its keeper nor another")
     return answers[node]
@@ -152,7 +151,7 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
         elif info.key is not None and state.index.find(info.store, info.key) is not None:
-            yield Ask({node: Call.of("drop", [(info.id, None)])})
+            yield from asking.ask({node: Call.of("drop", [(info.id, None)])})
         else:
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
@@ -193,20 +192,24 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     # A file that is there after its key was not is no deletion under way: those take the file first.
     asked = [entry.info.id for entry in missing] + [info.id for info in stray]
     there = yield from asking.finish(state, node, asked)
-    findings = [_missing(state, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
+    findings = [_missing(state, node, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
     findings += [
         _stray(state, node, info) for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there
     ]
     return [finding for finding in findings if finding is not None]
 
 
-def _missing(state: State, entry: Entry) -> Finding | None:
-    """The array of a key is not at its home. None: it is not the key's any more."""
-    key = entry.info.key or ""
-    if not state.index.unbind(entry.info.store, key, entry.info.id):
+def _missing(state: State, node: str, entry: Entry) -> Finding | None:
+    """The array of a key is not at its home. None: that is not its home any more, or it is not the key's."""
+    info, key = entry.info, entry.info.key or ""
+    if state.index.find(info.store, key) is not entry or entry.node != node:
         return None
+    if state.kept(info.id, node):
+        state.not_there(node, info.id)
+        return Finding("missing", key, f"its array {info.id} is gone there; others keep it", True)
+    state.index.unbind(info.store, key, info.id)
     state.index.restore(entry.superseded)
-    return Finding("missing", key, f"its array {entry.info.id} is lost; key removed", True)
+    return Finding("missing", key, f"its array {info.id} is lost; key removed", True)
 
 
 def _stray(state: State, node: str, info: ArrayInfo) -> Finding:
@@ -223,7 +226,9 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
     once more what it has: a copy that is not there then is added anew before it is sealed.
     """
-    answers = yield Ask({node: Call.of("holds_from_now", array_ids)} if array_ids and node in state.keepers() else {})
+    answers = yield from asking.ask(
+        {node: Call.of("holds_from_now", array_ids)} if array_ids and node in state.keepers() else {}
+    )
     if node in answers:
         epoch, there = answers[node]
         state.epochs[node] = max(epoch, state.epochs.get(node, 0))
