@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from outlive.catalog import asking, replicas
+from outlive.catalog import asking, keys, replicas
 from outlive.catalog.index import Replacement
 from outlive.catalog.instructions import Conversation, Start, Wait
 from outlive.catalog.state import State
@@ -12,14 +12,13 @@ from outlive.catalog.state import State
 _log = logging.getLogger(__name__)
 
 
-def drop_for_ever(state: State) -> Conversation[None]:
-    """As it comes. A node that does not answer holds up no other."""
-    while True:
-        yield Wait(lambda: bool(state.replaced))
-        for node in sort_out(state):
-            if node not in state.under_way.dropping:
-                state.under_way.dropping.add(node)
-                yield Start(_drop_on(state, node))
+def drop(state: State) -> Conversation[None]:
+    """As soon as there is something. A node that does not answer holds up no other."""
+    yield Wait(lambda: bool(state.replaced))
+    for node in sort_out(state):
+        if node not in state.under_way.dropping:
+            state.under_way.dropping.add(node)
+            yield Start(_drop_on(state, node))
 
 
 def sort_out(state: State) -> list[str]:
@@ -50,7 +49,6 @@ def _drop_or_again(state: State, node: str, some: list[Replacement]) -> Conversa
 
 def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) -> Conversation[None]:
     sealed = yield from asking.finish(state, node, [replacement.new.array_id for replacement in replacements])
-    # One that is not sealed was itself replaced or deleted, and what did that drops the old one too.
     ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
     for replacement in ready:
         yield from _make_safe(state, replacement)
@@ -61,6 +59,11 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
         else:
             state.index.dropped(replacement)
             state.note_gone(replacement.old.node, [replacement.old.array_id])
+    for replacement, done in zip(replacements, sealed, strict=True):
+        # Else it was itself replaced or deleted, and what did that drops the old one too.
+        if not done and state.index.lists(replacement.new.array_id):
+            state.again.append(replacement)  # the shelf has another epoch, or it was never put
+            yield from keys.verify(state, replacement.new.array_id)
 
 
 def _make_safe(state: State, replacement: Replacement) -> Conversation[None]:

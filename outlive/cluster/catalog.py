@@ -40,7 +40,7 @@ class Catalog:
         """All that nobody asks for, from now on."""
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
-        self.driver.beside(replaced.drop_for_ever)
+        self.driver.every(0.0, replaced.drop)
 
     def ping(self) -> None:
         """Answered once the catalog is ready."""

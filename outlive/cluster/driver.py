@@ -88,12 +88,6 @@ class Driver:
 
         threading.Thread(target=go_on, name=begin.__name__, daemon=True).start()
 
-    def beside(self, begin: Callable[[State], Conversation[None]]) -> None:
-        """Have a conversation by a thread of its own."""
-        threading.Thread(
-            target=self._try, args=(begin(self.state), begin.__name__), name=begin.__name__, daemon=True
-        ).start()
-
     def _try(self, conversation: Conversation[Any], name: str) -> None:
         try:
             self._converse(conversation)

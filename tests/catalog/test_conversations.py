@@ -9,6 +9,7 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
+from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
 from outlive.catalog.state import State
 from outlive.catalog.wire import Bound, Listed, Located, pack
@@ -398,7 +399,38 @@ def test_nothing_is_dropped_before_what_replaced_it_is_sealed(answer: list[bool]
     replaced.sort_out(state)
     world.run(replaced._drop_or_again(state, "a", state.to_drop.pop("a")))
     assert "drop" not in world.methods("a")
-    assert len(state.again) == (answer is None)
+    assert set(state.again) == {Replacement(Holding(info(1).id, "a"), Holding(info(2).id, "a"), "s", "k")}
+
+
+def test_an_epoch_that_is_raised_as_it_is_sealed_leaves_no_old_file_for_ever() -> None:
+    """Somebody has the shelf say once more what it has, between two lines of who drops what was replaced."""
+    world = World(answers={("a", "drop"): drops, ("a", "finish"): lambda ids, epoch: [epoch == 2] * len(ids)})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    replaced.sort_out(state)
+    dropping = Talk(world, replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    state.epochs["a"] = 2
+    dropping.answer({"a": [False]})  # as of epoch 1
+    while not dropping.over:
+        dropping.answer(world.carry_out(dropping.instruction))
+    replaced.try_again(state)
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
+    assert not state.again
+
+
+def test_what_was_replaced_by_what_was_replaced_is_dropped_with_that() -> None:
+    world = World(answers={("a", "finish"): keeps(info(3).id), ("a", "drop"): drops})
+    state = world.know()
+    for version in (1, 2, 3):
+        put(state, info(version), "a")
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    [(_, _, (dropped,))] = [one for one in world.asked if one[1] == "drop"]
+    assert dropped == [(info(1).id, None), (info(2).id, None)]
+    assert not state.again
 
 
 # --- nodes that die

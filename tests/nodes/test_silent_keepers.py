@@ -217,7 +217,7 @@ def test_what_was_replaced_meanwhile_is_dropped_by_who_drops_there(cluster: Play
         return make()
 
     cluster.peers.instead["finish"] = replace_again
-    catalog.driver.beside(replaced.drop_for_ever)
+    catalog.driver.every(0.0, replaced.drop)
     cluster.put("a", "k", 2)
     eventually(lambda: len(asked) == 2 and not catalog.state.under_way.dropping)
     assert len(cluster.shelves["a"].ids()) == 1
@@ -230,7 +230,7 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
     for node in cluster.all:
         cluster.put(node, f"k{node}", 2)
     cluster.frozen.add("b")
-    cluster.catalog.driver.beside(replaced.drop_for_ever)
+    cluster.catalog.driver.every(0.0, replaced.drop)
     eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
     eventually(lambda: cluster.catalog.state.again)  # that of the silent node
     assert cluster.shelves["b"].has(old[1].id)
