@@ -16,7 +16,8 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import outlive
-from outlive.arrays.layout import disk_of, remove, remove_of_cluster
+from outlive.arrays.disk import remove, remove_of_cluster
+from outlive.arrays.layout import disk_of
 from outlive.ray_internals import Connection
 from tests.conftest import ROOT, eventually
 
