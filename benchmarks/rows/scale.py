@@ -14,7 +14,7 @@ import psutil
 import outlive
 from benchmarks.cluster import GIB, MIB, cluster
 from benchmarks.line import Line
-from outlive.arrays.checksums import Checksums
+from outlive.arrays.tend.checksums import Checksums
 
 NAME = "scale"
 ABOUT = "what an operation costs with 10,000 and with 100,000 arrays on a node (OUTLIVE_SCALE=1000000 for a million)"

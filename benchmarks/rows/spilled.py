@@ -12,7 +12,7 @@ import outlive
 from benchmarks.cluster import KIB, MIB
 from benchmarks.line import Line
 from benchmarks.timing import Samples, alternate, each
-from outlive.arrays.move import spill
+from outlive.arrays.spill.move import spill
 from outlive.store import session
 
 NAME = "spilled"

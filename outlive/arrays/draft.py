@@ -20,11 +20,11 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.remains import Remains
-from outlive.arrays.room import make_room
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM
+from outlive.arrays.spill.room import make_room
+from outlive.arrays.spill.waiting import Wait
 from outlive.arrays.tail import give_back_tail
-from outlive.arrays.waiting import Wait
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from outlive.arrays.check import Finding
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.tend.check import Finding
 from outlive.catalog.holds import Holds
 from outlive.catalog.index import Entry, Holding, Replacement
 from outlive.catalog.wire import (

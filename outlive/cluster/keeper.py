@@ -17,19 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from outlive.arrays.adopt import adopt, live, orphaned, sign, unseen
-from outlive.arrays.cached_copies import CachedCopies
-from outlive.arrays.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
 from outlive.arrays.disk import clear_removed
-from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
-from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
-from outlive.arrays.unsummed import Unsummed
+from outlive.arrays.spill.cached import CachedCopies
+from outlive.arrays.spill.room import promote_hot, spill_ahead
+from outlive.arrays.tend.adopt import adopt, live, orphaned, sign, unseen
+from outlive.arrays.tend.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
+from outlive.arrays.tend.ending import Endings
+from outlive.arrays.tend.unsummed import Unsummed
 from outlive.catalog.pages import wanted_of
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation

@@ -69,8 +69,8 @@ def search_shelves(peers: Peers, node: str) -> None:
 
 
 def _search(peers: Peers, node: str) -> None:
-    from outlive.arrays.adopt import orphaned
     from outlive.arrays.root import default_root
+    from outlive.arrays.tend.adopt import orphaned
     from outlive.ray_internals import Connection
 
     cluster = Connection().cluster

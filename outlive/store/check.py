@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.check import Finding
+from outlive.arrays.tend.check import Finding
 
 if TYPE_CHECKING:
     from outlive.store.session import Session

@@ -14,13 +14,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.arrays import segment
-from outlive.arrays.check import Finding
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.settings import Settings
+from outlive.arrays.tend.check import Finding
 from outlive.catalog.wire import pack, unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from outlive.arrays.check import check
-from outlive.arrays.move import promote, spill
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import promote, spill
+from outlive.arrays.tend.check import check
 from outlive.errors import StoreFull
 
 from .conftest import MIB

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, compute_checksums
 from outlive.arrays.ended import Why
-from outlive.arrays.move import NoRoomOnDisk, promote, spill
-from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.spill.room import promote_hot, spill_ahead
+from outlive.arrays.tend.check import check, compute_checksums
 from outlive.arrays.views import forget
 from outlive.errors import StoreFull
 

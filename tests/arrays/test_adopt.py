@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays import adopt as adopting
-from outlive.arrays.adopt import Owner, adopt, live, orphaned, sign, unseen
 from outlive.arrays.clock import uptime
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned, mark, mode_of
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend import adopt as adopting
+from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
 
 MIB = 1 << 20
 NOBODY = "127.0.0.1:9"  # the discard port, where nobody listens

@@ -11,9 +11,9 @@ import pytest
 
 from outlive.arrays import changes, places
 from outlive.arrays.changes import Changes
-from outlive.arrays.ending import Endings
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.ending import Endings
 
 
 def no_job(_: set[int]) -> set[int]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays import unsummed as unsummed_module
-from outlive.arrays.check import check, compute_checksums
-from outlive.arrays.checksums import Checksums, checksum_of
-from outlive.arrays.move import spill
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.unsummed import Known, Unsummed
+from outlive.arrays.spill.move import spill
+from outlive.arrays.tend import unsummed as unsummed_module
+from outlive.arrays.tend.check import check, compute_checksums
+from outlive.arrays.tend.checksums import Checksums, checksum_of
+from outlive.arrays.tend.unsummed import Known, Unsummed
 
 
 def test_checksums(root: Path) -> None:

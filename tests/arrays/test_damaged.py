@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outlive.arrays import segment
-from outlive.arrays.check import Finding, check, compute_checksums
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import Finding, check, compute_checksums
 from outlive.errors import ArrayNotFound, CorruptArray
 
 from .local_store import disk_usage

@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, clear_orphans, compute_checksums
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import check, clear_orphans, compute_checksums
 from outlive.arrays.views import forget
 from outlive.errors import ArrayNotFound, StoreFull
 

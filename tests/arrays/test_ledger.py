@@ -13,8 +13,8 @@ import pytest
 
 from outlive.arrays import segment
 from outlive.arrays.pool import LEAST
-from outlive.arrays.room import spill_ahead
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.room import spill_ahead
 
 from .local_store import assert_counted
 

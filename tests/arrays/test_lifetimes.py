@@ -8,9 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from outlive.arrays.check import check
 from outlive.arrays.ended import Ended, EndedArrays, Why
-from outlive.arrays.ending import Endings
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import (
     DETACHED,
@@ -25,6 +23,8 @@ from outlive.arrays.lifetimes import (
     lifetime_of,
 )
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import check
+from outlive.arrays.tend.ending import Endings
 from outlive.errors import ArrayNotFound
 
 from .test_shelf import forked

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays import ended, pool, room
-from outlive.arrays.cached_copies import CachedCopies
+from outlive.arrays import ended, pool
 from outlive.arrays.ended import Ended, EndedArrays, Why
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.limits import number_of_files
 from outlive.arrays.marks import CACHED, keep
 from outlive.arrays.pool import LEAST
-from outlive.arrays.room import candidates, make_room
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill import room
+from outlive.arrays.spill.cached import CachedCopies
+from outlive.arrays.spill.room import candidates, make_room
 from outlive.catalog.wire import unpack_listed
 from outlive.cluster import listing
 from outlive.cluster.listing import Listing

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from outlive.arrays.batches import Batch
-from outlive.arrays.check import check, clear_orphans
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import check, clear_orphans
 
 from .test_shelf import kill
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays.checksums import Checksums
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import ScopeLock, scope_is_over
 from outlive.arrays.owned_file import OwnedFile
-from outlive.arrays.room import _turn
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.room import _turn
+from outlive.arrays.tend.checksums import Checksums
 
 from .conftest import MIB
 from .test_shelf import forked

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays import move
-from outlive.arrays.check import check
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.move import spill
-from outlive.arrays.pin import pin, unpin
-from outlive.arrays.room import make_room
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill import move
+from outlive.arrays.spill.move import spill
+from outlive.arrays.spill.pin import pin, unpin
+from outlive.arrays.spill.room import make_room
+from outlive.arrays.tend.check import check
 from outlive.arrays.views import forget
 from outlive.errors import ArrayNotFound, StoreFull
 

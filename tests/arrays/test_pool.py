@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment, views, warm
-from outlive.arrays.check import check, check_arrays, compute_checksums
 from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import CACHED, COPIED, LEAVING, PINNED, PRIVATE, drop_if_leaving, evict, mode_of
-from outlive.arrays.move import spill
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import header_of
 from outlive.arrays.shelf import Shelf, read_info_at
+from outlive.arrays.spill.move import spill
+from outlive.arrays.tend.check import check, check_arrays, compute_checksums
 from outlive.arrays.views import forget
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from outlive.arrays import warm
-from outlive.arrays.check import clear_orphans
 from outlive.arrays.disk import remove as remove_disk
 from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.removal import empty
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import clear_orphans
 from outlive.store.session import remove_dead_clusters
 
 SIZE = 8 << 20
@@ -186,8 +186,8 @@ def test_a_map_that_is_written_slowly_stays(shelf: Shelf) -> None:
 
 
 def test_all_modes_are_what_they_should_be_whatever_the_umask(tmp_path: Path) -> None:
-    from outlive.arrays.adopt import sign
     from outlive.arrays.root import private_folder
+    from outlive.arrays.tend.adopt import sign
 
     before = os.umask(0)
     try:

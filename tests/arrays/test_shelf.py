@@ -17,11 +17,11 @@ import pytest
 
 from outlive.arrays import disk as disks
 from outlive.arrays import segment
-from outlive.arrays.check import check, check_shelf, clear_orphans
 from outlive.arrays.info import new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.staging import orphans
+from outlive.arrays.tend.check import check, check_shelf, clear_orphans
 from outlive.errors import ArrayNotFound, StoreUnavailable
 
 from .local_store import disk_usage

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, clear_orphans, compute_checksums, mend_doubles
-from outlive.arrays.checksums import Checksums
 from outlive.arrays.disk import COPY
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.move import NoRoomOnDisk, promote, spill
-from outlive.arrays.room import candidates, make_room, promote_hot, spill_ahead
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.spill.room import candidates, make_room, promote_hot, spill_ahead
+from outlive.arrays.spill.waiting import may_come
+from outlive.arrays.tend.check import check, clear_orphans, compute_checksums, mend_doubles
+from outlive.arrays.tend.checksums import Checksums
 from outlive.arrays.views import forget
-from outlive.arrays.waiting import may_come
 from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
 
@@ -282,7 +282,7 @@ def test_deleted_on_disk(shelf: Shelf) -> None:
 
 
 def test_deleted_while_it_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    from outlive.arrays import move
+    from outlive.arrays.spill import move
 
     copy = move._fill
     for move_it in (to_disk, back):
@@ -303,7 +303,7 @@ def test_deleted_while_it_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatc
 
 def test_read_while_it_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that comes after the copy began keeps it in memory."""
-    from outlive.arrays import move
+    from outlive.arrays.spill import move
 
     info, copy, views = put(shelf, 1), move._fill, []
 

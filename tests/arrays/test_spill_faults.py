@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check
-from outlive.arrays.checksums import Checksums
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.check import check
+from outlive.arrays.tend.checksums import Checksums
 from outlive.errors import ArrayNotFound
 
 from .faults import faults

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays.check import check
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.move import NoRoomOnDisk, promote, spill
-from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.spill.room import promote_hot, spill_ahead
+from outlive.arrays.tend.check import check
 from outlive.arrays.views import forget
 from outlive.errors import ArrayNotFound
 

@@ -19,12 +19,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from outlive.arrays.check import check
 from outlive.arrays.draft import Draft
-from outlive.arrays.move import promote, spill
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
+from outlive.arrays.spill.move import promote, spill
+from outlive.arrays.tend.check import check
 from outlive.arrays.views import forget
 from outlive.catalog.index import Holding
 

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays import draft, room, waiting
-from outlive.arrays.check import clear_orphans
+from outlive.arrays import draft
 from outlive.arrays.marks import CACHED
 from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.pool import Pool
-from outlive.arrays.room import promote_hot, spill_ahead
 from outlive.arrays.segment import open_locked
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill import room, waiting
+from outlive.arrays.spill.room import promote_hot, spill_ahead
+from outlive.arrays.tend.check import clear_orphans
 from outlive.errors import StoreFull
 from tests.conftest import eventually
 

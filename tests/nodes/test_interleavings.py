@@ -15,9 +15,9 @@ import pytest
 from ray.exceptions import RayTaskError
 
 import outlive
-from outlive.arrays.check import clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
+from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_port, transfer

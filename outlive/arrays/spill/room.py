@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.limits import inodes, number_of_files
 from outlive.arrays.marks import evict, is_cached, is_pinned
-from outlive.arrays.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.segment import pages
+from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
-from outlive.arrays.checksums import Checksums
 from outlive.arrays.clock import uptime
 from outlive.arrays.count import is_id
 from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.shelf import read_info_at
+from outlive.arrays.tend.checksums import Checksums
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from outlive.arrays.full import full
-from outlive.arrays.move import promote
-from outlive.arrays.room import make_room
-from outlive.arrays.waiting import Wait
+from outlive.arrays.spill.move import promote
+from outlive.arrays.spill.room import make_room
+from outlive.arrays.spill.waiting import Wait
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo

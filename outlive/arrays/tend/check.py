@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays import batches
-from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
@@ -18,7 +17,8 @@ from outlive.arrays.marks import is_copy
 from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
-from outlive.arrays.unsummed import Unsummed, never
+from outlive.arrays.tend.checksums import Checksums, checksum_of
+from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 from outlive.units import format_size
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes
-from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
+from outlive.arrays.tend.checksums import Checksums, checksum_of
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.disk import COPY
 from outlive.arrays.marks import is_cached, is_pinned
-from outlive.arrays.room import is_spilling, locks
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import open_locked, pages
+from outlive.arrays.spill.room import is_spilling, locks
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk

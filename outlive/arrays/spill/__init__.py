@@ -1,0 +1,1 @@
+"""Spilling: what moves between memory and disk, when, and for whom room is made."""
