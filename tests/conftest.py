@@ -24,6 +24,7 @@ SPILL = f"{tempfile.gettempdir()}/outlive-test-{os.getpid()}-spill"
 RAY = f"{tempfile.gettempdir()}/o{os.getpid()}"  # short, as it is part of the paths of sockets
 os.environ["RAY_TMPDIR"] = RAY  # so that no test connects to a cluster that another one's process has started
 os.environ["OUTLIVE_SPILL_TO"] = SPILL
+os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog asserts after each step what must be true of it
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.

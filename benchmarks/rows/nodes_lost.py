@@ -79,13 +79,11 @@ def _lose(nodes: Raylets) -> tuple[float, float, int, int]:
 
 def _sizes_on(catalog: Any, node: str) -> list[int]:
     """The sizes of the files of which this node has one of several."""
-    with catalog._lock:
-        return [info.size for info in catalog._index.copies if node in catalog._index.holders(info.id)]
+    return list(catalog.driver.look(lambda state: [info.size for info, _ in state.index.copies.on_node(node)]))
 
 
 def _is_whole(catalog: Any, without: str) -> bool:
-    with catalog._lock:
-        return without not in catalog._epochs and not catalog._index.copies.too_few()
+    return bool(catalog.driver.look(lambda state: without not in state.epochs and not state.index.copies.lacking))
 
 
 def _wait(condition: Any) -> None:

@@ -110,3 +110,16 @@ class Copies:
 
     def __iter__(self) -> Iterator[ArrayInfo]:
         return iter(list(self._infos.values()))
+
+    def validate(self) -> None:
+        """Raises AssertionError unless the books by array, by node and of what lacks copies say the same."""
+        on: dict[str, dict[str, bool]] = {}
+        for array_id, nodes in self._nodes.items():
+            for node, kept in nodes.items():
+                on.setdefault(node, {})[array_id] = kept
+        assert on == self._on, "copies by array and by node"
+        cached = {node: [one for one, kept in ids.items() if not kept] for node, ids in on.items()}
+        for node in {*cached, *self._cached}:
+            assert set(cached.get(node, ())) == set(self._cached.get(node, ())), f"what {node} has cached"
+        few = {one for one in self._nodes if 0 < sum(self._nodes[one].values()) < self._infos[one].replicas}
+        assert few == set(self._few), "what is kept on too few nodes"

@@ -8,8 +8,6 @@ replaced them is current at once, and only the old files go later.
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
@@ -23,34 +21,25 @@ class Holds:
 
     Parameters
     ----------
-    go_on
-        Takes what was put off and may be dropped now.
+    now
+        Seconds that only go forward.
     """
 
-    def __init__(self, go_on: Callable[[Replacement], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._go_on, self._clock = go_on, clock
-        self._lock, self._numbers = threading.Lock(), itertools.count(1)
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._numbers = now, itertools.count(1)
         self._holds: dict[int, tuple[float, list[str]]] = {}  # until when, and which arrays
         self._readers: Counter[str] = Counter()
         self._put_off: defaultdict[str, list[Replacement]] = defaultdict(list)
 
     def begin(self, array_ids: Iterable[str]) -> int:
         """Hold these arrays; returns the number by which to `end` it."""
-        ids = list(array_ids)
-        with self._lock:
-            number = next(self._numbers)
-            self._holds[number] = self._clock() + SECONDS, ids
-            self._readers.update(ids)
+        ids, number = list(array_ids), next(self._numbers)
+        self._holds[number] = self._now() + SECONDS, ids
+        self._readers.update(ids)
         return number
 
-    def end(self, number: int) -> None:
-        """Nothing, if it has expired."""
-        with self._lock:
-            ready = self._let_go(number)
-        for replacement in ready:
-            self._go_on(replacement)
-
-    def _let_go(self, number: int) -> list[Replacement]:
+    def end(self, number: int) -> list[Replacement]:
+        """What was put off and may go on now. Nothing, if the hold has expired."""
         _, ids = self._holds.pop(number, (0.0, []))
         ready = []
         for array_id in ids:
@@ -60,17 +49,17 @@ class Holds:
                 ready += self._put_off.pop(array_id, [])
         return ready
 
-    def put_off(self, array_id: str, replacement: Replacement) -> bool:
-        """Whether an array is held; if so, `replacement` goes on once it is not."""
-        with self._lock:
-            held = self._readers[array_id] > 0 if array_id in self._readers else False
-            if held and replacement not in self._put_off[array_id]:
-                self._put_off[array_id].append(replacement)
-            return held
+    def put_off(self, replacement: Replacement) -> bool:
+        """Whether what is to be dropped is held; if so, `replacement` goes on once it is not."""
+        held = replacement.old.array_id in self._readers
+        if held and replacement not in self._put_off[replacement.old.array_id]:
+            self._put_off[replacement.old.array_id].append(replacement)
+        return held
 
-    def expire(self) -> None:
-        """End those whose readers did not come back."""
-        with self._lock:
-            over = [number for number, (until, _) in self._holds.items() if until < self._clock()]
-        for number in over:
-            self.end(number)
+    def expire(self) -> list[Replacement]:
+        """End those whose readers did not come back; what may go on now."""
+        over = [number for number, (until, _) in self._holds.items() if until < self._now()]
+        return [replacement for number in over for replacement in self.end(number)]
+
+    def __len__(self) -> int:
+        return len(self._holds)

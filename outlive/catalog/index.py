@@ -256,6 +256,25 @@ class Index:
             if holding.node != node
         ]
 
+    def validate(self) -> None:
+        """Raises AssertionError unless all books say the same, and each array that is listed is kept at its home."""
+        self.copies.validate()
+        listed, homes, doomed = dict[str, tuple[str, str]](), set[tuple[str, str, str]](), dict[str, dict[str, str]]()
+        for store, keys in self._stores.items():
+            for key, entry in keys.items():
+                assert entry.info.store == store and entry.info.key == key, f"{key!r} is another's key"
+                listed[entry.info.id] = store, key
+                homes.add((entry.node, store, key))
+                if entry.doomed:
+                    doomed.setdefault(store, {})[key] = entry.info.id
+                assert self.holders(entry.info.id).get(entry.node), f"{key!r} is not kept at its home {entry.node}"
+                assert self.lost.of_key(store, key) is None, f"{key!r} is listed, and lost"
+                assert all(old.array_id != entry.info.id for old in entry.superseded), f"{key!r} supersedes itself"
+                assert not entry.superseded or (store, key) in self._replacing, f"{key!r} supersedes others unnoticed"
+        assert listed == self._listed, "keys by array"
+        assert homes == {(node, *name) for node, names in self._homes.items() for name in names}, "keys by home"
+        assert doomed == self._doomed, "keys that are being deleted"
+
     # --- questions
 
     def find(self, store: str, key: str) -> Entry | None:
@@ -275,6 +294,10 @@ class Index:
 
     def count(self, store: str) -> int:
         return len(self._stores.get(store, {})) - len(self._doomed.get(store, {}))
+
+    def __len__(self) -> int:
+        """How many keys, of all stores."""
+        return len(self._listed)
 
     def stores(self) -> list[str]:
         return sorted(self._stores)

@@ -6,12 +6,14 @@ Ray's is in `ray_port`. A simulation has one of its own, in which answers are la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from outlive.catalog.instructions import PATIENCE, Call
 from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 
-PATIENCE = 20.0  # seconds for an answer
+__all__ = ["AT_A_TIME", "BY_LIST", "PATIENCE", "Call", "Failed", "NoAnswer", "Nobody", "Peers", "in_group"]
+
 AT_A_TIME = 5_000  # arrays that a keeper is asked about in one call: it deletes as many in a quarter of a second
 BY_LIST = frozenset({"finish", "drop", "forbid", "keep", "holds", "describe"})
 """Calls that begin with a list, and answer with one, or with None: a long list may be asked about in slices."""
@@ -33,17 +35,6 @@ class Left(Nobody):
 
 class Failed(StoreUnavailable):
     """Who was asked met an error that is not outlive's own."""
-
-
-class Call(NamedTuple):
-    """What a keeper is asked."""
-
-    method: str
-    args: tuple[Any, ...] = ()
-
-    @classmethod
-    def of(cls, method: str, *args: Any) -> Call:
-        return cls(method, args)
 
 
 def in_group(name: str) -> Callable[[Method], Method]:

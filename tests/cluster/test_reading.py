@@ -17,9 +17,9 @@ from tests.nodes.played import PlayedCluster, play
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     Path(ROOT).mkdir(mode=0o700, exist_ok=True)
-    yield from play(f"{ROOT}/{request.node.name[:60]}", 3, monkeypatch)
+    yield from play(f"{ROOT}/{request.node.name[:60]}", 3)
 
 
 def refuse(*_: Any, **__: Any) -> bytes:
@@ -33,7 +33,7 @@ def say_that_it_came(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize("fetch", [refuse, say_that_it_came])
 def test_where_no_copy_can_stay_its_bytes_are_read(cluster: PlayedCluster, fetch: Any) -> None:
     info = cluster.put("a", "k", 1)
-    cluster.keepers["b"]._target.fetch = fetch
+    cluster.peers.instead["fetch"] = fetch
     array = by_handle(cluster.session("b"), info, "a")
     assert array.tolist() == [1] * 5 and not array.flags.writeable
     assert cluster.get("b", "k") == 1
@@ -46,7 +46,7 @@ def test_what_is_replaced_while_its_copy_comes_is_read_as_it_was_or_as_it_is(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.put("a", "k", 1)
-    fetches = cluster.keepers["b"]._target.fetches
+    fetches = cluster.keepers["b"]._fetches
     join = fetches._join
 
     def replace_first(*args: Any, **options: Any) -> int:

@@ -1,207 +1,233 @@
-"""A cluster that is played in this process: real shelves and the real catalog, without Ray, one step at a time."""
+"""A cluster that is played in this process: real shelves, the real catalog and a port without Ray, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
 
-from outlive.arrays.ended import Why
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import cached, deadline_of, keep
-from outlive.arrays.names import forbid
+from outlive.arrays.marks import cached, deadline_of
 from outlive.arrays.shelf import Shelf
+from outlive.catalog import asking, deletion, losing, replaced, replicas, shelves
+from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import pack
-from outlive.cluster import actors, ray_port, starters, transfer
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.cluster.port import Call, Nobody
-from outlive.cluster.ray_port import RayPeers
+from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.small_copies import Parcel, send_small
+from outlive.cluster.transfer import Chunk, send
 from outlive.errors import OutliveError
-from outlive.node import Node
+from outlive.node import Autoscaler, Node
 from outlive.store import reading
 from outlive.store.commit import commit
 from outlive.store.session import Session
 
-
-class Remote:
-    """Asked as an actor is: `actor.method.remote(...)`. A call is made at once; its error comes with its answer."""
-
-    def __init__(
-        self, target: Any, lives: Callable[[], bool] = lambda: True, hangs: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._target, self._lives, self._hangs = target, lives, hangs
-
-    def __getattr__(self, name: str) -> Any:
-        def remote(*args: Any, **options: Any) -> Callable[[], Any]:
-            if self._hangs():
-                return _never
-            try:
-                if not self._lives():
-                    raise ActorDiedError
-                value = getattr(self._target, name)(*args, **options)
-            except Exception as error:  # it is the answer
-                raised = error
-
-                def answer() -> Any:
-                    raise raised
-
-                return answer
-            return lambda: value
-
-        return SimpleNamespace(remote=remote)
+Instead = Callable[[str, Call, Callable[[], Any]], Any]
+_NODES = "abcdef"
 
 
-class PlayedKeeper:
+class InStead(ShelfCalls):
+    """Another process of a node, which answers where its keeper does not."""
+
+    def __init__(self, shelf: Shelf, node: str) -> None:
+        self._shelf, self._node = shelf, node
+
+
+class PlayedKeeper(InStead):
     """What a keeper answers, of one shelf."""
 
     def __init__(self, shelf: Shelf, node: str, peers: PlayedPeers) -> None:
-        self.shelf, self.node, self.fetches = shelf, node, Fetches(shelf, node, peers)
-        self.listed = Listing(shelf)
-        self.fetch = lambda packed, hint, kept=False, epoch=0: self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
+        super().__init__(shelf, node)
+        self._fetches, self._listing = Fetches(shelf, node, peers), Listing(shelf)
 
     def listing(self) -> tuple[int, bytes]:
-        return self.listed.all()
+        return self._listing.all()
 
     def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
-        return self.listed.part(after)
+        return self._listing.part(after)
 
-    def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
-        return [self.shelf.has(array_id) or self.shelf.finish(array_id, epoch) for array_id in array_ids]
+    def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:
+        return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
-    def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
-        return [self.shelf.delete(array_id, name) for array_id, name in arrays]
+    def fetch_many(self, packed: bytes, node: str) -> None:
+        self._fetches.fetch_many(packed, node)
 
-    def forbid(self, names: list[tuple[str, str, int]]) -> None:
-        forbid(self.shelf, names)
+    def send(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
+        if not self._shelf.has(array_id):
+            self._shelf.finish(array_id, epoch)
+        yield from send(self._shelf, array_id, begin, end, step)
 
-    def holds(self, array_ids: list[str]) -> list[bool]:
-        return [self.shelf.has(array_id) for array_id in array_ids]
-
-    def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
-        return self.shelf.raise_epoch(), self.holds(array_ids)
-
-    def unsealed(self, array_ids: list[str]) -> list[bool]:
-        return [self.shelf.has_draft(array_id) for array_id in array_ids]
-
-    def never_put(self, array_ids: list[str]) -> list[bool]:
-        found = map(self.shelf.ended.find, array_ids)
-        return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
-
-    def keep(self, array_ids: list[str]) -> list[bool]:
-        return [keep(self.shelf, array_id) for array_id in array_ids]
-
-    def describe(self, array_ids: list[str]) -> list[bytes]:
-        return [pack(info for info in self.shelf.infos(array_ids) if info.key is not None)]
-
-    def listed_here(self) -> tuple[str, bytes]:
-        return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
-
-    def touch(self, array_id: str, deadline_ns: int) -> bool:
-        return self.shelf.set_deadline(array_id, deadline_ns)
+    def send_many(self, array_ids: list[str], step: int) -> Iterator[Any]:
+        yield from send_small(self._shelf, array_ids, step)
 
     def deadline_ns(self, array_id: str) -> int:
-        return deadline_of(self.shelf, array_id)
-
-    def why_ended(self, array_id: str) -> None:
-        return None
+        return deadline_of(self._shelf, array_id)
 
     def room(self) -> int:
-        return self.shelf.ledger.free
+        return self._shelf.ledger.free
 
 
-class PlayedPeers(RayPeers):
-    """Ray's port, where Ray is this process."""
+class PlayedPeers:
+    """The port. A call is made at once, or by whoever takes its place: see `instead`."""
 
     def __init__(self, cluster: PlayedCluster) -> None:
-        super().__init__()
         self._cluster = cluster
+        self._late, self._gone = set[str](), set[str]()
+        self._remembered: dict[str, bytes] = {}
+        self.instead: dict[str, Instead] = {}
+        """By method, what is done instead, given the node, the call, and what makes it."""
 
-    def ask(self, calls: Mapping[str, Any], patience: float = 0) -> dict[str, Any]:
-        return super().ask(calls, 0.05)
+    # --- keepers
 
-    def stream(self, node: str, call: Call) -> Iterator[Any]:
-        keeper = self._cluster.keepers.get(node)
-        if keeper is None or not self._cluster.lives(node):
-            raise Nobody(node)
-        array_id, begin, end, step, epoch = call.args
-        shelf = keeper._target.shelf
-        if not shelf.has(array_id):
-            shelf.finish(array_id, epoch)
-        for part in transfer.send(shelf, array_id, begin, end, step):
-            yield part._replace(data=bytes(part.data)) if isinstance(part, transfer.Chunk) else part
-
-    def nodes(self) -> list[Node]:
-        lives = self._cluster.lives
-        found = [
-            Node(node, node, node, node == "a", lives(node), None, None, None, 0, None) for node in self._cluster.all
-        ]
-        self._nodes = {node.id: node for node in found}
+    def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
+        found = {}
+        for node, call in sorted(calls.items()):
+            try:
+                found[node] = self._made(node, call)
+            except OutliveError:
+                continue
         return found
 
+    def _made(self, node: str, call: Call, *, by_keeper: bool = False) -> Any:
+        cluster = self._cluster
+        if not cluster.lives(node):
+            raise Nobody(node)
+        here: Any = cluster.keepers[node]
+        if cluster.hangs(node):
+            self._late.add(node)
+            if by_keeper or node in cluster.frozen or not hasattr(ShelfCalls, call.method):
+                raise NoAnswer(node)
+            here = InStead(cluster.shelves[node], node)
+        if node in cluster.replaced:
+            cluster.replaced.discard(node)
+            self._gone.add(node)
+
+        def make() -> Any:
+            return getattr(here, call.method)(*call.args)
+
+        instead = self.instead.get(call.method)
+        return make() if instead is None else instead(node, call, make)
+
+    def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
+        return self._made(node, call, by_keeper=True)
+
+    def stream(self, node: str, call: Call) -> Iterator[Any]:
+        for part in self._made(node, call, by_keeper=True):
+            yield part._replace(data=bytes(part.data)) if isinstance(part, Chunk | Parcel) else part
+
+    def find_keeper(self, node: str, *, start: bool = False) -> None:
+        if not self._cluster.lives(node):
+            raise Nobody(node)
+
+    def keeper_nodes(self) -> list[str]:
+        return [node for node in self._cluster.seen if self._cluster.lives(node)]
+
+    def is_late(self, node: str) -> bool:
+        return node in self._late and self._cluster.hangs(node)
+
+    def take_gone(self) -> set[str]:
+        gone, self._gone = self._gone, set()
+        return gone
+
+    def search_shelves(self, node: str) -> None:
+        pass
+
+    # --- others
+
+    def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
+        return getattr(self._cluster.catalog, call.method)(*call.args)
+
+    def tell_catalog(self, call: Call) -> None:
+        with contextlib.suppress(OutliveError):
+            self.ask_catalog(call)
+
+    def nodes(self) -> list[Node]:
+        lives, every = self._cluster.lives, self._cluster.all
+        return [Node(node, node, node, node == "a", lives(node), None, None, None, 0, None) for node in every]
+
+    def busy(self, node: str) -> list[str]:
+        return []
+
+    def autoscaler(self) -> Autoscaler | None:
+        return None
+
+    def jobs_that_ended(self, numbers: set[int]) -> set[int]:
+        return set()
+
+    def address(self) -> str:
+        return "played"
+
+    def leave(self) -> None:
+        pass
+
     def load(self, key: str) -> bytes | None:
-        return self._cluster.remembered.get(key)
+        return self._remembered.get(key)
 
     def save(self, key: str, value: bytes) -> None:
-        self._cluster.remembered[key] = value
+        self._remembered[key] = value
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 class PlayedCatalog(Catalog):
-    """The catalog itself. What its threads do happens when it is told to."""
+    """The catalog itself. What nobody asks for happens when it is told to."""
 
-    def __init__(self, cluster: PlayedCluster, seen: str) -> None:
-        self._cluster, self._seen_first = cluster, seen
-        super().__init__(cluster.peers)
-        self._pool = ThreadPoolExecutor(1)  # in the same order each time
-
-    def _list_shelves(self, nodes: Iterable[str]) -> list[list[tuple[str, ArrayInfo]]]:
-        return super()._list_shelves(sorted(set(self._seen_first).intersection(nodes)))
-
-    def _start_threads(self) -> None:
+    def go_on(self) -> None:
         pass
 
+    @property
+    def index(self) -> Index:
+        return self.state.index
+
     def drop_replaced(self) -> None:
-        while not self._replaced.empty():
-            replacement = self._replaced.get()
-            if self._holds.put_off(replacement.old.array_id, replacement):
-                continue
-            self._drop_where_sealed(replacement.new.node, [replacement])
+        for node in self.driver.step(replaced.sort_out):
+            self.driver.run(replaced.drop_where_sealed, node, self.state.to_drop.pop(node))
 
+    def doom(self, key: str, array_id: str) -> list[tuple[str, list[Holding]]]:
+        """Begin to delete it: here the catalog may be killed."""
+        return self.driver.run(deletion.doom, "s", [key], {array_id})
 
-def _never() -> Any:
-    """The answer of a process that is stopped."""
-    raise AssertionError
+    def finish_deletions(self) -> None:
+        self.driver.run(deletion.finish_deletions)
 
+    def multiply(self) -> None:
+        self.driver.run(replicas.multiply_few)
 
-def _wait(refs: list[Any], num_returns: int = 1, timeout: float = 0) -> tuple[list[Any], list[Any]]:
-    return [ref for ref in refs if ref is not _never], [ref for ref in refs if ref is _never]
+    def mend(self) -> None:
+        self.driver.run(shelves.mend)
 
-
-def _get(ref: Any, timeout: float | None = None) -> Any:
-    try:
-        return ref()
-    except OutliveError as error:
-        raise RayTaskError("method", "Traceback", error, proctitle="", pid=1, ip="ip").as_instanceof_cause() from None
+    def save(self) -> None:
+        self.driver.run(losing.save)
 
 
 class PlayedCluster:
     """Nodes `a` (the head), `b`, ..."""
 
     def __init__(self, root: str, count: int) -> None:
-        self.all = "abcdef"[:count]
+        self.all = self.seen = _NODES[:count]
         self.dead = set[str]()
         self.stopped = set[str]()  # nodes whose keepers are
         self.frozen = set[str]()  # nodes of which no process goes on
-        self.remembered: dict[str, bytes] = {}
+        self.replaced = set[str]()  # nodes whose keeper is gone for good, and another has its name
         self.peers = PlayedPeers(self)
         self.shelves = {node: Shelf(f"{root}/{node}", budget=64 << 20) for node in self.all}
-        self.keepers = {node: self._keeper(node, shelf) for node, shelf in self.shelves.items()}
+        self.keepers = {node: self._keeper(node) for node in self.all}
+
+    def _keeper(self, node: str) -> PlayedKeeper:
+        return PlayedKeeper(self.shelves[node], node, self.peers)
 
     def lives(self, node: str) -> bool:
         return node not in self.dead
@@ -210,35 +236,33 @@ class PlayedCluster:
         return node in self.stopped or node in self.frozen
 
     def replace_keeper(self, node: str) -> None:
-        """The keeper is gone for good, and another has its name."""
-        self.keepers[node]._lives = lambda: False
-        self.keepers[node] = self._keeper(node, self.shelves[node])
+        self.replaced.add(node)
+        self.keepers[node] = self._keeper(node)
 
-    def _keeper(self, node: str, shelf: Shelf) -> Remote:
-        return Remote(PlayedKeeper(shelf, node, self.peers), lambda: self.lives(node), lambda: self.hangs(node))
-
-    def restart_catalog(self, seen: str = "abcdef") -> PlayedCatalog:
+    def restart_catalog(self, seen: str = _NODES) -> PlayedCatalog:
         """A new one, which sees these nodes' keepers: others start later."""
-        self.keepers = {node: keeper for node, keeper in self.keepers.items() if self.lives(node)}
-        self.catalog = PlayedCatalog(self, seen)
+        self.seen = "".join(node for node in self.all if node in seen)
+        self.catalog = PlayedCatalog(self.peers, crews={"list": 1, "copy": 2, "start": 1})
+        self.seen = self.all
         return self.catalog
 
     def kill(self, node: str) -> None:
         """As the catalog sees it, once it has noticed."""
         self.dead.add(node)
-        self.catalog._list_nodes()
-        self.catalog._look_for_dead()
+        self.catalog.driver.run(asking.list_nodes)
+        self.catalog.driver.run(losing.look_for_dead)
 
     def session(self, node: str) -> PlayedSession:
         return PlayedSession(self, node)
 
-    def put(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
+    def put(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> ArrayInfo:
         """As `Store.put`; returns its info."""
         draft = self.draft(node, key, value, count, replicas)
         commit(self.session(node), [draft])
         if replicas > 1:
             self.catalog.replicate(pack([draft.info]), node)
-        return draft.info
+        info: ArrayInfo = draft.info
+        return info
 
     def draft(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
         return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
@@ -260,41 +284,12 @@ class PlayedSession(Session):
     """Of a process on a node."""
 
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
-        self.shelf, self.node = cluster.shelves[node], node
-        self.peers = cluster.peers
+        self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
         self.chunk_size = 1 << 20
 
 
-class _Latest:
-    def __init__(self, cluster: PlayedCluster) -> None:
-        self._cluster = cluster
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cluster.catalog, name)
-
-
-def play(root: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
-    """Where Ray would be asked, this cluster is."""
+def play(root: str, count: int) -> Iterator[PlayedCluster]:
     cluster = PlayedCluster(root, count)
-
-    def keeper(node: str) -> Any:
-        if not cluster.lives(node):
-            raise ValueError(node)
-        return cluster.keepers[node]
-
-    def ask_shelf(_: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
-        if node in cluster.frozen:
-            return _never
-        return getattr(Remote(cluster.keepers[node]._target), method).remote(*args)
-
-    monkeypatch.setattr(actors, "keeper", keeper)
-    monkeypatch.setattr(actors, "catalog", lambda: Remote(_Latest(cluster)))
-    monkeypatch.setattr(actors, "keeper_nodes", lambda: sorted(cluster.keepers))
-    monkeypatch.setattr(ray_port, "ray", SimpleNamespace(get=_get, wait=_wait))
-    monkeypatch.setattr(ray_port, "Connection", lambda: SimpleNamespace(cluster="played"))
-    monkeypatch.setattr(ray_port, "_GRACE", 0)
-    monkeypatch.setattr(starters, "ask_shelf", ask_shelf)
-    monkeypatch.setattr(Fetches, "_chunk_size", lambda _: 1 << 20)
     cluster.restart_catalog()
     yield cluster
     for shelf in cluster.shelves.values():

@@ -9,6 +9,7 @@ import ray
 
 import outlive
 from outlive.cluster import actors
+from outlive.cluster.port import Call
 from tests.nodes.raylets import Nodes
 
 
@@ -25,18 +26,19 @@ def test_many_small_arrays_get_their_replicas_together(start_nodes: Callable[...
     catalog = actors.catalog()
 
     def count(catalog: object) -> None:
-        """Count from now on the arrays that are copied one by one."""
-        one_by_one, catalog.one_by_one = catalog._replicate, 0  # type: ignore[attr-defined]
+        """Count from now on the arrays that nodes are asked to copy one by one."""
+        peers = catalog.driver.peers  # type: ignore[attr-defined]
+        ask, peers.one_by_one = peers.ask, 0
 
-        def counting(*args: object, **options: object) -> object:
-            catalog.one_by_one += 1  # type: ignore[attr-defined]
-            return one_by_one(*args, **options)
+        def counting(calls: dict[str, Call], *patience: float) -> object:
+            peers.one_by_one += sum(call.method == "fetch" for call in calls.values())
+            return ask(calls, *patience)
 
-        catalog._replicate = counting  # type: ignore[attr-defined]
+        peers.ask = counting
 
     ray.get(catalog.__ray_call__.remote(count))
     handles = store.put_many(arrays, replicas=2)
-    assert ray.get(catalog.__ray_call__.remote(lambda catalog: catalog.one_by_one)) == 0
+    assert ray.get(catalog.__ray_call__.remote(lambda catalog: catalog.driver.peers.one_by_one)) == 0
     assert {handle.durability for handle in handles.values()} == {(2, 2)}
     where = {node for handle in handles.values() for node in handle.location}
     assert where == {nodes.id(0), nodes.id(1), nodes.id(2)}  # each portion to another node

@@ -6,7 +6,7 @@ import shutil
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
+from outlive.catalog import shelves
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_port, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit
@@ -34,10 +36,10 @@ from tests.nodes.played import PlayedCluster, play
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     root = f"{ROOT}/played-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
-    yield from play(root, 3, monkeypatch)
+    yield from play(root, 3)
 
 
 def test_the_cluster_that_is_played_works(cluster: PlayedCluster) -> None:
@@ -66,7 +68,7 @@ def test_what_is_deleted_while_it_is_overwritten_is_not_read_afterwards(cluster:
 def test_until_the_last_file_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1)
     catalog = cluster.catalog
-    catalog._doom("s", ["k"], {info.id})  # here the catalog may be killed
+    catalog.doom("k", info.id)  # here the catalog may be killed
     assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
     assert cluster.get("c", "k") == 1
     cluster.restart_catalog()
@@ -76,7 +78,7 @@ def test_until_the_last_file_is_deleted_everyone_reads_it(cluster: PlayedCluster
 def test_until_the_last_copy_is_deleted_everyone_reads_it(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
-    cluster.catalog._doom("s", ["k"], {info.id})
+    cluster.catalog.doom("k", info.id)
     assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
     cluster.shelves["a"].delete(info.id, ("s", "k"))
     assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]  # a new catalog would keep the copy
@@ -90,18 +92,15 @@ def test_a_key_is_listed_as_long_as_its_array_is_read(cluster: PlayedCluster, mo
     """Whoever lists keys while one is being deleted gets the list once the deletion is over."""
     info, other = cluster.put("a", "k", 1), cluster.put("a", "other", 1)
     catalog, go_on, found = cluster.catalog, threading.Event(), list[Any]()
-    drop = catalog._drop
 
-    def late(holdings: Any) -> list[str]:
-        holdings = list(holdings)
-        if holdings:
-            assert go_on.wait(60)
-        return drop(holdings)
+    def late(node: str, call: Call, make: Callable[[], Any]) -> Any:
+        assert go_on.wait(60)
+        return make()
 
-    monkeypatch.setattr(catalog, "_drop", late)
+    cluster.peers.instead["drop"] = late
     deleting = threading.Thread(target=catalog.end, args=([info.id],))
     deleting.start()
-    eventually(lambda: catalog._index.doomed("s"))
+    eventually(lambda: catalog.index.doomed("s"))
     assert catalog.keys("s", "other") == ["other"]  # nothing is deleted there
     listing = [
         threading.Thread(target=lambda ask=ask: found.append(ask()))
@@ -109,7 +108,7 @@ def test_a_key_is_listed_as_long_as_its_array_is_read(cluster: PlayedCluster, mo
     ]
     for thread in listing:
         thread.start()
-    eventually(lambda: len(catalog._deleted._waiters) == len(listing))
+    eventually(lambda: catalog.driver.waiting == len(listing))
     assert cluster.get("a", "k") == cluster.get("b", "k") == 1
     assert found == []
     go_on.set()
@@ -128,7 +127,7 @@ def test_a_key_whose_deletion_nobody_confirms_is_waited_for_by_nobody(cluster: P
         cluster.catalog.end([info.id])
     assert cluster.catalog.keys("s", "") == []
     cluster.frozen.clear()
-    cluster.catalog._finish_deletions()
+    cluster.catalog.finish_deletions()
     assert cluster.catalog.count("s") == 0
     assert cluster.holders(info.id) == {}
 
@@ -136,7 +135,7 @@ def test_a_key_whose_deletion_nobody_confirms_is_waited_for_by_nobody(cluster: P
 def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1, count=50_000)
     view = cluster.shelves["a"].view(info)
-    cluster.catalog._doom("s", ["k"], {info.id})
+    cluster.catalog.doom("k", info.id)
     cluster.shelves["a"].delete(info.id, ("s", "k"))
     _live[info.id] = weakref.ref(view.base)
     assert live_view(info.id) is not None  # as in a process that did not delete it itself
@@ -148,7 +147,7 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
     cluster.put("a", "k", 1)
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
-    cluster.catalog._doom("s", ["k"], {draft.info.id})
+    cluster.catalog.doom("k", draft.info.id)
     assert [cluster.get(node, "k") for node in "bac"] == [
         2,
         2,
@@ -160,7 +159,7 @@ def test_a_second_deletion_does_not_end_before_the_first(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = cluster.put("a", "k", 1)
-    cluster.catalog._doom("s", ["k"], {info.id})  # and its keeper restarts, which takes a while
+    cluster.catalog.doom("k", info.id)  # and its keeper restarts, which takes a while
     assert cluster.get("a", "k") == 1
     monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("b"))
     outlive.Store("s").delete("k")
@@ -171,16 +170,15 @@ def test_an_array_that_is_lost_while_it_is_deleted_is_deleted(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = cluster.put("b", "k", 1)
-    drop = cluster.catalog._drop
 
-    def die_and_drop(holdings: list[Any]) -> None:
+    def die(node: str, call: Call, make: Callable[[], Any]) -> Any:
         cluster.kill("b")
-        drop(holdings)
+        raise NoAnswer(node)
 
-    monkeypatch.setattr(cluster.catalog, "_drop", die_and_drop)
+    cluster.peers.instead["drop"] = die
     cluster.catalog.end([info.id])
     assert cluster.get("a", "k") is None
-    assert not cluster.catalog._index.lost
+    assert not cluster.catalog.index.lost
 
 
 def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(cluster: PlayedCluster) -> None:
@@ -190,11 +188,11 @@ def test_one_node_that_dies_does_not_take_a_replicated_array_that_it_overwrote(c
     commit(cluster.session("c"), [draft])
     cluster.kill("c")
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
-    assert not cluster.catalog._index.lost
+    assert not cluster.catalog.index.lost
     cluster.restart_catalog()
     assert [cluster.get(node, "k") for node in "ab"] == [1, 1]
-    cluster.catalog._multiply()
-    assert sorted(cluster.catalog.kept_on(cluster.catalog._index.find("s", "k").info.id)) == ["a", "b"]
+    cluster.catalog.multiply()
+    assert sorted(cluster.catalog.kept_on(cluster.catalog.index.find("s", "k").info.id)) == ["a", "b"]
 
 
 def test_what_a_replicated_array_overwrote_goes_once_that_has_its_replicas(
@@ -203,13 +201,12 @@ def test_what_a_replicated_array_overwrote_goes_once_that_has_its_replicas(
     old = cluster.put("b", "k", 1, replicas=2)
     draft = cluster.draft("c", "k", 2, replicas=2)
     commit(cluster.session("c"), [draft])
-    drop = cluster.catalog._drop
 
-    def check_and_drop(holdings: list[Any]) -> None:
+    def check_and_drop(node: str, call: Call, make: Callable[[], Any]) -> Any:
         assert sum(cluster.holders(draft.info.id).values()) == 2
-        drop(holdings)
+        return make()
 
-    monkeypatch.setattr(cluster.catalog, "_drop", check_and_drop)
+    cluster.peers.instead["drop"] = check_and_drop
     cluster.catalog.drop_replaced()
     assert cluster.holders(old.id) == {}
     assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
@@ -220,13 +217,12 @@ def test_what_a_lost_array_had_overwritten_never_comes_back(cluster: PlayedClust
     cluster.put("c", "k", 2)  # and its node dies before the old one's file is gone
     assert cluster.holders(old.id) == {"b": True}
     cluster.kill("c")
-    lost = list(cluster.catalog._index.lost)
+    lost = list(cluster.catalog.index.lost)
     assert cluster.holders(old.id) == {}
     cluster.put("b", "other", 1)
     for info in (old,):  # nor if a keeper comes that still has it
-        with cluster.catalog._lock:
-            cluster.catalog._admit("b", [Listed(info, kept=True)])
-    assert list(cluster.catalog._index.lost) == lost and len(lost) == 1
+        cluster.catalog.driver.step(shelves.admit, "b", [Listed(info, kept=True)])
+    assert list(cluster.catalog.index.lost) == lost and len(lost) == 1
     with pytest.raises(outlive.ArrayLost):
         cluster.get("a", "k")
     cluster.put("a", "k", 3)
@@ -250,18 +246,18 @@ def test_a_put_waits_for_the_replicas_that_somebody_else_makes(
 ) -> None:
     draft = cluster.draft("c", "k", 2, replicas=2)
     commit(cluster.session("c"), [draft])
-    catalog, targets = cluster.catalog, cluster.catalog._targets
+    catalog = cluster.catalog
     counts: list[list[int]] = []
     replicate = threading.Thread(target=lambda: counts.append(catalog.replicate(pack([draft.info]), "c")))
 
-    def slow(*args: Any, **options: Any) -> list[str]:
+    def slow(node: str, call: Call, make: Callable[[], Any]) -> Any:
         if not counts and not replicate.is_alive():
             replicate.start()  # the put's, while the catalog's rounds copy it
-            replicate.join(0.2)
-        return targets(*args, **options)
+            eventually(lambda: catalog.driver.waiting)
+        return make()
 
-    monkeypatch.setattr(catalog, "_targets", slow)
-    catalog._multiply()
+    cluster.peers.instead["room"] = slow
+    catalog.multiply()
     replicate.join()
     assert counts == [[2]]
 
@@ -351,7 +347,7 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
         monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
-        cluster.catalog._doom("s", ["k"], {info.id})
+        cluster.catalog.doom("k", info.id)
         return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
@@ -365,11 +361,8 @@ def test_no_room_is_looked_for_where_no_node_is_left(cluster: PlayedCluster, mon
     assert cluster.holders(four.id) == cluster.holders(three.id) == {"a": True, "b": True, "c": True}
     cluster.kill("b")
     looked: list[str] = []
-    targets = cluster.catalog._targets
-    monkeypatch.setattr(
-        cluster.catalog, "_targets", lambda info, *args, **options: looked.append(info.key) or targets(info, *args)
-    )
-    cluster.catalog._multiply()  # every second, of thousands of arrays
+    cluster.peers.instead["room"] = lambda node, call, make: looked.append(node) or make()
+    cluster.catalog.multiply()  # every second, of thousands of arrays
     assert looked == []
     assert cluster.holders(four.id) == {"a": True, "c": True}
 
@@ -401,14 +394,14 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_check_beside_reads_forgets_no_copy(cluster: PlayedCluster, replicas: int) -> None:
-    report = cluster.keepers["b"].listed_here.remote()()
+    report = cluster.keepers["b"].listed_here()
     cluster.put("a", "k", 1, replicas=replicas)
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.reconcile(*report)
     cluster.put("a", "k", 2)
     cluster.catalog.drop_replaced()
     assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
-    cluster.catalog.end([cluster.catalog._index.find("s", "k").info.id])
+    cluster.catalog.end([cluster.catalog.index.find("s", "k").info.id])
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
 
 
@@ -416,8 +409,8 @@ def test_a_check_forgets_a_copy_that_is_gone(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
     evict(cluster.shelves["b"], info.id)
-    cluster.catalog.reconcile(*cluster.keepers["b"].listed_here.remote()())
-    assert list(cluster.catalog._index.holders(info.id)) == ["a"]
+    cluster.catalog.reconcile(*cluster.keepers["b"].listed_here())
+    assert list(cluster.catalog.index.holders(info.id)) == ["a"]
 
 
 @pytest.mark.parametrize("listed_by", ["a new catalog", "the same catalog"])
@@ -451,7 +444,7 @@ def test_what_is_deleted_while_a_shelf_is_listed_does_not_come_back(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info, kept = cluster.put("b", "k", 1), cluster.put("b", "other", 2)
-    keeper = cluster.keepers["b"]._target
+    keeper = cluster.keepers["b"]
     listing = keeper.listing_part
 
     def delete_then_answer(after: str | None) -> tuple[int, bytes, str | None]:
@@ -476,7 +469,7 @@ def test_a_copy_that_is_deleted_while_a_silent_node_is_listed_does_not_come_back
     cluster.frozen.add(other)
     catalog = cluster.restart_catalog()
     cluster.frozen.clear()
-    keeper = cluster.keepers[other]._target
+    keeper = cluster.keepers[other]
     listing = keeper.listing_part
 
     def answer_after_deletion(after: str | None) -> tuple[int, bytes, str | None]:
@@ -486,7 +479,7 @@ def test_a_copy_that_is_deleted_while_a_silent_node_is_listed_does_not_come_back
         return answer
 
     monkeypatch.setattr(keeper, "listing_part", answer_after_deletion)
-    catalog._mend()
+    catalog.mend()
     assert catalog.keys("s", "") == []
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
 
@@ -498,7 +491,7 @@ def test_a_listing_in_parts_is_of_one_epoch(
     """What is sealed as of a later epoch, in between, is listed too, and what is deleted is not."""
     monkeypatch.setattr(listing, "AT_A_TIME", 2)
     infos = [cluster.put("b", f"k{number}", number) for number in range(7)]
-    keeper, left = cluster.keepers["b"]._target, [times]
+    keeper, left = cluster.keepers["b"], [times]
     part, asked = keeper.listing_part, list[str | None]()
 
     def change_then_answer(after: str | None) -> tuple[int, bytes, str | None]:
@@ -522,7 +515,7 @@ def test_a_part_that_another_process_lists(cluster: PlayedCluster, monkeypatch: 
     """The keeper is stopped after the first part: what answers in its stead has not listed that."""
     monkeypatch.setattr(listing, "AT_A_TIME", 2)
     infos = [cluster.put("b", f"k{number}", number) for number in range(7)]
-    keeper = cluster.keepers["b"]._target
+    keeper = cluster.keepers["b"]
     part = keeper.listing_part
 
     def answer(after: str | None) -> tuple[int, bytes, str | None]:
@@ -540,7 +533,7 @@ def test_a_listing_does_not_take_what_an_unsealed_array_would_replace(cluster: P
     cluster.catalog.replace(pack_request([draft.info], "a", 0))
     cluster.catalog.welcome("a")  # and the writer has died
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
-    assert dict(cluster.catalog._index.holders(old.id)) == cluster.holders(old.id)
+    assert dict(cluster.catalog.index.holders(old.id)) == cluster.holders(old.id)
 
 
 # --- a node that does not do what it is asked
@@ -555,7 +548,7 @@ def test_a_put_fails_that_could_not_forbid_the_old_name(
 ) -> None:
     old = cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
-    keeper = cluster.keepers["b"]._target
+    keeper = cluster.keepers["b"]
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "forbid", refuse)
         with pytest.raises(outlive.StoreUnavailable, match="node b .*Nothing was changed"):
@@ -570,7 +563,7 @@ def test_a_put_fails_that_could_not_forbid_the_old_name(
 def test_a_deletion_needs_no_room(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     info = cluster.put(home, "k", 1)
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
-    monkeypatch.setattr(cluster.keepers["b"]._target, "forbid", refuse)
+    monkeypatch.setattr(cluster.keepers["b"], "forbid", refuse)
     cluster.catalog.end([info.id])
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
     assert cluster.holders(info.id) == {}
@@ -581,12 +574,12 @@ def test_a_deletion_that_a_node_does_not_confirm_says_so_and_goes_on(
 ) -> None:
     info = cluster.put("b", "k", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(cluster.keepers["b"]._target, "drop", refuse)
+        patch.setattr(cluster.keepers["b"], "drop", refuse)
         with pytest.raises(outlive.StoreUnavailable, match="node b did not confirm"):
             cluster.catalog.end([info.id])
-        cluster.catalog._finish_deletions()
+        cluster.catalog.finish_deletions()
         assert cluster.get("b", "k") == 1
-    cluster.catalog._finish_deletions()
+    cluster.catalog.finish_deletions()
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
     assert cluster.holders(info.id) == {}
 
@@ -795,10 +788,10 @@ def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: Playe
 def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
     """A keeper that was stopped makes it, after another process of its node made later ones."""
     info = cluster.shelves["a"].put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
-    early = cluster.keepers["a"]._target.deadline_ns(info.id)
-    cluster.keepers["a"]._target.touch(info.id, early + 50 * 10**9)
-    assert cluster.keepers["a"]._target.touch(info.id, early + 10 * 10**9)
-    assert cluster.keepers["a"]._target.deadline_ns(info.id) == early + 50 * 10**9
+    early = cluster.keepers["a"].deadline_ns(info.id)
+    cluster.keepers["a"].touch(info.id, early + 50 * 10**9)
+    assert cluster.keepers["a"].touch(info.id, early + 10 * 10**9)
+    assert cluster.keepers["a"].deadline_ns(info.id) == early + 50 * 10**9
 
 
 def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedCluster) -> None:
@@ -811,7 +804,7 @@ def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedC
     catalog = cluster.restart_catalog()
     assert [catalog.leave(pack([info]), node) for node in keepers] == [[False], [False]]
     cluster.frozen.clear()
-    catalog._mend()
+    catalog.mend()
     assert [catalog.leave(pack([info]), node) for node in keepers] == [[True], [False]]
 
 
@@ -821,7 +814,7 @@ def test_an_epoch_that_is_raised_late_loses_no_array(cluster: PlayedCluster, nod
     cluster.put("a", "k", 1)
     draft = cluster.draft("a", "k", 2)
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
-    cluster.keepers["a"]._target.holds_from_now([])
+    cluster.keepers["a"].holds_from_now([])
     assert cluster.get(node, "k") == 1
     commit(cluster.session("a"), [draft])
     assert cluster.get(node, "k") == 2
@@ -840,7 +833,7 @@ def test_what_was_replaced_is_not_read_while_the_node_that_replaced_it_is_silent
         cluster.get(node, "k")
     assert cluster.get(node, "other") == 1
     cluster.frozen.clear()
-    catalog._mend()
+    catalog.mend()
     assert cluster.get(node, "k") == 2
 
 

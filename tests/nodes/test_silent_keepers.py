@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
+from outlive.catalog import replaced, replicas
 from outlive.catalog.pages import saved_as_lost
 from outlive.catalog.wire import pack
-from outlive.cluster import ray_port, starters
-from outlive.cluster.per_node import PerNode
 from outlive.cluster.port import Call
 from outlive.errors import OutliveError, StoreUnavailable
 from tests.conftest import ROOT, eventually
@@ -22,10 +21,10 @@ from tests.nodes.played import PlayedCluster, play
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     root = f"{ROOT}/silent-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
-    yield from play(root, 3, monkeypatch)
+    yield from play(root, 3)
 
 
 def test_a_keeper_that_took_another_s_place_is_asked(cluster: PlayedCluster) -> None:
@@ -49,7 +48,7 @@ def test_a_shelf_whose_keeper_was_gone_is_listed_again(cluster: PlayedCluster) -
     epoch = cluster.shelves["b"].ledger.epoch
     cluster.replace_keeper("b")
     cluster.put("a", "k2", 2)
-    cluster.catalog._mend()
+    cluster.catalog.mend()
     assert cluster.shelves["b"].ledger.epoch > epoch
     assert not cluster.peers.take_gone()
     assert [cluster.get(node, "k") for node in cluster.all] == [1, 1, 1]
@@ -103,7 +102,7 @@ def test_a_catalog_starts_without_those_that_do_not_answer(cluster: PlayedCluste
     with pytest.raises(StoreUnavailable, match="node.* b.* may have a copy"):
         cluster.put("a", "there", 2)
     cluster.frozen.clear()
-    catalog._mend()
+    catalog.mend()
     assert cluster.get("c", "there") == 1
     cluster.put("a", "there", 2)
     assert [cluster.get(node, "there") for node in cluster.all] == [2, 2, 2]
@@ -114,8 +113,8 @@ def test_a_node_that_does_not_answer_and_dies_is_waited_for_by_nobody(cluster: P
     cluster.frozen.add("b")
     catalog = cluster.restart_catalog()
     cluster.kill("b")
-    catalog._mend()
-    assert not catalog._unlisted
+    catalog.mend()
+    assert not catalog.state.unlisted
     assert cluster.get("c", "there") is None
     cluster.put("a", "there", 2)
     assert [cluster.get(node, "there") for node in ("a", "c")] == [2, 2]
@@ -138,7 +137,7 @@ def test_replicas_of_arrays_without_a_key_are_made_again(cluster: PlayedCluster)
     info = _put(cluster, "b")
     assert len(cluster.holders(info.id)) == 2
     cluster.kill("b")
-    catalog._multiply()
+    catalog.multiply()
     assert sorted(cluster.holders(info.id)) == ["a", "c"]
 
 
@@ -147,7 +146,7 @@ def test_an_array_without_a_key_whose_nodes_all_died_is_lost(cluster: PlayedClus
     info = _put(cluster, "b")
     for node in list(cluster.holders(info.id)):
         cluster.kill(node)
-    assert [one.info.id for one in cluster.catalog._index.lost] == [info.id]
+    assert [one.info.id for one in cluster.catalog.index.lost] == [info.id]
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -160,9 +159,9 @@ def test_an_array_that_ended_is_not_wanted_any_more(cluster: PlayedCluster, told
             cluster.catalog.ended([info.id], node)
     other = next(node for node in there if node != "a")
     cluster.kill(other)
-    assert [one.id for one in cluster.catalog._few()] == [stays.id]
-    assert cluster.catalog._index.holders(info.id) == {}
-    assert not cluster.catalog._index.lost
+    assert [one.id for one in cluster.catalog.driver.run(replicas.too_few)] == [stays.id]
+    assert cluster.catalog.index.holders(info.id) == {}
+    assert not cluster.catalog.index.lost
 
 
 # --- what is lost
@@ -177,13 +176,13 @@ def test_what_is_lost_is_written_down_once_and_only_what_changed(
     for i in range(1000):
         cluster.put("b", f"k{i}", i)
     cluster.kill("b")
-    assert len(cluster.catalog._index.lost) == 1000
+    assert len(cluster.catalog.index.lost) == 1000
     assert {lost.info.key for lost in saved_as_lost(cluster.peers.load)} == {f"k{i}" for i in range(1000)}
     written.clear()
-    cluster.catalog._save_lost()
+    cluster.catalog.save()
     assert not written
     cluster.put("a", "k7", 7)
-    cluster.catalog._save_lost()
+    cluster.catalog.save()
     assert len(written) == 2  # a page, and which pages there are
     assert {lost.info.key for lost in saved_as_lost(cluster.peers.load)} == {f"k{i}" for i in range(1000) if i != 7}
 
@@ -198,71 +197,32 @@ def test_what_could_not_be_written_down_is_tried_again(cluster: PlayedCluster, m
         patch.setattr(cluster.peers, "save", refuse)
         with pytest.raises(ConnectionError):
             cluster.kill("b")
-    cluster.catalog._save_lost()
+    cluster.catalog.save()
     assert [lost.info.key for lost in saved_as_lost(cluster.peers.load)] == ["k"]
 
 
-def test_who_owes_an_answer_is_asked_but_not_waited_for_again(
-    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    peers, ask_shelf = cluster.peers, starters.ask_shelf
-    monkeypatch.setattr(starters, "ask_shelf", lambda *call: (asked.append(call[1]), ask_shelf(*call))[1])
-    cluster.frozen.add("b")
-    for _ in range(3):
-        assert peers.ask({"b": Call.of("holds", ["id"])}) == {}
-    assert asked == ["b"]  # one process there waits already
-    assert peers.is_late("b")
-    cluster.frozen.clear()
-    assert peers.ask({"b": Call.of("holds", ["id"])}) == {"b": [False]}
+@pytest.mark.parametrize("ends", ["well", "with an error"])
+def test_what_was_replaced_meanwhile_is_dropped_by_who_drops_there(cluster: PlayedCluster, ends: str) -> None:
+    """One for each node, whatever comes of it."""
+    catalog, asked = cluster.catalog, list[list[str]]()
+    old = cluster.put("a", "k", 1)
 
+    def replace_again(node: str, call: Call, make: Callable[[], Any]) -> Any:
+        asked.append(call.args[0])
+        if len(asked) == 1:
+            cluster.put("a", "k", 3)
+            eventually(lambda: not catalog.state.replaced)
+            if ends == "with an error":
+                raise RuntimeError
+        return make()
 
-def test_a_long_list_is_asked_about_in_slices(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a deadline of its own. A keeper that stops in between is replaced by another process of its node."""
-    monkeypatch.setattr(ray_port, "AT_A_TIME", 2)
-    for key in "abcde":
-        cluster.put("b", key, 1)
-    ids = [info.id for info in cluster.shelves["b"].scan()]
-    asked, stops = list[int](), list[bool]()
-    keeper, peers = cluster.keepers["b"], cluster.peers
-    real = keeper._target.holds
-
-    def holds(some: list[str]) -> list[bool]:
-        asked.append(len(some))
-        if stops:
-            cluster.stopped.add("b")
-        return list(real(some))
-
-    monkeypatch.setattr(keeper._target, "holds", holds)
-    for _ in range(2):
-        found = peers.ask({"b": Call.of("holds", [*ids, "0" * 32])})
-        assert found == {"b": [True] * 5 + [False]}
-        stops.append(True)
-    assert set(asked) == {2}
-    monkeypatch.setattr(keeper._target, "holds", real)
-    cluster.stopped.clear()
-    assert cluster.catalog.end(ids) == ids
-    assert list(cluster.shelves["b"].ids()) == []
-
-
-def test_work_for_one_node_holds_up_no_other() -> None:
-    stopped, done = threading.Event(), list[tuple[str, list[int]]]()
-
-    def work(node: str, items: list[int]) -> None:
-        if node == "b":
-            assert stopped.wait(60)
-        done.append((node, items))
-
-    drops = PerNode(work)
-    drops.add("b", [1])
-    eventually(lambda: "b" not in drops._waiting)
-    drops.add("b", [2])
-    drops.add("b", [3])
-    drops.add("a", [4])
-    eventually(lambda: done == [("a", [4])])
-    stopped.set()
-    eventually(lambda: done[1:] == [("b", [1]), ("b", [2, 3])])
-    eventually(lambda: not drops._busy)
+    cluster.peers.instead["finish"] = replace_again
+    catalog.driver.every(0.0, replaced.drop)
+    cluster.put("a", "k", 2)
+    eventually(lambda: len(asked) == 2 and not catalog.state.under_way.dropping)
+    assert len(cluster.shelves["a"].ids()) == 1
+    assert len(catalog.state.again) == (ends != "well")
+    assert not cluster.shelves["a"].has(old.id)
 
 
 def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(cluster: PlayedCluster) -> None:
@@ -270,7 +230,26 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
     for node in cluster.all:
         cluster.put(node, f"k{node}", 2)
     cluster.frozen.add("b")
-    threading.Thread(target=cluster.catalog._drop_replaced, daemon=True).start()
+    cluster.catalog.driver.every(0.0, replaced.drop)
     eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
-    eventually(lambda: cluster.catalog._again)  # that of the silent node
+    eventually(lambda: cluster.catalog.state.again)  # that of the silent node
     assert cluster.shelves["b"].has(old[1].id)
+
+
+# --- nodes that were left
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(cluster: PlayedCluster, many: bool) -> None:
+    info, catalog = cluster.put("a", "k", 1), cluster.catalog
+    catalog.left("b")
+    if many:
+        assert catalog.join_copies(pack([info]), "a", "b", False) == [cluster.shelves["b"].ledger.epoch]
+    else:
+        assert catalog.join_copy(pack([info]), "a", "b", False) == cluster.shelves["b"].ledger.epoch
+    assert cluster.get("b", "k") == 1
+    two = cluster.put("a", "two", 2, replicas=2)
+    assert list(cluster.holders(two.id)) == ["a", "c"]
+    cluster.put("b", "k", 3)  # it is needed there again
+    three = cluster.put("a", "three", 3, replicas=3)
+    assert list(cluster.holders(three.id)) == ["a", "b", "c"]

@@ -1,0 +1,107 @@
+"""What keepers are asked of files, as parts of conversations, and what it means when one does not answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog.index import Holding
+from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, ListKeepers, ListNodes
+from outlive.catalog.state import State
+from outlive.errors import StoreUnavailable
+
+Name = tuple[str, str]  # store and key
+
+
+def list_nodes(state: State) -> Conversation[None]:
+    """Those who wait for a node's keeper learn from this that the node is dead."""
+    found = yield ListNodes()
+    state.nodes = {node.id: node for node in found}
+
+
+def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[dict[str, Any]]:
+    """What keepers answer; at once, if nobody is to be asked."""
+    answers: dict[str, Any] = (yield Ask(calls, patience)) if calls else {}
+    return answers
+
+
+def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
+    """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
+    living = sorted(filter(state.is_alive, nodes))
+    if living:
+        yield from list_nodes(state)
+    return [node for node in living if state.is_alive(node) and (node in state.epochs or node in state.unlisted)]
+
+
+def forbid(state: State, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> Conversation[list[str]]:
+    """Nobody there finds by name what is earlier than these versions of their keys.
+
+    Returns the nodes that live and did not confirm it: what is read by name there may be anything.
+    """
+    names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
+    done = yield from ask({node: Call.of("forbid", names) for node in state.keepers() if node in asked})
+    return (yield from silent(state, asked.difference(done)))
+
+
+def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conversation[list[str]]:
+    """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""
+    by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
+    for holding, name in holdings:
+        by_node[holding.node].append((holding.array_id, name))
+    done = yield from ask({node: Call.of("drop", by_node[node]) for node in state.keepers() if node in by_node})
+    return (yield from silent(state, by_node.keys() - done.keys()))
+
+
+def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[bool]]:
+    """Have a node seal what is listed; says of each array whether it is sealed.
+
+    Raises
+    ------
+    StoreUnavailable
+        The node lives, and does not say.
+    """
+    if not array_ids:
+        return []
+    epoch = state.epochs.get(node, 0)
+    answers = yield from ask({node: Call.of("finish", array_ids, epoch)} if node in state.keepers() else {})
+    if node not in answers and (yield from silent(state, [node])):
+        raise StoreUnavailable(f"node {node} did not say which arrays it has: its keeper does not answer")
+    sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
+    return sealed
+
+
+def who_keeps(state: State, by_node: dict[str, list[str]]) -> Conversation[set[tuple[str, str]]]:
+    """Which of these arrays these nodes have, as they see with their own eyes, now: pairs of node and id."""
+    answers = yield from ask({node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node})
+    return {
+        (node, array_id)
+        for node, there in answers.items()
+        for array_id, is_there in zip(by_node[node], there, strict=True)
+        if is_there
+    }
+
+
+def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
+    """Have nodes keep what they have cached; which do."""
+    ids = {node: [info.id for info in by_node[node]] for node in sorted(state.known & by_node.keys())}
+    answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
+    return [
+        (node, info)
+        for node, kept in answers.items()
+        for info, is_kept in zip(by_node[node], kept, strict=True)
+        if is_kept
+    ]
+
+
+def holding_nodes(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[list[str]]:
+    """Those of these nodes that have an array now."""
+    found = yield from who_keeps(state, {node: [array_id] for node in nodes})
+    return sorted(node for node, _ in found)
+
+
+def unknown_keepers(state: State) -> Conversation[list[str]]:
+    """Nodes whose keepers came after this catalog, and where nothing was put by key yet."""
+    nodes = yield ListKeepers()
+    return [node for node in nodes if node not in state.epochs]

@@ -1,0 +1,127 @@
+"""Deletion: files first, then the key. So at every moment a catalog that starts anew can tell the truth from the files.
+
+Until the last file is gone everybody reads the array. Where several nodes have copies, nobody reads it by name before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import asking, shelves
+from outlive.catalog.index import Holding
+from outlive.catalog.instructions import Conversation
+from outlive.catalog.state import State
+from outlive.errors import StoreUnavailable
+
+
+def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
+    """Delete the keys that stand for one of these arrays, with all their files; returns the arrays' ids.
+
+    By id, and so harmless to repeat: a key may stand for a later array by then.
+
+    Raises
+    ------
+    StoreUnavailable
+        A node that lives did not confirm it.
+    """
+    ids, lost = set(array_ids), state.index.lost
+    gone = lost.remove_ids(ids)
+    by_store: dict[str, list[str]] = defaultdict(list)
+    for store, key in filter(None, map(state.index.place, array_ids)):
+        by_store[store].append(key)
+    for store, keys in by_store.items():
+        gone += yield from _delete(state, store, keys, ids)
+    gone += lost.remove_ids(ids)  # its last node died meanwhile
+    if left := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
+        old = state.index.superseded(left)
+        yield from asking.drop(state, old)
+        gone += dict.fromkeys(holding.array_id for holding, _ in old)
+    if ids.difference(gone):
+        state.say_unlisted("an array that is to be deleted")
+    return gone
+
+
+def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
+    doomed = yield from doom(state, store, keys, only)
+    ids = [holdings[-1].array_id for _, holdings in doomed]
+    # Copies of nodes that have not said yet what they have would come back with them.
+    unlisted = [
+        (Holding(one[-1].array_id, node), (store, key))
+        for key, one in doomed
+        for node in sorted(state.unlisted)
+        if node != one[-1].node
+    ]
+    # The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
+    copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
+    homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
+    silent = yield from asking.drop(state, [*copies, *unlisted])
+    if not silent:
+        silent = yield from asking.drop(state, homes)
+    if silent:
+        state.unfinished.update(ids)
+        raise StoreUnavailable(
+            f"node {', '.join(silent)} did not confirm that it deleted its files of "
+            f"{', '.join(map(repr, keys[:5]))}: its keeper does not answer. Until it does, the arrays can be read "
+            "there; then they are deleted"
+        )
+    for key, holdings in doomed:
+        state.index.unbind(store, key, holdings[-1].array_id)
+    for node in state.under_way.listing:  # also one that is listed for the first time
+        state.note_gone(node, [holding.array_id for _, holdings in doomed for holding in holdings])
+    return ids
+
+
+def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[tuple[str, list[Holding]]]]:
+    """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
+    done: set[tuple[str, str]] = set()
+    while True:
+        entries = (state.index.find(store, key) for key in keys)
+        listed = [entry.info for entry in entries if entry is not None and entry.info.id in only]
+        where = {info.id: {*state.index.holders(info.id), *state.unlisted} for info in listed}
+        spread = [info for info in listed if len(where[info.id]) > 1]
+        left = {(node, info.id) for info in spread for node in where[info.id]} - done
+        if not left:
+            return state.index.doom(store, [info.key or "" for info in listed])
+        later = [info._replace(version=info.version + 1) for info in spread]
+        yield from asking.forbid(state, later, {node for node, _ in left})
+        done |= left
+
+
+def finish_deletions(state: State) -> Conversation[None]:
+    """Those that a node did not confirm."""
+    for array_id in sorted(state.unfinished):
+        with contextlib.suppress(StoreUnavailable):
+            state.unfinished.discard(array_id)
+            yield from end(state, [array_id])
+
+
+def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]:
+    """Delete an array without a key, wherever it is; False if it was nowhere.
+
+    Parameters
+    ----------
+    hint
+        The node where it was put, if the asker knows.
+
+    Raises
+    ------
+    StoreUnavailable
+        A node that lives did not confirm it.
+    """
+    there = list(state.index.holders(info.id))
+    state.note_erased(info.id)
+    state.index.copies.forget_array(info.id)
+    lost = state.index.lost.remove(info)
+    if not there:
+        there = yield from shelves.ask_who_has(state, info.id, hint)
+    # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
+    nodes = {**dict.fromkeys(there), **dict.fromkeys(sorted(state.unlisted))}
+    silent = yield from asking.drop(state, [(Holding(info.id, node), None) for node in nodes])
+    if silent:
+        raise StoreUnavailable(
+            f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
+            "The array can still be read there; delete it again"
+        )
+    return bool(there) or lost is not None

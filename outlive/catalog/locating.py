@@ -1,0 +1,68 @@
+"""Where an array is, for those who do not have it; and what is done to it there."""
+
+from __future__ import annotations
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import asking, losing, shelves
+from outlive.catalog.instructions import Call, Conversation, WhoIsLate
+from outlive.catalog.state import State
+from outlive.catalog.wire import Located
+
+
+def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conversation[Located]:
+    """Where an array is, for a node that does not have it.
+
+    Parameters
+    ----------
+    hint
+        The node where it was put, if the asker knows.
+    asker
+        The node that asks: those on the same machine come first.
+
+    Raises
+    ------
+    StoreUnavailable
+        A node that has not said yet what it has may have it.
+    """
+    yield from asking.list_nodes(state)
+    yield from losing.look_for_dead(state)
+    lost = state.index.lost.of(info)
+    if info.id in state.erased:
+        return Located([])
+    found = list(filter(state.is_alive, state.index.holders(info.id)))
+    if not found:
+        found = yield from shelves.ask_who_has(state, info.id, hint)
+    if found:
+        return Located((yield from _nearest_first(state, found, asker)))
+    if lost is not None and lost.info.id == info.id:
+        return Located([], lost.node, lost.at)
+    dead = state.nodes.get(hint or "")
+    if info.key is None and dead is not None and not dead.alive:
+        return Located([], dead.id, dead.died_at or state.outside.time())
+    state.say_unlisted(f"array {info.id}")
+    why = yield from asking.ask({node: Call.of("why_ended", info.id) for node in state.keepers()})
+    return Located([], why=next(filter(None, why.values()), None))
+
+
+def _nearest_first(state: State, found: list[str], asker: str) -> Conversation[list[str]]:
+    late = yield WhoIsLate(found)
+    here = state.nodes.get(asker)
+    near = {node.id for node in state.alive() if here is not None and node.ip == here.ip}
+    return sorted(found, key=lambda node: (node in late, node not in near))
+
+
+def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> Conversation[bool]:
+    """Let an array live until then on every node that has it; False if none has.
+
+    Parameters
+    ----------
+    deadline_ns
+        In nanoseconds since 1970.
+    """
+    there = list(state.index.holders(info.id))
+    if not there:
+        there = yield from shelves.ask_who_has(state, info.id, hint)
+    answers = yield from asking.ask(
+        {node: Call.of("touch", info.id, deadline_ns) for node in state.keepers() if node in there}
+    )
+    return any(answers.values())

@@ -1,0 +1,282 @@
+"""Replicas: who has copies, who shall have one more, and who may drop one.
+
+A copy is *kept*, and counts, or *cached*. Nothing drops one that is kept before the catalog has found another: so the
+last replica of an array is never dropped, whoever evicts, evacuates or dies at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import asking, shelves
+from outlive.catalog.instructions import PATIENCE, Call, Conversation, Together, Wait, WhoIsLate
+from outlive.catalog.state import State
+from outlive.catalog.wire import pack
+from outlive.errors import OutliveError, StoreUnavailable
+from outlive.node import Node
+
+SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
+_STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
+_WORTH_IT = 8  # arrays that travel together
+_SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
+_LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked each second whether they ended
+_TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
+
+# --- copies that come
+
+
+def join_copies(
+    state: State, infos: list[ArrayInfo], home: str, node: str, *, kept: bool, stale: int = 0
+) -> Conversation[list[int]]:
+    """A node has complete copies, not yet sealed unless they are `kept`.
+
+    Parameters
+    ----------
+    stale
+        An epoch that a former answer gave and that the shelf does not have.
+
+    Returns
+    -------
+    Of each the epoch under which to seal it; 0: it is deleted or replaced.
+    """
+    yield from shelves.know(state, node, stale)  # its keeper came after this catalog: who overwrites has to ask it too
+    return [join_copy(state, info, home, node, kept=kept) for info in infos]
+
+
+def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
+    """As `join_copies`, of one array, and of a node that is known."""
+    if not state.is_wanted(info):
+        return 0
+    if info.key is not None:
+        home = state.index.home(info.id)
+    if node != home:
+        state.index.copies.add(info, home, node, kept=kept)
+    return state.epochs.get(node, 0)
+
+
+def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[list[int]]:
+    """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
+    yield from _know_keyless(state, infos, home)
+    return (yield from _replicate_all(state, infos))
+
+
+def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversation[None]:
+    """Where arrays without a key are, of which nobody told this catalog yet."""
+    with contextlib.suppress(StoreUnavailable):  # the node dies, and that is seen too
+        yield from shelves.know(state, home)
+    for info in infos:
+        if info.key is None and info.id not in state.erased:
+            state.index.copies.add(info, home, home)
+
+
+def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[int]]:
+    """Many small ones together; then those that are large, or whose turn failed."""
+    yield from _copy_together(state, infos)
+    counts: list[int] = yield Together([_enough(state, info) for info in infos], "copy")
+    return counts
+
+
+def _enough(state: State, info: ArrayInfo) -> Conversation[int]:
+    """On how many nodes an array is kept, once others keep it too if these are too few."""
+    kept = state.kept(info.id)
+    if len(kept) < info.replicas:
+        kept = yield from multiply(state, info)
+    return len(kept)
+
+
+def multiply(state: State, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> Conversation[list[str]]:
+    """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
+    copying = state.under_way.copying
+    yield Wait(lambda: info.id not in copying)  # or both would copy it
+    copying.add(info.id)
+    try:
+        targets = yield from _targets(state, info, leaving, anywhere=anywhere)
+        for target in targets:
+            kept = state.kept(info.id)
+            if not kept or len(state.kept(info.id, leaving)) >= info.replicas:
+                break
+            with contextlib.suppress(OutliveError):  # the target dies, or is stopped
+                yield from _keep_on(state, info, kept[0], target)
+        return state.kept(info.id, leaving)
+    finally:
+        copying.discard(info.id)
+
+
+def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversation[None]:
+    """Have one more node keep an array. Its keeper is started if it has none."""
+    yield from shelves.know(state, target)
+    if target in state.index.holders(info.id):
+        kept = yield from asking.keep(state, {target: [info]})
+        if kept:
+            join_copy(state, info, home, target, kept=True)
+            return
+    yield from asking.ask({target: Call.of("fetch", pack([info]), home, True)}, _to_copy(info.size))
+
+
+def _targets(state: State, info: ArrayInfo, leaving: str, *, anywhere: bool) -> Conversation[list[str]]:
+    """Nodes that could keep one more copy: those that have it cached, then those that stay, by free budget."""
+    holders = state.index.holders(info.id)
+    apart = {node for node, kept in holders.items() if kept} | {leaving} | state.left | state.unlisted
+    able = [
+        node
+        for node in state.alive()
+        if node.id not in apart
+        and node.draining_until is None
+        and (anywhere or node.is_head or node.id < leaving or node.id in holders)
+    ]
+    late = yield WhoIsLate([node.id for node in able])
+    able = [node for node in able if node.id not in late]
+    calls = {node.id: Call.of("room") for node in able if node.id in state.known}
+    room = yield from asking.ask(calls, _TO_KEEP)
+    # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
+    fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
+
+    def rank(node: Node) -> tuple[bool, bool, int]:
+        return (bool(leaving) and not node.is_head, node.id not in holders, -room.get(node.id, 0))
+
+    return [node.id for node in sorted(fits, key=rank)]
+
+
+def _to_copy(size: int) -> float:
+    """How long a node may take to copy so many bytes, in seconds."""
+    return PATIENCE + size / _SLOWEST
+
+
+# --- many small ones together, where a call for each would take longer than its bytes
+
+
+def _copy_together(state: State, infos: list[ArrayInfo]) -> Conversation[None]:
+    under_way = state.under_way
+    yield Wait(lambda: not under_way.bulk)  # so that no two make the same copies
+    some = [info for info in infos if info.size <= SMALL and info.id not in under_way.copying]
+    if len(some) < _WORTH_IT:
+        return
+    under_way.bulk, under_way.in_bulk = True, {info.id for info in some}
+    try:
+        steps = [_copy_step(state, number, step, kept) for number, (step, kept) in enumerate(_steps(state, some))]
+        yield Together(steps, "copy")
+    finally:
+        under_way.bulk, under_way.in_bulk = False, set()
+
+
+def _steps(state: State, infos: Iterable[ArrayInfo]) -> list[tuple[list[ArrayInfo], list[str]]]:
+    """Portions of arrays that the same nodes keep, and those nodes."""
+    together: dict[tuple[str, ...], list[ArrayInfo]] = defaultdict(list)
+    for info in infos:
+        kept = state.kept(info.id)
+        if 0 < len(kept) < info.replicas:
+            together[tuple(kept)].append(info)
+    found = []
+    for kept_on, some in together.items():
+        step, room = list[ArrayInfo](), _STEP_BYTES
+        for info in some:
+            if step and (info.size > room or len(step) >= _STEP_ARRAYS):
+                found.append((step, list(kept_on)))
+                step, room = [], _STEP_BYTES
+            step.append(info)
+            room -= info.size
+        found.append((step, list(kept_on)))
+    return found
+
+
+def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str]) -> Conversation[None]:
+    """Have nodes copy a portion; each portion by others, so that they share the load."""
+    whole = infos[0]._replace(size=sum(info.size for info in infos))
+    targets = yield from _targets(state, whole, "", anywhere=True)
+    missing = max(info.replicas for info in infos) - len(kept)
+    for i in range(min(missing, len(targets))):
+        target = targets[(number + i) % len(targets)]
+        wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
+        with contextlib.suppress(OutliveError):  # it dies, or is stopped
+            yield from shelves.know(state, target)
+            yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
+
+
+# --- what is kept on too few nodes
+
+
+def multiply_few(state: State) -> Conversation[None]:
+    """Copy again what is kept on too few nodes."""
+    copies = state.index.copies
+    left = copies.lacking + 1
+    while copies.lacking < left:  # a portion at a time, as long as that gets on
+        left = copies.lacking
+        few = yield from too_few(state)
+        if few:
+            yield from _replicate_all(state, few)
+
+
+def too_few(state: State) -> Conversation[list[ArrayInfo]]:
+    """Some of the arrays that lack copies, and of which there could be more."""
+    able = {node.id for node in state.alive() if node.draining_until is None} - state.left
+    busy = state.under_way.copying | state.under_way.in_bulk
+    few = [
+        (info, kept) for info, kept in state.index.copies.too_few() if not able.issubset(kept) and info.id not in busy
+    ]
+    if keyless := [one for one in few if one[0].key is None]:
+        some = state.outside.chance.sample(keyless, min(len(keyless), _LOOKED_AT))
+        yield from _forget_ended(state, some)
+    return [info for info, _ in few if state.index.holders(info.id)]
+
+
+def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conversation[None]:
+    """Of arrays without a key that lack copies: those that the nodes which kept them do not have any more."""
+    by_node: dict[str, list[str]] = defaultdict(list)
+    for info, kept in few:
+        for node in kept:
+            by_node[node].append(info.id)
+    answers = yield from asking.ask(
+        {node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node}
+    )
+    for node, there in answers.items():
+        for array_id, is_there in zip(by_node[node], there, strict=True):
+            if not is_there:
+                state.forget_copy(array_id, node)
+
+
+# --- copies that go
+
+
+def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool) -> Conversation[list[bool]]:
+    """Have other nodes keep what a node would drop; says of each array whether one does, or it is deleted.
+
+    Parameters
+    ----------
+    anywhere
+        On nodes that may be evacuated themselves too. Else on the head, or one whose id comes before this one's, so
+        that no two hand each other their arrays.
+    """
+    yield from _know_keyless(state, infos, node)
+    elsewhere = yield Together([multiply(state, info, node, anywhere=anywhere) for info in infos], "copy")
+    by_node: dict[str, list[str]] = defaultdict(list)
+    for info, others in zip(infos, elsewhere, strict=True):
+        for other in others:
+            by_node[other].append(info.id)
+    seen = yield from asking.who_keeps(state, by_node)  # now: it may be the last one that is dropped
+    return [
+        any((other, info.id) in seen for other in others) or not state.index.holders(info.id)
+        for info, others in zip(infos, elsewhere, strict=True)
+    ]
+
+
+def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
+    """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
+    return [_leave(state, info, node) for info in infos]
+
+
+def _leave(state: State, info: ArrayInfo, node: str) -> bool:
+    if not state.index.holders(info.id):  # deleted meanwhile, unless this catalog has not heard yet what is there
+        return node in state.epochs and node not in state.unlisted
+    if not state.kept(info.id, node):
+        return False
+    state.not_there(node, info.id)
+    return True
+
+
+def ended(state: State, array_ids: Iterable[str], node: str) -> None:
+    """Arrays without a key have ended on a node, by their lifetime."""
+    for array_id in array_ids:
+        state.forget_copy(array_id, node)

@@ -1,0 +1,265 @@
+"""Shelves: what is on them becomes known, is compared with the keys, and is known no more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.tend.check import Finding
+from outlive.catalog import asking
+from outlive.catalog.index import Entry, Holding
+from outlive.catalog.instructions import (
+    Call,
+    Conversation,
+    FindKeeper,
+    ListKeepers,
+    Start,
+    TakeGone,
+    Together,
+    Wait,
+)
+from outlive.catalog.state import State
+from outlive.catalog.wire import Listed, unpack_listed
+from outlive.errors import StoreUnavailable
+
+Cached = list[tuple[str, ArrayInfo]]  # nodes, and what each of them has cached
+_LISTINGS_IN_PARTS = 3  # that are begun, before a shelf is listed in one call
+_log = logging.getLogger(__name__)
+
+
+def begin(state: State) -> Conversation[None]:
+    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`."""
+    yield from asking.list_nodes(state)
+    nodes = yield ListKeepers()
+    cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
+    yield from _admit_cached(state, [one for some in cached for one in some])
+
+
+def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
+    try:
+        return (yield from _list(state, node))
+    except StoreUnavailable as error:
+        if state.is_alive(node):
+            _log.warning("%s; what it has is not known yet", error)
+            state.unlisted.add(node)
+        return []
+
+
+def join(state: State, node: str) -> Conversation[None]:
+    """List what is on a node's shelf, and nothing else for that node. A keeper is started if it has none.
+
+    If its keeper had left, that is no reason to keep arrays there again: see `State.left`.
+
+    Raises
+    ------
+    StoreUnavailable
+        The node is dead, or nobody there answers.
+    """
+    cached = yield from _list(state, node)
+    yield from _admit_cached(state, cached)
+
+
+def welcome(state: State, node: str) -> Conversation[None]:
+    """A keeper has adopted arrays there."""
+    yield from join(state, node)
+    state.left.discard(node)
+
+
+def know(state: State, node: str, stale: int | None = None) -> Conversation[None]:
+    """List a node's shelf, if that was not done yet, or its epoch is the one that turned out to be `stale`."""
+    if node not in state.epochs or state.epochs[node] == stale:
+        yield from join(state, node)
+
+
+def _list(state: State, node: str) -> Conversation[Cached]:
+    """Returns what is to be looked at once all that others keep is known."""
+    listing = state.under_way.listing
+    yield Wait(lambda: node not in listing)  # or the older picture could be the last
+    listing[node] = set()
+    try:
+        if not state.is_alive(node):
+            raise StoreUnavailable(f"node {node} is dead")
+        yield FindKeeper(node)
+        state.known.add(node)
+        epoch, listed = yield from _ask_what_is_on(state, node)
+        listed = [one for one in listed if one.info.id not in listing[node]]
+        cached: Cached = state.index.copies.cached_apart_from(node)
+        state.epochs[node] = epoch
+        state.unlisted.discard(node)
+        state.late.update(one.info.id for one in listed if one.late)
+        older = state.index.relist(node)
+        stale = admit(state, node, listed)
+        state.index.restore(older)
+    finally:
+        del listing[node]
+    if stale:
+        yield Start(asking.drop(state, stale))
+    return cached + [(node, one.info) for one in listed if not one.kept]
+
+
+def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed]]]:
+    """The epoch of a listing of a node's shelf, and what it lists.
+
+    In parts, between which the keeper answers others. They have to be of one epoch: who seals an array as of a
+    later one may have done so behind the parts that were listed. Begun anew each time, it would never end beside
+    others who raise the epoch; so at last all is listed in one call.
+    """
+    for _ in range(_LISTINGS_IN_PARTS):
+        state.under_way.listing[node] = set()  # what is deleted from now on may be listed all the same
+        began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
+        epoch, listed = began, unpack_listed(packed)
+        while after is not None and epoch == began:
+            epoch, packed, after = yield from _answer_of(node, Call.of("listing_part", after))
+            listed += unpack_listed(packed)
+        if epoch == began:
+            return epoch, listed
+    state.under_way.listing[node] = set()
+    epoch, packed = yield from _answer_of(node, Call.of("listing"))
+    return epoch, unpack_listed(packed)
+
+
+def _answer_of(node: str, call: Call) -> Conversation[Any]:
+    answers = yield from asking.ask({node: call})
+    if node not in answers:
+        raise StoreUnavailable(f"nobody on node {node} says what its shelf has, neither its keeper nor another")
+    return answers[node]
+
+
+def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, asking.Name | None]]:
+    """What a keeper told of its shelf. Returns what is to be dropped there: it was deleted, or is earlier than lost."""
+    stale = list[tuple[Holding, asking.Name | None]]()
+    for info, kept, _ in listed:
+        lost = state.index.lost.of(info)
+        if info.id in state.erased or (lost is not None and lost.info.version > info.version):
+            stale.append((Holding(info.id, node), None))
+        elif info.key is not None and kept:
+            state.replaced += state.index.admit(info, node)
+        elif kept:
+            state.index.copies.add(info, node, node)
+    return stale
+
+
+def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
+    """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
+    for node, info in cached:
+        keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
+        if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
+            having = yield from ask_who_has(state, info.id, None)
+            keepers = [other for other in having if other != node]
+        if keepers:
+            state.index.copies.add(info, keepers[0], node, kept=False)
+        elif info.key is not None and state.index.find(info.store, info.key) is not None:
+            yield from asking.ask({node: Call.of("drop", [(info.id, None)])})
+        else:
+            kept = yield from asking.keep(state, {node: [info]})
+            for _ in kept:
+                stale = admit(state, node, [Listed(info, kept=True)])
+                if stale:
+                    yield Start(asking.drop(state, stale))
+
+
+def ask_who_has(state: State, array_id: str, hint: str | None) -> Conversation[list[str]]:
+    """Of an array without a key, which is listed nowhere: first the node where it was put, then all."""
+    keepers = state.keepers()
+    for some in ([hint] if hint in keepers else [], keepers):
+        if found := (yield from asking.holding_nodes(state, array_id, filter(None, some))):
+            return found
+    unknown = yield from asking.unknown_keepers(state)
+    for node in unknown:
+        try:
+            yield from join(state, node)
+        except StoreUnavailable as error:
+            _log.debug("%s", error)
+    return (yield from asking.holding_nodes(state, array_id, unknown))
+
+
+# --- compared with what is there
+
+
+def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation[list[Finding]]:
+    """Compare the keys with the arrays found on a shelf, and mend what differs."""
+    index, ids = state.index, {info.id for info in present}
+    missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
+    stray = [info for info in present if not index.lists(info.id)]
+    absent = [
+        entry.info.id
+        for entry in index.all_entries()
+        if entry.node != node and entry.info.id not in ids and node in index.holders(entry.info.id)
+    ]
+    yield from forget_absent(state, node, absent)
+    # A file that is there after its key was not is no deletion under way: those take the file first.
+    asked = [entry.info.id for entry in missing] + [info.id for info in stray]
+    there = yield from asking.finish(state, node, asked)
+    findings = [_missing(state, node, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
+    findings += [
+        _stray(state, node, info) for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there
+    ]
+    return [finding for finding in findings if finding is not None]
+
+
+def _missing(state: State, node: str, entry: Entry) -> Finding | None:
+    """The array of a key is not at its home. None: that is not its home any more, or it is not the key's."""
+    info, key = entry.info, entry.info.key or ""
+    if state.index.find(info.store, key) is not entry or entry.node != node:
+        return None
+    if state.kept(info.id, node):
+        state.not_there(node, info.id)
+        return Finding("missing", key, f"its array {info.id} is gone there; others keep it", True)
+    state.index.unbind(info.store, key, info.id)
+    state.index.restore(entry.superseded)
+    return Finding("missing", key, f"its array {info.id} is lost; key removed", True)
+
+
+def _stray(state: State, node: str, info: ArrayInfo) -> Finding:
+    """An array that no key stands for."""
+    state.replaced += state.index.admit(info, node)
+    current = state.index.lists(info.id)
+    what = ("unlisted", "listed again") if current else ("superseded", "dropped: a later put replaced it")
+    return Finding(what[0], info.key or "", what[1], True)
+
+
+def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation[None]:
+    """Copies that a report of a shelf did not have: others are made, if they count.
+
+    The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
+    once more what it has: a copy that is not there then is added anew before it is sealed.
+    """
+    answers = yield from asking.ask(
+        {node: Call.of("holds_from_now", array_ids)} if array_ids and node in state.keepers() else {}
+    )
+    if node in answers:
+        epoch, there = answers[node]
+        state.epochs[node] = max(epoch, state.epochs.get(node, 0))
+        for array_id, is_there in zip(array_ids, there, strict=True):
+            if not is_there:
+                state.not_there(node, array_id)
+
+
+# --- gone, and back
+
+
+def leave(state: State, node: str) -> None:
+    """A keeper has left its node, with nothing on it that is kept."""
+    state.left.add(node)
+    state.epochs.pop(node, None)
+    state.known.discard(node)
+    state.unlisted.discard(node)
+    state.index.forget(node)
+
+
+def mend(state: State) -> Conversation[None]:
+    """List the shelves again whose keepers were gone for good, or did not answer before."""
+    gone = yield TakeGone()
+    state.lost_keepers |= gone
+    for node in sorted(state.lost_keepers | state.unlisted):
+        state.lost_keepers.discard(node)
+        if not state.is_alive(node):
+            state.unlisted.discard(node)
+        elif node in state.epochs or node in state.unlisted:  # else it has left
+            try:
+                yield from join(state, node)
+            except StoreUnavailable as error:
+                _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                state.unlisted.add(node)

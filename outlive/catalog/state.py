@@ -1,0 +1,154 @@
+"""All that the catalog knows, as plain data, and what must be true of it at every moment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import pages
+from outlive.catalog.holds import Holds
+from outlive.catalog.index import Index, Replacement
+from outlive.catalog.instructions import Ask
+from outlive.errors import StoreUnavailable
+from outlive.node import Node
+
+_MOST_ERASED = 100_000  # ids that are remembered to be deleted
+
+
+class Outside(NamedTuple):
+    """What is not plain data: the time, and chance."""
+
+    now: Callable[[], float]  # seconds that only go forward
+    time: Callable[[], float]  # seconds since 1970
+    chance: random.Random
+
+
+class UnderWay:
+    """What conversations are about: others that would do the same wait until it is done."""
+
+    def __init__(self) -> None:
+        self.listing: dict[str, set[str]] = {}  # nodes that are listed, and what was dropped there meanwhile
+        self.copying: set[str] = set()  # arrays of which copies are made
+        self.in_bulk: set[str] = set()  # those of which copies are made together
+        self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
+        self.losing = False  # a dead node's arrays
+        self.saving = False  # what is lost
+        self.bulk = False  # copies are made together
+
+
+class State:
+    """The catalog's. Each method is one step, or only looks."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+        self.index = Index()
+        self.holds = Holds(outside.now)
+        self.under_way = UnderWay()
+        # nodes
+        self.nodes: dict[str, Node] = {}  # as of when they were listed last
+        self.seen: set[str] = set()  # nodes whose machines were searched for shelves to adopt
+        self.settled: list[str] = []  # dead nodes of which it is known what they took
+        self.saved = b""  # of these, what was written down last
+        self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
+        # shelves
+        self.epochs: dict[str, int] = {}  # by node, of its last listing
+        self.known: set[str] = set()  # nodes whose keepers were found
+        self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
+        self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
+        self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
+        # arrays
+        self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
+        self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
+        self.replaced: list[Replacement] = []  # to be dropped
+        self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed
+        self.again: list[Replacement] = []  # of which a node did not confirm it: a second later
+
+    def remember(self, load: pages.Load) -> None:
+        """What an earlier catalog wrote down."""
+        self.settled = pages.settled(load)
+        for lost in pages.saved_as_lost(load):
+            self.index.lost.add(lost)
+        self.index.lost.take_changed()
+
+    # --- nodes
+
+    def is_alive(self, node: str) -> bool:
+        return node not in self.nodes or self.nodes[node].alive  # not there: it has come since they were listed
+
+    def alive(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.alive]
+
+    def keepers(self) -> list[str]:
+        """The living nodes whose keepers are known."""
+        return sorted(filter(self.is_alive, self.known))
+
+    def say_unlisted(self, what: str) -> None:
+        """Raises StoreUnavailable if a node has not said yet what it has."""
+        if unlisted := sorted(filter(self.is_alive, self.unlisted)):
+            raise StoreUnavailable(
+                f"{what} may be on node {', '.join(unlisted)}, which has not yet told the catalog what it has: its "
+                "keeper does not answer. Try again"
+            )
+
+    # --- arrays
+
+    def kept(self, array_id: str, leaving: str = "") -> list[str]:
+        """The living nodes that keep an array, apart from the one that is `leaving`."""
+        holders = self.index.holders(array_id).items()
+        return [node for node, kept in holders if kept and node != leaving and self.is_alive(node)]
+
+    def not_there(self, node: str, array_id: str) -> None:
+        """An array's file is not on a node's shelf, or will not be."""
+        if staying := self.kept(array_id, node):
+            self.index.move_home(array_id, node, staying[0])
+        self.index.copies.remove(array_id, node)
+        self.note_gone(node, [array_id])
+
+    def forget_copy(self, array_id: str, node: str) -> None:
+        """An array without a key is not on a node any more."""
+        self.index.copies.remove(array_id, node)
+        if not any(self.index.copies.of(array_id).values()):
+            self.index.copies.forget_array(array_id)
+
+    def note_erased(self, array_id: str) -> None:
+        """Whoever comes late with this array is refused."""
+        self.erased[array_id] = None
+        while len(self.erased) > _MOST_ERASED:
+            del self.erased[next(iter(self.erased))]
+
+    def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
+        """For the listing of that shelf that may be under way: it may have seen them."""
+        if (gone := self.under_way.listing.get(node)) is not None:
+            gone.update(array_ids)
+
+    def is_wanted(self, info: ArrayInfo) -> bool:
+        """Whether an array is current and stays so, or has no key and was not deleted."""
+        if info.id in self.erased:
+            return False
+        entry = None if info.key is None else self.index.find(info.store, info.key)
+        return info.key is None or (entry is not None and entry.info.id == info.id and not entry.doomed)
+
+    # --- what must be true at every moment
+
+    def validate(self) -> None:
+        """Raises AssertionError if something is wrong with the books, or an array that is listed has no replica."""
+        self.index.validate()
+        for array_id in self.erased:
+            assert not self.index.copies.of(array_id), f"{array_id} is deleted, and has copies"
+        for node in self.under_way.dropping:
+            assert node, "a node has a name"
+        for node in self.left - self.epochs.keys():
+            assert not self.index.at_home(node), f"{node} has left, and is a home"
+
+    def validate_ask(self, ask: Ask) -> None:
+        """Raises AssertionError if it would drop the last replica of an array that is listed."""
+        for node, call in ask.calls.items():
+            for array_id, _ in call.args[0] if call.method == "drop" else ():
+                place = self.index.place(array_id)
+                entry = None if place is None else self.index.find(*place)
+                assert entry is None or entry.doomed or self.kept(array_id, node), (
+                    f"node {node} is to drop {array_id}, which nobody else keeps"
+                )

@@ -1,0 +1,535 @@
+"""What the catalog decides, and what it asks of whom before."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
+from outlive.catalog.index import Holding, Replacement
+from outlive.catalog.instructions import Ask, Call, Save, Wait
+from outlive.catalog.state import State
+from outlive.catalog.wire import Bound, Listed, Located, pack
+from outlive.errors import StoreUnavailable
+from tests.catalog.talking import Talk, World, info, listing, node
+
+
+def put(state: State, one: ArrayInfo, home: str, *cached: str) -> ArrayInfo:
+    """Listed, and cached elsewhere."""
+    bound = keys.bind(state, [one], home, 0)
+    assert bound.epoch and not bound.behind
+    for other in cached:
+        state.index.copies.add(one, home, other, kept=False)
+    state.validate()
+    return one
+
+
+def keeps(*ids: str) -> Any:
+    """A keeper's answer to what begins with a list of ids."""
+    return lambda asked, *_: [one in ids for one in asked]
+
+
+def drops(asked: list[tuple[str, Any]]) -> list[bool]:
+    return [True] * len(asked)
+
+
+# --- keys
+
+
+def test_a_put_asks_nobody_that_replaces_nothing_elsewhere() -> None:
+    state = World().know()
+    assert keys.bind(state, [info(1)], "a", 0) == Bound(1)
+    assert keys.bind(state, [info(2)], "a", 0) == Bound(1)
+    assert keys.bind(state, [info(1, "other")], "a", 1) == Bound(0, elsewhere=True)  # the shelf refused that epoch
+    assert [(one.old.array_id, one.new.array_id) for one in state.replaced] == [(info(1).id, info(2).id)]
+
+
+def test_a_node_that_is_not_known_is_listed_first() -> None:
+    world = World(answers={("a", "listing_part"): listing(7, Listed(info(1), kept=True))})
+    state = world.state
+    assert keys.bind(state, [info(2)], "a", 0) == Bound(0, elsewhere=True)
+    assert world.run(keys.replace(state, [info(2)], "a", 0)) == Bound(7)
+    assert [one.old.array_id for one in state.replaced] == [info(1).id]
+
+
+def test_names_go_first_where_others_have_copies() -> None:
+    world = World(answers={(name, "forbid"): None for name in "bc"})
+    state = world.know()
+    put(state, info(1), "a", "b")
+    talk = Talk(world, keys.replace(state, [info(2)], "a", 0))
+    assert talk.calls == {"b": ("forbid", ([("s", "k", 2)],))}
+    state.index.copies.add(info(1), "a", "c", kept=False)  # meanwhile
+    talk.answer({"b": None})
+    assert talk.calls.keys() == {"c"} or talk.calls.keys() == {"b", "c"}
+    assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+    talk.answer({"b": None, "c": None})
+    assert talk.value == Bound(1)
+    assert state.index.find("s", "k").info == info(2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_who_does_not_confirm_that_a_name_is_gone_hinders_a_put_unless_dead(dies: bool) -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a", "b")
+    talk = Talk(world, keys.replace(state, [info(2)], "a", 0))
+    if dies:
+        world.kill("b")
+        talk.answer({})
+        while not talk.over:
+            talk.answer(world.carry_out(talk.instruction))
+        assert talk.value == Bound(1)
+        return
+    talk.answer({})
+    with pytest.raises(StoreUnavailable, match="node b may have a copy of what is replaced"):
+        talk.answer(list(world.nodes.values()))
+    assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+
+
+def test_a_keeper_that_leaves_while_names_go_is_no_home() -> None:
+    world = World(answers={("b", "forbid"): None})
+    state = world.know()
+    put(state, info(1), "b")
+    talk = Talk(world, keys.replace(state, [info(2)], "a", 0))
+    shelves.leave(state, "a")
+    talk.answer({"b": None})
+    assert talk.value == Bound(0, elsewhere=True)  # to be asked again
+    assert state.index.at_home("a") == []
+
+
+def test_a_put_that_was_taken_back_lists_nothing_later() -> None:
+    state = World().know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    keys.take_off(state, [info(2).id])
+    assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+    assert keys.bind(state, [info(2)], "a", 0) == Bound(0)
+
+
+def test_a_reader_is_told_that_a_node_may_know_better() -> None:
+    state = World().know("a")
+    put(state, info(1), "a")
+    state.unlisted.add("b")
+    assert [one and one.info for one in keys.find(state, "s", ["k"])] == [info(1)]
+    with pytest.raises(StoreUnavailable, match="may be on node b"):
+        keys.find(state, "s", ["k", "never"])
+    state.late.add(info(1).id)
+    with pytest.raises(StoreUnavailable, match="may be on node b"):
+        keys.find(state, "s", ["k"])
+
+
+@pytest.mark.parametrize(
+    ("finish", "unsealed", "never_put", "there"),
+    [(True, None, None, True), (False, True, None, True), (False, False, True, True), (False, False, False, False)],
+)
+def test_what_is_not_found_where_it_is_listed(
+    finish: bool, unsealed: bool | None, never_put: bool | None, there: bool
+) -> None:
+    answers = {("b", "finish"): [finish], ("b", "unsealed"): [unsealed], ("b", "never_put"): [never_put]}
+    world = World(answers=answers)
+    state = world.know()
+    put(state, info(1), "b")
+    assert world.run(keys.verify(state, info(1).id)) is there
+    assert state.index.lists(info(1).id) == (finish or not there)
+
+
+# --- deletion
+
+
+def test_the_home_drops_last_and_then_the_key_goes() -> None:
+    world = World(answers={(name, method): drops for name in "abc" for method in ("drop", "forbid")})
+    state = world.know()
+    put(state, info(1), "a", "b", "c")
+    assert world.run(deletion.end(state, [info(1).id])) == [info(1).id]
+    assert [(name, method) for name, method, _ in world.asked] == [
+        *((name, "forbid") for name in "abc"),
+        ("b", "drop"),
+        ("c", "drop"),
+        ("a", "drop"),
+    ]
+    assert len(state.index) == 0
+
+
+def test_a_deletion_that_nobody_confirms_is_finished_later() -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a", "b")
+    with pytest.raises(StoreUnavailable, match="node b did not confirm that it deleted its files of 'k'"):
+        world.run(deletion.end(state, [info(1).id]))
+    assert "drop" not in world.methods("a")  # a new catalog would keep b's copy
+    assert state.index.find("s", "k") is not None and state.index.count("s") == 0
+    world.answers["b", "drop"] = drops
+    world.run(deletion.finish_deletions(state))
+    assert len(state.index) == 0 and not state.unfinished
+
+
+def test_whoever_lists_keys_waits_for_deletions() -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    deleting = Talk(world, deletion.end(state, [info(1).id]))
+    listing = Talk(world, keys.list_keys(state, "s", ""))
+    assert isinstance(listing.instruction, Wait)
+    assert Talk(world, keys.list_keys(state, "s", "other")).value == []
+    deleting.answer({"a": [True]})
+    listing.go_on()
+    assert listing.value == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_deleted_while_its_shelf_is_listed_does_not_come_back(known: bool) -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know(*"bc")
+    if known:
+        state = world.know()
+        put(state, info(1), "a")
+    else:
+        state.index.copies.add(info(1, None), "a", "a")
+    joining = Talk(world, shelves.join(state, "a"))
+    while not isinstance(joining.instruction, Ask):
+        joining.answer(world.carry_out(joining.instruction))
+    one = info(1, "k" if known else None)
+    world.answers["a", "holds"] = keeps(one.id)
+    world.run(deletion.end(state, [one.id]) if known else deletion.erase(state, one, "a"))
+    joining.answer({"a": listing(2, Listed(one, kept=True))})
+    while not joining.over:
+        joining.answer(world.carry_out(joining.instruction))
+    assert len(state.index) == 0 and state.index.holders(one.id) == {}
+
+
+# --- shelves
+
+
+def test_a_shelf_is_listed_by_one_at_a_time() -> None:
+    world = World()
+    state = world.know()
+    first, second = (Talk(world, shelves.join(state, "b")) for _ in range(2))
+    first.answer(None)  # its keeper was found
+    assert isinstance(second.instruction, Wait) and not second.instruction.until()
+    first.answer({"b": listing(2, Listed(info(1), kept=True))})
+    assert first.over
+    second.go_on()
+    second.answer(None)
+    second.answer({"b": listing(3, Listed(info(2), kept=True))})
+    assert state.epochs["b"] == 3
+    assert [entry.info for entry in state.index.all_entries()] == [info(2)]
+
+
+def test_a_shelf_that_could_not_be_listed_may_be_listed_again() -> None:
+    world = World()
+    state = world.know("a", "c")
+    talk = Talk(world, shelves.join(state, "b"))
+    talk.answer(None)
+    with pytest.raises(StoreUnavailable, match="nobody on node b says"):
+        talk.answer({})
+    assert not state.under_way.listing
+    world.run(shelves.join(state, "b"))
+    assert state.epochs["b"] == 1
+
+
+def test_what_is_earlier_than_what_was_lost_is_dropped() -> None:
+    world = World(answers={("b", "drop"): drops})
+    state = world.know()
+    put(state, info(2), "c")
+    world.kill("c")
+    world.run(losing.look_for_dead(state))
+    world.answers["b", "listing_part"] = listing(2, Listed(info(1), kept=True))
+    world.run(shelves.join(state, "b"))
+    assert ("b", "drop", ([(info(1).id, None)],)) in world.asked
+    assert state.index.lost.of_key("s", "k") is not None
+
+
+@pytest.mark.parametrize("kept_elsewhere", [False, True])
+def test_a_cached_copy_that_nobody_keeps_is_kept(kept_elsewhere: bool) -> None:
+    world = World(answers={("b", "keep"): keeps(info(1).id)})
+    state = world.know("a", "c")
+    if kept_elsewhere:
+        put(state, info(1), "a")
+    world.answers["b", "listing_part"] = listing(2, Listed(info(1), kept=False))
+    world.run(shelves.join(state, "b"))
+    expected = {"a": True, "b": False} if kept_elsewhere else {"b": True}
+    assert state.index.holders(info(1).id) == expected
+
+
+def test_a_report_that_is_older_than_a_move_removes_no_key() -> None:
+    """While the shelf is asked whether an array is there after all, its home moves."""
+    world = World(answers={("a", "finish"): [False]})
+    state = world.know()
+    put(state, info(1, replicas=2), "a")
+    state.index.copies.add(info(1, replicas=2), "a", "b")
+    talk = Talk(world, shelves.reconcile(state, "a", []))
+    while "finish" not in [method for method, _ in talk.calls.values()]:
+        talk.answer({})
+    assert replicas.leave(state, [info(1, replicas=2)], "a") == [True]
+    talk.answer({"a": [False]})
+    assert talk.value == []
+    assert state.index.holders(info(1).id) == {"b": True}
+
+
+@pytest.mark.parametrize("replicated", [False, True])
+def test_what_is_gone_from_a_shelf_is_lost_unless_others_keep_it(replicated: bool) -> None:
+    world = World(answers={("a", "finish"): [False]})
+    state = world.know()
+    one = put(state, info(1, replicas=2), "a")
+    if replicated:
+        state.index.copies.add(one, "a", "b")
+    [finding] = world.run(shelves.reconcile(state, "a", []))
+    assert finding.problem == "missing"
+    assert state.index.holders(one.id) == ({"b": True} if replicated else {})
+
+
+# --- replicas
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(many: bool) -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a")
+    shelves.leave(state, "b")
+    some = [info(1), info(2)] if many else [info(1)]
+    assert world.run(replicas.join_copies(state, some, "a", "b", kept=False)) == [1, 0][: len(some)]
+    assert state.left == {"b"}
+    assert Talk(world, replicas.multiply(state, info(1)._replace(replicas=3))).instruction.nodes == ["c"]  # type: ignore[attr-defined]
+    keys.bind(state, [info(3, "another")], "b", 0)
+    assert not state.left
+
+
+def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
+    world = World(nodes="ab")
+    state, two = world.know(), info(1, replicas=2)
+    put(state, two, "a")
+    first, second = (Talk(world, replicas.multiply(state, two)) for _ in range(2))
+    assert isinstance(second.instruction, Wait)
+    first.answer(set())  # nobody is late
+    first.answer({"b": 1 << 20})
+    assert first.calls == {"b": ("fetch", (pack([two]), "a", True))}
+    world.run(replicas.join_copies(state, [two], "a", "b", kept=True))
+    first.answer({"b": None})
+    assert first.value == ["a", "b"]
+    second.go_on()
+    while not second.over:
+        second.answer(world.carry_out(second.instruction))
+    assert second.value == ["a", "b"] and world.methods("b").count("fetch") == 0
+
+
+def test_those_that_leave_at_once_are_told_one_after_the_other() -> None:
+    world = World()
+    state, two = world.know(), info(1, replicas=2)
+    put(state, two, "a")
+    state.index.copies.add(two, "a", "b")
+    assert replicas.leave(state, [two], "a") == [True]
+    assert replicas.leave(state, [two], "b") == [False]
+    state.validate()
+    assert state.index.home(two.id) == "b"
+
+
+def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
+    state = World().know("a")
+    assert replicas.leave(state, [info(1)], "a") == [True]  # deleted meanwhile
+    assert replicas.leave(state, [info(1)], "b") == [False]  # not heard of yet
+    state.unlisted.add("a")
+    assert replicas.leave(state, [info(1)], "a") == [False]
+
+
+def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:
+    world = World(nodes="abcdef", answers={("d", "room"): 5000, ("e", "room"): 100})
+    state = world.know()
+    put(state, info(1), "b", "f")
+    world.nodes["c"] = node("c", draining=True)
+    state.nodes = dict(world.nodes)
+    targets = world.run(replicas._targets(state, info(1), "", anywhere=True))
+    assert targets == ["f", "a", "d"]
+
+
+def test_many_small_arrays_travel_together() -> None:
+    world = World(nodes="ab")
+    state = world.know()
+    some = [info(number, f"k{number}", replicas=2) for number in range(1, 11)]
+    for one in some:
+        put(state, one, "a")
+
+    def fetch_many(packed: bytes, home: str) -> None:
+        world.run(replicas.join_copies(state, some, home, "b", kept=True))
+
+    world.answers["b", "fetch_many"] = fetch_many
+    assert world.run(replicas.replicate(state, some, "a")) == [2] * 10
+    assert world.methods("b").count("fetch_many") == 1 and "fetch" not in world.methods("b")
+    assert not state.under_way.bulk and not state.under_way.in_bulk
+
+
+# --- what was replaced
+
+
+def test_what_is_held_stays_until_it_is_released() -> None:
+    world = World(answers={("a", "finish"): keeps(info(2).id), ("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    number, _ = keys.hold(state, "s", ["k"])
+    put(state, info(2), "a")
+    assert replaced.sort_out(state) == []
+    keys.release(state, number)
+    assert replaced.sort_out(state) == ["a"]
+    world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
+    assert state.index.find("s", "k").superseded == []  # type: ignore[union-attr]
+
+
+def test_a_reader_that_does_not_come_back_holds_nothing_for_ever() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a")
+    keys.hold(state, "s", ["k"])
+    put(state, info(2), "a")
+    assert replaced.sort_out(state) == []
+    world.clock = 61.0
+    replaced.try_again(state)
+    assert replaced.sort_out(state) == ["a"]
+
+
+@pytest.mark.parametrize("answer", [None, [False]])
+def test_nothing_is_dropped_before_what_replaced_it_is_sealed(answer: list[bool] | None) -> None:
+    world = World(answers={} if answer is None else {("a", "finish"): answer})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    replaced.sort_out(state)
+    world.run(replaced._drop_or_again(state, "a", state.to_drop.pop("a")))
+    assert "drop" not in world.methods("a")
+    assert set(state.again) == {Replacement(Holding(info(1).id, "a"), Holding(info(2).id, "a"), "s", "k")}
+
+
+def test_an_epoch_that_is_raised_as_it_is_sealed_leaves_no_old_file_for_ever() -> None:
+    """Somebody has the shelf say once more what it has, between two lines of who drops what was replaced."""
+    world = World(answers={("a", "drop"): drops, ("a", "finish"): lambda ids, epoch: [epoch == 2] * len(ids)})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    replaced.sort_out(state)
+    dropping = Talk(world, replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    state.epochs["a"] = 2
+    dropping.answer({"a": [False]})  # as of epoch 1
+    while not dropping.over:
+        dropping.answer(world.carry_out(dropping.instruction))
+    replaced.try_again(state)
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
+    assert not state.again
+
+
+def test_what_was_replaced_by_what_was_replaced_is_dropped_with_that() -> None:
+    world = World(answers={("a", "finish"): keeps(info(3).id), ("a", "drop"): drops})
+    state = world.know()
+    for version in (1, 2, 3):
+        put(state, info(version), "a")
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    [(_, _, (dropped,))] = [one for one in world.asked if one[1] == "drop"]
+    assert dropped == [(info(1).id, None), (info(2).id, None)]
+    assert not state.again
+
+
+# --- nodes that die
+
+
+def test_what_a_dead_node_alone_kept_is_lost_and_the_rest_is_not() -> None:
+    world = World(answers={("b", "keep"): keeps(info(2).id)})
+    state = world.know()
+    put(state, info(1, "alone"), "c")
+    put(state, info(2, "cached"), "c", "b")
+    put(state, info(3, "both", replicas=2), "c")
+    state.index.copies.add(info(3, "both", replicas=2), "c", "a")
+    world.kill("c")
+    world.run(losing.look_for_dead(state))
+    assert {entry.info.key: entry.node for entry in state.index.all_entries()} == {"cached": "b", "both": "a"}
+    assert [lost.info.key for lost in state.index.lost] == ["alone"]
+    saved = pages.saved_as_lost(world.saved.get)
+    assert [(lost.info, lost.node) for lost in saved] == [(info(1, "alone"), "c")]
+    assert json.loads(world.saved[pages.SETTLED]) == ["c"]
+    assert pages.wanted_of("c", world.saved.get)(info(1, "alone"))
+    assert not pages.wanted_of("c", world.saved.get)(info(2, "cached"))
+
+
+def test_what_is_deleted_while_it_is_rescued_stays_deleted() -> None:
+    world = World(answers={("b", "drop"): drops, ("b", "forbid"): None})
+    state = world.know()
+    put(state, info(1), "c", "b")
+    world.kill("c")
+    losing_it = Talk(world, losing.look_for_dead(state))
+    assert losing_it.calls == {"b": ("keep", ([info(1).id],))}
+    keys.unbind(state, [info(1)])
+    losing_it.answer({"b": [True]})
+    while not losing_it.over:
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    assert state.index.holders(info(1).id) == {}
+    assert len(state.index.lost) == 0
+
+
+def test_what_could_not_be_written_down_is_written_down_later() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "c")
+    world.kill("c")
+    talk = Talk(world, losing.look_for_dead(state))
+    assert isinstance(talk.instruction, Save)
+    with pytest.raises(ConnectionError):
+        talk.answer(ConnectionError())
+    assert not state.under_way.losing and not state.under_way.saving
+    world.run(losing.save(state))
+    assert [lost.info for lost in pages.saved_as_lost(world.saved.get)] == [info(1)]
+    world.saved.clear()
+    world.run(losing.save(state))
+    assert not world.saved  # once is enough
+
+
+def test_whoever_asks_where_an_array_is_waits_for_what_is_being_lost() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "c", "b")
+    world.kill("c")
+    first = Talk(world, losing.look_for_dead(state))
+    asking = Talk(world, locating.locate(state, info(1), "c", "a"))
+    asking.answer(list(world.nodes.values()))
+    assert isinstance(asking.instruction, Wait) and not asking.instruction.until()
+    first.answer({})  # b has dropped its cached copy
+    while not first.over:
+        first.answer(world.carry_out(first.instruction))
+    asking.go_on()
+    while not asking.over:
+        asking.answer(world.carry_out(asking.instruction))
+    assert asking.value == Located([], "c", 1000.0)
+
+
+def test_machines_are_searched_once_for_what_an_earlier_cluster_left() -> None:
+    world = World()
+    state = world.know("a")
+    for _ in range(2):
+        world.run(losing.look_at_nodes(state))
+    assert world.searched == ["b", "c"] and state.rounds == 2
+
+
+# --- what must be true at every moment
+
+
+def test_a_last_replica_that_is_to_be_dropped_is_noticed() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a", "b")
+    ask = Ask({"a": Call.of("drop", [(info(1).id, None)])})
+    with pytest.raises(AssertionError, match="nobody else keeps"):
+        state.validate_ask(ask)
+    state.validate_ask(Ask({"b": Call.of("drop", [(info(1).id, None)])}))
+    state.index.doom("s", ["k"])
+    state.validate_ask(ask)
+
+
+def test_books_that_differ_are_noticed() -> None:
+    state = World().know()
+    put(state, info(1), "a", "b")
+    state.index.find("s", "k").node = "b"  # type: ignore[union-attr]
+    with pytest.raises(AssertionError, match="not kept at its home b"):
+        state.validate()
