@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import functools
 import itertools
-import json
 import logging
 import os
 import threading
@@ -21,7 +20,6 @@ from typing import Any
 from ray.exceptions import GetTimeoutError
 
 from outlive.arrays.disk import remove_of_cluster
-from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import KEEPER, NEXT, OWNER, PRIVATE
 from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
@@ -29,13 +27,12 @@ from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
-from outlive.catalog.wire import Located, pack
 from outlive.cluster import starters
 from outlive.cluster.keeper import PROTOCOL
-from outlive.cluster.port import Call, Left, NoAnswer, Nobody, Peers
+from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
-from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
-from outlive.errors import StoreFull, StoreUnavailable
+from outlive.cluster.transfer import chunk_size
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 
 _log = logging.getLogger("outlive")
@@ -172,40 +169,6 @@ class Session:
                 else:
                     raise
         raise AssertionError
-
-    def fetch(self, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-        """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
-
-        Raises
-        ------
-        StoreFull
-            There is no room for it here, or the shelf is being removed.
-        CorruptArray
-            It did not arrive as it was sent.
-        """
-        try:
-            answer = self.ask_keeper("fetch", pack([info]), hint, False, epoch)
-        except StoreUnavailable as error:
-            if self.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
-                raise
-            raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
-        return None if answer is None else Located(*json.loads(answer))
-
-    def locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        """The nodes that have an array, this one first if it is one of them."""
-        located = Located(*json.loads(self.ask_catalog("locate", pack([info]), hint, self.node)))
-        here = [self.node] if self.shelf.has(info.id) else []
-        return located._replace(nodes=here + [node for node in located.nodes if node != self.node])
-
-    def read_rows(
-        self, info: ArrayInfo, hint: str | None, begin: int, end: int, into: memoryview, epoch: int = 0
-    ) -> Located | None:
-        """Bytes `begin` to `end` of an array's data, from another node, and nothing else; as `fetch`."""
-
-        def use(node: str) -> None:
-            rows(Source(self.peers, node, self.chunk_size, epoch), info, begin, end, into)
-
-        return from_nodes([], lambda: self.locate(info, hint), use)
 
     @functools.cached_property
     def chunk_size(self) -> int:

@@ -146,10 +146,10 @@ def test_a_catalog_that_knows_another_shelf_is_told_and_the_put_ends(shelf: Shel
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     """One node, `a`, with the catalog itself."""
     Path(ROOT).mkdir(mode=0o700, exist_ok=True)
-    yield from play(f"{ROOT}/{request.node.name[:60]}", 1, monkeypatch)
+    yield from play(f"{ROOT}/{request.node.name[:60]}", 1)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit
-from outlive.store.reading import by_handle, touch
+from outlive.store.deadlines import touch
+from outlive.store.reading import by_handle
 from outlive.store.replicas import FewerReplicas, replicate
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -342,12 +343,12 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster.put("a", "k", 1)
     bring = reading._bring
 
-    def replace_and_begin_to_delete(*args: Any) -> bool:
+    def replace_and_begin_to_delete(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog.doom("k", info.id)
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
@@ -697,10 +698,10 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
     put_many(cluster, "a", keys, 1)
     bring = reading._bring
 
-    def put_first(*args: Any) -> bool:
+    def put_first(*args: Any, **options: Any) -> Any:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):

@@ -21,6 +21,7 @@ from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from outlive.store import session
+from outlive.store.elsewhere import fetch
 from outlive.store.session import Session
 from tests.conftest import ROOT
 
@@ -325,8 +326,8 @@ def test_a_keeper_that_leaves_as_it_is_asked_is_started_again_and_asked_again(
         left().ask_keeper("fetch")
     info = shelf.put(np.ones(3))
     with pytest.raises(StoreFull):  # so that the array is read without a copy here
-        left().fetch(info, None)
+        fetch(left(), info, None)
     with pytest.raises(StoreFull):  # it found its shelf full of what others write, or had no answer from the catalog
-        _Asked(StoreUnavailable("the catalog did not answer")).fetch(info, None)
+        fetch(_Asked(StoreUnavailable("the catalog did not answer")), info, None)
     with pytest.raises(NoAnswer):
-        _Asked(NoAnswer("keeper or catalog did not answer")).fetch(info, None)
+        fetch(_Asked(NoAnswer("keeper or catalog did not answer")), info, None)
