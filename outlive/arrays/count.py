@@ -12,8 +12,7 @@ from outlive.arrays.layout import is_segment
 from outlive.arrays.root import names_in
 
 if TYPE_CHECKING:
-    from outlive.arrays.disk import Disk
-    from outlive.arrays.places import Places
+    from outlive.arrays.place import Place
 
 
 class Count:
@@ -25,7 +24,7 @@ class Count:
         Whether the kernel tells of changes since; else everything has to be counted under the lock.
     """
 
-    def __init__(self, place: Places | Disk) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
         self._changes = Changes(lambda: (place.mem, place.pool.folder))
         self._changes.take()

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
-from outlive.arrays import segment
 from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, REMOVED, disk_of
 from outlive.arrays.lock import Mutex
-from outlive.arrays.pool import Pool
+from outlive.arrays.place import Place
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import names_in, private_folder
 from outlive.arrays.staging import Staging
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 SETTING = "OUTLIVE_SPILL_TO"
 
 
-class Disk:
+class Disk(Place):
     """The folder `path` (created, mode 0700), counted in `ledger`.
 
     Raises
@@ -38,9 +36,8 @@ class Disk:
     """
 
     def __init__(self, path: str, ledger: Ledger) -> None:
-        self.path, self.account, self._ledger = private_folder(path, SETTING), ledger.disk, ledger
-        self.mem, self.new = private_folder(f"{path}/{MEM}", SETTING), private_folder(f"{path}/{NEW}", SETTING)
-        self.pool = Pool(private_folder(f"{path}/{FREE}", SETTING), self.account)
+        super().__init__(path, ledger.disk, SETTING)
+        self._ledger = ledger
         self._staging: Staging | None = None
         self._lock = Mutex()
 
@@ -64,23 +61,6 @@ class Disk:
     def reserve(self, path: str, size: int) -> int | None:
         """Make a draft's file at its full size, if the budget has room; its descriptor."""
         return self.pool.make(path, size)
-
-    def release(self, array_id: str) -> bool:
-        """Take a sealed array out of mem/; False if there is none. The caller holds the ledger's lock.
-
-        Its bytes are free once nobody reads it; see `Pool.trim`. Small ones are read without a lock, and just unlinked.
-        """
-        path = f"{self.mem}/{array_id}"
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            return False
-        if found.st_size > segment.COPY_BELOW and stat.S_ISREG(found.st_mode):
-            self.pool.add(path, array_id, found.st_size)
-        else:
-            with self.account.counting(path, before=segment.pages(found.st_size), after=0):
-                os.unlink(path)
-        return True
 
     def is_empty(self) -> bool:
         """Whether it holds nothing, so that another folder may take its place."""

@@ -1,4 +1,7 @@
-"""A draft: a segment that is being written. Sealing makes it an array, anything else leaves no trace."""
+"""A draft: a segment that is being written. Sealing makes it an array, anything else leaves no trace.
+
+It knows bytes, and no numpy: the actors write copies with it. `writer` writes arrays.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,31 @@ import functools
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from outlive.arrays.dtypes import decode_dtype
-from outlive.arrays.full import full
-from outlive.arrays.info import ArrayInfo
+from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
-from outlive.arrays.remains import Remains
+from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.remains import Remains, clear_remains
 from outlive.arrays.segment import footer, header_of, read_info, write_all
-from outlive.arrays.shelf import NO_ROOM
 from outlive.arrays.spill.room import make_room
 from outlive.arrays.spill.waiting import Wait
 from outlive.arrays.tail import give_back_tail
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
-from outlive.errors import CorruptArray
+from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
+_T = TypeVar("_T")
 _ATTEMPTS = 10  # to make room in memory, while others are faster, before a draft goes to disk
-_COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
 class Draft:
-    """The unsealed segment of the array `info`. Made by `Shelf.draft`, which has reserved its bytes."""
+    """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
@@ -47,6 +47,35 @@ class Draft:
         self._map: mmap.mmap | None = None
         self._viewed = False  # by the array that the caller filled, which holds the lock from then on
         self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
+
+    @classmethod
+    def make(cls, shelf: Shelf, info: ArrayInfo, mode: int = PRIVATE) -> Draft:
+        """Reserve the bytes of `info` and open its draft, still empty, with these `marks`.
+
+        In memory; if that is full, others are spilled first; on disk, if nothing can be spilled or it is larger than
+        the memory's budget. If it is pinned, it is in memory and stays there.
+
+        Raises
+        ------
+        StoreFull
+            Neither budget has room for it. Nothing is left behind.
+        StoreUnavailable
+            The shelf was removed.
+        """
+        clear_remains()
+        try:
+            draft = cls(shelf, info, f"{shelf.staging()}/{info.id}", mode)
+            draft._reserve()
+        except FileNotFoundError as error:
+            if shelf.exists():
+                raise StoreUnavailable(f"somebody removed {error.filename} while it was in use; try again") from None
+            shelf.removed = True
+            raise StoreUnavailable(
+                f"the store was shut down: {shelf.path} is gone; call outlive.open() again"
+            ) from None
+        except OSError as error:
+            raise explain(shelf, error, info.size) from None
+        return draft
 
     @property
     def settled(self) -> bool:
@@ -59,7 +88,7 @@ class Draft:
         if value:
             self._remains.settled()
 
-    def reserve(self) -> None:
+    def _reserve(self) -> None:
         """Make the file, and count its bytes: in memory, where room is made if need be, or else on disk.
 
         Raises
@@ -86,7 +115,8 @@ class Draft:
         return attempts == _ATTEMPTS
 
     def _reserve_here(self) -> bool:
-        self._fd = self.shelf.reserve(self.path, self.info.size)
+        place = self.shelf.places.of(self.path)
+        self._fd = None if place is None else place.reserve(self.path, self.info.size)
         if self._fd is not None and self._mode != PRIVATE:
             os.fchmod(self._fd, self._mode)
         return self._fd is not None
@@ -98,26 +128,32 @@ class Draft:
             return False
         if self._fd is not None:
             self.close()
-            self.shelf.discard(self)
+            self.shelf.delete_draft(self.path)
         in_memory, self.path = self.path, f"{disk.staging()}/{self.info.id}"
         if not self._reserve_here():
             self.path = in_memory
         return self._fd is not None
 
-    def write(self, array: np.ndarray[Any, Any]) -> None:
-        """Write header, data and footer.
+    def with_room(self, act: Callable[[int], _T]) -> _T:
+        """What `act` does with the file's descriptor. If memory's file system is full, it is done anew on disk.
 
         Raises
         ------
         StoreFull
-            The file system has no room (`write(2)` says so; nothing is left behind once discarded).
+            The disk has no room either.
         """
-        try:
-            self._write(array)
-        except OSError as error:
-            if error.errno not in NO_ROOM or not self._elsewhere():
-                raise self.shelf.explain(error, self.info.size) from None
-            self.write(array)
+        while True:
+            try:
+                assert self._fd is not None
+                return act(self._fd)
+            except OSError as error:
+                if error.errno not in NO_ROOM or not self._elsewhere():
+                    raise explain(self.shelf, error, self.info.size) from None
+
+    def complete(self) -> None:
+        """All of it is written."""
+        self._start_to_live()
+        self.close()
 
     def write_segment(self, parts: Iterable[Any]) -> None:
         """Write a whole segment, a copy of another, and verify it.
@@ -142,7 +178,7 @@ class Draft:
                 offset += len(data)
                 del data, part
         except OSError as error:
-            raise self.shelf.explain(error, self.info.size) from None
+            raise explain(self.shelf, error, self.info.size) from None
         if read_info(self._fd, self.path) != self.info:
             raise CorruptArray(f"{self.path} is not the segment that it was said to be")
         self.close()
@@ -154,58 +190,22 @@ class Draft:
         except OSError:
             return False
 
-    def _write(self, array: np.ndarray[Any, Any]) -> None:
-        assert self._fd is not None
-        if array.flags.forc and (warm := writable_map(self._fd, self.info.size)):
-            self._fill(warm, array)
-        elif array.flags.forc or not array.nbytes:
-            data: Any = array.ravel(order="K").view(np.uint8).data if self.info.nbytes else b""
-            write_all(self._fd, [header_of(self.info), data, footer(self.info)], 0)
-        else:
-            offset = self.info.offset
-            write_all(self._fd, [header_of(self.info)], 0)
-            for chunk in _chunks(array):
-                write_all(self._fd, [chunk], offset)
-                offset += len(chunk)
-            write_all(self._fd, [footer(self.info)], offset)
-        self._start_to_live()
-        self.close()
-
     def _start_to_live(self) -> None:
         """Its time to live begins when all of it is written; whoever seals it does not change that."""
         if self.info.ttl:
             now = time.time()
             os.utime(self.path, ns=(int(now * 1e9), deadline_from(now, self.info.ttl)))
 
-    def _fill(self, warm: mmap.mmap, array: np.ndarray[Any, Any]) -> None:
-        """Write header, data and footer to the mapped segment."""
-        offset, end = self.info.offset, self.info.offset + self.info.nbytes
-        warm[:offset] = header_of(self.info)
-        np.frombuffer(warm, np.uint8, self.info.nbytes, offset)[:] = array.ravel(order="K").view(np.uint8)
-        warm[end:] = footer(self.info)
-
-    def map(self) -> np.ndarray[Any, Any]:
-        """The array itself, writable, for the caller to fill. Its memory is allocated in full: writing cannot fail.
+    def map(self) -> mmap.mmap:
+        """The whole file, writable. Its memory is allocated in full: writing cannot fail.
 
         Raises
         ------
         StoreFull
             The file system has no room.
         """
-        try:
-            assert self._fd is not None
-            recycled = is_allocated(os.fstat(self._fd), self.info.size)
-            if not recycled:
-                allocate(self._fd, self.info.size)
-            self._map = mmap.mmap(self._fd, self.info.size, flags=POPULATED if recycled else mmap.MAP_SHARED)
-        except OSError as error:
-            if error.errno not in NO_ROOM or not self._elsewhere():
-                raise self.shelf.explain(error, self.info.size) from None
-            return self.map()
-        order: Any = "F" if self.info.fortran else "C"
-        dtype = decode_dtype(self.info.dtype)
-        array: np.ndarray[Any, Any] = np.ndarray(self.info.shape, dtype, self._map, self.info.offset, order=order)
-        return array
+        self._map = self.with_room(functools.partial(_allocated_map, size=self.info.size))
+        return self._map
 
     def detach(self) -> None:
         """Cut the array that `map` returned off the file: what is written to it from now on stays in this process.
@@ -225,8 +225,7 @@ class Draft:
         if _mmap(address, len(self._map), mmap.PROT_READ | mmap.PROT_WRITE, flags, self._fd, 0) != address:
             raise OSError(ctypes.get_errno(), "cannot map a sealed array privately")
         self._map = None  # lives on in the views that the caller has
-        self._start_to_live()
-        self.close()
+        self.complete()
 
     def exists(self) -> bool:
         """Whether it is still a draft: neither sealed, by whomever, nor discarded."""
@@ -256,7 +255,7 @@ class Draft:
         """Leave no trace of it: for the caller whose write failed."""
         self._map = None
         self.close()
-        self.shelf.discard(self)
+        self.shelf.delete_draft(self.path)
         self.settled = True
 
     def close(self) -> None:
@@ -276,12 +275,11 @@ def _discard_forgotten(state: dict[str, Any]) -> None:
     draft.discard()
 
 
-def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
-    """The bytes of `array` in C order, a few MiB at a time."""
-    count = max(1, _COPY_STEP // max(1, array.dtype.itemsize))
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    for chunk in np.nditer(array, flags=flags, buffersize=count, order="C"):  # type: ignore[call-overload]
-        yield np.ascontiguousarray(chunk).view(np.uint8).data
+def _allocated_map(fd: int, size: int) -> mmap.mmap:
+    recycled = is_allocated(os.fstat(fd), size)
+    if not recycled:
+        allocate(fd, size)
+    return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 
 
 def allocate(fd: int, size: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from outlive.arrays.limits import inodes, mount_of
+from outlive.arrays.limits import NO_ROOM, inodes, mount_of
+from outlive.arrays.live import explained
 from outlive.errors import StoreFull
 from outlive.units import format_size
 
@@ -28,6 +29,11 @@ def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
         f"of the budget of {format_size(budget)} are free, and {_free(shelf.path)}{_on_disk(shelf)}. Delete arrays "
         "(`outlive ls --long` shows them), or raise the budget: outlive.open(memory=..., disk=...)"
     )
+
+
+def explain(shelf: Shelf, error: OSError, asked: int) -> Exception:
+    """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
+    return full(shelf, asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
 
 
 def _on_disk(shelf: Shelf) -> str:

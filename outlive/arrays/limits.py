@@ -5,16 +5,17 @@ docs/memory.md tells users how these are computed.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from outlive.units import parse_size
 
-if TYPE_CHECKING:
-    from outlive.arrays.shelf import Shelf
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
+"""What the system says where there is none."""
 
 _CGROUPS = "/sys/fs/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
@@ -133,9 +134,9 @@ def number_of_files(folder: str) -> int:
         return 0
 
 
-def kernel_bytes(shelf: Shelf) -> int:
-    """About how many bytes of its own the kernel takes for a shelf's files, beside what is in them."""
-    return _PER_FILE * sum(map(number_of_files, (shelf.mem, shelf.pool.folder, shelf.names.folder)))
+def kernel_bytes(*folders: str) -> int:
+    """About how many bytes of its own the kernel takes for the files in these folders, beside what is in them."""
+    return _PER_FILE * sum(map(number_of_files, folders))
 
 
 @functools.lru_cache(1)

@@ -17,15 +17,12 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import NEXT
 from outlive.arrays.ledger import Ledger
-
-if TYPE_CHECKING:
-    from outlive.arrays.shelf import Shelf
 
 _REMEMBERED = 100_000  # names a process, about 50 MB
 _FORBIDDEN = "-"
@@ -119,6 +116,18 @@ class Names:
             since = uptime()
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
+    def forbid_all(self, names: list[tuple[str, str, int]]) -> None:
+        """Forbid the versions of these stores' keys before these, in one step. It takes the lock itself.
+
+        Raises
+        ------
+        OSError
+            There is no room, not even for a name. Some may be forbidden all the same.
+        """
+        with self._ledger.locked():
+            for store, key, version in names:
+                self.forbid(store, key, version)
+
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
         path, counter = self._place(store, key)
@@ -157,22 +166,6 @@ class Names:
     def _place(self, store: str, key: str) -> tuple[str, int]:
         name = name_of(store, key)
         return f"{self.folder}/{name}", self._ledger.counter(name)
-
-
-def forbid(shelf: Shelf, names: list[tuple[str, str, int]]) -> None:
-    """Forbid the versions of these stores' keys before these, in one step.
-
-    Raises
-    ------
-    StoreFull
-        There is no room, not even for a name. Some may be forbidden all the same.
-    """
-    with shelf.ledger.locked():
-        for store, key, version in names:
-            try:
-                shelf.names.forbid(store, key, version)
-            except OSError as error:
-                raise shelf.explain(error, 0) from None
 
 
 def name_of(store: str, key: str) -> str:

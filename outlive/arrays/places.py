@@ -12,7 +12,7 @@ from outlive.arrays.count import Count
 from outlive.arrays.disk import Disk
 from outlive.arrays.layout import disk_of, is_id
 from outlive.arrays.ledger import Ledger
-from outlive.arrays.pool import Pool
+from outlive.arrays.place import Place
 from outlive.arrays.root import names_in
 
 _T = TypeVar("_T")
@@ -20,15 +20,11 @@ _ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may 
 
 
 class Places:
-    """What a `Shelf` knows of where its segments are: here, and on its disk if it has one."""
+    """Where the segments of the shelf in the folder `path` are: in memory, and on its disk if it has one."""
 
-    path: str
-    mem: str
-    new: str
-    ledger: Ledger
-    pool: Pool
-
-    def _reset_disk(self) -> None:
+    def __init__(self, path: str, ledger: Ledger) -> None:
+        self._path, self._ledger = path, ledger
+        self.memory = Place(path, ledger)
         self._disk: Disk | None = None
         self._disks: dict[str, Disk] = {}  # by path: each but once, as drafts may be under way there
         self._settings = -1  # those that `_disk` is of
@@ -36,11 +32,11 @@ class Places:
     @property
     def disk(self) -> Disk | None:
         """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
-        settings = self.ledger.settings
+        settings = self._ledger.settings
         if settings != self._settings:
-            path = disk_of(self.path)
+            path = disk_of(self._path)
             if path is not None and path not in self._disks:
-                self._disks.setdefault(path, Disk(path, self.ledger))  # several threads may be here
+                self._disks.setdefault(path, Disk(path, self._ledger))  # several threads may be here
             self._disk = None if path is None else self._disks[path]
             self._settings = settings
         return self._disk
@@ -55,25 +51,25 @@ class Places:
         UnsafeRoot
             Others may enter the folder.
         """
-        with self.ledger.locked():
+        with self._ledger.locked():
             before = self.disk
             if before is not None and before.path == path:
                 return
             if before is not None and not before.is_empty():
                 raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
             disks.clear_removed(path)
-            found = not Disk(path, self.ledger).is_empty()  # of a shelf that was removed: its arrays are back
-            disks.choose(self.path, path)
-            self.ledger.settings_changed()
+            found = not Disk(path, self._ledger).is_empty()  # of a shelf that was removed: its arrays are back
+            disks.choose(self._path, path)
+            self._ledger.settings_changed()
             if before is not None:
                 disks.remove(before.path)
             if found:
                 self.recount()
-                self.ledger.raise_epoch()  # for the catalog to list them
+                self._ledger.raise_epoch()  # for the catalog to list them
 
     def spills(self) -> bool:
         """Whether there is a disk, and a budget for it."""
-        return self.disk is not None and self.ledger.disk.budget > 0
+        return self.disk is not None and self._ledger.disk.budget > 0
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
         """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
@@ -84,46 +80,50 @@ class Places:
             It is in neither place.
         """
         while True:
-            moves = self.ledger.moves
+            moves = self._ledger.moves
             try:
-                return use(f"{self.mem}/{array_id}")
+                return use(f"{self.memory.mem}/{array_id}")
             except FileNotFoundError:
                 pass
             disk = self.disk
             if disk is not None:
                 with contextlib.suppress(FileNotFoundError):
                     return use(f"{disk.mem}/{array_id}")
-            if self.ledger.moves == moves:  # else it may have gone the other way between the two
+            if self._ledger.moves == moves:  # else it may have gone the other way between the two
                 raise FileNotFoundError(array_id)
 
     def locate(self, array_id: str) -> str | None:
         """The path of a sealed array's file; None if there is none."""
         while True:
-            moves = self.ledger.moves
-            for place in self.places():
+            moves = self._ledger.moves
+            for place in self.all():
                 if os.access(f"{place.mem}/{array_id}", os.F_OK):
                     return f"{place.mem}/{array_id}"
-            if self.ledger.moves == moves:
+            if self._ledger.moves == moves:
                 return None
 
-    def places(self) -> tuple[Places | Disk, ...]:
-        """Where segments may be."""
+    def all(self) -> tuple[Place, ...]:
+        """Where segments may be: one or two."""
         disk = self.disk
-        return (self,) if disk is None else (self, disk)
+        return (self.memory,) if disk is None else (self.memory, disk)
 
-    def _drafts(self, array_id: str) -> Iterator[str]:
+    def of(self, path: str) -> Place | None:
+        """The place that the file at `path` is in; None if there is no disk (any more)."""
+        return self.disk if self.is_on_disk(path) else self.memory
+
+    def drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
-        for place in self.places():
+        for place in self.all():
             for writer in names_in(place.new):  # none if the shelf is on its way out
                 if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
                     yield f"{place.new}/{writer}/{array_id}"
 
     def has_draft(self, array_id: str) -> bool:
         """Whether an array of this id is being written, or was and is not sealed yet."""
-        return any(map(os.path.lexists, self._drafts(array_id)))
+        return any(map(os.path.lexists, self.drafts(array_id)))
 
-    def _is_on_disk(self, path: str) -> bool:
-        return not path.startswith(f"{self.path}/")
+    def is_on_disk(self, path: str) -> bool:
+        return not path.startswith(f"{self._path}/")
 
     def has(self, array_id: str) -> bool:
         return self.locate(array_id) is not None
@@ -131,15 +131,17 @@ class Places:
     def ids(self) -> list[str]:
         """The ids of all sealed arrays, in memory and on disk (foreign files in the folders left out)."""
         for _ in range(3):
-            moves = self.ledger.moves
+            moves = self._ledger.moves
             found = self._ids()
-            if self.ledger.moves == moves:
+            if self._ledger.moves == moves:
                 return found
-        with self.ledger.locked():  # nothing moves now
+        with self._ledger.locked():  # nothing moves now
             return self._ids()
 
     def _ids(self) -> list[str]:
-        found = list(filter(is_id, os.listdir(self.mem)))  # raises if the shelf was removed, which is no empty one
+        found = list(
+            filter(is_id, os.listdir(self.memory.mem))
+        )  # raises if the shelf was removed, which is no empty one
         return found if self.disk is None else list(dict.fromkeys(found + self.spilled()))
 
     def spilled(self) -> list[str]:
@@ -149,7 +151,7 @@ class Places:
 
     def folders(self) -> tuple[str, ...]:
         """Where sealed arrays are."""
-        return tuple(place.mem for place in self.places())
+        return tuple(place.mem for place in self.all())
 
     def recount(self) -> int:
         """Set the ledger to what the files take; returns by how much it was off: strangers removed some.
@@ -162,20 +164,20 @@ class Places:
                 counts = self._counts(at_the_end)
                 if not all(count.ready for count in counts):
                     break  # nobody tells what changes
-                with self.ledger.locked():
+                with self._ledger.locked():
                     if all(count.finish() for count in counts):
                         return self._set_used(counts)
-            with self.ledger.locked():  # no file comes or goes
+            with self._ledger.locked():  # no file comes or goes
                 counts = self._counts(at_the_end)
                 for count in counts:
                     count.finish()
                 return self._set_used(counts)
 
     def _counts(self, at_the_end: contextlib.ExitStack) -> list[Count]:
-        return [at_the_end.enter_context(contextlib.closing(Count(place))) for place in self.places()]
+        return [at_the_end.enter_context(contextlib.closing(Count(place))) for place in self.all()]
 
     def _set_used(self, counts: list[Count]) -> int:
         used = [count.used for count in counts] + [0]
-        off, self.ledger.used = self.ledger.used - used[0], used[0]
-        off_on_disk, self.ledger.disk.used = self.ledger.disk.used - used[1], used[1]
+        off, self._ledger.used = self._ledger.used - used[0], used[0]
+        off_on_disk, self._ledger.disk.used = self._ledger.disk.used - used[1], used[1]
         return off or off_on_disk

@@ -22,6 +22,7 @@ from typing import cast
 from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.layout import is_cached, is_copied
 from outlive.arrays.lifetimes import DETACHED, Lifetime
+from outlive.arrays.lock import is_at
 from outlive.errors import CorruptArray
 
 MAGIC = b"outlive1"
@@ -203,6 +204,32 @@ def read_info(fd: int, path: str) -> ArrayInfo:
             f"{_name(info)} is damaged: {path} does not have the {info.nbytes} bytes of data that it tells of"
         )
     return info
+
+
+def read_info_at(path: str, array_id: str) -> ArrayInfo:
+    """What the footer of the segment at `path` says, which must be that of this array.
+
+    Raises
+    ------
+    FileNotFoundError, CorruptArray
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
+    try:
+        info = read_info(fd, path)
+        if info.id != array_id:
+            raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
+        return info
+    except CorruptArray:
+        if is_at(path, fd):
+            raise
+        raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
+    finally:
+        os.close(fd)
 
 
 def _name(info: ArrayInfo) -> str:

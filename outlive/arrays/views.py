@@ -7,14 +7,10 @@ duplicate of the descriptor, and with it the lock), whichever way the process en
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import mmap
 import os
-import resource
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,27 +18,14 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lock import is_at, living
+from outlive.arrays.live import explained, remember
+from outlive.arrays.lock import is_at
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
-from outlive.errors import CorruptArray, TooManyViews
+from outlive.errors import CorruptArray
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe must not block
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
-_live: dict[str, weakref.ref[np.ndarray[Any, Any]]] = {}
-_gone: deque[_Live] = deque()  # references to those that are not looked at any more, to be forgotten
-
-
-def live_view(array_id: str) -> np.ndarray[Any, Any] | None:
-    """A new view of an array that this process is already looking at, if it is."""
-    reference = _live.get(array_id)
-    root = reference() if reference is not None else None
-    return None if root is None else root.view()
-
-
-def forget(array_id: str) -> None:
-    """Answer no more reads from the live view of an array that was deleted. Its views stay valid."""
-    _live.pop(array_id, None)
 
 
 def open_view(
@@ -85,7 +68,7 @@ def open_view(
         raise explained(error, path) from None
     finally:
         os.close(fd)
-    return info, _remember(info, buffer)
+    return info, _view_of(info, buffer)
 
 
 def _stamp(fd: int, before: os.stat_result) -> int:
@@ -124,7 +107,7 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
     return info, buffer
 
 
-def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
+def _view_of(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
     dtype, order = decode_dtype(info.dtype), cast("Any", "F" if info.fortran else "C")
     try:
         root: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
@@ -132,51 +115,5 @@ def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
-    while _gone:
-        with contextlib.suppress(IndexError):  # another thread was faster
-            gone = _gone.popleft()
-            if _live.get(gone.array_id) is gone:
-                _live.pop(gone.array_id, None)
-    _live[info.id] = _Live(root, info.id)
-    view: np.ndarray[Any, Any] = root.view()  # its own, so that setting its shape or dtype in place is nobody else's
+    view: np.ndarray[Any, Any] = remember(info.id, root)
     return view
-
-
-class _Live(weakref.ref[Any]):
-    """To the array that a process looks at. When that goes, C code says so: an interrupt would be lost in Python's."""
-
-    __slots__ = ("array_id",)
-    array_id: str
-
-    def __new__(cls, root: np.ndarray[Any, Any], array_id: str) -> _Live:  # noqa: PYI034  # Self: from Python 3.11
-        live = super().__new__(cls, root, _gone.append)
-        live.array_id = array_id
-        return live
-
-    def __init__(self, root: np.ndarray[Any, Any], _: str) -> None:
-        super().__init__(root, _gone.append)  # type: ignore[call-arg]
-
-
-def explained(error: OSError, path: str = "") -> Exception:
-    """What an error of the system means for whoever opens segments; as it is if it says enough."""
-    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE):
-        return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        looked_at = len(living(set(_live.values())))
-        return TooManyViews(
-            error.errno,
-            f"cannot map one more array: this process looks at {looked_at}, and each takes one of its {soft} file "
-            "descriptors and one of its vm.max_map_count maps. Drop views you do not need, or raise `ulimit -n`",
-        )
-    return error
-
-
-def raise_descriptor_limit() -> None:
-    """Allow this process as many descriptors as the system permits: each mapped view holds one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError):  # macOS reports a hard limit that it does not grant
-            return

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 from outlive.arrays.disk import clear_removed
 from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
-from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
+from outlive.arrays.limits import NO_ROOM, inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
-from outlive.arrays.shelf import NO_ROOM, Shelf
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.adopt import adopt, live, orphaned, sign, unseen
@@ -249,7 +249,7 @@ class Keeper(ShelfCalls):
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
             sent_bytes=self._sent_bytes,
-            kernel_bytes=kernel_bytes(self._shelf),
+            kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,
         )
 

@@ -9,9 +9,9 @@ import os
 from typing import Any
 
 from outlive.arrays.ended import Why
+from outlive.arrays.full import explain
 from outlive.arrays.layout import LEDGER
 from outlive.arrays.marks import keep
-from outlive.arrays.names import forbid
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.catalog.wire import pack
@@ -63,7 +63,10 @@ class ShelfCalls:
         StoreFull
             The file system has no room for that. Some may be forbidden all the same, which costs their readers a call.
         """
-        forbid(self._shelf, names)
+        try:
+            self._shelf.names.forbid_all(names)
+        except OSError as error:
+            raise explain(self._shelf, error, 0) from None
 
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPIED, is_cached, is_copied
 from outlive.arrays.marks import mark
@@ -18,7 +19,6 @@ from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
 from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
-    from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
 
 
@@ -97,7 +97,7 @@ def drafts_of(shelf: Shelf, parcel: Parcel) -> list[Draft]:
     data = memoryview(parcel.data)
     try:
         for info, deadline_ns in zip(unpack(parcel.infos), parcel.deadlines_ns, strict=True):
-            draft = shelf.draft(info, COPIED)
+            draft = Draft.make(shelf, info, COPIED)
             drafts.append(draft)
             draft.write_segment([data[offset : offset + info.size]])
             offset += info.size

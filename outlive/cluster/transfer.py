@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
 from outlive.arrays.lock import is_at
@@ -27,7 +28,6 @@ from outlive.cluster.port import Call, Failed, Nobody, Peers
 from outlive.errors import CorruptArray, OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
     from outlive.node import Node
 
@@ -199,7 +199,7 @@ def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
     head = next(parts)
     assert isinstance(head, Head)
     (info,) = unpack(head.info)
-    draft = shelf.draft(info, COPIED if kept else CACHED)
+    draft = Draft.make(shelf, info, COPIED if kept else CACHED)
     try:
         draft.write_segment(part.data for part in parts if isinstance(part, Chunk))
         if info.ttl:

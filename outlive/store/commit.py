@@ -13,7 +13,8 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.ended import Why
 from outlive.arrays.full import full
 from outlive.arrays.info import new_version
-from outlive.arrays.shelf import NO_ROOM, StaleEpoch
+from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.shelf import StaleEpoch
 from outlive.catalog.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 

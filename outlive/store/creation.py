@@ -12,6 +12,7 @@ import numpy as np
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import PINNED, PRIVATE
+from outlive.arrays.writer import mapped
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate
@@ -38,9 +39,9 @@ class Creation:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
         self._pid = os.getpid()
-        self._draft = self._session.shelf.draft(self._info, PINNED if self._pin else PRIVATE)
+        self._draft = Draft.make(self._session.shelf, self._info, PINNED if self._pin else PRIVATE)
         try:
-            return self._draft.map()
+            return mapped(self._draft)
         except BaseException:
             self._draft.discard()
             raise

@@ -11,8 +11,8 @@ import numpy as np
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
+from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
-from outlive.arrays.views import live_view
 from outlive.store import deadlines, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster

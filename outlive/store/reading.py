@@ -64,7 +64,7 @@ def read(session: Session, store: str, key: str) -> Array | None:
     ------
     ArrayLost, CorruptArray, TooManyViews
     """
-    array = session.shelf.named(store, key)
+    array = session.reader.named(store, key)
     return array if array is not None else _settle(session, store, [key], _view)[0]
 
 
@@ -160,7 +160,7 @@ def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] 
     """
     shelf = session.shelf
     begun, standing = shelf.ledger.batches_begun, [shelf.names.standing(store, key) for key in keys]
-    arrays = [shelf.named(store, key) for key in keys]
+    arrays = [session.reader.named(store, key) for key in keys]
     missing = any(array is None for array in arrays)
     changed = [shelf.names.standing(store, key) for key in keys] != standing or any(one % 2 for one in standing)
     if missing or changed or shelf.ledger.batches or shelf.ledger.batches_begun != begun:
@@ -225,7 +225,7 @@ def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:
     for _ in range(2):
         if not found.doomed or session.shelf.has(found.info.id):
             with contextlib.suppress(ArrayNotFound):
-                return Here(session.shelf.view(found.info))
+                return Here(session.reader.view(found.info))
         outcome = _bring(session, found, listed=listed)
         if isinstance(outcome, Gone):
             return outcome

@@ -21,12 +21,14 @@ from ray.exceptions import GetTimeoutError
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.layout import KEEPER, NEXT, OWNER, PRIVATE
+from outlive.arrays.live import raise_descriptor_limit
 from outlive.arrays.lock import Mutex
+from outlive.arrays.reader import Reader
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.views import raise_descriptor_limit
+from outlive.arrays.writer import Writer
 from outlive.cluster import starters
 from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.port import Call, Left, Nobody, Peers
@@ -55,6 +57,7 @@ class Session:
             self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
             if _tended(path):
                 break  # else its keeper left with the shelf meanwhile, and this one has none
+        self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
             _end_with_this_process(self.root, connection.cluster)

@@ -210,10 +210,10 @@ class Store(MutableMapping[str, Array]):
         check_replicas(replicas)
         if key is None:
             ends = self._lifetime(session, lifetime or "job", ttl)
-            info = session.shelf.put(array, store=self.name, lifetime=ends, pin=pin, replicas=replicas)
+            info = session.writer.put(array, store=self.name, lifetime=ends, pin=pin, replicas=replicas)
         else:
             ends = self._lifetime(session, lifetime or "detached", ttl)
-            draft = session.shelf.draft_of(
+            draft = session.writer.draft_of(
                 array, store=self.name, key=check_key(key), lifetime=ends, pin=pin, replicas=replicas
             )
             commit(session, [draft])
@@ -265,7 +265,7 @@ class Store(MutableMapping[str, Array]):
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, key=check_key(key), **options))
+                drafts.append(session.writer.draft_of(array, key=check_key(key), **options))
         except BaseException:
             for draft in drafts:
                 draft.discard()

@@ -20,6 +20,7 @@ import pytest
 
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.errors import StoreFull
 
 from .conftest import MIB
@@ -98,7 +99,7 @@ def story_of(base: Path, case: str, left: int) -> int:
         for one in ballast:
             one.drop()
         story = Story(base)  # in the same folder, whatever is there
-        story.shelf.put(np.zeros(3))
+        Writer(story.shelf).put(np.zeros(3))
         assert len(story.shelf.ids()) == 1
     else:
         story.run()

@@ -14,8 +14,10 @@ from outlive.arrays.disk import Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.layout import COPY, is_id
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.catalog.index import Holding, Index, Replacement
 from outlive.errors import ArrayNotFound
 
@@ -61,16 +63,16 @@ class Catalog:
         draft.seal(self.bind(draft))  # no other catalog can have started in between: `restart` is this one's
 
     def read(self, key: str) -> np.ndarray[Any, Any] | None:
-        view = self.shelf.named(STORE, key)
+        view = Reader(self.shelf).named(STORE, key)
         if view is not None:
             return view
         entry = self.index.find(STORE, key)
         if entry is None or entry.doomed:
             return None
         try:
-            view = self.shelf.view(entry.info)
+            view = Reader(self.shelf).view(entry.info)
         except ArrayNotFound:  # listed, not sealed yet
-            return self.shelf.view(entry.info) if self.shelf.finish(entry.info.id, self.epoch) else None
+            return Reader(self.shelf).view(entry.info) if self.shelf.finish(entry.info.id, self.epoch) else None
         self.shelf.name(entry.info)
         return view
 
@@ -102,7 +104,7 @@ class LocalStore(MutableMapping[str, np.ndarray[Any, Any]]):
         self.shelf, self.catalog, self._lock = shelf, Catalog(shelf), threading.Lock()
 
     def __setitem__(self, key: str, array: np.ndarray[Any, Any]) -> None:
-        draft = self.shelf.draft_of(array, store=STORE, key=check_key(key))
+        draft = Writer(self.shelf).draft_of(array, store=STORE, key=check_key(key))
         with self._lock:
             self.catalog.commit(draft)
             self.catalog.drop_replaced()

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from outlive.arrays.draft import Draft
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import promote, spill
 from outlive.arrays.tend.check import check
+from outlive.arrays.writer import Writer, mapped
 from outlive.errors import StoreFull
 
 from .conftest import MIB
@@ -34,8 +37,8 @@ def taken(folder: Path) -> int:
 
 
 def created(shelf: Shelf, count: int) -> None:
-    draft = shelf.draft(describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1))
-    out = draft.map()
+    draft = Draft.make(shelf, describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1))
+    out = mapped(draft)
     out[:] = 1
     draft.detach()
     draft.seal()
@@ -54,14 +57,14 @@ def huge(base: Path, how: str) -> None:
         assert taken(memory) - before == shelf.ledger.used, (taken(memory) - before, shelf.ledger.used)
 
     for count in (1, 1000, 4096, 50_000, 400_000, 2 * MIB, 3 * MIB + 5):
-        info = shelf.put(np.ones(count, "u1"))
+        info = Writer(shelf).put(np.ones(count, "u1"))
         exact()
-        assert (shelf.view(info) == 1).all()
-        shelf.put(np.ones((2, count), "u1")[:, ::2])  # in steps
+        assert (Reader(shelf).view(info) == 1).all()
+        Writer(shelf).put(np.ones((2, count), "u1")[:, ::2])  # in steps
         exact()
         created(shelf, count)
         exact()
-    info = shelf.put(np.ones(400_000, "u1"))
+    info = Writer(shelf).put(np.ones(400_000, "u1"))
     assert shelf.disk is not None
     spill(shelf, shelf.disk, info.id)
     shelf.pool.trim()
@@ -69,8 +72,8 @@ def huge(base: Path, how: str) -> None:
     assert promote(shelf, shelf.disk, info.id)
     exact()
     for recycled in (700_000, 500_000, 900_000):
-        shelf.delete(shelf.put(np.ones(recycled, "u1")).id)
-        shelf.put(np.ones(recycled - 100_000, "u1"))
+        shelf.delete(Writer(shelf).put(np.ones(recycled, "u1")).id)
+        Writer(shelf).put(np.ones(recycled - 100_000, "u1"))
         shelf.pool.trim()
         exact()
     for array_id in shelf.ids():
@@ -88,7 +91,7 @@ def inodes(base: Path) -> None:
     said = ""
     while not said and len(infos) < 500:
         try:
-            draft = shelf.draft_of(np.ones(10), key=f"k{len(infos)}")
+            draft = Writer(shelf).draft_of(np.ones(10), key=f"k{len(infos)}")
             shelf.seal(draft)
             infos.append(draft.info)
         except StoreFull as error:
@@ -96,12 +99,12 @@ def inodes(base: Path) -> None:
     assert re.search(r"no inodes left, of 200 in all.*nr_inodes=.*/memory$", said)
     assert "raise the budget" not in said
     assert len(infos) > 50
-    assert all(shelf.view(info).sum() == 10 for info in infos)
+    assert all(Reader(shelf).view(info).sum() == 10 for info in infos)
     shelf.delete(infos[0].id, ("default", "k0"))
     shelf.spill_to(str(base / "disk"))
     shelf.ledger.disk.budget = 64 * MIB
     for _ in range(5):
-        assert (shelf.view(shelf.put(np.ones(10))) == 1).all()
+        assert (Reader(shelf).view(Writer(shelf).put(np.ones(10))) == 1).all()
     assert check(shelf) == []
 
 

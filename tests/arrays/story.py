@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.ended import Why
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.check import check, compute_checksums
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer, mapped
 from outlive.errors import StoreFull
 
 from .conftest import MIB
@@ -57,7 +60,7 @@ class Story:
         with self.failing():
             spill_ahead(self.shelf)
         for array_id in self.shelf.spilled()[:2]:
-            self.shelf._read_again(array_id)
+            Reader(self.shelf)._read_again(array_id)
         with self.failing():
             promote_hot(self.shelf)
         self.put(12)
@@ -81,7 +84,7 @@ class Story:
 
     def put(self, number: int, count: int = COUNT, key: str | None = None) -> None:
         try:
-            info = self.shelf.put(np.full(count, number, "i8"), key=key)
+            info = Writer(self.shelf).put(np.full(count, number, "i8"), key=key)
         except StoreFull:  # and nothing else
             self.failures += 1
         else:
@@ -90,12 +93,12 @@ class Story:
     def create(self, number: int, count: int = COUNT) -> None:
         info = segment.describe("'<i8'", (count,), 8 * count, fortran=False, store="default", key=None, version=1)
         try:
-            draft = self.shelf.draft(info)
+            draft = Draft.make(self.shelf, info)
         except StoreFull:
             self.failures += 1
             return
         try:
-            draft.map()[:] = number
+            mapped(draft)[:] = number
             draft.detach()
             draft.seal()
             self.expected[info.id] = number
@@ -122,14 +125,14 @@ class Story:
 
     def verify(self) -> None:
         """All that was put is there, nothing else is, and all is counted. In the end nothing is there."""
-        for place in self.shelf.places():
+        for place in self.shelf.places.all():
             assert [name for folder in Path(place.new).iterdir() for name in os.listdir(folder)] == []
         assert_counted(self.shelf)
         assert set(self.shelf.ids()) == set(self.expected)
         for array_id, number in self.expected.items():
             info = self.shelf.info(array_id)
             forget(array_id)
-            assert (self.shelf.view(info) == number).all()
+            assert (Reader(self.shelf).view(info) == number).all()
             if info.key is not None:
                 self.verify_name(info.key)
         for array_id, when in self.ended.items():
@@ -146,5 +149,5 @@ class Story:
 
     def verify_name(self, key: str) -> None:
         """It leads to what was put under it, or nowhere, so that the catalog is asked."""
-        named = self.shelf.named("default", key)
+        named = Reader(self.shelf).named("default", key)
         assert named is None or named[0] == max(number for number in self.expected.values() if number in {9, 10})

@@ -22,9 +22,11 @@ from outlive.arrays.clock import uptime
 from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import mark, mode_of
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt as adopting
 from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
+from outlive.arrays.writer import Writer
 
 MIB = 1 << 20
 NOBODY = "127.0.0.1:9"  # the discard port, where nobody listens
@@ -194,21 +196,21 @@ def spilling(shelf: Shelf, path: Path) -> None:
 
 def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    stays = [old.put(np.full(50_000, 1), key="k", store="s"), old.put(np.full(3, 2))]
-    pinned = old.put(np.full(50_000, 3), pin=True)
-    cached, copied = old.put(np.full(50_000, 4)), old.put(np.full(50_000, 5))
+    stays = [Writer(old).put(np.full(50_000, 1), key="k", store="s"), Writer(old).put(np.full(3, 2))]
+    pinned = Writer(old).put(np.full(50_000, 3), pin=True)
+    cached, copied = Writer(old).put(np.full(50_000, 4)), Writer(old).put(np.full(50_000, 5))
     mark(old, cached.id, add=CACHED)
     mark(old, copied.id, add=COPIED)
-    job = old.put(np.ones(50_000), lifetime=Lifetime(JOB, 1))
-    scope = old.put(np.ones(50_000), lifetime=Lifetime(SCOPE, 2))
-    mine = new.put(np.full(50_000, 6))
-    everything = {info.id: old.view(info).copy() for info in (*stays, pinned, cached, copied)}
+    job = Writer(old).put(np.ones(50_000), lifetime=Lifetime(JOB, 1))
+    scope = Writer(old).put(np.ones(50_000), lifetime=Lifetime(SCOPE, 2))
+    mine = Writer(new).put(np.full(50_000, 6))
+    everything = {info.id: Reader(old).view(info).copy() for info in (*stays, pinned, cached, copied)}
     assert adopt(new, old.path, same_cluster=False) == 5
     assert not os.path.exists(old.path) and not os.path.exists(os.path.dirname(old.path))
     assert set(new.ids()) == {*everything, mine.id}
     assert not {job.id, scope.id}.intersection(new.ids())
     for info in (*stays, pinned, cached, copied):
-        assert np.array_equal(new.view(info), everything[info.id])
+        assert np.array_equal(Reader(new).view(info), everything[info.id])
     assert mode_of(new, pinned.id) & 0o7777 == PINNED and is_pinned(mode_of(new, pinned.id))
     assert is_cached(mode_of(new, cached.id)) and is_copied(mode_of(new, copied.id))
     assert new.recount() == 0
@@ -216,23 +218,23 @@ def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) ->
 
 def test_in_the_same_cluster_job_arrays_come_too(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    job = old.put(np.ones(3), lifetime=Lifetime(JOB, 1))
-    old.put(np.ones(3), lifetime=Lifetime(SCOPE, 2))
+    job = Writer(old).put(np.ones(3), lifetime=Lifetime(JOB, 1))
+    Writer(old).put(np.ones(3), lifetime=Lifetime(SCOPE, 2))
     assert adopt(new, old.path, same_cluster=True) == 1
     assert new.ids() == [job.id]
 
 
 def test_what_is_not_wanted_does_not_come(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    old.put(np.ones(3), key="deleted")
-    kept = old.put(np.ones(3), key="lost")
+    Writer(old).put(np.ones(3), key="deleted")
+    kept = Writer(old).put(np.ones(3), key="lost")
     assert adopt(new, old.path, same_cluster=True, wanted=lambda info: info.key == "lost") == 1
     assert new.ids() == [kept.id]
 
 
 def test_a_damaged_segment_comes_along_for_check_to_tell(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    info = old.put(np.ones(3))
+    info = Writer(old).put(np.ones(3))
     path = Path(old.mem, info.id)
     path.write_bytes(path.read_bytes()[:-1])
     assert adopt(new, old.path, same_cluster=True) == 1
@@ -245,19 +247,19 @@ def test_what_is_spilled_comes_too(two: tuple[Shelf, Shelf], root: Path, spills:
     spilling(old, root / "disk/old/a")
     if spills:
         spilling(new, root / "disk/new/n")
-    infos = [old.put(np.full(8 * MIB, i, "uint8")) for i in range(12)]
+    infos = [Writer(old).put(np.full(8 * MIB, i, "uint8")) for i in range(12)]
     assert old.spilled()
     on_disk = set(old.spilled())
     assert adopt(new, old.path, same_cluster=False) == 12
     assert set(new.spilled()) == on_disk
-    assert [int(new.view(info)[0]) for info in infos] == list(range(12))
+    assert [int(Reader(new).view(info)[0]) for info in infos] == list(range(12))
     assert not (root / "disk/old/a").exists()
     assert new.recount() == 0
 
 
 def test_drafts_of_the_dead_do_not_come(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    draft = old.draft_of(np.ones(50_000))
+    draft = Writer(old).draft_of(np.ones(50_000))
     assert adopt(new, old.path, same_cluster=False) == 0
     assert new.ids() == []
     draft.settled = True
@@ -268,7 +270,7 @@ def test_drafts_of_the_dead_do_not_come(two: tuple[Shelf, Shelf]) -> None:
 
 def test_a_shelf_whose_keeper_lives_is_refused(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    info = old.put(np.ones(3))
+    info = Writer(old).put(np.ones(3))
     with open(f"{old.path}/keeper", "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert adopt(new, old.path, same_cluster=False) == 0
@@ -284,7 +286,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
 ) -> None:
     old, new = two
     spilling(old, root / "disk/old/a")
-    infos = [old.put(np.full(16 * MIB, i, "uint8")) for i in range(5)]
+    infos = [Writer(old).put(np.full(16 * MIB, i, "uint8")) for i in range(5)]
     assert old.spilled()
     calls = 0
     real: Callable[..., Any] = getattr(os if step == "rename" else shutil, step)
@@ -305,14 +307,14 @@ def test_an_adoption_that_was_cut_short_is_continued(
     for path in orphaned(str(root), "new", "n", "127.0.0.1:10"):
         adopt(again, path, same_cluster=False)
     assert sorted(again.ids()) == sorted(info.id for info in infos)
-    assert [int(again.view(info)[0]) for info in infos] == list(range(5))
+    assert [int(Reader(again).view(info)[0]) for info in infos] == list(range(5))
     assert again.recount() == 0
     assert found(root) == []
 
 
 def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = two
-    info = old.put(np.arange(50_000), pin=True)
+    info = Writer(old).put(np.arange(50_000), pin=True)
     rename = os.rename
 
     def refuse(source: str, target: str) -> None:
@@ -322,7 +324,7 @@ def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.Monke
 
     monkeypatch.setattr(adopting.os, "rename", refuse)
     assert adopt(new, old.path, same_cluster=False) == 1
-    assert new.view(info).sum() == np.arange(50_000).sum()
+    assert Reader(new).view(info).sum() == np.arange(50_000).sum()
     assert is_pinned(mode_of(new, info.id))
 
 
@@ -344,12 +346,12 @@ def test_an_adoption_from_another_file_system_that_is_cut_short_anywhere_loses_n
         rename(source, target)
 
     old, new = shelf_of(root, "old", "n"), shelf_of(root, "new", "n")
-    info = old.put(np.arange(10))
+    info = Writer(old).put(np.arange(10))
     monkeypatch.setattr(os, "rename", other_file_system)
     with pytest.raises(Killed):
         adopt(new, old.path, same_cluster=True)
     assert new.has(info.id) or old.has(info.id)
     left = 10
     adopt(new, old.path, same_cluster=True)
-    assert new.view(info).tolist() == list(range(10))
+    assert Reader(new).view(info).tolist() == list(range(10))
     assert os.listdir(new.mem) == [info.id]

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype
 from outlive.arrays.info import ArrayInfo, check_key, new_version
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer, mapped
 from outlive.errors import CorruptArray, InvalidKey, InvalidKeyType, StoreFull, UnsupportedArray
 
 from .local_store import disk_usage
@@ -54,7 +57,7 @@ UNSUPPORTED = {
 
 def assert_refused(shelf: Shelf, value: Any, hint: str) -> None:
     with pytest.raises(UnsupportedArray, match=hint) as caught:
-        shelf.put(value)
+        Writer(shelf).put(value)
     assert isinstance(caught.value, TypeError)
     assert shelf.ledger.used == disk_usage(shelf) == 0
 
@@ -85,7 +88,7 @@ def test_repacked_fields_are_stored(shelf: Shelf) -> None:
 
     array = unordered()
     array["a"], array["b"] = [1, 2, 3], [4, 5, 6]
-    view = shelf.view(shelf.put(repack_fields(array)))
+    view = Reader(shelf).view(Writer(shelf).put(repack_fields(array)))
     assert view["a"].tolist() == [1, 2, 3]
     assert view["b"].tolist() == [4, 5, 6]
 
@@ -116,9 +119,9 @@ def test_dtypes_that_only_look_alike_are_told_apart() -> None:
 )
 def test_keys_are_data(shelf: Shelf, key: str) -> None:
     assert check_key(key) == key
-    info = shelf.put(np.arange(3), key=key)
+    info = Writer(shelf).put(np.arange(3), key=key)
     assert [found.key for found in shelf.scan()] == [key]
-    assert shelf.view(info).tolist() == [0, 1, 2]
+    assert Reader(shelf).view(info).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513, "\ud800", "a\udfffb"])
@@ -150,9 +153,9 @@ def described(nbytes: int) -> ArrayInfo:
 
 def create(shelf: Shelf, nbytes: int) -> np.ndarray[Any, Any]:
     """As `Store.create` begins."""
-    draft = shelf.draft(described(nbytes))
+    draft = Draft.make(shelf, described(nbytes))
     try:
-        return draft.map()
+        return mapped(draft)
     except BaseException:
         draft.discard()
         raise
@@ -165,9 +168,9 @@ def assert_nothing_left(shelf: Shelf, used: int = 0) -> None:
 
 def test_budget_exhausted(root: Path) -> None:
     shelf = Shelf(str(root / "shelf"), budget=MIB)
-    kept = shelf.put(np.arange(100_000, dtype="u1"))
+    kept = Writer(shelf).put(np.arange(100_000, dtype="u1"))
     used = shelf.ledger.used
-    for attempt in (lambda: shelf.put(np.zeros(MIB, "u1")), lambda: create(shelf, MIB)):
+    for attempt in (lambda: Writer(shelf).put(np.zeros(MIB, "u1")), lambda: create(shelf, MIB)):
         with pytest.raises(StoreFull) as caught:
             attempt()
         message = str(caught.value)
@@ -176,9 +179,9 @@ def test_budget_exhausted(root: Path) -> None:
         assert "of the budget of 1.0 MiB are free" in message
         assert f"{(MIB - used) / 1024:.1f} KiB of the budget" in message  # free
         assert shelf.ledger.used == disk_usage(shelf) == used
-    assert shelf.view(kept)[1] == 1
+    assert Reader(shelf).view(kept)[1] == 1
     shelf.delete(kept.id)
-    shelf.put(np.zeros(MIB - 4096, "u1"))  # fits now, to the last page
+    Writer(shelf).put(np.zeros(MIB - 4096, "u1"))  # fits now, to the last page
     assert shelf.ledger.used == MIB
 
 
@@ -211,15 +214,15 @@ def fill(path: Path, free: int) -> None:
 
 def test_disk_full_put(small_disk: Path) -> None:
     shelf = Shelf(str(small_disk / "shelf"), budget=64 * MIB)
-    kept = shelf.put(np.arange(300_000, dtype="u1"))
+    kept = Writer(shelf).put(np.arange(300_000, dtype="u1"))
     used = shelf.ledger.used
     arrays = [np.zeros(2 * MIB, "u1"), np.zeros(4 * MIB, "u1")[::2], np.zeros((1000, 1000), order="F")]
     for array in arrays:
         with pytest.raises(StoreFull, match="the file system: No space left"):
-            shelf.put(array)
+            Writer(shelf).put(array)
         assert_nothing_left(shelf, used)
-    assert shelf.view(kept)[-1] == 299_999 % 256
-    shelf.put(np.zeros(300_000, "u1"))
+    assert Reader(shelf).view(kept)[-1] == 299_999 % 256
+    Writer(shelf).put(np.zeros(300_000, "u1"))
 
 
 def test_disk_full_create(small_disk: Path) -> None:
@@ -228,22 +231,22 @@ def test_disk_full_create(small_disk: Path) -> None:
     with pytest.raises(StoreFull, match="the file system: No space left"):
         create(shelf, 2 * MIB)
     assert_nothing_left(shelf)
-    draft = shelf.draft(described(MIB // 2))
-    draft.map()[:] = 7
+    draft = Draft.make(shelf, described(MIB // 2))
+    mapped(draft)[:] = 7
     draft.detach()
     draft.seal()
-    assert (shelf.view(draft.info) == 7).all()
+    assert (Reader(shelf).view(draft.info) == 7).all()
 
 
 def test_disk_full_footer(small_disk: Path) -> None:
     """The data fits, the footer behind it does not."""
     shelf = Shelf(str(small_disk / "shelf"), budget=64 * MIB)
-    shelf.put(np.zeros(1, "u1"))  # the process's folder and all it takes is there now
+    Writer(shelf).put(np.zeros(1, "u1"))  # the process's folder and all it takes is there now
     fill(small_disk, 8 * 4096)
     with pytest.raises(StoreFull):
-        shelf.put(np.zeros(8 * 4096 - 200, "u1"))
+        Writer(shelf).put(np.zeros(8 * 4096 - 200, "u1"))
     assert_nothing_left(shelf, 4096)
-    shelf.put(np.zeros(7 * 4096, "u1"))
+    Writer(shelf).put(np.zeros(7 * 4096, "u1"))
 
 
 def test_disk_full_ledger(small_disk: Path) -> None:
@@ -253,14 +256,14 @@ def test_disk_full_ledger(small_disk: Path) -> None:
         Shelf(str(small_disk / "shelf"))
     (small_disk / "filler").unlink()
     shelf = Shelf(str(small_disk / "shelf"))
-    assert shelf.view(shelf.put(np.arange(5))).tolist() == [0, 1, 2, 3, 4]
+    assert Reader(shelf).view(Writer(shelf).put(np.arange(5))).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_disk_without_inodes(small_disk: Path) -> None:
     """Many small arrays: room for their bytes, and none for one more file."""
     shelf = Shelf(str(small_disk / "shelf"), budget=64 * MIB)
     with pytest.raises(StoreFull):
-        [shelf.put(np.zeros(3)) for _ in range(40)]
+        [Writer(shelf).put(np.zeros(3)) for _ in range(40)]
     assert_nothing_left(shelf, len(shelf.ids()) * 4096)
 
 
@@ -269,19 +272,21 @@ def test_disk_without_inodes(small_disk: Path) -> None:
 PROCESS = """
 import errno, os, resource, sys
 import numpy as np
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.errors import StoreFull, TooManyViews
 
 shelf = Shelf(sys.argv[1], 64 << 20)
 """
 
 OUT_OF_DESCRIPTORS = """
-infos = [shelf.put(np.full(50_000, i, "u2")) for i in range(40)]
+infos = [Writer(shelf).put(np.full(50_000, i, "u2")) for i in range(40)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
 views = []
 try:
     for info in infos:
-        views.append(shelf.view(info))
+        views.append(Reader(shelf).view(info))
 except TooManyViews as error:
     assert isinstance(error, OSError) and error.errno == errno.EMFILE, repr(error)
     assert "ulimit -n" in str(error) and f"looks at {len(views)}," in str(error), str(error)
@@ -290,14 +295,14 @@ else:
 assert len(views) > 10, len(views)
 assert all((view == i).all() for i, view in enumerate(views))
 views.clear()
-assert (shelf.view(infos[-1]) == 39).all()
+assert (Reader(shelf).view(infos[-1]) == 39).all()
 """
 
 FILE_TOO_LARGE = """
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 before = os.listdir("/proc/self/fd")
 try:
-    shelf.put(np.zeros(2 << 20, "u1"))
+    Writer(shelf).put(np.zeros(2 << 20, "u1"))
 except StoreFull as error:
     assert "the file system" in str(error), str(error)
 else:

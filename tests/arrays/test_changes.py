@@ -14,6 +14,7 @@ from outlive.arrays.changes import Changes
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.ending import Endings
+from outlive.arrays.writer import Writer
 
 
 def no_job(_: set[int]) -> set[int]:
@@ -92,11 +93,11 @@ def test_endings_follow_the_shelf(shelf: Shelf, told: bool) -> None:
     jobs: set[int] = set()
     due = lambda: {array_id for ids in endings.due(lambda all_jobs: all_jobs & jobs, now).values() for array_id in ids}  # noqa: E731
     now = 1.0
-    first = shelf.put(np.ones(3), lifetime=Lifetime(JOB, 7))
+    first = Writer(shelf).put(np.ones(3), lifetime=Lifetime(JOB, 7))
     assert due() == set()
-    second = shelf.put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
-    third = shelf.put(np.ones(3), lifetime=Lifetime(JOB, 7))
-    shelf.put(np.ones(3))
+    second = Writer(shelf).put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
+    third = Writer(shelf).put(np.ones(3), lifetime=Lifetime(JOB, 7))
+    Writer(shelf).put(np.ones(3))
     assert due() == set()
     jobs.add(7)
     assert due() == {first.id, third.id}
@@ -112,7 +113,7 @@ def test_endings_follow_the_shelf(shelf: Shelf, told: bool) -> None:
 
 def test_a_touched_array_does_not_end(shelf: Shelf) -> None:
     endings = Endings(shelf)
-    info = shelf.put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
+    info = Writer(shelf).put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
     begin = shelf.deadline(info) or 0.0
     assert not any(endings.due(no_job, begin - 1).values())
     shelf.set_deadline(info.id, int((begin + 100) * 1e9))
@@ -124,7 +125,7 @@ def test_rounds_list_nothing_while_little_changes(shelf: Shelf, monkeypatch: pyt
     endings = Endings(shelf)
     endings.due(no_job)
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
-    shelf.put(np.ones(3), lifetime=Lifetime(JOB, 1))
+    Writer(shelf).put(np.ones(3), lifetime=Lifetime(JOB, 1))
     assert endings.due(lambda jobs: jobs)[1]
 
 
@@ -132,7 +133,7 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     """It is right although all kinds of changes come between its scan and its end; and the lock is free meanwhile."""
     shelf.spill_to(f"{shelf.path}-disk")
     shelf.ledger.disk.budget = 64 << 20
-    infos = [shelf.put(np.ones(count, "u1")) for count in (100, 100, 300_000, 300_000)]
+    infos = [Writer(shelf).put(np.ones(count, "u1")) for count in (100, 100, 300_000, 300_000)]
     shelf.delete(infos[2].id)
     real, once = places.Count, []
 
@@ -140,11 +141,11 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
         def finish(self) -> bool:
             if not once:
                 once.append(1)
-                shelf.put(np.ones(500_000, "u1"))
+                Writer(shelf).put(np.ones(500_000, "u1"))
                 shelf.delete(infos[0].id)
                 shelf.delete(infos[3].id)
-                shelf.put(np.ones(290_000, "u1"))  # in a segment of the pool
-                once.append(shelf.draft_of(np.ones(5000)))
+                Writer(shelf).put(np.ones(290_000, "u1"))  # in a segment of the pool
+                once.append(Writer(shelf).draft_of(np.ones(5000)))
             return bool(super().finish())
 
     monkeypatch.setattr(places, "Count", Disturbed)
@@ -155,7 +156,7 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_writer_waits_while_a_recount_stops_watching(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.put(np.ones(3))
+    Writer(shelf).put(np.ones(3))
     real, waited = Changes.close, []
 
     def close(changes: Changes) -> None:
@@ -172,12 +173,12 @@ def test_no_writer_waits_while_a_recount_stops_watching(shelf: Shelf, monkeypatc
 
 
 def test_arrays_of_a_scope(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 5))
-    shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 6))
+    first = Writer(shelf).put(np.ones(3), lifetime=Lifetime(SCOPE, 5))
+    Writer(shelf).put(np.ones(3), lifetime=Lifetime(SCOPE, 6))
     endings = Endings(shelf)
     assert endings.of_scope(5) == [first.id]
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
-    second = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE | TTL, 5, 60.0))
+    second = Writer(shelf).put(np.ones(3), lifetime=Lifetime(SCOPE | TTL, 5, 60.0))
     assert set(endings.of_scope(5)) == {first.id, second.id}
     shelf.delete(first.id)
     assert endings.of_scope(5) == [second.id]

@@ -15,6 +15,7 @@ from outlive.arrays.tend import unsummed as unsummed_module
 from outlive.arrays.tend.check import check, compute_checksums
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.arrays.tend.unsummed import Known, Unsummed
+from outlive.arrays.writer import Writer
 
 
 def test_checksums(root: Path) -> None:
@@ -48,7 +49,7 @@ def test_checksum_is_of_all_bytes(root: Path) -> None:
 
 
 def test_checksums_of_settled_arrays_only(shelf: Shelf) -> None:
-    old, new = shelf.put(np.arange(5)), shelf.put(np.arange(6))
+    old, new = Writer(shelf).put(np.arange(5)), Writer(shelf).put(np.arange(6))
     os.utime(f"{shelf.mem}/{old.id}", (1, 1))
     assert compute_checksums(shelf, older_than=3600) == 1
     assert set(Checksums(f"{shelf.path}/checksums").load()) == {old.id}
@@ -61,7 +62,7 @@ def test_checksums_of_settled_arrays_only(shelf: Shelf) -> None:
 def test_checksums_of_deleted_arrays_are_forgotten(shelf: Shelf) -> None:
     checksums = Checksums(f"{shelf.path}/checksums")
     checksums.append({f"{number:032x}": number for number in range(1500)})
-    info = shelf.put(np.arange(5))
+    info = Writer(shelf).put(np.arange(5))
     compute_checksums(shelf, older_than=-60)
     assert set(checksums.load()) == {info.id}
 
@@ -69,11 +70,11 @@ def test_checksums_of_deleted_arrays_are_forgotten(shelf: Shelf) -> None:
 def test_what_changed_alone_is_looked_at(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     checksums = Checksums(f"{shelf.path}/checksums")
     unsummed = Unsummed(shelf)
-    first = shelf.put(np.arange(5))
+    first = Writer(shelf).put(np.arange(5))
     assert unsummed.compute(older_than=-1) == 1
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
     monkeypatch.setattr(Checksums, "load", lambda _: pytest.fail("read again"))
-    second, third = shelf.put(np.arange(6)), shelf.put(np.arange(7))
+    second, third = Writer(shelf).put(np.arange(6)), Writer(shelf).put(np.arange(7))
     assert unsummed.compute(older_than=3600) == 0  # they wait
     shelf.delete(third.id)
     assert unsummed.compute(older_than=-1) == 1
@@ -88,7 +89,7 @@ def test_a_move_does_not_renew_a_checksum(shelf: Shelf) -> None:
     shelf.ledger.disk.budget = 64 << 20
     assert shelf.disk is not None
     unsummed = Unsummed(shelf)
-    info = shelf.put(np.arange(50_000))
+    info = Writer(shelf).put(np.arange(50_000))
     assert unsummed.compute(older_than=-1) == 1
     assert spill(shelf, shelf.disk, info.id) > 0
     with open(f"{shelf.disk.mem}/{info.id}", "r+b") as file:
@@ -100,8 +101,8 @@ def test_a_move_does_not_renew_a_checksum(shelf: Shelf) -> None:
 
 def test_the_work_is_done_in_steps_with_rests(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unsummed_module, "_STEP", 0.0)
-    shelf.put(np.ones(3 << 20, "u1"))
-    shelf.put(np.ones(5))
+    Writer(shelf).put(np.ones(3 << 20, "u1"))
+    Writer(shelf).put(np.ones(5))
     rests: list[float] = []
     assert Unsummed(shelf).compute(older_than=-1, rest=rests.append) == 2
     assert len(rests) >= 4  # after each MiB, and each array

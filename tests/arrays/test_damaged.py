@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from outlive.arrays import segment
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import Finding, check, compute_checksums
+from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, CorruptArray
 
 from .local_store import disk_usage
@@ -33,14 +35,14 @@ ABSENT = "0" * 32
 
 
 def stored(shelf: Shelf, count: int = SMALL, key: str | None = None) -> tuple[ArrayInfo, Path]:
-    info = shelf.put(np.arange(count).astype("u2"), key=key)
+    info = Writer(shelf).put(np.arange(count).astype("u2"), key=key)
     return info, Path(shelf.mem, info.id)
 
 
 def assert_corrupt(shelf: Shelf, info: ArrayInfo) -> None:
     """By handle, and by its footer."""
     with pytest.raises(CorruptArray) as caught:
-        shelf.view(info)
+        Reader(shelf).view(info)
     assert isinstance(caught.value, ValueError)
     assert info.id in str(caught.value)
     with pytest.raises(CorruptArray):
@@ -116,7 +118,7 @@ def test_flipped_data_is_found_by_check(shelf: Shelf, count: int) -> None:
     patch(path, info.offset + info.nbytes - 1, b"\xff")
     [finding] = check(shelf)
     assert (finding.problem, finding.subject, finding.mended) == ("flipped", str(path), False)
-    assert shelf.view(other)[5] == 5
+    assert Reader(shelf).view(other)[5] == 5
 
 
 def test_check_computes_what_is_missing(shelf: Shelf) -> None:
@@ -136,7 +138,7 @@ def test_renamed(shelf: Shelf, count: int) -> None:
     other_path.rename(path)
     assert_corrupt(shelf, info)
     with pytest.raises(ArrayNotFound):
-        shelf.view(other)
+        Reader(shelf).view(other)
 
 
 @SIZES
@@ -160,8 +162,8 @@ def test_handle_that_lies(shelf: Shelf, count: int) -> None:
     ]  # fmt: skip
     for lie in lies:
         with pytest.raises((CorruptArray, ArrayNotFound)):
-            shelf.view(info._replace(**lie))
-    assert shelf.view(info)[7] == 7
+            Reader(shelf).view(info._replace(**lie))
+    assert Reader(shelf).view(info)[7] == 7
 
 
 # --- planted
@@ -197,7 +199,7 @@ def test_forged_footer(shelf: Shelf, changes: dict[str, Any]) -> None:
     Path(shelf.mem, ABSENT).write_bytes(forged(**changes))
     for info in shelf.scan():  # what looks sound so far must fail as damage, not in some other way
         with pytest.raises(CorruptArray):
-            shelf.view(info)
+            Reader(shelf).view(info)
     assert all(finding.problem in ("damaged", "miscounted") for finding in check(shelf))
 
 
@@ -230,7 +232,7 @@ def test_no_pickle_is_loaded(shelf: Shelf, root: Path) -> None:
         for known in (info._replace(id=ABSENT), info._replace(id=ABSENT, dtype=evil), *shelf.scan()):
             if known.id == ABSENT:
                 with pytest.raises(CorruptArray):
-                    shelf.view(known)
+                    Reader(shelf).view(known)
         check(shelf)
     assert not os.path.exists(Trap.folder)
 

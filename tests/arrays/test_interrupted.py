@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from outlive.arrays.changes import Changes
+from outlive.arrays.live import _live
 from outlive.arrays.lock import FileLock, Mutex
+from outlive.arrays.reader import Reader
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.views import _live
+from outlive.arrays.writer import Writer
 
 
 def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root: Path) -> None:
@@ -28,7 +30,7 @@ def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root
     hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
     try:
         for sealed in (True, False):
-            drafts = [shelf.draft_of(np.arange(10))]
+            drafts = [Writer(shelf).draft_of(np.arange(10))]
             if sealed:
                 drafts[0].seal()
             with pytest.raises(KeyboardInterrupt):  # noqa: PT012
@@ -38,7 +40,7 @@ def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root
     finally:
         sys.unraisablehook = hook
     assert swallowed == []
-    shelf.put(np.arange(3))
+    Writer(shelf).put(np.arange(3))
     assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
     assert shelf.recount() == 0
 
@@ -50,11 +52,11 @@ class Forgotten:
         self.shelf = shelf
 
     def view(self) -> object:
-        return self.shelf.view(self.shelf.put(np.arange(100_000)))
+        return Reader(self.shelf).view(Writer(self.shelf).put(np.arange(100_000)))
 
     def shelf_that_wrote(self) -> object:
         other = Shelf(self.shelf.path)
-        other.put(np.arange(10))
+        Writer(other).put(np.arange(10))
         return other
 
     def changes(self) -> object:
@@ -74,7 +76,7 @@ def test_an_interrupt_that_comes_as_something_is_forgotten_reaches_the_caller(ro
     shelf = Shelf(str(root / "shelf"))
     swallowed: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
-    shelf.put(np.arange(10))  # clears away what earlier tests left
+    Writer(shelf).put(np.arange(10))  # clears away what earlier tests left
     descriptors = len(os.listdir("/proc/self/fd"))
     try:
         forgotten = [getattr(Forgotten(shelf), what)()]
@@ -85,7 +87,7 @@ def test_an_interrupt_that_comes_as_something_is_forgotten_reaches_the_caller(ro
     finally:
         sys.unraisablehook = hook
     assert swallowed == []
-    shelf.view(shelf.put(np.arange(100_000)))  # clears away what is left
+    Reader(shelf).view(Writer(shelf).put(np.arange(100_000)))  # clears away what is left
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert len(os.listdir(shelf.new)) == 1
     assert len(_live) <= 1
@@ -109,13 +111,13 @@ def interrupt_at_next_python_call(work: Callable[[], None]) -> None:
 def test_nothing_stays_behind(root: Path) -> None:
     shelf = Shelf(str(root / "shelf"), budget=1 << 30)
     array, interrupts, last = np.arange(10), 0, None
-    shelf.put(array)
+    Writer(shelf).put(array)
     while interrupts < 500:
         timer = threading.Timer(random.uniform(0, 0.001), os.kill, (os.getpid(), signal.SIGINT))
         try:
             timer.start()
             while True:
-                shelf.put(array)
+                Writer(shelf).put(array)
         except KeyboardInterrupt as error:
             interrupts += 1
             last = error  # as IPython does; it holds on to every frame
@@ -136,7 +138,7 @@ def test_nothing_stays_behind(root: Path) -> None:
 @pytest.mark.parametrize("by", ["another thread", "the thread that holds the lock"])
 def test_a_child_forked_meanwhile_can_be_interrupted(root: Path, by: str) -> None:
     shelf, other = Shelf(str(root / "shelf")), Shelf(str(root / "other"))
-    shelf.put(np.arange(3))
+    Writer(shelf).put(np.arange(3))
     children: list[int] = []
 
     def fork() -> None:

@@ -24,11 +24,14 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import check, clear_orphans, compute_checksums
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreFull
 
 from .local_store import assert_counted
@@ -61,9 +64,11 @@ def verify(shelf: Shelf, array_id: str) -> None:
     info = shelf.info(array_id)
     seed, count = map(int, (info.key or "").split())
     forget(array_id)
-    assert np.array_equal(shelf.view(info), content(seed, count)), f"array {array_id} has other bytes than were put"
+    assert np.array_equal(Reader(shelf).view(info), content(seed, count)), (
+        f"array {array_id} has other bytes than were put"
+    )
     forget(array_id)
-    named = shelf.named(info.store, info.key or "")
+    named = Reader(shelf).named(info.store, info.key or "")
     assert named is None or np.array_equal(named, content(seed, count)), f"{info.key} leads elsewhere"
 
 
@@ -92,16 +97,16 @@ def write(shelf: Shelf, pipe: int, number: int) -> None:
 
 
 def put(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
-    return shelf.put(content(seed, count), key=key_of(seed, count))
+    return Writer(shelf).put(content(seed, count), key=key_of(seed, count))
 
 
 def put_strided(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
     """Written in several steps."""
-    return shelf.put(np.repeat(content(seed, count), 2)[::2], key=key_of(seed, count))
+    return Writer(shelf).put(np.repeat(content(seed, count), 2)[::2], key=key_of(seed, count))
 
 
 def put_under_epoch(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
-    draft = shelf.draft_of(content(seed, count), key=key_of(seed, count))
+    draft = Writer(shelf).draft_of(content(seed, count), key=key_of(seed, count))
     draft.seal(shelf.ledger.epoch)
     return draft.info
 
@@ -109,9 +114,9 @@ def put_under_epoch(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
 def create(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
     key = key_of(seed, count)
     kind = {"fortran": False, "store": "default", "key": key, "version": new_version()}
-    draft = shelf.draft(segment.describe("'<u8'", (count,), 8 * count, **kind))
+    draft = Draft.make(shelf, segment.describe("'<u8'", (count,), 8 * count, **kind))
     try:
-        out = draft.map()
+        out = mapped(draft)
         out[:] = content(seed, count)
         draft.detach()
         draft.seal()
@@ -129,7 +134,7 @@ def read(shelf: Shelf, _: int, number: int) -> None:
         for array_id in rng.sample(ids := shelf.ids(), min(5, len(ids))):
             with contextlib.suppress(ArrayNotFound, FileNotFoundError):  # deleted meanwhile
                 verify(shelf, array_id)
-                views.append(shelf.view(shelf.info(array_id)))
+                views.append(Reader(shelf).view(shelf.info(array_id)))
         del views[:-10]
 
 
@@ -264,7 +269,7 @@ def kill_many(shelf: Shelf, kills: int, works: list[Any]) -> int:
     assert not killing.deleted & present, "arrays whose delete had returned are back"
     for array_id in present:
         verify(shelf, array_id)
-    for place in shelf.places():
+    for place in shelf.places.all():
         assert not [folder for folder in Path(place.new).iterdir() if os.listdir(folder)]
     sizes = [os.path.getsize(shelf.locate(array_id) or "") for array_id in present]
     assert_counted(shelf)

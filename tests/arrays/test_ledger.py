@@ -15,6 +15,7 @@ from outlive.arrays import segment
 from outlive.arrays.pool import LEAST
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.room import spill_ahead
+from outlive.arrays.writer import Writer
 
 from .local_store import assert_counted
 
@@ -24,33 +25,33 @@ SMALL, LARGE = np.ones(1000, "u1"), np.ones(LEAST + 5000, "u1")
 
 
 def put(shelf: Shelf) -> None:
-    shelf.put(SMALL, key="small")
-    shelf.put(LARGE, key="large")
+    Writer(shelf).put(SMALL, key="small")
+    Writer(shelf).put(LARGE, key="large")
 
 
 def put_and_delete(shelf: Shelf) -> None:
     for array in (SMALL, LARGE):
-        shelf.delete(shelf.put(array).id)
+        shelf.delete(Writer(shelf).put(array).id)
 
 
 def recycle(shelf: Shelf) -> None:
-    shelf.delete(shelf.put(LARGE).id)
-    shelf.put(LARGE[:-5000])  # shorter
+    shelf.delete(Writer(shelf).put(LARGE).id)
+    Writer(shelf).put(LARGE[:-5000])  # shorter
     shelf.delete(next(shelf.scan()).id)
-    shelf.put(LARGE)  # longer
+    Writer(shelf).put(LARGE)  # longer
     shelf.delete(next(shelf.scan()).id)
     shelf.pool.trim()
 
 
 def need_room(shelf: Shelf) -> None:
-    shelf.delete(shelf.put(LARGE).id)
-    shelf.put(np.ones(shelf.ledger.budget - 4 * segment.PAGE, "u1"))
+    shelf.delete(Writer(shelf).put(LARGE).id)
+    Writer(shelf).put(np.ones(shelf.ledger.budget - 4 * segment.PAGE, "u1"))
 
 
 def spill(shelf: Shelf) -> None:
     for _ in range(3):
-        shelf.put(LARGE)
-        shelf.put(SMALL)
+        Writer(shelf).put(LARGE)
+        Writer(shelf).put(SMALL)
     shelf.ledger.budget = segment.pages(LARGE.nbytes)
     spill_ahead(shelf)
     for array_id in shelf.spilled():
@@ -58,7 +59,7 @@ def spill(shelf: Shelf) -> None:
 
 
 def discard(shelf: Shelf) -> None:
-    shelf.draft_of(LARGE).discard()
+    Writer(shelf).draft_of(LARGE).discard()
 
 
 class Killed:
@@ -115,14 +116,14 @@ def killed_at_each_step(path: Path, work: Callable[[Shelf], None], *, after: boo
 def test_killed_at_each_step(root: Path, work: Callable[[Shelf], None], *, after: bool) -> None:
     for shelf in killed_at_each_step(root, work, after=after):
         assert shelf.recount() == 0
-        for place in shelf.places():  # what was emptied already counts until its name goes
+        for place in shelf.places.all():  # what was emptied already counts until its name goes
             place.pool.trim()
         assert_counted(shelf)
 
 
 def test_a_step_that_fails_is_counted_as_far_as_it_came(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error, or an exception of a signal's handler, between a file and its bytes."""
-    info = shelf.put(SMALL)
+    info = Writer(shelf).put(SMALL)
 
     def unlink(path: str) -> None:
         real(path)
@@ -138,7 +139,7 @@ def test_a_step_that_fails_is_counted_as_far_as_it_came(shelf: Shelf, monkeypatc
 
 
 def test_a_ledger_of_an_earlier_version_is_counted_anew(shelf: Shelf) -> None:
-    shelf.put(LARGE)
+    Writer(shelf).put(LARGE)
     used = shelf.ledger.used
     with open(f"{shelf.path}/ledger", "r+b") as file:
         file.write(b"ledger 4")

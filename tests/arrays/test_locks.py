@@ -23,8 +23,10 @@ import pytest
 from outlive.arrays import lock as locks
 from outlive.arrays.info import new_version
 from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.errors import StoreUnavailable
 from outlive.store.creation import Creation
 from outlive.store.scopes import end_scope
@@ -64,12 +66,12 @@ def is_free(shelf: Shelf) -> bool:
 def test_no_signal_handler_that_raises_leaves_the_lock(shelf: Shelf, alarm: None) -> None:
     """As those of timeouts do, and Ray's own for SIGTERM. The exception is kept, as tools do, with all its frames."""
     array, kept, raised = np.ones(100), list[BaseException](), 0
-    shelf.delete(shelf.put(array).id)
+    shelf.delete(Writer(shelf).put(array).id)
     while raised < 1500:
         try:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(20e-6, 400e-6))
             for _ in range(50):
-                shelf.delete(shelf.put(array).id)
+                shelf.delete(Writer(shelf).put(array).id)
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Timeout as error:
             raised += 1
@@ -81,7 +83,7 @@ def test_no_signal_handler_that_raises_leaves_the_lock(shelf: Shelf, alarm: None
                 shelf.delete(array_id)
     kept.clear()
     gc.collect()
-    shelf.put(array)
+    Writer(shelf).put(array)
     assert_counted(shelf)
 
 
@@ -90,8 +92,8 @@ def test_a_wait_for_a_stopped_process_can_be_interrupted(shelf: Shelf, alarm: No
         fcntl.flock(file, fcntl.LOCK_EX)  # as by a process that is stopped
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(Timeout):
-            shelf.put(np.ones(3))
-    shelf.put(np.ones(3))
+            Writer(shelf).put(np.ones(3))
+    Writer(shelf).put(np.ones(3))
 
 
 def test_a_wait_for_a_stopped_process_ends_with_its_name(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +103,9 @@ def test_a_wait_for_a_stopped_process_ends_with_its_name(shelf: Shelf, monkeypat
         process.stdout.readline()
         monkeypatch.setattr(locks, "PATIENCE", 0.2)
         with pytest.raises(StoreUnavailable, match=rf"process {process.pid} \(python.*kill -CONT"):
-            shelf.put(np.ones(3))
+            Writer(shelf).put(np.ones(3))
         process.communicate(b"\n")
-    assert shelf.put(np.ones(3)).nbytes == 24
+    assert Writer(shelf).put(np.ones(3)).nbytes == 24
 
 
 def child(work: Callable[[], object]) -> int:
@@ -131,7 +133,7 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
 
     def work() -> None:
         while not stop.is_set():
-            shelf.delete(shelf.put(np.ones(10)).id)
+            shelf.delete(Writer(shelf).put(np.ones(10)).id)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -139,7 +141,7 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
     alive: list[int] = []
     try:
         for number in range(60):
-            pid = child(lambda: shelf.put(np.ones(10)))
+            pid = child(lambda: Writer(shelf).put(np.ones(10)))
             eventually(lambda pid=pid: ended(pid), 30)
             if number % 10 == 0:  # and some that live on, and hold nothing that others need
                 alive.append(child(lambda: time.sleep(600)))
@@ -156,7 +158,7 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
 
 def test_a_finalizer_that_deletes_in_the_middle_of_a_change(shelf: Shelf) -> None:
     """Python may run one at any step, also between a change and its count."""
-    infos = [shelf.put(np.ones(10)) for _ in range(3)]
+    infos = [Writer(shelf).put(np.ones(10)) for _ in range(3)]
     path = f"{shelf.staging()}/{'0' * 32}"
     with shelf.ledger.locked(), shelf.ledger.counting(path, before=0, after=4096):
         shelf.delete(infos[0].id)
@@ -192,7 +194,7 @@ def test_a_child_that_leaves_create_does_nothing_to_its_parents_array(shelf: She
     finally:
         if pid == 0:
             os._exit(0)
-    assert (shelf.view(creation.handle.info) == 2).all()
+    assert (Reader(shelf).view(creation.handle.info) == 2).all()
     assert_counted(shelf)
 
 
@@ -201,7 +203,7 @@ def test_a_child_that_leaves_a_scope_ends_nothing(shelf: Shelf, session: Any) ->
     try:
         with ExitStack() as stack:
             stack.callback(end_scope, session, lock)
-            info = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, lock.number))
+            info = Writer(shelf).put(np.ones(3), lifetime=Lifetime(SCOPE, lock.number))
             pid = os.fork()
             if pid:
                 eventually(lambda: ended(pid))

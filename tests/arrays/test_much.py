@@ -16,11 +16,13 @@ from outlive.arrays.layout import CACHED
 from outlive.arrays.limits import number_of_files
 from outlive.arrays.marks import keep
 from outlive.arrays.pool import LEAST
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.spill.room import candidates, make_room
+from outlive.arrays.writer import Writer
 from outlive.catalog.wire import unpack_listed
 from outlive.cluster import listing
 from outlive.cluster.listing import Listing
@@ -43,8 +45,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
 
 
 def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    infos = [shelf.put(np.full(LEAST, number, "u1")) for number in range(30)]
-    views = [shelf.view(info) for info in infos]
+    infos = [Writer(shelf).put(np.full(LEAST, number, "u1")) for number in range(30)]
+    views = [Reader(shelf).view(info) for info in infos]
     for info in infos:
         shelf.delete(info.id)
     tried = calls(monkeypatch, pool, "_locked")
@@ -56,14 +58,14 @@ def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monk
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    shelf.put(np.ones(LEAST, "u1"))
+    Writer(shelf).put(np.ones(LEAST, "u1"))
     assert 0 < len(tried) <= 8
     assert with_lock == [False]
     assert [view[0] for view in views] == list(range(30))
 
 
 def test_the_pool_is_emptied_without_the_ledgers_lock(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    for info in [shelf.put(np.ones(16 << 20, "u1")) for _ in range(3)]:
+    for info in [Writer(shelf).put(np.ones(16 << 20, "u1")) for _ in range(3)]:
         shelf.delete(info.id)
     shelf.ledger.budget = shelf.ledger.used + 8192
     emptied: list[bool] = []
@@ -74,13 +76,13 @@ def test_the_pool_is_emptied_without_the_ledgers_lock(shelf: Shelf, monkeypatch:
         empty(fd)
 
     monkeypatch.setattr(pool, "empty", note_and_empty)
-    shelf.put(np.ones(shelf.ledger.budget - 8192, "u1"))
+    Writer(shelf).put(np.ones(shelf.ledger.budget - 8192, "u1"))
     assert emptied
     assert not any(emptied)
 
 
 def test_a_few_of_many_are_looked_at_for_a_spill(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    infos = [shelf.put(np.ones(5)) for _ in range(100)]
+    infos = [Writer(shelf).put(np.ones(5)) for _ in range(100)]
     for age, info in enumerate(reversed(infos)):
         os.utime(f"{shelf.mem}/{info.id}", (1000 - age, 1000 - age))
     assert [one.array_id for one in candidates(shelf)] == [info.id for info in infos]
@@ -98,7 +100,7 @@ def test_a_sample_is_enough_to_make_any_room(shelf: Shelf, monkeypatch: pytest.M
     monkeypatch.setattr(room.candidates, "__defaults__", (8,))
     shelf.spill_to(f"{shelf.path}-disk")
     shelf.ledger.disk.budget = 64 << 20
-    infos = [shelf.put(np.ones(200_000, "u1")) for _ in range(40)]
+    infos = [Writer(shelf).put(np.ones(200_000, "u1")) for _ in range(40)]
     assert make_room(shelf, shelf.ledger.budget - pages(infos[0].size) * 4)
     assert make_room(shelf, shelf.ledger.budget)
     assert shelf.ledger.used == 0
@@ -109,8 +111,8 @@ def test_only_one_of_many_may_go(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(room.candidates, "__defaults__", (4,))
     shelf.spill_to(f"{shelf.path}-disk")
     shelf.ledger.disk.budget = 64 << 20
-    infos = [shelf.put(np.ones(200_000, "u1")) for _ in range(30)]
-    views = [shelf.view(info) for info in infos[1:]]
+    infos = [Writer(shelf).put(np.ones(200_000, "u1")) for _ in range(30)]
+    views = [Reader(shelf).view(info) for info in infos[1:]]
     monkeypatch.setattr(room, "locks", dict)  # as where /proc/locks tells nothing
     shelf.ledger.budget = shelf.ledger.used
     assert make_room(shelf, 200_000)
@@ -140,7 +142,7 @@ def test_names_are_swept_by_and_by(shelf: Shelf) -> None:
     for number in range(50):
         with shelf.ledger.locked():
             shelf.names.forbid("default", f"k{number}", number + 1)
-    shelf.put(np.ones(3), key="there")
+    Writer(shelf).put(np.ones(3), key="there")
     folder = f"{shelf.path}/names"
     assert [shelf.names.sweep(shelf.has, 20) for _ in range(4)] == [0] * 4  # they are in force
     for name in os.listdir(folder):
@@ -149,17 +151,17 @@ def test_names_are_swept_by_and_by(shelf: Shelf) -> None:
     assert sum(swept) == 50
     assert max(swept) <= 20
     assert len(os.listdir(folder)) == 1
-    assert shelf.named("default", "there") is not None
+    assert Reader(shelf).named("default", "there") is not None
 
 
 def test_cached_copies(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     def copy() -> ArrayInfo:
-        info = shelf.put(np.ones(5000))
+        info = Writer(shelf).put(np.ones(5000))
         os.chmod(f"{shelf.mem}/{info.id}", CACHED)
         return info
 
-    shelf.put(np.ones(5))
-    first, size = copy(), pages(shelf.put(np.ones(5000)).size)
+    Writer(shelf).put(np.ones(5))
+    first, size = copy(), pages(Writer(shelf).put(np.ones(5000)).size)
     copies = CachedCopies(shelf)
     assert copies.bytes() == size
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
@@ -183,8 +185,8 @@ def test_number_of_files(root: Path, tmp_path: Path) -> None:
 
 def test_a_listing_in_parts(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "AT_A_TIME", 7)
-    infos = {shelf.put(np.ones(3), key=f"k{number}").id for number in range(20)}
-    shelf.put(np.ones(3))
+    infos = {Writer(shelf).put(np.ones(3), key=f"k{number}").id for number in range(20)}
+    Writer(shelf).put(np.ones(3))
     one, before = Listing(shelf), shelf.ledger.epoch
     found, parts, after = set[str](), 0, None
     while parts == 0 or after is not None:
@@ -211,8 +213,8 @@ def test_an_empty_shelf_is_listed_at_once(shelf: Shelf) -> None:
 
 
 def test_a_round_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    infos = [shelf.put(np.full(50_000, number, "u1")) for number in range(40)]
-    views = [shelf.view(info) for info in infos[:-1]]
+    infos = [Writer(shelf).put(np.full(50_000, number, "u1")) for number in range(40)]
+    views = [Reader(shelf).view(info) for info in infos[:-1]]
     for info in infos:
         monkeypatch.setattr(pool, "LEAST", 0)  # all of them go to the pool
         shelf.delete(info.id)
@@ -229,7 +231,7 @@ def test_a_round_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, mo
 
 def test_a_segment_that_was_found_is_not_kept_by_a_forked_child(shelf: Shelf) -> None:
     """Nor by who found it and then was interrupted."""
-    shelf.delete(shelf.put(np.ones(LEAST, "u1")).id)
+    shelf.delete(Writer(shelf).put(np.ones(LEAST, "u1")).id)
     found = shelf.pool.find(LEAST)
     assert found is not None
     assert shelf.pool.find(LEAST) is None

@@ -14,8 +14,10 @@ import pytest
 
 from outlive.arrays.batches import Batch
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import check, clear_orphans
+from outlive.arrays.writer import Writer
 
 from .test_shelf import kill
 
@@ -23,28 +25,28 @@ STORE = "default"
 
 
 def value(shelf: Shelf, key: str = "k") -> int | None:
-    array = shelf.named(STORE, key)
+    array = Reader(shelf).named(STORE, key)
     return None if array is None else int(array[0])
 
 
 def put(shelf: Shelf, number: int, key: str = "k", size: int = 10) -> ArrayInfo:
-    return shelf.put(np.full(size, number), key=key)
+    return Writer(shelf).put(np.full(size, number), key=key)
 
 
 def test_a_key_leads_to_its_array(shelf: Shelf) -> None:
-    assert shelf.named(STORE, "k") is None
+    assert Reader(shelf).named(STORE, "k") is None
     info = put(shelf, 1)
     assert value(shelf) == 1
     assert shelf.named_info(STORE, "k") == info
-    assert shelf.named("another store", "k") is None
-    assert shelf.named(STORE, "K") is None
+    assert Reader(shelf).named("another store", "k") is None
+    assert Reader(shelf).named(STORE, "K") is None
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_another_process_that_remembers_sees_what_comes_after(shelf: Shelf, size: int) -> None:
     other = Shelf(shelf.path)
     first = put(shelf, 1, size=size)
-    held = other.named(STORE, "k")
+    held = Reader(other).named(STORE, "k")
     assert held is not None
     assert other.names.remembered(STORE, "k") == first
     second = put(shelf, 2, size=size)
@@ -52,7 +54,7 @@ def test_another_process_that_remembers_sees_what_comes_after(shelf: Shelf, size
     assert value(other) == 2
     assert held[0] == 1
     shelf.delete(second.id, (STORE, "k"))
-    assert other.named(STORE, "k") is None
+    assert Reader(other).named(STORE, "k") is None
 
 
 def test_remembered_while_other_keys_change(shelf: Shelf) -> None:
@@ -64,7 +66,7 @@ def test_remembered_while_other_keys_change(shelf: Shelf) -> None:
 
 
 def test_an_earlier_array_that_is_sealed_late_does_not_come_back(shelf: Shelf) -> None:
-    early, late = shelf.draft_of(np.array([1]), key="k"), shelf.draft_of(np.array([2]), key="k")
+    early, late = Writer(shelf).draft_of(np.array([1]), key="k"), Writer(shelf).draft_of(np.array([2]), key="k")
     late.seal()
     early.seal()
     assert value(shelf) == 2
@@ -76,7 +78,7 @@ def test_a_deleted_array_s_earlier_one_may_be_named_again(shelf: Shelf) -> None:
     early = put(shelf, 1)
     late = put(shelf, 2)
     shelf.delete(late.id)  # its name stays, and leads nowhere
-    assert shelf.named(STORE, "k") is None
+    assert Reader(shelf).named(STORE, "k") is None
     shelf.name(early)
     assert value(shelf) == 1
 
@@ -91,12 +93,12 @@ def test_the_deletion_of_an_overwritten_array_leaves_the_name(shelf: Shelf) -> N
 def test_killed_between_name_and_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name leads nowhere, so the reader asks the catalog and seals the array itself."""
     put(shelf, 1)
-    draft = shelf.draft_of(np.array([2]), key="k")
+    draft = Writer(shelf).draft_of(np.array([2]), key="k")
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", stop_at(os.rename, "/mem/"))
         with pytest.raises(KeyboardInterrupt):
             draft.seal()
-    assert shelf.named(STORE, "k") is None
+    assert Reader(shelf).named(STORE, "k") is None
     assert shelf.finish(draft.info.id, shelf.ledger.epoch)
     assert value(shelf) == 2
 
@@ -104,7 +106,7 @@ def test_killed_between_name_and_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPa
 def test_killed_while_the_name_changes(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shelf, 1)
     assert value(shelf) == 1
-    draft = shelf.draft_of(np.array([2]), key="k")
+    draft = Writer(shelf).draft_of(np.array([2]), key="k")
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", stop_at(os.rename, "/names/"))
         with pytest.raises(KeyboardInterrupt):
@@ -129,19 +131,19 @@ def stop_at(rename: Callable[[str, str], None], where: str) -> Callable[[str, st
 
 def test_a_batch_whose_writer_is_killed_is_never_half_visible(shelf: Shelf) -> None:
     for key in ("a", "b"):
-        shelf.seal(shelf.draft_of(np.zeros(3), key=key))
-    drafts = [shelf.draft_of(np.ones(3), key=key) for key in ("a", "b")]
+        shelf.seal(Writer(shelf).draft_of(np.zeros(3), key=key))
+    drafts = [Writer(shelf).draft_of(np.ones(3), key=key) for key in ("a", "b")]
     child = os.fork()
     if child == 0:
         writer = Shelf(shelf.path)
-        drafts = [writer.draft_of(np.ones(3), key=key) for key in ("a", "b")]
+        drafts = [Writer(writer).draft_of(np.ones(3), key=key) for key in ("a", "b")]
         Batch(writer).begin()
         writer.seal(drafts[0])
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    assert [shelf.named("default", key) for key in ("a", "b")] == [None, None]  # the catalog knows
+    assert [Reader(shelf).named("default", key) for key in ("a", "b")] == [None, None]  # the catalog knows
     assert len(list(clear_orphans(shelf, set))) == 1  # it had listed both
-    assert [shelf.named("default", key).sum() for key in ("a", "b")] == [3, 3]
+    assert [Reader(shelf).named("default", key).sum() for key in ("a", "b")] == [3, 3]
     for draft in drafts:
         draft.discard()
 
@@ -163,15 +165,15 @@ def test_strangers_among_the_names(shelf: Shelf) -> None:
     for planted in ("/etc/passwd", "nonsense", f"1.{other.id[::-1]}", "9" * 30 + "./../../etc/passwd"):
         name.unlink()
         name.symlink_to(planted)
-        assert shelf.named(STORE, "other") is None
+        assert Reader(shelf).named(STORE, "other") is None
     name.unlink()
     name.write_text("a file")
-    assert shelf.named(STORE, "other") is None
+    assert Reader(shelf).named(STORE, "other") is None
     shelf.name(other)  # as after the catalog was asked
     assert value(shelf, "other") == 2
     name.unlink()
     name.symlink_to(f"1.{shelf.ids()[0] if shelf.ids()[0] != other.id else shelf.ids()[1]}")  # another key's array
-    assert shelf.named(STORE, "other") is None
+    assert Reader(shelf).named(STORE, "other") is None
 
 
 def test_check_sweeps_names_that_lead_nowhere(shelf: Shelf) -> None:
@@ -197,7 +199,9 @@ def test_no_read_that_starts_after_a_put_or_delete_returned_sees_what_was_before
         reads, last, deadline = 0, 0, time.monotonic() + 120
         while reads < 20_000 or last <= 100:
             before = changes(done)
-            array = shelf.named(STORE, "k")  # held until the next one is read, so that it could be taken for that
+            array = Reader(shelf).named(
+                STORE, "k"
+            )  # held until the next one is read, so that it could be taken for that
             if array is not None:
                 found = int(array[0])
                 assert before <= found <= changes(done) + 1, "a read saw what had been overwritten or deleted before"

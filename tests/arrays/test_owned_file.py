@@ -16,9 +16,11 @@ import pytest
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import ScopeLock, scope_is_over
 from outlive.arrays.lock import OwnedFile
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.room import _turn
 from outlive.arrays.tend.checksums import Checksums
+from outlive.arrays.writer import Writer
 
 from .conftest import MIB
 from .test_shelf import forked
@@ -108,8 +110,8 @@ def test_a_child_does_not_keep_the_turn_to_spill(root: Path) -> None:
 
 def test_a_child_that_drops_its_views_keeps_no_deleted_array(root: Path) -> None:
     shelf = Shelf(str(root / "shelf"), budget=8 * MIB)
-    info = shelf.put(np.ones(MIB, np.uint8))
-    views = [shelf.view(info)]
+    info = Writer(shelf).put(np.ones(MIB, np.uint8))
+    views = [Reader(shelf).view(info)]
     with forked(views.clear):
         shelf.delete(info.id)
         views.clear()
@@ -119,8 +121,8 @@ def test_a_child_that_drops_its_views_keeps_no_deleted_array(root: Path) -> None
 
 def test_what_a_child_looks_at_is_not_written_again(root: Path) -> None:
     shelf = Shelf(str(root / "shelf"), budget=8 * MIB)
-    info = shelf.put(np.ones(MIB, np.uint8))
-    views, (ask, told) = [shelf.view(info)], os.pipe()
+    info = Writer(shelf).put(np.ones(MIB, np.uint8))
+    views, (ask, told) = [Reader(shelf).view(info)], os.pipe()
     answer, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -130,7 +132,7 @@ def test_what_a_child_looks_at_is_not_written_again(root: Path) -> None:
     views.clear()
     shelf.delete(info.id)
     shelf.pool.trim()
-    shelf.put(np.zeros(MIB, np.uint8))
+    Writer(shelf).put(np.zeros(MIB, np.uint8))
     os.write(told, b"\1")
     assert os.read(answer, 10) == b"same"
     os.waitpid(pid, 0)
@@ -144,7 +146,7 @@ def test_a_child_forked_while_a_record_is_written_keeps_nobody_from_writing_the_
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     shelf = Shelf(str(root / "shelf"))
-    info, pwrite = shelf.put(np.arange(3)), os.pwrite
+    info, pwrite = Writer(shelf).put(np.arange(3)), os.pwrite
 
     with contextlib.ExitStack() as children:
 

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import move
 from outlive.arrays.spill.move import spill
 from outlive.arrays.spill.pin import pin, unpin
 from outlive.arrays.spill.room import make_room
 from outlive.arrays.tend.check import check
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, StoreFull
 
 from .conftest import MIB
@@ -47,7 +49,7 @@ def shelf(root: Path) -> Iterator[Shelf]:
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT) -> ArrayInfo:
-    return shelf.put(np.full(count, number, "i8"))
+    return Writer(shelf).put(np.full(count, number, "i8"))
 
 
 def on_disk(shelf: Shelf, info: ArrayInfo) -> bool:
@@ -65,7 +67,7 @@ def to_disk(shelf: Shelf, info: ArrayInfo) -> int:
 
 def read(shelf: Shelf, info: ArrayInfo) -> np.ndarray:
     forget(info.id)
-    return shelf.view(info)
+    return Reader(shelf).view(info)
 
 
 def test_in_memory(shelf: Shelf) -> None:

@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment, views, warm
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.layout import CACHED, COPIED, LEAVING, PINNED, PRIVATE
 from outlive.arrays.lifetimes import TTL, Lifetime
+from outlive.arrays.live import forget
 from outlive.arrays.marks import drop_if_leaving, evict, mode_of
 from outlive.arrays.pool import LEAST
-from outlive.arrays.segment import header_of
-from outlive.arrays.shelf import Shelf, read_info_at
+from outlive.arrays.reader import Reader
+from outlive.arrays.segment import header_of, read_info_at
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
 from outlive.arrays.tend.check import check, check_arrays, compute_checksums
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer, fill, mapped
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 
 from .local_store import disk_usage
@@ -35,7 +38,7 @@ SIZE = 2 << 20
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT) -> ArrayInfo:
-    return shelf.put(np.full(count, number, "i8"))
+    return Writer(shelf).put(np.full(count, number, "i8"))
 
 
 def inode(shelf: Shelf, info: ArrayInfo) -> int:
@@ -49,17 +52,17 @@ def test_a_deleted_segment_is_written_again(shelf: Shelf, count: int) -> None:
     shelf.delete(first.id)
     second = put(shelf, 2, count)
     assert inode(shelf, second) == before
-    assert (shelf.view(second) == 2).all()
+    assert (Reader(shelf).view(second) == 2).all()
     assert os.stat(f"{shelf.mem}/{second.id}").st_size == second.size
     assert shelf.ledger.used == disk_usage(shelf)
     with pytest.raises(ArrayNotFound):
-        shelf.view(first)
+        Reader(shelf).view(first)
     assert check(shelf) == []
 
 
 def test_one_that_is_read_is_not(shelf: Shelf) -> None:
     first = put(shelf, 1)
-    view, before = shelf.view(first), inode(shelf, first)
+    view, before = Reader(shelf).view(first), inode(shelf, first)
     shelf.delete(first.id)
     second = put(shelf, 2)
     assert inode(shelf, second) != before
@@ -84,15 +87,15 @@ def test_a_created_array_in_a_recycled_segment(shelf: Shelf) -> None:
     before = inode(shelf, first)
     shelf.delete(first.id)
     info = segment.describe("'<i8'", (COUNT,), 8 * COUNT, fortran=False, store="default", key=None, version=1)
-    draft = shelf.draft(info)
-    out = draft.map()
+    draft = Draft.make(shelf, info)
+    out = mapped(draft)
     out[:] = 2
     draft.detach()
     draft.seal()
     out[:] = 3  # its own pages by now
     forget(info.id)
     assert inode(shelf, info) == before
-    assert (shelf.view(info) == 2).all()
+    assert (Reader(shelf).view(info) == 2).all()
     shelf.delete(info.id)
     assert inode(shelf, put(shelf, 4)) != before  # `out` still looks at it
     del out
@@ -103,7 +106,7 @@ def test_a_created_array_in_a_recycled_segment(shelf: Shelf) -> None:
 def test_the_pool_makes_room(root: Path) -> None:
     shelf = Shelf(str(root / "small"), budget=3 * LEAST)
     held = put(shelf, 1)
-    view = shelf.view(held)
+    view = Reader(shelf).view(held)
     shelf.delete(held.id)
     shelf.delete(put(shelf, 2, COUNT // 2 * 2).id)
     big = put(shelf, 3, COUNT * 3 // 2)  # needs the memory of the one that nobody reads
@@ -149,7 +152,7 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
         try:
             own, number = Shelf(shelf.path), 1
             while True:
-                info = own.put(np.full(COUNT, number), key=str(number))
+                info = Writer(own).put(np.full(COUNT, number), key=str(number))
                 own.delete(info.id, ("default", str(number)))
                 number += 1
         finally:
@@ -160,7 +163,7 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
             for array_id in shelf.ids():
                 try:
                     info = shelf.info(array_id)
-                    view = shelf.view(info)
+                    view = Reader(shelf).view(info)
                 except (ArrayNotFound, FileNotFoundError):  # deleted meanwhile
                     continue
                 held.append((int(info.key or ""), view))
@@ -179,23 +182,25 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
 
 def test_a_fork_while_a_recycled_segment_is_written_leaves_no_lock(shelf: Shelf) -> None:
     shelf.delete(put(shelf, 1).id)
-    draft = shelf.draft_of(np.arange(5), key="other")  # so that the folder is there
+    draft = Writer(shelf).draft_of(np.arange(5), key="other")  # so that the folder is there
     draft.discard()
-    draft = shelf.draft(segment.describe("'<i8'", (COUNT,), 8 * COUNT, fortran=False, store="s", key=None, version=1))
+    draft = Draft.make(
+        shelf, segment.describe("'<i8'", (COUNT,), 8 * COUNT, fortran=False, store="s", key=None, version=1)
+    )
     with forked(lambda: None):  # it has the draft's open file, and with it the lock
-        draft.write(np.full(COUNT, 2))
+        fill(draft, np.full(COUNT, 2))
         draft.seal()
-        assert (shelf.view(draft.info) == 2).all()
+        assert (Reader(shelf).view(draft.info) == 2).all()
 
 
 def test_what_a_process_remembers_ends_with_the_shelf(shelf: Shelf) -> None:
     """It is removed and made anew by others: a view that is still held must not stand for the key."""
     reader = Shelf(shelf.path)
-    shelf.put(np.full(COUNT, 1), key="k")
-    held = reader.named("default", "k")
+    Writer(shelf).put(np.full(COUNT, 1), key="k")
+    held = Reader(reader).named("default", "k")
     Shelf(shelf.path).remove()
-    Shelf(shelf.path).put(np.full(COUNT, 2), key="k")
-    again = reader.named("default", "k")
+    Writer(Shelf(shelf.path)).put(np.full(COUNT, 2), key="k")
+    again = Reader(reader).named("default", "k")
     assert held is not None
     assert again is not None
     assert (held[0], again[0]) == (1, 2)
@@ -205,7 +210,7 @@ def test_a_discarded_draft_leaves_no_memory_to_its_warm_map(shelf: Shelf) -> Non
     big = warm.LEAST // 8
     for number in range(3):
         shelf.delete(put(shelf, number, big).id)
-    draft = shelf.draft_of(np.full(big, 9))
+    draft = Writer(shelf).draft_of(np.full(big, 9))
     with open(draft.path, "rb") as file:
         draft.discard()
         assert os.fstat(file.fileno()).st_blocks == 0
@@ -217,16 +222,16 @@ def test_a_writer_that_dies_in_the_middle_leaves_nothing_that_passes_for_the_old
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, recycled_by: str
 ) -> None:
     """A reader opened the segment before it was deleted, and locks it when its next writer is dead already."""
-    old = shelf.put(np.zeros(SIZE, np.uint8))
+    old = Writer(shelf).put(np.zeros(SIZE, np.uint8))
 
     def recycle_and_die(fd: int, how: int) -> None:
         monkeypatch.setattr(views, "fcntl", fcntl)
         shelf.delete(old.id)
         child = os.fork()
         if child == 0:
-            draft = shelf.draft(old._replace(id=new_id("00" * 5)))
+            draft = Draft.make(shelf, old._replace(id=new_id("00" * 5)))
             if recycled_by == "create":
-                draft.map()[: SIZE // 2] = 7
+                mapped(draft)[: SIZE // 2] = 7
             elif recycled_by == "put":
                 assert draft._fd is not None
                 os.pwrite(draft._fd, header_of(old) + bytes([7]) * (SIZE // 2), 0)
@@ -245,22 +250,22 @@ def test_a_writer_that_dies_in_the_middle_leaves_nothing_that_passes_for_the_old
     paused = SimpleNamespace(flock=recycle_and_die, LOCK_SH=fcntl.LOCK_SH, LOCK_NB=fcntl.LOCK_NB)
     monkeypatch.setattr(views, "fcntl", paused)
     with pytest.raises(ArrayNotFound):
-        shelf.view(old)
+        Reader(shelf).view(old)
 
 
 def test_a_segment_that_is_filled_in_place_is_none_until_it_is_filled(shelf: Shelf) -> None:
     for _ in range(2):  # new, then recycled
-        info = shelf.put(np.zeros(SIZE, np.uint8))
+        info = Writer(shelf).put(np.zeros(SIZE, np.uint8))
         shelf.delete(info.id)
-        draft = shelf.draft(info._replace(id=new_id("00" * 5)))
-        out = draft.map()
+        draft = Draft.make(shelf, info._replace(id=new_id("00" * 5)))
+        out = mapped(draft)
         with pytest.raises(CorruptArray):
             read_info_at(draft.path, draft.info.id)
         out[:] = 1
         draft.detach()
         assert read_info_at(draft.path, draft.info.id) == draft.info
         draft.seal()
-        assert shelf.view(draft.info).sum() == SIZE
+        assert Reader(shelf).view(draft.info).sum() == SIZE
         shelf.delete(draft.info.id)
 
 
@@ -269,27 +274,27 @@ def test_a_spilled_arrays_segment_has_nothing_of_its_former_life(shelf: Shelf, t
     shelf.spill_to(str(tmp_path / "disk"))
     shelf.ledger.disk.budget = 1 << 30
     assert shelf.disk is not None
-    info = shelf.put(np.zeros(SIZE, np.uint8), lifetime=Lifetime(TTL, 0, 1e6))
+    info = Writer(shelf).put(np.zeros(SIZE, np.uint8), lifetime=Lifetime(TTL, 0, 1e6))
     assert spill(shelf, shelf.disk, info.id)
     (deleted,) = Path(shelf.pool.folder).iterdir()
     deleted.chmod(marks)  # whoever put it there
-    new = shelf.put(np.ones(SIZE, np.uint8))
+    new = Writer(shelf).put(np.ones(SIZE, np.uint8))
     assert list(Path(shelf.pool.folder).iterdir()) == []
     assert mode_of(shelf, new.id) & 0o7777 == PRIVATE
     assert not drop_if_leaving(shelf, new.id) and not evict(shelf, new.id)
     assert abs(os.stat(f"{shelf.mem}/{new.id}").st_mtime - time.time()) < 1e5
-    assert shelf.view(new).sum() == SIZE
+    assert Reader(shelf).view(new).sum() == SIZE
 
 
 def test_the_time_of_day_may_be_set_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a machine is resumed: what is in the pool was then deleted in the future."""
     shelf.ledger.budget = 4 * SIZE
-    for info in [shelf.put(np.zeros(SIZE, np.uint8)) for _ in range(3)]:
+    for info in [Writer(shelf).put(np.zeros(SIZE, np.uint8)) for _ in range(3)]:
         shelf.delete(info.id)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() - 3600)
-    assert shelf.put(np.zeros(3 * SIZE, np.uint8)).nbytes == 3 * SIZE
-    shelf.delete(shelf.put(np.zeros(SIZE // 4, np.uint8)).id)
+    assert Writer(shelf).put(np.zeros(3 * SIZE, np.uint8)).nbytes == 3 * SIZE
+    shelf.delete(Writer(shelf).put(np.zeros(SIZE // 4, np.uint8)).id)
     assert shelf.pool.trim(older_than=1.0) == 0
     ticks = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: ticks() + 2)

@@ -16,10 +16,13 @@ import pytest
 
 from outlive.arrays import warm
 from outlive.arrays.disk import remove as remove_disk
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.reader import Reader
 from outlive.arrays.removal import empty
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.writer import Writer, mapped
 from outlive.store.session import remove_dead_clusters
 
 SIZE = 8 << 20
@@ -47,19 +50,19 @@ def warm_segment(shelf: Shelf) -> ArrayInfo:
     """A deleted one, which this process has mapped to write it again."""
     warm._maps.clear()
     for value in (0, 1):
-        info = shelf.put(np.full(SIZE, value, np.uint8))
+        info = Writer(shelf).put(np.full(SIZE, value, np.uint8))
         shelf.delete(info.id)
     assert len(warm._maps) == 1
     return info
 
 
 def discard(shelf: Shelf, info: ArrayInfo) -> None:
-    shelf.draft(info).discard()
+    Draft.make(shelf, info).discard()
 
 
 def fail_in_create(shelf: Shelf, info: ArrayInfo) -> None:
-    draft = shelf.draft(info)
-    out = draft.map()
+    draft = Draft.make(shelf, info)
+    out = mapped(draft)
     draft.discard()
     out[:] = 1  # a view that the caller kept by mistake does no harm
     del out, draft
@@ -68,7 +71,7 @@ def fail_in_create(shelf: Shelf, info: ArrayInfo) -> None:
 def die(shelf: Shelf, info: ArrayInfo) -> None:
     child = os.fork()
     if child == 0:
-        draft = shelf.draft(info)
+        draft = Draft.make(shelf, info)
         while draft.exists():
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -93,7 +96,7 @@ def test_a_draft_that_comes_to_nothing(mount: Path, how: Callable[[Shelf, ArrayI
 
 def test_a_draft_that_a_reader_seals_as_it_is_removed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead writer's call can reach the catalog late: then a reader seals the draft that the keeper discards."""
-    draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+    draft = Writer(shelf).draft_of(np.ones(SIZE, np.uint8), key="k")
     draft.settled = True
     emptied = []
 
@@ -106,7 +109,7 @@ def test_a_draft_that_a_reader_seals_as_it_is_removed(shelf: Shelf, monkeypatch:
     assert len(emptied) == 1, "nobody sealed it at the moment that this is about"
     assert shelf.has(draft.info.id) != removed
     if not removed:
-        assert (shelf.view(draft.info) == 1).all()
+        assert (Reader(shelf).view(draft.info) == 1).all()
     assert shelf.recount() == 0
 
 
@@ -114,7 +117,7 @@ def test_a_draft_that_a_reader_seals_as_it_is_removed(shelf: Shelf, monkeypatch:
 def test_who_removes_a_draft_is_killed_while_emptying_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     child = os.fork()
     if child == 0:
-        draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+        draft = Writer(shelf).draft_of(np.ones(SIZE, np.uint8), key="k")
         monkeypatch.setattr("outlive.arrays.removal.empty", lambda _: os.kill(os.getpid(), signal.SIGKILL))
         while True:
             shelf.delete_draft(draft.path)
@@ -127,7 +130,7 @@ def test_who_removes_a_draft_is_killed_while_emptying_it(shelf: Shelf, monkeypat
 def test_a_draft_is_removed_where_a_file_system_has_no_room_for_another_name(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draft = shelf.draft_of(np.ones(SIZE, np.uint8), key="k")
+    draft = Writer(shelf).draft_of(np.ones(SIZE, np.uint8), key="k")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
@@ -145,9 +148,9 @@ def test_a_folder(mount: Path, what: str) -> None:
     (mount / "root/cluster").mkdir(mode=0o700)
     shelf = Shelf(f"{mount}/root/cluster/node", budget=128 << 20)
     warm_segment(shelf)
-    kept = shelf.put(np.ones(SIZE, np.uint8))  # in the segment that is mapped
-    view = shelf.view(shelf.put(np.full(SIZE, 2, np.uint8)))
-    draft = shelf.draft(kept._replace(id=new_id("00" * 5)))
+    kept = Writer(shelf).put(np.ones(SIZE, np.uint8))  # in the segment that is mapped
+    view = Reader(shelf).view(Writer(shelf).put(np.full(SIZE, 2, np.uint8)))
+    draft = Draft.make(shelf, kept._replace(id=new_id("00" * 5)))
     draft.close()
     draft.settled = True
     assert used(mount) == 4
@@ -168,21 +171,21 @@ def test_a_map_that_is_written_slowly_stays(shelf: Shelf) -> None:
     """As a fetch writes it, a chunk at a time, while other threads write others."""
     shelf.ledger.budget = 1 << 30
     source = np.arange(SIZE // 8)
-    infos = [shelf.put(source) for _ in range(12)]
+    infos = [Writer(shelf).put(source) for _ in range(12)]
     data = Path(shelf.mem, infos[0].id).read_bytes()
     for info in infos:
         shelf.delete(info.id)
-    draft = shelf.draft(infos[0])
+    draft = Draft.make(shelf, infos[0])
 
     def chunks() -> Iterator[bytes]:
         yield data[: 1 << 20]
         for _ in range(9):
-            shelf.put(source)
+            Writer(shelf).put(source)
         yield data[1 << 20 :]
 
     draft.write_segment(chunks())
     draft.seal()
-    assert (shelf.view(infos[0]) == source).all()
+    assert (Reader(shelf).view(infos[0]) == source).all()
 
 
 def test_all_modes_are_what_they_should_be_whatever_the_umask(tmp_path: Path) -> None:
@@ -195,8 +198,8 @@ def test_all_modes_are_what_they_should_be_whatever_the_umask(tmp_path: Path) ->
         shelf = Shelf(f"{root}/shelf", budget=64 << 20)
         shelf.spill_to(private_folder(f"{tmp_path}/c/disk"))
         shelf.ledger.disk.budget = 64 << 20
-        shelf.put(np.ones(100_000))
-        shelf.seal(shelf.draft_of(np.ones(5), key="k"))
+        Writer(shelf).put(np.ones(100_000))
+        shelf.seal(Writer(shelf).draft_of(np.ones(5), key="k"))
         sign(shelf.path, "127.0.0.1:1", os.getpid())
     finally:
         os.umask(before)

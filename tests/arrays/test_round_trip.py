@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer, mapped
 
 from .local_store import disk_usage
 
@@ -120,7 +123,7 @@ def same_bits(one: Array, other: Array) -> bool:
 def read(shelf: Shelf, info: ArrayInfo) -> Array:
     """The array as another process would see it, and as the footer describes it."""
     assert shelf.info(info.id) == info
-    view = shelf.view(info)
+    view = Reader(shelf).view(info)
     assert not view.flags.writeable
     assert type(view) is np.ndarray
     with pytest.raises(ValueError, match="WRITEABLE"):
@@ -134,7 +137,7 @@ def numpy_reads(path: str, array: Array) -> Array:
 
 
 def assert_round_trip(shelf: Shelf, array: Array) -> None:
-    info = shelf.put(array)
+    info = Writer(shelf).put(array)
     try:
         path = f"{shelf.mem}/{info.id}"
         shelf.pool.trim()
@@ -168,8 +171,8 @@ def test_create(shelf: Shelf, dtype: np.dtype[Any], shape: tuple[int, ...], *, f
     described = segment.describe(
         encode_dtype(dtype), shape, content.nbytes, fortran=fortran, store="default", key=None, version=new_version()
     )
-    draft = shelf.draft(described)
-    out = draft.map()
+    draft = Draft.make(shelf, described)
+    out = mapped(draft)
     assert (out.shape, out.dtype, out.flags.writeable) == (shape, dtype, True)
     assert out.flags.f_contiguous if fortran else out.flags.c_contiguous
     out[...] = content
@@ -231,26 +234,26 @@ def test_metadata_of_a_dtype_is_left_out(shelf: Shelf) -> None:
 
 def test_a_put_is_a_copy(shelf: Shelf) -> None:
     array = np.arange(100_000)
-    info = shelf.put(array)
+    info = Writer(shelf).put(array)
     array[:] = 0
-    assert (shelf.view(info) == np.arange(100_000)).all()
+    assert (Reader(shelf).view(info) == np.arange(100_000)).all()
     shelf.delete(info.id)
 
 
 @pytest.mark.parametrize("count", [10, 100_000])
 def test_views_outlive_the_array(shelf: Shelf, count: int) -> None:
-    info = shelf.put(np.arange(count))
-    view, part = shelf.view(info), shelf.view(info)[5:]
+    info = Writer(shelf).put(np.arange(count))
+    view, part = Reader(shelf).view(info), Reader(shelf).view(info)[5:]
     assert shelf.delete(info.id)
     del view
     assert (part == np.arange(5, count)).all()
 
 
 def test_views_in_one_process_share_one_map_but_not_their_shape(shelf: Shelf) -> None:
-    info = shelf.put(np.arange(100_000))
-    one, other = shelf.view(info), shelf.view(info)
+    info = Writer(shelf).put(np.arange(100_000))
+    one, other = Reader(shelf).view(info), Reader(shelf).view(info)
     assert one.__array_interface__["data"] == other.__array_interface__["data"]
-    two_rows = shelf.view(info).reshape(2, -1)
+    two_rows = Reader(shelf).view(info).reshape(2, -1)
     assert two_rows.base is one.base
     assert other.shape == (100_000,)
     shelf.delete(info.id)

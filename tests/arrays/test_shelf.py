@@ -17,11 +17,14 @@ import pytest
 
 from outlive.arrays import disk as disks
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.check import check, check_shelf, clear_orphans
+from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreUnavailable
 
 from .local_store import disk_usage
@@ -147,20 +150,23 @@ def test_ledgers_lock_is_not_kept_by_a_holders_child(root: Path) -> None:
 
 
 def test_draft_is_invisible_until_sealed(shelf: Shelf) -> None:
-    draft = shelf.draft_of(np.arange(5), key="k")
+    draft = Writer(shelf).draft_of(np.arange(5), key="k")
     assert shelf.ids() == list(shelf.scan()) == []
     assert not shelf.has(draft.info.id)
     with pytest.raises(ArrayNotFound, match="'k'"):
-        shelf.view(draft.info)
+        Reader(shelf).view(draft.info)
     draft.seal()
     assert shelf.ids() == [draft.info.id]
     draft.seal(shelf.ledger.epoch)  # again: as if a reader had sealed it for its writer
-    assert shelf.view(draft.info).tolist() == [0, 1, 2, 3, 4]
+    assert Reader(shelf).view(draft.info).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_discarded_draft_leaves_nothing(shelf: Shelf) -> None:
-    drafts = [shelf.draft_of(np.arange(5000)), shelf.draft(shelf.draft_of(np.arange(3)).info._replace(id="f" * 32))]
-    drafts[1].map()
+    drafts = [
+        Writer(shelf).draft_of(np.arange(5000)),
+        Draft.make(shelf, Writer(shelf).draft_of(np.arange(3)).info._replace(id="f" * 32)),
+    ]
+    mapped(drafts[1])
     for draft in drafts:
         draft.discard()
         draft.discard()
@@ -168,14 +174,14 @@ def test_discarded_draft_leaves_nothing(shelf: Shelf) -> None:
 
 
 def test_discard_after_seal_does_nothing(shelf: Shelf) -> None:
-    draft = shelf.draft_of(np.arange(5))
+    draft = Writer(shelf).draft_of(np.arange(5))
     draft.seal()
     draft.discard()
-    assert shelf.view(draft.info).tolist() == [0, 1, 2, 3, 4]
+    assert Reader(shelf).view(draft.info).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_seal_under_an_epoch_that_has_ended(shelf: Shelf) -> None:
-    first, second = shelf.draft_of(np.arange(5), key="k"), shelf.draft_of(np.arange(6), key="l")
+    first, second = Writer(shelf).draft_of(np.arange(5), key="k"), Writer(shelf).draft_of(np.arange(6), key="l")
     epoch = shelf.raise_epoch()
     shelf.seal_many([first], epoch)
     later = shelf.raise_epoch()
@@ -189,31 +195,31 @@ def test_seal_under_an_epoch_that_has_ended(shelf: Shelf) -> None:
 
 
 def test_restamp(shelf: Shelf) -> None:
-    draft = shelf.draft_of(np.arange(5), key="k")
+    draft = Writer(shelf).draft_of(np.arange(5), key="k")
     before = draft.info
     draft.restamp(new_version(after=before.version + 10**12))
     draft.seal()
     assert draft.info == before._replace(version=draft.info.version) == shelf.info(before.id)
     assert draft.info.version > before.version + 10**12
-    assert shelf.view(draft.info).tolist() == [0, 1, 2, 3, 4]
+    assert Reader(shelf).view(draft.info).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_what_its_maker_keeps_is_no_way_into_a_created_array(shelf: Shelf) -> None:
     info = segment.describe("'<i8'", (9000,), 72000, fortran=False, store="s", key=None, version=new_version())
-    draft = shelf.draft(info)
-    out = draft.map()
+    draft = Draft.make(shelf, info)
+    out = mapped(draft)
     out[:] = 1
     rows, pointer = out.reshape(3, -1), memoryview(out).cast("B")
     draft.detach()
     draft.seal()
-    view = shelf.view(info)
+    view = Reader(shelf).view(info)
     out[0], rows[1, 0], pointer[-1] = 5, 5, 5
     assert (view == 1).all()
     assert (np.load(f"{shelf.mem}/{info.id}") == 1).all()
 
 
 def test_delete_of_a_draft(shelf: Shelf) -> None:
-    draft = shelf.draft_of(np.arange(5))
+    draft = Writer(shelf).draft_of(np.arange(5))
     assert shelf.delete(draft.info.id)
     assert not shelf.delete(draft.info.id)
     with pytest.raises(StoreUnavailable, match="put it again"):
@@ -226,8 +232,8 @@ def test_delete_of_a_draft(shelf: Shelf) -> None:
 
 
 def test_drafts_of_the_living_stay(shelf: Shelf) -> None:
-    own = shelf.draft_of(np.arange(5))
-    with forked(lambda: Shelf(shelf.path).draft_of(np.arange(6))):
+    own = Writer(shelf).draft_of(np.arange(5))
+    with forked(lambda: Writer(Shelf(shelf.path)).draft_of(np.arange(6))):
         assert list(orphans(shelf.new)) == []
         assert check(shelf) == []
     own.seal()
@@ -235,7 +241,7 @@ def test_drafts_of_the_living_stay(shelf: Shelf) -> None:
 
 
 def test_drafts_of_the_dead_go(shelf: Shelf) -> None:
-    with forked(lambda: Shelf(shelf.path).draft_of(np.arange(6))):
+    with forked(lambda: Writer(Shelf(shelf.path)).draft_of(np.arange(6))):
         assert shelf.ledger.used == 4096
     [finding] = clear_orphans(shelf)
     assert finding.problem == "abandoned"
@@ -245,7 +251,7 @@ def test_drafts_of_the_dead_go(shelf: Shelf) -> None:
 
 def test_listed_drafts_of_the_dead_are_sealed(shelf: Shelf) -> None:
     def leave() -> Any:
-        return [Shelf(shelf.path).draft_of(np.arange(6), key=key) for key in "abc"]
+        return [Writer(Shelf(shelf.path)).draft_of(np.arange(6), key=key) for key in "abc"]
 
     with forked(leave):
         listed = {path.name for path in Path(shelf.new).glob("*/*") if segment_key(path) != "b"}
@@ -265,7 +271,7 @@ def test_a_forked_child_does_not_keep_its_parents_drafts_alive(shelf: Shelf) -> 
 
     def leave() -> Any:
         own = Shelf(shelf.path)
-        draft = own.draft_of(np.arange(6))
+        draft = Writer(own).draft_of(np.arange(6))
         child = os.fork()
         if child == 0:
             signal.pause()
@@ -284,8 +290,8 @@ def test_a_forked_child_does_not_keep_its_parents_drafts_alive(shelf: Shelf) -> 
 
 
 def test_a_child_writes_in_a_folder_of_its_own(shelf: Shelf) -> None:
-    shelf.draft_of(np.arange(5))
-    with forked(lambda: shelf.draft_of(np.arange(6))):
+    Writer(shelf).draft_of(np.arange(5))
+    with forked(lambda: Writer(shelf).draft_of(np.arange(6))):
         assert len(os.listdir(shelf.new)) == 2
     assert [finding.problem for finding in clear_orphans(shelf)] == ["abandoned"]
     assert len(os.listdir(shelf.new)) == 1
@@ -295,8 +301,8 @@ def test_a_child_writes_in_a_folder_of_its_own(shelf: Shelf) -> None:
 
 
 def test_recount(shelf: Shelf) -> None:
-    shelf.put(np.arange(5000))
-    draft = shelf.draft_of(np.arange(7000))
+    Writer(shelf).put(np.arange(5000))
+    draft = Writer(shelf).draft_of(np.arange(7000))
     used = shelf.ledger.used
     with shelf.ledger.locked():
         shelf.ledger.used += 12345
@@ -309,7 +315,7 @@ def test_recount(shelf: Shelf) -> None:
 
 def test_recount_while_a_draft_is_sealed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sealing without a key takes no lock: a file moves from new/ to mem/ in the middle of the count."""
-    draft = shelf.draft_of(np.arange(5000))
+    draft = Writer(shelf).draft_of(np.arange(5000))
     _after_first(monkeypatch, draft.seal)
     assert shelf.recount() == 0
     monkeypatch.undo()
@@ -319,7 +325,7 @@ def test_recount_while_a_draft_is_sealed(shelf: Shelf, monkeypatch: pytest.Monke
 
 def test_recount_while_a_writer_leaves(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """It removes its folder, which takes no lock either."""
-    shelf.put(np.arange(5000))
+    Writer(shelf).put(np.arange(5000))
     leaving = Path(shelf.new, "0123456789abcdef")
     leaving.mkdir()
     real = os.scandir
@@ -348,7 +354,7 @@ def _after_first(monkeypatch: pytest.MonkeyPatch, event: Callable[[], object]) -
 
 def test_check_of_a_sound_shelf_says_nothing(shelf: Shelf) -> None:
     for count in (0, 5, 50_000):
-        shelf.put(np.arange(count), key=str(count))
+        Writer(shelf).put(np.arange(count), key=str(count))
     assert check(shelf) == []
     findings, sizes = check_shelf(shelf)
     assert findings == []
@@ -356,8 +362,8 @@ def test_check_of_a_sound_shelf_says_nothing(shelf: Shelf) -> None:
 
 
 def test_remove(shelf: Shelf) -> None:
-    view = shelf.view(shelf.put(np.arange(50_000)))
-    shelf.draft_of(np.arange(5))
+    view = Reader(shelf).view(Writer(shelf).put(np.arange(50_000)))
+    Writer(shelf).draft_of(np.arange(5))
     shelf.remove()
     assert not os.path.exists(shelf.path)
     assert view[-1] == 49_999

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPY
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
@@ -26,7 +29,7 @@ from outlive.arrays.spill.room import candidates, make_room, promote_hot, spill_
 from outlive.arrays.spill.waiting import may_come
 from outlive.arrays.tend.check import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.tend.checksums import Checksums
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer, mapped
 from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
 
@@ -62,12 +65,12 @@ def shelf(root: Path, spill_folder: str) -> Iterator[Shelf]:
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT, *, pin: bool = False) -> ArrayInfo:
-    return shelf.put(np.full(count, number, "i8"), pin=pin)
+    return Writer(shelf).put(np.full(count, number, "i8"), pin=pin)
 
 
 def read(shelf: Shelf, info: ArrayInfo) -> np.ndarray:
     forget(info.id)
-    return shelf.view(info)
+    return Reader(shelf).view(info)
 
 
 def on_disk(shelf: Shelf, info: ArrayInfo) -> bool:
@@ -139,17 +142,17 @@ def test_larger_than_memory_goes_straight_to_disk(root: Path, spill_folder: str)
     small = put(shelf, 1, 10)
     large = put(shelf, 2, 4 * COUNT)
     assert on_disk(shelf, large) and not on_disk(shelf, small)
-    draft = shelf.draft(
-        segment.describe("'<i8'", (2 * COUNT,), 2 * MIB, fortran=False, store="default", key="k", version=1)
+    draft = Draft.make(
+        shelf, segment.describe("'<i8'", (2 * COUNT,), 2 * MIB, fortran=False, store="default", key="k", version=1)
     )
-    out = draft.map()
+    out = mapped(draft)
     out[:] = 3
     draft.detach()
     draft.seal(shelf.ledger.epoch)
     out[:] = 4  # its own pages now
     assert on_disk(shelf, draft.info)
     assert (read(shelf, draft.info) == 3).all()
-    named = shelf.named("default", "k")
+    named = Reader(shelf).named("default", "k")
     assert named is not None
     assert (named == 3).all()
     with pytest.raises(StoreFull):
@@ -345,7 +348,6 @@ def test_hot_takes_the_place_of_cold_but_not_of_hot(shelf: Shelf) -> None:
     others = [info for info in infos if info is not spilled]
     age(shelf, others[0], 1000)
     age(shelf, others[1], 2000)
-    shelf._marked.clear()
     for _ in range(2):
         read(shelf, spilled)
     assert promote_hot(shelf) == 1
@@ -427,19 +429,19 @@ def test_no_room_is_made_for_what_never_fits(shelf: Shelf) -> None:
 def test_keys_lead_to_disk(shelf: Shelf) -> None:
     catalog = Catalog(shelf)
     for number in range(6):
-        catalog.commit(shelf.draft_of(np.full(COUNT, number), key=str(number)))
+        catalog.commit(Writer(shelf).draft_of(np.full(COUNT, number), key=str(number)))
     assert len(shelf.spilled()) == 2
     for number in range(6):
         for info in shelf.scan():
             forget(info.id)
-        view = shelf.named("default", str(number))
+        view = Reader(shelf).named("default", str(number))
         assert view is not None
         assert (view == number).all()
     del view
     assert shelf.names.sweep(shelf.has) == 0
     catalog.restart()
     assert catalog.index.count("default") == 6
-    catalog.commit(shelf.draft_of(np.full(COUNT, 9), key="0"))
+    catalog.commit(Writer(shelf).draft_of(np.full(COUNT, 9), key="0"))
     catalog.drop_replaced()
     assert len(shelf.ids()) == 6
     assert all(catalog.delete(str(number)) for number in range(6))

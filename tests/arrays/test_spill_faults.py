@@ -16,9 +16,11 @@ import pytest
 
 from outlive.arrays import segment
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import check
 from outlive.arrays.tend.checksums import Checksums
+from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 
 from .faults import faults
@@ -68,12 +70,14 @@ def test_without_faults(root: Path) -> None:
     assert len(story.expected) == 11
     story.verify()
     with pytest.raises(ArrayNotFound):
-        story.shelf.view(segment.describe("'<i8'", (1,), 8, fortran=False, store="default", key=None, version=1))
+        Reader(story.shelf).view(
+            segment.describe("'<i8'", (1,), 8, fortran=False, store="default", key=None, version=1)
+        )
 
 
 def test_the_check_needs_no_room(root: Path) -> None:
     shelf = Shelf(str(root / "shelf"))
-    info = shelf.put(np.arange(10_000))
+    info = Writer(shelf).put(np.arange(10_000))
     with faults(str(root), 1, errno.ENOSPC, ever=True) as shim:
         assert check(shelf) == []
     assert shim.calls

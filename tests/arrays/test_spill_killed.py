@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.check import check
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 
 from .local_store import assert_counted
@@ -71,7 +73,7 @@ def hold(shelf: Shelf, pipe: int, number: int) -> None:
             with contextlib.suppress(ArrayNotFound, FileNotFoundError):  # deleted meanwhile
                 info = shelf.info(array_id)
                 forget(array_id)
-                views.append((info, shelf.view(info)))
+                views.append((info, Reader(shelf).view(info)))
         for info, view in views:
             seed, count = map(int, (info.key or "").split())
             assert np.array_equal(view, content(seed, count)), f"a view of {array_id} has other bytes now"
@@ -86,7 +88,7 @@ def churn(shelf: Shelf, _: int, number: int) -> None:
     rng = random.Random(number)
     while True:
         seed, count = number << 20 | rng.getrandbits(20), rng.choice([40_000, 60_000, 70_000])
-        own.append(shelf.put(content(seed, count), key=f"{seed} {count}").id)
+        own.append(Writer(shelf).put(content(seed, count), key=f"{seed} {count}").id)
         if len(own) > 12:
             array_id = own.pop(rng.randrange(len(own)))
             assert shelf.delete(array_id, ("default", shelf.info(array_id).key or ""))

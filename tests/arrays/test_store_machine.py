@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from outlive.arrays.draft import Draft
+from outlive.arrays.live import forget
 from outlive.arrays.pool import LEAST
+from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.spill.move import promote, spill
 from outlive.arrays.tend.check import check
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer
 from outlive.catalog.index import Holding
 
 from .local_store import STORE, Catalog, assert_counted
@@ -41,7 +43,9 @@ class Put:
 
     def __init__(self, path: str, key: str, value: Array) -> None:
         self.key, self.value = key, value
-        self.draft: Draft | None = Shelf(path).draft_of(value, store=STORE, key=key)  # None once the writer has ended
+        self.draft: Draft | None = Writer(Shelf(path)).draft_of(
+            value, store=STORE, key=key
+        )  # None once the writer has ended
         self.draft.settled = True  # as if in a process that is killed: it does not clean up after itself
         self.id, self.version, self.size = self.draft.info.id, self.draft.info.version, self.draft.info.size
         self.file: Literal["unsealed", "sealed", "gone"] = "unsealed"
@@ -235,7 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.go_on_deleting(deletion, len(holdings))
         self.current.pop(key, None)
         assert self.catalog.read(key) is None
-        assert self.shelf.named(STORE, key) is None
+        assert Reader(self.shelf).named(STORE, key) is None
 
     @rule()
     def catalog_crashes(self) -> None:
@@ -277,7 +281,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(self.shelf.ids()) == {put.id for put in self._with_file("sealed")}
         for info in self.shelf.scan():
             forget(info.id)  # read the file, not what this process remembers of it
-            assert np.array_equal(self.shelf.view(info), self.by_id[info.id].value)
+            assert np.array_equal(Reader(self.shelf).view(info), self.by_id[info.id].value)
 
     @invariant()
     def views_do_not_change(self) -> None:

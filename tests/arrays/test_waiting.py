@@ -18,10 +18,12 @@ from outlive.arrays import draft
 from outlive.arrays.layout import CACHED
 from outlive.arrays.lock import OwnedFile, open_locked
 from outlive.arrays.pool import Pool
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room, waiting
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.writer import Writer
 from outlive.errors import StoreFull
 from tests.conftest import eventually
 
@@ -59,7 +61,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def put(shelf: Shelf, number: int, *, pin: bool = False) -> Any:
-    return shelf.put(np.full(COUNT, number, "i8"), pin=pin)
+    return Writer(shelf).put(np.full(COUNT, number, "i8"), pin=pin)
 
 
 class Putting:
@@ -107,7 +109,7 @@ def test_a_segment_that_is_freed_just_now(shelf: Shelf, looks: list[bool]) -> No
 
 def test_a_segment_that_is_freed_just_now_on_disk(spilling: Shelf, looks: list[bool]) -> None:
     infos = [put(spilling, number) for number in range(6)]
-    views = [spilling.view(info) for info in infos]
+    views = [Reader(spilling).view(info) for info in infos]
     spilled = next(info for info in infos if info.id in spilling.spilled())
     path = spilling.locate(spilled.id)
     assert path is not None and spilling.disk is not None
@@ -132,7 +134,7 @@ def test_who_is_overtaken_ten_times_tries_again(shelf: Shelf, monkeypatch: pytes
         made = make_room(own, size)
         if left[0]:
             left[0] -= 1
-            infos[:] = [*infos[1:], other.put(np.full(COUNT, 5, "i8"))]
+            infos[:] = [*infos[1:], Writer(other).put(np.full(COUNT, 5, "i8"))]
         return made
 
     monkeypatch.setattr(draft, "make_room", overtaken)
@@ -157,7 +159,7 @@ def test_what_the_keeper_reads_just_now(spilling: Shelf, looks: list[bool]) -> N
 
 def test_full_is_said_when_nothing_is_to_come(spilling: Shelf, looks: list[bool]) -> None:
     infos = [put(spilling, number) for number in range(6)]
-    views = [spilling.view(info) for info in infos]
+    views = [Reader(spilling).view(info) for info in infos]
     for info in infos:
         spilling.delete(info.id)
     with pytest.raises(StoreFull):

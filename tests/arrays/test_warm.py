@@ -9,8 +9,10 @@ import pytest
 
 from outlive.arrays import warm
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer
 
 from .test_shelf import forked
 
@@ -24,9 +26,9 @@ def _no_maps() -> None:
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT) -> ArrayInfo:
-    info = shelf.put(np.full(count, number, "i8"), key=str(number))
+    info = Writer(shelf).put(np.full(count, number, "i8"), key=str(number))
     forget(info.id)
-    assert (shelf.view(info) == number).all()
+    assert (Reader(shelf).view(info) == number).all()
     return info
 
 
@@ -40,11 +42,11 @@ def test_written_again_and_again(shelf: Shelf) -> None:
     assert not warm._maps  # new memory, by write(2)
     put_and_delete(shelf, 2, 3)
     assert len(warm._maps) == 1
-    view = shelf.view(put(shelf, 4))
+    view = Reader(shelf).view(put(shelf, 4))
     put_and_delete(shelf, 5, 6, 7)
     assert (view == 4).all()
     forget(shelf.named_info("default", "4").id)  # type: ignore[union-attr]
-    assert (shelf.named("default", "4") == 4).all()
+    assert (Reader(shelf).named("default", "4") == 4).all()
 
 
 @pytest.mark.parametrize("more", [-5000, -1, 1, 5000])
@@ -62,7 +64,7 @@ def test_another_process_may_recycle_it(shelf: Shelf) -> None:
     info = shelf.named_info("default", "3")
     assert info is not None
     assert os.stat(f"{shelf.mem}/{info.id}").st_ino == inode
-    assert (shelf.view(info) == 3).all()
+    assert (Reader(shelf).view(info) == 3).all()
 
 
 @pytest.mark.parametrize("end", [lambda shelf: shelf.pool.trim(), lambda shelf: shelf.remove()])
@@ -84,4 +86,4 @@ def test_few_are_kept(shelf: Shelf) -> None:
         shelf.delete(info.id)
     infos = [put(shelf, number) for number in range(2 * warm._KEPT)]
     assert len(warm._maps) == warm._KEPT
-    assert all((shelf.view(info) == number).all() for number, info in enumerate(infos))
+    assert all((Reader(shelf).view(info) == number).all() for number, info in enumerate(infos))

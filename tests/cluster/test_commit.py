@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.views import forget
+from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Bound, pack_bound, unpack, unpack_request
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store import reading
@@ -61,16 +63,16 @@ def session_with(shelf: Shelf, *answers: Callable[[list[ArrayInfo]], Bound]) -> 
 
 def test_an_array_is_sealed_once_it_is_listed(shelf: Shelf) -> None:
     session, catalog = session_with(shelf, lambda _: Bound(shelf.ledger.epoch, 0))
-    draft = shelf.draft_of(np.arange(3), key="k")
+    draft = Writer(shelf).draft_of(np.arange(3), key="k")
     commit(session, [draft])
     assert catalog.asked == [[draft.info]]
-    assert shelf.view(draft.info).tolist() == [0, 1, 2]
+    assert Reader(shelf).view(draft.info).tolist() == [0, 1, 2]
 
 
 def test_a_slow_clock_is_told_and_stamps_again(shelf: Shelf) -> None:
     late = 4_000_000_000_000_000_000
     session, catalog = session_with(shelf, lambda _: Bound(0, late), lambda _: Bound(shelf.ledger.epoch, 0))
-    draft = shelf.draft_of(np.arange(3), key="k")
+    draft = Writer(shelf).draft_of(np.arange(3), key="k")
     commit(session, [draft])
     assert len(catalog.asked) == 2
     assert draft.info.version > late
@@ -84,7 +86,7 @@ def test_a_new_catalog_is_told_too(shelf: Shelf) -> None:
         return Bound(epoch, 0)
 
     session, catalog = session_with(shelf, list_and_die, lambda _: Bound(shelf.ledger.epoch, 0))
-    drafts = [shelf.draft_of(np.arange(3), key=key) for key in "ab"]
+    drafts = [Writer(shelf).draft_of(np.arange(3), key=key) for key in "ab"]
     commit(session, drafts)
     assert len(catalog.asked) == 2
     assert all(shelf.has(draft.info.id) for draft in drafts)
@@ -101,7 +103,7 @@ def test_what_a_reader_sealed_and_another_deleted_is_not_listed_again(shelf: She
         return Bound(epoch, 0)
 
     session, catalog = session_with(shelf, list_seal_delete_and_die, lambda _: Bound(shelf.ledger.epoch, 0))
-    drafts = [shelf.draft_of(np.arange(3), key=key) for key in "ab"]
+    drafts = [Writer(shelf).draft_of(np.arange(3), key=key) for key in "ab"]
     commit(session, drafts)
     assert catalog.asked[1:] == [[drafts[1].info]]
     assert shelf.has(drafts[1].info.id)
@@ -116,10 +118,10 @@ def test_a_repeated_call_lists_what_was_deleted_meanwhile_and_takes_it_back(shel
         return Bound(shelf.raise_epoch(), 0)
 
     session, catalog = session_with(shelf, answer_of_the_repeated_call)
-    drafts = [shelf.draft_of(np.arange(3), key=key) for key in "ab"]
+    drafts = [Writer(shelf).draft_of(np.arange(3), key=key) for key in "ab"]
     commit(session, drafts)
     assert catalog.unbound == [drafts[0].info]
-    assert shelf.named("default", "a") is None
+    assert Reader(shelf).named("default", "a") is None
     assert shelf.has(drafts[1].info.id)
 
 
@@ -129,7 +131,7 @@ def test_a_repeated_call_finds_what_was_overwritten_meanwhile(shelf: Shelf) -> N
         return Bound(0, infos[0].version + 1)
 
     session, catalog = session_with(shelf, seal_and_say_behind)
-    draft = shelf.draft_of(np.arange(3), key="k")
+    draft = Writer(shelf).draft_of(np.arange(3), key="k")
     commit(session, [draft])
     assert len(catalog.asked) == 1
     assert shelf.info(draft.info.id) == draft.info
@@ -138,7 +140,7 @@ def test_a_repeated_call_finds_what_was_overwritten_meanwhile(shelf: Shelf) -> N
 def test_a_catalog_that_knows_another_shelf_is_told_and_the_put_ends(shelf: Shelf) -> None:
     session, catalog = session_with(shelf, lambda _: Bound(12345, 0))
     with pytest.raises(StoreUnavailable, match="catalog was replaced"):
-        commit(session, [shelf.draft_of(np.arange(3), key="k")])
+        commit(session, [Writer(shelf).draft_of(np.arange(3), key="k")])
     assert catalog.stale[:3] == [0, 12345, 12345]
 
 
@@ -195,13 +197,13 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
 ) -> None:
     session, catalog = local_session
     shelf = session.shelf
-    commit(session, [old := shelf.draft_of(np.arange(count), key="k")])
+    commit(session, [old := Writer(shelf).draft_of(np.arange(count), key="k")])
     assert read(session, "k")[-1] == count - 1
     with monkeypatch.context() as patch:
         failing(patch, number)
         for key in ("k", "new"):
             with pytest.raises(kind, match=message):
-                commit(session, [shelf.draft_of(np.zeros(count), key=key)])
+                commit(session, [Writer(shelf).draft_of(np.zeros(count), key=key)])
             forget(old.info.id)
             assert read(session, "k")[-1] == count - 1  # what had the key before
             assert read(session, "new") is None
@@ -214,7 +216,7 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
     assert catalog.count("default") == 1
     assert shelf.recount() == 0
     for key in ("k", "new"):
-        commit(session, [shelf.draft_of(np.ones(count), key=key)])
+        commit(session, [Writer(shelf).draft_of(np.ones(count), key=key)])
         catalog.drop_replaced()
         assert read(session, key)[-1] == 1
     assert len(shelf.ids()) == 2
@@ -223,8 +225,8 @@ def test_an_array_that_cannot_be_sealed_was_never_put(
 def test_what_another_sealed_meanwhile_was_put(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
     shelf = session.shelf
-    commit(session, [shelf.draft_of(np.arange(3), key="k")])
-    draft, seal_many = shelf.draft_of(np.ones(3), key="k"), shelf.seal_many
+    commit(session, [Writer(shelf).draft_of(np.arange(3), key="k")])
+    draft, seal_many = Writer(shelf).draft_of(np.ones(3), key="k"), shelf.seal_many
 
     def fail_once(*arguments: Any) -> Any:
         with monkeypatch.context() as patch:
@@ -244,11 +246,11 @@ def test_of_many_the_error_says_which_were_put(local_session: Any, monkeypatch: 
     session, catalog = local_session
     shelf = session.shelf
     for key in "abc":
-        commit(session, [shelf.draft_of(np.zeros(3), key=key)])
+        commit(session, [Writer(shelf).draft_of(np.zeros(3), key=key)])
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC, after=1)
         with pytest.raises(StoreFull, match="already stored, and cannot be taken back: 'a'"):
-            commit(session, [shelf.draft_of(np.ones(3), key=key) for key in "abc"])
+            commit(session, [Writer(shelf).draft_of(np.ones(3), key=key) for key in "abc"])
     catalog.drop_replaced()
     assert [read(session, key)[0] for key in "abc"] == [1, 0, 0]
     assert len(shelf.ids()) == 3
@@ -266,15 +268,15 @@ def test_a_catalog_that_does_not_answer_then(local_session: Any, monkeypatch: py
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC)
         with pytest.raises(StoreFull, match="will find out when somebody reads 'k'"):
-            commit(session, [shelf.draft_of(np.zeros(3), key="k")])
+            commit(session, [Writer(shelf).draft_of(np.zeros(3), key="k")])
     assert catalog.count("default") == 1
 
 
 def test_a_later_stamp_that_cannot_be_written(local_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session, catalog = local_session
     shelf = session.shelf
-    commit(session, [shelf.draft_of(np.zeros(3), key="k")])
-    draft = shelf.draft_of(np.ones(3), key="k", version=1)
+    commit(session, [Writer(shelf).draft_of(np.zeros(3), key="k")])
+    draft = Writer(shelf).draft_of(np.ones(3), key="k", version=1)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))

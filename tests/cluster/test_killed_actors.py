@@ -14,7 +14,7 @@ import pytest
 import ray
 
 import outlive
-from outlive.arrays.views import forget
+from outlive.arrays.live import forget
 from outlive.store import session
 from tests.cluster.conftest import actor_pids
 from tests.conftest import eventually

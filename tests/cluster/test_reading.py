@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from outlive.arrays.views import forget
+from outlive.arrays.live import forget
 from outlive.errors import ArrayLost, ArrayNotFound, StoreFull, StoreUnavailable
 from outlive.store import reading
 from outlive.store.reading import by_handle

@@ -11,7 +11,9 @@ import numpy as np
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of
+from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.catalog import asking, deletion, losing, replaced, replicas, shelves
 from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import pack
@@ -265,7 +267,7 @@ class PlayedCluster:
         return info
 
     def draft(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
-        return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
+        return Writer(self.shelves[node]).draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
 
     def get(self, node: str, key: str) -> int | None:
         array = reading.read(self.session(node), "s", key)
@@ -285,6 +287,7 @@ class PlayedSession(Session):
 
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
         self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
+        self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.chunk_size = 1 << 20
 
 

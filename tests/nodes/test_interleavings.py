@@ -16,9 +16,11 @@ from ray.exceptions import RayTaskError
 
 import outlive
 from outlive.arrays.lifetimes import TTL, Lifetime
+from outlive.arrays.live import _live, live_view
 from outlive.arrays.marks import evict
+from outlive.arrays.reader import Reader
 from outlive.arrays.tend.check import clear_orphans
-from outlive.arrays.views import _live, live_view
+from outlive.arrays.writer import Writer
 from outlive.catalog import shelves
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_port, transfer
@@ -134,7 +136,7 @@ def test_a_key_whose_deletion_nobody_confirms_is_waited_for_by_nobody(cluster: P
 
 def test_a_live_view_of_a_deleted_array_answers_no_read(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1, count=50_000)
-    view = cluster.shelves["a"].view(info)
+    view = Reader(cluster.shelves["a"]).view(info)
     cluster.catalog.doom("k", info.id)
     cluster.shelves["a"].delete(info.id, ("s", "k"))
     _live[info.id] = weakref.ref(view.base)
@@ -308,7 +310,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
 def test_a_touch_while_it_is_copied_counts_for_the_copy(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = cluster.shelves["a"].put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
     join = Fetches._join
 
     def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
@@ -323,7 +325,7 @@ def test_a_touch_while_it_is_copied_counts_for_the_copy(
 def test_an_array_without_a_key_that_is_deleted_while_it_is_copied_stays_deleted(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = cluster.shelves["a"].put(np.full(5, 1), store="s")
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s")
     monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("a"))
     real = transfer.mark
 
@@ -672,11 +674,10 @@ def test_of_a_batch_that_comes_between_all_is_read_or_nothing(
 ) -> None:
     keys = [f"k{i}" for i in range(count)]
     put_many(cluster, "a", keys, 1)
-    shelf = cluster.shelves[node]
-    named, value = shelf.named, [1]
+    named, value = Reader.named, [1]
 
-    def put_between(store: str, key: str) -> Any:
-        found = named(store, key)
+    def put_between(reader: Reader, store: str, key: str) -> Any:
+        found = named(reader, store, key)
         if key != keys[-1]:  # after each array that is read
             value[0] += 1
             put_many(cluster, "a", keys, value[0])
@@ -686,7 +687,7 @@ def test_of_a_batch_that_comes_between_all_is_read_or_nothing(
         if known:
             assert len(set(read_many(cluster, node, keys))) == 1
         with monkeypatch.context() as patch:
-            patch.setattr(shelf, "named", put_between)
+            patch.setattr(Reader, "named", put_between)
             found = read_many(cluster, node, keys)
         assert len(set(found)) == 1 and found[0] == value[0]
 
@@ -765,7 +766,7 @@ def test_a_node_that_has_an_array_no_more_says_so_through_ray() -> None:
 @pytest.mark.parametrize("key", ["k", None])
 def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: PlayedCluster, key: str | None) -> None:
     """Its copy would come back otherwise, once it is listed."""
-    info = cluster.put("a", "k", 1) if key else cluster.shelves["a"].put(np.full(5, 1), store="s")
+    info = cluster.put("a", "k", 1) if key else Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s")
     assert by_handle(cluster.session("b"), info, "a")[0] == 1
     cluster.frozen.add("b")
     catalog = cluster.restart_catalog()
@@ -787,7 +788,7 @@ def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: Playe
 
 def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
     """A keeper that was stopped makes it, after another process of its node made later ones."""
-    info = cluster.shelves["a"].put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
     early = cluster.keepers["a"].deadline_ns(info.id)
     cluster.keepers["a"].touch(info.id, early + 50 * 10**9)
     assert cluster.keepers["a"].touch(info.id, early + 10 * 10**9)

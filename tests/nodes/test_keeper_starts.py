@@ -15,6 +15,7 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, unpack_listed
 from outlive.cluster import ending, keeper, ray_port, shelf_calls, transfer
 from outlive.cluster.evacuation import Evacuation
@@ -84,7 +85,7 @@ def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
 
 
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
-    shelf.put(np.ones(3))
+    Writer(shelf).put(np.ones(3))
     leaving = Evacuation(shelf, "n", SimpleNamespace())  # type: ignore[arg-type]
     assert leaving.leave() == "arrays are being put there"
     assert not leaving.leaving
@@ -291,7 +292,7 @@ def test_another_process_does_what_a_keeper_is_asked() -> None:
     private_folder(ROOT)
     shelf = Shelf(shelf_folder(ROOT, "stead", "n"), budget=1 << 20)
     try:
-        info = shelf.put(np.ones(3), key="k", store="s")
+        info = Writer(shelf).put(np.ones(3), key="k", store="s")
         assert shelf_calls.call("stead", "n", "holds", ([info.id, "no"],)) == [True, False]
         epoch, listed = shelf_calls.call("stead", "n", "listing", ())
         assert epoch == shelf.ledger.epoch
@@ -324,7 +325,7 @@ def test_a_keeper_that_leaves_as_it_is_asked_is_started_again_and_asked_again(
     monkeypatch.setattr(session, "current", left)
     with pytest.raises(StoreUnavailable):  # not for ever
         left().ask_keeper("fetch")
-    info = shelf.put(np.ones(3))
+    info = Writer(shelf).put(np.ones(3))
     with pytest.raises(StoreFull):  # so that the array is read without a copy here
         fetch(left(), info, None)
     with pytest.raises(StoreFull):  # it found its shelf full of what others write, or had no answer from the catalog

@@ -112,7 +112,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         if not stat.S_ISREG(status.st_mode):
             return False
         copy = f"{shelf.staging()}/{array_id}{COPY}"
-        out = shelf.reserve(copy, status.st_size)
+        out = shelf.memory.reserve(copy, status.st_size)
         if out is None:
             return False
         _fill(out, fd, status)

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from outlive.arrays.full import full
+from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PINNED, marked
 from outlive.arrays.spill.move import promote
 from outlive.arrays.spill.room import make_room
@@ -43,7 +43,7 @@ def pin(shelf: Shelf, info: ArrayInfo) -> None:
             if wait.goes_on():
                 continue
         except OSError as error:
-            raise shelf.explain(error, info.size) from None
+            raise explain(shelf, error, info.size) from None
         raise full(shelf, info.size, "memory, to pin it there")
 
 

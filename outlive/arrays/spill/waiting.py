@@ -18,8 +18,7 @@ from outlive.arrays.segment import pages
 from outlive.arrays.spill.room import is_spilling, locks
 
 if TYPE_CHECKING:
-    from outlive.arrays.disk import Disk
-    from outlive.arrays.places import Places
+    from outlive.arrays.place import Place
     from outlive.arrays.shelf import Shelf
 
 PATIENCE = 10.0  # seconds that are waited at most
@@ -48,7 +47,7 @@ class Wait:
 
 def may_come(shelf: Shelf) -> bool:
     """Whether room may come without a deletion, by what another process does just now."""
-    places = shelf.places()
+    places = shelf.places.all()
     return (
         is_spilling(shelf)
         or any(_is_copied_to(place) or _is_freed_in(place) for place in places)
@@ -56,7 +55,7 @@ def may_come(shelf: Shelf) -> bool:
     )
 
 
-def _is_copied_to(place: Places | Disk) -> bool:
+def _is_copied_to(place: Place) -> bool:
     """Whether a segment that is spilled or promoted is in both places now."""
     for writer in names_in(place.new):
         path = f"{place.new}/{writer}"
@@ -65,7 +64,7 @@ def _is_copied_to(place: Places | Disk) -> bool:
     return False
 
 
-def _is_freed_in(place: Places | Disk) -> bool:
+def _is_freed_in(place: Place) -> bool:
     """Whether somebody has the exclusive lock of a segment in the pool, or nobody has any: it is about to go."""
     for name in names_in(place.pool.folder):
         path = f"{place.pool.folder}/{name}"

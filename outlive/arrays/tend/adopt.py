@@ -25,7 +25,7 @@ from outlive.arrays.layout import CHECKSUMS, KEEPER, MEM, MOVED, NEXT, NODE, OWN
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import try_lock
 from outlive.arrays.removal import remove_tree
-from outlive.arrays.shelf import read_info_at
+from outlive.arrays.segment import read_info_at
 from outlive.arrays.tend.checksums import Checksums
 from outlive.errors import CorruptArray
 

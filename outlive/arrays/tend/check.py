@@ -13,8 +13,8 @@ from outlive.arrays import batches
 from outlive.arrays.ended import Why
 from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, OWN_FILES, is_id
 from outlive.arrays.root import names_in
-from outlive.arrays.segment import is_copy
-from outlive.arrays.shelf import Shelf, read_info_at
+from outlive.arrays.segment import is_copy, read_info_at
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.arrays.tend.unsummed import Unsummed, never
@@ -45,7 +45,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
 
     A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
     """
-    for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places()):
+    for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places.all()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
@@ -115,7 +115,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
     findings += mend_doubles(shelf)
-    for place in shelf.places():
+    for place in shelf.places.all():
         for name in sorted(names_in(place.mem)):
             path = f"{place.mem}/{name}"
             if is_id(name):

@@ -1,0 +1,79 @@
+"""Live views: which arrays this process looks at. Free of numpy, which the actors do not load."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import resource
+import weakref
+from collections import deque
+from typing import Any
+
+from outlive.arrays.lock import living
+from outlive.errors import CorruptArray, TooManyViews
+
+_live: dict[str, weakref.ref[Any]] = {}
+_gone: deque[_Live] = deque()  # references to those that are not looked at any more, to be forgotten
+
+
+def live_view(array_id: str) -> Any:
+    """A new view of an array that this process is already looking at; None if it is not."""
+    reference = _live.get(array_id)
+    root = reference() if reference is not None else None
+    return None if root is None else root.view()
+
+
+def remember(array_id: str, root: Any) -> Any:
+    """A view of the array `root`, which this process looks at from now on."""
+    while _gone:
+        with contextlib.suppress(IndexError):  # another thread was faster
+            gone = _gone.popleft()
+            if _live.get(gone.array_id) is gone:
+                _live.pop(gone.array_id, None)
+    _live[array_id] = _Live(root, array_id)
+    return root.view()  # its own, so that setting its shape or dtype in place is nobody else's
+
+
+def forget(array_id: str) -> None:
+    """Answer no more reads from the live view of an array that was deleted. Its views stay valid."""
+    _live.pop(array_id, None)
+
+
+class _Live(weakref.ref[Any]):
+    """To the array that a process looks at. When that goes, C code says so: an interrupt would be lost in Python's."""
+
+    __slots__ = ("array_id",)
+    array_id: str
+
+    def __new__(cls, root: object, array_id: str) -> _Live:  # noqa: PYI034  # Self: from Python 3.11
+        live = super().__new__(cls, root, _gone.append)
+        live.array_id = array_id
+        return live
+
+    def __init__(self, root: object, _: str) -> None:
+        super().__init__(root, _gone.append)  # type: ignore[call-arg]
+
+
+def explained(error: OSError, path: str = "") -> Exception:
+    """What an error of the system means for whoever opens segments; as it is if it says enough."""
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE):
+        return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        looked_at = len(living(set(_live.values())))
+        return TooManyViews(
+            error.errno,
+            f"cannot map one more array: this process looks at {looked_at}, and each takes one of its {soft} file "
+            "descriptors and one of its vm.max_map_count maps. Drop views you do not need, or raise `ulimit -n`",
+        )
+    return error
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as the system permits: each mapped view holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):  # macOS reports a hard limit that it does not grant
+            return

@@ -1,0 +1,117 @@
+"""A place: a folder that has sealed arrays, drafts and a pool. A shelf has one in memory, and one on disk if it spills.
+
+What is removed is counted in the same step, in the place's account of the ledger.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from outlive.arrays.layout import COPY, FREE, MEM, NEW, PRIVATE
+from outlive.arrays.pool import Pool
+from outlive.arrays.removal import empty_if_unread
+from outlive.arrays.root import private_folder
+from outlive.arrays.segment import COPY_BELOW, pages
+from outlive.arrays.warm import LEAST
+
+if TYPE_CHECKING:
+    from outlive.arrays.ledger import Account, Ledger
+
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
+
+
+class Place:
+    """The place in the folder `path` (created, mode 0700), counted in `account`.
+
+    Parameters
+    ----------
+    setting
+        What to set to have another folder, for messages.
+
+    Raises
+    ------
+    UnsafeRoot
+        It is a link, belongs to another user, or is open to others.
+    """
+
+    def __init__(self, path: str, account: Ledger | Account, setting: str = "OUTLIVE_ROOT") -> None:
+        self.path, self.account = private_folder(path, setting), account
+        self.mem, self.new = private_folder(f"{path}/{MEM}", setting), private_folder(f"{path}/{NEW}", setting)
+        self.pool = Pool(private_folder(f"{path}/{FREE}", setting), account)
+
+    def reserve(self, path: str, size: int) -> int | None:
+        """Make a draft's file at its full size, if the budget has room now; its descriptor."""
+        found = self.pool.find(size)
+        if found is not None:
+            try:
+                fd = self.pool.take(found, size, path)
+            finally:
+                found.file.close()
+            if fd is not None:
+                return fd
+        return self.pool.make(path, size)
+
+    def release(self, array_id: str) -> bool:
+        """Take a sealed array out of mem/; False if there is none. The caller holds the ledger's lock.
+
+        Its bytes are free once nobody reads it; see `Pool.trim`. Small ones are read without a lock, and just unlinked.
+        """
+        path = f"{self.mem}/{array_id}"
+        try:
+            found = os.lstat(path)
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise
+        if found.st_size <= COPY_BELOW or not stat.S_ISREG(found.st_mode):
+            return self._unlink_counted(path)
+        if stat.S_IMODE(found.st_mode) != PRIVATE:
+            os.chmod(path, PRIVATE)  # no marks for whoever writes it next
+        self.pool.add(path, array_id, found.st_size)
+        return True
+
+    def unlink(self, path: str) -> bool:
+        """Remove a draft and give back its bytes; False if there is none."""
+        with self.account.locked():
+            aside = self._set_aside(path)
+            if aside is None:
+                return self._unlink_counted(path)
+        try:
+            empty_if_unread(aside)  # while the ledger is not locked, as it takes a while
+        finally:
+            self._unlink_counted(aside)
+        return True
+
+    def _set_aside(self, path: str) -> str | None:
+        """Give a large draft a name by which nobody seals it, so that no array is emptied; None if it keeps its name.
+
+        A reader, or the keeper, seals a draft that the catalog lists, and a dead writer's call can reach the catalog
+        late. The new name is a copy's: the keeper removes it if this process dies. The caller holds the ledger's lock.
+        """
+        try:
+            found = os.lstat(path)
+            if found.st_size < LEAST or not stat.S_ISREG(found.st_mode):
+                return None
+            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{COPY}"
+            self.account.files_changed()
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return None
+        except OSError:  # a disk can be too full for another name: nobody seals it while the ledger is locked
+            empty_if_unread(path)
+            return None
+        return aside
+
+    def _unlink_counted(self, path: str) -> bool:
+        with self.account.locked():
+            try:
+                with self.account.counting(path, before=pages(os.lstat(path).st_size), after=0):
+                    os.unlink(path)
+            except OSError as error:
+                if error.errno in _NO_SUCH_FILE:
+                    return False
+                raise
+        return True

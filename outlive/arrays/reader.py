@@ -1,0 +1,108 @@
+"""Reading from a shelf, by description and by key: zero-copy, and without asking anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from outlive.arrays.layout import PRIVATE
+from outlive.arrays.live import live_view
+from outlive.arrays.views import open_view
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from outlive.arrays.info import ArrayInfo
+    from outlive.arrays.shelf import Shelf
+
+_MARKS = 10_000  # arrays that a process remembers to have marked as hot
+
+
+class Reader:
+    """Reads the arrays of `shelf`. Any number of threads may use it at once."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._marked: set[str] = set()  # as hot, by this process
+        self._seen_on_disk: set[str] = set()  # where this process last found them
+
+    def view(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
+        """A read-only view of a sealed array, zero-copy (small arrays: a copy).
+
+        Raises
+        ------
+        ArrayNotFound, CorruptArray, TooManyViews
+        """
+        view: np.ndarray[Any, Any] | None = live_view(info.id)
+        if view is not None:
+            return view
+        try:
+            return self._open(info.id, info)[1]
+        except FileNotFoundError:
+            raise self._shelf.not_found(info) from None
+
+    def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
+        """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
+
+        Raises
+        ------
+        CorruptArray, TooManyViews
+        """
+        shelf = self._shelf
+        if shelf.ledger.batches:
+            return None
+        info = shelf.names.remembered(store, key)
+        if info is not None:
+            view: np.ndarray[Any, Any] | None = live_view(info.id)
+            if view is not None:
+                return view
+        found = shelf.names.look_up(store, key)
+        if found is None:
+            return None
+        array_id, counter, generation = found
+        try:
+            info, view = self._open(array_id, info if info is not None and info.id == array_id else None)
+        except FileNotFoundError:
+            return None
+        if info.id != array_id or info.store != store or info.key != key:
+            return None
+        shelf.names.remember(info, counter, generation)
+        return view
+
+    def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        shelf = self._shelf
+        disk = shelf.disk
+        if disk is None:
+            return open_view(f"{shelf.mem}/{array_id}", info)
+        on_disk = f"{disk.mem}/{array_id}"
+        if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
+            try:
+                return open_view(on_disk, info, self._read_again)
+            except FileNotFoundError:
+                self._seen_on_disk.discard(array_id)
+        try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
+            return open_view(f"{shelf.mem}/{array_id}", info)
+        except FileNotFoundError:
+            pass
+        try:
+            found = open_view(on_disk, info, self._read_again)
+        except FileNotFoundError:  # it may have gone the other way between the two
+            again = self._read_again
+            return shelf.somewhere(
+                array_id, lambda path: open_view(path, info, again if shelf.places.is_on_disk(path) else None)
+            )
+        if len(self._seen_on_disk) >= _MARKS:
+            self._seen_on_disk.clear()
+        self._seen_on_disk.add(array_id)
+        return found
+
+    def _read_again(self, path: str) -> None:
+        """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""
+        array_id = os.path.basename(path)
+        if array_id not in self._marked:
+            if len(self._marked) >= _MARKS:
+                self._marked.clear()
+            self._marked.add(array_id)
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"{self._shelf.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))

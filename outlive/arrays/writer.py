@@ -1,0 +1,140 @@
+"""Writing to a shelf: an array becomes a draft, and the draft is sealed."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from outlive.arrays import segment
+from outlive.arrays.draft import Draft
+from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
+from outlive.arrays.full import explain
+from outlive.arrays.info import new_version
+from outlive.arrays.layout import PINNED, PRIVATE
+from outlive.arrays.lifetimes import DETACHED, Lifetime
+from outlive.arrays.warm import writable_map
+
+if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
+    from outlive.arrays.shelf import Shelf
+
+_COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
+
+
+class Writer:
+    """Writes arrays to `shelf`. Any number of threads may use it at once."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def put(
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        lifetime: Lifetime = DETACHED,
+        pin: bool = False,
+        replicas: int = 1,
+    ) -> ArrayInfo:
+        """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft_of`."""
+        draft = self.draft_of(
+            array, store=store, key=key, version=version, lifetime=lifetime, pin=pin, replicas=replicas
+        )
+        try:
+            draft.seal()
+        except BaseException as error:
+            draft.discard()
+            if isinstance(error, OSError):
+                raise explain(self._shelf, error, draft.info.size) from None
+            raise
+        return draft.info
+
+    def draft_of(
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        store: str = "default",
+        key: str | None = None,
+        version: int = 0,
+        lifetime: Lifetime = DETACHED,
+        pin: bool = False,
+        replicas: int = 1,
+    ) -> Draft:
+        """A draft with all of `array` written, ready to be sealed. `pin`: see `Draft.make`."""
+        array = storable(array)
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        info = segment.describe(
+            encode_dtype(array.dtype),
+            array.shape,
+            array.nbytes,
+            fortran=fortran,
+            store=store,
+            key=key,
+            version=version or new_version(),
+            lifetime=lifetime,
+            replicas=replicas,
+        )
+        draft = Draft.make(self._shelf, info, PINNED if pin else PRIVATE)
+        try:
+            fill(draft, array)
+        except BaseException:
+            draft.discard()
+            raise
+        return draft
+
+
+def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:
+    """Write header, data and footer of a draft.
+
+    Raises
+    ------
+    StoreFull
+        The file system has no room (`write(2)` says so; nothing is left behind once discarded).
+    """
+    draft.with_room(lambda fd: _write(fd, draft.info, array))
+    draft.complete()
+
+
+def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
+    head, foot = segment.header_of(info), segment.footer(info)
+    if array.flags.forc and (warm := writable_map(fd, info.size)):
+        _copy(warm, info, array, head, foot)
+    elif array.flags.forc or not array.nbytes:
+        data: Any = array.ravel(order="K").view(np.uint8).data if info.nbytes else b""
+        segment.write_all(fd, [head, data, foot], 0)
+    else:
+        offset = info.offset
+        segment.write_all(fd, [head], 0)
+        for chunk in _chunks(array):
+            segment.write_all(fd, [chunk], offset)
+            offset += len(chunk)
+        segment.write_all(fd, [foot], offset)
+
+
+def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
+    """Write header, data and footer to the mapped segment."""
+    warm[: info.offset] = head
+    np.frombuffer(warm, np.uint8, info.nbytes, info.offset)[:] = array.ravel(order="K").view(np.uint8)
+    warm[info.offset + info.nbytes :] = foot
+
+
+def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+    """The bytes of `array` in C order, a few MiB at a time."""
+    count = max(1, _COPY_STEP // max(1, array.dtype.itemsize))
+    flags = ["external_loop", "buffered", "zerosize_ok"]
+    for chunk in np.nditer(array, flags=flags, buffersize=count, order="C"):  # type: ignore[call-overload]
+        yield np.ascontiguousarray(chunk).view(np.uint8).data
+
+
+def mapped(draft: Draft) -> np.ndarray[Any, Any]:
+    """The array of a draft itself, writable, for the caller to fill. See `Draft.map`."""
+    info, order = draft.info, cast("Any", "F" if draft.info.fortran else "C")
+    array: np.ndarray[Any, Any] = np.ndarray(
+        info.shape, decode_dtype(info.dtype), draft.map(), info.offset, order=order
+    )
+    return array
