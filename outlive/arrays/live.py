@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from typing import Any
 
-from outlive.arrays.lock import living
 from outlive.errors import CorruptArray, TooManyViews
 
 _live: dict[str, weakref.ref[Any]] = {}
@@ -60,7 +59,7 @@ def explained(error: OSError, path: str = "") -> Exception:
         return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        looked_at = len(living(set(_live.values())))
+        looked_at = sum(reference() is not None for reference in list(_live.values()))
         return TooManyViews(
             error.errno,
             f"cannot map one more array: this process looks at {looked_at}, and each takes one of its {soft} file "

@@ -2,7 +2,7 @@
 
 To write one of them again is then a plain copy of memory: twice as fast as `write(2)`, which is 2-10 times as fast as
 memory that has to be faulted in. A map holds no lock and no memory: readers come and go, and who frees the segment
-empties it. Only `Draft.write` writes to it, holding the segment's exclusive lock.
+empties it. Only who has its draft writes to it, holding the segment's exclusive lock.
 """
 
 from __future__ import annotations
