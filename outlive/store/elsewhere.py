@@ -44,7 +44,7 @@ def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -
     except StoreUnavailable as error:
         if session.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
             raise
-        raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
+        raise StoreFull("the keeper is leaving this node: its shelf takes no copies") from error
     return None if answer is None else Located(*json.loads(answer))
 
 

@@ -232,7 +232,10 @@ def close() -> int:
         starters.stop(nodes)
         forget()
     if silent:
-        raise StoreUnavailable(f"stopped, but keepers did not say that they removed their arrays: nodes {silent}")
+        raise StoreUnavailable(
+            f"stopped, but keepers did not confirm deletion on nodes {', '.join(silent)}; check their shelves: "
+            "arrays may be left there"
+        )
     return freed
 
 

@@ -860,8 +860,8 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
             replicate(cluster.session("a"), [info._replace(replicas=3)])
         cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
         replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
-    assert [str(one.message).partition(" of")[0] for one in warned] == [
-        "replicas=3, but so far 2",
-        "replicas=3, but so far 1",
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "replicas=3, but only 2 so far",
+        "replicas=3, but only 1 so far",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}

@@ -168,6 +168,26 @@ def test_a_keeper_of_which_another_has_the_name_by_now(monkeypatch: pytest.Monke
     assert peers.ask_keeper("n", Call.of("rounds")) == "new"
 
 
+def test_a_shutdown_names_the_nodes_that_confirmed_no_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keepers and catalog are stopped all the same."""
+
+    def close(node: str, call: Call, patience: float) -> int:
+        if node == "b":
+            raise NoAnswer("stopped") from GetTimeoutError()
+        if node == "c":
+            raise Nobody("its node is gone")
+        return 5
+
+    stopped: list[list[str]] = []
+    monkeypatch.setattr(
+        session, "RayPeers", lambda: SimpleNamespace(keeper_nodes=lambda: ["a", "b", "c"], ask_keeper=close)
+    )
+    monkeypatch.setattr(session.starters, "stop", stopped.append)
+    with pytest.raises(StoreUnavailable, match="did not confirm deletion on nodes b; check their shelves"):
+        session.close()
+    assert stopped == [["a", "b", "c"]]
+
+
 # --- others that do not answer
 
 
