@@ -11,7 +11,7 @@ import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import PINNED, PRIVATE
+from outlive.arrays.layout import PINNED, PRIVATE
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate

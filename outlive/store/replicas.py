@@ -7,7 +7,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import COPIED, mark
+from outlive.arrays.layout import COPIED
+from outlive.arrays.marks import mark
 from outlive.catalog.wire import pack
 
 if TYPE_CHECKING:

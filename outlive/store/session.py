@@ -20,6 +20,7 @@ from typing import Any
 from ray.exceptions import GetTimeoutError
 
 from outlive.arrays.disk import remove_of_cluster
+from outlive.arrays.layout import KEEPER, NEXT, OWNER, PRIVATE
 from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
@@ -253,9 +254,9 @@ def _end_with_this_process(root: str, cluster: str) -> None:
         os.close(_owned.pop(earlier))
     remove_dead_clusters(root)
     if folder not in _owned:
-        fd = os.open(f"{folder}/owner.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(f"{folder}/{OWNER}{NEXT}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
         fcntl.flock(fd, fcntl.LOCK_SH)
-        os.rename(f"{folder}/owner.new", f"{folder}/owner")  # locked before anyone can find it
+        os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
         _owned[folder] = fd
         atexit.register(_remove_owned, folder, os.getpid())
 
@@ -271,7 +272,7 @@ def remove_dead_clusters(root: str) -> list[str]:
     removed = []
     for name in os.listdir(root):
         try:
-            fd = os.open(f"{root}/{name}/owner", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(f"{root}/{name}/{OWNER}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue
         try:
@@ -289,7 +290,7 @@ def remove_dead_clusters(root: str) -> list[str]:
 def _tended(shelf: str) -> bool:
     """Whether a keeper that this version of outlive can talk to has been started for this shelf."""
     try:
-        with open(f"{shelf}/keeper") as file:
+        with open(f"{shelf}/{KEEPER}") as file:
             return file.read() == f"{PROTOCOL}\n"
     except FileNotFoundError:
         return False

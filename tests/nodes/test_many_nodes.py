@@ -14,7 +14,8 @@ import ray
 from ray.actor import ActorHandle
 
 import outlive
-from outlive.arrays.marks import is_cached, mode_of
+from outlive.arrays.layout import is_cached
+from outlive.arrays.marks import mode_of
 from outlive.cluster import transfer
 from outlive.cluster.port import Call
 from outlive.store import session
