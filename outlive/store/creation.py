@@ -11,7 +11,7 @@ import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.layout import PINNED, PRIVATE
+from outlive.arrays.layout import PRIVATE
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate
@@ -21,8 +21,8 @@ from outlive.store.session import Session
 class Creation:
     """An array being made in place; see `Store.create`. Usable once, in a `with` statement."""
 
-    def __init__(self, session: Session, info: ArrayInfo, *, pin: bool = False) -> None:
-        self._session, self._info, self._pin = session, info, pin
+    def __init__(self, session: Session, info: ArrayInfo, mode: int = PRIVATE) -> None:
+        self._session, self._info, self._mode = session, info, mode
         self._draft: Draft | None = None
         self._pid = 0  # the process whose block it is
         self._handle: ArrayHandle | None = None
@@ -38,7 +38,7 @@ class Creation:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
         self._pid = os.getpid()
-        self._draft = self._session.shelf.draft(self._info, PINNED if self._pin else PRIVATE)
+        self._draft = self._session.shelf.draft(self._info, self._mode)
         try:
             return self._draft.map()
         except BaseException:

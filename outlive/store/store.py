@@ -19,6 +19,7 @@ from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.marks import is_only_here
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.settings import Settings
 from outlive.arrays.tend.check import Finding
 from outlive.catalog.wire import pack, unpack_found
@@ -207,15 +208,12 @@ class Store(MutableMapping[str, Array]):
             No room. Nothing was stored, and what had the key still has it.
         """
         session = self._session()
-        check_replicas(replicas)
         if key is None:
-            ends = self._lifetime(session, lifetime or "job", ttl)
-            info = session.shelf.put(array, store=self.name, lifetime=ends, pin=pin, replicas=replicas)
+            options = self._options(session, lifetime or "job", ttl, pin, replicas)
+            info = session.shelf.put(array, store=self.name, options=options)
         else:
-            ends = self._lifetime(session, lifetime or "detached", ttl)
-            draft = session.shelf.draft_of(
-                array, store=self.name, key=check_key(key), lifetime=ends, pin=pin, replicas=replicas
-            )
+            options = self._options(session, lifetime or "detached", ttl, pin, replicas)
+            draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), options=options)
             commit(session, [draft])
             info = draft.info
         if replicas > 1:
@@ -259,13 +257,11 @@ class Store(MutableMapping[str, Array]):
             As `put`. None of the arrays was stored.
         """
         session = self._session()
-        check_replicas(replicas)
-        ends = self._lifetime(session, lifetime, ttl)
-        options: dict[str, Any] = {"store": self.name, "lifetime": ends, "pin": pin, "replicas": replicas}
+        options = self._options(session, lifetime, ttl, pin, replicas)
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, key=check_key(key), **options))
+                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key), options=options))
         except BaseException:
             for draft in drafts:
                 draft.discard()
@@ -323,6 +319,7 @@ class Store(MutableMapping[str, Array]):
             encode_dtype(dtype)
             return CreationOutside(functools.partial(self.put, key=key, **ends), shape, dtype, order)
         session = self._session()
+        options = self._options(session, lifetime or ("job" if key is None else "detached"), ttl, pin, replicas)
         info = segment.describe(
             encode_dtype(dtype),
             shape,
@@ -331,10 +328,9 @@ class Store(MutableMapping[str, Array]):
             store=self.name,
             key=key,
             version=new_version(),
-            lifetime=self._lifetime(session, lifetime or ("job" if key is None else "detached"), ttl),
-            replicas=replicas,
+            options=options,
         )
-        return Creation(session, info, pin=pin)
+        return Creation(session, info, options.mode)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:
@@ -362,12 +358,15 @@ class Store(MutableMapping[str, Array]):
         finally:
             end_scope(session, lock)
 
-    def _lifetime(self, session: Session, name: str, ttl: float | str | None) -> Lifetime:
-        ends = lifetime_from(name, ttl, session.connection.job)
-        if self._scope is None:
-            return ends
-        enter_scope(session, self._scope)
-        return Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
+    def _options(
+        self, session: Session, lifetime: str, ttl: float | str | None, pin: bool, replicas: int
+    ) -> PutOptions:
+        check_replicas(replicas)
+        ends = lifetime_from(lifetime, ttl, session.connection.job)
+        if self._scope is not None:
+            enter_scope(session, self._scope)
+            ends = Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
+        return PutOptions(ends, pin, replicas)
 
     def __setitem__(self, key: str, array: Array) -> None:
         check_key(key)
