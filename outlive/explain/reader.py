@@ -111,7 +111,7 @@ class Reader:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
         text = without_fixed_text(line.text)
-        if known := self._remote.take(Line(line.number, line.text, line.writer), line.count):
+        if known := self._remote.take(line):
             self._group(known[0]).add(known[1])
         telling = (block is None or not block.in_ray) and self._keep_signal(line, text)
         if not source_code and self._begins_error(line, text, block):

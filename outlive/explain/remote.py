@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from outlive.explain.lines import CleanLine
 from outlive.explain.literals import compiled
 from outlive.explain.model import Entry, Line, Occurrence
 
@@ -45,7 +46,7 @@ class RemoteTracebacks:
         self._entries = [(entry, *entry.remote) for entry in entries if entry.remote]
         self._open: dict[str, _Traceback] = {}
 
-    def take(self, line: Line, count: int = 1) -> tuple[Entry, Occurrence] | None:
+    def take(self, line: CleanLine) -> tuple[Entry, Occurrence] | None:
         """Take a line. Returns what ended before it, if that is known: only the lines after it say that it is all."""
         found = self._open.get(line.writer)
         begins = "ray::" in line.text and _BEGINS.search(line.text) is not None
@@ -59,7 +60,7 @@ class RemoteTracebacks:
         elif found is not None and not begins:
             self._go_on(found, line)
         if begins:
-            self._begin(line, count)
+            self._begin(line)
         return ended
 
     def rest(self) -> Iterator[tuple[Entry, Occurrence]]:
@@ -69,18 +70,19 @@ class RemoteTracebacks:
                 yield known
         self._open.clear()
 
-    def _begin(self, line: Line, count: int) -> None:
+    def _begin(self, line: CleanLine) -> None:
         if len(self._open) >= _MOST_WRITERS:
             del self._open[next(iter(self._open))]
-        self._open[line.writer] = _Traceback(line, count)
+        self._open[line.writer] = _Traceback(_kept(line), line.count)
 
-    def _go_on(self, found: _Traceback, line: Line) -> None:
+    def _go_on(self, found: _Traceback, line: CleanLine) -> None:
         if _FRAME.match(line.text):
-            found.frame, found.last_frame = found.frame or line, line
+            found.last_frame = _kept(line)
+            found.frame = found.frame or found.last_frame
         elif line.text[:1].isspace() or not line.text.strip():
             return  # source code, or marks below it
         elif found.frame is not None and _EXCEPTION.match(line.text):
-            found.exception = line
+            found.exception = _kept(line)
         else:
             del self._open[line.writer]
 
@@ -90,3 +92,7 @@ class RemoteTracebacks:
             if compiled(frame).search(found.frame.text) and compiled(exception).search(found.exception.text):
                 return entry, found.occurrence(entry)
         return None
+
+
+def _kept(line: CleanLine) -> Line:
+    return Line(line.number, line.text, line.writer)
