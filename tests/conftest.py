@@ -16,6 +16,7 @@ import pytest
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before anyone loads grpc; see outlive/ray_internals/rpc.py
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # a test starts the workers that it needs
 os.register_at_fork(after_in_child=gc.freeze)  # or a child collects what Ray left of its clients, which aborts it
 _base = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
 ROOT = f"{_base}/outlive-test-{os.getpid()}"
@@ -52,6 +53,14 @@ def _begun_early(item: pytest.Item) -> int:
     """Files that wait long come first, and those without Ray last: they fill the gaps."""
     folder = item.path.parent.name
     return 0 if folder == "nodes" else 1 if folder not in WITHOUT_RAY else 2
+
+
+@pytest.fixture(scope="package")
+def ray_as_it_comes() -> Iterator[None]:
+    """Ray's own settings, for tests of what Ray does by itself: it starts a worker a CPU for a driver."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_prestart_worker_first_driver", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,12 +6,12 @@ may have: then the caller lists the folders, as on the first call.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import struct
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 
 _EVENT = struct.Struct("iIII")  # watch, what happened, cookie, length of the name
 _CAME_OR_WENT = 0x100 | 0x200 | 0x40 | 0x80  # IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO
@@ -34,7 +34,7 @@ class Changes:
 
     def __init__(self, folders: Callable[[], tuple[str, ...]]) -> None:
         self._folders = folders
-        self._fd = -1
+        self._file: FileIO | None = None  # it closes by itself, in C code
         self._watches: dict[int, str] = {}  # their folders
         self._watched: tuple[str, ...] = ()
         self._times: dict[str, int] = {}  # when the folders had changed last, as all were looked at
@@ -45,11 +45,11 @@ class Changes:
         A file that is there again, or came and went, is in it as well: look.
         """
         folders = self._folders()
-        if self._fd < 0 or folders != self._watched:
+        if self._file is None or folders != self._watched:
             self._watch(folders)
-            return set() if self._fd < 0 and self._looks_unchanged(folders) else None
+            return set() if self._file is None and self._looks_unchanged(folders) else None
         found: set[File] = set()
-        for watch, what, name in self._events():
+        for watch, what, name in self._events(self._file.fileno()):
             if what & _LOST:
                 self.close()  # and watch anew, before the caller lists
                 self._watch(folders)
@@ -77,7 +77,7 @@ class Changes:
         fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if fd < 0:  # too many of this user's: fs.inotify.max_user_instances
             return
-        self._fd, self._watched = fd, folders
+        self._file, self._watched = FileIO(fd), folders
         for folder in folders:
             watch = libc.inotify_add_watch(fd, os.fsencode(folder), _CAME_OR_WENT | _ONLY_FOLDERS)
             if watch < 0:  # the folder is not there, or fs.inotify.max_user_watches is reached
@@ -85,10 +85,11 @@ class Changes:
                 return
             self._watches[watch] = folder
 
-    def _events(self) -> Iterator[tuple[int, int, str]]:
+    @staticmethod
+    def _events(fd: int) -> Iterator[tuple[int, int, str]]:
         while True:
             try:
-                data = os.read(self._fd, _AT_A_TIME)
+                data = os.read(fd, _AT_A_TIME)
             except BlockingIOError:
                 return
             at = 0
@@ -99,14 +100,10 @@ class Changes:
 
     def close(self) -> None:
         """Stop watching."""
-        fd, self._fd = self._fd, -1
+        file, self._file = self._file, None
         self._watches, self._watched = {}, ()
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            self.close()
+        if file is not None:
+            file.close()
 
 
 def _libc() -> ctypes.CDLL | None:

@@ -14,7 +14,7 @@ from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
-from outlive.arrays.root import format_bytes
+from outlive.arrays.root import format_bytes, names_in
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
 from outlive.arrays.unsummed import Unsummed, never
@@ -83,7 +83,7 @@ def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
     disk = shelf.disk
     if disk is None:
         return
-    for array_id in set(os.listdir(shelf.mem)).intersection(os.listdir(disk.mem)):
+    for array_id in set(os.listdir(shelf.mem)).intersection(names_in(disk.mem)):
         with shelf.ledger.locked():
             if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
                 shelf.ledger.moved()
@@ -114,7 +114,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     sizes = {}
     findings += mend_doubles(shelf)
     for place in shelf.places():
-        for name in sorted(os.listdir(place.mem)):
+        for name in sorted(names_in(place.mem)):
             path = f"{place.mem}/{name}"
             if is_id(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes, File
 from outlive.arrays.intent import counted
+from outlive.arrays.root import names_in
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
@@ -71,7 +72,8 @@ class Count:
 
 
 def _subfolders(new: str) -> list[str]:
-    return [entry.path for entry in os.scandir(new) if entry.is_dir(follow_symlinks=False)]
+    paths = (f"{new}/{name}" for name in names_in(new))
+    return [path for path in paths if os.path.isdir(path) and not os.path.islink(path)]
 
 
 def is_segment(name: str) -> bool:

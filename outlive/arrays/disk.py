@@ -19,7 +19,7 @@ from outlive.arrays import segment
 from outlive.arrays.lock import Mutex
 from outlive.arrays.pool import Pool
 from outlive.arrays.removal import remove_tree
-from outlive.arrays.root import private_folder
+from outlive.arrays.root import names_in, private_folder
 from outlive.arrays.staging import Staging
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ class Disk:
 
     def is_empty(self) -> bool:
         """Whether it holds nothing, so that another folder may take its place."""
-        writers = [entry.path for entry in os.scandir(self.new) if entry.is_dir(follow_symlinks=False)]
-        return not any(os.listdir(folder) for folder in (*writers, self.mem, self.pool.folder))
+        writers = [f"{self.new}/{name}" for name in names_in(self.new)]
+        writers = [path for path in writers if os.path.isdir(path) and not os.path.islink(path)]
+        return not any(names_in(folder) for folder in (*writers, self.mem, self.pool.folder))
 
 
 def chosen(shelf: str) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 from outlive.arrays.intent import NUMBER as _NUMBER
 from outlive.arrays.intent import SIZE as _INTENT_SIZE
 from outlive.arrays.intent import Counting, Intent
-from outlive.arrays.lock import FileLock, create
+from outlive.arrays.lock import FileLock, create, living
 
 _MAGIC = b"ledger 5"
 _USED_AND_BUDGET = struct.Struct("@qq")
@@ -40,7 +40,7 @@ class Ledger:
     def __init__(self, path: str) -> None:
         self._path = path
         self._open()
-        _ledgers.add(self)
+        _ledgers.add(weakref.ref(self, _ledgers.discard))
 
     def _open(self) -> None:
         # `FileIO` closes by itself, without a finalizer in Python, in which an interrupt would be lost.
@@ -252,11 +252,11 @@ class Account:
         return self.budget - self.used
 
 
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+_ledgers: set[weakref.ref[Ledger]] = set()
 
 
 def _after_fork() -> None:
-    for ledger in list(_ledgers):
+    for ledger in living(_ledgers):
         ledger.after_fork()
 
 

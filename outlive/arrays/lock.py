@@ -22,10 +22,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from io import FileIO
-from typing import Any
+from typing import Any, TypeVar
 
 from outlive.errors import StoreUnavailable
 
+T = TypeVar("T")
 PATIENCE = 60.0  # seconds until whoever waits for a lock gives up
 _EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
@@ -49,7 +50,7 @@ class FileLock:
         self.path, self.same_as, self._first = path, same_as, first
         self._inode = None if same_as is None else os.fstat(same_as).st_ino
         self._held: tuple[int, weakref.ref[FileIO]] = (0, weakref.ref(_nobody))  # by which thread
-        _locks.add(self)
+        _locks.add(weakref.ref(self, _locks.discard))
 
     def take(self) -> AbstractContextManager[Any]:
         """Wait for the lock. It is held until the block ends that this is for, or until what this returns is dropped.
@@ -142,7 +143,7 @@ class Mutex:
 
     def __init__(self, kind: Callable[[], Any] = threading.Lock) -> None:
         self._kind, self.now = kind, kind()
-        _mutexes.add(self)
+        _mutexes.add(weakref.ref(self, _mutexes.discard))
 
     def renew(self) -> None:
         """In a forked child: it may be held by a thread that the child does not have."""
@@ -151,25 +152,33 @@ class Mutex:
 
 _nobody = FileIO(os.devnull)
 _nobody.close()
-_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_mutexes: weakref.WeakSet[Mutex] = weakref.WeakSet()
+_locks: set[weakref.ref[FileLock]] = set()
+_mutexes: set[weakref.ref[Mutex]] = set()
+
+
+def living(references: set[weakref.ref[T]]) -> list[T]:
+    """Those objects of a set that are still there.
+
+    `WeakSet` runs Python code when one of its objects dies, and an interrupt that comes there is lost. Here C code
+    does it: `references.add(weakref.ref(one, references.discard))`.
+    """
+    return [one for one in [reference() for reference in list(references)] if one is not None]
 
 
 def _let_go() -> None:
-    for reference in list(_open):
-        file = reference()
-        if file is not None:
-            file.close()
+    for file in living(_open):
+        file.close()
     _open.clear()
-    for mutex in list(_mutexes):
+    for mutex in living(_mutexes):
         mutex.renew()
     _close_unknown()
 
 
 def _close_unknown() -> None:
     """Close what a thread of the parent was just opening, or closing: no object tells of it."""
-    ours = {lock.same_as for lock in _locks}
-    paths = {os.path.realpath(lock.path) for lock in _locks}
+    locks = living(_locks)
+    ours = {lock.same_as for lock in locks}
+    paths = {os.path.realpath(lock.path) for lock in locks}
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from outlive.arrays.count import Count, is_id
 from outlive.arrays.disk import Disk
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.pool import Pool
+from outlive.arrays.root import names_in
 
 _T = TypeVar("_T")
 _ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may overflow
@@ -112,10 +113,7 @@ class Places:
     def _drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
         for place in self.places():
-            writers: list[str] = []
-            with contextlib.suppress(FileNotFoundError):  # the shelf is on its way out
-                writers = os.listdir(place.new)
-            for writer in writers:
+            for writer in names_in(place.new):  # none if the shelf is on its way out
                 if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
                     yield f"{place.new}/{writer}/{array_id}"
 
@@ -140,13 +138,13 @@ class Places:
             return self._ids()
 
     def _ids(self) -> list[str]:
-        found = [name for place in self.places() for name in os.listdir(place.mem) if is_id(name)]
-        return found if self.disk is None else list(dict.fromkeys(found))
+        found = list(filter(is_id, os.listdir(self.mem)))  # raises if the shelf was removed, which is no empty one
+        return found if self.disk is None else list(dict.fromkeys(found + self.spilled()))
 
     def spilled(self) -> list[str]:
         """The ids of those on disk."""
         disk = self.disk
-        return [] if disk is None else [name for name in os.listdir(disk.mem) if is_id(name)]
+        return [] if disk is None else list(filter(is_id, names_in(disk.mem)))
 
     def folders(self) -> tuple[str, ...]:
         """Where sealed arrays are."""

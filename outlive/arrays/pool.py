@@ -8,6 +8,7 @@ segment that is still read stays in the pool, and in the budget, until its last 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -192,7 +193,7 @@ class Pool:
         return sum(pages(one.size) for one in self._segments())
 
     def _segments(self) -> Iterator[Deleted]:
-        with os.scandir(self.folder) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:  # somebody cleared the disk
             for entry in entries:
                 name = entry.name
                 size = name.partition(".")[0]

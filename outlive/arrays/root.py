@@ -73,6 +73,14 @@ def _make_parents(path: str) -> None:
             os.mkdir(path, 0o700)
 
 
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, none if it is not there: somebody clears the disk now and then (systemd-tmpfiles)."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def shelf_folder(root: str, cluster: str, node: str, setting: str = "OUTLIVE_ROOT") -> str:
     """The path of a node's shelf (or of its disk), all folders above it made and private.
 

@@ -43,7 +43,7 @@ from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
-from outlive.arrays.root import default_budget, private_folder
+from outlive.arrays.root import default_budget, names_in, private_folder
 from outlive.arrays.staging import Staging
 from outlive.arrays.warm import LEAST
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -569,8 +569,8 @@ class Shelf(Places):
     def leave(self, nothing_kept: Callable[[], bool]) -> bool:
         """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
         with self.ledger.locked():
-            writers = [f"{place.new}/{name}" for place in self.places() for name in os.listdir(place.new)]
-            if any(map(os.listdir, writers)) or os.listdir(self.scopes) or not nothing_kept():
+            writers = [f"{place.new}/{name}" for place in self.places() for name in names_in(place.new)]
+            if any(map(names_in, writers)) or os.listdir(self.scopes) or not nothing_kept():
                 return False
             self.ledger.leave()
             self.remove()

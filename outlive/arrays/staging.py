@@ -4,52 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
-import weakref
 from collections.abc import Iterator
 
 from outlive.arrays.owned_file import no_fork
+from outlive.arrays.remains import Remains
+from outlive.arrays.root import names_in
 
 
 class Staging:
     """A process's own folder in new/. Its lock says that the process lives; a forked child does not have it."""
 
     def __init__(self, new: str) -> None:
-        self.pid, self._fd = os.getpid(), -1
+        self.pid, self._fd = os.getpid(), list[int]()
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
             os.mkdir(self.path, 0o700)
             # Between two steps it may be taken for a dead writer's, and a fork would leave its lock to the child.
             with no_fork(), contextlib.suppress(FileNotFoundError, BlockingIOError):
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-                _stagings.add(self)
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+                self._fd = [os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)]
+                _locked.update(self._fd)
+                # With its shelf, which is seldom dropped before the process ends: else each would take a descriptor.
+                self._remains = Remains(self, functools.partial(_leave, self.path, self._fd))
+                fcntl.flock(self._fd[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.stat(self.path).st_ino == os.fstat(self._fd[0]).st_ino:
                     return
-            self.close()
+            _close(self._fd)
 
     def close(self) -> None:
         """Let go of the lock."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def __del__(self) -> None:
-        """With its shelf, which is seldom dropped before the process ends: else each would take a descriptor."""
-        if self.pid == os.getpid():
-            with contextlib.suppress(OSError):
-                os.rmdir(self.path)  # stays if a draft is in it: the keeper will find it
-            self.close()
+        _close(self._fd)
+        self._remains.settled()
 
 
-_stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
+_locked: set[int] = set()  # the descriptors of this process's folders
+
+
+def _leave(path: str, fd: list[int]) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)  # stays if a draft is in it: the keeper will find it
+    _close(fd)
+
+
+def _close(fd: list[int]) -> None:
+    with no_fork():
+        while fd:  # but once: its number may soon be another's
+            number = fd.pop()
+            _locked.discard(number)
+            os.close(number)
 
 
 def _leave_parents_locks() -> None:
-    for staging in list(_stagings):  # or a child that outlives its parent would keep it alive in the keeper's eyes
-        staging.close()
-    _stagings.clear()
+    for fd in _locked:  # or a child that outlives its parent would keep it alive in the keeper's eyes
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _locked.clear()
 
 
 os.register_at_fork(after_in_child=_leave_parents_locks)
@@ -72,7 +82,7 @@ def new_file(path: str, size: int) -> int:
 
 def orphans(new: str) -> Iterator[str]:
     """The folders in `new` whose writer died; each stays locked, hence ours, until the loop goes on."""
-    for name in os.listdir(new):
+    for name in names_in(new):
         path = f"{new}/{name}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)

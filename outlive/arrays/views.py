@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import mmap
 import os
 import resource
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lock import living
 from outlive.arrays.segment import COPY_BELOW, is_at, read_info, verify
 from outlive.errors import CorruptArray, TooManyViews
 
@@ -29,6 +30,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 _live: dict[str, weakref.ref[np.ndarray[Any, Any]]] = {}
+_gone: deque[_Live] = deque()  # references to those that are not looked at any more, to be forgotten
 
 
 def live_view(array_id: str) -> np.ndarray[Any, Any] | None:
@@ -130,14 +132,29 @@ def _remember(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
-    _live[info.id] = weakref.ref(root, functools.partial(_gone, info.id))
+    while _gone:
+        with contextlib.suppress(IndexError):  # another thread was faster
+            gone = _gone.popleft()
+            if _live.get(gone.array_id) is gone:
+                _live.pop(gone.array_id, None)
+    _live[info.id] = _Live(root, info.id)
     view: np.ndarray[Any, Any] = root.view()  # its own, so that setting its shape or dtype in place is nobody else's
     return view
 
 
-def _gone(array_id: str, reference: weakref.ref[np.ndarray[Any, Any]]) -> None:
-    if _live.get(array_id) is reference:
-        del _live[array_id]
+class _Live(weakref.ref[Any]):
+    """To the array that a process looks at. When that goes, C code says so: an interrupt would be lost in Python's."""
+
+    __slots__ = ("array_id",)
+    array_id: str
+
+    def __new__(cls, root: np.ndarray[Any, Any], array_id: str) -> _Live:  # noqa: PYI034  # Self: from Python 3.11
+        live = super().__new__(cls, root, _gone.append)
+        live.array_id = array_id
+        return live
+
+    def __init__(self, root: np.ndarray[Any, Any], _: str) -> None:
+        super().__init__(root, _gone.append)  # type: ignore[call-arg]
 
 
 def explained(error: OSError, path: str = "") -> Exception:
@@ -146,9 +163,10 @@ def explained(error: OSError, path: str = "") -> Exception:
         return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        looked_at = len(living(set(_live.values())))
         return TooManyViews(
             error.errno,
-            f"cannot map one more array: this process looks at {len(_live)}, and each takes one of its {soft} file "
+            f"cannot map one more array: this process looks at {looked_at}, and each takes one of its {soft} file "
             "descriptors and one of its vm.max_map_count maps. Drop views you do not need, or raise `ulimit -n`",
         )
     return error

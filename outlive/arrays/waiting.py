@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from outlive.arrays.disk import COPY
 from outlive.arrays.marks import is_cached, is_pinned
 from outlive.arrays.room import is_spilling, locks
+from outlive.arrays.root import names_in
 from outlive.arrays.segment import open_locked, pages
 
 if TYPE_CHECKING:
@@ -58,18 +59,16 @@ def may_come(shelf: Shelf) -> bool:
 
 def _is_copied_to(place: Places | Disk) -> bool:
     """Whether a segment that is spilled or promoted is in both places now."""
-    for writer in os.scandir(place.new):
-        try:
-            if writer.is_dir(follow_symlinks=False) and any(name.endswith(COPY) for name in os.listdir(writer.path)):
-                return True
-        except OSError:  # its writer has left
-            continue
+    for writer in names_in(place.new):
+        path = f"{place.new}/{writer}"
+        if os.path.isdir(path) and not os.path.islink(path) and any(name.endswith(COPY) for name in names_in(path)):
+            return True
     return False
 
 
 def _is_freed_in(place: Places | Disk) -> bool:
     """Whether somebody has the exclusive lock of a segment in the pool, or nobody has any: it is about to go."""
-    for name in os.listdir(place.pool.folder):
+    for name in names_in(place.pool.folder):
         path = f"{place.pool.folder}/{name}"
         if _can_lock(path, fcntl.LOCK_EX) or not _can_lock(path, fcntl.LOCK_SH):
             return True

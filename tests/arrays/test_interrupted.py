@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from outlive.arrays.changes import Changes
+from outlive.arrays.lock import FileLock, Mutex
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.views import _live
 
 
 def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root: Path) -> None:
@@ -38,6 +41,54 @@ def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root
     shelf.put(np.arange(3))
     assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
     assert shelf.recount() == 0
+
+
+class Forgotten:
+    """Makes something, and what is called when that is forgotten."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def view(self) -> object:
+        return self.shelf.view(self.shelf.put(np.arange(100_000)))
+
+    def shelf_that_wrote(self) -> object:
+        other = Shelf(self.shelf.path)
+        other.put(np.arange(10))
+        return other
+
+    def changes(self) -> object:
+        changes = Changes(lambda: (self.shelf.mem,))
+        changes.take()
+        return changes
+
+    def lock(self) -> object:
+        return FileLock(f"{self.shelf.path}/ended")
+
+    def mutex(self) -> object:
+        return Mutex()
+
+
+@pytest.mark.parametrize("what", ["view", "shelf_that_wrote", "changes", "lock", "mutex"])
+def test_an_interrupt_that_comes_as_something_is_forgotten_reaches_the_caller(root: Path, what: str) -> None:
+    shelf = Shelf(str(root / "shelf"))
+    swallowed: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
+    shelf.put(np.arange(10))  # clears away what earlier tests left
+    descriptors = len(os.listdir("/proc/self/fd"))
+    try:
+        forgotten = [getattr(Forgotten(shelf), what)()]
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            interrupt_at_next_python_call(forgotten.clear)
+            for _ in range(1000):
+                pass  # Python acts upon it between two of these
+    finally:
+        sys.unraisablehook = hook
+    assert swallowed == []
+    shelf.view(shelf.put(np.arange(100_000)))  # clears away what is left
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir(shelf.new)) == 1
+    assert len(_live) <= 1
 
 
 def interrupt_at_next_python_call(work: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """Writers and readers killed with SIGKILL at random moments lose nothing, show nothing unsealed, and leak nothing.
 
-`OUTLIVE_KILLS=100000 pytest tests/arrays/test_killed.py` kills more of them than the 1,000 that CI does.
+`OUTLIVE_KILLS=100000 pytest tests/arrays/test_killed.py` kills more of them than the 300 that CI does.
 
 Arrays are self-describing: an item is a function of its place and of the array's seed, which is part of its key too.
 So a torn read, or one of another array's bytes, is seen by whoever reads. A writer says through a pipe what it has put
@@ -33,7 +33,7 @@ from outlive.errors import ArrayNotFound, StoreFull
 
 from .local_store import assert_counted
 
-KILLS = int(os.environ.get("OUTLIVE_KILLS", "1000"))
+KILLS = int(os.environ.get("OUTLIVE_KILLS", "300"))
 WRITERS, READERS = 2, 1
 MIB = 1 << 20
 BUDGET = 256 * MIB

@@ -8,7 +8,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.check import check, compute_checksums
+from outlive.arrays.check import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.checksums import Checksums
 from outlive.arrays.disk import COPY
 from outlive.arrays.info import ArrayInfo
@@ -26,6 +26,8 @@ from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import forget
+from outlive.arrays.waiting import may_come
+from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
 
 from .conftest import MIB
@@ -535,6 +537,34 @@ def test_a_cleared_disk_is_made_anew(shelf: Shelf) -> None:
     assert to_disk(shelf, other) > 0
     assert (read(shelf, other) == 2).all()
     assert "miscounted" in {finding.problem for finding in check(shelf)}
+
+
+WITHOUT_A_DISK: dict[str, Callable[[Shelf], object]] = {
+    "list": lambda shelf: listing.Listing(shelf).part(None),
+    "scan": lambda shelf: list(shelf.scan()),
+    "spilled": lambda shelf: shelf.spilled(),
+    "recount": lambda shelf: shelf.recount(),
+    "clear orphans": lambda shelf: list(clear_orphans(shelf)),
+    "mend doubles": lambda shelf: list(mend_doubles(shelf)),
+    "put": lambda shelf: [put(shelf, number) for number in range(8)],
+    "wait for room": lambda shelf: may_come(shelf),
+    "free": lambda shelf: shelf.disk and shelf.disk.pool.trim(),
+    "open another": lambda shelf: Shelf(shelf.path).ids(),
+    "spill elsewhere": lambda shelf: shelf.spill_to(f"{shelf.disk and shelf.disk.path}-2"),
+    "leave": lambda shelf: shelf.leave(lambda: not shelf.ids()),
+}
+
+
+@pytest.mark.parametrize("do", WITHOUT_A_DISK)
+def test_what_needs_no_array_of_a_cleared_disk_goes_on(shelf: Shelf, do: str) -> None:
+    """Until the keeper has made its folders again, some tenths of a second later."""
+    import shutil
+
+    assert shelf.disk is not None
+    shutil.rmtree(shelf.disk.path)
+    WITHOUT_A_DISK[do](shelf)
+    if shelf.exists():
+        shelf.disk.make_again()
 
 
 def test_copies_of_the_dead_are_cleared(shelf: Shelf) -> None:

@@ -31,6 +31,7 @@ from outlive.arrays.views import forget
 from .local_store import STORE, Catalog, assert_counted
 
 Array = np.ndarray[Any, Any]
+EXAMPLES = int(os.environ.get("OUTLIVE_EXAMPLES", "120"))
 KEYS = st.sampled_from(["a", "b", "../c"])
 COUNTS = st.sampled_from([0, 3, COPY_BELOW // 8 + 5, LEAST // 8, LEAST // 8 + 999])  # none, copied, mapped, recycled
 
@@ -318,4 +319,6 @@ def test_store_machine(module_root: Path) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     StoreMachine.root = str(module_root)
-    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=300, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        StoreMachine, settings=settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
+    )

@@ -15,6 +15,11 @@ from tests.conftest import eventually
 STORE = 100 << 20
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _ray_as_it_comes(ray_as_it_comes: None) -> None:
+    """What is looked at here is what Ray does by itself."""
+
+
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,8 @@ from outlive.cluster import listing, transfer
 from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.wire import Listed, pack, pack_request
+from outlive.cluster.replicas import FewerReplicas, replicate
+from outlive.cluster.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.errors import StoreUnavailable
 from outlive.lookup import by_handle, touch
 from tests.conftest import ROOT, eventually
@@ -801,3 +804,33 @@ def test_what_was_replaced_is_not_read_while_the_node_that_replaced_it_is_silent
     cluster.frozen.clear()
     catalog._mend()
     assert cluster.get(node, "k") == 2
+
+
+def test_a_node_whose_disk_was_cleared_is_listed(cluster: PlayedCluster) -> None:
+    """Else nobody there could put by key, or read what others have, until its keeper has made the folders again."""
+    info, shelf = cluster.put("b", "k", 1), cluster.shelves["b"]
+    shelf.spill_to(f"{ROOT}/played-disk")
+    assert shelf.disk is not None
+    shutil.rmtree(shelf.disk.path)
+    cluster.restart_catalog()
+    assert cluster.catalog.find("s", ["k"]) == pack_found([Found(info, ["b"], epoch=shelf.ledger.epoch)])
+    cluster.put("b", "k", 2)
+    assert [cluster.get(node, "k") for node in cluster.all] == [2, 2, 2]
+
+
+def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
+    """As long as it is the same that is to be said: a node may have a copy less, for it did not answer in time."""
+    infos = [cluster.put("a", f"k{i}", 1) for i in range(3)]
+    kept = [2, 2, 1]
+    cluster.catalog.replicate = lambda *_: [kept.pop(0)]  # type: ignore[method-assign]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        for info in infos:
+            replicate(cluster.session("a"), [info._replace(replicas=3)])
+        cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
+        replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
+    assert [str(one.message).partition(" of")[0] for one in warned] == [
+        "replicas=3, but so far 2",
+        "replicas=3, but so far 1",
+    ]
+    assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}

