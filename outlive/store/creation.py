@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +17,20 @@ from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate
 from outlive.store.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+def checked(shape: int | tuple[int, ...], dtype: DTypeLike, order: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, dtype and bytes of an array that may be created. Raises ValueError."""
+    shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"negative dimensions are not allowed: {shape}")
+    if order not in ("C", "F"):
+        raise ValueError(f"order is 'C' or 'F', not {order!r}")
+    dtype = np.dtype(dtype)
+    return shape, dtype, math.prod(shape) * dtype.itemsize
 
 
 class Creation:
