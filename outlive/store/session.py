@@ -1,4 +1,4 @@
-"""A session: what one process has to do with the cluster it is connected to.
+"""A session: the link of one process to the cluster that it is connected to.
 
 Writing without a key and reading by handle need the shelf alone, which is a folder: no actor is asked. A session is
 made once a process and cluster; `current()` finds it in well under a microsecond.
@@ -95,9 +95,9 @@ class Session:
             _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
 
     def ask_catalog(self, method: str, *args: Any) -> Any:
-        """What the catalog answers, which is started if need be. The work may take as long as it takes.
+        """The catalog's answer. The catalog is started if there is none.
 
-        But no longer than the catalog answers other calls.
+        There is no deadline for the work, as long as the catalog answers other calls meanwhile.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Session:
             self.peers.tell_catalog(Call(method, args))
 
     def ask_node(self, node: str, method: str, *args: Any, patience: float | None = None) -> Any:
-        """What the keeper of a node answers within `patience` (seconds); None: as `ask_catalog`.
+        """The answer of a node's keeper within `patience` (seconds); None: as `ask_catalog`.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Session:
             raise type(error)(f"node {node}: {error}") from error.__cause__
 
     def ask_each(self, method: str, *, patience: float | None = None) -> Iterator[tuple[str, Any]]:
-        """What each node's keeper answers, one after the other, as `ask_node`. Those that have left are left out."""
+        """The answers of all keepers, one node after the other, as `ask_node`. Keepers that have left are skipped."""
         for node in self.peers.keeper_nodes():
             try:
                 answer = self.ask_node(node, method, patience=patience)
@@ -148,9 +148,9 @@ class Session:
             yield node, answer
 
     def ask_keeper(self, method: str, *args: Any) -> Any:
-        """What this node's keeper answers. One that is gone for good is started anew, and asked again.
+        """The answer of this node's keeper. If it is gone for good, another is started and asked.
 
-        So is one that leaves the node as it is asked: whatever it fails with then, its shelf was on its way out.
+        The same goes for a keeper that leaves the node while it is asked: any error that it raises then comes of that.
         """
         session = self
         for attempt in itertools.count(1):

@@ -304,9 +304,10 @@ class Store(MutableMapping[str, Array]):
 
     @in_cluster()
     def __getitem__(self, key: str) -> Array:
-        array = self._look_up(key)
+        session = self._session()
+        array = reading.read(session, self.name, check_key(key))
         if array is None:
-            raise not_found(self._session(), self.name, [key])
+            raise not_found(session, self.name, [key])
         return array
 
     @in_cluster()
