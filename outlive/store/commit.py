@@ -91,8 +91,8 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
     Their keys stand for the earlier arrays again: those are dropped only once a new one is sealed. Readers may have
     sealed some of the drafts meanwhile. If they sealed all, the put has succeeded.
 
-    The catalog need not answer. It may even list the drafts later, as a call that was given up can still reach it. So the
-    shelf first notes that they were never put: a reader who finds one listed and missing has the catalog look.
+    The catalog need not answer. It may even list the drafts later, as a call that was given up can still reach it. So
+    the shelf first notes that they were never put: a reader who finds one listed and missing has the catalog look.
 
     Parameters
     ----------
