@@ -163,7 +163,6 @@ def test_a_keeper_of_which_another_has_the_name_by_now(monkeypatch: pytest.Monke
     for _ in range(2):  # looked up, and then known
         with pytest.raises(Left):
             peers.ask_keeper("n", Call.of("rounds"))
-        peers.find_keeper("n")
     named[0] = "new"
     assert peers.ask_keeper("n", Call.of("rounds")) == "new"
 
