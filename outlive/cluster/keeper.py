@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from outlive.arrays.disk import clear_removed
+from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
@@ -82,7 +83,7 @@ class Keeper(ShelfCalls):
         self._peers, self._node = peers, node
         self._root, self._on_disk = default_root()
         self._path, self._lock = shelf_folder(self._root, cluster, node), -1
-        if os.path.exists(f"{self._path}/ledger"):
+        if os.path.exists(f"{self._path}/{LEDGER}"):
             wait_for_room(lambda: self._tend(cluster), self._path)
         else:
             self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
@@ -109,7 +110,7 @@ class Keeper(ShelfCalls):
         clear_removed(self._path)
         self._shelf = Shelf(self._path)
         if self._lock < 0:
-            self._lock = _lock_file(f"{self._path}/keeper", _TO_GO)
+            self._lock = _lock_file(f"{self._path}/{KEEPER}", _TO_GO)
         self._mend_doubles()
         self._shelf.recount()
         sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
@@ -419,7 +420,7 @@ def wait_for_room(begin: Callable[[], None], path: str) -> None:
 
 def _lock_file(path: str, patience: float) -> int:
     """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     deadline = time.monotonic() + patience
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Scopes: everything that is put in a `with` block, by whichever process of whichever node, ends with it."""
+"""Scopes: all arrays that any process of any node puts in a `with` block end with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes
+from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes, scope_path
 from outlive.arrays.limits import number_of_files
 from outlive.cluster.ending import end_scope_here
 from outlive.cluster.port import Call, Nobody
@@ -27,7 +27,7 @@ class Scope(NamedTuple):
 
 def enter_scope(session: Session, scope: Scope) -> None:
     """Before something is put in a scope: its node learns of this one."""
-    known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
+    known = os.path.lexists(scope_path(session.shelf.scopes, scope.number))
     if scope.node != session.node and not known:
         with contextlib.suppress(Nobody):  # its keeper is gone: it is over, as this node's keeper will find
             session.ask_node(scope.node, "mark_scope", scope.number, session.node, patience=_PATIENCE)
@@ -35,7 +35,7 @@ def enter_scope(session: Session, scope: Scope) -> None:
 
 
 def end_scope(session: Session, lock: ScopeLock) -> None:
-    """Delete everything that was put in a scope, by whichever process of whichever node."""
+    """Delete all arrays of a scope, on all nodes."""
     if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
         return
     try:
@@ -48,7 +48,7 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
             )
         _ended_by_keepers(session, lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
     finally:
-        lock.release()  # then what is left is the keeper's to end
+        lock.release()  # the keepers end the rest
 
 
 def _ended_by_keepers(session: Session, number: int, nodes: list[str]) -> bool:

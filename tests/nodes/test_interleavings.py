@@ -17,6 +17,7 @@ from ray.exceptions import RayTaskError
 import outlive
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog import shelves
@@ -28,7 +29,8 @@ from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit
-from outlive.store.reading import by_handle, touch
+from outlive.store.deadlines import touch
+from outlive.store.reading import by_handle
 from outlive.store.replicas import FewerReplicas, replicate
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -307,7 +309,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
 def test_a_touch_while_it_is_copied_counts_for_the_copy(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = cluster.shelves["a"].put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s", options=PutOptions(lifetime=Lifetime(TTL, 0, 100.0)))
     join = Fetches._join
 
     def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
@@ -342,12 +344,12 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster.put("a", "k", 1)
     bring = reading._bring
 
-    def replace_and_begin_to_delete(*args: Any) -> bool:
+    def replace_and_begin_to_delete(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog.doom("k", info.id)
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
@@ -697,10 +699,10 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
     put_many(cluster, "a", keys, 1)
     bring = reading._bring
 
-    def put_first(*args: Any) -> bool:
+    def put_first(*args: Any, **options: Any) -> Any:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):
@@ -786,7 +788,7 @@ def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: Playe
 
 def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
     """A keeper that was stopped makes it, after another process of its node made later ones."""
-    info = cluster.shelves["a"].put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
+    info = cluster.shelves["a"].put(np.full(5, 1), options=PutOptions(lifetime=Lifetime(TTL, 60.0)))
     early = cluster.keepers["a"].deadline_ns(info.id)
     cluster.keepers["a"].touch(info.id, early + 50 * 10**9)
     assert cluster.keepers["a"].touch(info.id, early + 10 * 10**9)
@@ -859,8 +861,8 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
             replicate(cluster.session("a"), [info._replace(replicas=3)])
         cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
         replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
-    assert [str(one.message).partition(" of")[0] for one in warned] == [
-        "replicas=3, but so far 2",
-        "replicas=3, but so far 1",
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "replicas=3, but only 2 so far",
+        "replicas=3, but only 1 so far",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}
