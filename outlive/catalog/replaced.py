@@ -48,6 +48,8 @@ def _drop_or_again(state: State, node: str, some: list[Replacement]) -> Conversa
 
 
 def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) -> Conversation[None]:
+    # One that a listing has taken from the catalog meanwhile is not sealed: its writer has to have it listed again.
+    replacements = [replacement for replacement in replacements if state.index.lists(replacement.new.array_id)]
     sealed = yield from asking.finish(state, node, [replacement.new.array_id for replacement in replacements])
     ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
     for replacement in ready:

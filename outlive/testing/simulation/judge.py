@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from outlive.arrays.count import is_id
-from outlive.arrays.marks import is_cached, mode_of
+from outlive.arrays.layout import is_cached, is_id
+from outlive.arrays.marks import mode_of
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.testing.history import History, Operation

@@ -36,7 +36,7 @@ def _short(value: Any) -> str:
         return text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
     if isinstance(value, dict | set):
         return str({_short(one) for one in value})
-    return str(value)
+    return str(value) if value is None or isinstance(value, int | float | str) else type(value).__name__
 
 
 def _is_info(value: Any) -> bool:
