@@ -594,7 +594,7 @@ def test_what_a_listing_took_from_the_catalog_is_not_sealed_for_its_writer() -> 
     talk = Talk(world, shelves.join(state, "b"))
     while not isinstance(talk.instruction, Ask):
         talk.answer(world.carry_out(talk.instruction))
-    put(state, info(2), "b")
+    state.replaced += state.index.bind([info(2)], "b")  # type: ignore[operator]
     talk.answer({"b": listing(9)})
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
     assert replaced.sort_out(state) == ["b"]
