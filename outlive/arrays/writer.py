@@ -13,8 +13,7 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
 from outlive.arrays.full import explain
 from outlive.arrays.info import new_version
-from outlive.arrays.layout import PINNED, PRIVATE
-from outlive.arrays.lifetimes import DETACHED, Lifetime
+from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.arrays.warm import writable_map
 
 if TYPE_CHECKING:
@@ -37,14 +36,10 @@ class Writer:
         store: str = "default",
         key: str | None = None,
         version: int = 0,
-        lifetime: Lifetime = DETACHED,
-        pin: bool = False,
-        replicas: int = 1,
+        options: PutOptions = DEFAULT,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft_of`."""
-        draft = self.draft_of(
-            array, store=store, key=key, version=version, lifetime=lifetime, pin=pin, replicas=replicas
-        )
+        draft = self.draft_of(array, store=store, key=key, version=version, options=options)
         try:
             draft.seal()
         except BaseException as error:
@@ -61,11 +56,9 @@ class Writer:
         store: str = "default",
         key: str | None = None,
         version: int = 0,
-        lifetime: Lifetime = DETACHED,
-        pin: bool = False,
-        replicas: int = 1,
+        options: PutOptions = DEFAULT,
     ) -> Draft:
-        """A draft with all of `array` written, ready to be sealed. `pin`: see `Draft.make`."""
+        """A draft with all of `array` written, ready to be sealed."""
         array = storable(array)
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         info = segment.describe(
@@ -76,10 +69,9 @@ class Writer:
             store=store,
             key=key,
             version=version or new_version(),
-            lifetime=lifetime,
-            replicas=replicas,
+            options=options,
         )
-        draft = Draft.make(self._shelf, info, PINNED if pin else PRIVATE)
+        draft = Draft.make(self._shelf, info, options.mode)
         try:
             fill(draft, array)
         except BaseException:

@@ -23,7 +23,7 @@ def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
 
 
 def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-    """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
+    """Have a copy of an array on this node's shelf: None if it is there now, else where it is, or why nowhere.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -
     except StoreUnavailable as error:
         if session.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
             raise
-        raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
+        raise StoreFull("the keeper is leaving this node: its shelf takes no copies") from error
     return None if answer is None else Located(*json.loads(answer))
 
 
 def rows(
     session: Session, info: ArrayInfo, hint: str | None, begin: int, end: int, epoch: int = 0
 ) -> bytearray | Located:
-    """Bytes `begin` to `end` of an array's data, from another node, and nothing else; or what became of it.
+    """Bytes `begin` to `end` of an array's data, from another node, and nothing else; or why no node has it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Replicas of what was just put: made before the put returns, if the cluster can."""
+"""Replicas: made before a put returns, if the cluster has the nodes and the room."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def check_replicas(replicas: int) -> None:
 
 
 def replicate(session: Session, infos: list[ArrayInfo]) -> None:
-    """Have sealed arrays kept on as many nodes as they shall be, as far as there are nodes and room."""
+    """Make the replicas that sealed arrays ask for, as far as there are nodes and room."""
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
     kept = session.ask_catalog("replicate", pack(infos), session.node)
     fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
     if fewest[0] < fewest[1].replicas:
         warnings.warn(
-            f"replicas={fewest[1].replicas}, but so far {fewest[0]} of them: there are too few nodes, or no room on "
-            "them. The array is copied as soon as there are; `handle.durability` tells",
+            f"replicas={fewest[1].replicas}, but only {fewest[0]} so far: too few nodes, or no room on them. "
+            "The others are made as soon as that changes; see `handle.durability`",
             FewerReplicas,
             stacklevel=_outside(),
         )

@@ -20,6 +20,7 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPY
 from outlive.arrays.live import forget
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
@@ -65,7 +66,7 @@ def shelf(root: Path, spill_folder: str) -> Iterator[Shelf]:
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT, *, pin: bool = False) -> ArrayInfo:
-    return Writer(shelf).put(np.full(count, number, "i8"), pin=pin)
+    return Writer(shelf).put(np.full(count, number, "i8"), options=PutOptions(pin=pin))
 
 
 def read(shelf: Shelf, info: ArrayInfo) -> np.ndarray:
@@ -348,6 +349,7 @@ def test_hot_takes_the_place_of_cold_but_not_of_hot(shelf: Shelf) -> None:
     others = [info for info in infos if info is not spilled]
     age(shelf, others[0], 1000)
     age(shelf, others[1], 2000)
+
     for _ in range(2):
         read(shelf, spilled)
     assert promote_hot(shelf) == 1

@@ -18,6 +18,7 @@ from outlive.arrays import draft
 from outlive.arrays.layout import CACHED
 from outlive.arrays.lock import OwnedFile, open_locked
 from outlive.arrays.pool import Pool
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room, waiting
@@ -61,7 +62,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def put(shelf: Shelf, number: int, *, pin: bool = False) -> Any:
-    return Writer(shelf).put(np.full(COUNT, number, "i8"), pin=pin)
+    return Writer(shelf).put(np.full(COUNT, number, "i8"), options=PutOptions(pin=pin))
 
 
 class Putting:

@@ -267,7 +267,7 @@ def test_a_catalog_that_does_not_answer_then(local_session: Any, monkeypatch: py
     monkeypatch.setattr(catalog, "take_off", gone)
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC)
-        with pytest.raises(StoreFull, match="will find out when somebody reads 'k'"):
+        with pytest.raises(StoreFull, match="it forgets 'k' when somebody reads"):
             commit(session, [Writer(shelf).draft_of(np.zeros(3), key="k")])
     assert catalog.count("default") == 1
 

@@ -18,6 +18,7 @@ import outlive
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.live import _live, live_view
 from outlive.arrays.marks import evict
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.writer import Writer
@@ -310,7 +311,9 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
 def test_a_touch_while_it_is_copied_counts_for_the_copy(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    info = Writer(cluster.shelves["a"]).put(
+        np.full(5, 1), store="s", options=PutOptions(lifetime=Lifetime(TTL, 0, 100.0))
+    )
     join = Fetches._join
 
     def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
@@ -788,7 +791,7 @@ def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: Playe
 
 def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
     """A keeper that was stopped makes it, after another process of its node made later ones."""
-    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), options=PutOptions(lifetime=Lifetime(TTL, 60.0)))
     early = cluster.keepers["a"].deadline_ns(info.id)
     cluster.keepers["a"].touch(info.id, early + 50 * 10**9)
     assert cluster.keepers["a"].touch(info.id, early + 10 * 10**9)
@@ -861,8 +864,8 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
             replicate(cluster.session("a"), [info._replace(replicas=3)])
         cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
         replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
-    assert [str(one.message).partition(" of")[0] for one in warned] == [
-        "replicas=3, but so far 2",
-        "replicas=3, but so far 1",
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "replicas=3, but only 2 so far",
+        "replicas=3, but only 1 so far",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}
