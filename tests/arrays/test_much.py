@@ -49,7 +49,7 @@ def test_a_put_tries_few_deleted_arrays_that_are_still_viewed(shelf: Shelf, monk
     views = [Reader(shelf).view(info) for info in infos]
     for info in infos:
         shelf.delete(info.id)
-    tried = calls(monkeypatch, pool, "_locked")
+    tried = calls(monkeypatch, pool, "open_owned")
     with_lock: list[bool] = []
     real = os.scandir
 

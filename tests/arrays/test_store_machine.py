@@ -23,6 +23,7 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.live import forget
 from outlive.arrays.pool import LEAST
 from outlive.arrays.reader import Reader
+from outlive.arrays.remains import clear_remains
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.spill.move import promote, spill
@@ -54,6 +55,7 @@ class Put:
     def end(self) -> None:
         """Let go of everything, as the kernel does for a dead process: the lock of its folder goes with the shelf."""
         self.draft = None
+        clear_remains()
 
 
 class Deletion:
