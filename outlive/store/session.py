@@ -30,9 +30,9 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.catalog.wire import Located, pack
 from outlive.cluster import starters
-from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.port import Call, Left, NoAnswer, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
+from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.ray_internals import Connection
