@@ -21,7 +21,7 @@ from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog import shelves
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
-from outlive.cluster import listing, ray_port, transfer
+from outlive.cluster import listing, ray_errors, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.port import Call, NoAnswer
@@ -758,7 +758,7 @@ def test_a_copy_that_two_keepers_make_is_counted_once(cluster: PlayedCluster) ->
 def test_a_node_that_has_an_array_no_more_says_so_through_ray() -> None:
     """It is no failure: who asked goes on with another node."""
     error = RayTaskError("send", "Traceback", transfer.NotThere("id"), proctitle="", pid=1, ip="ip")
-    assert isinstance(ray_port.told(error.as_instanceof_cause()), transfer.NotThere)
+    assert isinstance(ray_errors.told(error.as_instanceof_cause()), transfer.NotThere)
 
 
 @pytest.mark.parametrize("key", ["k", None])
