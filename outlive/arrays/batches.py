@@ -12,10 +12,10 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from outlive.arrays.layout import BATCH, PRIVATE
+
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
-
-MARKER = ".batch"
 
 
 class Batch:
@@ -23,11 +23,13 @@ class Batch:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{MARKER}"
+        self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{BATCH}"
 
     def begin(self) -> None:
         with self._shelf.ledger.locked():
-            os.close(os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            os.close(
+                os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+            )
             self._shelf.ledger.begin_batch()
 
     def end(self) -> None:
@@ -47,6 +49,6 @@ def recount(shelf: Shelf) -> None:
 
 def _markers(folder: str) -> int:
     try:
-        return sum(name.endswith(MARKER) for name in os.listdir(folder))
+        return sum(name.endswith(BATCH) for name in os.listdir(folder))
     except OSError:
         return 0

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes, File
 from outlive.arrays.intent import counted
+from outlive.arrays.layout import is_segment
 from outlive.arrays.root import names_in
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
     from outlive.arrays.places import Places
-
-_COPY = ".copy"  # as in `disk`
 
 
 class Count:
@@ -74,14 +73,3 @@ class Count:
 def _subfolders(new: str) -> list[str]:
     paths = (f"{new}/{name}" for name in names_in(new))
     return [path for path in paths if os.path.isdir(path) and not os.path.islink(path)]
-
-
-def is_segment(name: str) -> bool:
-    """Whether this is how files are named that count: <id>, <id>.copy, <bytes>.<id>."""
-    size, _, array_id = name.removesuffix(_COPY).rpartition(".")
-    return is_id(array_id) and (size.isdigit() or not size)
-
-
-def is_id(name: str) -> bool:
-    """Whether this is how the file of a sealed array is named: 32 hexadecimal digits."""
-    return len(name) == 32 and not name.strip("0123456789abcdef")

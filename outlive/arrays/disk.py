@@ -1,9 +1,8 @@
 """The disk: the folder that a shelf spills to. It has the shelf's shape, and is counted in the shelf's ledger.
 
-    new/<token>/<id>        drafts of arrays that go straight to disk
-    new/<token>/<id>.copy   copies that are being made of arrays in memory (those the other way are in the shelf's new/)
-    mem/<id>                sealed arrays: the same files, under the same names, as they would be in memory
-    free/<bytes>.<id>       deleted, or back in memory, and still read
+It has drafts of arrays that go straight to disk; copies that are being made of arrays in memory (those the other way
+are in the shelf's own folder); sealed arrays, the same files as they would be in memory; and those that are deleted, or
+back in memory, and still read.
 
 Which folder that is, is written on the shelf, as the symbolic link `disk` that is read and never followed.
 """
@@ -16,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from outlive.arrays import segment
+from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, REMOVED, disk_of
 from outlive.arrays.lock import Mutex
 from outlive.arrays.pool import Pool
 from outlive.arrays.removal import remove_tree
@@ -25,9 +25,7 @@ from outlive.arrays.staging import Staging
 if TYPE_CHECKING:
     from outlive.arrays.ledger import Ledger
 
-COPY = ".copy"  # how the name of a copy ends, so that nobody takes it for a draft
 SETTING = "OUTLIVE_SPILL_TO"
-_LINK = "disk"
 
 
 class Disk:
@@ -41,8 +39,8 @@ class Disk:
 
     def __init__(self, path: str, ledger: Ledger) -> None:
         self.path, self.account, self._ledger = private_folder(path, SETTING), ledger.disk, ledger
-        self.mem, self.new = private_folder(f"{path}/mem", SETTING), private_folder(f"{path}/new", SETTING)
-        self.pool = Pool(private_folder(f"{path}/free", SETTING), self.account)
+        self.mem, self.new = private_folder(f"{path}/{MEM}", SETTING), private_folder(f"{path}/{NEW}", SETTING)
+        self.pool = Pool(private_folder(f"{path}/{FREE}", SETTING), self.account)
         self._staging: Staging | None = None
         self._lock = Mutex()
 
@@ -91,26 +89,18 @@ class Disk:
         return not any(names_in(folder) for folder in (*writers, self.mem, self.pool.folder))
 
 
-def chosen(shelf: str) -> str | None:
-    """The folder that the shelf in the folder `shelf` spills to; None if none was chosen."""
-    try:
-        return os.readlink(f"{shelf}/{_LINK}")
-    except OSError:
-        return None
-
-
 def choose(shelf: str, path: str) -> None:
     """Have a shelf spill to the folder `path`. The caller holds the ledger's lock."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{shelf}/{_LINK}.new")  # of someone who was killed here
-    os.symlink(path, f"{shelf}/{_LINK}.new")
-    os.rename(f"{shelf}/{_LINK}.new", f"{shelf}/{_LINK}")
+        os.unlink(f"{shelf}/{DISK}{NEXT}")  # of someone who was killed here
+    os.symlink(path, f"{shelf}/{DISK}{NEXT}")
+    os.rename(f"{shelf}/{DISK}{NEXT}", f"{shelf}/{DISK}")
 
 
 def remove(path: str) -> None:
     """Remove a folder that a shelf spilled to, in one step: nobody can write to what is being removed."""
     clear_removed(path)
-    removed = f"{path}.{os.urandom(4).hex()}.removed"
+    removed = f"{path}.{os.urandom(4).hex()}{REMOVED}"
     try:
         if os.lstat(path).st_uid != os.geteuid():
             return
@@ -124,7 +114,7 @@ def remove(path: str) -> None:
 
 def remove_empty(path: str) -> None:
     """Remove the folder that a shelf spilled to, which was removed before, and which somebody has made again."""
-    for folder in (f"{path}/mem", f"{path}/new", f"{path}/free", path, os.path.dirname(path)):
+    for folder in (f"{path}/{MEM}", f"{path}/{NEW}", f"{path}/{FREE}", path, os.path.dirname(path)):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
@@ -134,7 +124,7 @@ def clear_removed(path: str) -> None:
     folder, name = os.path.split(path)
     with contextlib.suppress(FileNotFoundError):
         for other in os.listdir(folder):
-            if other.startswith(f"{name}.") and other.endswith(".removed"):
+            if other.startswith(f"{name}.") and other.endswith(REMOVED):
                 remove_tree(f"{folder}/{other}")
 
 
@@ -142,6 +132,6 @@ def remove_of_cluster(folder: str) -> None:
     """Remove what the shelves in a cluster's folder have on disk, before the folder itself goes."""
     with contextlib.suppress(OSError):
         for node in os.listdir(folder):
-            path = chosen(f"{folder}/{node}")
+            path = disk_of(f"{folder}/{node}")
             if path is not None:
                 remove(path)

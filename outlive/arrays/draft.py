@@ -17,8 +17,8 @@ import numpy as np
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
-from outlive.arrays.marks import PRIVATE, is_pinned
 from outlive.arrays.remains import Remains
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.shelf import NO_ROOM

@@ -6,6 +6,7 @@ import os
 import time
 from typing import NamedTuple
 
+from outlive.arrays.layout import RANDOM_BYTES
 from outlive.arrays.lock import Mutex
 from outlive.errors import InvalidKey, InvalidKeyType
 
@@ -35,7 +36,7 @@ class ArrayInfo(NamedTuple):
 
 def new_id(suffix: str) -> str:
     """An id that ends in `Lifetime.suffix`."""
-    return os.urandom(11).hex() + suffix
+    return os.urandom(RANDOM_BYTES).hex() + suffix
 
 
 _version = 0

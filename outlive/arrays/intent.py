@@ -13,12 +13,13 @@ import os
 import struct
 from types import TracebackType
 
+from outlive.arrays.layout import below_shelf, disk_of, size_in_pool
 from outlive.arrays.segment import pages
 
 NUMBER = struct.Struct("@q")  # copied as a whole, so that readers without a lock see no half of one
 _NONE = 0
 _BODY = struct.Struct("@qHH")  # what all other files take, lengths of the two names
-_LONGEST = 360  # bytes of two names: new/<token>/<id>.copy has 58
+_LONGEST = 360  # bytes of two names: the longest, of a copy, has 58
 SIZE = NUMBER.size + _BODY.size + _LONGEST
 
 
@@ -121,22 +122,18 @@ class Counting:
 
 def counted(path: str) -> int:
     """Bytes that a segment counts: whole pages of its size, or of that in its name if it is in the pool."""
-    size = os.path.basename(path).partition(".")[0]
     try:
         found = os.lstat(path).st_size
     except OSError:
         return 0
-    in_pool = os.path.basename(os.path.dirname(path)) == "free" and size.isdigit()
-    return pages(int(size) if in_pool else found)  # in the pool they are emptied first, then unlinked
+    emptied = size_in_pool(os.path.basename(path))  # in the pool they are emptied first, then unlinked
+    return pages(found if emptied is None else emptied)
 
 
 def _name(path: str) -> bytes:
-    """Of a file, below the shelf's or the disk's folder: new/<token>/<id>, mem/<id>, free/<bytes>.<id>."""
-    parts = path.rsplit("/", 3)
-    return os.fsencode("/".join(parts[1:] if len(parts) > 3 and parts[1] == "new" else parts[-2:]))
+    """Of a file, below the shelf's or the disk's folder."""
+    return os.fsencode(below_shelf(path))
 
 
 def _disk_of(shelf: str) -> str:
-    from outlive.arrays.disk import chosen
-
-    return chosen(shelf) or shelf
+    return disk_of(shelf) or shelf

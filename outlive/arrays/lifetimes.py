@@ -1,28 +1,24 @@
 """Lifetimes: when an array ends by itself.
 
-The last ten digits of an array's id say with what it ends, so a listing of the shelf is enough to know:
-
-    00 ........   nothing: it is there until it is deleted ("detached")
-    01 <number>   with the Ray job of that number ("job")
-    02 <number>   with a scope, a `with` block of one process, on whichever nodes
-
-A time to live comes on top, kind 04 more: the file's modification time is then when it ends, and `touch` moves it.
+The last ten digits of an array's id say with what it ends, so a listing of the shelf is enough to know: a kind, and the
+number of the Ray job ("job"), or of the scope, a `with` block of one process, on whichever nodes. Kind 0 ends with
+nothing: it is there until it is deleted ("detached"). A time to live comes on top, as one bit of the kind: the file's
+modification time is then when it ends, and `touch` moves it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.layout import NUMBERS, PRIVATE, kind_of, mark_name, number_of, scope_name, suffix
+from outlive.arrays.lock import OwnedFile, is_at, try_lock
 from outlive.units import parse_duration
 
 JOB, SCOPE, TTL = 1, 2, 4
-_NUMBERS = 1 << 32
 _SHORTEST = 1e-9  # seconds to live: 0 is what the others have
 
 
@@ -36,8 +32,8 @@ class Lifetime(NamedTuple):
     @property
     def suffix(self) -> str:
         """The end of the ids of its arrays."""
-        number = self.number if self.kind & (JOB | SCOPE) else secrets.randbelow(_NUMBERS)
-        return f"{self.kind:02x}{number:08x}"
+        number = self.number if self.kind & (JOB | SCOPE) else secrets.randbelow(NUMBERS)
+        return suffix(self.kind, number)
 
 
 DETACHED = Lifetime()
@@ -46,14 +42,6 @@ DETACHED = Lifetime()
 def lifetime_of(info: ArrayInfo) -> Lifetime:
     """With what this array ends."""
     return Lifetime(kind_of(info.id), number_of(info.id), info.ttl)
-
-
-def kind_of(array_id: str) -> int:
-    return int(array_id[22:24], 16)
-
-
-def number_of(array_id: str) -> int:
-    return int(array_id[24:], 16)
 
 
 def job_number(job_id: str) -> int:
@@ -85,6 +73,11 @@ def deadline_from(now: float, ttl: float) -> int:
     return int((now + ttl) * 1e9)
 
 
+def scope_path(folder: str, number: int) -> str:
+    """Where a scope's file is, or the link to its node."""
+    return f"{folder}/{scope_name(number)}"
+
+
 class ScopeLock:
     """Says that the process which opened a scope still lives: it holds the lock of `<folder>/<number>`.
 
@@ -94,15 +87,13 @@ class ScopeLock:
     def __init__(self, folder: str) -> None:
         self._pid = os.getpid()
         while True:
-            self.number = secrets.randbelow(_NUMBERS)
-            self._path = _path(folder, self.number)
+            self.number = secrets.randbelow(NUMBERS)
+            self._path = scope_path(folder, self.number)
             with contextlib.suppress(FileExistsError):
                 self._file = OwnedFile(self._path, os.O_CREAT | os.O_EXCL)
                 # Between these two steps the keeper may take it for a dead process's, and remove it.
-                with contextlib.suppress(BlockingIOError, FileNotFoundError):
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino:
-                        return
+                if try_lock(self._file) and is_at(self._path, self._file.fileno()):
+                    return
                 self._file.close()
 
     @property
@@ -123,19 +114,21 @@ class ScopeLock:
 
 def mark_scope(folder: str, number: int, node: str) -> None:
     """On a scope's own node: arrays of it are, or will be, on that node as well."""
-    os.close(os.open(f"{_path(folder, number)}.{node}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    os.close(
+        os.open(f"{folder}/{mark_name(number, node)}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    )
 
 
 def marked_nodes(folder: str, number: int) -> list[str]:
     """The other nodes that a scope's arrays may be on."""
-    prefix = f"{number:08x}."
+    prefix = mark_name(number, "")
     return [name.removeprefix(prefix) for name in os.listdir(folder) if name.startswith(prefix)]
 
 
 def join_scope(folder: str, number: int, node: str) -> None:
     """Elsewhere: arrays of that node's scope are put here."""
     with contextlib.suppress(FileExistsError):
-        os.symlink(node, _path(folder, number))
+        os.symlink(node, scope_path(folder, number))
 
 
 def joined_scopes(folder: str) -> dict[int, str]:
@@ -149,9 +142,9 @@ def joined_scopes(folder: str) -> dict[int, str]:
 
 def leave_scope(folder: str, number: int) -> None:
     """Another node's scope has ended."""
-    if os.path.islink(_path(folder, number)):
+    if os.path.islink(scope_path(folder, number)):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_path(folder, number))
+            os.unlink(scope_path(folder, number))
 
 
 def _forget(path: str) -> None:
@@ -165,20 +158,15 @@ def _forget(path: str) -> None:
 def scope_is_over(folder: str, number: int) -> bool:
     """Whether a scope has ended, or its process has. Of another node's scope nothing is known here: then it is not."""
     try:
-        fd = os.open(_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(scope_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
     except OSError:  # out of descriptors, for one: that says nothing
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _forget(_path(folder, number))
-        return True
-    except BlockingIOError:
+        if try_lock(fd):
+            _forget(scope_path(folder, number))
+            return True
         return False
     finally:
         os.close(fd)
-
-
-def _path(folder: str, number: int) -> str:
-    return f"{folder}/{number:08x}"

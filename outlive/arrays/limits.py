@@ -135,7 +135,7 @@ def number_of_files(folder: str) -> int:
 
 def kernel_bytes(shelf: Shelf) -> int:
     """About how many bytes of its own the kernel takes for a shelf's files, beside what is in them."""
-    return _PER_FILE * sum(map(number_of_files, (shelf.mem, shelf.pool.folder, f"{shelf.path}/names")))
+    return _PER_FILE * sum(map(number_of_files, (shelf.mem, shelf.pool.folder, shelf.names.folder)))
 
 
 @functools.lru_cache(1)

@@ -9,6 +9,8 @@ of all threads, and also what a thread was just opening or closing, which the ke
 
 Nobody waits for ever: a process that is stopped may hold a lock, so a wait ends after a while, with an error that names
 the process. Any signal handler that raises ends it too.
+
+A lock that is held for longer is an `OwnedFile`: a child that is forked closes that as well.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ from contextlib import AbstractContextManager
 from io import FileIO
 from typing import Any, TypeVar
 
+from outlive.arrays.layout import PRIVATE
 from outlive.errors import StoreUnavailable
 
 T = TypeVar("T")
+SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
 PATIENCE = 60.0  # seconds until whoever waits for a lock gives up
-_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
 _NESTED = contextlib.nullcontext()
 
 _open: set[weakref.ref[FileIO]] = set()  # of all threads, those that wait too; C code takes them out
+_owned: set[OwnedFile] = set()
+_changing = threading.RLock()  # a fork waits for it: in between, a file is open that its object does not show
 
 
 class FileLock:
@@ -65,7 +70,7 @@ class FileLock:
         file = self._open()
         _open.add(weakref.ref(file, _open.discard))
         try:
-            if not _try(file):
+            if not try_lock(file):
                 _wait_for(file, self.path)
             self._held = threading.get_ident(), weakref.ref(file)
             self._first()
@@ -90,9 +95,10 @@ class FileLock:
         return thread == threading.get_ident() and (file := reference()) is not None and not file.closed
 
 
-def _try(file: FileIO) -> bool:
+def try_lock(file: FileIO | OwnedFile | int, kind: int = EXCLUSIVE) -> bool:
+    """Take this lock of an open file now; False if another has one that is in its way."""
     try:
-        fcntl.flock(file, _EXCLUSIVE)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -102,7 +108,7 @@ def _wait_for(file: FileIO, path: str) -> None:
     deadline, pause = time.monotonic() + PATIENCE, _FIRST_PAUSE
     while True:
         time.sleep(pause)
-        if _try(file):
+        if try_lock(file):
             return
         if time.monotonic() > deadline:
             raise StoreUnavailable(
@@ -133,7 +139,88 @@ def _lines(path: str) -> Iterator[str]:
 
 def create(path: str, flags: int) -> int:
     """Opens a file, made if there is none, for `FileIO`: private, and no link."""
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
+
+
+class OwnedFile:
+    """The file `path`, open for reading and writing. A forked child has it closed.
+
+    It unlocks nothing by itself, as that would end the parent's lock too; closing ends the lock of who closes.
+
+    Parameters
+    ----------
+    flags
+        More flags of `open(2)`, as `os.O_CREAT`.
+    """
+
+    def __init__(self, path: str, flags: int = 0) -> None:
+        def opened(name: str, _: int) -> int:
+            return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, PRIVATE)
+
+        with _changing:
+            # `FileIO` closes in one C call, which no signal handler can split: the descriptor is neither lost nor
+            # closed twice.
+            self._file = FileIO(path, "r+", opener=opened)
+            _owned.add(self)
+
+    def fileno(self) -> int:
+        """The descriptor, for `fcntl.flock`. `ValueError` once it is closed, as in a forked child."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Let go of the file and its lock. Harmless to repeat."""
+        with _changing:
+            self._file.close()
+            _owned.discard(self)
+
+
+def no_fork() -> AbstractContextManager[Any]:
+    """No other thread forks in this block: `with no_fork(): ...`. Short ones only."""
+    return _changing
+
+
+def open_owned(path: str) -> OwnedFile | None:
+    """As `open_locked`, the exclusive lock, of a file that a forked child closes."""
+    try:
+        file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
+    except OSError:
+        return None
+    try:
+        if try_lock(file) and is_at(path, file.fileno()):
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
+
+
+def is_at(path: str, fd: int) -> bool:
+    """Whether this open file is still the one at `path`."""
+    try:
+        there, ours = os.lstat(path), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
+
+
+def open_locked(path: str, lock: int) -> int | None:
+    """The descriptor of a sealed segment with this lock (SHARED or EXCLUSIVE), which proves that it is still `path`'s.
+
+    None if there is none, or the lock is not to be had: somebody reads it, writes it, or took it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+    except OSError:
+        return None
+    try:
+        if try_lock(fd, lock) and is_at(path, fd):
+            return fd
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
 
 
 class Mutex:
@@ -187,4 +274,21 @@ def _close_unknown() -> None:
                     os.close(int(name))
 
 
-os.register_at_fork(after_in_child=_let_go)
+def _wait_before_fork() -> None:
+    _changing.acquire()
+
+
+def _go_on_in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # a signal handler that raised ended the wait before the fork
+        _changing.release()
+
+
+def _go_on_in_child() -> None:
+    global _changing
+    _changing = threading.RLock()
+    for file in list(_owned):
+        file.close()
+    _let_go()
+
+
+os.register_at_fork(before=_wait_before_fork, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)

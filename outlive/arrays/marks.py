@@ -7,38 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING
+
+from outlive.arrays.layout import CACHED, COPIED, LEAVING, is_cached, is_copied, is_leaving, is_pinned, marked
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
-
-PRIVATE = 0o600
-PINNED = PRIVATE | stat.S_ISVTX  # stays in memory
-CACHED = PRIVATE | stat.S_IXUSR  # a copy of an array that other nodes keep: the first to go when room is needed
-COPIED = PRIVATE | stat.S_IXGRP  # kept here, and other nodes may have copies
-LEAVING = PRIVATE | stat.S_IXOTH  # to be dropped here, as others keep it; unless it is to be kept here again meanwhile
-
-
-def is_pinned(mode: int) -> bool:
-    return bool(mode & stat.S_ISVTX)
-
-
-def is_cached(mode: int) -> bool:
-    return bool(mode & stat.S_IXUSR)
-
-
-def is_copied(mode: int) -> bool:
-    return bool(mode & stat.S_IXGRP)
-
-
-def is_copy(path: str) -> bool:
-    """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return False
-    return is_cached(mode) or is_copied(mode)
 
 
 def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
@@ -46,7 +20,7 @@ def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
     with shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):
 
         def change(path: str) -> None:
-            os.chmod(path, (os.lstat(path).st_mode & 0o7777 | add) & ~(remove & ~PRIVATE))
+            os.chmod(path, marked(os.lstat(path).st_mode, add=add, remove=remove))
 
         shelf.somewhere(array_id, change)
         return True
@@ -62,7 +36,7 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
     """Delete an array if it has been `LEAVING` since it was marked so; False if it is to be kept."""
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return mode == 0 or (bool(mode & stat.S_IXOTH) and shelf.delete(array_id))
+        return mode == 0 or (is_leaving(mode) and shelf.delete(array_id))
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:

@@ -1,7 +1,6 @@
 """Names: how a process finds an array by key without asking anyone.
 
-    names/<hash of store and key>  ->  <version>.<id>      a symbolic link, read but never followed
-
+A name is a symbolic link from the hash of store and key to `<version>.<id>`; it is read, and never followed.
 A link is changed under the ledger's lock, in the step that seals an array or before the one that deletes it. It only
 ever turns to a later version, except from an array that is gone. Around each change one of the ledger's generation
 counters moves, odd while the change lasts: a process that remembers a name trusts its memory as long as the counter
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.clock import uptime
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import NEXT
 from outlive.arrays.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Names:
     """The names in `folder`. Changes need the ledger's lock, which the caller holds."""
 
     def __init__(self, folder: str, ledger: Ledger) -> None:
-        self._folder, self._ledger = folder, ledger
+        self.folder, self._ledger = folder, ledger
         self._rest: Iterator[os.DirEntry[str]] | None = None  # of the names, to be swept
         self._memory: dict[tuple[str, str], Remembered] = {}
 
@@ -104,10 +104,10 @@ class Names:
                 os.symlink(target, path)
                 return
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}.new")  # of someone who was killed here
-        os.symlink(target, f"{path}.new")
+            os.unlink(f"{path}{NEXT}")  # of someone who was killed here
+        os.symlink(target, f"{path}{NEXT}")
         self._ledger.change(counter)
-        os.rename(f"{path}.new", path)
+        os.rename(f"{path}{NEXT}", path)
         self._ledger.changed(counter)
 
     def forbid(self, store: str, key: str, version: int) -> None:
@@ -135,16 +135,16 @@ class Names:
             How many names to look at: the next ones at each call, round and round. None: all.
         """
         if some is None:
-            return sum(self._sweep(name, has) for name in os.listdir(self._folder))
+            return sum(self._sweep(name, has) for name in os.listdir(self.folder))
         if self._rest is None:
-            self._rest = os.scandir(self._folder)
+            self._rest = os.scandir(self.folder)
         names = [entry.name for entry in itertools.islice(self._rest, some)]
         if len(names) < some:
             self._rest = None
         return sum(self._sweep(name, has) for name in names)
 
     def _sweep(self, name: str, has: Callable[[str], bool]) -> bool:
-        path = f"{self._folder}/{name}"
+        path = f"{self.folder}/{name}"
         if not _leads_nowhere(path, has):
             return False
         with self._ledger.locked():  # and look again
@@ -156,7 +156,7 @@ class Names:
 
     def _place(self, store: str, key: str) -> tuple[str, int]:
         name = name_of(store, key)
-        return f"{self._folder}/{name}", self._ledger.counter(name)
+        return f"{self.folder}/{name}", self._ledger.counter(name)
 
 
 def forbid(shelf: Shelf, names: list[tuple[str, str, int]]) -> None:

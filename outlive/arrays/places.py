@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from outlive.arrays import disk as disks
-from outlive.arrays.count import Count, is_id
+from outlive.arrays.count import Count
 from outlive.arrays.disk import Disk
+from outlive.arrays.layout import disk_of, is_id
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.pool import Pool
 from outlive.arrays.root import names_in
@@ -37,7 +38,7 @@ class Places:
         """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
         settings = self.ledger.settings
         if settings != self._settings:
-            path = disks.chosen(self.path)
+            path = disk_of(self.path)
             if path is not None and path not in self._disks:
                 self._disks.setdefault(path, Disk(path, self.ledger))  # several threads may be here
             self._disk = None if path is None else self._disks[path]

@@ -1,7 +1,5 @@
 """The pool: deleted segments. Those that nobody reads any more are written again, their pages still warm.
 
-    free/<bytes>.<id>
-
 A reader holds a shared lock on the segment that it looks at, so whoever gets the exclusive one is alone with it. A
 segment that is still read stays in the pool, and in the budget, until its last reader is gone: that memory is in use.
 """
@@ -9,17 +7,16 @@ segment that is still read stays in the pool, and in the budget, until its last 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.marks import PRIVATE
-from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.layout import PRIVATE, in_pool, size_in_pool
+from outlive.arrays.lock import EXCLUSIVE, OwnedFile, open_locked, open_owned
 from outlive.arrays.removal import empty, empty_if_unread
-from outlive.arrays.segment import is_at, open_locked, pages, void
+from outlive.arrays.segment import pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -60,9 +57,9 @@ class Pool:
         locked
             Its descriptor, if the caller has its exclusive lock.
         """
-        one = Deleted(size, f"{self.folder}/{size}.{array_id}")
+        one = Deleted(size, f"{self.folder}/{in_pool(size, array_id)}")
         if os.path.lexists(one.path):  # the same array, from when it was moved before: somebody still looks at that
-            one = Deleted(size, f"{self.folder}/{size}.{os.urandom(16).hex()}")
+            one = Deleted(size, f"{self.folder}/{in_pool(size, os.urandom(16).hex())}")
         self._ledger.files_changed()
         try:
             os.rename(path, one.path)
@@ -94,7 +91,7 @@ class Pool:
         some = itertools.islice(self._segments(), _LOOKED_AT)
         near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
         for _, one in near[:_TRIED]:
-            file = _locked(one.path)
+            file = open_owned(one.path)
             if file is not None:
                 try:
                     void(file.fileno())
@@ -172,7 +169,7 @@ class Pool:
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
-        fd = open_locked(one.path, fcntl.LOCK_EX)
+        fd = open_locked(one.path, EXCLUSIVE)
         if fd is None:
             return 0
         try:
@@ -195,26 +192,6 @@ class Pool:
     def _segments(self) -> Iterator[Deleted]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:  # somebody cleared the disk
             for entry in entries:
-                name = entry.name
-                size = name.partition(".")[0]
-                if size.isdigit() and len(name) == len(size) + 33:
-                    yield Deleted(int(size), f"{self.folder}/{name}")
-
-
-def _locked(path: str) -> OwnedFile | None:
-    """The file `path` with its exclusive lock; None if somebody reads it, or it is gone."""
-    try:
-        file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_at(path, file.fileno()):
-            return file
-    except BlockingIOError:
-        pass
-    except BaseException:
-        file.close()
-        raise
-    file.close()
-    return None
+                size = size_in_pool(entry.name)
+                if size is not None:
+                    yield Deleted(size, f"{self.folder}/{entry.name}")

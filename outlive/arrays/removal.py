@@ -8,14 +8,13 @@ writes to a map of it, by mistake, writes zeros away and is not killed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import shutil
 from collections.abc import Callable
 from typing import Any
 
-from outlive.arrays.segment import open_locked
+from outlive.arrays.lock import EXCLUSIVE, open_locked
 from outlive.arrays.warm import LEAST
 
 _WHOLE_PAGE = 2 << 20  # bytes behind the end: a page, be it a huge one, goes only as a whole
@@ -47,7 +46,7 @@ def empty_if_unread(path: str) -> None:
     with contextlib.suppress(OSError):
         if os.lstat(path).st_size < LEAST:
             return
-        fd = open_locked(path, fcntl.LOCK_EX)
+        fd = open_locked(path, EXCLUSIVE)
         if fd is not None:
             try:
                 empty(fd)

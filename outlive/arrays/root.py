@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 
+from outlive.arrays.layout import FOLDER_MODE
 from outlive.arrays.limits import memory_limit
 from outlive.errors import UnsafeRoot
 from outlive.units import parse_size
@@ -51,7 +52,7 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
     """
     try:
         _make_parents(os.path.dirname(path))
-        os.mkdir(path, 0o700)
+        os.mkdir(path, FOLDER_MODE)
         return path
     except FileExistsError:
         pass
@@ -70,7 +71,7 @@ def _make_parents(path: str) -> None:
     if path and not os.path.isdir(path):
         _make_parents(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+            os.mkdir(path, FOLDER_MODE)
 
 
 def names_in(folder: str) -> list[str]:

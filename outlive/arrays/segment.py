@@ -9,7 +9,6 @@ holds the lock and finds the id it asked for cannot be looking at another array,
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -21,6 +20,7 @@ from json.encoder import encode_basestring
 from typing import cast
 
 from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.layout import is_cached, is_copied
 from outlive.arrays.lifetimes import DETACHED, Lifetime
 from outlive.errors import CorruptArray
 
@@ -109,32 +109,13 @@ def pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
-def is_at(path: str, fd: int) -> bool:
-    """Whether this open file is still the one at `path`."""
+def is_copy(path: str) -> bool:
+    """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
     try:
-        there, ours = os.lstat(path), os.fstat(fd)
+        mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return False
-    return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
-
-
-def open_locked(path: str, lock: int) -> int | None:
-    """The descriptor of a sealed segment with this lock (LOCK_SH or LOCK_EX), which proves that it is still `path`'s.
-
-    None if there is none, or the lock is not to be had: somebody reads it, writes it, or took it.
-    """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, lock | fcntl.LOCK_NB)
-        if is_at(path, fd):
-            return fd
-    except BlockingIOError:
-        pass
-    os.close(fd)
-    return None
+    return is_cached(mode) or is_copied(mode)
 
 
 def void(fd: int) -> None:

@@ -1,18 +1,4 @@
-"""A shelf: the folder that holds one node's segments.
-
-    new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
-    mem/<id>           sealed arrays
-    free/<bytes>.<id>  deleted arrays that are still read, or whose warm pages wait to be written again (see `pool`)
-    scopes/<number>    locked by the process whose `with` block it stands for (see `lifetimes`)
-    ended              what ended by itself, when and why
-    names/<hash>       which array a key stands for (see `names`)
-    ledger             bytes used, budget, epoch, generations (see `ledger`)
-    checksums          of sealed arrays, written by the keeper (see `checksums`)
-    node               whose it is, and so when it may be adopted (see `adopt`)
-    keeper             locked by the keeper that tends this shelf
-    disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `moves`, `room`)
-    hot/<id>           arrays on disk that are read often, for the keeper to bring back
-    spilling           locked by who spills
+"""A shelf: the folder that holds one node's segments. See `layout` for how they are called.
 
 The files are the truth; whatever else knows about arrays can be rebuilt from them. A rename from new/ to mem/ commits
 an array, an unlink deletes it, and the kernel tells who died: a folder in new/ that can be locked has lost its writer.
@@ -34,16 +20,17 @@ from outlive.arrays import segment
 from outlive.arrays.ended import EndedArrays
 from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
+from outlive.arrays.layout import COPY, ENDED, FREE, HOT, LEDGER, MEM, NAMES, NEW, PINNED, PRIVATE, REMOVED, SCOPES
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
-from outlive.arrays.lock import Mutex
-from outlive.arrays.marks import PINNED, PRIVATE, is_copy
+from outlive.arrays.lock import Mutex, is_at
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, names_in, private_folder
+from outlive.arrays.segment import is_copy
 from outlive.arrays.staging import Staging
 from outlive.arrays.warm import LEAST
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
@@ -77,13 +64,13 @@ class Shelf(Places):
     def __init__(self, path: str, budget: int | None = None) -> None:
         try:
             self.path = private_folder(path)
-            self.mem, self.new = private_folder(f"{path}/mem"), private_folder(f"{path}/new")
-            self.ledger = Ledger(f"{path}/ledger")
-            self.scopes = private_folder(f"{path}/scopes")
-            self.ended = EndedArrays(f"{path}/ended")
-            self.pool = Pool(private_folder(f"{path}/free"), self.ledger)
-            self.names = Names(private_folder(f"{path}/names"), self.ledger)
-            self.hot = private_folder(f"{path}/hot")
+            self.mem, self.new = private_folder(f"{path}/{MEM}"), private_folder(f"{path}/{NEW}")
+            self.ledger = Ledger(f"{path}/{LEDGER}")
+            self.scopes = private_folder(f"{path}/{SCOPES}")
+            self.ended = EndedArrays(f"{path}/{ENDED}")
+            self.pool = Pool(private_folder(f"{path}/{FREE}"), self.ledger)
+            self.names = Names(private_folder(f"{path}/{NAMES}"), self.ledger)
+            self.hot = private_folder(f"{path}/{HOT}")
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise StoreFull(
@@ -422,7 +409,7 @@ class Shelf(Places):
                 self._marked.clear()
             self._marked.add(array_id)
             with contextlib.suppress(OSError):
-                os.close(os.open(f"{self.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                os.close(os.open(f"{self.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
         """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
@@ -544,7 +531,7 @@ class Shelf(Places):
             found = os.lstat(path)
             if found.st_size < LEAST or not stat.S_ISREG(found.st_mode):
                 return None
-            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{disks.COPY}"
+            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{COPY}"
             self.ledger.files_changed()
             os.rename(path, aside)
         except FileNotFoundError:
@@ -587,7 +574,7 @@ class Shelf(Places):
             disks.remove(disk.path)
         with self.ledger.locked():
             self.ledger.change_all()
-        removed = f"{self.path}.{os.urandom(4).hex()}.removed"
+        removed = f"{self.path}.{os.urandom(4).hex()}{REMOVED}"
         os.rename(self.path, removed)
         if disk is not None:
             disks.remove_empty(disk.path)  # who spills may have made it again, until the shelf was gone
@@ -636,7 +623,7 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
             raise CorruptArray(f"{path} holds array {info.id}: somebody renamed it")
         return info
     except CorruptArray:
-        if segment.is_at(path, fd):
+        if is_at(path, fd):
             raise
         raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
     finally:

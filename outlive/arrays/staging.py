@@ -8,7 +8,8 @@ import functools
 import os
 from collections.abc import Iterator
 
-from outlive.arrays.owned_file import no_fork
+from outlive.arrays.layout import FOLDER_MODE, PRIVATE
+from outlive.arrays.lock import no_fork
 from outlive.arrays.remains import Remains
 from outlive.arrays.root import names_in
 
@@ -20,7 +21,7 @@ class Staging:
         self.pid, self._fd = os.getpid(), list[int]()
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
-            os.mkdir(self.path, 0o700)
+            os.mkdir(self.path, FOLDER_MODE)
             # Between two steps it may be taken for a dead writer's, and a fork would leave its lock to the child.
             with no_fork(), contextlib.suppress(FileNotFoundError, BlockingIOError):
                 self._fd = [os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)]
@@ -70,7 +71,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 def new_file(path: str, size: int) -> int:
     """A new file of this size, all of it zeros that take no room yet; its descriptor. Nothing is left if it fails."""
-    fd = os.open(path, _CREATE, 0o600)
+    fd = os.open(path, _CREATE, PRIVATE)
     try:
         os.ftruncate(fd, size)
     except OSError:

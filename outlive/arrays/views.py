@@ -22,8 +22,8 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lock import living
-from outlive.arrays.segment import COPY_BELOW, is_at, read_info, verify
+from outlive.arrays.lock import is_at, living
+from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray, TooManyViews
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe must not block

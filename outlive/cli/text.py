@@ -49,7 +49,8 @@ def moment(version: int) -> dt.datetime:
 
 def ends(handle: ArrayHandle) -> str:
     """When an array ends by itself: `job 02000000`, `in 9 min`; `-` if it is there until it is deleted."""
-    from outlive.arrays.lifetimes import job_id, number_of
+    from outlive.arrays.layout import number_of
+    from outlive.arrays.lifetimes import job_id
 
     parts = {"job": [f"job {job_id(number_of(handle.id))}"], "scope": ["scope"]}.get(handle.lifetime, [])
     deadline = _deadline(handle)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.ended import Why
-from outlive.arrays.lifetimes import SCOPE, Lifetime, joined_scopes, kind_of, leave_scope
-from outlive.arrays.marks import evict, is_cached, is_copied, mode_of
+from outlive.arrays.layout import is_cached, is_copied, kind_of, scope_name
+from outlive.arrays.lifetimes import SCOPE, joined_scopes, leave_scope
+from outlive.arrays.marks import evict, mode_of
 from outlive.cluster.port import Call, Nobody, Peers
 from outlive.errors import CorruptArray, StoreUnavailable
 
@@ -80,7 +81,7 @@ def end_scope_here(
         See `end`.
     """
     if array_ids is None:
-        suffix = Lifetime(SCOPE, number).suffix[2:]
+        suffix = scope_name(number)
         array_ids = [array_id for array_id in shelf.ids() if array_id.endswith(suffix) and kind_of(array_id) & SCOPE]
     if array_ids:
         end(shelf, end_keys, array_ids, Why.SCOPE, end_copies)

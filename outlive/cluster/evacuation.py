@@ -13,7 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
+from outlive.arrays.layout import LEAVING, is_cached, is_copied
+from outlive.arrays.marks import drop_if_leaving, mark, mode_of
 from outlive.catalog.wire import pack
 from outlive.cluster.port import Call, Peers
 from outlive.node import Autoscaler, Node

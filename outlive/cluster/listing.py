@@ -6,7 +6,8 @@ import bisect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.marks import is_cached, is_copied, mode_of
+from outlive.arrays.layout import is_cached, is_copied
+from outlive.arrays.marks import mode_of
 from outlive.catalog.wire import Listed, pack_listed
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from outlive.arrays.ended import Why
+from outlive.arrays.layout import LEDGER
 from outlive.arrays.marks import keep
 from outlive.arrays.names import forbid
 from outlive.arrays.root import default_root, shelf_folder
@@ -105,7 +106,7 @@ class ShelfOf(ShelfCalls):
     def __init__(self, cluster: str, node: str) -> None:
         root, _ = default_root()
         path = shelf_folder(root, cluster, node)
-        if not os.path.exists(f"{path}/ledger"):
+        if not os.path.exists(f"{path}/{LEDGER}"):
             raise StoreUnavailable(f"node {node} has no shelf")
         self._shelf, self._node = Shelf(path), node
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import COPIED, is_cached, is_copied, mark
+from outlive.arrays.layout import COPIED, is_cached, is_copied
+from outlive.arrays.marks import mark
 from outlive.arrays.segment import read_info
 from outlive.catalog.wire import pack, unpack
 from outlive.cluster.checksum import checksum

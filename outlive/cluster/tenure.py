@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from outlive.arrays.disk import clear_removed
+from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import NO_ROOM, Shelf
@@ -40,7 +41,7 @@ class Tenure:
         self.root, self.on_disk = default_root()
         self._path, self._lock = shelf_folder(self.root, cluster, node), -1
         self._left_behind = False
-        if os.path.exists(f"{self._path}/ledger"):
+        if os.path.exists(f"{self._path}/{LEDGER}"):
             wait_for_room(self._begin, self._path)
         else:
             self._begin()  # the first keeper of this shelf says that there is no room for one
@@ -50,7 +51,7 @@ class Tenure:
         clear_removed(self._path)
         self.shelf = Shelf(self._path)
         if self._lock < 0:
-            self._lock = lock_file(f"{self._path}/keeper", _TO_GO)
+            self._lock = lock_file(f"{self._path}/{KEEPER}", _TO_GO)
         for finding in mend_doubles(self.shelf):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
         self.shelf.recount()
@@ -106,7 +107,7 @@ def lock_file(path: str, patience: float) -> int:
     -------
     The file's descriptor: it is locked as long as that is open.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     deadline = time.monotonic() + patience
     try:
         while True:

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
-from outlive.arrays.segment import is_at, read_info
+from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
+from outlive.arrays.lock import is_at
+from outlive.arrays.marks import mark
+from outlive.arrays.segment import read_info
 from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Nobody, Peers

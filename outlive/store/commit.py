@@ -146,11 +146,11 @@ def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: 
     else:
         said = f"the file system refused to seal {_keys(failed)}: {error}"
     if stored:
-        said += f". Of this put some arrays were already stored, and cannot be taken back: {_keys(stored)}"
+        said += f". Some arrays of this put were already stored, and cannot be taken back: {_keys(stored)}"
     try:
         session.ask_catalog("take_off", [draft.info.id for draft in failed])
     except (RayError, StoreUnavailable) as unheard:
-        said += f". The catalog did not answer, and will find out when somebody reads {_keys(failed)} ({unheard})"
+        said += f". The catalog did not answer ({unheard}): it forgets {_keys(failed)} when somebody reads them"
     return kind(said)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import PINNED, PRIVATE
+from outlive.arrays.layout import PINNED, PRIVATE
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate
@@ -94,4 +94,4 @@ class CreationOutside(Creation):
     ) -> None:
         if kind is None and self._array is not None:
             self._handle = self._put(self._array)
-            self._array = np.empty(0)  # what it was filled in is the caller's alone, if he kept it
+            self._array = np.empty(0)  # the memory that was filled is the caller's alone, if they kept it

@@ -96,8 +96,8 @@ def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         if isinstance(error, ActorDiedError):
             _forget(gateway)
         raise StoreUnavailable(
-            f"the cluster did not answer this Ray Client ({_first_line(error)}); what was asked may have been done or "
-            "not. Try again"
+            f"the cluster did not answer this Ray Client ({_first_line(error)}); the call may or may not have "
+            "been made. Try again"
         ) from error
     result: T = _result(parts)
     return result
@@ -298,7 +298,7 @@ def _start() -> Any:
     if version != ours:
         has = f"the cluster has outlive {version}" if version else f"the cluster cannot import outlive ({why})"
         raise StoreUnavailable(
-            f"{has}, but what a Ray Client (ray://) asks for runs there: install outlive {ours} on its "
+            f"{has}, but the calls of a Ray Client (ray://) run there: install outlive {ours} on its "
             f"nodes, or connect with ray.init(..., runtime_env={{'pip': ['outlive=={ours}']}})"
         )
     return gateway

@@ -1,17 +1,54 @@
-"""What to say of an array that a handle names and that is not there: deleted, or lost?"""
+"""What to say of an array that is not there: deleted, lost, or never put?"""
 
 from __future__ import annotations
 
+import difflib
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ray.exceptions import RayError
 
-from outlive.catalog.wire import Found, unpack_found
+from outlive.catalog.wire import Found, Located, unpack_found
 from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.store.session import Session
+
+
+def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFound | ArrayLost:
+    """Why an array that is on no node is not there."""
+    if located.lost_on is not None:
+        return lost(info, located.lost_on, located.lost_at)
+    return why_gone(session, info, session.shelf.not_found(info, located.why))
+
+
+def lost(info: ArrayInfo, node: str, at: float) -> ArrayLost:
+    """The error for an array whose last copy went with its node."""
+    name = f"array {info.key!r}" if info.key is not None else f"array {info.id}"
+    when = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
+    held = "the only node" if info.replicas == 1 else f"the last (replicas={info.replicas})"
+    return ArrayLost(
+        f"{name} of store {info.store!r} was lost at {when} with node {node}, {held} that held a copy. "
+        f"Make it again; put it with replicas={info.replicas + 1} to have it survive that"
+    )
+
+
+def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
+    """The error for keys that are missing, with similar ones."""
+    if len(keys) > 1:
+        shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+        return ArrayNotFound(f"store {store!r} has no arrays {shown} ({len(keys)} missing)")
+    ended = session.shelf.ended.find_key(store, keys[0])
+    if ended is not None:
+        return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}: {ended}")
+    # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
+    limit = 50_000 // max(20, len(keys[0]))
+    candidates = session.ask_catalog("some_keys", store, keys[0], limit)
+    similar = difflib.get_close_matches(keys[0], candidates)
+    count = session.ask_catalog("count", store)
+    hint = f"; similar: {', '.join(map(repr, similar))}" if similar else f" (it has {count} keys)"
+    return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}{hint}")
 
 
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:

@@ -13,8 +13,11 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.spill.pin import pin, unpin
 from outlive.arrays.views import live_view
-from outlive.store import reading, session
+from outlive.store import deadlines, session
+from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
+from outlive.store.reading import by_handle
+from outlive.store.rows import part
 
 
 class Durability(NamedTuple):
@@ -63,7 +66,7 @@ class ArrayHandle:
             This process is not connected to a Ray cluster.
         """
         view = live_view(self.info.id)
-        return reading.by_handle(session.current(), self.info, self._node) if view is None else view
+        return by_handle(session.current(), self.info, self._node) if view is None else view
 
     @property
     def hint(self) -> str | None:
@@ -131,7 +134,7 @@ class ArrayHandle:
         """
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
-        reading.touch(session.current(), self.info, self._node)
+        deadlines.touch(session.current(), self.info, self._node)
 
     @in_cluster()
     def pin(self) -> None:
@@ -147,7 +150,7 @@ class ArrayHandle:
         """
         current = session.current()
         if not current.shelf.has(self.info.id):
-            reading.by_handle(current, self.info, self._node)
+            by_handle(current, self.info, self._node)
         pin(current.shelf, self.info)
 
     @in_cluster()
@@ -168,7 +171,7 @@ class ArrayHandle:
         ------
         ArrayNotFound
         """
-        deadline = reading.deadline(session.current(), self.info, self._node) if self.info.ttl else None
+        deadline = deadlines.deadline(session.current(), self.info, self._node) if self.info.ttl else None
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -196,13 +199,13 @@ class ArrayHandle:
     @in_cluster()
     def location(self) -> list[str]:
         """The ids of the nodes that have the array, this one first if it does: what `Store.strategy` goes by."""
-        return session.current().locate(self.info, self._node).nodes
+        return locate(session.current(), self.info, self._node).nodes
 
     @in_cluster()
     def __getitem__(self, index: Any) -> Any:
         """As `handle.get()[index]`; but from another node, only the rows that `index` names are moved."""
         view = live_view(self.info.id)
-        return reading.part(session.current(), self.info, self._node, index) if view is None else view[index]
+        return part(session.current(), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
         if not self.info.shape:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from outlive.arrays.dtypes import storable
+from outlive.arrays.info import check_key
 from outlive.store.handle import ArrayHandle
 from outlive.store.store import DEFAULT, Store
 from outlive.store.store import open as open_store
@@ -38,10 +40,8 @@ class NumpyStore:
     """
 
     def __init__(self, data: np.ndarray[Any, Any], key: str, *, store: str = DEFAULT) -> None:
-        from outlive.arrays.dtypes import storable
-        from outlive.arrays.info import check_key
-
-        storable(data), check_key(key)  # before a cluster is started for nothing
+        storable(data)  # both before a cluster is started for nothing
+        check_key(key)
         self.handle: ArrayHandle = open_store(store).put(data, key)
 
     @classmethod

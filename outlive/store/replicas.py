@@ -7,7 +7,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import COPIED, mark
+from outlive.arrays.layout import COPIED
+from outlive.arrays.marks import mark
 from outlive.catalog.wire import pack
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
     fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
     if fewest[0] < fewest[1].replicas:
         warnings.warn(
-            f"replicas={fewest[1].replicas}, but so far {fewest[0]} of them: there are too few nodes, or no room on "
-            "them. The array is copied as soon as there are; `handle.durability` tells",
+            f"replicas={fewest[1].replicas}, but only {fewest[0]} so far: too few nodes, or no room on them. "
+            "The others are made as soon as that changes; see `handle.durability`",
             FewerReplicas,
             stacklevel=_outside(),
         )

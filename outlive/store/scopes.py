@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes
+from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes, scope_path
 from outlive.arrays.limits import number_of_files
 from outlive.cluster.ending import end_scope_here
 from outlive.cluster.port import Call, Nobody
@@ -27,7 +27,7 @@ class Scope(NamedTuple):
 
 def enter_scope(session: Session, scope: Scope) -> None:
     """Before something is put in a scope: its node learns of this one."""
-    known = os.path.lexists(f"{session.shelf.scopes}/{scope.number:08x}")
+    known = os.path.lexists(scope_path(session.shelf.scopes, scope.number))
     if scope.node != session.node and not known:
         with contextlib.suppress(Nobody):  # its keeper is gone: it is over, as this node's keeper will find
             session.ask_node(scope.node, "mark_scope", scope.number, session.node, patience=_PATIENCE)

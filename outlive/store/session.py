@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import functools
 import itertools
-import json
 import logging
 import os
 import threading
@@ -21,20 +20,19 @@ from typing import Any
 from ray.exceptions import GetTimeoutError
 
 from outlive.arrays.disk import remove_of_cluster
-from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import KEEPER, NEXT, OWNER, PRIVATE
 from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
-from outlive.catalog.wire import Located, pack
 from outlive.cluster import starters
-from outlive.cluster.port import Call, Left, NoAnswer, Nobody, Peers
+from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
-from outlive.cluster.transfer import Source, chunk_size, from_nodes, rows
-from outlive.errors import StoreFull, StoreUnavailable
+from outlive.cluster.transfer import chunk_size
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 
 _log = logging.getLogger("outlive")
@@ -172,40 +170,6 @@ class Session:
                     raise
         raise AssertionError
 
-    def fetch(self, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-        """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
-
-        Raises
-        ------
-        StoreFull
-            There is no room for it here, or the shelf is being removed.
-        CorruptArray
-            It did not arrive as it was sent.
-        """
-        try:
-            answer = self.ask_keeper("fetch", pack([info]), hint, False, epoch)
-        except StoreUnavailable as error:
-            if self.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
-                raise
-            raise StoreFull("the node is being left again and again: its shelf takes no copies") from error
-        return None if answer is None else Located(*json.loads(answer))
-
-    def locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        """The nodes that have an array, this one first if it is one of them."""
-        located = Located(*json.loads(self.ask_catalog("locate", pack([info]), hint, self.node)))
-        here = [self.node] if self.shelf.has(info.id) else []
-        return located._replace(nodes=here + [node for node in located.nodes if node != self.node])
-
-    def read_rows(
-        self, info: ArrayInfo, hint: str | None, begin: int, end: int, into: memoryview, epoch: int = 0
-    ) -> Located | None:
-        """Bytes `begin` to `end` of an array's data, from another node, and nothing else; as `fetch`."""
-
-        def use(node: str) -> None:
-            rows(Source(self.peers, node, self.chunk_size, epoch), info, begin, end, into)
-
-        return from_nodes([], lambda: self.locate(info, hint), use)
-
     @functools.cached_property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
@@ -269,7 +233,10 @@ def close() -> int:
         starters.stop(nodes)
         forget()
     if silent:
-        raise StoreUnavailable(f"stopped, but keepers did not say that they removed their arrays: nodes {silent}")
+        raise StoreUnavailable(
+            f"stopped, but keepers did not confirm deletion on nodes {', '.join(silent)}; check their shelves: "
+            "arrays may be left there"
+        )
     return freed
 
 
@@ -287,9 +254,9 @@ def _end_with_this_process(root: str, cluster: str) -> None:
         os.close(_owned.pop(earlier))
     remove_dead_clusters(root)
     if folder not in _owned:
-        fd = os.open(f"{folder}/owner.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(f"{folder}/{OWNER}{NEXT}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
         fcntl.flock(fd, fcntl.LOCK_SH)
-        os.rename(f"{folder}/owner.new", f"{folder}/owner")  # locked before anyone can find it
+        os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
         _owned[folder] = fd
         atexit.register(_remove_owned, folder, os.getpid())
 
@@ -305,7 +272,7 @@ def remove_dead_clusters(root: str) -> list[str]:
     removed = []
     for name in os.listdir(root):
         try:
-            fd = os.open(f"{root}/{name}/owner", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(f"{root}/{name}/{OWNER}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue
         try:
@@ -323,7 +290,7 @@ def remove_dead_clusters(root: str) -> list[str]:
 def _tended(shelf: str) -> bool:
     """Whether a keeper that this version of outlive can talk to has been started for this shelf."""
     try:
-        with open(f"{shelf}/keeper") as file:
+        with open(f"{shelf}/{KEEPER}") as file:
             return file.read() == f"{PROTOCOL}\n"
     except FileNotFoundError:
         return False

@@ -32,6 +32,7 @@ from outlive.store.check import check
 from outlive.store.commit import commit
 from outlive.store.creation import Creation, CreationOutside
 from outlive.store.gateway import in_cluster
+from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
 from outlive.store.replicas import check_replicas, replicate
@@ -399,7 +400,7 @@ class Store(MutableMapping[str, Array]):
     def __getitem__(self, key: str) -> Array:
         array = self._look_up(key)
         if array is None:
-            raise reading.not_found(self._session(), self.name, [key])
+            raise not_found(self._session(), self.name, [key])
         return array
 
     @in_cluster()
@@ -424,7 +425,7 @@ class Store(MutableMapping[str, Array]):
         arrays = reading.read_many(session, self.name, wanted)
         missing = [key for key, array in zip(wanted, arrays, strict=True) if array is None]
         if missing:
-            raise reading.not_found(session, self.name, missing)
+            raise not_found(session, self.name, missing)
         return {key: array for key, array in zip(wanted, arrays, strict=True) if array is not None}
 
     @in_cluster()
@@ -437,7 +438,7 @@ class Store(MutableMapping[str, Array]):
         """
         found = reading.info(self._session(), self.name, check_key(key))
         if found is None:
-            raise reading.not_found(self._session(), self.name, [key])
+            raise not_found(self._session(), self.name, [key])
         return ArrayHandle(found.info, found.nodes[0])
 
     # --- deleting
@@ -459,7 +460,7 @@ class Store(MutableMapping[str, Array]):
         if len(lost) == 1 and not missing:
             raise ArrayNotFound(f"{lost[0]!r} is not there: it was deleted, or overwritten by a later put")
         if missing or lost:
-            raise reading.not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
+            raise not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
 
     def _delete_keys(self, session: Session, keys: list[str]) -> list[str]:
         """Returns those that were not there.

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from outlive.arrays.count import is_id
-from outlive.arrays.disk import COPY, Disk
+from outlive.arrays.disk import Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import check_key, new_version
+from outlive.arrays.layout import COPY, is_id
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.catalog.index import Holding, Index, Replacement

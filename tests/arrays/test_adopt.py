@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from outlive.arrays.clock import uptime
+from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
-from outlive.arrays.marks import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned, mark, mode_of
+from outlive.arrays.marks import mark, mode_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt as adopting
 from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen

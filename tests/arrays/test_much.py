@@ -12,8 +12,9 @@ import pytest
 from outlive.arrays import ended, pool
 from outlive.arrays.ended import Ended, EndedArrays, Why
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import CACHED
 from outlive.arrays.limits import number_of_files
-from outlive.arrays.marks import CACHED, keep
+from outlive.arrays.marks import keep
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf

@@ -15,7 +15,7 @@ import pytest
 
 from outlive.arrays.ended import Why
 from outlive.arrays.lifetimes import ScopeLock, scope_is_over
-from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.lock import OwnedFile
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.room import _turn
 from outlive.arrays.tend.checksums import Checksums

@@ -16,8 +16,9 @@ import pytest
 
 from outlive.arrays import segment, views, warm
 from outlive.arrays.info import ArrayInfo, new_id
+from outlive.arrays.layout import CACHED, COPIED, LEAVING, PINNED, PRIVATE
 from outlive.arrays.lifetimes import TTL, Lifetime
-from outlive.arrays.marks import CACHED, COPIED, LEAVING, PINNED, PRIVATE, drop_if_leaving, evict, mode_of
+from outlive.arrays.marks import drop_if_leaving, evict, mode_of
 from outlive.arrays.pool import LEAST
 from outlive.arrays.segment import header_of
 from outlive.arrays.shelf import Shelf, read_info_at

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment
-from outlive.arrays.disk import COPY
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import COPY
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf

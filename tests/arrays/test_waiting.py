@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from outlive.arrays import draft
-from outlive.arrays.marks import CACHED
-from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.layout import CACHED
+from outlive.arrays.lock import OwnedFile, open_locked
 from outlive.arrays.pool import Pool
-from outlive.arrays.segment import open_locked
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room, waiting
 from outlive.arrays.spill.room import promote_hot, spill_ahead

@@ -204,7 +204,7 @@ def test_time_to_live(cli, store, npy):
 def test_replicas_that_one_node_cannot_keep_are_said(cli, store, npy):
     result = cli("put", str(npy()), "k", "--replicas", "2")
     assert result.exit_code == 0
-    assert "warning: replicas=2, but so far 1 of them" in result.stderr
+    assert "warning: replicas=2, but only 1 so far" in result.stderr
     about = cli.json("info", "k")
     assert about["durability"] == {"replicas": 1, "wanted": 2}
     assert about["nodes"] == [about["node"]]

@@ -146,10 +146,10 @@ def test_a_catalog_that_knows_another_shelf_is_told_and_the_put_ends(shelf: Shel
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     """One node, `a`, with the catalog itself."""
     Path(ROOT).mkdir(mode=0o700, exist_ok=True)
-    yield from play(f"{ROOT}/{request.node.name[:60]}", 1, monkeypatch)
+    yield from play(f"{ROOT}/{request.node.name[:60]}", 1)
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_a_catalog_that_does_not_answer_then(local_session: Any, monkeypatch: py
     monkeypatch.setattr(catalog, "take_off", gone)
     with monkeypatch.context() as patch:
         failing(patch, errno.ENOSPC)
-        with pytest.raises(StoreFull, match="will find out when somebody reads 'k'"):
+        with pytest.raises(StoreFull, match="it forgets 'k' when somebody reads"):
             commit(session, [shelf.draft_of(np.zeros(3), key="k")])
     assert catalog.count("default") == 1
 

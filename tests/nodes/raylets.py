@@ -16,7 +16,8 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import outlive
-from outlive.arrays.disk import chosen, remove, remove_of_cluster
+from outlive.arrays.disk import remove, remove_of_cluster
+from outlive.arrays.layout import disk_of
 from outlive.ray_internals import Connection
 from tests.conftest import ROOT, eventually
 
@@ -80,7 +81,7 @@ class Nodes:
         self._ray.remove_node(self._nodes.pop(i), allow_graceful=False)
         if machine:
             shelf = f"{ROOT}/{self.cluster}/{node_id}"
-            if (disk := chosen(shelf)) is not None:
+            if (disk := disk_of(shelf)) is not None:
                 remove(disk)
             shutil.rmtree(shelf, ignore_errors=True)
         eventually(lambda: node_id not in {node["NodeID"] for node in ray.nodes() if node["Alive"]})

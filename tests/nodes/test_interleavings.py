@@ -28,7 +28,8 @@ from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
 from outlive.store.commit import commit
-from outlive.store.reading import by_handle, touch
+from outlive.store.deadlines import touch
+from outlive.store.reading import by_handle
 from outlive.store.replicas import FewerReplicas, replicate
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -342,12 +343,12 @@ def test_what_replaced_an_array_that_was_looked_for_and_is_being_deleted_is_read
     cluster.put("a", "k", 1)
     bring = reading._bring
 
-    def replace_and_begin_to_delete(*args: Any) -> bool:
+    def replace_and_begin_to_delete(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(reading, "_bring", bring)
         info = cluster.put("a", "k", 2)
         cluster.catalog.drop_replaced()
         cluster.catalog.doom("k", info.id)
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", replace_and_begin_to_delete)
     assert cluster.get("b", "k") == 2  # else it would read nothing, and another 2 afterwards
@@ -697,10 +698,10 @@ def test_a_batch_is_read_whose_arrays_are_replaced_while_they_are_fetched(
     put_many(cluster, "a", keys, 1)
     bring = reading._bring
 
-    def put_first(*args: Any) -> bool:
+    def put_first(*args: Any, **options: Any) -> Any:
         value[0] += 1
         put_many(cluster, "a", keys, value[0])
-        return bring(*args)
+        return bring(*args, **options)
 
     monkeypatch.setattr(reading, "_bring", put_first)
     for _ in range(3):
@@ -859,8 +860,8 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
             replicate(cluster.session("a"), [info._replace(replicas=3)])
         cluster.catalog.replicate = lambda *_: [3]  # type: ignore[method-assign]
         replicate(cluster.session("a"), [infos[0]._replace(replicas=3)])
-    assert [str(one.message).partition(" of")[0] for one in warned] == [
-        "replicas=3, but so far 2",
-        "replicas=3, but so far 1",
+    assert [str(one.message).partition(":")[0] for one in warned] == [
+        "replicas=3, but only 2 so far",
+        "replicas=3, but only 1 so far",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}

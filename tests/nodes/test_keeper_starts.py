@@ -21,6 +21,7 @@ from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from outlive.store import session
+from outlive.store.elsewhere import fetch
 from outlive.store.session import Session
 from tests.conftest import ROOT
 
@@ -165,6 +166,26 @@ def test_a_keeper_of_which_another_has_the_name_by_now(monkeypatch: pytest.Monke
         peers.find_keeper("n")
     named[0] = "new"
     assert peers.ask_keeper("n", Call.of("rounds")) == "new"
+
+
+def test_a_shutdown_names_the_nodes_that_confirmed_no_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keepers and catalog are stopped all the same."""
+
+    def close(node: str, call: Call, patience: float) -> int:
+        if node == "b":
+            raise NoAnswer("stopped") from GetTimeoutError()
+        if node == "c":
+            raise Nobody("its node is gone")
+        return 5
+
+    stopped: list[list[str]] = []
+    monkeypatch.setattr(
+        session, "RayPeers", lambda: SimpleNamespace(keeper_nodes=lambda: ["a", "b", "c"], ask_keeper=close)
+    )
+    monkeypatch.setattr(session.starters, "stop", stopped.append)
+    with pytest.raises(StoreUnavailable, match="did not confirm deletion on nodes b; check their shelves"):
+        session.close()
+    assert stopped == [["a", "b", "c"]]
 
 
 # --- others that do not answer
@@ -325,8 +346,8 @@ def test_a_keeper_that_leaves_as_it_is_asked_is_started_again_and_asked_again(
         left().ask_keeper("fetch")
     info = shelf.put(np.ones(3))
     with pytest.raises(StoreFull):  # so that the array is read without a copy here
-        left().fetch(info, None)
+        fetch(left(), info, None)
     with pytest.raises(StoreFull):  # it found its shelf full of what others write, or had no answer from the catalog
-        _Asked(StoreUnavailable("the catalog did not answer")).fetch(info, None)
+        fetch(_Asked(StoreUnavailable("the catalog did not answer")), info, None)
     with pytest.raises(NoAnswer):
-        _Asked(NoAnswer("keeper or catalog did not answer")).fetch(info, None)
+        fetch(_Asked(NoAnswer("keeper or catalog did not answer")), info, None)

@@ -14,7 +14,8 @@ import ray
 from ray.actor import ActorHandle
 
 import outlive
-from outlive.arrays.marks import is_cached, mode_of
+from outlive.arrays.layout import is_cached
+from outlive.arrays.marks import mode_of
 from outlive.cluster import transfer
 from outlive.cluster.port import Call
 from outlive.store import session
@@ -478,7 +479,7 @@ def test_replicas_is_a_positive_whole_number(nodes: Nodes, store: outlive.Store,
 
 def test_a_node_comes_and_goes(nodes: Nodes, store: outlive.Store) -> None:
     """Fewer nodes than replicas; one joins; one is lost, with what was there alone; a reader is in flight."""
-    with pytest.warns(FewerReplicas, match="replicas=4, but so far [123] of them"):
+    with pytest.warns(FewerReplicas, match="replicas=4, but only [123] so far"):
         four = store.put(np.arange(100_000), "four", replicas=4)
     eventually(lambda: four.durability == (3, 4))
     fourth = nodes.add_node()
@@ -581,7 +582,7 @@ def test_an_array_is_read_where_there_is_no_room_for_it(nodes: Nodes, store: out
 
 
 def test_fewer_replicas_are_warned_of(nodes: Nodes, store: outlive.Store) -> None:
-    with pytest.warns(FewerReplicas, match="replicas=5, but so far [123] of them") as warned:
+    with pytest.warns(FewerReplicas, match="replicas=5, but only [123] so far") as warned:
         handle = store.put(np.ones(3), "k", replicas=5)
     assert {warning.filename for warning in warned} == {__file__}
     eventually(lambda: handle.durability == (3, 5))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import COPIED, mark
+from outlive.arrays.layout import COPIED
+from outlive.arrays.marks import mark
 from outlive.catalog import replaced, replicas
 from outlive.catalog.pages import saved_as_lost
 from outlive.catalog.wire import pack

@@ -232,7 +232,7 @@ def test_one_that_owns_objects_takes_no_more_tasks_and_says_why_it_stays():
     ("options", "message"),
     [
         ({}, "nothing to recycle by"),
-        ({"max_memory": "much"}, "no size"),
+        ({"max_memory": "much"}, "not a size"),
         ({"max_age": "long"}, "no length"),
         ({"max_age": 1, "jitter": 2}, "0 to 1"),
     ],

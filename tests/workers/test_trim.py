@@ -166,7 +166,7 @@ def test_keep_trim_keeps_workers_warm(unreaped_ray):
     [
         ({}, "nothing to keep"),
         ({"max_idle": 1, "min_idle": 2}, "below min_idle"),
-        ({"max_memory": "-3"}, "no size"),
+        ({"max_memory": "-3"}, "not a size"),
         ({"max_idle": 1, "every": "1ms"}, "too often"),
         ({"max_idle": 1, "every": "soon"}, "no length of time"),
         ({"max_idle": -1}, "0 or more"),

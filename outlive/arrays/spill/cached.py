@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes
-from outlive.arrays.count import is_id
-from outlive.arrays.marks import is_cached
+from outlive.arrays.layout import is_cached, is_id
 from outlive.arrays.segment import pages
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from outlive.arrays.disk import COPY
-from outlive.arrays.marks import is_cached, is_pinned
-from outlive.arrays.segment import COPY_BELOW, is_at, open_locked, pages, write_all
+from outlive.arrays.layout import COPY, PINNED, is_cached, is_pinned, marked
+from outlive.arrays.lock import EXCLUSIVE, SHARED, is_at, open_locked, try_lock
+from outlive.arrays.segment import COPY_BELOW, pages, write_all
 from outlive.arrays.tail import give_back_tail
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         Nothing has changed.
     """
     source, copy = f"{shelf.mem}/{array_id}", None
-    fd = open_locked(source, fcntl.LOCK_SH)
+    fd = open_locked(source, SHARED)
     if fd is None:
         return 0
     try:
@@ -54,7 +54,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
             raise NoRoomOnDisk
         _fill(out, fd, status)
         with shelf.ledger.locked():
-            if is_at(source, fd) and not os.fstat(fd).st_mode & stat.S_ISVTX:  # else deleted, or pinned, meanwhile
+            if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode):  # else deleted, or pinned, meanwhile
                 return _switch_to_disk(shelf, disk, array_id, copy, fd)
         return 0
     finally:
@@ -76,11 +76,10 @@ def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int)
         return pages(size)
     try:
         # Where it is: in the pool, whoever trims that might be faster. A reader who is refused meanwhile looks on disk.
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(fd, EXCLUSIVE):  # somebody looks at it
+            _back(shelf, disk, array_id)
+            return 0
         shelf.pool.add(source, array_id, size, fd)
-    except BlockingIOError:  # somebody looks at it
-        _back(shelf, disk, array_id)
-        return 0
     except OSError:
         _back(shelf, disk, array_id)
         raise
@@ -105,7 +104,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         Nothing has changed.
     """
     source, copy = f"{disk.mem}/{array_id}", None
-    fd = open_locked(source, fcntl.LOCK_SH)
+    fd = open_locked(source, SHARED)
     if fd is None:
         return False
     try:
@@ -124,7 +123,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
             if pinned:  # before anybody can spill it again
-                os.chmod(f"{shelf.mem}/{array_id}", stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_ISVTX)
+                os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
             try:
                 disk.release(array_id)
             except OSError:  # in both places, then: the one in memory is read, and the check mends it
@@ -141,7 +140,7 @@ def _same_marks(copy: str, fd: int) -> None:
     """The array may have been touched, or marked, while it was copied. Needs the ledger's lock."""
     original = os.fstat(fd)
     os.utime(copy, ns=(os.stat(copy).st_atime_ns, original.st_mtime_ns))
-    os.chmod(copy, stat.S_IMODE(original.st_mode))
+    os.chmod(copy, marked(original.st_mode))
 
 
 def _fill(out: int, fd: int, status: os.stat_result) -> None:

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from outlive.arrays.full import full
+from outlive.arrays.layout import PINNED, marked
 from outlive.arrays.spill.move import promote
 from outlive.arrays.spill.room import make_room
 from outlive.arrays.spill.waiting import Wait
@@ -29,7 +30,7 @@ def pin(shelf: Shelf, info: ArrayInfo) -> None:
     """
     wait, overtaken = Wait(shelf), 0
     while True:
-        if _mark(shelf, info, stat.S_ISVTX):
+        if _mark(shelf, info, add=PINNED):
             return
         disk = shelf.disk
         try:
@@ -53,11 +54,11 @@ def unpin(shelf: Shelf, info: ArrayInfo) -> None:
     ------
     ArrayNotFound
     """
-    _mark(shelf, info, 0)
+    _mark(shelf, info, remove=PINNED)
 
 
-def _mark(shelf: Shelf, info: ArrayInfo, sticky: int) -> bool:
-    """Set or clear the sticky bit of an array's file, if that is in memory; False if it is on disk.
+def _mark(shelf: Shelf, info: ArrayInfo, *, add: int = 0, remove: int = 0) -> bool:
+    """Change the marks of an array's file, if that is in memory; False if it is on disk.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def _mark(shelf: Shelf, info: ArrayInfo, sticky: int) -> bool:
         try:
             mode = os.lstat(path).st_mode
             if stat.S_ISREG(mode):  # a planted link would be followed
-                os.chmod(path, stat.S_IMODE(mode) & ~stat.S_ISVTX | sticky)
+                os.chmod(path, marked(mode, add=add, remove=remove))
                 return True
         except FileNotFoundError:
             if shelf.has(info.id):

@@ -7,7 +7,6 @@ to. One process spills at a time: the others wait until there is room, or it is 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import stat
@@ -16,9 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays.layout import SPILLING, is_cached, is_id, is_pinned
 from outlive.arrays.limits import inodes, number_of_files
-from outlive.arrays.marks import evict, is_cached, is_pinned
-from outlive.arrays.owned_file import OwnedFile
+from outlive.arrays.lock import OwnedFile, try_lock
+from outlive.arrays.marks import evict
 from outlive.arrays.segment import pages
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 
@@ -34,7 +34,6 @@ _SAMPLE = 20_000  # arrays that are looked at
 _SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
 _LONGEST_TURN = 2.0  # seconds to wait for one's own
 _TURN = 0.001  # seconds between two looks at whether it is our turn
-_ID_LENGTH = 32
 
 
 class Candidate(NamedTuple):
@@ -61,7 +60,7 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
     for name in random.sample(names, sample) if sampled else names:
         with contextlib.suppress(OSError):
             status = os.lstat(f"{shelf.mem}/{name}")
-            if len(name) == _ID_LENGTH and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
+            if is_id(name) and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
                 put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
                 if (status.st_dev, status.st_ino) not in mapped:
                     last_read = max(status.st_atime_ns, put_at)
@@ -157,14 +156,9 @@ def _spill_these(
 @contextlib.contextmanager
 def _turn(shelf: Shelf) -> Iterator[bool]:
     """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
-    file = OwnedFile(f"{shelf.path}/spilling", os.O_CREAT)
+    file = OwnedFile(f"{shelf.path}/{SPILLING}", os.O_CREAT)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield try_lock(file)
     finally:
         file.close()
 

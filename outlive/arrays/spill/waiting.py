@@ -7,15 +7,14 @@ waited long enough: a process may be stopped.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from typing import TYPE_CHECKING
 
-from outlive.arrays.disk import COPY
-from outlive.arrays.marks import is_cached, is_pinned
+from outlive.arrays.layout import COPY, KEEPER, is_cached, is_pinned
+from outlive.arrays.lock import EXCLUSIVE, SHARED, open_locked
 from outlive.arrays.root import names_in
-from outlive.arrays.segment import open_locked, pages
+from outlive.arrays.segment import pages
 from outlive.arrays.spill.room import is_spilling, locks
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _is_freed_in(place: Places | Disk) -> bool:
     """Whether somebody has the exclusive lock of a segment in the pool, or nobody has any: it is about to go."""
     for name in names_in(place.pool.folder):
         path = f"{place.pool.folder}/{name}"
-        if _can_lock(path, fcntl.LOCK_EX) or not _can_lock(path, fcntl.LOCK_SH):
+        if _can_lock(path, EXCLUSIVE) or not _can_lock(path, SHARED):
             return True
     return False
 
@@ -85,7 +84,7 @@ def _can_lock(path: str, lock: int) -> bool:
 def _keeper_reads(shelf: Shelf) -> bool:
     """Whether what the keeper reads just now could go as soon as it has done so: it keeps no views."""
     try:
-        own = os.stat(f"{shelf.path}/keeper")
+        own = os.stat(f"{shelf.path}/{KEEPER}")
     except FileNotFoundError:
         return False
     held = locks()

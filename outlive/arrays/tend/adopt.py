@@ -12,7 +12,6 @@ raylet lives, has shown no sign of life for minutes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
 from outlive.arrays.clock import uptime
-from outlive.arrays.count import is_id
-from outlive.arrays.lifetimes import JOB, SCOPE, kind_of
+from outlive.arrays.layout import CHECKSUMS, KEEPER, MEM, MOVED, NEXT, NODE, OWNER, PRIVATE, disk_of, is_id, kind_of
+from outlive.arrays.lifetimes import JOB, SCOPE
+from outlive.arrays.lock import try_lock
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.shelf import read_info_at
 from outlive.arrays.tend.checksums import Checksums
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_FILE = "node"
 _PATIENCE = 1.0  # seconds for whoever may still answer at a cluster's address
 _SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that is not seen to live or to be dead
 
@@ -53,19 +52,19 @@ def sign(path: str, address: str, raylet: int) -> None:
     """Write down whose the shelf at `path` is: a node's of the cluster at `address`."""
     owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(f"{path}/{_FILE}.new", flags, 0o600)
+    fd = os.open(f"{path}/{NODE}{NEXT}", flags, PRIVATE)
     try:
         os.write(fd, json.dumps(owner).encode())
     finally:
         os.close(fd)
-    os.rename(f"{path}/{_FILE}.new", f"{path}/{_FILE}")
+    os.rename(f"{path}/{NODE}{NEXT}", f"{path}/{NODE}")
 
 
 def live(path: str) -> None:
     """A sign of life of the keeper that tends the shelf at `path`: now and then."""
     now = uptime()
     with contextlib.suppress(OSError):
-        os.utime(f"{path}/keeper", ns=(now, now), follow_symlinks=False)
+        os.utime(f"{path}/{KEEPER}", ns=(now, now), follow_symlinks=False)
 
 
 def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[[], set[str]] = set) -> Iterator[str]:
@@ -80,7 +79,7 @@ def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[
     """
     for other in os.listdir(root):
         folder = f"{root}/{other}"
-        if os.path.exists(f"{folder}/owner"):  # ends with the program that started it, arrays and all
+        if os.path.exists(f"{folder}/{OWNER}"):  # ends with the program that started it, arrays and all
             continue
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
@@ -108,20 +107,20 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
     wanted
         Says of an array whether it is: it may have been deleted while its node was dead.
     """
-    lock = _lock(f"{path}/keeper")
+    lock = _lock(f"{path}/{KEEPER}")
     if lock is None:
         return 0
     try:
         ends = SCOPE if same_cluster else SCOPE | JOB
-        count = _move(f"{path}/mem", shelf.mem, ends, wanted)
-        old = disks.chosen(path)
-        if old is not None and os.path.isdir(f"{old}/mem"):
+        count = _move(f"{path}/{MEM}", shelf.mem, ends, wanted)
+        old = disk_of(path)
+        if old is not None and os.path.isdir(f"{old}/{MEM}"):
             if shelf.disk is None:
                 shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
             assert shelf.disk is not None
-            count += _move(f"{old}/mem", shelf.disk.mem, ends, wanted)
+            count += _move(f"{old}/{MEM}", shelf.disk.mem, ends, wanted)
             disks.remove(old)
-        Checksums(f"{shelf.path}/checksums").append(Checksums(f"{path}/checksums").load())
+        Checksums(f"{shelf.path}/{CHECKSUMS}").append(Checksums(f"{path}/{CHECKSUMS}").load())
         shelf.recount()
         remove_tree(path)
         with contextlib.suppress(OSError):
@@ -141,8 +140,8 @@ def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], boo
             try:
                 os.rename(f"{source}/{name}", f"{target}/{name}")
             except OSError:  # another file system
-                shutil.copy2(f"{source}/{name}", f"{target}/{name}.moved", follow_symlinks=False)
-                os.rename(f"{target}/{name}.moved", f"{target}/{name}")
+                shutil.copy2(f"{source}/{name}", f"{target}/{name}{MOVED}", follow_symlinks=False)
+                os.rename(f"{target}/{name}{MOVED}", f"{target}/{name}")
                 os.unlink(f"{source}/{name}")  # last: it is in one of the two at every moment
             count += 1
     return count
@@ -153,12 +152,10 @@ def _lock(path: str) -> int | None:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
+    if try_lock(fd):
+        return fd
+    os.close(fd)
+    return None
 
 
 def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> bool:
@@ -173,7 +170,7 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
     if owner.boot == _boot_id():
         if owner.processes != _namespace("pid"):
             taken_over = own_address and owner.network == _namespace("net") and not same_cluster
-            if not _is_unlocked(f"{path}/keeper") or not (taken_over or _is_silent(path)):
+            if not _is_unlocked(f"{path}/{KEEPER}") or not (taken_over or _is_silent(path)):
                 return False
             if living is not None and os.path.basename(path) in living():
                 return False
@@ -184,7 +181,7 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
 
 def _owner_of(path: str) -> Owner | None:
     try:
-        with open(f"{path}/{_FILE}") as file:
+        with open(f"{path}/{NODE}") as file:
             return Owner(*json.load(file))
     except (OSError, ValueError, TypeError):
         return None
@@ -193,7 +190,7 @@ def _owner_of(path: str) -> Owner | None:
 def _is_silent(path: str) -> bool:
     """Whether the shelf's keeper has shown no sign of life for longer than Ray takes to start another."""
     try:
-        since = os.lstat(f"{path}/keeper").st_mtime_ns
+        since = os.lstat(f"{path}/{KEEPER}").st_mtime_ns
     except OSError:
         return False
     return uptime() - since > _SILENT_AFTER

@@ -10,20 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from outlive.arrays import batches
-from outlive.arrays.count import is_id
-from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
-from outlive.arrays.marks import is_copy
+from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, OWN_FILES, is_id
 from outlive.arrays.root import names_in
+from outlive.arrays.segment import is_copy
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 from outlive.units import format_size
-
-_OWN_FILES = {"new", "mem", "ledger", "keeper", "checksums", "checksums.new", "names", "free", "scopes", "ended"}
-_OWN_FILES |= {"node", "node.new", "disk", "disk.new", "hot", "spilling"}
 
 
 class Finding(NamedTuple):
@@ -54,7 +50,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
         for name in names:
-            if name.endswith(batches.MARKER):
+            if name.endswith(BATCH):
                 continue
             path = f"{folder}/{name}"
             if name in complete and not is_copy(path) and shelf.finish(name, epoch):
@@ -65,7 +61,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
             else:
                 yield foreign(path)
         for name in names:  # now that what the catalog had listed of the batch is sealed
-            if name.endswith(batches.MARKER):
+            if name.endswith(BATCH):
                 os.unlink(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
@@ -115,7 +111,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     if shelf.disk is not None:
         shelf.disk.make_again()
     findings = list(clear_orphans(shelf, listed))
-    strangers = sorted(set(os.listdir(shelf.path)) - _OWN_FILES)
+    strangers = sorted(set(os.listdir(shelf.path)) - OWN_FILES)
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
     findings += mend_doubles(shelf)
@@ -136,7 +132,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
 
 def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
-    checksums = Checksums(f"{shelf.path}/checksums")
+    checksums = Checksums(f"{shelf.path}/{CHECKSUMS}")
     known, fresh, findings = checksums.load(array_ids), dict[str, int](), []
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # deleted meanwhile

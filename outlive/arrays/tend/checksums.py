@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from io import FileIO
 
-from outlive.arrays.lock import FileLock, create
-from outlive.arrays.segment import is_at
+from outlive.arrays.layout import NEXT, PRIVATE
+from outlive.arrays.lock import FileLock, create, is_at
 
 _RECORD = struct.Struct("<16sI")
 _STEP = 1 << 20
@@ -57,12 +57,14 @@ class Checksums:
 
     def replace(self, records: dict[str, int]) -> None:
         """Keep these records and no others."""
-        fd = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(
+            f"{self._path}{NEXT}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE
+        )
         try:
             os.write(fd, _pack(records))
         finally:
             os.close(fd)
-        os.rename(f"{self._path}.new", self._path)
+        os.rename(f"{self._path}{NEXT}", self._path)
 
 
 def _pack(records: dict[str, int]) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes
-from outlive.arrays.count import is_id
 from outlive.arrays.ended import Why
-from outlive.arrays.lifetimes import JOB, SCOPE, TTL, kind_of, number_of, scope_is_over
+from outlive.arrays.layout import LASTING, is_id, kind_of, number_of
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL, scope_is_over
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -62,13 +62,13 @@ class Endings:
     def _look(self) -> None:
         changed = self._changes.take()
         if changed is None:
-            present = {array_id for array_id in self._shelf.ids() if array_id[22:24] != "00"}
+            present = {array_id for array_id in self._shelf.ids() if kind_of(array_id) != LASTING}
             for array_id in present.difference(self._remembered()):
                 self._add(array_id)
             for array_id in self._remembered().difference(present):
                 self._remove(array_id)
             return
-        for array_id in {name for _, name in changed if is_id(name) and name[22:24] != "00"}:
+        for array_id in {name for _, name in changed if is_id(name) and kind_of(name) != LASTING}:
             if self._shelf.has(array_id):
                 self._add(array_id)
             else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes
-from outlive.arrays.count import is_id
+from outlive.arrays.layout import CHECKSUMS, is_id, short
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 
 if TYPE_CHECKING:
@@ -49,22 +49,18 @@ class Known:
     """A set of array ids that takes 8 bytes for each: 64 of their random bits tell them apart."""
 
     def __init__(self, array_ids: Iterable[str]) -> None:
-        self._sorted = array("Q", sorted(map(_short, array_ids)))
+        self._sorted = array("Q", sorted(map(short, array_ids)))
         self._recent: set[int] = set()
 
     def add(self, array_id: str) -> None:
-        self._recent.add(_short(array_id))
+        self._recent.add(short(array_id))
         if len(self._recent) > _RECENT:
             self._sorted, self._recent = array("Q", sorted({*self._sorted, *self._recent})), set()
 
     def __contains__(self, array_id: str) -> bool:
-        short = _short(array_id)
-        at = bisect.bisect_left(self._sorted, short)
-        return short in self._recent or (at < len(self._sorted) and self._sorted[at] == short)
-
-
-def _short(array_id: str) -> int:
-    return int(array_id[:16], 16)
+        number = short(array_id)
+        at = bisect.bisect_left(self._sorted, number)
+        return number in self._recent or (at < len(self._sorted) and self._sorted[at] == number)
 
 
 class Unsummed:
@@ -78,7 +74,7 @@ class Unsummed:
 
     def __init__(self, shelf: Shelf, *, again: bool = True) -> None:
         self._shelf = shelf
-        self._checksums = Checksums(f"{shelf.path}/checksums")
+        self._checksums = Checksums(f"{shelf.path}/{CHECKSUMS}")
         self._changes = Changes(shelf.folders) if again else None
         self._waiting: set[str] = set()
         self._known = Known(())

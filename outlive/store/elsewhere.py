@@ -1,0 +1,68 @@
+"""Arrays on other nodes: where they are, how a copy comes here, and how their bytes are read without one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog.wire import Located, pack
+from outlive.cluster import transfer
+from outlive.cluster.port import NoAnswer
+from outlive.errors import StoreFull, StoreUnavailable
+
+if TYPE_CHECKING:
+    from outlive.store.session import Session
+
+
+def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
+    """The nodes that have an array, this one first if it is one of them."""
+    located = Located(*json.loads(session.ask_catalog("locate", pack([info]), hint, session.node)))
+    here = [session.node] if session.shelf.has(info.id) else []
+    return located._replace(nodes=here + [node for node in located.nodes if node != session.node])
+
+
+def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
+    """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
+
+    Parameters
+    ----------
+    hint
+        The node to look at first.
+    epoch
+        Under which it may be sealed there, if the catalog has listed it and it is not sealed yet.
+
+    Raises
+    ------
+    StoreFull
+        There is no room for it here, or the shelf is being removed.
+    CorruptArray
+        It did not arrive as it was sent.
+    """
+    try:
+        answer = session.ask_keeper("fetch", pack([info]), hint, False, epoch)
+    except StoreUnavailable as error:
+        if session.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
+            raise
+        raise StoreFull("the keeper is leaving this node: its shelf takes no copies") from error
+    return None if answer is None else Located(*json.loads(answer))
+
+
+def rows(
+    session: Session, info: ArrayInfo, hint: str | None, begin: int, end: int, epoch: int = 0
+) -> bytearray | Located:
+    """Bytes `begin` to `end` of an array's data, from another node, and nothing else; or what became of it.
+
+    Raises
+    ------
+    CorruptArray
+    StoreUnavailable
+        No node that has it answers.
+    """
+    data = bytearray(end - begin)
+
+    def use(node: str) -> None:
+        source = transfer.Source(session.peers, node, session.chunk_size, epoch)
+        transfer.rows(source, info, begin, end, memoryview(data))
+
+    return transfer.from_nodes([], lambda: locate(session, info, hint), use) or data
