@@ -98,7 +98,7 @@ class Index:
             # One that was listed before and was restamped since is not older than itself.
             new.superseded += [holding for holding in older if holding.array_id != new.info.id]
             self._listed.pop(current.info.id, None)
-        if (before := keys.get(info.key)) is not None:
+        if (before := keys.get(info.key)) is not None and before is not new:
             self._unhome(info.store, info.key, before)
             self._undoom(info.store, info.key)
         keys[info.key] = new
