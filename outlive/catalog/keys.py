@@ -59,7 +59,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
-    if any(info.id in state.erased for info in infos):  # its writer has given up
+    # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
+    if any(info.id in state.erased or info.id in state.under_way.dropped for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
@@ -81,9 +82,12 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
 
 
 def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
-    """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile."""
+    """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile.
+
+    What that call made them replace has its key again.
+    """
     for info in infos:
-        state.index.unbind(info.store, info.key or "", info.id)
+        state.index.take_off(info.id)
 
 
 def take_off(state: State, array_ids: Iterable[str]) -> None:

@@ -52,6 +52,9 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
     ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
     for replacement in ready:
         yield from _make_safe(state, replacement)
+    # One that was replaced before it was sealed may be current by now: its writer has given it a later version.
+    ready = [replacement for replacement in ready if not state.index.lists(replacement.old.array_id)]
+    state.under_way.dropped.update(replacement.old.array_id for replacement in ready)
     silent = yield from asking.drop(state, [(replacement.old, None) for replacement in ready])
     for replacement in ready:
         if replacement.old.node in silent:
@@ -59,6 +62,7 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
         else:
             state.index.dropped(replacement)
             state.note_gone(replacement.old.node, [replacement.old.array_id])
+            state.under_way.dropped.discard(replacement.old.array_id)
     for replacement, done in zip(replacements, sealed, strict=True):
         # Else it was itself replaced or deleted, and what did that drops the old one too.
         if not done and state.index.lists(replacement.new.array_id):

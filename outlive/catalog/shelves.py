@@ -87,6 +87,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         listed = [one for one in listed if one.info.id not in listing[node]]
         cached: Cached = state.index.copies.cached_apart_from(node)
         state.epochs[node] = epoch
+        state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
         state.late.update(one.info.id for one in listed if one.late)
         older = state.index.relist(node)
@@ -240,8 +241,17 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
 # --- gone, and back
 
 
-def leave(state: State, node: str) -> None:
-    """A keeper has left its node, with nothing on it that is kept."""
+def leave(state: State, node: str, epoch: int) -> None:
+    """A keeper has left its node, with nothing on it that is kept.
+
+    Parameters
+    ----------
+    epoch
+        The last of the shelf that it removed. If a later one is known, there is another shelf by now, and others have
+        put arrays there: the call comes too late, as of a keeper that gave up waiting for it.
+    """
+    if state.epochs.get(node, 0) > epoch:
+        return
     state.left.add(node)
     state.epochs.pop(node, None)
     state.known.discard(node)

@@ -33,6 +33,7 @@ class UnderWay:
         self.copying: set[str] = set()  # arrays of which copies are made
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
+        self.dropped: set[str] = set()  # arrays that were replaced, and whose files nodes may be dropping
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
         self.bulk = False  # copies are made together

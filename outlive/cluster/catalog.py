@@ -215,9 +215,9 @@ class Catalog:
         self.driver.run(shelves.welcome, node)
 
     @in_group("slow")
-    def left(self, node: str) -> None:
+    def left(self, node: str, epoch: int) -> None:
         """See `shelves.leave`."""
-        self.driver.step(shelves.leave, node)
+        self.driver.step(shelves.leave, node, epoch)
 
     @in_group("change")
     def reconcile(self, node: str, packed: bytes) -> list[Finding]:

@@ -158,7 +158,7 @@ class Evacuation:
             self.leaving = False
             raise
         try:
-            self._peers.ask_catalog(Call.of("left", self._node))
+            self._peers.ask_catalog(Call.of("left", self._node, self._shelf.ledger.epoch))
         finally:
             self.left = True
         _log.info("nothing is kept on node %s any more: its keeper leaves", self._node)

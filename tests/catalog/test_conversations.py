@@ -94,7 +94,7 @@ def test_a_keeper_that_leaves_while_names_go_is_no_home() -> None:
     state = world.know()
     put(state, info(1), "b")
     talk = Talk(world, keys.replace(state, [info(2)], "a", 0))
-    shelves.leave(state, "a")
+    shelves.leave(state, "a", 1)
     talk.answer({"b": None})
     assert talk.value == Bound(0, elsewhere=True)  # to be asked again
     assert state.index.at_home("a") == []
@@ -289,7 +289,7 @@ def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(many: bo
     world = World()
     state = world.know()
     put(state, info(1), "a")
-    shelves.leave(state, "b")
+    shelves.leave(state, "b", 1)
     some = [info(1), info(2)] if many else [info(1)]
     assert world.run(replicas.join_copies(state, some, "a", "b", kept=False)) == [1, 0][: len(some)]
     assert state.left == {"b"}
@@ -533,3 +533,54 @@ def test_books_that_differ_are_noticed() -> None:
     state.index.find("s", "k").node = "b"  # type: ignore[union-attr]
     with pytest.raises(AssertionError, match="not kept at its home b"):
         state.validate()
+
+
+# --- calls that come late, and writers that overtake each other
+
+
+def restamped(one: ArrayInfo, version: int) -> ArrayInfo:
+    return one._replace(version=version)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_was_replaced_before_it_was_sealed_and_is_current_again_is_not_dropped(when: str) -> None:
+    """Its shelf had a new epoch as it was to be sealed, so its writer asked again, with a later version."""
+    world = World(answers={("a", "finish"): keeps(info(2).id, info(1).id), ("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    replaced.sort_out(state)
+    later = restamped(info(1), 3)
+    if when == "before":
+        put(state, later, "a")
+        world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+        assert ("a", "drop", ([],)) not in world.asked and not [one for one in world.asked if one[1] == "drop"]
+        return
+    talk = Talk(world, replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
+    talk.answer({"a": [True]})
+    assert talk.calls == {"a": ("drop", ([(info(1).id, None)],))}
+    assert keys.bind(state, [later], "a", 1) == Bound(0, elsewhere=True)
+    assert world.run(keys.replace(state, [later], "a", 0)) == Bound(0)  # its file goes just now
+    talk.answer({"a": [True]})
+    assert talk.over and not state.under_way.dropped
+    assert state.index.find("s", "k").info == info(2)  # type: ignore[union-attr]
+
+
+def test_a_repeated_call_whose_array_is_gone_gives_back_what_it_replaced() -> None:
+    state = World().know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    keys.unbind(state, [info(2)])
+    assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+    keys.unbind(state, [info(1)])
+    assert state.index.find("s", "k") is None
+
+
+def test_a_keeper_that_left_and_says_so_late_takes_nothing_from_the_next_one() -> None:
+    state = World().know()
+    state.epochs["b"] = 7  # of the shelf that is there now
+    put(state, info(1), "b")
+    shelves.leave(state, "b", 6)
+    assert state.kept(info(1).id) == ["b"] and "b" in state.keepers() and "b" not in state.left
+    shelves.leave(state, "b", 7)
+    assert state.kept(info(1).id) == [] and "b" in state.left

@@ -76,7 +76,7 @@ def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
     peers: Any = SimpleNamespace(ask_catalog=told.append, leave=lambda: killed.append("this actor"))
     leaving = Evacuation(shelf, "n", peers)
     assert leaving.leave() is None
-    assert told == [Call.of("left", "n")]
+    assert told == [Call.of("left", "n", shelf.ledger.epoch)]
     assert not killed  # the answer comes first
     leaving._on_head = True
     leaving.consider()
