@@ -87,7 +87,7 @@ def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
     What that call made them replace has its key again.
     """
     for info in infos:
-        state.index.take_off(info.id)
+        state.restore(state.index.take_off(info.id))
 
 
 def take_off(state: State, array_ids: Iterable[str]) -> None:
@@ -96,8 +96,8 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
     If the call that lists them comes later than this one, it lists nothing.
     """
     for array_id in array_ids:
-        state.index.take_off(array_id)
         state.note_erased(array_id)
+        state.restore(state.index.take_off(array_id))
 
 
 def verify(state: State, array_id: str) -> Conversation[bool]:
@@ -124,7 +124,7 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
     if never_put != {node: [True]}:
         return False
-    state.index.take_off(array_id)
+    state.restore(state.index.take_off(array_id))
     return True
 
 

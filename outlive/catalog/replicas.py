@@ -256,15 +256,17 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
         for other in others:
             by_node[other].append(info.id)
     seen = yield from asking.who_keeps(state, by_node)  # now: it may be the last one that is dropped
+    back = state.index.superseded_ids()  # what replaces them may turn out to be no array
     return [
-        any((other, info.id) in seen for other in others) or not state.index.holders(info.id)
+        any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or info.id in back)
         for info, others in zip(infos, elsewhere, strict=True)
     ]
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
     """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
-    return [_leave(state, info, node) for info in infos]
+    back = state.index.superseded_ids()
+    return [info.id not in back and _leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:
@@ -272,7 +274,8 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
         return node in state.epochs and node not in state.unlisted
     if not state.kept(info.id, node):
         return False
-    state.not_there(node, info.id)
+    if state.index.holders(info.id).get(node, True):  # else a reader there has had it copied again: it is cached
+        state.not_there(node, info.id)
     return True
 
 

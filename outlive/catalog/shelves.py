@@ -90,9 +90,11 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
         state.late.update(one.info.id for one in listed if one.late)
+        doomed = state.index.doomed_at(node)
         older = state.index.relist(node)
         stale = admit(state, node, listed)
-        state.index.restore(older)
+        state.restore(older)
+        state.index.doom_again(doomed)
     finally:
         del listing[node]
     if stale:
@@ -107,16 +109,27 @@ def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Lis
     later one may have done so behind the parts that were listed. Begun anew each time, it would never end beside
     others who raise the epoch; so at last all is listed in one call.
     """
-    for _ in range(_LISTINGS_IN_PARTS):
+    for i in range(2 * _LISTINGS_IN_PARTS):
         state.under_way.listing[node] = set()  # what is deleted from now on may be listed all the same
-        began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
-        epoch, listed = began, unpack_listed(packed)
-        while after is not None and epoch == began:
-            epoch, packed, after = yield from _answer_of(node, Call.of("listing_part", after))
-            listed += unpack_listed(packed)
-        if epoch == began:
+        known = state.epochs.get(node)
+        epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
+        # Else somebody has raised it to a later one, and arrays were sealed as of that, which this may not have.
+        if listed is not None and state.epochs.get(node) == known:
             return epoch, listed
-    state.under_way.listing[node] = set()
+    raise StoreUnavailable(f"the shelf of node {node} has another epoch each time that it is listed; try again")
+
+
+def _in_parts(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
+    """None instead of what is listed: the epoch has changed in between."""
+    began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
+    epoch, listed = began, unpack_listed(packed)
+    while after is not None and epoch == began:
+        epoch, packed, after = yield from _answer_of(node, Call.of("listing_part", after))
+        listed += unpack_listed(packed)
+    return epoch, listed if epoch == began else None
+
+
+def _at_once(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
     epoch, packed = yield from _answer_of(node, Call.of("listing"))
     return epoch, unpack_listed(packed)
 
@@ -139,6 +152,8 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
             state.replaced += state.index.admit(info, node)
         elif kept:
             state.index.copies.add(info, node, node)
+        if info.id in state.under_way.deleting:
+            state.index.doom_again([info.id])
     return stale
 
 
@@ -209,7 +224,7 @@ def _missing(state: State, node: str, entry: Entry) -> Finding | None:
         state.not_there(node, info.id)
         return Finding("missing", key, f"its array {info.id} is gone there; others keep it", True)
     state.index.unbind(info.store, key, info.id)
-    state.index.restore(entry.superseded)
+    state.restore(entry.superseded)
     return Finding("missing", key, f"its array {info.id} is lost; key removed", True)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import pages
 from outlive.catalog.holds import Holds
-from outlive.catalog.index import Index, Replacement
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
@@ -34,6 +34,7 @@ class UnderWay:
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
         self.dropped: set[str] = set()  # arrays that were replaced, and whose files nodes may be dropping
+        self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
         self.bulk = False  # copies are made together
@@ -106,6 +107,7 @@ class State:
         if staying := self.kept(array_id, node):
             self.index.move_home(array_id, node, staying[0])
         self.index.copies.remove(array_id, node)
+        self.index.no_file(array_id, node)
         self.note_gone(node, [array_id])
 
     def forget_copy(self, array_id: str, node: str) -> None:
@@ -113,6 +115,11 @@ class State:
         self.index.copies.remove(array_id, node)
         if not any(self.index.copies.of(array_id).values()):
             self.index.copies.forget_array(array_id)
+
+    def restore(self, older: Iterable[Holding]) -> None:
+        """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
+        gone = self.erased.keys() | self.under_way.dropped | self.under_way.deleting
+        self.replaced += self.index.restore(one for one in older if one.array_id not in gone)
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""

@@ -6,6 +6,7 @@ end, when all is calm, each key that was put and never deleted has its last arra
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Generator
 from typing import Any
@@ -51,6 +52,9 @@ class DictShelf:
     def listing_part(self, after: str | None) -> tuple[int, bytes, None]:
         self.epoch += 1
         return self.epoch, pack_listed(Listed(info, kept) for info, kept in self.files.values()), None
+
+    def listing(self) -> tuple[int, bytes]:
+        return self.listing_part(None)[:2]
 
     def seal(self, info: ArrayInfo, epoch: int, *, kept: bool = True) -> bool:
         if epoch != self.epoch or self.drafts.pop(info.id, None) is None:
@@ -99,7 +103,7 @@ class Orders:
         self.shelves = {name: DictShelf() for name in self.nodes}
         self.silent: set[str] = set()
         self.tasks: list[Task] = []
-        self.steps = self.ids = self.background = 0
+        self.steps = self.ids = 0
         self.acknowledged: dict[str, int] = {}  # by key, the version of the last array whose put returned
 
     # --- the driver
@@ -254,10 +258,8 @@ class Orders:
     def delete(self, key: str) -> Task:
         entry = self.state.index.find("s", key)
         if entry is not None:
-            try:
+            with contextlib.suppress(StoreUnavailable):
                 yield from self.converse(deletion.end(self.state, [entry.info.id]))
-            except StoreUnavailable:
-                pass
 
     def evacuate(self, name: str) -> Task:
         shelf = self.shelves[name]
@@ -277,12 +279,8 @@ class Orders:
 
     def go_on(self, work: Any) -> Task:
         while True:
-            self.background += 1
-            try:
+            with contextlib.suppress(StoreUnavailable):
                 yield from self.converse(work(self.state))
-            except StoreUnavailable:
-                pass
-            self.background -= 1
             for _ in range(10):
                 yield
 
@@ -332,12 +330,12 @@ class Orders:
                 assert entry is not None, f"{key} is gone"
                 assert entry.info.version >= self.acknowledged[key], f"{key} is an earlier array"
         for entry in state.index.all_entries():
-            there = {name: shelf.files[entry.info.id][1] for name, shelf in self.shelves.items() if entry.info.id in shelf.files}
-            holders = state.index.holders(entry.info.id)
+            array_id, holders = entry.info.id, state.index.holders(entry.info.id)
+            there = {name: shelf.files[array_id][1] for name, shelf in self.shelves.items() if array_id in shelf.files}
             assert there.keys() <= holders.keys(), f"{entry.info.key} is where nobody knows of it"
             assert all(there.get(name) for name, kept in holders.items() if kept), f"{entry.info.key} is not kept"
         listed = {entry.info.id for entry in state.index.all_entries()}
-        files = {one for shelf in self.shelves.values() for one in shelf.files}
+        files = {one for shelf in self.shelves.values() for one, (_, kept) in shelf.files.items() if kept}
         assert files <= listed, "files that nobody reads and nobody drops"
 
 
