@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from outlive.store.handle import ArrayHandle
     from outlive.store.nodes import drain, nodes
     from outlive.store.numpy_store import NumpyStore
+    from outlive.store.opening import open, shutdown
     from outlive.store.replicas import FewerReplicas
-    from outlive.store.store import Store, open, shutdown
+    from outlive.store.store import Store
 
 _HOME = {
-    **dict.fromkeys(("Store", "open", "shutdown"), "outlive.store.store"),
+    **dict.fromkeys(("open", "shutdown"), "outlive.store.opening"),
+    "Store": "outlive.store.store",
     **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
     "FewerReplicas": "outlive.store.replicas",
     "ArrayHandle": "outlive.store.handle",

@@ -21,7 +21,7 @@ from typing import cast
 
 from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.layout import is_cached, is_copied
-from outlive.arrays.lifetimes import DETACHED, Lifetime
+from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.errors import CorruptArray
 
 MAGIC = b"outlive1"
@@ -94,10 +94,10 @@ def describe(
     store: str,
     key: str | None,
     version: int,
-    lifetime: Lifetime = DETACHED,
-    replicas: int = 1,
+    options: PutOptions = DEFAULT,
 ) -> ArrayInfo:
     """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
+    lifetime, replicas = options.lifetime, options.replicas
     array_id, offset, ttl = new_id(lifetime.suffix), len(header(dtype, shape, fortran)), float(lifetime.ttl)
     common = _common(store, dtype, shape, fortran, nbytes)[0]
     size = offset + nbytes + len(common) + len(_own(array_id, key, version, ttl, replicas)) + TRAILER.size

@@ -20,13 +20,14 @@ from outlive.arrays import segment
 from outlive.arrays.ended import EndedArrays
 from outlive.arrays.full import full
 from outlive.arrays.info import ArrayInfo, new_version
-from outlive.arrays.layout import COPY, ENDED, FREE, HOT, LEDGER, MEM, NAMES, NEW, PINNED, PRIVATE, REMOVED, SCOPES
+from outlive.arrays.layout import COPY, ENDED, FREE, HOT, LEDGER, MEM, NAMES, NEW, PRIVATE, REMOVED, SCOPES
 from outlive.arrays.ledger import Ledger
-from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
+from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.lock import Mutex, is_at
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
+from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.removal import empty_if_unread, remove_tree
 from outlive.arrays.root import default_budget, names_in, private_folder
@@ -100,14 +101,10 @@ class Shelf(Places):
         store: str = "default",
         key: str | None = None,
         version: int = 0,
-        lifetime: Lifetime = DETACHED,
-        pin: bool = False,
-        replicas: int = 1,
+        options: PutOptions = DEFAULT,
     ) -> ArrayInfo:
         """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft`."""
-        draft = self.draft_of(
-            array, store=store, key=key, version=version, lifetime=lifetime, pin=pin, replicas=replicas
-        )
+        draft = self.draft_of(array, store=store, key=key, version=version, options=options)
         try:
             draft.seal()
         except BaseException as error:
@@ -124,11 +121,9 @@ class Shelf(Places):
         store: str = "default",
         key: str | None = None,
         version: int = 0,
-        lifetime: Lifetime = DETACHED,
-        pin: bool = False,
-        replicas: int = 1,
+        options: PutOptions = DEFAULT,
     ) -> Draft:
-        """A draft with all of `array` written, ready to be sealed. `pin`: see `draft`."""
+        """A draft with all of `array` written, ready to be sealed."""
         from outlive.arrays.dtypes import encode_dtype, storable
 
         array = storable(array)
@@ -142,10 +137,9 @@ class Shelf(Places):
                 store=store,
                 key=key,
                 version=version or new_version(),
-                lifetime=lifetime,
-                replicas=replicas,
+                options=options,
             ),
-            mode=PINNED if pin else PRIVATE,
+            mode=options.mode,
         )
         try:
             draft.write(array)

@@ -66,6 +66,9 @@ class ShelfStats(NamedTuple):
 class Keeper(ShelfCalls):
     """Runs as the actor `keeper-<node>` in namespace `outlive`."""
 
+    _root: str = ""
+    _on_disk: str | None = None
+
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._node = peers, node
         self._shelf = self.take_over(cluster)
@@ -78,6 +81,7 @@ class Keeper(ShelfCalls):
     def take_over(self, cluster: str) -> Shelf:
         """The shelf, which is this keeper's from now on."""
         self._tenure = Tenure(self._peers, cluster, self._node)
+        self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
         return self._tenure.shelf
 
     def go_on(self) -> None:
@@ -98,7 +102,7 @@ class Keeper(ShelfCalls):
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
         self._leave_if_removed()
-        return {"protocol": PROTOCOL, "root": self._tenure.root, "pid": os.getpid()}
+        return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
@@ -199,7 +203,7 @@ class Keeper(ShelfCalls):
             used=ledger.used,
             budget=ledger.budget,
             keeper_pid=os.getpid(),
-            on_disk=self._tenure.on_disk,
+            on_disk=self._on_disk,
             spilled=0 if disk is None else number_of_files(disk.mem),
             disk_used=ledger.disk.used,
             disk_budget=ledger.disk.budget,

@@ -81,8 +81,7 @@ class RayPeers:
             known = self._keepers[node] = _keeper(node)
         try:
             return _answer(known, call, patience)
-        except Left:
-            self._keepers.pop(node, None)
+        except Left:  # `ask` still has to find out: what it knows of the node stays, if nobody has the name
             with contextlib.suppress(Nobody):
                 self.find_keeper(node)
             if self._keepers.get(node, known) == known:

@@ -88,11 +88,11 @@ def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
 def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
     """Discard those of the drafts that `error` kept from being sealed, and have the catalog forget them.
 
-    What had their keys before has them again: it is dropped only once a new array is sealed. Others may have sealed
-    them for us meanwhile; if they did so with all, all is well.
+    Their keys stand for the earlier arrays again: those are dropped only once a new one is sealed. Readers may have
+    sealed some of the drafts meanwhile. If they sealed all, the put has succeeded.
 
-    The catalog need not answer. It may even list them later, as a call that was given up can still reach it. So what is
-    discarded is written down on the shelf first, as never put: who finds it listed and not there has the catalog look.
+    The catalog need not answer. It may even list the drafts later, as a call that was given up can still reach it. So
+    the shelf first notes that they were never put: a reader who finds one listed and missing has the catalog look.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
             return
         raise error
     if not refused or not isinstance(error, OSError):
-        with contextlib.suppress(Exception):  # nobody waits for it: it may be what does not answer
+        with contextlib.suppress(Exception):  # nobody waits for the answer: the catalog may be silent
             session.tell_catalog("take_off", [draft.info.id for draft in failed])
         raise error
     raise _refused(session, failed, stored, error) from error
@@ -139,7 +139,7 @@ def _settle(session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -
 
 
 def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: OSError) -> Exception:
-    """What the caller is told when the file system refuses to seal an array that is listed already."""
+    """The error for an array that is listed already, and that the file system refuses to seal."""
     kind: type[StoreFull | StoreUnavailable] = StoreFull if error.errno in NO_ROOM else StoreUnavailable
     if kind is StoreFull:
         said = str(full(session.shelf, failed[0].info.size, f"the file system: {error.strerror}"))

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.layout import PINNED, PRIVATE
+from outlive.arrays.layout import PRIVATE
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
 from outlive.store.replicas import replicate
 from outlive.store.session import Session
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+def checked(shape: int | tuple[int, ...], dtype: DTypeLike, order: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, dtype and bytes of an array that may be created. Raises ValueError."""
+    shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"negative dimensions are not allowed: {shape}")
+    if order not in ("C", "F"):
+        raise ValueError(f"order is 'C' or 'F', not {order!r}")
+    dtype = np.dtype(dtype)
+    return shape, dtype, math.prod(shape) * dtype.itemsize
+
 
 class Creation:
     """An array being made in place; see `Store.create`. Usable once, in a `with` statement."""
 
-    def __init__(self, session: Session, info: ArrayInfo, *, pin: bool = False) -> None:
-        self._session, self._info, self._pin = session, info, pin
+    def __init__(self, session: Session, info: ArrayInfo, mode: int = PRIVATE) -> None:
+        self._session, self._info, self._mode = session, info, mode
         self._draft: Draft | None = None
         self._pid = 0  # the process whose block it is
         self._handle: ArrayHandle | None = None
@@ -38,7 +53,7 @@ class Creation:
         if self._draft is not None:
             raise ValueError("an array can be created only once; call create() again")
         self._pid = os.getpid()
-        self._draft = self._session.shelf.draft(self._info, PINNED if self._pin else PRIVATE)
+        self._draft = self._session.shelf.draft(self._info, self._mode)
         try:
             return self._draft.map()
         except BaseException:

@@ -23,7 +23,7 @@ def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
 
 
 def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-    """Have a copy of an array on this node's shelf: None if it is there now, else what became of it.
+    """Have a copy of an array on this node's shelf: None if it is there now, else where it is, or why nowhere.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -
 def rows(
     session: Session, info: ArrayInfo, hint: str | None, begin: int, end: int, epoch: int = 0
 ) -> bytearray | Located:
-    """Bytes `begin` to `end` of an array's data, from another node, and nothing else; or what became of it.
+    """Bytes `begin` to `end` of an array's data, from another node, and nothing else; or why no node has it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Ray Client (`ray://`): what a program outside the cluster calls runs in it, in an actor of this program's job.
+"""Ray Client (`ray://`): the calls of a program outside the cluster run inside, in an actor of the program's job.
 
     outside the cluster          |  the head            |  the node of the server
     store["k"] --(a call, pickled)-->  Ray Client's  ----->  OutliveGateway: store["k"]
@@ -62,7 +62,7 @@ def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable
 def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call a function of this package, known by its name, in the cluster.
 
-    A function among the arguments is called here with what it is called with there, now and then.
+    A function among the arguments stays here: it is called, now and then, with the arguments of its last call there.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _report(gateway: Any, listeners: dict[int, Callable[..., object]]) -> None:
 
 
 def _result(parts: list[Any]) -> Any:
-    """What a call returned, or raised.
+    """The result of a call, or its error.
 
     An array is read-only, as a view is, though it is a copy that nobody else has.
     """
@@ -143,7 +143,7 @@ class _Raised(NamedTuple):
 
 
 class _InCluster(Exception):
-    """Shows what happened in the cluster, above the error that it led to."""
+    """The traceback in the cluster, shown above the error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -170,7 +170,7 @@ def _is_array(value: object) -> bool:
 
 
 def _whole(value: Any) -> Any:
-    """An array of which every second item is wanted would be sent item by item."""
+    """A value as it is sent: an array with gaps, as `x[::2]`, would be sent item by item."""
     if _is_array(value) and not value.flags.forc:
         return value.copy(order="C")
     return value
@@ -207,7 +207,7 @@ class Reporter(NamedTuple):
 
 
 def reported(numbers: list[int]) -> dict[int, tuple[Any, ...]]:
-    """What these functions of the client were last called with, if they were since we asked."""
+    """The arguments of the last call of these functions of the client, if there was one since we asked."""
     return {number: said for number in numbers if (said := _reported.pop(number, None)) is not None}
 
 

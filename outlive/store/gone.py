@@ -1,4 +1,4 @@
-"""What to say of an array that is not there: deleted, lost, or never put?"""
+"""Errors for an array that is not there: was it deleted, is it lost, or was it never put?"""
 
 from __future__ import annotations
 

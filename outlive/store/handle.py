@@ -184,13 +184,13 @@ class ArrayHandle:
 
     @property
     def replicas(self) -> int:
-        """On how many nodes it shall be kept."""
+        """On how many nodes it is to be kept."""
         return self.info.replicas
 
     @property
     @in_cluster()
     def durability(self) -> Durability:
-        """On how many nodes the array is kept now, and on how many it shall be."""
+        """On how many nodes the array is kept now, and on how many it is to be."""
         current = session.current()
         kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
@@ -198,7 +198,7 @@ class ArrayHandle:
     @property
     @in_cluster()
     def location(self) -> list[str]:
-        """The ids of the nodes that have the array, this one first if it does: what `Store.strategy` goes by."""
+        """The ids of the nodes that have the array, this one first if it does; see `Store.strategy`."""
         return locate(session.current(), self.info, self._node).nodes
 
     @in_cluster()

@@ -40,7 +40,7 @@ class NodeRow(NamedTuple):
 
 
 class Drained(NamedTuple):
-    """What came of `outlive.drain`."""
+    """The result of `outlive.drain`."""
 
     arrays: int
     """How many were copied elsewhere."""
@@ -112,7 +112,7 @@ def _rows(session: Session) -> list[NodeRow]:
 
 
 def _kept(session: Session, node: str) -> list[Kept]:
-    """What a node keeps, by what the catalog knows of other nodes."""
+    """The arrays that a node keeps, and which of them are kept nowhere else, by the catalog's books."""
     try:
         kept = [Kept(*one) for one in session.ask_node(node, "kept")]
     except Nobody:  # it left

@@ -9,8 +9,8 @@ import numpy as np
 from outlive.arrays.dtypes import storable
 from outlive.arrays.info import check_key
 from outlive.store.handle import ArrayHandle
+from outlive.store.opening import open as open_store
 from outlive.store.store import DEFAULT, Store
-from outlive.store.store import open as open_store
 
 
 class NumpyStore:

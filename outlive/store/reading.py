@@ -40,14 +40,14 @@ class Here(NamedTuple):
 
 
 class Elsewhere(NamedTuple):
-    """Other nodes have the array, and there shall be no copy of it here: no room, or it is replaced or deleted."""
+    """Other nodes have the array, and no copy may be made here: there is no room, or it is replaced or deleted."""
 
 
 class Gone(NamedTuple):
     """No node has the array."""
 
     located: Located = Located([])
-    """What became of it, if the catalog was asked."""
+    """The catalog's answer, if it was asked: why no node has it."""
 
 
 class Moved(NamedTuple):
@@ -69,15 +69,15 @@ def read(session: Session, store: str, key: str) -> Array | None:
 
 
 def read_many(session: Session, store: str, keys: list[str]) -> list[Array | None]:
-    """The arrays of many keys, None for those that have none. Of what `put_many` stored it sees all or nothing."""
+    """The arrays of many keys, None for those that have none. Of the arrays of one `put_many` it sees all or none."""
     named = _named(session, store, keys)
     return _settle(session, store, keys, _view, held=True) if named is None else named
 
 
 def info(session: Session, store: str, key: str) -> Found | None:
-    """What is known of a key's array, without mapping its data; None if there is none.
+    """The info of a key's array, without mapping its data; None if there is none.
 
-    It is sealed then: nobody reads what it replaced any more.
+    The array is sealed then: nobody reads the one that it replaced any more.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def info(session: Session, store: str, key: str) -> Found | None:
 
 
 def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
-    """What the catalog says of these keys."""
+    """The catalog's answer for these keys."""
     return unpack_found(session.ask_catalog("find", store, keys))
 
 
@@ -103,9 +103,10 @@ def _settle(
     *,
     held: bool = False,
 ) -> list[Any]:
-    """What `look` makes of the arrays that keys stand for at one moment, None for those that have none.
+    """`look` at the arrays that keys stand for at one moment; None for keys that have none.
 
-    Where a key has moved all are looked at again, and from then on the catalog holds what it answers until they are.
+    If one key has moved meanwhile, all are looked at again. From then on the catalog holds the arrays that it
+    names until we have them.
     """
     for _ in range(_MOST_LOOKS):
         with _answer(session, store, keys, held=held) as found:
@@ -125,7 +126,7 @@ def _settle(
 
 @contextlib.contextmanager
 def _answer(session: Session, store: str, keys: list[str], *, held: bool) -> Iterator[list[Found | None]]:
-    """What the catalog says of keys. If it is held, no array that they stand for goes before the block ends."""
+    """The catalog's answer for keys. If it is `held`, none of its arrays goes before the block ends."""
     if not held:
         yield find(session, store, keys)
         return
@@ -154,9 +155,9 @@ def _why(session: Session, before: Found) -> Gone | Moved:
 
 
 def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] | None:
-    """What the names on this shelf lead to, if there was a moment at which all of them did.
+    """The arrays that the names on this shelf lead to, if there was a moment at which all names did.
 
-    Another node's batch takes all names of what it replaces away in one step, before any of its arrays is current.
+    Another node's batch takes away, in one step, all names of the arrays that it replaces, before its own are current.
     """
     shelf = session.shelf
     begun, standing = shelf.ledger.batches_begun, [shelf.names.standing(store, key) for key in keys]
@@ -201,7 +202,7 @@ def _view(session: Session, found: Found) -> Here | Gone:
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
-    """What is known of the array that a key stands for, once it is sealed, if need be by us.
+    """The array that a key stands for, as the catalog lists it, once it is sealed: if need be, by us.
 
     Raises
     ------
@@ -231,7 +232,7 @@ def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:
             return outcome
         if isinstance(outcome, Elsewhere):
             break
-    return _rows(session, found)  # there shall be no copy here, or it went as soon as it came
+    return _rows(session, found)  # no copy may be here, or it went as soon as it came
 
 
 def _bring(session: Session, found: Found, *, listed: bool) -> Elsewhere | Gone | None:
@@ -256,7 +257,7 @@ def _bring(session: Session, found: Found, *, listed: bool) -> Elsewhere | Gone 
 
 
 def _rows(session: Session, found: Found) -> Here | Gone:
-    """A private copy of an array of which there shall be no copy on this node."""
+    """The array in memory of this process: no copy of it may be on this node's shelf."""
     info, hint = found.info, found.nodes[0] if found.nodes else None
     data = rows(session, info, hint, 0, info.nbytes, found.epoch)
     return Here(as_array(info, data)) if isinstance(data, bytearray) else Gone(data)

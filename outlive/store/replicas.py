@@ -1,4 +1,4 @@
-"""Replicas of what was just put: made before the put returns, if the cluster can."""
+"""Replicas: made before a put returns, if the cluster has the nodes and the room."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_replicas(replicas: int) -> None:
 
 
 def replicate(session: Session, infos: list[ArrayInfo]) -> None:
-    """Have sealed arrays kept on as many nodes as they shall be, as far as there are nodes and room."""
+    """Make the replicas that sealed arrays ask for, as far as there are nodes and room."""
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
     kept = session.ask_catalog("replicate", pack(infos), session.node)

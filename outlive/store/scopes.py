@@ -1,4 +1,4 @@
-"""Scopes: everything that is put in a `with` block, by whichever process of whichever node, ends with it."""
+"""Scopes: all arrays that any process of any node puts in a `with` block end with it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def enter_scope(session: Session, scope: Scope) -> None:
 
 
 def end_scope(session: Session, lock: ScopeLock) -> None:
-    """Delete everything that was put in a scope, by whichever process of whichever node."""
+    """Delete all arrays of a scope, on all nodes."""
     if not lock.ours:  # a child that was forked in the block leaves it: the arrays are its parent's
         return
     try:
@@ -48,7 +48,7 @@ def end_scope(session: Session, lock: ScopeLock) -> None:
             )
         _ended_by_keepers(session, lock.number, marked_nodes(session.shelf.scopes, lock.number))  # else they will ask
     finally:
-        lock.release()  # then what is left is the keeper's to end
+        lock.release()  # the keepers end the rest
 
 
 def _ended_by_keepers(session: Session, number: int, nodes: list[str]) -> bool:

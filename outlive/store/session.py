@@ -1,4 +1,4 @@
-"""A session: what one process has to do with the cluster it is connected to.
+"""A session: the link of one process to the cluster that it is connected to.
 
 Writing without a key and reading by handle need the shelf alone, which is a folder: no actor is asked. A session is
 made once a process and cluster; `current()` finds it in well under a microsecond.
@@ -6,9 +6,7 @@ made once a process and cluster; `current()` finds it in well under a microsecon
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import fcntl
 import functools
 import itertools
 import logging
@@ -19,10 +17,8 @@ from typing import Any
 
 from ray.exceptions import GetTimeoutError
 
-from outlive.arrays.disk import remove_of_cluster
-from outlive.arrays.layout import KEEPER, NEXT, OWNER, PRIVATE
+from outlive.arrays.layout import KEEPER
 from outlive.arrays.lock import Mutex
-from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, private_folder, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
@@ -34,6 +30,7 @@ from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import chunk_size
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
+from outlive.store.own_cluster import end_with_this_process
 
 _log = logging.getLogger("outlive")
 _STARTS = 5  # of a keeper, before its death is an error
@@ -57,7 +54,7 @@ class Session:
                 break  # else its keeper left with the shelf meanwhile, and this one has none
         self.apply(settings)
         if connection.started_cluster:
-            _end_with_this_process(self.root, connection.cluster)
+            end_with_this_process(self.root, connection.cluster)
         raise_descriptor_limit()
 
     def apply(self, settings: Settings) -> None:
@@ -98,9 +95,9 @@ class Session:
             _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
 
     def ask_catalog(self, method: str, *args: Any) -> Any:
-        """What the catalog answers, which is started if need be. The work may take as long as it takes.
+        """The catalog's answer. The catalog is started if there is none.
 
-        But no longer than the catalog answers other calls.
+        There is no deadline for the work, as long as the catalog answers other calls meanwhile.
 
         Raises
         ------
@@ -125,7 +122,7 @@ class Session:
             self.peers.tell_catalog(Call(method, args))
 
     def ask_node(self, node: str, method: str, *args: Any, patience: float | None = None) -> Any:
-        """What the keeper of a node answers within `patience` (seconds); None: as `ask_catalog`.
+        """The answer of a node's keeper within `patience` (seconds); None: as `ask_catalog`.
 
         Raises
         ------
@@ -142,7 +139,7 @@ class Session:
             raise type(error)(f"node {node}: {error}") from error.__cause__
 
     def ask_each(self, method: str, *, patience: float | None = None) -> Iterator[tuple[str, Any]]:
-        """What each node's keeper answers, one after the other, as `ask_node`. Those that have left are left out."""
+        """The answers of all keepers, one node after the other, as `ask_node`. Keepers that have left are skipped."""
         for node in self.peers.keeper_nodes():
             try:
                 answer = self.ask_node(node, method, patience=patience)
@@ -151,9 +148,9 @@ class Session:
             yield node, answer
 
     def ask_keeper(self, method: str, *args: Any) -> Any:
-        """What this node's keeper answers. One that is gone for good is started anew, and asked again.
+        """The answer of this node's keeper. If it is gone for good, another is started and asked.
 
-        So is one that leaves the node as it is asked: whatever it fails with then, its shelf was on its way out.
+        The same goes for a keeper that leaves the node while it is asked: any error that it raises then comes of that.
         """
         session = self
         for attempt in itertools.count(1):
@@ -238,53 +235,6 @@ def close() -> int:
             "arrays may be left there"
         )
     return freed
-
-
-# --- clusters that end with a process
-
-_owned: dict[str, int] = {}  # the folder of each cluster that this process started, and its lock
-
-
-def _end_with_this_process(root: str, cluster: str) -> None:
-    """A cluster that a program starts for itself ends with it, and so do its arrays: at exit, or, if the program is
-    killed, when another one looks. The kernel tells which, by the lock that the program holds.
-    """
-    folder = f"{root}/{cluster}"
-    for earlier in set(_owned) - {folder}:  # ended by ray.shutdown(), or this process could not have started another
-        os.close(_owned.pop(earlier))
-    remove_dead_clusters(root)
-    if folder not in _owned:
-        fd = os.open(f"{folder}/{OWNER}{NEXT}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
-        _owned[folder] = fd
-        atexit.register(_remove_owned, folder, os.getpid())
-
-
-def _remove_owned(folder: str, pid: int) -> None:
-    if pid == os.getpid():
-        remove_of_cluster(folder)
-        remove_tree(folder)
-
-
-def remove_dead_clusters(root: str) -> list[str]:
-    """Delete the arrays of clusters that a program had started for itself and that ended with it."""
-    removed = []
-    for name in os.listdir(root):
-        try:
-            fd = os.open(f"{root}/{name}/{OWNER}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_of_cluster(f"{root}/{name}")
-            remove_tree(f"{root}/{name}")
-            removed.append(name)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(fd)
-    return removed
 
 
 def _tended(shelf: str) -> bool:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
-import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.arrays import segment
@@ -18,19 +16,18 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
-from outlive.arrays.marks import is_only_here
-from outlive.arrays.settings import Settings
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.tend.check import Finding
-from outlive.catalog.wire import pack, unpack_found
+from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
-from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
 from outlive.ray_internals.client import is_client
-from outlive.ray_internals.joining import join
 from outlive.store import gateway, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit
-from outlive.store.creation import Creation, CreationOutside
+from outlive.store.creation import Creation, CreationOutside, checked
+from outlive.store.deleting import delete_array, delete_keys
 from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
@@ -46,87 +43,6 @@ T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 LifetimeName = Literal["job", "detached"]
 DEFAULT = "default"
-
-
-def open(
-    name: str = DEFAULT,
-    *,
-    memory: int | str | None = None,
-    disk: int | str | None = None,
-    spill_to: str | os.PathLike[str] | None = None,
-    address: str | None = None,
-) -> Store:
-    """Open the store `name`, which need not exist yet.
-
-    It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
-    by `ray.init()`: to `address`; else to the cluster that RAY_ADDRESS names, or that runs on this machine; else to a
-    local one that is started now and ends with this process, arrays and all.
-
-    Parameters
-    ----------
-    name
-        Stores with different names are apart: they share no keys.
-    memory
-        Bytes that this node's shelf may hold in memory, for all stores together: a number, or text such as "8GiB". By
-        default 30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time: when it shrinks, arrays are
-        spilled.
-    disk
-        Bytes that may be spilled to disk when memory is full: those read least recently go first, and all calls read
-        them as before. By default half of what the disk has free; 0 spills nothing. It can be changed at any time.
-    spill_to
-        The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
-        be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
-    address
-        Of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is connected so, all
-        that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
-
-    Raises
-    ------
-    StoreUnavailable
-        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version.
-    UnsafeRoot
-        The folder for the segments belongs to another user, or is open to others.
-    ValueError
-        A size is none, nothing can be spilled to that folder, or arrays are spilled to another.
-
-    Examples
-    --------
-    >>> store = outlive.open()
-    >>> store["ct/7"] = np.zeros((4, 4))
-    >>> store["ct/7"].shape
-    (4, 4)
-    """
-    if not isinstance(name, str):
-        raise InvalidKeyType(f"a store's name is a str, not {type(name).__name__}: {name!r:.100}")
-    check_key(name)
-    settings = Settings.of(memory, disk, spill_to)
-    if not ray.is_initialized():
-        _connect(address)
-    _join(settings)
-    return Store(name)
-
-
-@in_cluster()
-def _join(settings: Settings) -> None:
-    session.join(settings)
-
-
-def _connect(address: str | None) -> None:
-    chosen = address or os.environ.get("RAY_ADDRESS") or None
-    if chosen is not None and chosen.startswith("ray://"):
-        join(chosen)  # Ray Client logs to the driver anyway, and tells of every option
-    else:
-        join(chosen, log_to_driver=True)
-
-
-def shutdown() -> int:
-    """Stop keepers and catalog and delete all arrays of all stores; returns the bytes that this freed.
-
-    Views that are open stay valid. `open` starts anew. Does nothing if this process is not connected to a cluster.
-    """
-    if is_client():
-        return gateway.call(session.close)
-    return session.close() if ray.is_initialized() else 0
 
 
 class StoreStats(NamedTuple):
@@ -207,15 +123,12 @@ class Store(MutableMapping[str, Array]):
             No room. Nothing was stored, and what had the key still has it.
         """
         session = self._session()
-        check_replicas(replicas)
         if key is None:
-            ends = self._lifetime(session, lifetime or "job", ttl)
-            info = session.shelf.put(array, store=self.name, lifetime=ends, pin=pin, replicas=replicas)
+            options = self._options(session, lifetime or "job", ttl, pin, replicas)
+            info = session.shelf.put(array, store=self.name, options=options)
         else:
-            ends = self._lifetime(session, lifetime or "detached", ttl)
-            draft = session.shelf.draft_of(
-                array, store=self.name, key=check_key(key), lifetime=ends, pin=pin, replicas=replicas
-            )
+            options = self._options(session, lifetime or "detached", ttl, pin, replicas)
+            draft = session.shelf.draft_of(array, store=self.name, key=check_key(key), options=options)
             commit(session, [draft])
             info = draft.info
         if replicas > 1:
@@ -259,13 +172,11 @@ class Store(MutableMapping[str, Array]):
             As `put`. None of the arrays was stored.
         """
         session = self._session()
-        check_replicas(replicas)
-        ends = self._lifetime(session, lifetime, ttl)
-        options: dict[str, Any] = {"store": self.name, "lifetime": ends, "pin": pin, "replicas": replicas}
+        options = self._options(session, lifetime, ttl, pin, replicas)
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
-                drafts.append(session.shelf.draft_of(array, key=check_key(key), **options))
+                drafts.append(session.shelf.draft_of(array, store=self.name, key=check_key(key), options=options))
         except BaseException:
             for draft in drafts:
                 draft.discard()
@@ -306,23 +217,16 @@ class Store(MutableMapping[str, Array]):
         >>> int(store["mask"].sum())
         42
         """
-        shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
-        if any(n < 0 for n in shape):
-            raise ValueError(f"negative dimensions are not allowed: {shape}")
-        if order not in ("C", "F"):
-            raise ValueError(f"order is 'C' or 'F', not {order!r}")
+        shape, dtype, nbytes = checked(shape, dtype, order)
         if key is not None:
             check_key(key)
         check_replicas(replicas)
-        dtype = np.dtype(dtype)
-        nbytes = dtype.itemsize
-        for n in shape:
-            nbytes *= n
         if is_client():
             ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
             encode_dtype(dtype)
             return CreationOutside(functools.partial(self.put, key=key, **ends), shape, dtype, order)
         session = self._session()
+        options = self._options(session, lifetime or ("job" if key is None else "detached"), ttl, pin, replicas)
         info = segment.describe(
             encode_dtype(dtype),
             shape,
@@ -331,10 +235,9 @@ class Store(MutableMapping[str, Array]):
             store=self.name,
             key=key,
             version=new_version(),
-            lifetime=self._lifetime(session, lifetime or ("job" if key is None else "detached"), ttl),
-            replicas=replicas,
+            options=options,
         )
-        return Creation(session, info, pin=pin)
+        return Creation(session, info, options.mode)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:
@@ -362,12 +265,15 @@ class Store(MutableMapping[str, Array]):
         finally:
             end_scope(session, lock)
 
-    def _lifetime(self, session: Session, name: str, ttl: float | str | None) -> Lifetime:
-        ends = lifetime_from(name, ttl, session.connection.job)
-        if self._scope is None:
-            return ends
-        enter_scope(session, self._scope)
-        return Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
+    def _options(
+        self, session: Session, lifetime: str, ttl: float | str | None, pin: bool, replicas: int
+    ) -> PutOptions:
+        check_replicas(replicas)
+        ends = lifetime_from(lifetime, ttl, session.connection.job)
+        if self._scope is not None:
+            enter_scope(session, self._scope)
+            ends = Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
+        return PutOptions(ends, pin, replicas)
 
     def __setitem__(self, key: str, array: Array) -> None:
         check_key(key)
@@ -398,9 +304,10 @@ class Store(MutableMapping[str, Array]):
 
     @in_cluster()
     def __getitem__(self, key: str) -> Array:
-        array = self._look_up(key)
+        session = self._session()
+        array = reading.read(session, self.name, check_key(key))
         if array is None:
-            raise not_found(self._session(), self.name, [key])
+            raise not_found(session, self.name, [key])
         return array
 
     @in_cluster()
@@ -454,33 +361,13 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         keys = [check_key(item) for item in items if not isinstance(item, ArrayHandle)]
-        missing = self._delete_keys(session, keys) if keys else []
+        missing = delete_keys(session, self.name, keys) if keys else []
         handles = [item for item in items if isinstance(item, ArrayHandle)]
-        lost = [handle for handle in handles if not self._delete_handle(handle)]
+        lost = [handle for handle in handles if not delete_array(session, handle.info, handle.hint)]
         if len(lost) == 1 and not missing:
             raise ArrayNotFound(f"{lost[0]!r} is not there: it was deleted, or overwritten by a later put")
         if missing or lost:
             raise not_found(session, self.name, [*missing, *(repr(handle) for handle in lost)])
-
-    def _delete_keys(self, session: Session, keys: list[str]) -> list[str]:
-        """Returns those that were not there.
-
-        They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
-        """
-        found = reading.find(session, self.name, keys)
-        # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
-        there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
-        session.ask_catalog("end", list(there.values()))
-        return [key for key in keys if key not in there]
-
-    def _delete_handle(self, handle: ArrayHandle) -> bool:
-        session, info = self._session(), handle.info
-        if info.key is None:
-            with session.shelf.ledger.locked():  # nobody begins to copy it in between
-                if is_only_here(session.shelf, info.id):
-                    return session.shelf.delete(info.id)
-            return bool(session.ask_catalog("erase", pack([info]), handle.hint))
-        return bool(session.ask_catalog("end", [info.id]))
 
     def __delitem__(self, key: str) -> None:
         self.delete(check_key(key))

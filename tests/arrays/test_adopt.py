@@ -22,6 +22,7 @@ from outlive.arrays.clock import uptime
 from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import mark, mode_of
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt as adopting
 from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
@@ -195,12 +196,12 @@ def spilling(shelf: Shelf, path: Path) -> None:
 def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
     stays = [old.put(np.full(50_000, 1), key="k", store="s"), old.put(np.full(3, 2))]
-    pinned = old.put(np.full(50_000, 3), pin=True)
+    pinned = old.put(np.full(50_000, 3), options=PutOptions(pin=True))
     cached, copied = old.put(np.full(50_000, 4)), old.put(np.full(50_000, 5))
     mark(old, cached.id, add=CACHED)
     mark(old, copied.id, add=COPIED)
-    job = old.put(np.ones(50_000), lifetime=Lifetime(JOB, 1))
-    scope = old.put(np.ones(50_000), lifetime=Lifetime(SCOPE, 2))
+    job = old.put(np.ones(50_000), options=PutOptions(lifetime=Lifetime(JOB, 1)))
+    scope = old.put(np.ones(50_000), options=PutOptions(lifetime=Lifetime(SCOPE, 2)))
     mine = new.put(np.full(50_000, 6))
     everything = {info.id: old.view(info).copy() for info in (*stays, pinned, cached, copied)}
     assert adopt(new, old.path, same_cluster=False) == 5
@@ -216,8 +217,8 @@ def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) ->
 
 def test_in_the_same_cluster_job_arrays_come_too(two: tuple[Shelf, Shelf]) -> None:
     old, new = two
-    job = old.put(np.ones(3), lifetime=Lifetime(JOB, 1))
-    old.put(np.ones(3), lifetime=Lifetime(SCOPE, 2))
+    job = old.put(np.ones(3), options=PutOptions(lifetime=Lifetime(JOB, 1)))
+    old.put(np.ones(3), options=PutOptions(lifetime=Lifetime(SCOPE, 2)))
     assert adopt(new, old.path, same_cluster=True) == 1
     assert new.ids() == [job.id]
 
@@ -312,7 +313,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
 
 def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = two
-    info = old.put(np.arange(50_000), pin=True)
+    info = old.put(np.arange(50_000), options=PutOptions(pin=True))
     rename = os.rename
 
     def refuse(source: str, target: str) -> None:

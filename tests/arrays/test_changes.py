@@ -12,6 +12,7 @@ import pytest
 from outlive.arrays import changes, places
 from outlive.arrays.changes import Changes
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.ending import Endings
 
@@ -92,10 +93,10 @@ def test_endings_follow_the_shelf(shelf: Shelf, told: bool) -> None:
     jobs: set[int] = set()
     due = lambda: {array_id for ids in endings.due(lambda all_jobs: all_jobs & jobs, now).values() for array_id in ids}  # noqa: E731
     now = 1.0
-    first = shelf.put(np.ones(3), lifetime=Lifetime(JOB, 7))
+    first = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(JOB, 7)))
     assert due() == set()
-    second = shelf.put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
-    third = shelf.put(np.ones(3), lifetime=Lifetime(JOB, 7))
+    second = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(TTL, 0, 60.0)))
+    third = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(JOB, 7)))
     shelf.put(np.ones(3))
     assert due() == set()
     jobs.add(7)
@@ -112,7 +113,7 @@ def test_endings_follow_the_shelf(shelf: Shelf, told: bool) -> None:
 
 def test_a_touched_array_does_not_end(shelf: Shelf) -> None:
     endings = Endings(shelf)
-    info = shelf.put(np.ones(3), lifetime=Lifetime(TTL, 0, 60.0))
+    info = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(TTL, 0, 60.0)))
     begin = shelf.deadline(info) or 0.0
     assert not any(endings.due(no_job, begin - 1).values())
     shelf.set_deadline(info.id, int((begin + 100) * 1e9))
@@ -124,7 +125,7 @@ def test_rounds_list_nothing_while_little_changes(shelf: Shelf, monkeypatch: pyt
     endings = Endings(shelf)
     endings.due(no_job)
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
-    shelf.put(np.ones(3), lifetime=Lifetime(JOB, 1))
+    shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(JOB, 1)))
     assert endings.due(lambda jobs: jobs)[1]
 
 
@@ -172,12 +173,12 @@ def test_no_writer_waits_while_a_recount_stops_watching(shelf: Shelf, monkeypatc
 
 
 def test_arrays_of_a_scope(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 5))
-    shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, 6))
+    first = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(SCOPE, 5)))
+    shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(SCOPE, 6)))
     endings = Endings(shelf)
     assert endings.of_scope(5) == [first.id]
     monkeypatch.setattr(Shelf, "ids", lambda _: pytest.fail("listed again"))
-    second = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE | TTL, 5, 60.0))
+    second = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(SCOPE | TTL, 5, 60.0)))
     assert set(endings.of_scope(5)) == {first.id, second.id}
     shelf.delete(first.id)
     assert endings.of_scope(5) == [second.id]

@@ -22,6 +22,7 @@ from outlive.arrays.lifetimes import (
     lifetime_from,
     lifetime_of,
 )
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import check
 from outlive.arrays.tend.ending import Endings
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 def put(shelf: Shelf, lifetime: Lifetime, key: str | None = None) -> ArrayInfo:
-    return shelf.put(np.arange(100), key=key, lifetime=lifetime)
+    return shelf.put(np.arange(100), key=key, options=PutOptions(lifetime=lifetime))
 
 
 def none_over(_: set[int]) -> set[int]:
@@ -91,7 +92,7 @@ def test_time_to_live_and_touch(shelf: Shelf) -> None:
 
 
 def test_a_draft_that_is_stamped_again_keeps_its_time_to_live(shelf: Shelf) -> None:
-    draft = shelf.draft_of(np.arange(5), key="k", lifetime=Lifetime(TTL, 0, 60))
+    draft = shelf.draft_of(np.arange(5), key="k", options=PutOptions(lifetime=Lifetime(TTL, 0, 60)))
     draft.restamp(draft.info.version + 5)
     assert shelf.finish(draft.info.id, shelf.ledger.epoch)
     deadline = shelf.deadline(draft.info)

@@ -23,6 +23,7 @@ import pytest
 from outlive.arrays import lock as locks
 from outlive.arrays.info import new_version
 from outlive.arrays.lifetimes import SCOPE, Lifetime, ScopeLock
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
 from outlive.errors import StoreUnavailable
@@ -201,7 +202,7 @@ def test_a_child_that_leaves_a_scope_ends_nothing(shelf: Shelf, session: Any) ->
     try:
         with ExitStack() as stack:
             stack.callback(end_scope, session, lock)
-            info = shelf.put(np.ones(3), lifetime=Lifetime(SCOPE, lock.number))
+            info = shelf.put(np.ones(3), options=PutOptions(lifetime=Lifetime(SCOPE, lock.number)))
             pid = os.fork()
             if pid:
                 eventually(lambda: ended(pid))

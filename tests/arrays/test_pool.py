@@ -20,6 +20,7 @@ from outlive.arrays.layout import CACHED, COPIED, LEAVING, PINNED, PRIVATE
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import drop_if_leaving, evict, mode_of
 from outlive.arrays.pool import LEAST
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.segment import header_of
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.spill.move import spill
@@ -269,7 +270,7 @@ def test_a_spilled_arrays_segment_has_nothing_of_its_former_life(shelf: Shelf, t
     shelf.spill_to(str(tmp_path / "disk"))
     shelf.ledger.disk.budget = 1 << 30
     assert shelf.disk is not None
-    info = shelf.put(np.zeros(SIZE, np.uint8), lifetime=Lifetime(TTL, 0, 1e6))
+    info = shelf.put(np.zeros(SIZE, np.uint8), options=PutOptions(lifetime=Lifetime(TTL, 0, 1e6)))
     assert spill(shelf, shelf.disk, info.id)
     (deleted,) = Path(shelf.pool.folder).iterdir()
     deleted.chmod(marks)  # whoever put it there

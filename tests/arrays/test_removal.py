@@ -20,7 +20,7 @@ from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.removal import empty
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import clear_orphans
-from outlive.store.session import remove_dead_clusters
+from outlive.store.own_cluster import remove_dead_clusters
 
 SIZE = 8 << 20
 

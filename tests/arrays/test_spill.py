@@ -18,6 +18,7 @@ import pytest
 from outlive.arrays import segment
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPY
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
@@ -62,7 +63,7 @@ def shelf(root: Path, spill_folder: str) -> Iterator[Shelf]:
 
 
 def put(shelf: Shelf, number: int, count: int = COUNT, *, pin: bool = False) -> ArrayInfo:
-    return shelf.put(np.full(count, number, "i8"), pin=pin)
+    return shelf.put(np.full(count, number, "i8"), options=PutOptions(pin=pin))
 
 
 def read(shelf: Shelf, info: ArrayInfo) -> np.ndarray:

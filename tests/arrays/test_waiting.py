@@ -18,6 +18,7 @@ from outlive.arrays import draft
 from outlive.arrays.layout import CACHED
 from outlive.arrays.lock import OwnedFile, open_locked
 from outlive.arrays.pool import Pool
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room, waiting
 from outlive.arrays.spill.room import promote_hot, spill_ahead
@@ -59,7 +60,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def put(shelf: Shelf, number: int, *, pin: bool = False) -> Any:
-    return shelf.put(np.full(COUNT, number, "i8"), pin=pin)
+    return shelf.put(np.full(COUNT, number, "i8"), options=PutOptions(pin=pin))
 
 
 class Putting:

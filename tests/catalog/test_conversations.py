@@ -584,3 +584,19 @@ def test_a_keeper_that_left_and_says_so_late_takes_nothing_from_the_next_one() -
     assert state.kept(info(1).id) == ["b"] and "b" in state.keepers() and "b" not in state.left
     shelves.leave(state, "b", 7)
     assert state.kept(info(1).id) == [] and "b" in state.left
+
+
+def test_what_a_listing_took_from_the_catalog_is_not_sealed_for_its_writer() -> None:
+    """It was bound while its shelf was listed, and not sealed: its writer finds another epoch, and asks again."""
+    world = World(answers={("b", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    talk = Talk(world, shelves.join(state, "b"))
+    while not isinstance(talk.instruction, Ask):
+        talk.answer(world.carry_out(talk.instruction))
+    state.replaced += state.index.bind([info(2)], "b")  # type: ignore[operator]
+    talk.answer({"b": listing(9)})
+    assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+    assert replaced.sort_out(state) == ["b"]
+    world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
+    assert not [method for _, method, _ in world.asked if method in {"finish", "drop"}]

@@ -24,7 +24,9 @@ def test_page(page: str, cluster: str) -> None:
     outlive.open().clear()
 
 
-@pytest.mark.parametrize("module", ["outlive.store.store", "outlive.store.handle", "outlive.store.numpy_store"])
+@pytest.mark.parametrize(
+    "module", ["outlive.store.opening", "outlive.store.store", "outlive.store.handle", "outlive.store.numpy_store"]
+)
 def test_docstrings(module: str, cluster: str) -> None:
     store = outlive.open()
     names = {

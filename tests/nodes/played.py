@@ -11,6 +11,7 @@ import numpy as np
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import cached, deadline_of
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.catalog import asking, deletion, losing, replaced, replicas, shelves
 from outlive.catalog.index import Holding, Index
@@ -265,7 +266,9 @@ class PlayedCluster:
         return info
 
     def draft(self, node: str, key: str, value: int, count: int = 5, replicas: int = 1) -> Any:
-        return self.shelves[node].draft_of(np.full(count, value), key=key, store="s", replicas=replicas)
+        return self.shelves[node].draft_of(
+            np.full(count, value), key=key, store="s", options=PutOptions(replicas=replicas)
+        )
 
     def get(self, node: str, key: str) -> int | None:
         array = reading.read(self.session(node), "s", key)

@@ -17,6 +17,7 @@ from ray.exceptions import RayTaskError
 import outlive
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog import shelves
@@ -308,7 +309,7 @@ def test_an_array_that_could_not_replace_another_nodes_leaves_that_in_place(clus
 def test_a_touch_while_it_is_copied_counts_for_the_copy(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = cluster.shelves["a"].put(np.full(5, 1), store="s", lifetime=Lifetime(TTL, 0, 100.0))
+    info = cluster.shelves["a"].put(np.full(5, 1), store="s", options=PutOptions(lifetime=Lifetime(TTL, 0, 100.0)))
     join = Fetches._join
 
     def touch_first(self: Fetches, *args: Any, **options: Any) -> bool:
@@ -787,7 +788,7 @@ def test_a_deletion_asks_a_node_that_has_not_said_yet_what_it_has(cluster: Playe
 
 def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: PlayedCluster) -> None:
     """A keeper that was stopped makes it, after another process of its node made later ones."""
-    info = cluster.shelves["a"].put(np.full(5, 1), lifetime=Lifetime(TTL, 60.0))
+    info = cluster.shelves["a"].put(np.full(5, 1), options=PutOptions(lifetime=Lifetime(TTL, 60.0)))
     early = cluster.keepers["a"].deadline_ns(info.id)
     cluster.keepers["a"].touch(info.id, early + 50 * 10**9)
     assert cluster.keepers["a"].touch(info.id, early + 10 * 10**9)

@@ -163,9 +163,58 @@ def test_a_keeper_of_which_another_has_the_name_by_now(monkeypatch: pytest.Monke
     for _ in range(2):  # looked up, and then known
         with pytest.raises(Left):
             peers.ask_keeper("n", Call.of("rounds"))
-        peers.find_keeper("n")
     named[0] = "new"
     assert peers.ask_keeper("n", Call.of("rounds")) == "new"
+
+
+class _AskedCatalog(Session):
+    """A session whose catalog answers as it is told."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.started = list(answers), 0
+        self.peers: Any = SimpleNamespace(ask_catalog=self._answer, tell_catalog=self._answer)
+
+    def _answer(self, call: Call, patience: float | None = None) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _start_actors(self) -> None:
+        self.started += 1
+
+
+def test_a_catalog_that_nobody_has_started_is_started_and_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _AskedCatalog(Nobody("this cluster has no catalog"), 7)
+    assert asked.ask_catalog("count", "s") == 7
+    assert asked.started == 1
+    _AskedCatalog(Nobody("this cluster has no catalog")).tell_catalog("release", 1)  # nobody hears of it
+
+
+def test_a_catalog_that_was_shut_down_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[str] = []
+    monkeypatch.setattr(session, "forget", lambda: forgotten.append("session"))
+    asked = _AskedCatalog(Left("the store was shut down"))
+    with pytest.raises(Left, match="shut down"):
+        asked.ask_catalog("count", "s")
+    assert forgotten == ["session"] and asked.started == 0
+
+
+def test_a_port_that_was_told_that_the_catalog_left_looks_it_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = ["old"]
+    monkeypatch.setattr(ray_port.actors, "catalog", lambda: named[0])
+
+    def answer(actor: str, call: Call, patience: float | None) -> str:
+        if actor == "old":
+            raise Left("gone for good")
+        return actor
+
+    monkeypatch.setattr(ray_port, "_answer", answer)
+    peers = ray_port.RayPeers()
+    with pytest.raises(Left):
+        peers.ask_catalog(Call.of("ping"))
+    named[0] = "new"
+    assert peers.ask_catalog(Call.of("ping")) == "new"
 
 
 def test_a_shutdown_names_the_nodes_that_confirmed_no_deletion(monkeypatch: pytest.MonkeyPatch) -> None:

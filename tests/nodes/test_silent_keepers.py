@@ -12,6 +12,7 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPIED
 from outlive.arrays.marks import mark
+from outlive.arrays.put_options import PutOptions
 from outlive.catalog import replaced, replicas
 from outlive.catalog.pages import saved_as_lost
 from outlive.catalog.wire import pack
@@ -126,7 +127,7 @@ def test_a_node_that_does_not_answer_and_dies_is_waited_for_by_nobody(cluster: P
 
 def _put(cluster: PlayedCluster, node: str, replicas: int = 2) -> ArrayInfo:
     """Without a key, on a node where nothing was put by key, as if its keeper had come after the catalog."""
-    draft = cluster.shelves[node].draft_of(np.full(5, 1), store="s", replicas=replicas)
+    draft = cluster.shelves[node].draft_of(np.full(5, 1), store="s", options=PutOptions(replicas=replicas))
     draft.seal()
     mark(cluster.shelves[node], draft.info.id, add=COPIED)
     cluster.catalog.replicate(pack([draft.info]), node)

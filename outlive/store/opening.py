@@ -1,0 +1,97 @@
+"""Opening: a process joins the stores of a Ray cluster, and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+
+from outlive.arrays.info import check_key
+from outlive.arrays.settings import Settings
+from outlive.errors import InvalidKeyType
+from outlive.ray_internals.client import is_client
+from outlive.ray_internals.joining import join
+from outlive.store import gateway, session
+from outlive.store.gateway import in_cluster
+from outlive.store.store import DEFAULT, Store
+
+
+def open(
+    name: str = DEFAULT,
+    *,
+    memory: int | str | None = None,
+    disk: int | str | None = None,
+    spill_to: str | os.PathLike[str] | None = None,
+    address: str | None = None,
+) -> Store:
+    """Open the store `name`, which need not exist yet.
+
+    It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
+    by `ray.init()`: to `address`; else to the cluster that RAY_ADDRESS names, or that runs on this machine; else to a
+    local one that is started now and ends with this process, arrays and all.
+
+    Parameters
+    ----------
+    name
+        Stores with different names are apart: they share no keys.
+    memory
+        Bytes that this node's shelf may hold in memory, for all stores together: a number, or text such as "8GiB". By
+        default 30 % of memory, and at most 40 % of /dev/shm. It can be changed at any time: when it shrinks, arrays are
+        spilled.
+    disk
+        Bytes that may be spilled to disk when memory is full: those read least recently go first, and all calls read
+        them as before. By default half of what the disk has free; 0 spills nothing. It can be changed at any time.
+    spill_to
+        The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
+        be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
+    address
+        Of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is connected so, all
+        that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
+
+    Raises
+    ------
+    StoreUnavailable
+        Keeper and catalog cannot be started; or the cluster of a Ray Client has no outlive, or not this version.
+    UnsafeRoot
+        The folder for the segments belongs to another user, or is open to others.
+    ValueError
+        A size is none, nothing can be spilled to that folder, or arrays are spilled to another.
+
+    Examples
+    --------
+    >>> store = outlive.open()
+    >>> store["ct/7"] = np.zeros((4, 4))
+    >>> store["ct/7"].shape
+    (4, 4)
+    """
+    if not isinstance(name, str):
+        raise InvalidKeyType(f"a store's name is a str, not {type(name).__name__}: {name!r:.100}")
+    check_key(name)
+    settings = Settings.of(memory, disk, spill_to)
+    if not ray.is_initialized():
+        _connect(address)
+    _join(settings)
+    return Store(name)
+
+
+@in_cluster()
+def _join(settings: Settings) -> None:
+    session.join(settings)
+
+
+def _connect(address: str | None) -> None:
+    chosen = address or os.environ.get("RAY_ADDRESS") or None
+    if chosen is not None and chosen.startswith("ray://"):
+        join(chosen)  # Ray Client logs to the driver anyway, and tells of every option
+    else:
+        join(chosen, log_to_driver=True)
+
+
+def shutdown() -> int:
+    """Stop keepers and catalog and delete all arrays of all stores; returns the bytes that this freed.
+
+    Views that are open stay valid. `open` starts anew. Does nothing if this process is not connected to a cluster.
+    """
+    if is_client():
+        return gateway.call(session.close)
+    return session.close() if ray.is_initialized() else 0

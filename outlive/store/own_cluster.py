@@ -1,0 +1,56 @@
+"""A cluster that a program started for itself ends with it, and so do its arrays.
+
+At exit; or, if the program is killed, when another one looks: the kernel tells, by the lock that the program held.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+
+from outlive.arrays.disk import remove_of_cluster
+from outlive.arrays.layout import NEXT, OWNER, PRIVATE
+from outlive.arrays.removal import remove_tree
+
+_owned: dict[str, int] = {}  # the folder of each cluster that this process started, and its lock
+
+
+def end_with_this_process(root: str, cluster: str) -> None:
+    """Have this process, which started the cluster, take its arrays along."""
+    folder = f"{root}/{cluster}"
+    for earlier in set(_owned) - {folder}:  # ended by ray.shutdown(), or this process could not have started another
+        os.close(_owned.pop(earlier))
+    remove_dead_clusters(root)
+    if folder not in _owned:
+        fd = os.open(f"{folder}/{OWNER}{NEXT}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
+        _owned[folder] = fd
+        atexit.register(_remove_owned, folder, os.getpid())
+
+
+def _remove_owned(folder: str, pid: int) -> None:
+    if pid == os.getpid():
+        remove_of_cluster(folder)
+        remove_tree(folder)
+
+
+def remove_dead_clusters(root: str) -> list[str]:
+    """Delete the arrays of clusters that a program had started for itself and that ended with it."""
+    removed = []
+    for name in os.listdir(root):
+        try:
+            fd = os.open(f"{root}/{name}/{OWNER}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_of_cluster(f"{root}/{name}")
+            remove_tree(f"{root}/{name}")
+            removed.append(name)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+    return removed

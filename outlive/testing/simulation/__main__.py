@@ -1,0 +1,92 @@
+"""`python -m outlive.testing.simulation`: play schedules, and show and shrink those that fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outlive.testing.simulation.several import SAME_ORDER, Failure, run, work
+
+_HELP = """
+Plays outlive in a world of its own: no Ray, one process, and all that can go wrong between machines.
+
+Each schedule comes from its seed: what clients do, on which machines; which messages are late, repeated or lost; what
+is killed, stopped or cut off, and when. What clients read has to be linearizable, and nothing may be left at the end.
+
+Examples:
+
+  python -m outlive.testing.simulation --count 20000         play so many
+
+  python -m outlive.testing.simulation --seed 1313           play one, and show what happens
+
+  python -m outlive.testing.simulation --seed 1313 --shrink  cut it down first, as long as it fails
+
+  python -m outlive.testing.simulation --planted             plant known faults, and see that each is found
+"""
+
+
+def main(
+    count: Annotated[int, typer.Option(help="How many schedules to play.")] = 1000,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    processes: Annotated[int, typer.Option(help="How many processes play; 0: one for each processor.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Play this seed alone, and show what happens.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Play the plan in this file, as --shrink prints it.")] = None,
+    shrink: Annotated[bool, typer.Option("--shrink", help="Cut the schedule down, as long as it fails.")] = False,
+    plant: Annotated[str | None, typer.Option(help="Plant this fault first; see --planted for their names.")] = None,
+    planted: Annotated[bool, typer.Option("--planted", help="Plant each known fault, and look for it.")] = False,
+    most: Annotated[int, typer.Option(help="Schedules after which a planted fault counts as not found.")] = 2000,
+    worker: Annotated[tuple[int, int, int] | None, typer.Option(hidden=True)] = None,
+) -> None:
+    if os.environ.get("PYTHONHASHSEED") != SAME_ORDER["PYTHONHASHSEED"]:
+        arguments = [sys.executable, "-m", "outlive.testing.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, arguments, os.environ | SAME_ORDER)  # noqa: S606 - the same program
+    if worker is not None:
+        work(range(*worker))
+    elif seed is not None or plan is not None:
+        from outlive.testing.simulation.report import show
+
+        raise typer.Exit(show(seed, plan, plant, shrink_it=shrink))
+    elif planted:
+        from outlive.testing.simulation.report import look_for_planted
+
+        raise typer.Exit(look_for_planted(first, most, plant))
+    else:
+        raise typer.Exit(_many(first, count, processes or os.cpu_count() or 1))
+
+
+def _many(first: int, count: int, processes: int) -> int:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("schedules", total=count)
+        failures = run(first, count, processes, lambda more: progress.advance(task, more))
+    for failure in failures:
+        _tell(failure)
+    sys.stdout.write(
+        f"{len(failures)} of {count} schedules failed\n" if failures else f"{count} schedules: all is well\n"
+    )
+    return 1 if failures else 0
+
+
+def _tell(failure: Failure) -> None:
+    sys.stdout.write(f"seed {failure.seed}: {failure.violation}\n")
+    sys.stdout.write(f"  python -m outlive.testing.simulation --seed {failure.seed} --shrink\n")
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(help=_HELP)(main)
+    app()

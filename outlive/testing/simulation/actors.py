@@ -1,0 +1,101 @@
+"""The catalog and the keepers of a played cluster: the real ones, whose rounds are tasks of the scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
+
+from outlive.arrays.shelf import Shelf
+from outlive.catalog import losing, replaced, shelves
+from outlive.catalog.asking import list_nodes
+from outlive.catalog.index import Index
+from outlive.cluster.catalog import Catalog
+from outlive.cluster.keeper import Keeper
+from outlive.cluster.port import Call
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.tenure import PROTOCOL
+from outlive.errors import OutliveError
+
+if TYPE_CHECKING:
+    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.peers import PlayedPeers
+    from outlive.testing.simulation.scheduler import Process
+
+KEEPER_GROUPS = {"check": 1, "send": 8, "fetch": 8, "drain": 1}
+CATALOG_GROUPS = {"slow": 8, "change": 8, "copy": 4}
+
+
+class PlayedCatalog(Catalog):
+    """A catalog."""
+
+    def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers) -> None:
+        self._cluster, self._process = cluster, process
+        super().__init__(peers)
+
+    def go_on(self) -> None:
+        for work in (list_nodes, losing.look_at_nodes, shelves.mend):
+            self._process.spawn(
+                work.__name__, self._cluster.rounds_of, self._process, functools.partial(self.driver.run, work)
+            )
+        self.driver.every(0.0, replaced.drop)
+
+    @property
+    def index(self) -> Index:
+        return self.state.index
+
+    @property
+    def left_nodes(self) -> set[str]:
+        """Nodes that were left, where no replica is made."""
+        return self.state.left
+
+    def is_calm(self) -> bool:
+        """Whether nothing is left to be done."""
+        state = self.state
+        return not (
+            state.again or state.unfinished or state.unlisted or state.under_way.listing or state.index.copies.lacking
+        )
+
+
+class PlayedKeeper(Keeper):
+    """A keeper of a shelf."""
+
+    def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
+        self._cluster, self._process, self._opened = cluster, process, shelf
+        super().__init__(peers, "played", process.node.name)
+
+    def take_over(self, cluster: str) -> Shelf:  # noqa: ARG002
+        with open(f"{self._opened.path}/keeper", "w") as file:
+            file.write(f"{PROTOCOL}\n")
+        return self._opened
+
+    def go_on(self) -> None:
+        for work in (self._make_rounds, self._evacuation.consider):
+            self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
+
+    def _make_rounds(self) -> None:
+        self._leave_if_removed()
+        self._rounds += 1
+        for work in (self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
+            with contextlib.suppress(OutliveError):  # a catalog that is stopped: it goes on
+                work()
+
+    def _leave_if_removed(self) -> None:
+        if self._evacuation.leaving:
+            self._peers.sleep(1e9)
+
+    def close_files(self) -> None:
+        """As the kernel does when a process dies."""
+        seen = [one._changes for one in (self._tending._endings, self._cached_copies, self._unsummed)]  # noqa: SLF001
+        for changes in filter(None, seen):
+            changes.close()
+
+
+class Helper(ShelfCalls):
+    """Another process of a node, which does what the catalog asks of its shelf."""
+
+    def __init__(self, node: str, shelf: Shelf) -> None:
+        self._node, self._shelf = node, shelf
+
+    def do(self, call: Call) -> Any:
+        return getattr(self, call.method)(*call.args)

@@ -1,0 +1,210 @@
+"""Clients: processes that call the store as programs do, and write down what they saw."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import outlive
+from outlive.arrays.shelf import Shelf
+from outlive.cluster.port import Call
+from outlive.store.nodes import drain
+from outlive.store.session import Session
+from outlive.testing.history import Operation
+from outlive.testing.simulation import stage
+from outlive.testing.simulation.peers import PlayedPeers
+from outlive.testing.simulation.plan import Client, Op
+
+if TYPE_CHECKING:
+    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.scheduler import Process
+
+STORE = "s"
+_STARTS = 5  # of a keeper
+
+
+class PlayedSession(Session):
+    """Of a process of the played cluster."""
+
+    def __init__(self, cluster: Cluster, process: Process) -> None:
+        self.node, self.peers = process.node.name, PlayedPeers(cluster, process)
+        connection: Any = SimpleNamespace(job=1, cluster="played", stands=lambda: True)
+        self.connection = connection
+        self.root, self.on_disk, path = "", None, process.node.path
+        for _ in range(_STARTS):
+            if not os.path.exists(f"{path}/keeper"):
+                self._start_keeper()
+            self.shelf = Shelf(path)
+            cluster.scheduler.step()
+            if os.path.exists(f"{path}/keeper"):
+                break  # else its keeper left with the shelf meanwhile
+        process.at_death.append(lambda: let_go(self.shelf))
+        self.chunk_size = 1 << 20
+
+    def _start_actors(self) -> None:
+        self._start_keeper()
+        self.peers.ask_catalog(Call.of("ping"), 120.0)
+
+
+def let_go(shelf: Shelf) -> None:
+    """What the kernel does when a process dies: the lock of its folder for drafts is free."""
+    if shelf._staging is not None:  # noqa: SLF001
+        shelf._staging.close()  # noqa: SLF001
+
+
+class Works:
+    """What a client does, one operation after the other."""
+
+    def __init__(self, cluster: Cluster, process: Process, client: Client) -> None:
+        self._cluster, self._process, self._client = cluster, process, client
+        self.store = outlive.Store(STORE)
+        self.done = self.busy = False
+
+    def run(self) -> None:
+        scheduler = self._cluster.scheduler
+        for op in self._client.ops:
+            if op.at > scheduler.now:
+                scheduler.sleep(op.at - scheduler.now)
+            self.do(op)
+        self.done = True
+
+    def do(self, op: Op) -> None:
+        say, cluster = self._cluster.say, self._cluster
+        say(self._process, f"begins: {op}")
+        recorded = _Recorded(cluster, self._process.name, op)
+        self.busy = True
+        try:
+            self._join()
+            said = getattr(self, f"_{op.kind}")(op, recorded)
+        except (ConnectionError, KeyboardInterrupt) as error:
+            self.busy = False
+            say(self._process, f"gives up: {op}: {type(error).__name__}: {error}")
+            recorded.end("unknown")
+        except outlive.ArrayLost as error:
+            self.busy = False
+            say(self._process, f"is told that it is lost: {op}: {error}")
+            recorded.lost()
+        else:
+            self.busy = False
+            say(self._process, f"ends: {op}{'' if said is None else f' -> {said}'}")
+
+    def _join(self) -> None:
+        session = self._process.session
+        if session is None or not session.stands():
+            session = PlayedSession(self._cluster, self._process)
+            stage.join(self._process, session)
+            self._cluster.has_session(session)
+
+    # --- operations
+
+    def _put(self, op: Op, recorded: _Recorded) -> None:
+        self.store.put(np.full(op.items, op.value), op.keys[0], replicas=op.replicas)
+        recorded.end("done")
+
+    def _put_many(self, op: Op, recorded: _Recorded) -> None:
+        self.store.put_many({key: np.full(op.items, op.value) for key in op.keys}, replicas=op.replicas)
+        recorded.end("done")
+
+    def _get(self, op: Op, recorded: _Recorded) -> Any:
+        value = self._value(self.store.get(op.keys[0]))
+        recorded.saw([value])
+        return value
+
+    def _get_many(self, op: Op, recorded: _Recorded) -> Any:
+        try:
+            found = self.store.get_many(op.keys)
+        except outlive.ArrayNotFound:
+            recorded.end("unknown")  # it says nothing of each
+            return "not all there"
+        values = [self._value(found[key]) for key in op.keys]
+        recorded.saw(values)
+        return values
+
+    def _delete(self, op: Op, recorded: _Recorded) -> Any:
+        try:
+            self.store.delete(op.keys[0])
+        except outlive.ArrayNotFound:
+            recorded.absent()
+            return "not there"
+        recorded.end("done")
+        return None
+
+    def _keys(self, _: Op, recorded: _Recorded) -> Any:
+        began = self._cluster.scheduler.now
+        found = list(self.store.keys())
+        # Else it may have given up waiting for a deletion; one that failed is not listed, and can be read.
+        failed = any(one.kind == "delete" and one.outcome == "unknown" for one in self._cluster.history)
+        if self._cluster.scheduler.now - began < 15 and not failed:
+            recorded.listed(found)
+        return found
+
+    def _check(self, _: Op, recorded: _Recorded) -> Any:
+        findings = self.store.check()
+        recorded.end("done")
+        return [finding.problem for finding in findings]
+
+    def _drain(self, op: Op, recorded: _Recorded) -> Any:
+        drained = drain(op.keys[0])
+        recorded.end("done")
+        return drained.stayed or f"{drained.arrays} arrays moved"
+
+    def _value(self, array: Any) -> int | None:
+        if array is None:
+            return None
+        value = int(array[0])
+        if not (array == value).all():
+            self._cluster.violated(f"{self._process} read an array that is torn: {np.unique(array)}")
+        return value
+
+
+class _Recorded:
+    """One operation, written down for the judge."""
+
+    def __init__(self, cluster: Cluster, client: str, op: Op) -> None:
+        self._cluster, self._op = cluster, op
+        kind: Any = {"put": "put", "put_many": "put", "get": "get", "get_many": "get", "delete": "delete"}.get(op.kind)
+        self._numbers: list[int] = []
+        self._client, self._invoked = client, cluster.tick()
+        if kind is not None:
+            for key in op.keys:
+                value = op.value if kind == "put" else None
+                self._numbers.append(len(cluster.history))
+                cluster.history.append(Operation(client, kind, key, value, self._invoked, None, "unknown"))
+        if op.kind == "put_many":
+            cluster.batches.append(self._numbers)
+
+    def _change(self, number: int, **fields: Any) -> None:
+        history = self._cluster.history
+        history[number] = history[number]._replace(**fields)
+
+    def end(self, outcome: str) -> None:
+        moment = self._cluster.tick()
+        for number in self._numbers:
+            self._change(number, returned=moment, outcome=outcome)
+
+    def saw(self, values: list[int | None]) -> None:
+        moment = self._cluster.tick()
+        for number, value in zip(self._numbers, values, strict=True):
+            self._change(number, returned=moment, outcome="done", value=value)
+        if self._op.kind == "get_many":
+            self._cluster.seen_together.append(self._numbers)
+
+    def absent(self) -> None:
+        """It found nothing."""
+        self._change(self._numbers[0], kind="get", value=None, returned=self._cluster.tick(), outcome="done")
+
+    def lost(self) -> None:
+        """A read found that there was one."""
+        if self._op.kind == "get":
+            self.absent()
+        else:
+            self.end("unknown")
+
+    def listed(self, keys: list[str]) -> None:
+        moment = self._cluster.tick()
+        for key in {"k", "m"}.difference(keys):
+            one = Operation(self._client, "get", key, None, self._invoked, moment, "done")
+            self._cluster.history.append(one)

@@ -1,0 +1,337 @@
+"""A played cluster: machines, their processes, and what happens to them by a plan."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+from outlive.arrays.shelf import Shelf
+from outlive.cluster.port import Call
+from outlive.errors import OutliveError
+from outlive.testing.history import Operation
+from outlive.testing.simulation import stage
+from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
+from outlive.testing.simulation.clients import PlayedSession, Works, let_go
+from outlive.testing.simulation.judge import check_ledgers
+from outlive.testing.simulation.machines import Machine
+from outlive.testing.simulation.network import Actor, Died, Network
+from outlive.testing.simulation.peers import CATALOG, PlayedPeers, keeper_name
+from outlive.testing.simulation.plan import HEAD, Client, Fault, Op, Plan
+from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
+
+_LONGEST = 900.0  # seconds of a schedule, after which it does not end
+_TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
+SHELF_BYTES = 64 << 20
+_TRACED = 4000  # lines at most
+
+
+class Cluster:
+    """One schedule, from its plan to its end.
+
+    Parameters
+    ----------
+    folders
+        A folder for each machine's shelf, which is empty or new.
+    traced
+        Whether it is written down what happens.
+    """
+
+    def __init__(self, plan: Plan, folders: dict[str, str], *, traced: bool = False) -> None:
+        self.plan, self.traced = plan, traced
+        self.scheduler = Scheduler(mix(plan.seed), stage.resumed)
+        stage.begin(self.scheduler, plan.seed, self.note_unexpected)
+        self.network = Network(self.scheduler, plan.manners, self.say, self._oddity)
+        self.network.traced = traced
+        self.machines = {node: Machine(node, is_head=node == HEAD, path=folders[node]) for node in plan.nodes}
+        self.remembered: dict[str, bytes] = {}
+        self.trace: list[str] = []
+        self.violations: list[str] = []
+        self.oddities: dict[int, str] = {}
+        self.history: list[Operation] = []
+        self.batches: list[list[int]] = []  # operations of one put_many each
+        self.seen_together: list[list[int]] = []  # and of one get_many
+        self.sessions: list[PlayedSession] = []
+        self.shelves: list[Shelf] = []
+        self.works: dict[str, Works] = {}
+        self.processes: dict[str, Process] = {}  # of clients
+        self.rounds_every = 0.7, 1.5  # seconds: at least, and what is added at most
+        self._ticks = 0
+
+    # --- what happens is written down
+
+    def tick(self) -> int:
+        """The next moment of the history."""
+        self._ticks += 1
+        return self._ticks
+
+    def say(self, process: Process | None, what: str) -> None:
+        if self.traced and len(self.trace) < _TRACED:
+            who = "" if process is None else f"{process.name} on {process.node.name}: "
+            self.trace.append(f"{self.scheduler.now:9.4f}  {who}{what}")
+
+    def violated(self, what: str) -> None:
+        self.violations.append(what)
+        self.say(None, f"VIOLATED: {what}")
+
+    def note_unexpected(self, process: Process, error: BaseException) -> None:
+        """An actor raised what is no error of outlive's."""
+        if isinstance(error, FileNotFoundError):  # its shelf is on its way out: it leaves the node
+            return
+        self.violated(f"{process.name} was answered {type(error).__name__}: {error}")
+
+    def _oddity(self, key: int, name: str) -> bool:
+        if key in self.plan.without:
+            return False
+        self.oddities[key] = name
+        self.say(None, name)
+        return True
+
+    # --- processes
+
+    def has_session(self, session: PlayedSession) -> None:
+        self.sessions.append(session)
+
+    def start_catalog(self) -> None:
+        self.network.actors[CATALOG] = Actor(
+            self.network, CATALOG, self.machines[HEAD], self._a_catalog, CATALOG_GROUPS
+        )
+
+    def _a_catalog(self, process: Process) -> PlayedCatalog:
+        return PlayedCatalog(self, process, PlayedPeers(self, process))
+
+    def start_keeper(self, machine: Machine) -> Actor:
+        name = keeper_name(machine.name)
+        actor = self.network.actors.get(name)
+        if actor is None:
+            actor = self.network.actors[name] = Actor(self.network, name, machine, self._a_keeper, KEEPER_GROUPS)
+        return actor
+
+    def _a_keeper(self, process: Process) -> PlayedKeeper:
+        machine = process.node
+        others = [one for one in machine.processes if one is not process and one.name.startswith("keeper-")]
+        while any(one.alive for one in others):  # it holds the keeper's lock
+            self.scheduler.sleep(0.05)
+        shelf = Shelf(machine.path, SHELF_BYTES)
+        keeper = PlayedKeeper(self, process, PlayedPeers(self, process), shelf)
+        self.shelves.append(shelf)
+        process.at_death += [keeper.close_files, lambda: let_go(shelf)]
+        return keeper
+
+    def ask_shelf(self, node: str, call: Call) -> Future:
+        """Have another process of a node make a call that needs the shelf's files alone."""
+        machine, future = self.machines[node], Future(self.scheduler)
+        machine.processes_started += 1
+        process = Process(self.scheduler, f"task-{node}.{machine.processes_started}", machine)
+        machine.processes.append(process)
+        self.scheduler.task.count += 1
+        delay = 0.02 + 1.0 * self.scheduler.task.draw()
+        process.spawn(call.method, self._help, process, call, future, delay)
+        if not machine.alive:
+            process.kill()
+        return future
+
+    def _help(self, process: Process, call: Call, future: Future, delay: float) -> None:
+        self.scheduler.sleep(delay)
+        try:
+            if not os.path.exists(f"{process.node.path}/ledger"):
+                raise Died(f"node {process.node.name} has no shelf")
+            value = Helper(process.node.name, Shelf(process.node.path)).do(call)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            future.set(error=error)
+        else:
+            self.scheduler.step()
+            future.set(value)
+        process.alive = False
+
+    def end_actor_of(self, process: Process) -> None:
+        """An actor ends itself, for good."""
+        for actor in list(self.network.actors.values()):
+            if actor.process is process:
+                self.say(process, "leaves, for good")
+                actor.end()
+
+    def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
+        """Do something again and again, as an actor's thread does."""
+        task = self.scheduler.task
+        while True:
+            least, more = self.rounds_every
+            self.scheduler.sleep(least + more * task.draw())
+            try:
+                work()
+            except OutliveError as error:
+                self.say(process, f"{work.__name__}: {error}")
+
+    # --- the plan
+
+    def run(self) -> None:
+        """Do what the plan says, and judge it."""
+        self.start_catalog()
+        for client in self.plan.clients:
+            self._start(client)
+        for fault in self.plan.faults:
+            self.scheduler.at(fault.at, functools.partial(self._do, fault))
+        try:
+            self.scheduler.run(self._is_done, _LONGEST)
+            self._calm()
+        except Stuck as stuck:
+            self.violated(f"{stuck}: {', '.join(self._working())}")
+        for task, error in self.scheduler.errors:
+            self.violated(f"{task}: {type(error).__name__}: {error}")
+
+    def _start(self, client: Client) -> None:
+        machine = self.machines[client.node]
+        process = self.processes[client.name] = Process(self.scheduler, client.name, machine)
+        machine.processes.append(process)
+        works = self.works[client.name] = Works(self, process, client)
+        process.spawn("works", works.run)
+
+    def _working(self) -> list[str]:
+        return [name for name, works in self.works.items() if not works.done and self.processes[name].alive]
+
+    def _is_done(self) -> bool:
+        if self.traced and not self.violations:
+            for wrong in check_ledgers(self):
+                self.violated(f"{wrong}, after a step of {self.scheduler.last}")
+        return not self._working() or bool(self.violations) or bool(self.scheduler.errors)
+
+    def _calm(self) -> None:
+        """All faults are over; what is to be done in the background is done; then every node reads every key."""
+        if self.violations or self.scheduler.errors:
+            return
+        self.network.heal()
+        for machine in self.machines.values():
+            if not machine.alive and machine.known_dead_at is None:
+                self._notice(machine)
+            for process in machine.processes:
+                process.go_on()
+        for process in self.processes.values():  # those that wrote are gone, and what they held is free
+            process.kill()
+        self.rounds_every = 0.7, 1.5
+        self._go_on_for(6.0)
+        self.rounds_every = 20.0, 5.0
+        end = self.scheduler.now + 400.0
+        self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
+        self._go_on_for(90.0)
+        ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
+        for node, machine in self.machines.items():
+            if machine.alive:
+                self._start(Client(f"last-{node}", node, ops))
+        self.scheduler.run(self._is_done, self.scheduler.now + 300.0)
+
+    def _go_on_for(self, seconds: float) -> None:
+        end = self.scheduler.now + seconds
+        self.scheduler.at(end, lambda: None)
+        self.scheduler.run(lambda: self.scheduler.now >= end or bool(self.scheduler.errors), end + 1.0)
+
+    def _is_calm(self) -> bool:
+        catalog = self.catalog
+        return bool(self.scheduler.errors) or (catalog is not None and catalog.is_calm())
+
+    @property
+    def catalog(self) -> PlayedCatalog | None:
+        actor = self.network.actors.get(CATALOG)
+        return None if actor is None else actor.target
+
+    # --- faults
+
+    def _do(self, fault: Fault) -> None:
+        self.say(None, f"FAULT: {fault}")
+        getattr(self, f"_{fault.kind.replace(' ', '_')}")(fault)
+
+    def _kill_catalog(self, _: Fault) -> None:
+        if (actor := self.network.actors.get(CATALOG)) is not None:
+            actor.process.kill()
+
+    def _stop_catalog(self, fault: Fault) -> None:
+        if (actor := self.network.actors.get(CATALOG)) is not None:
+            self._stop(actor.process, fault.seconds)
+
+    def _keeper(self, fault: Fault) -> Actor | None:
+        return self.network.actors.get(keeper_name(fault.target))
+
+    def _kill_keeper(self, fault: Fault) -> None:
+        if (actor := self._keeper(fault)) is not None:
+            actor.process.kill()
+
+    def _end_keeper(self, fault: Fault) -> None:
+        if (actor := self._keeper(fault)) is not None:
+            actor.end()
+
+    def _stop_keeper(self, fault: Fault) -> None:
+        if (actor := self._keeper(fault)) is not None:
+            self._stop(actor.process, fault.seconds)
+
+    def _kill_client(self, fault: Fault) -> None:
+        if fault.target in self.processes:
+            self.processes[fault.target].kill()
+
+    def _stop_client(self, fault: Fault) -> None:
+        if fault.target in self.processes:
+            self._stop(self.processes[fault.target], fault.seconds)
+
+    def _interrupt_client(self, fault: Fault) -> None:
+        process, works = self.processes.get(fault.target), self.works.get(fault.target)
+        if process is None or works is None or not process.alive or not works.busy:
+            return
+        for task in self.scheduler.tasks:
+            if task.process is process and task.what == "works" and not task.dead and task.parked:
+                task.interrupt = KeyboardInterrupt()
+                self.scheduler.due(self.scheduler.now, task)
+
+    def _stop(self, process: Process, seconds: float) -> None:
+        process.stop()
+        self.scheduler.at(self.scheduler.now + seconds, process.go_on)
+
+    def _kill_machine(self, fault: Fault) -> None:
+        machine = self.machines.get(fault.target)
+        if machine is None or not machine.alive:
+            return
+        self.judge_loss(machine)
+        machine.kill()
+        least, more = _TO_NOTICE
+        seconds = least + more * mix(self.scheduler.key, self._ticks) / 2**64
+        self.scheduler.at(self.scheduler.now + seconds, lambda: self._notice(machine))
+
+    def _notice(self, machine: Machine) -> None:
+        """The head takes a machine for dead."""
+        if machine.known_dead_at is None:
+            machine.known_dead_at = self.scheduler.now
+            self.say(None, f"the head takes {machine.name} for dead")
+            for actor in list(self.network.actors.values()):
+                if actor.machine is machine:
+                    actor.end()
+
+    def judge_loss(self, machine: Machine) -> None:
+        """What was there alone may be lost: as if somebody had deleted it, if that explains what is read."""
+        for key in ("k", "m"):
+            puts = [one for one in self.history if one.kind == "put" and one.key == key]
+            if any(self._may_be_lost(one) for one in puts):
+                moment = self.tick()
+                self.history.append(Operation(f"death of {machine.name}", "delete", key, None, moment, None, "unknown"))
+
+    def _may_be_lost(self, put: Operation) -> bool:
+        ops = (op for client in self.plan.clients for op in client.ops if op.value == put.value)
+        return put.returned is None or put.outcome != "done" or any(op.replicas < 2 for op in ops)
+
+    def _cut(self, fault: Fault) -> None:
+        if fault.target in self.machines and fault.other in self.machines:
+            one, other = self.machines[fault.target], self.machines[fault.other]
+            self.network.cut(one, other, self.scheduler.now + fault.seconds)
+
+    def _set_clock(self, fault: Fault) -> None:
+        if fault.target in self.machines:
+            self.machines[fault.target].clock += fault.seconds
+
+    def close(self) -> None:
+        """No task goes on, and no file stays open."""
+        self.scheduler.close()
+        for machine in self.machines.values():
+            for process in machine.processes:
+                process.alive = True
+                process.kill()
+
+    def facts(self) -> dict[str, Any]:
+        """In numbers."""
+        return {"steps": self.scheduler.steps, "calls": self.network.calls, "seconds": self.scheduler.now}

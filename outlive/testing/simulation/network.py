@@ -1,0 +1,315 @@
+"""The played network: messages that are late, overtake each other, come twice or not at all; and who answers them.
+
+An *actor* is a name that calls are sent to, as Ray's are: it has a process, and gets another if that dies, to which the
+calls that were not answered are made again. Its methods are made in groups, each with so many threads; the other calls
+of a group wait. It answers nothing before its constructor has returned.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Task, mix
+from outlive.testing.simulation.shown import answer, shown
+
+if TYPE_CHECKING:
+    from outlive.testing.simulation.machines import Machine
+
+_USUAL = 0.0005, 0.004  # seconds that a message takes: at least, and what is added at most
+_RESTART = 0.02, 2.0  # seconds that a process takes to start: at least, and what is added at most
+_NOTICED = 0.05, 0.5  # the same, until a caller hears that an actor is gone for good
+LOST = 1e4  # seconds: nobody waits for so long
+
+
+class Died(Exception):
+    """The actor that was asked is gone for good, or its process died and the call is not to be repeated."""
+
+
+class Manners(NamedTuple):
+    """How often messages do not take the usual time: probabilities."""
+
+    slow: float = 0.0  # up to a second more
+    late: float = 0.0  # up to half a minute more
+    lost: float = 0.0  # where the caller does not wait for ever
+    repeated: float = 0.0  # it is done, its answer is lost, and it is done again
+
+
+class Message:
+    """A call that is under way."""
+
+    __slots__ = ("actor", "args", "caller", "future", "key", "machine", "method", "once", "parts", "process", "repeat")
+
+    def __init__(self, actor: Actor, method: str, args: tuple[Any, ...], caller: Task, *, once: bool) -> None:
+        self.actor, self.method, self.args, self.once = actor, method, args, once
+        self.caller, self.key = caller, mix(caller.key, caller.count, 1)
+        self.machine: Machine = caller.process.node
+        self.future = Future(caller.process.scheduler)
+        self.process: Process | None = None  # that makes it now
+        self.repeat = False
+        self.parts: list[Future] | None = None  # of a stream
+
+    def __str__(self) -> str:
+        return f"{self.actor.name}.{self.method}"
+
+
+class Actor:
+    """Who answers to a name.
+
+    Parameters
+    ----------
+    start
+        Makes, in a new process of the actor, the object whose methods are called.
+    groups
+        How many threads each group of methods has; those without a group have one.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        machine: Machine,
+        start: Callable[[Process], Any],
+        groups: dict[str, int] | None = None,
+    ) -> None:
+        self.network, self.name, self.machine = network, name, machine
+        self._start, self._groups = start, groups or {}
+        self.target: Any = None  # None: it starts
+        self.gone = False
+        self._waiting: list[Message] = []  # for it to start, or to start again
+        self._under_way: dict[Message, None] = {}
+        self._threads: dict[str, int] = {}
+        self._queues: dict[str, list[Message]] = {}
+        self.process = self._begin()
+
+    def _begin(self) -> Process:
+        number = self.network.starts[self.name] = self.network.starts.get(self.name, 0) + 1
+        self.target, self._threads, self._queues = None, {}, {}
+        process = Process(self.network.scheduler, f"{self.name}.{number}", self.machine)
+        process.at_death.append(lambda: self._died(process))
+        self.process = process
+        self.machine.processes.append(process)
+        process.spawn("starts", self._construct, process)
+        return process
+
+    def _construct(self, process: Process) -> None:
+        try:
+            target = self._start(process)
+        except Exception as error:  # noqa: BLE001 - Ray gives up such an actor
+            self.network.say(process, f"cannot start: {error}")
+            self.end()
+            return
+        self.target = target
+        self.network.say(process, "has started")
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            self.take(message)
+
+    def _died(self, process: Process) -> None:
+        if process is not self.process or self.gone:
+            return
+        self.target = None
+        lost = [*self._under_way, *itertools.chain.from_iterable(self._queues.values())]
+        self._under_way.clear()
+        self._queues.clear()
+        for message in lost:
+            if message.once:
+                self.network.fail(message)
+            else:
+                self._waiting.append(message)
+        if not self.machine.alive:
+            self.end()
+            return
+        least, more = _RESTART
+        delay = least + more * mix(process.key, 7) / 2**64
+        self.network.scheduler.at(self.network.scheduler.now + delay, lambda: self._again(process))
+
+    def _again(self, process: Process) -> None:
+        if process is self.process and not self.gone:
+            self._begin()
+
+    def replace(self) -> None:
+        """Another process takes this one's place, which is not dead: it was stopped, or cut off, for too long."""
+        lost = [*self._under_way, *itertools.chain.from_iterable(self._queues.values())]
+        self._under_way.clear()
+        self._begin()
+        self._waiting += lost
+
+    def end(self) -> None:
+        """It is gone for good, and its name is free."""
+        if not self.gone:
+            self.gone = True
+            if self.network.actors.get(self.name) is self:
+                del self.network.actors[self.name]
+            process = self.process
+            for message in [*self._waiting, *self._under_way, *itertools.chain.from_iterable(self._queues.values())]:
+                self.network.fail(message)
+            self._waiting.clear()
+            process.kill()
+
+    def take(self, message: Message) -> None:
+        """A call has arrived."""
+        if self.gone:
+            self.network.fail(message)
+        elif self.target is None or not self.process.alive:
+            self._waiting.append(message)
+        else:
+            self._queue(message)
+
+    def _queue(self, message: Message) -> None:
+        method = getattr(self.target, message.method)
+        group = getattr(method, "group", "")
+        if self._threads.get(group, 0) >= self._groups.get(group, 1):
+            self._queues.setdefault(group, []).append(message)
+            return
+        self._threads[group] = self._threads.get(group, 0) + 1
+        message.process = self.process
+        self._under_way[message] = None
+        self.process.spawn(message.method, self._make, self.process, message, method, group, key=mix(message.key, 2))
+
+    def _make(self, process: Process, message: Message, method: Callable[..., Any], group: str) -> None:
+        value, error, network = None, None, self.network
+        if network.traced:
+            network.say(process, f"begins {shown(message.method, message.args)} for {message.caller}")
+        try:
+            value = method(*message.args)
+            if message.parts is not None:
+                self._yield(message, value)
+        except Exception as raised:  # noqa: BLE001 - it is the caller's
+            error = raised
+        if network.traced:
+            network.say(process, f"ends {message.method} for {message.caller}: {answer(value, error)}")
+        if process is not self.process:
+            return  # another has its place, which was given the call
+        self._under_way.pop(message, None)
+        self._threads[group] -= 1
+        if queue := self._queues.get(group):
+            self._queue(queue.pop(0))
+        self.network.answer(message, value, error)
+
+    def _yield(self, message: Message, values: Iterator[Any]) -> None:
+        for part in values:
+            value = part._replace(data=bytes(part.data)) if hasattr(part, "data") else part  # it travels
+            self.network.answer_part(message, value)
+            self.network.scheduler.step()
+
+
+class Network:
+    """All messages.
+
+    Parameters
+    ----------
+    say
+        Takes what happened: who did it, and what.
+    oddity
+        Whether something unusual, with this key and name, is to happen.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        manners: Manners,
+        say: Callable[[Process, str], None],
+        oddity: Callable[[int, str], bool],
+    ) -> None:
+        self.scheduler, self.manners, self.say, self._oddity = scheduler, manners, say, oddity
+        self.actors: dict[str, Actor] = {}
+        self.starts: dict[str, int] = {}  # how often an actor of this name was started
+        self._cut: dict[frozenset[str], float] = {}  # two machines, and until when
+        self.calls = 0
+        self.traced = False
+
+    def cut(self, one: Machine, other: Machine, until: float) -> None:
+        """No message gets from one of these to the other until then."""
+        pair = frozenset((one.name, other.name))
+        self._cut[pair] = max(until, self._cut.get(pair, 0.0))
+
+    def heal(self) -> None:
+        """All messages get through, and take the usual time."""
+        self._cut.clear()
+        self.manners = Manners()
+
+    def call(
+        self, actor: Actor, method: str, args: tuple[Any, ...], *, once: bool = False, ends: bool = True
+    ) -> Message:
+        """Send a call. `once`: it is not made again. `ends`: the caller gives up one day."""
+        task = self.scheduler.task
+        task.count += 1
+        message = Message(actor, method, args, task, once=once)
+        self.calls += 1
+        message.repeat = not once and self._odd(message, 3, self.manners.repeated, "is made twice")
+        delay = self._delay(message, 4, "its call", ends=ends)
+        self.scheduler.at(self.scheduler.now + delay, lambda: self._arrive(message))
+        return message
+
+    def stream(self, actor: Actor, method: str, args: tuple[Any, ...]) -> Message:
+        """The same, of a method that yields its answer in parts."""
+        message = self.call(actor, method, args, once=True)
+        message.repeat, message.parts = False, [Future(self.scheduler)]
+        return message
+
+    def _arrive(self, message: Message) -> None:
+        if until := self._until(message):
+            self.scheduler.at(until + 0.001, lambda: self._arrive(message))
+        else:
+            message.actor.take(message)
+
+    def _until(self, message: Message) -> float:
+        """Until when the way of a message is cut; 0 if it is not."""
+        if not self._cut:
+            return 0.0
+        until = self._cut.get(frozenset((message.machine.name, message.actor.machine.name)), 0.0)
+        return until if until > self.scheduler.now else 0.0
+
+    def answer(self, message: Message, value: Any, error: BaseException | None) -> None:
+        """It was made."""
+        if message.repeat:
+            message.repeat = False
+            delay = self._delay(message, 5, "its repetition", ends=False)
+            self.scheduler.at(self.scheduler.now + delay, lambda: self._arrive(message))
+            return
+        future = message.future if message.parts is None else message.parts[-1]
+        if message.parts is not None and error is None:
+            error = StopIteration()
+        delay = self._delay(message, 6, "its answer", ends=True)
+        self.scheduler.at(self.scheduler.now + delay, lambda: self._back(message, future, value, error))
+
+    def answer_part(self, message: Message, value: Any) -> None:
+        assert message.parts is not None
+        future = message.parts[-1]
+        message.parts.append(Future(self.scheduler))
+        delay = self._delay(message, 6 + 2 * len(message.parts), "a part", ends=True)
+        self.scheduler.at(self.scheduler.now + delay, lambda: self._back(message, future, value, None))
+
+    def _back(self, message: Message, future: Future, value: Any, error: BaseException | None) -> None:
+        if until := self._until(message):
+            self.scheduler.at(until + 0.001, lambda: self._back(message, future, value, error))
+        elif message.caller.process.alive:
+            future.set(value, error)
+
+    def fail(self, message: Message) -> None:
+        """The caller learns, after a while, that it was not made, or that nobody knows."""
+        least, more = _NOTICED
+        future = message.future if message.parts is None else message.parts[-1]
+        delay = least + more * mix(message.key, 9) / 2**64
+        self.scheduler.at(self.scheduler.now + delay, lambda: future.set(error=Died(str(message))))
+
+    def _delay(self, message: Message, what: int, name: str, *, ends: bool) -> float:
+        least, more = _USUAL
+        draw = mix(message.key, what)
+        delay = least + more * draw / 2**64
+        manners = self.manners
+        if ends and self._odd(message, what + 100, manners.lost, f"{name} is lost"):
+            return LOST
+        if self._odd(message, what + 200, manners.late, f"{name} is late"):
+            return delay + 30.0 * mix(draw) / 2**64
+        if self._odd(message, what + 300, manners.slow, f"{name} is slow"):
+            return delay + 1.0 * mix(draw) / 2**64
+        return delay
+
+    def _odd(self, message: Message, what: int, probability: float, name: str) -> bool:
+        if not probability:
+            return False
+        key = mix(message.key, what)
+        return key < probability * 2**64 and self._oddity(key, f"{message.caller} calls {message}: {name}")

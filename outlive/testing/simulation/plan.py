@@ -1,0 +1,170 @@
+"""A plan: what clients do, what goes wrong, and when. Made from a seed, written as JSON, and cut down when it fails."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any, NamedTuple
+
+from outlive.testing.simulation.network import Manners
+
+HEAD = "a"
+_KEYS = "k", "m"
+_SMALL, _LARGE = 5, 6000  # items of 8 bytes: some are copied when they are read, some are mapped and recycled
+_KINDS = {  # of operations, and how often
+    "put": 8,
+    "get": 9,
+    "delete": 3,
+    "put_many": 2,
+    "get_many": 2,
+    "keys": 1,
+    "drain": 1,
+    "check": 0.3,
+}
+_FAULTS = {
+    "kill catalog": 3,
+    "kill keeper": 3,
+    "kill client": 3,
+    "interrupt client": 2,
+    "stop keeper": 2,
+    "stop catalog": 1,
+    "stop client": 2,
+    "kill machine": 1,
+    "cut": 2,
+    "set clock": 2,
+    "end keeper": 1,
+}
+
+
+class Op(NamedTuple):
+    """What a client does."""
+
+    at: float  # seconds since the world began; later, if what it did before is not over
+    kind: str
+    keys: tuple[str, ...]
+    value: int = 0
+    items: int = _SMALL
+    replicas: int = 1
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {' '.join(self.keys)}"
+        if self.kind.startswith("put"):
+            what += f" = {self.value}" + (f", replicas={self.replicas}" if self.replicas > 1 else "")
+        return what
+
+
+class Client(NamedTuple):
+    """A process that works on a node."""
+
+    name: str
+    node: str
+    ops: tuple[Op, ...]
+
+
+class Fault(NamedTuple):
+    """What goes wrong."""
+
+    at: float
+    kind: str
+    target: str = ""  # a node or a client
+    other: str = ""  # a second node
+    seconds: float = 0.0  # how long
+
+    def __str__(self) -> str:
+        text = f"{self.kind} {self.target}".strip() + (f" - {self.other}" if self.other else "")
+        return text + (f" for {self.seconds:.2f} s" if self.seconds else "")
+
+
+class Plan(NamedTuple):
+    """All of a schedule."""
+
+    seed: int
+    nodes: tuple[str, ...]
+    clients: tuple[Client, ...]
+    faults: tuple[Fault, ...]
+    manners: Manners = Manners()
+    without: frozenset[int] = frozenset()  # what would go wrong with these messages does not
+
+    def dumps(self) -> str:
+        return json.dumps(self._replace(without=sorted(self.without)))  # type: ignore[arg-type]
+
+    @classmethod
+    def loads(cls, text: str) -> Plan:
+        seed, nodes, clients, faults, manners, without = json.loads(text)
+        ops = [(name, node, tuple(_op(one) for one in some)) for name, node, some in clients]
+        return cls(
+            seed,
+            tuple(nodes),
+            tuple(Client(*one) for one in ops),
+            tuple(Fault(*one) for one in faults),
+            Manners(*manners),
+            frozenset(without),
+        )
+
+    @property
+    def size(self) -> int:
+        """How much happens."""
+        return sum(len(client.ops) for client in self.clients) + len(self.faults) + len(self.nodes)
+
+
+def _op(fields: list[Any]) -> Op:
+    at, kind, keys, *rest = fields
+    return Op(at, kind, tuple(keys), *rest)
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = random.Random(seed)  # noqa: S311
+    nodes = ("a", "b", "c")[: rng.choice((2, 2, 3))]
+    span = rng.choice((0.5, 2.0, 8.0))  # seconds in which it all happens
+    some_replicas = rng.random() < 0.4
+    values = iter(range(1, 10**6))
+    clients = []
+    for number in range(rng.choice((2, 2, 3))):
+        node = rng.choice(nodes)
+        ops = [_an_op(rng, span, some_replicas, len(nodes), next(values)) for _ in range(rng.randint(2, 5))]
+        clients.append(Client(f"client{number + 1}", node, tuple(sorted(ops))))
+    faults = tuple(sorted(_a_fault(rng, span, nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 3)))))
+    return Plan(seed, nodes, tuple(clients), faults, _manners(rng))
+
+
+def _an_op(rng: random.Random, span: float, some_replicas: bool, nodes: int, value: int) -> Op:
+    kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
+    keys: tuple[str, ...] = (rng.choice(_KEYS[:1] * 2 + _KEYS[1:]),)
+    if kind.endswith("_many"):
+        keys = _KEYS
+    if kind == "drain":
+        keys = (rng.choice(("b", "c")[: nodes - 1]),)
+    if kind in {"keys", "check"}:
+        keys = ()
+    items = _LARGE if rng.random() < 0.15 else _SMALL
+    replicas = 2 if some_replicas and rng.random() < 0.6 else 1
+    return Op(round(rng.uniform(0, span), 4), kind, keys, value, items, replicas)
+
+
+def _a_fault(rng: random.Random, span: float, nodes: tuple[str, ...], clients: list[Client]) -> Fault:
+    kind = rng.choices(list(_FAULTS), list(_FAULTS.values()))[0]
+    at, target, other, seconds = round(rng.uniform(0, span), 4), "", "", 0.0
+    if kind.endswith("client"):
+        target = rng.choice(clients).name
+    elif kind in {"kill keeper", "stop keeper", "set clock", "end keeper"}:
+        target = rng.choice(nodes)
+    elif kind == "kill machine":
+        target = rng.choice(nodes[1:])
+    elif kind == "cut":
+        target, other = rng.sample(nodes, 2)
+    if kind.startswith("stop") or kind == "cut":
+        seconds = round(rng.choice((0.2, 2.0, 10.0, 30.0)) * rng.uniform(0.2, 1.0), 3)
+    if kind == "cut":
+        seconds = min(seconds, 10.0)
+    if kind == "set clock":
+        seconds = round(rng.choice((-1, 1)) * rng.choice((0.01, 1.0, 1000.0)), 3)
+    return Fault(at, kind, target, other, seconds)
+
+
+def _manners(rng: random.Random) -> Manners:
+    if rng.random() < 0.3:
+        return Manners()
+    return Manners(
+        slow=rng.choice((0.0, 0.1)), late=rng.choice((0.0, 0.02)), lost=0.0, repeated=rng.choice((0.0, 0.05))
+    )

@@ -1,0 +1,262 @@
+"""Planted faults: mutations of the protocol, each of which the simulation has to find: else it would be worthless.
+
+Each puts something wrong in the place of what is right, for the process that simulates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.names import Names
+from outlive.arrays.shelf import Shelf, read_info_at
+from outlive.catalog import asking, keys, replaced, replicas, shelves
+from outlive.catalog.holds import Holds
+from outlive.catalog.index import Index
+from outlive.catalog.instructions import Ask, Conversation
+from outlive.catalog.state import State
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.listing import Listing
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.store import commit
+
+Change = tuple[Any, str, Any]  # an object, an attribute's name, what it is instead
+
+
+def _seal_in_any_epoch() -> Iterator[Change]:
+    """A writer seals whichever catalog listed its draft: the epoch is not compared."""
+    seal_many = Shelf.seal_many
+    yield Shelf, "seal_many", lambda shelf, drafts, _=None: seal_many(shelf, drafts, None)
+
+
+def _copy_in_any_epoch() -> Iterator[Change]:
+    """A copy is sealed although its shelf was listed again since."""
+
+    def seal_copy(shelf: Shelf, draft: Any) -> None:
+        with shelf.ledger.locked():
+            draft.settled = shelf._rename(draft.path, draft.info.id)  # noqa: SLF001
+
+    yield Shelf, "seal_copy", seal_copy
+
+
+def _copy_without_the_catalog() -> Iterator[Change]:
+    """A copy is sealed first, and the catalog is told of it afterwards."""
+
+    def seal(fetches: Fetches, draft: Any, node: str) -> None:
+        draft.listed_in = fetches._shelf.ledger.epoch  # noqa: SLF001
+        fetches._shelf.seal_copy(draft)  # noqa: SLF001
+        fetches._join(draft.info, node, kept=False)  # noqa: SLF001
+
+    yield Fetches, "_seal", seal
+
+
+def _seal_before_bind() -> Iterator[Change]:
+    """A writer seals its draft, and then has the catalog list it."""
+    bind = commit._bind  # noqa: SLF001
+
+    def seal_first(session: Any, drafts: list[Any], stale: int) -> Any:
+        with session.shelf.ledger.locked():
+            for draft in drafts:
+                session.shelf._commit(draft.path, draft.info)  # noqa: SLF001
+        return bind(session, drafts, stale)
+
+    yield commit, "_bind", seal_first
+
+
+def _forget_to_forbid() -> Iterator[Change]:
+    """A keeper says that it forbade a name, and did not."""
+    yield ShelfCalls, "forbid", lambda *_: None
+
+
+def _do_not_ask_to_forbid() -> Iterator[Change]:
+    """The catalog lists what replaces an array before others' names of that are forbidden."""
+    yield keys, "_named_elsewhere", lambda *_: set()
+
+
+def _count_cached_copies() -> Iterator[Change]:
+    """A cached copy counts as a replica."""
+    yield (
+        State,
+        "kept",
+        lambda state, array_id, leaving="": [
+            node for node in state.index.holders(array_id) if node != leaving and state.is_alive(node)
+        ],
+    )
+
+
+def _drop_before_sealed() -> Iterator[Change]:
+    """What is replaced is dropped before the new array is sealed."""
+
+    def drop(state: State, _: str, replacements: list[Any]) -> Conversation[None]:
+        yield from asking.drop(state, [(replacement.old, None) for replacement in replacements])
+        for replacement in replacements:
+            state.index.dropped(replacement)
+
+    yield replaced, "drop_where_sealed", drop
+
+
+def _unbind_before_files_are_gone() -> Iterator[Change]:
+    """A deletion forgets the key first, and its files then."""
+    drop = asking.drop
+
+    def unbind_first(state: State, holdings: Any) -> Conversation[list[str]]:
+        some = list(holdings)
+        for holding, name in some:
+            if name is not None:
+                state.index.unbind(name[0], name[1], holding.array_id)
+        return (yield from drop(state, some))
+
+    yield asking, "drop", unbind_first
+
+
+def _homes_alone() -> Iterator[Change]:
+    """A deletion, or an overwrite, drops the home's file and leaves the copies where they are."""
+    holdings = Index._holdings  # noqa: SLF001
+    yield Index, "_holdings", lambda index, entry: holdings(index, entry)[-1:]
+
+
+def _evacuate_without_looking() -> Iterator[Change]:
+    """A node drops what it evacuates without asking whether another keeps it."""
+
+    def leave(state: State, infos: list[ArrayInfo], node: str) -> list[bool]:
+        for info in infos:
+            state.not_there(node, info.id)
+        return [True] * len(infos)
+
+    def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool) -> Conversation[list[bool]]:
+        del state, node, anywhere
+        yield Ask({})
+        return [True] * len(infos)
+
+    yield replicas, "leave", leave
+    yield replicas, "evacuate", evacuate
+
+
+def _keep_names_while_leaving() -> Iterator[Change]:
+    """A node that evacuates an array does not forbid its name first, and drops no name with it."""
+    yield Names, "forbid", lambda *_: None
+
+
+def _ignore_holds() -> Iterator[Change]:
+    """What a reader holds is dropped all the same."""
+    yield Holds, "put_off", lambda *_: False
+
+
+def _versions_are_not_compared() -> Iterator[Change]:
+    """The writer whose clock is behind is not told so."""
+    bind = Index.bind
+
+    def in_the_order_of_calls(index: Index, infos: list[ArrayInfo], node: str) -> Any:
+        answer = bind(index, infos, node)
+        return [one for info in infos for one in index.admit(info, node)] if isinstance(answer, int) else answer
+
+    yield Index, "bind", in_the_order_of_calls
+
+
+def _names_turn_back() -> Iterator[Change]:
+    """A name turns to an array whatever it leads to: also to an earlier one, or where that is forbidden."""
+
+    def point(names: Names, info: ArrayInfo, _: Any) -> None:
+        path, counter = names._place(info.store, info.key or "")  # noqa: SLF001
+        names._turn(path, f"{info.version}.{info.id}", counter, new=False)  # noqa: SLF001
+
+    yield Names, "point", point
+
+
+def _older_listing_wins() -> Iterator[Change]:
+    """What was deleted while a shelf was listed is listed again."""
+    yield State, "note_gone", lambda *_: None
+
+
+def _no_epoch_for_a_listing() -> Iterator[Change]:
+    """A catalog that starts lists a shelf without a new epoch."""
+    yield (
+        Listing,
+        "part",
+        lambda listing, _=None: (
+            listing._shelf.ledger.epoch,  # noqa: SLF001
+            listing._pack(listing._shelf.ids()),  # noqa: SLF001
+            None,
+        ),
+    )
+
+
+def _killed_copies_are_sealed() -> Iterator[Change]:
+    """A copy whose keeper was killed is sealed as if the catalog had listed it there."""
+
+    def finish(shelf: Shelf, array_id: str, epoch: int) -> bool:
+        with shelf.ledger.locked():
+            if shelf.ledger.epoch == epoch:
+                for path in shelf._drafts(array_id):  # noqa: SLF001
+                    with contextlib.suppress(FileNotFoundError):
+                        shelf._commit(path, read_info_at(path, array_id))  # noqa: SLF001
+        return shelf.has(array_id)
+
+    yield Shelf, "finish", finish
+    from outlive.arrays.tend import check
+
+    yield check, "is_copy", lambda _: False
+
+
+def _late_calls_are_heard() -> Iterator[Change]:
+    """What was taken back is not remembered: a call that comes late lists it."""
+    yield State, "note_erased", lambda *_: None
+
+
+def _readers_do_not_finish() -> Iterator[Change]:
+    """A reader takes what is listed and not sealed for gone."""
+    yield Shelf, "finish", lambda shelf, array_id, _: shelf.has(array_id)
+
+
+def _evicted_while_it_is_kept() -> Iterator[Change]:
+    """A copy that was asked to stay does not."""
+    yield ShelfCalls, "keep", lambda keeper, ids: [keeper._shelf.has(one) for one in ids]  # noqa: SLF001
+
+
+def _lost_is_forgotten() -> Iterator[Change]:
+    """What a dead node took is not written down as lost."""
+    yield shelves, "join", shelves.join
+    from outlive.catalog.losses import Losses
+
+    yield Losses, "add", lambda *_: None
+
+
+PLANTED: dict[str, Callable[[], Iterator[Change]]] = {
+    function.__name__.strip("_").replace("_", " "): function
+    for function in (
+        _seal_in_any_epoch,
+        _copy_in_any_epoch,
+        _copy_without_the_catalog,
+        _seal_before_bind,
+        _forget_to_forbid,
+        _do_not_ask_to_forbid,
+        _count_cached_copies,
+        _drop_before_sealed,
+        _unbind_before_files_are_gone,
+        _homes_alone,
+        _evacuate_without_looking,
+        _keep_names_while_leaving,
+        _ignore_holds,
+        _versions_are_not_compared,
+        _names_turn_back,
+        _older_listing_wins,
+        _no_epoch_for_a_listing,
+        _killed_copies_are_sealed,
+        _late_calls_are_heard,
+        _readers_do_not_finish,
+        _evicted_while_it_is_kept,
+        _lost_is_forgotten,
+    )
+}
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[None]:
+    """With this fault in the code."""
+    with contextlib.ExitStack() as undo:
+        for target, attribute, instead in PLANTED[name]():
+            undo.callback(setattr, target, attribute, getattr(target, attribute))
+            setattr(target, attribute, instead)
+        yield

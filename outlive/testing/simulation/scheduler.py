@@ -1,0 +1,293 @@
+"""The scheduler: one thread, one virtual clock, and one seed that decides who goes on when.
+
+A *task* is a greenlet of a *process*. It runs until it sleeps or waits; then the task that is due next goes on. Each
+task draws its delays from its own key and a count, not from one common stream: a schedule that has one operation less
+is the same otherwise, so it can be shrunk.
+
+A process can be killed between any two steps: its tasks are never resumed, so none of their `finally` blocks runs, as
+after a `kill -9`. A stopped process (SIGSTOP) does what is due once it goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_MOST_STEPS = 50_000
+_STEP = 0.001  # seconds, that one step takes at most
+
+
+def mix(*parts: int) -> int:
+    """A number of 64 bits that looks random (the finalizer of SplitMix64), for these numbers."""
+    found = 0
+    for part in parts:
+        found = (found + part + _GOLDEN) & _MASK
+        found = ((found ^ (found >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        found = ((found ^ (found >> 27)) * 0x94D049BB133111EB) & _MASK
+        found ^= found >> 31
+    return found
+
+
+def number_of(text: str) -> int:
+    """A number for a text, the same in every process, which `hash` is not."""
+    return zlib.crc32(text.encode()) | zlib.adler32(text.encode()) << 32
+
+
+class Stuck(Exception):
+    """Nothing is due any more, and somebody still waits; or it takes longer than it may."""
+
+
+class Process:
+    """What lives and dies as one.
+
+    Parameters
+    ----------
+    name
+        Unique in its world, and the same in each replay.
+    """
+
+    def __init__(self, scheduler: Scheduler, name: str, node: Any = None) -> None:
+        self.scheduler, self.name, self.node = scheduler, name, node
+        self.key = mix(scheduler.key, number_of(name))
+        self.alive, self.stopped = True, False
+        self.backlog: list[tuple[Task, int, Any]] = []  # what came due while it was stopped
+        self.at_death: list[Callable[[], None]] = []
+        self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
+        self.version = 0  # the latest that it has given
+        self.chances = 0  # how often it asked for chance
+        self.session: Any = None  # its store's
+        self._spawned = itertools.count(1)
+
+    def spawn(self, what: str, function: Callable[..., object], *args: Any, key: int = 0) -> Task:
+        """Start a task in this process. `key` says of which call it is; by default it is the next of its process."""
+        task = Task(self, what, key or mix(self.key, next(self._spawned)), function, args)
+        if self.alive:
+            self.scheduler.due(self.scheduler.now, task)
+        return task
+
+    def kill(self) -> None:
+        """As by SIGKILL."""
+        if self.alive:
+            self.alive, self.stopped = False, False
+            self.backlog.clear()
+            for work in self.at_death:
+                work()
+
+    def stop(self) -> None:
+        """As by SIGSTOP."""
+        self.stopped = self.alive
+
+    def go_on(self) -> None:
+        """As by SIGCONT."""
+        if self.stopped:
+            self.stopped = False
+            backlog, self.backlog = self.backlog, []
+            for task, parked, value in backlog:
+                self.scheduler.due(self.scheduler.now, task, value, parked)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Task(greenlet):  # type: ignore[misc]
+    """One thread of a process."""
+
+    def __init__(
+        self, process: Process, what: str, key: int, function: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        super().__init__(self._work, process.scheduler.hub)
+        self.process, self.what, self.key = process, what, key
+        self.count = 0  # of its draws
+        self.parked = 0  # how often it has waited: who wakes it for an earlier time is too late
+        self.interrupt: BaseException | None = None
+        self._function, self._args = function, args
+        process.scheduler.tasks.append(self)
+
+    def _work(self, _: Any) -> None:
+        try:
+            self._function(*self._args)
+        except GreenletExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - of any kind: it is the world's to judge
+            self.process.scheduler.failed(self, error)
+        finally:
+            self._function, self._args = _nothing, ()
+
+    def draw(self) -> float:
+        """A number in [0, 1) that depends on this task and on how often it has drawn."""
+        self.count += 1
+        return mix(self.key, self.count) / 2**64
+
+    def __repr__(self) -> str:
+        return f"{self.process.name}/{self.what}"
+
+
+def _nothing() -> None:
+    pass
+
+
+class Scheduler:
+    """Virtual time, and what is due when.
+
+    Parameters
+    ----------
+    key
+        Decides all draws.
+    resumed
+        Called with a process before one of its tasks goes on.
+    """
+
+    def __init__(self, key: int, resumed: Callable[[Process], None] = lambda _: None) -> None:
+        self.key, self.hub, self.now = key, getcurrent(), 0.0
+        self.steps = 0  # that were made
+        self.last: Task | None = None  # the one that made the last step
+        self.over = False
+        self.tasks: list[Task] = []
+        self.errors: list[tuple[Task, BaseException]] = []
+        self._resumed = resumed
+        self._heap: list[tuple[float, int, Task | Callable[[], object], int, Any]] = []
+        self._order = itertools.count()
+        self._limit = float("inf")
+
+    # --- by the tasks
+
+    @property
+    def task(self) -> Task:
+        """The one that runs."""
+        found = getcurrent()
+        assert isinstance(found, Task)
+        return found
+
+    @property
+    def process(self) -> Process:
+        """That of the task that runs."""
+        return self.task.process
+
+    def sleep(self, seconds: float) -> None:
+        """Let others go on, for so long."""
+        task = self.task
+        task.parked += 1
+        self.due(self.now + seconds, task)
+        self._park(task)
+
+    def step(self) -> None:
+        """Between two steps of a process: others may go on."""
+        self.sleep(self.task.draw() * _STEP)
+
+    def wait(self, futures: Iterable[Future], count: int = 1, timeout: float | None = None) -> list[Future]:
+        """Until so many of these are done, or the time is over; returns those that are done."""
+        waited = list(futures)
+        task, deadline = self.task, None if timeout is None else self.now + timeout
+        while True:
+            done = [future for future in waited if future.done]
+            if len(done) >= min(count, len(waited)) or (deadline is not None and self.now >= deadline):
+                return done
+            task.parked += 1
+            if deadline is not None:
+                self.due(deadline, task)
+            for future in waited:
+                if not future.done:
+                    future.waiters.append((task, task.parked))
+            self._park(task)
+
+    def _park(self, task: Task) -> None:
+        if self.over:
+            raise GreenletExit
+        self.hub.switch()
+        if self.over:
+            raise GreenletExit
+        if task.interrupt is not None:
+            error, task.interrupt = task.interrupt, None
+            raise error
+
+    # --- by whoever plans
+
+    def at(self, moment: float, work: Callable[[], object]) -> None:
+        """Have something done at this moment, by no process."""
+        heapq.heappush(self._heap, (max(moment, self.now), next(self._order), work, 0, None))
+
+    def due(self, moment: float, task: Task, value: Any = None, parked: int | None = None) -> None:
+        """Let a task go on at this moment, if it still waits as it does now."""
+        entry = moment, next(self._order), task, task.parked if parked is None else parked, value
+        heapq.heappush(self._heap, entry)
+
+    def run(self, until: Callable[[], bool], limit: float) -> None:
+        """Go on until something is so. Raises Stuck if nothing is due any more, or at the moment `limit`."""
+        heap = self._heap
+        while not until():
+            if not heap:
+                raise Stuck("nobody goes on any more")
+            moment, _, what, parked, value = heapq.heappop(heap)
+            if moment > limit:
+                raise Stuck(f"not at its end after {limit:.0f} s")
+            self.now = max(self.now, moment)
+            if not isinstance(what, Task):
+                what()
+                continue
+            process = what.process
+            if not process.alive or what.dead or parked != what.parked:
+                continue
+            if process.stopped:
+                process.backlog.append((what, parked, value))
+                continue
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                raise Stuck(f"not at its end after {self.steps} steps")
+            self._resumed(process)
+            self.last = what
+            what.switch(value)
+            if self.errors:
+                break
+
+    def failed(self, task: Task, error: BaseException) -> None:
+        """A task ended with an error that nobody took."""
+        if not self.over:
+            self.errors.append((task, error))
+
+    def close(self) -> None:
+        """End all tasks; what they do in their `finally` blocks is nobody's business any more."""
+        self.over = True
+        for task in self.tasks:
+            if task and not task.dead:
+                with contextlib.suppress(BaseException):
+                    task.throw(GreenletExit)
+        self.tasks.clear()
+        self._heap.clear()
+
+
+class Future:
+    """An answer that is to come, or an error."""
+
+    __slots__ = ("_scheduler", "done", "error", "value", "waiters")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.done, self.value, self.error = False, None, None
+        self.waiters: list[tuple[Task, int]] = []
+
+    value: Any
+    error: BaseException | None
+
+    def set(self, value: Any = None, error: BaseException | None = None) -> None:
+        """Nothing, if it has come before."""
+        if not self.done:
+            self.done, self.value, self.error = True, value, error
+            for task, parked in self.waiters:
+                self._scheduler.due(self._scheduler.now, task, None, parked)
+            self.waiters.clear()
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait for it. Raises the error, or TimeoutError."""
+        if not self.done and not self._scheduler.wait([self], 1, timeout):
+            raise TimeoutError
+        if self.error is not None:
+            raise self.error
+        return self.value

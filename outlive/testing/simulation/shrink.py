@@ -1,0 +1,81 @@
+"""Shrinking: a plan that fails is cut down, as long as it fails, until somebody can understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from outlive.testing.simulation.network import Manners
+from outlive.testing.simulation.plan import Plan
+from outlive.testing.simulation.world import Result
+
+Play = Callable[[Plan], Result]
+
+
+def shrink(result: Result, play: Play, tried: Callable[[int, Plan], object] = lambda *_: None) -> Result:
+    """The smallest result that still fails.
+
+    Each operation, fault and message draws its delays for itself, so what is left goes much as it went before.
+
+    Parameters
+    ----------
+    play
+        Has a plan happen.
+    tried
+        Called after each attempt with how many there were, and the smallest plan so far.
+    """
+    attempts, smallest = 0, result
+    while True:
+        for plan in _smaller(smallest):
+            attempts += 1
+            found = play(plan)
+            tried(attempts, smallest.plan)
+            if found.violations:
+                smallest = found
+                break
+        else:
+            return smallest
+
+
+def _smaller(result: Result) -> Iterator[Plan]:
+    """Plans in which less happens: first those in which much less does."""
+    plan = result.plan
+    if plan.manners != Manners():
+        yield plan._replace(manners=Manners(), without=frozenset())
+    for number in range(len(plan.clients)):
+        if len(plan.clients) > 1:
+            yield plan._replace(clients=plan.clients[:number] + plan.clients[number + 1 :])
+    for number in range(len(plan.faults)):
+        yield plan._replace(faults=plan.faults[:number] + plan.faults[number + 1 :])
+    for number, client in enumerate(plan.clients):
+        for one in range(len(client.ops)):
+            fewer = client._replace(ops=client.ops[:one] + client.ops[one + 1 :])
+            yield plan._replace(clients=(*plan.clients[:number], fewer, *plan.clients[number + 1 :]))
+    yield from _calmer(plan, sorted(result.oddities))
+    yield from _simpler(plan)
+
+
+def _calmer(plan: Plan, oddities: list[int]) -> Iterator[Plan]:
+    """Less of what goes wrong with messages: halves, quarters, then each."""
+    size = len(oddities)
+    while size:
+        for begin in range(0, len(oddities), size):
+            yield plan._replace(without=plan.without.union(oddities[begin : begin + size]))
+        size = size // 2
+
+
+def _simpler(plan: Plan) -> Iterator[Plan]:
+    used = {client.node for client in plan.clients} | {fault.target for fault in plan.faults} | {plan.nodes[0]}
+    used |= {key for client in plan.clients for op in client.ops for key in op.keys} | {
+        one.other for one in plan.faults
+    }
+    fewer = tuple(node for node in plan.nodes if node in used)
+    if len(fewer) < len(plan.nodes):
+        yield plan._replace(nodes=fewer)
+    for number, client in enumerate(plan.clients):
+        for one, op in enumerate(client.ops):
+            for other in (op._replace(items=5), op._replace(replicas=1), op._replace(keys=op.keys[:1])):
+                if other != op and (other.keys == op.keys or op.kind.endswith("_many")):
+                    ops = (*client.ops[:one], other, *client.ops[one + 1 :])
+                    yield plan._replace(
+                        clients=(*plan.clients[:number], client._replace(ops=ops), *plan.clients[number + 1 :])
+                    )

@@ -1,0 +1,195 @@
+"""The stage: what the code that is tried takes for the machine's clock, chance and threads.
+
+Everything here is put into modules of this process, which is one that simulates and does nothing else. So that it can
+be: time is virtual and each machine's own, ids come from the seed, and each process has its own views and versions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from greenlet import getcurrent
+
+from outlive.arrays import changes, clock, info, ledger, lock, views
+from outlive.arrays.shelf import Shelf
+from outlive.errors import OutliveError
+from outlive.testing.simulation import green
+from outlive.testing.simulation.machines import EPOCH
+from outlive.testing.simulation.scheduler import Process, Task, mix
+
+if TYPE_CHECKING:
+    from outlive.testing.simulation.scheduler import Scheduler
+
+Unexpected = Callable[[Process, BaseException], None]
+_ROOMS = "outlive.arrays.", "outlive.catalog.", "outlive.cluster.", "outlive.store.", "outlive.lookup"
+_REAL_TIME = {"outlive.arrays.lock", "outlive.arrays.waiting", "outlive.arrays.room", "outlive.arrays.clock"}
+_REAL_THREADS = {"outlive.arrays.lock", "outlive.arrays.owned_file", "outlive.arrays.remains"}
+_SWITCHES = 0.25  # of the moments before a shelf is locked, at which others go on
+
+
+class _Time:
+    """Stands for the module `time`."""
+
+    @staticmethod
+    def _machine() -> tuple[float, float]:
+        """Seconds since the world began, and by how much the machine's clock is ahead."""
+        task = getcurrent()
+        if isinstance(task, Task):
+            return task.process.scheduler.now, task.process.node.clock
+        return 0.0 if _actors is None else _actors.now, 0.0
+
+    def time(self) -> float:
+        now, ahead = self._machine()
+        return EPOCH + now + ahead
+
+    def time_ns(self) -> int:
+        return int(self.time() * 1e9)
+
+    def monotonic(self) -> float:
+        return self._machine()[0]
+
+    perf_counter = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        task = getcurrent()
+        assert isinstance(task, Task)
+        task.process.scheduler.sleep(seconds)
+
+
+_actors: Scheduler | None = None
+_chance = 0
+_previous: Process | None = None
+_unexpected: Unexpected | None = None
+_session: Any = None  # the module that knows the session of the process
+
+
+def urandom(count: int) -> bytes:
+    """What `os.urandom` gives, from the seed."""
+    global _chance
+    task = getcurrent()
+    if isinstance(task, Task):
+        process = task.process
+        process.chances += 1
+        number = mix(process.key, process.chances, 11)
+    else:
+        _chance += 1
+        number = mix(0, _chance)
+    return number.to_bytes(8, "little") * (count // 8 + 1) if count <= 8 else _long(number, count)
+
+
+def _long(number: int, count: int) -> bytes:
+    parts = (mix(number, i).to_bytes(8, "little") for i in range(count // 8 + 1))
+    return b"".join(parts)[:count]
+
+
+class _Secrets:
+    """Stands for the module `secrets`."""
+
+    @staticmethod
+    def token_hex(count: int) -> str:
+        return urandom(count)[:count].hex()
+
+    @staticmethod
+    def randbelow(limit: int) -> int:
+        return int.from_bytes(urandom(8)[:8], "little") % limit
+
+
+def resumed(process: Process) -> None:
+    """What a process has for itself, and modules have for all, is put in place."""
+    global _previous
+    if process is not _previous:
+        if _previous is not None:
+            _previous.version = info._version  # noqa: SLF001
+        info._version = process.version  # noqa: SLF001
+        views._live = process.live  # noqa: SLF001
+        if _session is not None:
+            _session._session = process.session  # noqa: SLF001
+        _previous = process
+
+
+def join(process: Process, session: Any) -> None:
+    """The running process has this session from now on."""
+    process.session = _session._session = session  # noqa: SLF001
+
+
+def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
+    """A world begins. `unexpected` is told of errors that nobody waits for, and that are none of outlive's own."""
+    global _actors, _chance, _previous, _unexpected
+    _actors, _chance, _previous, _unexpected = scheduler, 0, None, unexpected
+    random.seed(seed)
+
+
+def point() -> None:
+    """Between two steps of a shelf others may go on, unless the one who takes it holds a lock."""
+    task = getcurrent()
+    if not isinstance(task, Task) or lock._open or task.process.scheduler.over:  # noqa: SLF001
+        return
+    if task.draw() < _SWITCHES:
+        task.process.scheduler.step()
+
+
+def set_up() -> None:
+    """Once in a process that simulates."""
+    global _session
+    import outlive.store  # noqa: F401
+    from outlive.cluster import catalog, keeper  # noqa: F401
+
+    _session = sys.modules.get("outlive.store.session") or sys.modules["outlive.cluster.session"]
+    time, threads, queues = _Time(), green.Threading(), green.Queues()
+    instead: dict[str, Any] = {"threading": threads, "queue": queues, "ThreadPoolExecutor": green.Pool}
+    instead |= {"Future": green.Promise}
+    if (driver := sys.modules.get("outlive.cluster.driver")) is not None:
+        driver.wait = green.wait  # type: ignore[attr-defined]
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_ROOMS):
+            if "time" in vars(module) and name not in _REAL_TIME and not callable(vars(module)["time"]):
+                module.time = time  # type: ignore[attr-defined]
+            if vars(module).get("secrets") is secrets:
+                module.secrets = _Secrets()  # type: ignore[attr-defined]
+            if vars(module).get("uptime") is clock.uptime:
+                module.uptime = lambda: int(time.monotonic() * 1e9)  # type: ignore[attr-defined]
+            if name not in _REAL_THREADS:
+                for what, other in instead.items():
+                    if what in vars(module):
+                        setattr(module, what, other)
+    os.urandom = urandom
+    changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
+    ledger.Ledger.locked = _before(ledger.Ledger.locked)  # type: ignore[method-assign]
+    Shelf._open = _before(Shelf._open)  # type: ignore[method-assign]  # noqa: SLF001
+    warnings.simplefilter("ignore")
+    log = logging.getLogger("outlive")
+    log.addHandler(_Listens())
+    log.setLevel(logging.ERROR)
+    log.propagate = False
+    os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog's state is looked at after each of its steps
+
+
+class _Listens(logging.Handler):
+    """What is written to the log, and raised to nobody."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        task, error = getcurrent(), None if record.exc_info is None else record.exc_info[1]
+        if not isinstance(task, Task) or task.process.scheduler.over or _unexpected is None:
+            return
+        if isinstance(error, Exception) and not isinstance(error, OutliveError):
+            _unexpected(task.process, error)
+
+
+def _watch_nothing(self: changes.Changes, folders: tuple[str, ...]) -> None:
+    """The kernel does not tell of changes, so folders are listed: it takes milliseconds to end such a watch."""
+    self._watched = folders
+
+
+def _before(method: Callable[..., Any]) -> Callable[..., Any]:
+    def first_a_point(*args: Any, **kwargs: Any) -> Any:
+        point()
+        return method(*args, **kwargs)
+
+    return first_a_point

@@ -1,0 +1,91 @@
+"""One schedule after the other, in folders that are used again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from outlive.arrays.ledger import Ledger
+from outlive.arrays.shelf import Shelf
+from outlive.testing.simulation import stage
+from outlive.testing.simulation.cluster import SHELF_BYTES, Cluster
+from outlive.testing.simulation.judge import judge
+from outlive.testing.simulation.plan import Plan
+
+
+class Result(NamedTuple):
+    """What came of a plan."""
+
+    plan: Plan
+    violations: list[str]
+    trace: list[str]
+    oddities: dict[int, str]
+    steps: int
+    calls: int
+    seconds: float  # of the world's own time
+
+
+class World:
+    """Where schedules are played. There is one in a process.
+
+    Parameters
+    ----------
+    root
+        A new folder, best in shared memory.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        os.makedirs(root, 0o700)
+        stage.set_up()
+
+    def play(self, plan: Plan, *, traced: bool = False) -> Result:
+        """Have it happen."""
+        cluster = Cluster(plan, {node: empty_shelf(f"{self._root}/{node}") for node in plan.nodes}, traced=traced)
+        try:
+            cluster.run()
+            violations = judge(cluster)
+        finally:
+            cluster.close()
+        scheduler = cluster.scheduler
+        return Result(
+            plan, violations, cluster.trace, cluster.oddities, scheduler.steps, cluster.network.calls, scheduler.now
+        )
+
+
+@contextlib.contextmanager
+def a_world() -> Iterator[World]:
+    """One in a new folder, in shared memory if there is some."""
+    shared = "/dev/shm"
+    folder = tempfile.mkdtemp(prefix="outlive-simulation-", dir=shared if os.access(shared, os.W_OK) else None)
+    world = World(f"{folder}/world")
+    try:
+        yield world
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty_shelf(path: str) -> str:
+    """Make a shelf's folder what it is before anything is put there: 0.8 ms less than a new one. Returns its path."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in ("new", "mem", "free", "names", "scopes", "hot"):
+            for entry in os.scandir(f"{path}/{name}"):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+        os.truncate(f"{path}/ended", 0)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}/keeper")
+    if not os.path.exists(f"{path}/ledger"):
+        Shelf(path)
+        with open(f"{path}/ended", "xb"):
+            os.chmod(f"{path}/ended", 0o600)
+    ledger = Ledger(f"{path}/ledger")
+    ledger._map[8:] = bytes(len(ledger._map) - 8)  # noqa: SLF001
+    ledger.budget = SHELF_BYTES
+    return path

@@ -1,0 +1,35 @@
+"""The simulated world: its schedules hold, are replayed to the letter, and find faults that are planted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("greenlet")
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: it takes the place of the clock, of threads and of chance."""
+    command = [sys.executable, "-m", "outlive.testing.simulation", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_schedules_hold() -> None:
+    done = simulate("--count", "300", "--processes", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_seed_is_replayed_to_the_letter() -> None:
+    first, second = simulate("--seed", "52"), simulate("--seed", "52")
+    assert first.stdout == second.stdout
+    assert first.stdout.count("\n") > 20 and "the plan, for --plan" in first.stdout
+
+
+@pytest.mark.parametrize(
+    "fault", ["seal before bind", "do not ask to forbid", "evacuate without looking", "homes alone"]
+)
+def test_a_fault_that_is_planted_is_found(fault: str) -> None:
+    done = simulate("--planted", "--plant", fault, "--most", "300")
+    assert done.returncode == 0 and "found by schedule" in done.stdout, done.stdout + done.stderr
