@@ -32,6 +32,11 @@ def is_copied(mode: int) -> bool:
     return bool(mode & stat.S_IXGRP)
 
 
+def is_copy(mode: int) -> bool:
+    """Whether a draft is a copy of another node's array: what is put here has no such marks before it is sealed."""
+    return is_cached(mode) or is_copied(mode)
+
+
 def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
     """Add and remove marks of a sealed array; False if it is not there."""
     with shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ import queue
 import random
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -58,9 +58,11 @@ class Holders:
         self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
         self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
         self._erased: dict[str, None] = {}  # deleted arrays without a key, and puts that were taken back: late calls
+        self._given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self._losing = threading.Lock()
         self._rounds = 0
         self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
+        self._leavings = Counter[str]()  # how often the keeper of a node has left
         self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._list_nodes()
@@ -392,8 +394,10 @@ class Holders:
         """A keeper has left its node, with nothing on it that is kept."""
         with self._lock:
             self._left.add(node)
+            self._leavings[node] += 1
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._given_up.pop(node, None)
             self._unlisted.discard(node)
             self._index.forget(node)
 
@@ -482,6 +486,7 @@ class Holders:
             endangered = self._index.endangered(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._given_up.pop(node, None)
         by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
         for info, others in endangered:
             for other in others:
@@ -557,9 +562,14 @@ class Holders:
 
     def _keeper_of(self, node: str) -> Peer:
         """A node's keeper, started if it has none."""
+        if node in self._left:
+            raise StoreUnavailable(f"the keeper of node {node} has left")
         if node not in self._epochs:
             self._join(node)
-        return self._keepers[node]
+        keeper = self._keepers.get(node)
+        if keeper is None:
+            raise StoreUnavailable(f"the keeper of node {node} has left meanwhile")
+        return keeper
 
     def _find_keeper(self, node: str) -> Peer:
         """The same, by its name. Raises ValueError if the node is dead."""
@@ -595,6 +605,9 @@ class Holders:
     def _admit_cached(self, cached: Iterable[tuple[str, ArrayInfo]]) -> None:
         """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
         for node, info in cached:
+            keeper = self._keepers.get(node)
+            if keeper is None:  # it has left since
+                continue
             with self._lock:
                 keepers = [other for other, kept in self._index.holders(info.id).items() if kept and other != node]
                 replaced = info.key is not None and self._index.find(info.store, info.key) is not None
@@ -604,8 +617,8 @@ class Holders:
                 with self._lock:
                     self._index.copies.add(info, keepers[0], node, kept=False)
             elif replaced:
-                self._answers({node: self._keepers[node].drop.remote([(info.id, None)])})
-            elif self._answers({node: self._keepers[node].keep.remote([info.id])}).get(node) == [True]:
+                self._answers({node: keeper.drop.remote([(info.id, None)])})
+            elif self._answers({node: keeper.keep.remote([info.id])}).get(node) == [True]:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
 
@@ -626,11 +639,14 @@ class Holders:
             if not self._is_alive(node):
                 self._unlisted.discard(node)
             elif node in self._epochs or node in self._unlisted:  # else it has left
+                leavings = self._leavings[node]
                 try:
                     self._join_to_read(node)
                 except (StoreUnavailable, ValueError, RayError) as error:
-                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
-                    self._unlisted.add(node)
+                    with self._lock:
+                        if self._leavings[node] == leavings:
+                            _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                            self._unlisted.add(node)
 
     def _say_unlisted(self, what: str) -> None:
         """Raises StoreUnavailable if a node has not said yet what it has."""

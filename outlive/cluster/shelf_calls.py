@@ -80,6 +80,10 @@ class ShelfCalls:
         found = map(self._shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
+    def given_up(self) -> list[str]:
+        """Arrays whose puts came to nothing lately."""
+        return self._shelf.ended.given_up()
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         """Let cached copies be replicas from now on; says of each whether it is still there."""
         return [keep(self._shelf, array_id) for array_id in array_ids]

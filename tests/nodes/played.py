@@ -92,6 +92,9 @@ class PlayedKeeper:
         found = map(self.shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
+    def given_up(self) -> list[str]:
+        return self.shelf.ended.given_up()
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
 
