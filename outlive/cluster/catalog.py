@@ -312,7 +312,7 @@ class Catalog(Bulk):
 
     # --- questions
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def keys(self, store: str, prefix: str) -> list[str]:
         with self._lock:
             self._wait_for_deletions(store, prefix)
@@ -328,7 +328,7 @@ class Catalog(Bulk):
             lambda: not asked.intersection(self._index.doomed(store, prefix)).difference(self._unfinished), PATIENCE
         )
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def entries(self, store: str, prefix: str) -> bytes:
         """All that is listed, sorted by key, by `wire.pack_found`.
 
@@ -354,7 +354,7 @@ class Catalog(Bulk):
             lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
             return [entry.info.id for entry in self._index.entries(store)] + lost
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def count(self, store: str) -> int:
         with self._lock:
             self._wait_for_deletions(store)

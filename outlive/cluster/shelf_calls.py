@@ -35,10 +35,6 @@ class ShelfCalls:
         """As `listing`, in parts; see `Listing.part`."""
         return Listing(self._shelf).part(after)
 
-    def listed_here(self) -> tuple[str, bytes]:
-        """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
-        return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
-
     def describe(self, array_ids: list[str]) -> list[bytes]:
         """Those of these arrays that are here and have a key, by `wire.pack`, all in one."""
         return [pack(info for info in self._shelf.infos(array_ids) if info.key is not None)]

@@ -101,9 +101,6 @@ class PlayedKeeper:
     def describe(self, array_ids: list[str]) -> list[bytes]:
         return [pack(info for info in self.shelf.infos(array_ids) if info.key is not None)]
 
-    def listed_here(self) -> tuple[str, bytes]:
-        return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
-
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         return self.shelf.set_deadline(array_id, deadline_ns)
 

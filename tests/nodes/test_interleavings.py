@@ -15,11 +15,12 @@ import pytest
 
 import outlive
 from outlive import lookup
-from outlive.arrays.check import clear_orphans
+from outlive.arrays.check import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.views import _live, live_view
 from outlive.cluster import listing, transfer
+from outlive.cluster.check import check as check_cluster
 from outlive.cluster.commit import commit
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
@@ -397,9 +398,14 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
 # --- what the catalog knows of a shelf is never older than what is read there
 
 
+def what_is_on(cluster: PlayedCluster, node: str) -> tuple[str, bytes]:
+    """What `check` tells the catalog of a shelf."""
+    return node, pack(info for info in cluster.shelves[node].scan() if info.key is not None)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_check_beside_reads_forgets_no_copy(cluster: PlayedCluster, replicas: int) -> None:
-    report = cluster.keepers["b"].listed_here.remote()()
+    report = what_is_on(cluster, "b")
     cluster.put("a", "k", 1, replicas=replicas)
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.reconcile(*report)
@@ -414,7 +420,7 @@ def test_a_check_forgets_a_copy_that_is_gone(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
     evict(cluster.shelves["b"], info.id)
-    cluster.catalog.reconcile(*cluster.keepers["b"].listed_here.remote()())
+    cluster.catalog.reconcile(*what_is_on(cluster, "b"))
     assert list(cluster.catalog._index.holders(info.id)) == ["a"]
 
 
@@ -834,3 +840,33 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
         "replicas=3, but so far 1",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}
+
+
+def test_a_check_asks_keepers_in_steps_while_arrays_come_and_go(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of its calls is about a whole shelf. What came or went in between is no finding."""
+    steps, infos = list[int](), [cluster.put("b", f"k{i}", i) for i in range(25)]
+    target, session = cluster.keepers["b"]._target, cluster.session("a")
+    describe = target.describe
+
+    def described(array_ids: list[str]) -> list[bytes]:
+        steps.append(len(array_ids))
+        found: list[bytes] = describe(array_ids)
+        if len(steps) == 1:
+            cluster.put("b", "new", 1)
+            cluster.catalog.end([infos[0].id])
+            cluster.put("b", "k1", 7)
+            cluster.catalog.drop_replaced()
+        return found
+
+    target.describe = described
+    target.check_shelf = lambda: check_shelf(cluster.shelves["b"])
+    target.check_arrays = lambda array_ids: check_arrays(cluster.shelves["b"], array_ids)
+    monkeypatch.setattr(session, "keepers", lambda: [("b", cluster.keepers["b"])], raising=False)
+    monkeypatch.setattr(session, "ask_node", lambda node, keeper, ref: ref(), raising=False)
+    monkeypatch.setattr("outlive.cluster.check._STEP_ARRAYS", 10)
+    assert check_cluster(session) == []
+    assert steps == [10, 10, 5]
+    assert cluster.catalog.count("s") == 25
+    assert [cluster.get("c", key) for key in ("k0", "k1", "k2", "new")] == [None, 7, 2, 1]

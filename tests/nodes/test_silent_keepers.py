@@ -13,6 +13,7 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import COPIED, mark
 from outlive.cluster import holders
+from outlive.cluster.catalog import Catalog
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
@@ -278,3 +279,13 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
     threading.Thread(target=cluster.catalog._drop_replaced, daemon=True).start()
     eventually(lambda: not cluster.shelves["a"].has(old[0].id) and not cluster.shelves["c"].has(old[2].id))
     assert cluster.shelves["b"].has(old[1].id)
+
+
+def test_who_lists_keys_takes_no_thread_of_the_readers() -> None:
+    """They wait for deletions, and these for a node that is silent; there are but a few threads for each group."""
+
+    def groups(*methods: str) -> set[str]:
+        return {getattr(getattr(Catalog, method), "__ray_concurrency_group__", "") for method in methods}
+
+    listing = groups("keys", "entries", "count")
+    assert listing.isdisjoint(groups("find", "hold", "locate", "join_copy", "verify", "bind", "replace", "end"))
