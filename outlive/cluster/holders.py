@@ -508,7 +508,7 @@ class Holders:
             self._settled = [*self._settled, node][-_MOST_SETTLED:]
         if older:
             self._bring_back([holding for info, holding in older if info.replicas > 1])
-            self._drop([(holding, None) for info, holding in older if info.replicas == 1])
+            self._drop([(holding, name_of(info)) for info, holding in older if info.replicas == 1])
         self._save_lost()
         _log.warning("node %s is dead", node)
 
@@ -593,7 +593,7 @@ class Holders:
         for info, kept, _ in listed:
             lost = self._index.lost.get((info.store, info.key or info.id))
             if info.id in self._erased or (lost is not None and lost.info.version > info.version):
-                stale.append((Holding(info.id, node), None))
+                stale.append((Holding(info.id, node), name_of(info)))
             elif info.key is not None and kept:
                 for replacement in self._index.admit(info, node):
                     self._replaced.put(replacement)
@@ -617,7 +617,7 @@ class Holders:
                 with self._lock:
                     self._index.copies.add(info, keepers[0], node, kept=False)
             elif replaced:
-                self._answers({node: keeper.drop.remote([(info.id, None)])})
+                self._answers({node: keeper.drop.remote([(info.id, name_of(info))])})
             elif self._answers({node: keeper.keep.remote([info.id])}).get(node) == [True]:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
@@ -677,6 +677,11 @@ class Holders:
     def _list_nodes(self) -> None:
         """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
         self._nodes: dict[str, Node] = {node.id: node for node in nodes()}
+
+
+def name_of(info: ArrayInfo) -> tuple[str, str] | None:
+    """Store and key of an array. Where it is dropped, its name goes too, or who still looks at it reads it by name."""
+    return None if info.key is None else (info.store, info.key)
 
 
 def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:
