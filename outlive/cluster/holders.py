@@ -180,7 +180,17 @@ class Holders:
         (info,) = unpack(packed)
         if node not in self._epochs or self._epochs[node] == stale:
             self._join_to_read(node)  # its keeper came after this catalog: who overwrites has to ask it too
-        return self._join_copy(info, home, node, kept=kept)
+        return self._join_copy(info, home, node, kept=kept) if self._is_known(home, [info]) else 0
+
+    def _is_known(self, home: str, infos: list[ArrayInfo]) -> bool:
+        """Whether it is known which of its copies a node keeps, and which it has cached; its shelf is listed if not.
+
+        Of arrays with a key others say it.
+        """
+        if all(info.key is not None for info in infos):
+            return True
+        self._know(home)
+        return home in self._epochs
 
     def _join_to_read(self, node: str) -> None:
         """List a node's shelf. If its keeper had left, that is no reason to keep arrays there again."""
@@ -343,8 +353,9 @@ class Holders:
             for other in others:
                 by_node[other].append(info.id)
         keepers = self._all_keepers()
-        calls = {other: keepers[other].holds.remote(ids) for other, ids in by_node.items() if other in keepers}
-        seen = {  # with their own eyes, now: it may be the last one that is dropped
+        # They say that they keep it, now, whatever was known of them: it may be the last one that is dropped.
+        calls = {other: keepers[other].keep.remote(ids) for other, ids in by_node.items() if other in keepers}
+        seen = {
             (other, array_id)
             for other, answer in self._answers(calls).items()
             for array_id, there in zip(by_node[other], answer, strict=True)
@@ -497,6 +508,7 @@ class Holders:
             if other in self._keepers
         }
         kept = self._answers(calls)
+        self._peers.gone.update(set(calls).difference(kept))  # those that live say later what they have
         with self._lock:
             for other, saved in kept.items():
                 for info, done in zip(by_node[other], saved, strict=True):
@@ -598,6 +610,7 @@ class Holders:
                 for replacement in self._index.admit(info, node):
                     self._replaced.put(replacement)
             elif kept:
+                self._index.lost.pop((info.store, info.key or info.id), None)
                 self._index.copies.add(info, node, node)
         if stale:
             self._pool.submit(self._drop, stale)
@@ -612,7 +625,7 @@ class Holders:
                 keepers = [other for other, kept in self._index.holders(info.id).items() if kept and other != node]
                 replaced = info.key is not None and self._index.find(info.store, info.key) is not None
             if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
-                keepers = [other for other in self._ask_who_has(info.id, None) if other != node]
+                keepers = self._who_keeps(info.id, self._ask_who_has(info.id, None), node)
             if keepers:
                 with self._lock:
                     self._index.copies.add(info, keepers[0], node, kept=False)
@@ -621,6 +634,16 @@ class Holders:
             elif self._answers({node: keeper.keep.remote([info.id])}).get(node) == [True]:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
+
+    def _who_keeps(self, array_id: str, found: list[str], node: str) -> list[str]:
+        """One of the nodes other than this that have an array; it may have had it cached, and keeps it from now on."""
+        keepers = self._all_keepers()
+        for other in found:
+            if other != node and other in keepers:
+                answer = self._answers({other: keepers[other].keep.remote([array_id])})
+                if answer == {other: [True]}:
+                    return [other]
+        return []
 
     def _answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
         """What keepers answer, by node. Nobody waits for the dead, and for nobody longer than `patience` seconds."""
