@@ -34,6 +34,10 @@ def is_copied(mode: int) -> bool:
     return bool(mode & stat.S_IXGRP)
 
 
+def is_leaving(mode: int) -> bool:
+    return bool(mode & stat.S_IXOTH)
+
+
 def is_copy(mode: int) -> bool:
     """Whether a draft is a copy of another node's array: what is put here has no such marks before it is sealed."""
     return is_cached(mode) or is_copied(mode)
@@ -60,7 +64,7 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
     """Delete an array if it has been `LEAVING` since it was marked so; False if it is to be kept."""
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return mode == 0 or (bool(mode & stat.S_IXOTH) and shelf.delete(array_id))
+        return mode == 0 or (is_leaving(mode) and shelf.delete(array_id))
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:

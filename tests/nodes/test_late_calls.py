@@ -14,8 +14,9 @@ import pytest
 from outlive.arrays.check import clear_orphans
 from outlive.arrays.ended import Why
 from outlive.arrays.shelf import Shelf
-from outlive.cluster import actors, fetches, keeper, small_copies, transfer
+from outlive.cluster import actors, evacuation, fetches, keeper, small_copies, transfer
 from outlive.cluster.commit import commit
+from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.holds import Holds
 from outlive.cluster.keeper import Keeper
@@ -244,3 +245,40 @@ def test_what_was_given_up_is_remembered_by_the_shelf(cluster: PlayedCluster) ->
     shelf.ended.add([drafts[0].info], Why.TTL, 0)
     shelf.ended.add([drafts[1].info, drafts[2].info], Why.NOT_PUT, 0)
     assert shelf.ended.given_up() == [drafts[1].info.id, drafts[2].info.id]
+
+
+class Killed(BaseException):
+    """The keeper was, at this step."""
+
+
+@pytest.mark.parametrize("then", ["deleted", "overwritten", "kept"])
+@pytest.mark.parametrize("key", ["k", None])
+def test_a_keeper_that_died_as_it_was_about_to_drop_an_array(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, then: str, key: str | None
+) -> None:
+    """The catalog takes the copy for gone, and asks that node no more; the next keeper tells of it, or drops it."""
+    shelf = cluster.shelves["b"]
+    info = shelf.put(np.full(5, 1), store="s") if key is None else cluster.put("b", key, 1)
+
+    def die_first(*_: object) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evacuation, "drop_if_leaving", die_first)
+        with pytest.raises(Killed):
+            Evacuation(shelf, "b").evacuate([info.id], anywhere=True)
+    assert shelf.has(info.id)
+    if then == "deleted":
+        assert cluster.catalog.erase(pack([info]), "b") if key is None else cluster.catalog.end([info.id])
+    elif then == "overwritten" and key is not None:
+        cluster.put("a", key, 2)
+        cluster.catalog.drop_replaced()
+    Evacuation(shelf, "b").settle()
+    cluster.restart_catalog()
+    if then == "kept":
+        assert sorted(cluster.catalog.kept_on(info.id)) == ["a", "b"]
+        assert [by_handle(cluster.session(node), info, "b")[0] for node in "abc"] == [1, 1, 1]
+    elif then == "deleted" or key is not None:
+        assert not shelf.has(info.id)
+        if key is not None:
+            assert [cluster.get(node, key) for node in "abc"] == [2 if then == "overwritten" else None] * 3
