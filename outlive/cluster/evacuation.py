@@ -64,11 +64,11 @@ class Evacuation:
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
-        if not self._settled:
-            self.settle(time.sleep)
-            self._settled = True
         if self.left:
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        if not self._settled and not self.leaving:
+            self.settle(time.sleep)
+            self._settled = True
         if self._on_head or self.left or time.monotonic() < self._look_at:
             return
         every = nodes()
