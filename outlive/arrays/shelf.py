@@ -302,8 +302,9 @@ class Shelf(Places):
             if self.ledger.epoch == epoch:
                 for path in self._drafts(array_id):
                     with contextlib.suppress(FileNotFoundError, CorruptArray):
+                        info = read_info_at(path, array_id)
                         if not is_copy(os.lstat(path).st_mode):
-                            self._commit(path, read_info_at(path, array_id))
+                            self._commit(path, info)
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
