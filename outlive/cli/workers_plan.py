@@ -66,18 +66,24 @@ def plan(
         if upscaling_speed is not None:
             made = made.with_upscaling(upscaling_speed)
         file = _patched(made, cluster, kuberay)
-    if file is not None and in_place and file.text != file.original:
+    changes = file is not None and file.text != file.original
+    if file is not None and in_place and changes:
         file.write(Path(file.name))
     elif file is None and in_place:
         from outlive.errors import BadSetting
 
         raise BadSetting("--in-place needs a file: --cluster FILE or --kuberay FILE")
     if as_json:
-        print_json({**dataclasses.asdict(made), **_about(file), "written": in_place})
+        print_json({**dataclasses.asdict(made), **_about(file), "written": in_place and changes})
     elif file is not None:
         for note in file.notes:
             typer.echo(f"note: {note}", err=True)
-        typer.echo(f"{file.name}: written" if in_place else file.diff(), nl=in_place)
+        if not changes:
+            typer.echo(f"note: {file.name} is as planned already", err=True)
+        elif in_place:
+            typer.echo(f"{file.name}: written")
+        else:
+            typer.echo(file.diff(), nl=False)
     else:
         _show(made)
 

@@ -94,6 +94,9 @@ class Entry:
         The variant: a regular expression that the error's own message has to match.
     line
         For log lines that are no exception: what such a line says.
+    remote
+        For what a task's traceback tells by two lines together: what its first frame says, and what the exception at
+        its end says.
     counts
         For a line that says how often it happened: a regular expression whose group is the number.
     refined
@@ -110,6 +113,7 @@ class Entry:
     classes: tuple[str, ...] = ()
     when: str | None = None
     line: str | None = None
+    remote: tuple[str, str] | None = None
     counts: str | None = None
     refined: tuple[tuple[str, Entry], ...] = ()
 

@@ -36,11 +36,11 @@ def why(error: BaseException, *, live: bool = True) -> Explanation | None:
     Explanation or None
         None if no exception of Ray that is known here is involved.
     """
-    found = _of_ray(error)
-    if found is None:
-        return None
     from outlive.explain import read
 
+    found = _of_ray(error)
+    if found is None:
+        return _of_task(error)
     raised, name = found
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     own = f"ray.exceptions.{name}: {raised}"
@@ -105,6 +105,28 @@ def _of_ray(error: BaseException) -> tuple[BaseException, str] | None:
     """The exception of Ray that `error` is or comes from, and the name of its class."""
     from outlive.explain.reader import CLASSES
 
+    for one in _behind(error):
+        for kind in type(one).__mro__:
+            if kind.__name__ in CLASSES and kind.__module__.split(".")[0] == "ray":
+                return one, kind.__name__
+    return None
+
+
+def _of_task(error: BaseException) -> Explanation | None:
+    """What the traceback of a task says, where its exception is none of Ray's."""
+    from outlive.explain import read
+    from outlive.explain.knowledge import ENTRIES
+
+    known = {entry.name for entry in ENTRIES if entry.remote}
+    for one in _behind(error):
+        if any(kind.__name__ == "RayTaskError" and kind.__module__ == "ray.exceptions" for kind in type(one).__mro__):
+            told = (each for each in read(f"ray.exceptions.RayTaskError: {one}").explanations if each.variant in known)
+            return next(told, None)
+    return None
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """It, and what it comes from."""
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting:
@@ -112,11 +134,8 @@ def _of_ray(error: BaseException) -> tuple[BaseException, str] | None:
         if not isinstance(one, BaseException) or id(one) in seen:
             continue
         seen.add(id(one))
-        for kind in type(one).__mro__:
-            if kind.__name__ in CLASSES and kind.__module__.split(".")[0] == "ray":
-                return one, kind.__name__
+        yield one
         waiting += [vars(one).get("cause"), one.__cause__, one.__context__]
-    return None
 
 
 def _with_live_facts(explanation: Explanation) -> Explanation:

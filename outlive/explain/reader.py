@@ -17,6 +17,7 @@ from outlive.explain.lines import CleanLine, clean
 from outlive.explain.literals import compiled, required_words
 from outlive.explain.mentions import mentions, subject_ids
 from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene, Unknown
+from outlive.explain.remote import RemoteTracebacks
 
 _MOST_LINES = 60  # of one error's message that are kept
 _MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
@@ -67,6 +68,7 @@ class Reader:
         self._lines = 0
         self._unframer = Unframer()
         self._open: dict[str, _Block] = {}
+        self._remote = RemoteTracebacks(ENTRIES)
         self._groups: dict[str, _Group] = {}
         self._unexplained: Counter[str] = Counter()
         self._unknown: dict[str, Unknown] = {}
@@ -92,6 +94,8 @@ class Reader:
         for block in self._open.values():
             self._close(block)
         self._open.clear()
+        for entry, occurrence in self._remote.rest():
+            self._group(entry).add(occurrence)
         groups = sorted(self._groups.values(), key=lambda group: not group.is_exception)  # then Ray's log lines
         explanations = tuple(group.explain(tuple(self._signals)) for group in groups)
         frames = sorted(self._unframer.kinds.values(), key=lambda kind: -kind[1])
@@ -107,6 +111,8 @@ class Reader:
         block = self._open.get(line.writer)
         source_code = block is not None and block.after_frame and line.text.startswith("    ")  # pyx frames have none
         text = without_fixed_text(line.text)
+        if known := self._remote.take(line):
+            self._group(known[0]).add(known[1])
         telling = (block is None or not block.in_ray) and self._keep_signal(line, text)
         if not source_code and self._begins_error(line, text, block):
             return

@@ -71,6 +71,13 @@ def job_environment(job: Job) -> bytes:
     return raw
 
 
+def is_job_environment(job: Job, runtime_env: bytes) -> bool:
+    """Whether the raylet takes it for the same one: it compares no more than the environment's own text."""
+    own = job.record.config.runtime_env_info
+    text: str = type(own).FromString(runtime_env).serialized_runtime_env
+    return (text or "{}") == (own.serialized_runtime_env or "{}")
+
+
 def take(node: Node, pool: Pool) -> Lease | None:
     """Lease the worker of the pool that became idle last; None if no idle one is left.
 

@@ -183,17 +183,37 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
     idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
     actors = job_actors.by_job(dead=True) if wanted else {}
-    with_roots = any(actor.detached for choice in wanted for actor in actors.get(str(choice.worker.job), ()))
-    reached = _retire_all(wanted, idle, actors, node_workers.task_histories() if with_roots else {})
-    if missed := [one for one in reached if one.outcome == _TAKEN]:  # or it has an environment of its own
-        again = _retire_all(missed, idle, actors, node_workers.task_histories())
-        reached = [one for one in reached if one.outcome != _TAKEN] + again
+    histories = node_workers.task_histories() if wanted else {}
+    reached = _retire_all(wanted, idle, actors, histories)
+    guessed = _guessed([choice.worker for choice in reached if choice.outcome == _TAKEN], histories)
+    if missed := [choice for choice in reached if choice.worker.worker_id in guessed]:
+        again = _retire_all(missed, idle, actors, guessed)
+        reached = [choice for choice in reached if choice.worker.worker_id not in guessed] + again
     ids = {choice.worker.worker_id for choice in reached}
     gone = [
         replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
     ]
     order = {choice.worker.worker_id: place for place, choice in enumerate(chosen)}
     return sorted([*done, *reached, *gone], key=lambda choice: order[choice.worker.worker_id])
+
+
+def _guessed(workers: Sequence[Worker], histories: Mapping[str, TaskHistory]) -> dict[str, TaskHistory]:
+    """For those that ran no task yet: the runtime environment, not the job's own, that most of its others have.
+
+    Those without are left out: where no worker of a pool is idle, a lease makes the raylet start one.
+    """
+    jobs = {job.job_id: job for job in node_workers.jobs()} if workers else {}
+    used: dict[str, Counter[bytes]] = {}
+    for history in histories.values():
+        for job_id in {job_id for job_id, _ in history.calls}:
+            job, environment = jobs.get(job_id), history.runtime_env
+            if job is not None and environment is not None and not leases.is_job_environment(job, environment):
+                used.setdefault(job_id, Counter())[environment] += 1
+    return {
+        worker.worker_id: TaskHistory(runtime_env=used[str(worker.job)].most_common(1)[0][0])
+        for worker in workers
+        if str(worker.job) in used and histories.get(worker.worker_id, TaskHistory()).runtime_env is None
+    }
 
 
 def _unreached(worker: Worker) -> str:

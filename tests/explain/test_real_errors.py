@@ -28,6 +28,9 @@ EXPECTED = {
     "task_force_cancelled": ("TaskCancelledError", "task-cancelled"),
     "system_error": ("RaySystemError", "cannot-be-unpickled"),
     "get_timeout": ("GetTimeoutError", "get-timeout"),
+    "returned_lock": ("return-cannot-be-pickled", "return-cannot-be-pickled"),
+    "returned_lock_of_actor": ("return-cannot-be-pickled", "return-cannot-be-pickled"),
+    "yielded_lock": ("return-cannot-be-pickled", "return-cannot-be-pickled"),
 }
 TOP_CAUSE = {
     "owner_died": "A pooled worker owned it",
@@ -38,6 +41,9 @@ TOP_CAUSE = {
     "actor_out_of_scope": "only handles by name are left",
     "actor_unavailable": "Ray starts it again",
     "system_error": "not installed",
+    "returned_lock": "belongs to one process",
+    "returned_lock_of_actor": "belongs to one process",
+    "yielded_lock": "belongs to one process",
 }
 if not hasattr(ray.exceptions.ObjectReconstructionFailedError, "REASON_MESSAGES"):  # Ray before 2.54
     EXPECTED["actor_owner_died"] = ("ActorDiedError", "actor-out-of-scope")  # is what it says itself

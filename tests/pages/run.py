@@ -1,4 +1,8 @@
-"""Run the commands of a page on a Ray of their own."""
+"""Run the commands of a page on a Ray of their own, with the packages that its programs need.
+
+These may be in a virtual environment beside this one (`pages` in its folder, made by `make test`): with `ray[serve]`
+installed, each Ray starts more than the other tests want.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ import psutil
 
 from tests.pages.page import WIDTH, Page, Step
 
-_MODULES = {"python": "", "outlive": "-m outlive", "ray": "-m ray.scripts.scripts"}
+_MODULES = {"outlive": "outlive", "ray": "ray.scripts.scripts"}
 _OURS = (  # beside other clusters of this machine
     "--port=0",
     "--min-worker-port=0",
@@ -26,8 +30,18 @@ _OURS = (  # beside other clusters of this machine
     "--include-dashboard=false",
     "--disable-usage-stats",
 )
-_PATIENCE = 60.0  # seconds for a start, a stop, or a look to see what is to be seen
+_PATIENCE = 120.0  # seconds for a start, a stop, or a look to see what is to be seen
 _PROJECT = Path(__file__).parents[2]
+_NEEDED = ("pydicom", "skimage", "fastapi")  # fastapi: Serve without it cannot be imported
+_BESIDE = Path(sys.prefix) / "pages"
+PREFIX = _BESIDE if (_BESIDE / "pyvenv.cfg").exists() else Path(sys.prefix)
+
+
+def missing() -> str:
+    """The first package that the programs of pages need and that is not installed; "" if all are."""
+    look = f"import importlib.util as u; print(next((n for n in {_NEEDED} if not u.find_spec(n)), ''))"
+    done = subprocess.run([PREFIX / "bin" / "python", "-c", look], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 class Runner:
@@ -66,7 +80,7 @@ def running(page: Page) -> Iterator[Runner]:
     """Start the cluster that the page describes; stop it, and remove all files, at the end."""
     with tempfile.TemporaryDirectory(prefix="page") as name:  # short: it is part of the paths of sockets
         folder = Path(name)
-        _write_commands(folder / "bin")
+        _write_commands(folder)
         command = [
             str(folder / "bin" / "ray"),
             "start",
@@ -91,10 +105,15 @@ def _free_port() -> int:
 
 
 def _write_commands(folder: Path) -> None:
-    folder.mkdir()
-    for name, options in _MODULES.items():
-        command = folder / name
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
+    """Make the folder a virtual environment that is PREFIX: what runs in it is called `python study.py`."""
+    commands = folder / "bin"
+    commands.mkdir()
+    (commands / "python").symlink_to(PREFIX / "bin" / "python")
+    for part in ("pyvenv.cfg", "lib"):
+        (folder / part).symlink_to(PREFIX / part)
+    for name, module in _MODULES.items():
+        command = commands / name
+        command.write_text(f'#!/bin/sh\nexec "{commands / "python"}" -m {module} "$@"\n')
         command.chmod(0o755)
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from tests.pages.form import differences
 from tests.pages.page import DOCS, Page
-from tests.pages.run import running
-
-for module in ("pydicom", "skimage", "ray.serve"):
-    pytest.importorskip(module, reason="pip install pydicom scikit-image 'ray[serve]'", exc_type=ImportError)
+from tests.pages.run import missing, running
 
 
+@pytest.mark.timeout(600)
 def test_the_page_shows_what_happens():
+    if package := missing():
+        pytest.skip(f"{package} is not installed: pip install 'outlive[pages]'")
     page = Page((DOCS / "idle-memory.md").read_text())
     with running(page) as runner:
         for step in page.steps:

@@ -82,8 +82,10 @@ def test_round_trip(tmp_path, goal, name, option):
     assert all(any(word in line for word in allowed) for line in changed)
     assert {line for line in before if "#" in line and "was 5" not in line} <= set(after)
     assert [line for line in before if line in after] == [line for line in after if line in before]  # the order
-    again = run("--goal", goal, option, path)
-    assert again.stdout == ""  # it is as planned already
+    for again in (run("--goal", goal, option, path), run("--goal", goal, option, path, "--in-place")):
+        assert (again.exit_code, again.stdout) == (0, "")
+        assert f"note: {path} is as planned already" in again.stderr
+    assert '"written": false' in run("--goal", goal, option, path, "--in-place", "--json").stdout
 
 
 def test_the_patched_files_mean_the_plan(tmp_path):

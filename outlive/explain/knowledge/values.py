@@ -58,6 +58,9 @@ class MyError(Exception):
     ),
 )
 
+_ONE_PROCESS = r"(?:_thread|_io|generator|module|socket|sqlite3|weakref|select|coroutine|ssl|_asyncio)"
+_IN_RAYS_PICKLE = r"[/\\]ray[/\\](?:(?:_private[/\\])?serialization|cloudpickle[/\\]cloudpickle(?:_fast)?)\.py\", line"
+
 ENTRIES = (
     EXCEPTION,
     Entry(
@@ -66,13 +69,38 @@ ENTRIES = (
         what="A value, an argument or a function cannot be pickled, so that Ray cannot carry it to another process.",
         causes=(
             Cause("It holds something that belongs to one process: a lock, a thread, a socket, an open file, a generator, a database connection.",
-                  signs=(says(r"pickle '?(?:_thread|_io|generator|module|socket|sqlite3|weakref|select|coroutine|ssl|_asyncio)"),
-                         nearby(r"(?:cannot|can't) pickle '?(?:_thread|_io|generator|module|socket|sqlite3|weakref|select|coroutine|ssl|_asyncio)"))),
+                  signs=(says(rf"pickle '?{_ONE_PROCESS}"), nearby(rf"(?:cannot|can't) pickle '?{_ONE_PROCESS}"))),
             Cause("A function or class refers to such an object by a global name or from the enclosing function.", signs=(says(r"the (?:function|actor class)"),)),
         ),
         tell_apart=("Ray prints what it found below (`ray.util.inspect_serializability(value)` does so by hand).",),
         fix="# make it where it is used, and return plain data\n@ray.remote\ndef work(path):\n    with open(path) as file:        # not: work.remote(open(path))\n        return file.read()",
         sources=("Ray: python/ray/_private/worker.py, put_object", _SERIALIZATION),
+    ),
+    Entry(
+        name="return-cannot-be-pickled",
+        remote=(_IN_RAYS_PICKLE, r"^"),
+        what="What a task or an actor's method returned (or a generator yielded) cannot be pickled, so that Ray cannot carry it to the caller. It ran to its end: "
+        "the traceback has no line of your own, as it is Ray that pickles the result.",
+        causes=(
+            Cause("The result holds something that belongs to one process: a lock, a thread, a socket, an open file, a generator, a database connection.", signs=(says(rf"pickle '?{_ONE_PROCESS}"),)),
+            Cause("It holds an object of a class that cannot be pickled, often one that is written in C.", signs=(says(rf"(?:cannot|can't|Can't) pickle (?!'?{_ONE_PROCESS})"),)),
+            Cause("It is nested too deeply, as a long linked list is.", signs=(says(r"deep recursion|maximum recursion"),)),
+            Cause("The __reduce__ or __getstate__ of its class raises.", signs=(says(r", in __(?:reduce|reduce_ex|getstate|getnewargs|getnewargs_ex)__"),)),
+        ),
+        tell_apart=("`ray::name()` in the first line is the task. Call its function without Ray and give what it returns to `ray.util.inspect_serializability(value)`: it names the part.",),
+        fix="""\
+@ray.remote
+def work(path):
+    with open(path) as file:
+        return file.read()              # plain data; not: return file
+
+@ray.remote
+class Reader:                           # or it stays in the process that made it, and others call that
+    def __init__(self, path):
+        self.file = open(path)
+    def read(self, size):
+        return self.file.read(size)""",
+        sources=("Ray: python/ray/_raylet.pyx, store_task_outputs", _FILE + "RayTaskError.__str__ (which frames it leaves out)", _SERIALIZATION),
     ),
     Entry(
         name="put-owner-removed",
