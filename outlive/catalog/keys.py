@@ -60,7 +60,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
-    if any(info.id in state.erased or info.id in state.under_way.dropped for info in infos):
+    refused = state.given_up.get(node, set()) | state.under_way.dropped | state.under_way.deleting
+    if any(info.id in state.erased or info.id in refused for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)

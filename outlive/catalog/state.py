@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class State:
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
         self.index = Index()
-        self.holds = Holds(outside.now)
+        self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
         # nodes
         self.nodes: dict[str, Node] = {}  # as of when they were listed last
@@ -60,9 +61,11 @@ class State:
         self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
+        self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
         self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
         self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed

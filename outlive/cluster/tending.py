@@ -12,7 +12,7 @@ from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.tend.ending import Endings
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
-from outlive.cluster.port import AT_A_TIME, Call, Peers
+from outlive.cluster.port import AT_A_TIME, Call, Nobody, Peers
 from outlive.errors import OutliveError
 
 if TYPE_CHECKING:
@@ -43,8 +43,16 @@ class Tending:
 
     def clear_orphans(self) -> None:
         """What dead writers left."""
-        for finding in clear_orphans(self._shelf, self.listed):
-            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        abandoned = set[str]()
+        try:
+            for finding in clear_orphans(self._shelf, self.listed):
+                _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+                if finding.problem == "abandoned":
+                    abandoned.add(finding.subject)
+        finally:
+            if abandoned and (given_up := abandoned.intersection(self._shelf.ended.given_up())):
+                with contextlib.suppress(Nobody):  # a dead writer's call may be on its way
+                    self._peers.tell_catalog(Call.of("take_off", sorted(given_up)))
 
     def end_what_is_over(self) -> None:
         """Arrays whose lifetimes have ended."""

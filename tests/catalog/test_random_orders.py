@@ -48,6 +48,7 @@ class DictShelf:
         self.epoch = 0
         self.drafts: dict[str, ArrayInfo] = {}
         self.files: dict[str, tuple[ArrayInfo, bool]] = {}  # and whether it is kept
+        self.came_to_nothing: list[str] = []
 
     def listing_part(self, after: str | None) -> tuple[int, bytes, None]:
         self.epoch += 1
@@ -88,6 +89,13 @@ class DictShelf:
         for one in self.files.keys() & ids:
             self.files[one] = self.files[one][0], True
         return self.holds(ids)
+
+    def given_up(self) -> list[str]:
+        return self.came_to_nothing
+
+    def take_back(self, array_id: str) -> None:
+        self.came_to_nothing.append(array_id)
+        self.drafts.pop(array_id, None)
 
     def room(self) -> int:
         return 1 << 30
@@ -204,8 +212,7 @@ class Orders:
                 try:
                     bound = yield from self.converse(keys.replace(self.state, [info], name, stale))
                 except StoreUnavailable:
-                    shelf.drafts.pop(info.id, None)
-                    self.step(keys.take_off, [info.id])
+                    self._take_back(shelf, info)
                     return
             yield
             if info.id in shelf.files:  # somebody who reads was faster
@@ -220,12 +227,17 @@ class Orders:
             else:
                 stale = bound.epoch
         else:
-            shelf.drafts.pop(info.id, None)
-            self.step(keys.take_off, [info.id])
+            self._take_back(shelf, info)
             return
         self.acknowledged[key] = max(self.acknowledged.get(key, -100), info.version)
         if replicas_ > 1:
             yield from self.converse(replicas.replicate(self.state, [info], name))
+
+    def _take_back(self, shelf: DictShelf, info: ArrayInfo) -> None:
+        """Unless somebody who reads has sealed it."""
+        if info.id not in shelf.files:
+            shelf.take_back(info.id)
+            self.step(keys.take_off, [info.id])
 
     def copy(self, info: ArrayInfo, home: str, name: str, *, kept: bool) -> Task:
         """As a keeper fetches it."""
