@@ -297,7 +297,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Everybody dies. What was listed is all that is left, and a catalog that starts now says the same."""
         try:
             for put in self.by_id.values():
-                put.draft = None
+                put.end()
             self.keeper_checks()
             self.drop_replaced()
             self.views.clear()
