@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 import outlive
 
@@ -32,6 +33,7 @@ def test_docstrings(module: str, cluster: str) -> None:
     names = {
         "np": np,
         "outlive": outlive,
+        "ray": ray,
         "store": store,
         "NumpyStore": outlive.NumpyStore,
         "handle": store.put(np.arange(6.0).reshape(2, 3)),
