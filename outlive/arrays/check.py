@@ -14,6 +14,7 @@ from outlive.arrays.checksums import Checksums, checksum_of
 from outlive.arrays.count import is_id
 from outlive.arrays.disk import COPY
 from outlive.arrays.ended import Why
+from outlive.arrays.marks import is_copy
 from outlive.arrays.root import format_bytes, names_in
 from outlive.arrays.shelf import Shelf, read_info_at
 from outlive.arrays.staging import orphans
@@ -73,7 +74,7 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
     """
     with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `take_back`
         info = read_info_at(path, name)
-        if info.key is not None:
+        if info.key is not None and not is_copy(os.lstat(path).st_mode):
             shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
     shelf.delete_draft(path)
 

@@ -10,6 +10,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from outlive.errors import CorruptArray
+
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
@@ -30,6 +32,15 @@ def is_cached(mode: int) -> bool:
 
 def is_copied(mode: int) -> bool:
     return bool(mode & stat.S_IXGRP)
+
+
+def is_leaving(mode: int) -> bool:
+    return bool(mode & stat.S_IXOTH)
+
+
+def is_copy(mode: int) -> bool:
+    """Whether a draft is a copy of another node's array: what is put here has no such marks before it is sealed."""
+    return is_cached(mode) or is_copied(mode)
 
 
 def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
@@ -53,14 +64,25 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
     """Delete an array if it has been `LEAVING` since it was marked so; False if it is to be kept."""
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return mode == 0 or (bool(mode & stat.S_IXOTH) and shelf.delete(array_id))
+        return mode == 0 or (is_leaving(mode) and shelf.delete(array_id))
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:
-    """Delete an array if it is a cached copy, and not pinned."""
+    """Delete an array if it is a cached copy, and not pinned.
+
+    Its name goes too: a process may look at it still, and nobody tells a node without a copy what becomes of the key.
+    """
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id)
+        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id, _name_of(shelf, array_id))
+
+
+def _name_of(shelf: Shelf, array_id: str) -> tuple[str, str] | None:
+    """Store and key of a sealed array; None if it has none."""
+    with contextlib.suppress(FileNotFoundError, CorruptArray):
+        info = shelf.info(array_id)
+        return None if info.key is None else (info.store, info.key)
+    return None
 
 
 def is_only_here(shelf: Shelf, array_id: str) -> bool:

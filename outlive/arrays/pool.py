@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from outlive.arrays.marks import PRIVATE
 from outlive.arrays.owned_file import OwnedFile
 from outlive.arrays.removal import empty, empty_if_unread
-from outlive.arrays.segment import is_at, open_locked, pages, void
+from outlive.arrays.segment import lock_at, open_locked, pages, void
 from outlive.arrays.staging import new_file
 
 if TYPE_CHECKING:
@@ -208,11 +208,8 @@ def _locked(path: str) -> OwnedFile | None:
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_at(path, file.fileno()):
+        if lock_at(path, file.fileno(), fcntl.LOCK_EX):
             return file
-    except BlockingIOError:
-        pass
     except BaseException:
         file.close()
         raise

@@ -118,21 +118,30 @@ def is_at(path: str, fd: int) -> bool:
     return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
 
 
-def open_locked(path: str, lock: int) -> int | None:
-    """The descriptor of a sealed segment with this lock (LOCK_SH or LOCK_EX), which proves that it is still `path`'s.
+def lock_at(path: str, fd: int, lock: int) -> bool:
+    """Take this lock (LOCK_SH or LOCK_EX) of an open file, which proves that it is still `path`'s from now on.
 
-    None if there is none, or the lock is not to be had: somebody reads it, writes it, or took it.
+    False if it is not, or the lock is not to be had: somebody reads it, writes it, or took it.
     """
+    try:
+        fcntl.flock(fd, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return is_at(path, fd)
+
+
+def open_locked(path: str, lock: int) -> int | None:
+    """The descriptor of a sealed segment with this lock; None if there is none, or `lock_at` says no."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
     except OSError:
         return None
     try:
-        fcntl.flock(fd, lock | fcntl.LOCK_NB)
-        if is_at(path, fd):
+        if lock_at(path, fd, lock):
             return fd
-    except BlockingIOError:
-        pass
+    except BaseException:
+        os.close(fd)
+        raise
     os.close(fd)
     return None
 

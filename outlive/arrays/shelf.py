@@ -37,7 +37,7 @@ from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import DETACHED, Lifetime, deadline_from
 from outlive.arrays.lock import Mutex
-from outlive.arrays.marks import PINNED, PRIVATE
+from outlive.arrays.marks import PINNED, PRIVATE, is_copy
 from outlive.arrays.names import Names
 from outlive.arrays.places import Places
 from outlive.arrays.pool import Pool
@@ -295,13 +295,16 @@ class Shelf(Places):
         """Seal, in its writer's stead, a draft that the catalog of `epoch` has listed. True if it is sealed now.
 
         A writer first has the catalog list a complete draft, then seals it; whoever reads in between does it for the
-        writer, which may just have died. What a catalog listed that is gone does not count.
+        writer, which may just have died. What a catalog listed that is gone does not count. Nor does a copy of another
+        node's array that is being made: who replaces that does not ask this node yet.
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
                 for path in self._drafts(array_id):
                     with contextlib.suppress(FileNotFoundError, CorruptArray):
-                        self._commit(path, read_info_at(path, array_id))
+                        info = read_info_at(path, array_id)
+                        if not is_copy(os.lstat(path).st_mode):
+                            self._commit(path, info)
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:

@@ -22,7 +22,6 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.lock import living
 from outlive.arrays.segment import COPY_BELOW, is_at, read_info, verify
 from outlive.errors import CorruptArray, TooManyViews
 
@@ -163,7 +162,7 @@ def explained(error: OSError, path: str = "") -> Exception:
         return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        looked_at = len(living(set(_live.values())))
+        looked_at = sum(reference() is not None for reference in list(_live.values()))
         return TooManyViews(
             error.errno,
             f"cannot map one more array: this process looks at {looked_at}, and each takes one of its {soft} file "

@@ -33,7 +33,8 @@ class Bulk(Holders):
         infos = unpack(packed)
         if node not in self._epochs:
             self._join_to_read(node)
-        return [self._join_copy(info, home, node, kept=kept) for info in infos]
+        known = self._is_known(home, infos)
+        return [self._join_copy(info, home, node, kept=kept) if known or info.key else 0 for info in infos]
 
     def _replicate_many(self, infos: list[ArrayInfo]) -> list[int]:
         with self._bulk:  # one at a time, so that no two make the same copies

@@ -27,7 +27,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.bulk import Bulk
 from outlive.cluster.holds import Holds
-from outlive.cluster.peers import PATIENCE
+from outlive.cluster.peers import PATIENCE, Peer
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import (
     Bound,
@@ -114,7 +114,8 @@ class Catalog(Bulk):
         self._join(node)
 
     def _bind(self, infos: list[ArrayInfo], node: str) -> Bound:
-        if any(info.id in self._erased for info in infos):  # its writer has given up
+        given_up = self._given_up.get(node, set())
+        if any(info.id in self._erased or info.id in given_up for info in infos):  # its writer has
             return Bound(0)
         answer = self._index.bind(infos, node)
         if isinstance(answer, int):
@@ -311,7 +312,7 @@ class Catalog(Bulk):
 
     # --- questions
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def keys(self, store: str, prefix: str) -> list[str]:
         with self._lock:
             self._wait_for_deletions(store, prefix)
@@ -327,7 +328,7 @@ class Catalog(Bulk):
             lambda: not asked.intersection(self._index.doomed(store, prefix)).difference(self._unfinished), PATIENCE
         )
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def entries(self, store: str, prefix: str) -> bytes:
         """All that is listed, sorted by key, by `wire.pack_found`.
 
@@ -353,7 +354,7 @@ class Catalog(Bulk):
             lost = [one.info.id for one in self._index.lost.values() if one.info.store == store and one.info.key]
             return [entry.info.id for entry in self._index.entries(store)] + lost
 
-    @ray.method(concurrency_group="slow")
+    @ray.method(concurrency_group="list")
     def count(self, store: str) -> int:
         with self._lock:
             self._wait_for_deletions(store)
@@ -467,11 +468,16 @@ class Catalog(Bulk):
         with self._lock:
             one_at_a_time = self._listing[node]
         with one_at_a_time:  # or the older picture could be the last
+            leavings = self._leavings[node]
             self._left.discard(node)
-            self._keepers[node] = self._find_keeper(node)
+            keeper = self._keepers[node] = self._find_keeper(node)
             try:
-                epoch, listed = self._ask_what_is_on(node)
+                epoch, listed = self._ask_what_is_on(keeper)
+                given_up = self._answers({node: keeper.given_up.remote()})
                 with self._lock:
+                    if self._leavings[node] != leavings:
+                        raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
+                    self._given_up[node] = set(given_up.get(node, ()))
                     listed = [one for one in listed if one.info.id not in self._gone[node]]
                     cached = self._index.copies.cached_apart_from(node)
                     self._epochs[node] = epoch
@@ -485,7 +491,7 @@ class Catalog(Bulk):
                     self._gone.pop(node, None)
         return cached + [(node, one.info) for one in listed if not one.kept]
 
-    def _ask_what_is_on(self, node: str) -> tuple[int, list[Listed]]:
+    def _ask_what_is_on(self, keeper: Peer) -> tuple[int, list[Listed]]:
         """The epoch of a listing of a node's shelf, and what it lists.
 
         In parts, between which the keeper answers others. They have to be of one epoch: who seals an array as of a
@@ -493,21 +499,21 @@ class Catalog(Bulk):
         others who raise the epoch; so at last all is listed in one call.
         """
         for _ in range(_LISTINGS_IN_PARTS):
-            epoch, packed, after = self._list_part(node, None)
+            epoch, packed, after = self._list_part(keeper, None)
             began, listed = epoch, unpack_listed(packed)
             while after is not None and epoch == began:
-                epoch, packed, after = self._list_part(node, after)
+                epoch, packed, after = self._list_part(keeper, after)
                 listed += unpack_listed(packed)
             if epoch == began:
                 return epoch, listed
-        self._note_gone_from_now(node)
-        epoch, packed = self._answer_of(node, self._keepers[node].listing.remote())
+        self._note_gone_from_now(keeper.node)
+        epoch, packed = self._answer_of(keeper.node, keeper.listing.remote())
         return epoch, unpack_listed(packed)
 
-    def _list_part(self, node: str, after: str | None) -> tuple[int, bytes, str | None]:
+    def _list_part(self, keeper: Peer, after: str | None) -> tuple[int, bytes, str | None]:
         if after is None:
-            self._note_gone_from_now(node)
-        part: tuple[int, bytes, str | None] = self._answer_of(node, self._keepers[node].listing_part.remote(after))
+            self._note_gone_from_now(keeper.node)
+        part: tuple[int, bytes, str | None] = self._answer_of(keeper.node, keeper.listing_part.remote(after))
         return part
 
     def _note_gone_from_now(self, node: str) -> None:

@@ -11,13 +11,15 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import ray
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, mark, mode_of
+from outlive.arrays.marks import LEAVING, drop_if_leaving, is_cached, is_copied, is_leaving, mark, mode_of
 from outlive.arrays.root import format_bytes
+from outlive.arrays.unsummed import Pace
 from outlive.cluster import actors
 from outlive.cluster.wire import pack
 from outlive.ray_internals.autoscaler import Autoscaler, autoscaler
@@ -58,11 +60,15 @@ class Evacuation:
         """Nothing is kept here, and the shelf is being removed."""
         self.left = False
         """It is removed, and the keeper ends within a second."""
+        self._settled = False
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
         if self.left:
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        if not self._settled and not self.leaving:
+            self.settle(time.sleep)
+            self._settled = True
         if self._on_head or self.left or time.monotonic() < self._look_at:
             return
         every = nodes()
@@ -137,6 +143,24 @@ class Evacuation:
     def _stay(self, info: ArrayInfo) -> bool:
         """Have the catalog know that an array is kept here after all; False if it was deleted or replaced."""
         return bool(ray.get(actors.catalog().join_copy.remote(pack([info]), self._node, self._node, True)))
+
+    def settle(self, rest: Callable[[float], object] = lambda _: None) -> None:
+        """What an earlier keeper was about to drop, and did not: the catalog may have taken it for gone since.
+
+        It is kept here after all, or dropped, if it was deleted or replaced.
+
+        Parameters
+        ----------
+        rest
+            Waits for so many seconds, between two steps of the work.
+        """
+        pace = Pace(rest)
+        for array_id in self._shelf.ids():
+            if is_leaving(mode_of(self._shelf, array_id)) and (info := self._info(array_id)) is not None:
+                mark(self._shelf, array_id, remove=LEAVING)
+                if not self._stay(info):
+                    self._shelf.delete(array_id, None if info.key is None else (info.store, info.key))
+            pace.step()
 
     def _info(self, array_id: str) -> ArrayInfo | None:
         try:

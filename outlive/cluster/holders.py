@@ -13,7 +13,7 @@ import queue
 import random
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -58,9 +58,11 @@ class Holders:
         self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
         self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
         self._erased: dict[str, None] = {}  # deleted arrays without a key, and puts that were taken back: late calls
+        self._given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self._losing = threading.Lock()
         self._rounds = 0
         self._left: set[str] = set()  # nodes whose keepers left, until somebody there puts with a key: they are to go
+        self._leavings = Counter[str]()  # how often the keeper of a node has left
         self._copying: dict[str, threading.Event] = {}  # ids, one replication at a time each
         self._pool = ThreadPoolExecutor(_COPIES_AT_A_TIME, "copy")
         self._list_nodes()
@@ -178,7 +180,17 @@ class Holders:
         (info,) = unpack(packed)
         if node not in self._epochs or self._epochs[node] == stale:
             self._join_to_read(node)  # its keeper came after this catalog: who overwrites has to ask it too
-        return self._join_copy(info, home, node, kept=kept)
+        return self._join_copy(info, home, node, kept=kept) if self._is_known(home, [info]) else 0
+
+    def _is_known(self, home: str, infos: list[ArrayInfo]) -> bool:
+        """Whether it is known which of its copies a node keeps, and which it has cached; its shelf is listed if not.
+
+        Of arrays with a key others say it.
+        """
+        if all(info.key is not None for info in infos):
+            return True
+        self._know(home)
+        return home in self._epochs
 
     def _join_to_read(self, node: str) -> None:
         """List a node's shelf. If its keeper had left, that is no reason to keep arrays there again."""
@@ -341,8 +353,9 @@ class Holders:
             for other in others:
                 by_node[other].append(info.id)
         keepers = self._all_keepers()
-        calls = {other: keepers[other].holds.remote(ids) for other, ids in by_node.items() if other in keepers}
-        seen = {  # with their own eyes, now: it may be the last one that is dropped
+        # They say that they keep it, now, whatever was known of them: it may be the last one that is dropped.
+        calls = {other: keepers[other].keep.remote(ids) for other, ids in by_node.items() if other in keepers}
+        seen = {
             (other, array_id)
             for other, answer in self._answers(calls).items()
             for array_id, there in zip(by_node[other], answer, strict=True)
@@ -392,8 +405,10 @@ class Holders:
         """A keeper has left its node, with nothing on it that is kept."""
         with self._lock:
             self._left.add(node)
+            self._leavings[node] += 1
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._given_up.pop(node, None)
             self._unlisted.discard(node)
             self._index.forget(node)
 
@@ -482,6 +497,7 @@ class Holders:
             endangered = self._index.endangered(node)
             self._epochs.pop(node, None)
             self._keepers.pop(node, None)
+            self._given_up.pop(node, None)
         by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
         for info, others in endangered:
             for other in others:
@@ -492,6 +508,7 @@ class Holders:
             if other in self._keepers
         }
         kept = self._answers(calls)
+        self._peers.gone.update(set(calls).difference(kept))  # those that live say later what they have
         with self._lock:
             for other, saved in kept.items():
                 for info, done in zip(by_node[other], saved, strict=True):
@@ -503,7 +520,7 @@ class Holders:
             self._settled = [*self._settled, node][-_MOST_SETTLED:]
         if older:
             self._bring_back([holding for info, holding in older if info.replicas > 1])
-            self._drop([(holding, None) for info, holding in older if info.replicas == 1])
+            self._drop([(holding, name_of(info)) for info, holding in older if info.replicas == 1])
         self._save_lost()
         _log.warning("node %s is dead", node)
 
@@ -557,9 +574,14 @@ class Holders:
 
     def _keeper_of(self, node: str) -> Peer:
         """A node's keeper, started if it has none."""
+        if node in self._left:
+            raise StoreUnavailable(f"the keeper of node {node} has left")
         if node not in self._epochs:
             self._join(node)
-        return self._keepers[node]
+        keeper = self._keepers.get(node)
+        if keeper is None:
+            raise StoreUnavailable(f"the keeper of node {node} has left meanwhile")
+        return keeper
 
     def _find_keeper(self, node: str) -> Peer:
         """The same, by its name. Raises ValueError if the node is dead."""
@@ -583,11 +605,12 @@ class Holders:
         for info, kept, _ in listed:
             lost = self._index.lost.get((info.store, info.key or info.id))
             if info.id in self._erased or (lost is not None and lost.info.version > info.version):
-                stale.append((Holding(info.id, node), None))
+                stale.append((Holding(info.id, node), name_of(info)))
             elif info.key is not None and kept:
                 for replacement in self._index.admit(info, node):
                     self._replaced.put(replacement)
             elif kept:
+                self._index.lost.pop((info.store, info.key or info.id), None)
                 self._index.copies.add(info, node, node)
         if stale:
             self._pool.submit(self._drop, stale)
@@ -595,19 +618,32 @@ class Holders:
     def _admit_cached(self, cached: Iterable[tuple[str, ArrayInfo]]) -> None:
         """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
         for node, info in cached:
+            keeper = self._keepers.get(node)
+            if keeper is None:  # it has left since
+                continue
             with self._lock:
                 keepers = [other for other, kept in self._index.holders(info.id).items() if kept and other != node]
                 replaced = info.key is not None and self._index.find(info.store, info.key) is not None
             if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
-                keepers = [other for other in self._ask_who_has(info.id, None) if other != node]
+                keepers = self._who_keeps(info.id, self._ask_who_has(info.id, None), node)
             if keepers:
                 with self._lock:
                     self._index.copies.add(info, keepers[0], node, kept=False)
             elif replaced:
-                self._answers({node: self._keepers[node].drop.remote([(info.id, None)])})
-            elif self._answers({node: self._keepers[node].keep.remote([info.id])}).get(node) == [True]:
+                self._answers({node: keeper.drop.remote([(info.id, name_of(info))])})
+            elif self._answers({node: keeper.keep.remote([info.id])}).get(node) == [True]:
                 with self._lock:
                     self._admit(node, [Listed(info, kept=True)])
+
+    def _who_keeps(self, array_id: str, found: list[str], node: str) -> list[str]:
+        """One of the nodes other than this that have an array; it may have had it cached, and keeps it from now on."""
+        keepers = self._all_keepers()
+        for other in found:
+            if other != node and other in keepers:
+                answer = self._answers({other: keepers[other].keep.remote([array_id])})
+                if answer == {other: [True]}:
+                    return [other]
+        return []
 
     def _answers(self, calls: Mapping[str, Call[T]], patience: float = PATIENCE) -> dict[str, T]:
         """What keepers answer, by node. Nobody waits for the dead, and for nobody longer than `patience` seconds."""
@@ -626,11 +662,14 @@ class Holders:
             if not self._is_alive(node):
                 self._unlisted.discard(node)
             elif node in self._epochs or node in self._unlisted:  # else it has left
+                leavings = self._leavings[node]
                 try:
                     self._join_to_read(node)
                 except (StoreUnavailable, ValueError, RayError) as error:
-                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
-                    self._unlisted.add(node)
+                    with self._lock:
+                        if self._leavings[node] == leavings:
+                            _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                            self._unlisted.add(node)
 
     def _say_unlisted(self, what: str) -> None:
         """Raises StoreUnavailable if a node has not said yet what it has."""
@@ -661,6 +700,11 @@ class Holders:
     def _list_nodes(self) -> None:
         """A thread of its own: those who wait for a node's keeper learn from it that the node is dead."""
         self._nodes: dict[str, Node] = {node.id: node for node in nodes()}
+
+
+def name_of(info: ArrayInfo) -> tuple[str, str] | None:
+    """Store and key of an array. Where it is dropped, its name goes too, or who still looks at it reads it by name."""
+    return None if info.key is None else (info.store, info.key)
 
 
 def wanted_of(node: str) -> Callable[[ArrayInfo], bool]:

@@ -8,6 +8,7 @@ replaced them is current at once, and only the old files go later.
 from __future__ import annotations
 
 import itertools
+import secrets
 import threading
 import time
 from collections import Counter, defaultdict
@@ -29,7 +30,8 @@ class Holds:
 
     def __init__(self, go_on: Callable[[Replacement], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._go_on, self._clock = go_on, clock
-        self._lock, self._numbers = threading.Lock(), itertools.count(1)
+        # Of no two catalogs are they the same: a reader may release what the one before this held for it.
+        self._lock, self._numbers = threading.Lock(), itertools.count(secrets.randbits(62))
         self._holds: dict[int, tuple[float, list[str]]] = {}  # until when, and which arrays
         self._readers: Counter[str] = Counter()
         self._put_off: defaultdict[str, list[Replacement]] = defaultdict(list)

@@ -45,7 +45,7 @@ from outlive.cluster.transfer import Chunk, send
 from outlive.errors import StoreFull
 from outlive.ray_internals import jobs_that_ended
 
-PROTOCOL = 6  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 7  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
@@ -334,8 +334,16 @@ class Keeper(ShelfCalls):
         self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
 
     def _clear_orphans(self) -> None:
-        for finding in clear_orphans(self._shelf, _listed):
-            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        abandoned = set[str]()
+        try:
+            for finding in clear_orphans(self._shelf, _listed):
+                _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+                if finding.problem == "abandoned":
+                    abandoned.add(finding.subject)
+        finally:
+            if abandoned and (given_up := abandoned.intersection(self._shelf.ended.given_up())):
+                with contextlib.suppress(ValueError):  # a dead writer's call may be on its way
+                    actors.catalog().take_off.remote(sorted(given_up))
 
     def _end_what_is_over(self) -> None:
         leave_scopes_that_ended(self._shelf)

@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 
 from outlive.arrays.ended import Why
 from outlive.arrays.full import full
+from outlive.arrays.remains import Remains
 from outlive.arrays.shelf import NO_ROOM
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
@@ -39,36 +40,71 @@ def take_back(session: Session, drafts: list[Draft], error: BaseException, epoch
         always raised.
     """
     refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # by the file system
-    failed, stored = _settle(session, drafts, epoch, whole=not refused)
+    settling, forgotten = Settling(session, drafts, epoch, whole=not refused), Forgotten()
+    remains = Remains(forgotten, settling.go_on)  # should another interrupt come now, the next put goes on with it
+    failed, stored = settling.settle()
+    remains.settled()
     if not failed:
         if isinstance(error, Exception):
             return
         raise error
     if not refused or not isinstance(error, OSError):
-        with contextlib.suppress(Exception):  # nobody waits for it: it may be what does not answer
-            session.catalog.take_off.remote([draft.info.id for draft in failed])
+        settling.tell()
         raise error
     raise _refused(session, failed, stored, error) from error
 
 
-def _settle(session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -> tuple[list[Draft], list[Draft]]:
-    """Those drafts that are discarded now, and those that others had sealed, in one step that nobody sees half of.
+class Forgotten:
+    """Is forgotten by whoever is interrupted."""
 
-    `whole`: if others have sealed one of them, the catalog had listed all, so the rest is sealed too.
+
+class Settling:
+    """What is discarded of some drafts, and what others had sealed.
+
+    Parameters
+    ----------
+    whole
+        If others have sealed one of them, the catalog had listed all, so the rest is sealed too.
     """
-    shelf = session.shelf
-    with shelf.ledger.locked():  # nobody seals any now
-        left = [draft for draft in drafts if draft.exists()]
-        if whole and len(left) < len(drafts) and shelf.ledger.epoch == epoch:
+
+    def __init__(self, session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -> None:
+        self._session, self._drafts, self._epoch, self._whole = session, list(drafts), epoch, whole
+        self._failed: list[Draft] | None = None  # to be discarded: known once that is decided
+
+    def settle(self) -> tuple[list[Draft], list[Draft]]:
+        """Those drafts that are discarded now, and those that others had sealed, in one step that nobody sees half of.
+
+        It may be done again, by whoever was interrupted.
+        """
+        shelf = self._session.shelf
+        with shelf.ledger.locked():  # nobody seals any now
+            if self._failed is None:
+                self._failed = self._decide()
+            with contextlib.suppress(OSError):  # a full disk: then a reader takes it for lost, and `check` mends it
+                if self._failed:
+                    shelf.ended.add([draft.info for draft in self._failed], Why.NOT_PUT, time.time_ns())
+            for draft in self._failed:
+                draft.discard()
+        return self._failed, [draft for draft in self._drafts if draft not in self._failed]
+
+    def _decide(self) -> list[Draft]:
+        shelf = self._session.shelf
+        left = [draft for draft in self._drafts if draft.exists()]
+        if self._whole and len(left) < len(self._drafts) and shelf.ledger.epoch == self._epoch:
             with contextlib.suppress(OSError):
                 shelf.seal_many(left)
                 left = []
-        with contextlib.suppress(OSError):  # a full disk: then a reader takes it for lost, and `check` mends it
-            if left:
-                shelf.ended.add([draft.info for draft in left], Why.NOT_PUT, time.time_ns())
-        for draft in left:
-            draft.discard()
-    return left, [draft for draft in drafts if draft not in left]
+        return left
+
+    def tell(self) -> None:
+        """Have the catalog forget them. Nobody waits for it: it may be what does not answer."""
+        with contextlib.suppress(Exception):
+            self._session.catalog.take_off.remote([draft.info.id for draft in self._failed or ()])
+
+    def go_on(self) -> None:
+        """All of it."""
+        self.settle()
+        self.tell()
 
 
 def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: OSError) -> Exception:

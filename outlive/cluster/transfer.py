@@ -21,7 +21,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import CACHED, COPIED, is_cached, is_copied, mark
-from outlive.arrays.segment import is_at, read_info
+from outlive.arrays.segment import open_locked, read_info
 from outlive.cluster.checksum import checksum
 from outlive.cluster.wire import Located, pack, unpack
 from outlive.errors import CorruptArray, StoreUnavailable
@@ -137,15 +137,10 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
     """Open an array's segment so that nobody recycles it."""
 
     def opened(path: str) -> tuple[str, int]:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if is_at(path, fd):
-                return path, fd
-        except BlockingIOError:
-            pass
-        os.close(fd)
-        raise FileNotFoundError(path)
+        fd = open_locked(path, fcntl.LOCK_SH)
+        if fd is None:
+            raise FileNotFoundError(path)
+        return path, fd
 
     try:
         return shelf.somewhere(array_id, opened)

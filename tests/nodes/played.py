@@ -92,14 +92,14 @@ class PlayedKeeper:
         found = map(self.shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
+    def given_up(self) -> list[str]:
+        return self.shelf.ended.given_up()
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         return [keep(self.shelf, array_id) for array_id in array_ids]
 
     def describe(self, array_ids: list[str]) -> list[bytes]:
         return [pack(info for info in self.shelf.infos(array_ids) if info.key is not None)]
-
-    def listed_here(self) -> tuple[str, bytes]:
-        return self.node, pack(info for info in self.shelf.scan() if info.key is not None)
 
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         return self.shelf.set_deadline(array_id, deadline_ns)

@@ -22,7 +22,7 @@ pytest.importorskip("grpc")
 def cluster(monkeypatch):
     """Two nodes, of three workers each; one is given up soon."""
     for module, name in ((rpc, "GCS_PATIENCE"), (processes, "RAYLET_PATIENCE"), (processes, "PATIENCE")):
-        monkeypatch.setattr(module, name, 1.0)
+        monkeypatch.setattr(module, name, 2.0)
     with played_cluster(2, 3) as cluster:
         yield cluster
 
