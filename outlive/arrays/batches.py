@@ -8,11 +8,13 @@ marker in its folder in new/, and the batch under way, until the keeper has seal
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import BATCH, PRIVATE
+from outlive.arrays.remains import Remains
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -24,6 +26,7 @@ class Batch:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{BATCH}"
+        self._remains = Remains(self, functools.partial(_end, shelf, self._marker))
 
     def begin(self) -> None:
         with self._shelf.ledger.locked():
@@ -34,9 +37,19 @@ class Batch:
 
     def end(self) -> None:
         """Nothing, if it has not begun, or has ended."""
-        with self._shelf.ledger.locked(), contextlib.suppress(FileNotFoundError):  # the shelf was removed
-            os.unlink(self._marker)
-            self._shelf.ledger.set_batches(max(0, self._shelf.ledger.batches - 1))
+        _end(self._shelf, self._marker)
+        self._remains.settled()
+
+
+def _end(shelf: Shelf, marker: str) -> None:
+    with shelf.ledger.locked():
+        try:
+            os.unlink(marker)
+        except FileNotFoundError:  # it was begun to end, or the shelf was removed
+            with contextlib.suppress(FileNotFoundError):
+                recount(shelf)
+        else:
+            shelf.ledger.set_batches(max(0, shelf.ledger.batches - 1))
 
 
 def recount(shelf: Shelf) -> None:

@@ -79,6 +79,17 @@ class EndedArrays:
         """When and why the last array of a key ended that ended by itself."""
         return self._last(_name(store, key), 1)
 
+    def given_up(self) -> list[str]:
+        """The arrays whose puts came to nothing lately: a call of theirs may still be on its way to the catalog."""
+        try:
+            with open(self._path, "rb") as file:
+                end = os.fstat(file.fileno()).st_size // _RECORD.size * _RECORD.size
+                begin = max(0, end - _AT_A_TIME * _RECORD.size)
+                records = _RECORD.iter_unpack(os.pread(file.fileno(), end - begin, begin))
+        except FileNotFoundError:
+            return []
+        return [identity.hex() for identity, _, _, why in records if why == Why.NOT_PUT]
+
     def _last(self, wanted: bytes, field: int) -> Ended | None:
         """The last record with `wanted` in this field, looked for from the end of the file."""
         try:

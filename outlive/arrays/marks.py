@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import CACHED, COPIED, LEAVING, is_cached, is_copied, is_leaving, is_pinned, marked
+from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -40,10 +41,21 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
 
 
 def evict(shelf: Shelf, array_id: str) -> bool:
-    """Delete an array if it is a cached copy, and not pinned."""
+    """Delete an array if it is a cached copy, and not pinned.
+
+    Its name goes too: a process may look at it still, and nobody tells a node without a copy what becomes of the key.
+    """
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id)
+        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id, _name_of(shelf, array_id))
+
+
+def _name_of(shelf: Shelf, array_id: str) -> tuple[str, str] | None:
+    """Store and key of a sealed array; None if it has none."""
+    with contextlib.suppress(FileNotFoundError, CorruptArray):
+        info = shelf.info(array_id)
+        return None if info.key is None else (info.store, info.key)
+    return None
 
 
 def is_only_here(shelf: Shelf, array_id: str) -> bool:

@@ -21,6 +21,11 @@ def list_nodes(state: State) -> Conversation[None]:
     state.nodes = {node.id: node for node in found}
 
 
+def name_of(info: ArrayInfo) -> Name | None:
+    """Store and key of an array. Where it is dropped, its name goes too, or who still looks at it reads it by name."""
+    return None if info.key is None else (info.store, info.key)
+
+
 def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[dict[str, Any]]:
     """What keepers answer; at once, if nobody is to be asked."""
     answers: dict[str, Any] = (yield Ask(calls, patience)) if calls else {}

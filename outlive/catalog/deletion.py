@@ -56,9 +56,14 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     # The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
     copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
     homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
-    silent = yield from asking.drop(state, [*copies, *unlisted])
-    if not silent:
-        silent = yield from asking.drop(state, homes)
+    going = {holding.array_id for _, holdings in doomed for holding in holdings}
+    state.under_way.deleting |= going  # none of them comes back, if what replaced it turns out to be no array
+    try:
+        silent = yield from asking.drop(state, [*copies, *unlisted])
+        if not silent:
+            silent = yield from asking.drop(state, homes)
+    finally:
+        state.under_way.deleting -= going
     if silent:
         state.unfinished.update(ids)
         raise StoreUnavailable(

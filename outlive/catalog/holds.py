@@ -23,10 +23,13 @@ class Holds:
     ----------
     now
         Seconds that only go forward.
+    first
+        The number of the first hold. Of no two catalogs is it the same: a reader may release what the one before this
+        held for it.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now, self._numbers = now, itertools.count(1)
+    def __init__(self, now: Callable[[], float], first: int = 1) -> None:
+        self._now, self._numbers = now, itertools.count(first)
         self._holds: dict[int, tuple[float, list[str]]] = {}  # until when, and which arrays
         self._readers: Counter[str] = Counter()
         self._put_off: defaultdict[str, list[Replacement]] = defaultdict(list)

@@ -98,7 +98,7 @@ class Index:
             # One that was listed before and was restamped since is not older than itself.
             new.superseded += [holding for holding in older if holding.array_id != new.info.id]
             self._listed.pop(current.info.id, None)
-        if (before := keys.get(info.key)) is not None:
+        if (before := keys.get(info.key)) is not None and before is not new:
             self._unhome(info.store, info.key, before)
             self._undoom(info.store, info.key)
         keys[info.key] = new
@@ -158,6 +158,15 @@ class Index:
                 found.append((key, [*entry.superseded, *self._holdings(entry)]))
         return found
 
+    def doomed_at(self, node: str) -> list[str]:
+        """The ids of the arrays whose home a node is, and whose keys are being deleted."""
+        return [entry.info.id for _, _, entry in self.at_home(node) if entry.doomed]
+
+    def doom_again(self, array_ids: Iterable[str]) -> None:
+        """These are still being deleted, although they were listed anew."""
+        for store, key in filter(None, map(self.place, array_ids)):
+            self.doom(store, [key])
+
     def _undoom(self, store: str, key: str) -> None:
         there = self._doomed.get(store, {})
         there.pop(key, None)
@@ -176,6 +185,15 @@ class Index:
             for holding in entry.superseded
             if holding.array_id in array_ids
         ]
+
+    def superseded_ids(self) -> set[str]:
+        """The arrays that were overwritten, and whose files may still be there: they may be current again."""
+        return {holding.array_id for _, _, entry in self.replacing() for holding in entry.superseded}
+
+    def no_file(self, array_id: str, node: str) -> None:
+        """A node has no file of an array that was overwritten: none can come back there."""
+        for _, _, entry in self.replacing():
+            entry.superseded = [one for one in entry.superseded if (one.array_id, one.node) != (array_id, node)]
 
     def _holdings(self, entry: Entry) -> list[Holding]:
         """All files of an entry's array; that of its home comes last."""
@@ -197,23 +215,37 @@ class Index:
             del self._stores[store]
         return True
 
-    def take_off(self, array_id: str) -> None:
-        """Unlist an array that was listed and never sealed. What it would have replaced has its key again."""
+    def take_off(self, array_id: str) -> list[Holding]:
+        """Unlist an array that was listed and never sealed. Returns what it would have replaced: see `restore`."""
         place = self._listed.get(array_id)
         entry = None if place is None else self.find(*place)
-        if place is not None and entry is not None:
-            self.unbind(*place, array_id)
-            self.restore(entry.superseded)
+        if place is None or entry is None:
+            return []
+        self.unbind(*place, array_id)
+        return entry.superseded
 
-    def restore(self, holdings: Iterable[Holding]) -> None:
-        """List again what was overwritten by an array that was never sealed: none of these files was dropped."""
+    def restore(self, holdings: Iterable[Holding]) -> list[Replacement]:
+        """List again what was overwritten by an array that was never sealed: none of these files was dropped.
+
+        Returns what is to be dropped: those that others have overwritten too.
+        """
+        found = []
         for holding in sorted(holdings, key=lambda one: not one.kept):
-            if holding.info is None:
+            info = holding.info
+            if info is None or info.key is None:
                 continue
+            current = self.find(info.store, info.key)
             if holding.kept:
-                self.admit(holding.info, holding.node)
-            elif self.lists(holding.array_id):
-                self.copies.add(holding.info, self.home(holding.array_id), holding.node, kept=False)
+                found += self.admit(info, holding.node)
+            elif current is not None and current.info.id == info.id:
+                self.copies.add(info, current.node, holding.node, kept=False)
+            elif current is not None:
+                if holding not in current.superseded:
+                    current.superseded.append(holding)
+                    self._replacing.add((info.store, info.key))
+                newest = Holding(current.info.id, current.node, current.info)
+                found.append(Replacement(holding, newest, info.store, info.key))
+        return found
 
     def home(self, array_id: str) -> str:
         """The node that the entry of a current array names."""

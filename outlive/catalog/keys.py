@@ -60,7 +60,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
-    if any(info.id in state.erased or info.id in state.under_way.dropped for info in infos):
+    refused = state.given_up.get(node, set()) | state.under_way.dropped | state.under_way.deleting
+    if any(info.id in state.erased or info.id in refused for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
@@ -87,7 +88,7 @@ def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
     What that call made them replace has its key again.
     """
     for info in infos:
-        state.index.take_off(info.id)
+        state.restore(state.index.take_off(info.id))
 
 
 def take_off(state: State, array_ids: Iterable[str]) -> None:
@@ -96,8 +97,8 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
     If the call that lists them comes later than this one, it lists nothing.
     """
     for array_id in array_ids:
-        state.index.take_off(array_id)
         state.note_erased(array_id)
+        state.restore(state.index.take_off(array_id))
 
 
 def verify(state: State, array_id: str) -> Conversation[bool]:
@@ -124,7 +125,7 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
     if never_put != {node: [True]}:
         return False
-    state.index.take_off(array_id)
+    state.restore(state.index.take_off(array_id))
     return True
 
 

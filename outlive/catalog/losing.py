@@ -56,11 +56,14 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     index = state.index
     state.epochs.pop(node, None)
     state.known.discard(node)
+    state.given_up.pop(node, None)
     by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
     for info, others in index.endangered(node):
         for other in others:
             by_node[other].append(info)
     saved = yield from asking.keep(state, by_node)
+    silent = (by_node.keys() & state.known) - {other for other, _ in saved}
+    state.lost_keepers |= silent  # those that live say later what they have
     for other, info in saved:
         if state.is_wanted(info):
             index.copies.add(info, other, other)
@@ -70,7 +73,9 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.settled = [*state.settled, node][-_MOST_SETTLED:]
     if older:
         yield from _bring_back(state, [holding for info, holding in older if info.replicas > 1])
-        yield from asking.drop(state, [(holding, None) for info, holding in older if info.replicas == 1])
+        yield from asking.drop(
+            state, [(holding, asking.name_of(info)) for info, holding in older if info.replicas == 1]
+        )
     yield from save(state)
     _log.warning("node %s is dead", node)
 

@@ -22,11 +22,16 @@ def drop(state: State) -> Conversation[None]:
 
 
 def sort_out(state: State) -> list[str]:
-    """Sort what was replaced by the nodes that are asked whether the new arrays are sealed; returns these."""
+    """Sort what was replaced by the nodes that are asked whether the new arrays are sealed; returns these.
+
+    That is the home of a new array: it may have moved since.
+    """
     batch, state.replaced = dict.fromkeys(state.replaced), []
     for replacement in batch:
         if not state.holds.put_off(replacement):
-            state.to_drop.setdefault(replacement.new.node, []).append(replacement)
+            new = replacement.new
+            node = state.index.home(new.array_id) if state.index.lists(new.array_id) else new.node
+            state.to_drop.setdefault(node, []).append(replacement)
     return list(state.to_drop)
 
 
@@ -48,7 +53,8 @@ def _drop_or_again(state: State, node: str, some: list[Replacement]) -> Conversa
 
 
 def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) -> Conversation[None]:
-    # One that a listing has taken from the catalog meanwhile is not sealed: its writer has to have it listed again.
+    # Else it was itself replaced or deleted, and what did that drops the old one too; or it was never sealed, and its
+    # shelf was listed since. Then it must not be sealed as if that listing had had it.
     replacements = [replacement for replacement in replacements if state.index.lists(replacement.new.array_id)]
     sealed = yield from asking.finish(state, node, [replacement.new.array_id for replacement in replacements])
     ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
@@ -66,7 +72,6 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
             state.note_gone(replacement.old.node, [replacement.old.array_id])
             state.under_way.dropped.discard(replacement.old.array_id)
     for replacement, done in zip(replacements, sealed, strict=True):
-        # Else it was itself replaced or deleted, and what did that drops the old one too.
         if not done and state.index.lists(replacement.new.array_id):
             state.again.append(replacement)  # the shelf has another epoch, or it was never put
             yield from keys.verify(state, replacement.new.array_id)

@@ -43,7 +43,12 @@ def join_copies(
     Of each the epoch under which to seal it; 0: it is deleted or replaced.
     """
     yield from shelves.know(state, node, stale)  # its keeper came after this catalog: who overwrites has to ask it too
-    return [join_copy(state, info, home, node, kept=kept) for info in infos]
+    known = True
+    if any(info.key is None for info in infos):  # of those, only `home` can say which of its copies it keeps
+        with contextlib.suppress(StoreUnavailable):
+            yield from shelves.know(state, home)
+        known = home in state.epochs
+    return [join_copy(state, info, home, node, kept=kept) if known or info.key else 0 for info in infos]
 
 
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
@@ -107,13 +112,22 @@ def multiply(state: State, info: ArrayInfo, leaving: str = "", *, anywhere: bool
 
 def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversation[None]:
     """Have one more node keep an array. Its keeper is started if it has none."""
-    yield from shelves.know(state, target)
+    yield from _have_keeper(state, target)
     if target in state.index.holders(info.id):
         kept = yield from asking.keep(state, {target: [info]})
         if kept:
             join_copy(state, info, home, target, kept=True)
             return
     yield from asking.ask({target: Call.of("fetch", pack([info]), home, True)}, _to_copy(info.size))
+
+
+def _have_keeper(state: State, target: str) -> Conversation[None]:
+    """It is started if it has none. Raises StoreUnavailable if it has left."""
+    if target in state.left:
+        raise StoreUnavailable(f"the keeper of node {target} has left")
+    yield from shelves.know(state, target)
+    if target not in state.known:
+        raise StoreUnavailable(f"the keeper of node {target} has left meanwhile")
 
 
 def _targets(state: State, info: ArrayInfo, leaving: str, *, anywhere: bool) -> Conversation[list[str]]:
@@ -191,7 +205,7 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
         target = targets[(number + i) % len(targets)]
         wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
         with contextlib.suppress(OutliveError):  # it dies, or is stopped
-            yield from shelves.know(state, target)
+            yield from _have_keeper(state, target)
             yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
 
 
@@ -251,20 +265,23 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
     """
     yield from _know_keyless(state, infos, node)
     elsewhere = yield Together([multiply(state, info, node, anywhere=anywhere) for info in infos], "copy")
-    by_node: dict[str, list[str]] = defaultdict(list)
+    by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
     for info, others in zip(infos, elsewhere, strict=True):
         for other in others:
-            by_node[other].append(info.id)
-    seen = yield from asking.who_keeps(state, by_node)  # now: it may be the last one that is dropped
+            by_node[other].append(info)
+    # They say that they keep it, now, whatever was known of them: it may be the last one that is dropped.
+    seen = {(other, info.id) for other, info in (yield from asking.keep(state, by_node))}
+    back = state.index.superseded_ids()  # what replaces them may turn out to be no array
     return [
-        any((other, info.id) in seen for other in others) or not state.index.holders(info.id)
+        any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or info.id in back)
         for info, others in zip(infos, elsewhere, strict=True)
     ]
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
     """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
-    return [_leave(state, info, node) for info in infos]
+    back = state.index.superseded_ids()
+    return [info.id not in back and _leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:
@@ -272,7 +289,8 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
         return node in state.epochs and node not in state.unlisted
     if not state.kept(info.id, node):
         return False
-    state.not_there(node, info.id)
+    if state.index.holders(info.id).get(node, True):  # else a reader there has had it copied again: it is cached
+        state.not_there(node, info.id)
     return True
 
 

@@ -77,22 +77,27 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     """Returns what is to be looked at once all that others keep is known."""
     listing = state.under_way.listing
     yield Wait(lambda: node not in listing)  # or the older picture could be the last
-    listing[node] = set()
+    listing[node], leavings = set(), state.leavings[node]
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
         yield FindKeeper(node)
         state.known.add(node)
-        epoch, listed = yield from _ask_what_is_on(state, node)
+        epoch, listed, given_up = yield from _ask_what_is_on(state, node)
+        if state.leavings[node] != leavings:
+            raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
+        state.given_up[node] = given_up
         listed = [one for one in listed if one.info.id not in listing[node]]
         cached: Cached = state.index.copies.cached_apart_from(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
         state.late.update(one.info.id for one in listed if one.late)
+        doomed = state.index.doomed_at(node)
         older = state.index.relist(node)
         stale = admit(state, node, listed)
-        state.index.restore(older)
+        state.restore(older)
+        state.index.doom_again(doomed)
     finally:
         del listing[node]
     if stale:
@@ -100,23 +105,35 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     return cached + [(node, one.info) for one in listed if not one.kept]
 
 
-def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed]]]:
-    """The epoch of a listing of a node's shelf, and what it lists.
+def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed], set[str]]]:
+    """The epoch of a listing of a node's shelf, what it lists, and which puts had come to nothing there by then.
 
     In parts, between which the keeper answers others. They have to be of one epoch: who seals an array as of a
     later one may have done so behind the parts that were listed. Begun anew each time, it would never end beside
     others who raise the epoch; so at last all is listed in one call.
     """
-    for _ in range(_LISTINGS_IN_PARTS):
+    for i in range(2 * _LISTINGS_IN_PARTS):
         state.under_way.listing[node] = set()  # what is deleted from now on may be listed all the same
-        began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
-        epoch, listed = began, unpack_listed(packed)
-        while after is not None and epoch == began:
-            epoch, packed, after = yield from _answer_of(node, Call.of("listing_part", after))
-            listed += unpack_listed(packed)
-        if epoch == began:
-            return epoch, listed
-    state.under_way.listing[node] = set()
+        known = state.epochs.get(node)
+        epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
+        given_up = yield from asking.ask({node: Call.of("given_up")})
+        # Else somebody has raised it to a later one, and arrays were sealed as of that, which this may not have.
+        if listed is not None and state.epochs.get(node) == known:
+            return epoch, listed, set(given_up.get(node, ()))
+    raise StoreUnavailable(f"the shelf of node {node} has another epoch each time that it is listed; try again")
+
+
+def _in_parts(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
+    """None instead of what is listed: the epoch has changed in between."""
+    began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
+    epoch, listed = began, unpack_listed(packed)
+    while after is not None and epoch == began:
+        epoch, packed, after = yield from _answer_of(node, Call.of("listing_part", after))
+        listed += unpack_listed(packed)
+    return epoch, listed if epoch == began else None
+
+
+def _at_once(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
     epoch, packed = yield from _answer_of(node, Call.of("listing"))
     return epoch, unpack_listed(packed)
 
@@ -134,31 +151,44 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
     for info, kept, _ in listed:
         lost = state.index.lost.of(info)
         if info.id in state.erased or (lost is not None and lost.info.version > info.version):
-            stale.append((Holding(info.id, node), None))
+            stale.append((Holding(info.id, node), asking.name_of(info)))
         elif info.key is not None and kept:
             state.replaced += state.index.admit(info, node)
         elif kept:
+            state.index.lost.remove(info)
             state.index.copies.add(info, node, node)
+        if info.id in state.under_way.deleting:
+            state.index.doom_again([info.id])
     return stale
 
 
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
     for node, info in cached:
+        if node not in state.known:  # it has left since
+            continue
         keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
             having = yield from ask_who_has(state, info.id, None)
-            keepers = [other for other in having if other != node]
+            keepers = yield from _who_keeps(state, info, having, node)
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
         elif info.key is not None and state.index.find(info.store, info.key) is not None:
-            yield from asking.ask({node: Call.of("drop", [(info.id, None)])})
+            yield from asking.ask({node: Call.of("drop", [(info.id, asking.name_of(info))])})
         else:
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
                 stale = admit(state, node, [Listed(info, kept=True)])
                 if stale:
                     yield Start(asking.drop(state, stale))
+
+
+def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> Conversation[list[str]]:
+    """One of the nodes other than this that have an array; it may have had it cached, and keeps it from now on."""
+    for other in having:
+        if other != node and (yield from asking.keep(state, {other: [info]})):
+            return [other]
+    return []
 
 
 def ask_who_has(state: State, array_id: str, hint: str | None) -> Conversation[list[str]]:
@@ -209,7 +239,7 @@ def _missing(state: State, node: str, entry: Entry) -> Finding | None:
         state.not_there(node, info.id)
         return Finding("missing", key, f"its array {info.id} is gone there; others keep it", True)
     state.index.unbind(info.store, key, info.id)
-    state.index.restore(entry.superseded)
+    state.restore(entry.superseded)
     return Finding("missing", key, f"its array {info.id} is lost; key removed", True)
 
 
@@ -253,6 +283,8 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
+    state.leavings[node] += 1
+    state.given_up.pop(node, None)
     state.epochs.pop(node, None)
     state.known.discard(node)
     state.unlisted.discard(node)
@@ -268,8 +300,10 @@ def mend(state: State) -> Conversation[None]:
         if not state.is_alive(node):
             state.unlisted.discard(node)
         elif node in state.epochs or node in state.unlisted:  # else it has left
+            leavings = state.leavings[node]
             try:
                 yield from join(state, node)
             except StoreUnavailable as error:
-                _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
-                state.unlisted.add(node)
+                if state.leavings[node] == leavings:
+                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                    state.unlisted.add(node)

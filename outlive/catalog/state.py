@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import pages
 from outlive.catalog.holds import Holds
-from outlive.catalog.index import Index, Replacement
+from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
@@ -34,6 +35,7 @@ class UnderWay:
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
         self.dropped: set[str] = set()  # arrays that were replaced, and whose files nodes may be dropping
+        self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
         self.bulk = False  # copies are made together
@@ -45,7 +47,7 @@ class State:
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
         self.index = Index()
-        self.holds = Holds(outside.now)
+        self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
         # nodes
         self.nodes: dict[str, Node] = {}  # as of when they were listed last
@@ -59,9 +61,11 @@ class State:
         self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
+        self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
         self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
         self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed
@@ -106,6 +110,7 @@ class State:
         if staying := self.kept(array_id, node):
             self.index.move_home(array_id, node, staying[0])
         self.index.copies.remove(array_id, node)
+        self.index.no_file(array_id, node)
         self.note_gone(node, [array_id])
 
     def forget_copy(self, array_id: str, node: str) -> None:
@@ -113,6 +118,11 @@ class State:
         self.index.copies.remove(array_id, node)
         if not any(self.index.copies.of(array_id).values()):
             self.index.copies.forget_array(array_id)
+
+    def restore(self, older: Iterable[Holding]) -> None:
+        """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
+        gone = self.erased.keys() | self.under_way.dropped | self.under_way.deleting
+        self.replaced += self.index.restore(one for one in older if one.array_id not in gone)
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""

@@ -93,12 +93,12 @@ class Catalog:
 
     # --- questions
 
-    @in_group("slow")
+    @in_group("list")
     def keys(self, store: str, prefix: str) -> list[str]:
         """Sorted, those that are being deleted left out."""
         return self.driver.run(keys.list_keys, store, prefix)
 
-    @in_group("slow")
+    @in_group("list")
     def entries(self, store: str, prefix: str) -> bytes:
         """See `keys.entries`; by `wire.pack_found`."""
         return pack_found(self.driver.run(keys.entries, store, prefix))
@@ -108,7 +108,7 @@ class Catalog:
         """See `keys.ids`."""
         return self.driver.look(keys.ids, store)
 
-    @in_group("slow")
+    @in_group("list")
     def count(self, store: str) -> int:
         return self.driver.run(keys.count, store)
 
@@ -215,7 +215,7 @@ class Catalog:
         self.driver.run(shelves.welcome, node)
 
     @in_group("slow")
-    def left(self, node: str, epoch: int) -> None:
+    def left(self, node: str, epoch: int = 1 << 62) -> None:
         """See `shelves.leave`."""
         self.driver.step(shelves.leave, node, epoch)
 

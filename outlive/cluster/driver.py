@@ -97,7 +97,7 @@ class Driver:
     def _converse(self, conversation: Conversation[T]) -> T:
         answer: Any = None
         error: BaseException | None = None
-        with contextlib.closing(conversation), self._lock:
+        with self._lock, contextlib.closing(conversation):
             while True:
                 try:
                     instruction = conversation.throw(error) if error is not None else conversation.send(answer)
@@ -110,6 +110,8 @@ class Driver:
                 if isinstance(instruction, ins.Wait):
                     answer = self._wait(instruction)
                     continue
+                if self._validates and isinstance(instruction, ins.Ask):
+                    self.state.validate_ask(instruction)
                 self._lock.release()
                 try:
                     answer = self._carry_out(instruction)
@@ -127,9 +129,6 @@ class Driver:
         if isinstance(instruction, ins.Start):
             self._crews["start"].submit(self._try, instruction.conversation, "what was started")
             return None
-        if self._validates and isinstance(instruction, ins.Ask):
-            with self._lock:
-                self.state.validate_ask(instruction)
         return carry_out(instruction, self.peers)
 
     def _wait(self, one: ins.Wait) -> bool:

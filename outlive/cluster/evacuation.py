@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.layout import LEAVING, is_cached, is_copied
+from outlive.arrays.layout import LEAVING, is_cached, is_copied, is_leaving
 from outlive.arrays.marks import drop_if_leaving, mark, mode_of
+from outlive.arrays.tend.unsummed import Pace
 from outlive.catalog.wire import pack
 from outlive.cluster.port import Call, Peers
 from outlive.node import Autoscaler, Node
@@ -55,11 +57,15 @@ class Evacuation:
         """Nothing is kept here, and the shelf is being removed."""
         self.left = False
         """It is removed, and the keeper ends within a second."""
+        self._settled = False
 
     def consider(self) -> None:
         """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
         if self.left:
             self._peers.leave()
+        if not self._settled and not self.leaving:
+            self.settle(self._peers.sleep)
+            self._settled = True
         if self._on_head or self.left or self._peers.now() < self._look_at:
             return
         every = self._peers.nodes()
@@ -137,6 +143,24 @@ class Evacuation:
     def _ask(self, method: str, *args: Any) -> Any:
         """The catalog, for as long as it takes: what it granted has to be heard of."""
         return self._peers.ask_catalog(Call(method, args), math.inf)
+
+    def settle(self, rest: Callable[[float], object] = lambda _: None) -> None:
+        """What an earlier keeper was about to drop, and did not: the catalog may have taken it for gone since.
+
+        It is kept here after all, or dropped, if it was deleted or replaced.
+
+        Parameters
+        ----------
+        rest
+            Waits for so many seconds, between two steps of the work.
+        """
+        pace = Pace(rest)
+        for array_id in self._shelf.ids():
+            if is_leaving(mode_of(self._shelf, array_id)) and (info := self._info(array_id)) is not None:
+                mark(self._shelf, array_id, remove=LEAVING)
+                if not self._stay(info):
+                    self._shelf.delete(array_id, None if info.key is None else (info.store, info.key))
+            pace.step()
 
     def _info(self, array_id: str) -> ArrayInfo | None:
         try:

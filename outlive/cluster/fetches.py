@@ -76,6 +76,7 @@ class Fetches:
                 future.set_result(None)  # who waits for one looks, and fetches it if it is not there
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
+        began = self._shelf.ledger.epoch
         for parcel in receive_small(self._peers, node, array_ids, self._chunk_size() // 4):
             drafts = drafts_of(self._shelf, parcel)
             try:
@@ -84,14 +85,17 @@ class Fetches:
                 sealed = []
                 for draft, epoch in zip(drafts, epochs, strict=True):
                     with contextlib.suppress(StaleEpoch):  # listed again since: it is copied by itself, later
-                        if epoch:
+                        if epoch and (draft.info.key is not None or epoch == began):  # see `_see_that_it_is_there`
                             draft.listed_in = epoch
                             self._shelf.seal_copy(draft)
                             sealed.append(draft.info)
             finally:
-                for draft in drafts:
-                    if not draft.settled:
-                        draft.discard()
+                left = [draft for draft in drafts if not draft.settled]
+                for draft in left:
+                    draft.discard()
+            if left:
+                unkeyed = [draft.info.id for draft in left if draft.info.key is None]
+                self._ask("ended", unkeyed, self._node)
             self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
 
     def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[int]:
@@ -124,10 +128,11 @@ class Fetches:
             It is not there, or not wanted any more.
         Unreachable, CorruptArray, StoreFull
         """
+        began = self._shelf.ledger.epoch
         source = Source(self._peers, node, self._chunk_size(), epoch)
         draft = copy(self._shelf, source, info.id, kept=kept)
         try:
-            self._seal(draft, node)
+            self._seal(draft, node, began)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
                 deadline = self._deadline(node, draft.info.id)
@@ -142,8 +147,13 @@ class Fetches:
         if kept and not self._keep(draft.info, node):
             raise NotThere(f"{info.id} was replaced or deleted")
 
-    def _seal(self, draft: Draft, node: str) -> None:
+    def _seal(self, draft: Draft, node: str, began: int) -> None:
         """The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
+
+        Parameters
+        ----------
+        began
+            This shelf's epoch before the copy was begun.
 
         Raises
         ------
@@ -156,6 +166,8 @@ class Fetches:
             draft.listed_in = self._join(draft.info, node, kept=False, stale=stale)
             if not draft.listed_in:
                 raise NotThere(f"{draft.info.id} was replaced or deleted")
+            if draft.info.key is None and draft.listed_in != began:
+                self._see_that_it_is_there(draft.info.id, node)
             try:
                 self._shelf.seal_copy(draft)
             except StaleEpoch:
@@ -163,6 +175,24 @@ class Fetches:
             else:
                 return
         raise NotThere(f"the shelf of {self._node} was listed {_MOST_LISTINGS} times while {draft.info.id} came")
+
+    def _see_that_it_is_there(self, array_id: str, node: str) -> None:
+        """An array without a key that was copied from a node may have been deleted by a catalog that is gone by now.
+
+        Only that one would have refused the copy. The one that has taken its place knows of the copy from here on.
+
+        Raises
+        ------
+        NotThere, Unreachable
+        """
+        try:
+            (there,) = self._peers.ask_keeper(node, Call.of("holds", [array_id]))
+        except StoreUnavailable as error:
+            raise Unreachable(f"{array_id}: {error}") from None
+        if not there:
+            for one in (self._node, node):
+                self._ask("ended", [array_id], one)
+            raise NotThere(f"{array_id} was deleted")
 
     def _keep(self, info: ArrayInfo, home: str | None) -> bool:
         """Let the copy on this shelf be a replica. It counts as one from when it is there, and not before."""

@@ -8,7 +8,6 @@ the shelf: to the catalog, to `stats()` and to `check()`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import math
 import os
@@ -17,40 +16,28 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from outlive.arrays.disk import clear_removed
-from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
-from outlive.arrays.root import default_root, shelf_folder
-from outlive.arrays.settings import Settings, apply
-from outlive.arrays.shelf import NO_ROOM, Shelf
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
-from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.adopt import adopt, live, orphaned, sign, unseen
-from outlive.arrays.tend.check import Finding, check_arrays, check_shelf, clear_orphans, mend_doubles
-from outlive.arrays.tend.ending import Endings
+from outlive.arrays.tend.adopt import live
+from outlive.arrays.tend.check import Finding, check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
-from outlive.catalog.pages import wanted_of
-from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
-from outlive.cluster.port import AT_A_TIME, Call, NoAnswer, Nobody, Peers, in_group
+from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
+from outlive.cluster.tending import Tending
+from outlive.cluster.tenure import PROTOCOL, Tenure
 from outlive.cluster.transfer import Chunk, send
-from outlive.errors import OutliveError, StoreFull
 
-PROTOCOL = 6  # raised when a keeper or catalog of one version cannot serve programs of another
 _ROUNDS_EVERY = 1.0  # seconds
 _ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
-_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
-_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
-_WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
-_TO_GO = 120.0  # seconds for a keeper of this shelf that died to be quite gone
-_TO_END = 2.0  # seconds for each thread to end, and for the catalog to hear of what has ended
+_TO_END = 2.0  # seconds for each thread to end
 
 _log = logging.getLogger(__name__)
 
@@ -79,63 +66,38 @@ class ShelfStats(NamedTuple):
 class Keeper(ShelfCalls):
     """Runs as the actor `keeper-<node>` in namespace `outlive`."""
 
+    _root: str = ""
+    _on_disk: str | None = None
+
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._node = peers, node
-        self._root, self._on_disk = default_root()
-        self._path, self._lock = shelf_folder(self._root, cluster, node), -1
-        if os.path.exists(f"{self._path}/{LEDGER}"):
-            wait_for_room(lambda: self._tend(cluster), self._path)
-        else:
-            self._tend(cluster)  # the first keeper of this shelf says that there is no room for one
-        self._endings, self._unsummed = Endings(self._shelf), Unsummed(self._shelf)
+        self._shelf = self.take_over(cluster)
+        self._tending, self._unsummed = Tending(self._shelf, node, peers), Unsummed(self._shelf)
         self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
-        self._fetches = Fetches(self._shelf, self._node, peers)
-        self._evacuation = Evacuation(self._shelf, self._node, peers)
-        self._stop, self._rounds = threading.Event(), 0
+        self._fetches, self._evacuation = Fetches(self._shelf, node, peers), Evacuation(self._shelf, node, peers)
+        self._stop, self._rounds, self._sent_bytes = threading.Event(), 0, 0
+        self.go_on()
+
+    def take_over(self, cluster: str) -> Shelf:
+        """The shelf, which is this keeper's from now on."""
+        self._tenure = Tenure(self._peers, cluster, self._node)
+        self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
+        return self._tenure.shelf
+
+    def go_on(self) -> None:
+        """All that nobody asks for, from now on."""
+        works = (
+            self._make_rounds,
+            self._tell_of_adopted,
+            self._compute_checksums,
+            self._tending.balance,
+            self._evacuation.consider,
+        )
         self._threads = [
-            threading.Thread(target=self._go_on, args=(work,), name=work.__name__, daemon=True)
-            for work in (
-                self._make_rounds,
-                self._tell_of_adopted,
-                self._compute_checksums,
-                self._balance,
-                self._evacuation.consider,
-            )
+            threading.Thread(target=self._again, args=(work,), name=work.__name__, daemon=True) for work in works
         ]
         for thread in self._threads:
             thread.start()
-
-    def _tend(self, cluster: str) -> None:
-        """Begin to tend the shelf. May be done again if it failed."""
-        clear_removed(self._path)
-        self._shelf = Shelf(self._path)
-        if self._lock < 0:
-            self._lock = _lock_file(f"{self._path}/{KEEPER}", _TO_GO)
-        self._mend_doubles()
-        self._shelf.recount()
-        sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
-        self._adopted = self._adopt()
-        apply(Settings(), self._shelf, self._root, cluster, self._node)  # what nobody has chosen yet
-
-    _sent_bytes = 0
-
-    def _adopt(self) -> int:
-        """Take over what dead nodes left on this machine; returns how many arrays.
-
-        A shelf whose keeper is slow to die is looked at again.
-        """
-        cluster, count, self._left_behind = os.path.basename(os.path.dirname(self._path)), 0, False
-        for path in orphaned(self._root, cluster, self._node, self._peers.address(), self._living):
-            of, dead = path.split("/")[-2:]
-            if of == cluster:
-                count += adopt(self._shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
-            else:
-                count += adopt(self._shelf, path, same_cluster=False)
-            self._left_behind |= os.path.exists(path)
-        return count
-
-    def _living(self) -> set[str]:
-        return {node.id for node in self._peers.nodes() if node.alive}
 
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
@@ -187,7 +149,7 @@ class Keeper(ShelfCalls):
     @in_group("fetch")
     def end_scope(self, number: int) -> None:
         """End the arrays of a scope here."""
-        end_scope_here(self._shelf, number, self._end_keys, self._endings.of_scope(number), self._end_copies)
+        self._tending.end_scope(number)
 
     # --- transfer
 
@@ -236,7 +198,7 @@ class Keeper(ShelfCalls):
         ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
         return ShelfStats(
             node=self._node,
-            path=self._path,
+            path=self._shelf.path,
             arrays=sum(map(number_of_files, self._shelf.folders())),
             used=ledger.used,
             budget=ledger.budget,
@@ -259,7 +221,7 @@ class Keeper(ShelfCalls):
 
     @in_group("check")
     def check_shelf(self) -> tuple[list[Finding], dict[str, int]]:
-        return check_shelf(self._shelf, self._listed)
+        return check_shelf(self._shelf, self._tending.listed)
 
     @in_group("check")
     def check_arrays(self, array_ids: list[str]) -> list[Finding]:
@@ -293,7 +255,7 @@ class Keeper(ShelfCalls):
 
     # --- in the background
 
-    def _go_on(self, work: Callable[[], None]) -> None:
+    def _again(self, work: Callable[[], None]) -> None:
         while not self._stop.wait(_ROUNDS_EVERY):
             self._try(work)
 
@@ -301,10 +263,10 @@ class Keeper(ShelfCalls):
         try:
             work()
         except NoAnswer:
-            _log.warning("%s of %s: the catalog does not answer; it goes on", work.__name__, self._path)
+            _log.warning("%s of %s: the catalog does not answer; it goes on", work.__name__, self._shelf.path)
         except Exception:  # noqa: BLE001 - it goes on, whatever it met
             if self._shelf.exists():
-                _log.exception("%s of %s failed; it goes on", work.__name__, self._path)
+                _log.exception("%s of %s failed; it goes on", work.__name__, self._shelf.path)
 
     def rounds(self) -> int:
         """How often this keeper has gone its rounds."""
@@ -313,82 +275,25 @@ class Keeper(ShelfCalls):
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        live(self._path)
-        for work in (self._trim, self._adopt_again, self._clear_orphans, self._end_what_is_over):
+        live(self._shelf.path)
+        tending = self._tending
+        for work in (tending.trim, self._adopt_again, tending.clear_orphans, tending.end_what_is_over):
             if not self._stop.is_set():
                 self._try(work)  # a catalog that is stopped holds up none of the others for long
 
     def _adopt_again(self) -> None:
-        if self._left_behind or (self._rounds % _ADOPT_EVERY == 0 and unseen(self._root)):
-            self._adopted += self._adopt()
+        self._tenure.adopt_again(thorough=self._rounds % _ADOPT_EVERY == 0)
 
     def _tell_of_adopted(self) -> None:
         """A thread of its own, as the catalog lists the shelf then, which takes as long as it takes."""
-        count, self._adopted = self._adopted, 0
+        count, self._tenure.adopted = self._tenure.adopted, 0
         if count:
             try:
                 with contextlib.suppress(Nobody):  # no catalog yet, and it will ask
                     self._peers.ask_catalog(Call.of("welcome", self._node), math.inf)
             except BaseException:
-                self._adopted += count  # to be told again
+                self._tenure.adopted += count  # to be told again
                 raise
-
-    def _trim(self) -> None:
-        self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
-        if self._shelf.disk is not None:
-            self._shelf.disk.make_again()
-            self._shelf.disk.pool.trim()
-        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
-
-    def _clear_orphans(self) -> None:
-        for finding in clear_orphans(self._shelf, self._listed):
-            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
-
-    def _end_what_is_over(self) -> None:
-        leave_scopes_that_ended(self._shelf, self._peers)
-        for why, array_ids in self._endings.due(self._peers.jobs_that_ended).items():
-            if array_ids:
-                end(self._shelf, self._end_keys, array_ids, why, self._end_copies)
-
-    def _end_copies(self, array_ids: list[str]) -> None:
-        """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
-        with contextlib.suppress(OutliveError):
-            self._peers.ask_catalog(Call.of("ended", array_ids, self._node), _TO_END)
-
-    def _end_keys(self, array_ids: list[str]) -> None:
-        for begin in range(0, len(array_ids), AT_A_TIME):
-            self._peers.ask_catalog(Call.of("end", array_ids[begin : begin + AT_A_TIME]))
-
-    def _listed(self, array_ids: list[str]) -> set[str]:
-        if not array_ids:
-            return set()
-        result: set[str] = self._peers.ask_catalog(Call.of("listed", array_ids))
-        return result
-
-    def _balance(self) -> None:
-        """Between memory and disk. A thread of its own, as copying takes a while."""
-        self._hold_disk()
-        spill_ahead(self._shelf)
-        promote_hot(self._shelf)
-
-    _held: tuple[str, int] | None = None
-
-    def _hold_disk(self) -> None:
-        """Keep the folder on disk locked, for systemd-tmpfiles to leave it alone.
-
-        Source: github.com/python/cpython/issues/81831.
-        """
-        path = None if self._shelf.disk is None else self._shelf.disk.path
-        if path is not None and (self._held is None or self._held[0] != path):
-            if self._held is not None:
-                os.close(self._held[1])
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            self._held = path, fd
-
-    def _mend_doubles(self) -> None:
-        for finding in mend_doubles(self._shelf):
-            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
 
     def _compute_checksums(self) -> None:
         self._unsummed.compute(older_than=_SETTLED_AFTER, stop=self._stop.is_set, rest=self._stop.wait)
@@ -398,40 +303,5 @@ class Keeper(ShelfCalls):
         if self._evacuation.leaving:
             self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
-            _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._path)
+            _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._shelf.path)
             os._exit(1)
-
-
-def wait_for_room(begin: Callable[[], None], path: str) -> None:
-    """Begin to tend the shelf at `path`, and begin again as long as the file system has no room for that.
-
-    An actor whose constructor raises is dead for good, and its arrays without a keeper.
-    """
-    while True:
-        try:
-            begin()
-            return
-        except (OSError, StoreFull) as error:
-            if isinstance(error, OSError) and error.errno not in NO_ROOM:
-                raise
-            _log.warning("%s has no room for what its keeper writes as it starts (%s); it tries again", path, error)
-            time.sleep(_ROUNDS_EVERY)
-
-
-def _lock_file(path: str, patience: float) -> int:
-    """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
-    deadline = time.monotonic() + patience
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
-                return fd
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
-                time.sleep(0.05)
-    except BaseException:
-        os.close(fd)
-        raise

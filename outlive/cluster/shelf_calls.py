@@ -36,10 +36,6 @@ class ShelfCalls:
         """As `listing`, in parts; see `Listing.part`."""
         return Listing(self._shelf).part(after)
 
-    def listed_here(self) -> tuple[str, bytes]:
-        """This node, and the sealed arrays on it that have a key, by `wire.pack`."""
-        return self._node, pack(info for info in self._shelf.scan() if info.key is not None)
-
     def describe(self, array_ids: list[str]) -> list[bytes]:
         """Those of these arrays that are here and have a key, by `wire.pack`, all in one."""
         return [pack(info for info in self._shelf.infos(array_ids) if info.key is not None)]
@@ -80,6 +76,10 @@ class ShelfCalls:
         """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
         found = map(self._shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
+
+    def given_up(self) -> list[str]:
+        """Arrays whose puts came to nothing lately."""
+        return self._shelf.ended.given_up()
 
     def keep(self, array_ids: list[str]) -> list[bool]:
         """Let cached copies be replicas from now on; says of each whether it is still there."""

@@ -43,7 +43,8 @@ def start_catalog(peers: Peers) -> Any:
     """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
     from outlive.cluster.catalog import Catalog
 
-    actor = _actor(Catalog, {"slow": 8, "change": 8, "copy": 4})
+    # Who lists keys waits for deletions: in a group of their own, so that readers do not wait for them.
+    actor = _actor(Catalog, {"slow": 8, "list": 4, "change": 8, "copy": 4})
     return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
 
 

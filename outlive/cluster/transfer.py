@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
-from outlive.arrays.lock import is_at
+from outlive.arrays.lock import open_locked
 from outlive.arrays.marks import mark
 from outlive.arrays.segment import read_info
 from outlive.catalog.wire import Located, pack, unpack
@@ -136,15 +136,10 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
     """Open an array's segment so that nobody recycles it."""
 
     def opened(path: str) -> tuple[str, int]:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if is_at(path, fd):
-                return path, fd
-        except BlockingIOError:
-            pass
-        os.close(fd)
-        raise FileNotFoundError(path)
+        fd = open_locked(path, fcntl.LOCK_SH)
+        if fd is None:
+            raise FileNotFoundError(path)
+        return path, fd
 
     try:
         return shelf.somewhere(array_id, opened)

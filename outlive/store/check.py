@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from outlive.arrays.tend.check import Finding
+from outlive.catalog.wire import pack, unpack
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.store.session import Session
 
 _STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
@@ -22,13 +24,16 @@ def check(session: Session, progress: Callable[[int, int], None] | None = None) 
         shelves.append((node, sizes))
     done, total = 0, sum(size for _, sizes in shelves for size in sizes.values())
     for node, sizes in shelves:
+        keyed: list[ArrayInfo] = []
         for step in _steps(sizes):
             findings += session.ask_node(node, "check_arrays", step)
             done += sum(sizes[array_id] for array_id in step)
             if progress is not None:
                 progress(done, total)
-        listed = session.ask_node(node, "listed_here")
-        findings += session.ask_catalog("reconcile", *listed)
+            for packed in session.ask_node(node, "describe", step):
+                keyed += unpack(packed)
+        # What was put since is not in it, and what was deleted still is: the catalog looks, before it mends anything.
+        findings += session.ask_catalog("reconcile", node, pack(keyed))
     return findings
 
 

@@ -24,9 +24,9 @@ from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.views import raise_descriptor_limit
 from outlive.cluster import starters
-from outlive.cluster.keeper import PROTOCOL
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
+from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import chunk_size
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection

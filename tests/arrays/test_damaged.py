@@ -278,7 +278,7 @@ def finished(work: Callable[[], object], path: Path) -> bool:
     """Whether `work` ends by itself. One that waits for the other end of a pipe is given it, so that the test ends."""
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     hung = thread.is_alive()
     if hung and stat.S_ISFIFO(path.lstat().st_mode):
         os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))

@@ -141,7 +141,7 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
     try:
         for number in range(60):
             pid = child(lambda: shelf.put(np.ones(10)))
-            eventually(lambda pid=pid: ended(pid), 30)
+            eventually(lambda pid=pid: ended(pid))
             if number % 10 == 0:  # and some that live on, and hold nothing that others need
                 alive.append(child(lambda: time.sleep(600)))
     finally:

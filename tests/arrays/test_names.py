@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,7 +193,7 @@ def test_no_read_that_starts_after_a_put_or_delete_returned_sees_what_was_before
         finally:
             os._exit(1)
     try:
-        reads, last, deadline = 0, 0, time.monotonic() + 120
+        reads, last = 0, 0
         while reads < 20_000 or last <= 100:
             before = changes(done)
             array = shelf.named(STORE, "k")  # held until the next one is read, so that it could be taken for that
@@ -203,7 +202,6 @@ def test_no_read_that_starts_after_a_put_or_delete_returned_sees_what_was_before
                 assert before <= found <= changes(done) + 1, "a read saw what had been overwritten or deleted before"
                 assert found >= last, "reads went back"
                 last, reads = found, reads + 1
-            assert time.monotonic() < deadline, f"{reads} reads, {last} changes"
     finally:
         kill(pid)
 

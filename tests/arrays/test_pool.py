@@ -156,7 +156,7 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
         finally:
             os._exit(1)
     try:
-        seen, deadline, held = 0, time.monotonic() + 120, list[tuple[int, np.ndarray]]()
+        seen, held = 0, list[tuple[int, np.ndarray]]()
         while seen < 1500:
             for array_id in shelf.ids():
                 try:
@@ -170,7 +170,6 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
                 assert view[0] == view[-1] == number, "another array's bytes"
                 assert (view == number).all(), "another array's bytes"
             del held[:-3]
-            assert time.monotonic() < deadline, f"{seen} reads"
     finally:
         kill(pid)
     held.clear()

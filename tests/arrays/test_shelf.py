@@ -27,7 +27,7 @@ from outlive.errors import ArrayNotFound, StoreUnavailable
 from .local_store import disk_usage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-DEADLINE = 20.0  # seconds until a test gives up
+DEADLINE = 60.0  # seconds until a test gives up
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.pool import LEAST
+from outlive.arrays.remains import clear_remains
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.spill.move import promote, spill
@@ -50,6 +51,7 @@ class Put:
     def end(self) -> None:
         """Let go of everything, as the kernel does for a dead process: the lock of its folder goes with the shelf."""
         self.draft = None
+        clear_remains()
 
 
 class Deletion:
@@ -291,7 +293,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Everybody dies. What was listed is all that is left, and a catalog that starts now says the same."""
         try:
             for put in self.by_id.values():
-                put.draft = None
+                put.end()
             self.keeper_checks()
             self.drop_replaced()
             self.views.clear()

@@ -265,3 +265,15 @@ def test_what_is_kept_by_node_is_what_the_entries_say(seed: int) -> None:
         assert replacing == {entry.info.id for entry in entries if entry.superseded}
         few = {one.id for one, _ in index.copies.too_few()}
         assert few == {i.id for i in index.copies if 0 < sum(index.copies.of(i.id).values()) < i.replicas}
+
+
+def test_an_older_array_that_is_found_ends_no_deletion() -> None:
+    index = Index()
+    index.bind([info(2)], "n")
+    index.doom("s", ["k"])
+    index.admit(info(1), "m")  # on a shelf that is listed meanwhile
+    index.validate()
+    assert index.count("s") == 0
+    index.admit(info(3), "m")
+    index.validate()
+    assert index.count("s") == 1

@@ -113,6 +113,23 @@ def test_an_error_is_raised_where_it_was_asked() -> None:
     assert driver.look(lambda state: state.rounds) == 0  # and the state is free
 
 
+def test_a_conversation_that_is_interrupted_leaves_nothing_under_way() -> None:
+    def interrupt(calls: Any, patience: float) -> None:
+        raise KeyboardInterrupt
+
+    def alone(state: State) -> Conversation[None]:
+        state.under_way.bulk = True
+        try:
+            yield Ask({"a": Call.of("room")})
+        finally:
+            state.under_way.bulk = False
+
+    driver = driver_of(ask=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(alone)
+    assert not driver.look(lambda state: state.under_way.bulk)
+
+
 def test_of_those_that_go_on_together_one_may_fail() -> None:
     driver, ended = driver_of(), list[int]()
 

@@ -206,8 +206,8 @@ def test_nearly_full_shelf_and_keeper_that_does_not_answer(local_ray, monkeypatc
     (shelf,) = store.stats().shelves
     assert (evidence.pid, evidence.node) == (shelf.keeper_pid, shelf.node)
     assert (evidence.numbers["used_bytes"], evidence.numbers["budget_bytes"]) == (shelf.used, 2 << 20)
-    monkeypatch.setattr(shelves, "_PATIENCE", 0.3)
-    monkeypatch.setattr(rpc, "PATIENCE", 0.3)
+    monkeypatch.setattr(shelves, "_PATIENCE", 2.0)
+    monkeypatch.setattr(rpc, "PATIENCE", 2.0)
     os.kill(shelf.keeper_pid, signal.SIGSTOP)
     try:
         silent = found("silent-keeper")

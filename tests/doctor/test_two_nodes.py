@@ -170,7 +170,7 @@ def raylet_pid(node):
 
 
 def test_node_that_does_not_answer_hides_nothing_else(second, monkeypatch):
-    monkeypatch.setattr(rpc, "PATIENCE", 1.0)
+    monkeypatch.setattr(rpc, "PATIENCE", 2.0)
     pid = raylet_pid(second)
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -11,6 +11,7 @@ import os
 import pickle
 import random
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ def make(seed: int, nbytes: int) -> Any:
 def writer(store: outlive.Store, name: str, number: int, seed: int, folder: str, options: dict[str, Any]) -> None:
     """Put, and delete, until there is a file named stop."""
     rng, kept = random.Random(seed), list[Kept]()
+    warnings.simplefilter("error", outlive.FewerReplicas)  # of such a put nothing is promised: a keeper was slow
     with open(f"{folder}/{name}.jsonl", "ab", buffering=0) as file:
         while not os.path.exists(f"{folder}/stop"):
             if len(kept) >= _KEEPS:
@@ -53,7 +55,7 @@ def writer(store: outlive.Store, name: str, number: int, seed: int, folder: str,
             key = rng.choice([None, f"{name}/{seed}"])
             try:
                 handle = store.put(make(seed, nbytes), key, lifetime=rng.choice(["job", "detached"]), **options)
-            except (ConnectionError, RayError):  # nothing is promised
+            except (ConnectionError, RayError, outlive.FewerReplicas):  # nothing is promised
                 continue
             kept.append(Kept(seed, nbytes, handle, key))
             event = {"put": seed, "nbytes": nbytes, "handle": pickle.dumps(handle).hex(), "key": key}

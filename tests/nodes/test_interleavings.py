@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import threading
 import warnings
@@ -15,19 +16,24 @@ import pytest
 from ray.exceptions import RayTaskError
 
 import outlive
+from outlive.arrays.ended import Why
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import evict
 from outlive.arrays.put_options import PutOptions
-from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.check import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.views import _live, live_view
 from outlive.catalog import shelves
+from outlive.catalog.losses import Lost
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
-from outlive.cluster import listing, ray_port, transfer
+from outlive.cluster import listing, ray_errors, transfer
+from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreUnavailable
 from outlive.store import reading
+from outlive.store.check import check as check_cluster
 from outlive.store.commit import commit
 from outlive.store.deadlines import touch
 from outlive.store.reading import by_handle
@@ -38,7 +44,7 @@ from tests.nodes.played import PlayedCluster, play
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
-    root = f"{ROOT}/played-{request.node.name[:80]}"
+    root = f"{ROOT}/played-{request.node.name[:60]}-{secrets.token_hex(4)}"
     Path(root).mkdir(mode=0o700, parents=True)
     yield from play(root, 3)
 
@@ -393,9 +399,14 @@ def test_what_is_given_back_to_a_node_that_is_about_to_drop_it_stays(
 # --- what the catalog knows of a shelf is never older than what is read there
 
 
+def what_is_on(cluster: PlayedCluster, node: str) -> tuple[str, bytes]:
+    """What `check` tells the catalog of a shelf."""
+    return node, pack(info for info in cluster.shelves[node].scan() if info.key is not None)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_check_beside_reads_forgets_no_copy(cluster: PlayedCluster, replicas: int) -> None:
-    report = cluster.keepers["b"].listed_here()
+    report = what_is_on(cluster, "b")
     cluster.put("a", "k", 1, replicas=replicas)
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
     cluster.catalog.reconcile(*report)
@@ -410,7 +421,7 @@ def test_a_check_forgets_a_copy_that_is_gone(cluster: PlayedCluster) -> None:
     info = cluster.put("a", "k", 1)
     assert cluster.get("b", "k") == 1
     evict(cluster.shelves["b"], info.id)
-    cluster.catalog.reconcile(*cluster.keepers["b"].listed_here())
+    cluster.catalog.reconcile(*what_is_on(cluster, "b"))
     assert list(cluster.catalog.index.holders(info.id)) == ["a"]
 
 
@@ -760,7 +771,7 @@ def test_a_copy_that_two_keepers_make_is_counted_once(cluster: PlayedCluster) ->
 def test_a_node_that_has_an_array_no_more_says_so_through_ray() -> None:
     """It is no failure: who asked goes on with another node."""
     error = RayTaskError("send", "Traceback", transfer.NotThere("id"), proctitle="", pid=1, ip="ip")
-    assert isinstance(ray_port.told(error.as_instanceof_cause()), transfer.NotThere)
+    assert isinstance(ray_errors.told(error.as_instanceof_cause()), transfer.NotThere)
 
 
 @pytest.mark.parametrize("key", ["k", None])
@@ -866,3 +877,106 @@ def test_fewer_replicas_are_warned_of_once(cluster: PlayedCluster) -> None:
         "replicas=3, but only 1 so far",
     ]
     assert {(one.category, one.filename) for one in warned} == {(FewerReplicas, __file__)}
+
+
+def test_a_check_asks_keepers_in_steps_while_arrays_come_and_go(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of its calls is about a whole shelf. What came or went in between is no finding."""
+    steps, infos = list[int](), [cluster.put("b", f"k{i}", i) for i in range(25)]
+    session = cluster.session("a")
+
+    def described(node: str, call: Call, make: Callable[[], Any]) -> Any:
+        steps.append(len(call.args[0]))
+        found = make()
+        if len(steps) == 1:
+            cluster.put("b", "new", 1)
+            cluster.catalog.end([infos[0].id])
+            cluster.put("b", "k1", 7)
+            cluster.catalog.drop_replaced()
+        return found
+
+    cluster.peers.instead["describe"] = described
+    found = {"check_shelf": check_shelf(cluster.shelves["b"])}
+    monkeypatch.setattr(session, "ask_each", lambda method: [("b", found[method])], raising=False)
+    real = session.ask_node
+    monkeypatch.setattr(
+        session,
+        "ask_node",
+        lambda node, method, ids: (
+            check_arrays(cluster.shelves[node], ids) if method == "check_arrays" else real(node, method, ids)
+        ),
+    )
+    monkeypatch.setattr("outlive.store.check._STEP_ARRAYS", 10)
+    assert check_cluster(session) == []
+    assert steps == [10, 10, 5]
+    assert cluster.catalog.count("s") == 25
+    assert [cluster.get("c", key) for key in ("k0", "k1", "k2", "new")] == [None, 7, 2, 1]
+
+
+# --- a process that still looks at what it read
+
+
+def look_at(cluster: PlayedCluster, node: str, info: ArrayInfo) -> Any:
+    """As a process of a node does that has read a key twice, and keeps what it read."""
+    session = cluster.session(node)
+    for _ in range(2):
+        view = reading.read(session, "s", info.key or "")
+    assert view is not None
+    assert cluster.shelves[node].names.remembered("s", info.key or "") == info
+    return view
+
+
+def forget_nothing(info: ArrayInfo, view: Any) -> None:
+    """What another process deletes, this one does not hear of."""
+    _live[info.id] = weakref.ref(view.base)
+
+
+@pytest.mark.parametrize("then", ["overwritten", "deleted"])
+@pytest.mark.parametrize("forgotten_by", ["a new catalog", "a check"])
+@pytest.mark.parametrize("gone", ["evicted", "at its deadline"])
+def test_who_looks_at_a_copy_that_was_evicted_reads_what_comes_after(
+    cluster: PlayedCluster, then: str, forgotten_by: str, gone: str
+) -> None:
+    """Nobody asks a node any more on which no copy is."""
+    info, shelf = cluster.put("a", "k", 1), cluster.shelves["b"]
+    view = look_at(cluster, "b", info)
+    if gone == "evicted":
+        assert evict(shelf, info.id)
+    else:
+        end(shelf, lambda ids: None, [info.id], Why.TTL)
+    forget_nothing(info, view)
+    if forgotten_by == "a new catalog":
+        cluster.restart_catalog()
+    else:
+        cluster.catalog.reconcile(*what_is_on(cluster, "b"))
+    if then == "overwritten":
+        cluster.put("a", "k", 2)
+    else:
+        cluster.catalog.end([info.id])
+    assert cluster.get("b", "k") == (2 if then == "overwritten" else None)
+
+
+def test_who_looks_at_what_a_lost_array_had_replaced_learns_that_it_is_lost(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    view = look_at(cluster, "b", old)
+    cluster.put("c", "k", 2)
+    cluster.kill("c")
+    forget_nothing(old, view)
+    with pytest.raises(outlive.ArrayLost):
+        cluster.get("b", "k")
+
+
+def test_who_looks_at_an_old_array_of_a_node_that_was_silent_reads_what_is_there(cluster: PlayedCluster) -> None:
+    """Its node is listed when what replaced the array has been lost: it is dropped."""
+    old = cluster.put("b", "k", 1)
+    view = look_at(cluster, "b", old)
+    catalog = cluster.catalog
+    catalog.index.unbind("s", "k", old.id)
+    catalog.index.lost.add(Lost(old._replace(id="0" * 32, version=old.version + 1), "c", 1.0))
+    catalog.driver.run(shelves.join, "b")
+    eventually(lambda: not cluster.shelves["b"].has(old.id))
+    forget_nothing(old, view)
+    assert not cluster.shelves["b"].has(old.id)
+    with pytest.raises(outlive.ArrayLost):
+        cluster.get("b", "k")

@@ -16,7 +16,7 @@ from outlive.arrays.lifetimes import join_scope, joined_scopes
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.catalog.wire import Located, unpack_listed
-from outlive.cluster import ending, keeper, ray_port, shelf_calls, transfer
+from outlive.cluster import ending, ray_errors, ray_port, shelf_calls, tenure, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
@@ -37,14 +37,14 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StoreFull("no room")])
 def test_a_keeper_waits_for_room_and_does_not_die(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_ROUNDS_EVERY", 0)
+    monkeypatch.setattr(tenure, "_TRY_AGAIN", 0)
     left = [error, error]
 
     def begin() -> None:
         if left:
             raise left.pop()
 
-    keeper.wait_for_room(begin, "path")
+    tenure.wait_for_room(begin, "path")
     assert not left
 
 
@@ -53,7 +53,7 @@ def test_a_keeper_that_is_refused_for_another_reason_says_so() -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with pytest.raises(PermissionError):
-        keeper.wait_for_room(begin, "path")
+        tenure.wait_for_room(begin, "path")
 
 
 def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +61,10 @@ def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeper.os, "pwrite", full)
+        patch.setattr(tenure.os, "pwrite", full)
         with pytest.raises(OSError, match="No space"):
-            keeper._lock_file(f"{shelf.path}/keeper", 0)
-    keeper.os.close(keeper._lock_file(f"{shelf.path}/keeper", 0))
+            tenure.lock_file(f"{shelf.path}/keeper", 0)
+    tenure.os.close(tenure.lock_file(f"{shelf.path}/keeper", 0))
 
 
 # --- leaving
@@ -120,23 +120,23 @@ def _raised(error: Exception) -> Any:
 
 
 def test_an_error_of_outlive_is_raised_as_it_is() -> None:
-    told = ray_port.told(_raised(ArrayNotFound("no array 'k'")))
+    told = ray_errors.told(_raised(ArrayNotFound("no array 'k'")))
     assert type(told) is ArrayNotFound
     assert str(told) == "no array 'k'"
 
 
 def test_an_error_that_one_actor_had_from_another_is_raised_as_it_is() -> None:
-    assert type(ray_port.told(_raised(_raised(ArrayNotFound("no array 'k'"))))) is ArrayNotFound
+    assert type(ray_errors.told(_raised(_raised(ArrayNotFound("no array 'k'"))))) is ArrayNotFound
 
 
 def test_one_who_had_no_answer_is_not_taken_for_one_who_does_not_answer() -> None:
-    told = ray_port.told(_raised(NoAnswer("the catalog did not answer")))
+    told = ray_errors.told(_raised(NoAnswer("the catalog did not answer")))
     assert type(told) is StoreUnavailable
     assert str(told) == "the catalog did not answer"
 
 
 def test_any_other_error_is_one_of_outlive_too() -> None:
-    told = ray_port.told(_raised(ValueError("no such actor")))
+    told = ray_errors.told(_raised(ValueError("no such actor")))
     assert type(told) is Failed
     assert "ValueError: no such actor" in str(told)
 

@@ -16,6 +16,7 @@ from ray.actor import ActorHandle
 import outlive
 from outlive.arrays.layout import is_cached
 from outlive.arrays.marks import mode_of
+from outlive.arrays.tend.checksums import Checksums
 from outlive.cluster import transfer
 from outlive.cluster.port import Call
 from outlive.store import session
@@ -396,6 +397,14 @@ def test_a_job_array_of_another_node_is_told_to_have_ended(nodes: Nodes, store: 
     assert nodes.on_node(2, read_handle, handle) == ("", "")
 
 
+def wait_until_summed(shelf: Any, array_ids: list[str]) -> None:
+    """A keeper maps each array once to compute its checksum, and what is mapped is not evicted."""
+    deadline = time.monotonic() + 60
+    while len(Checksums(f"{shelf.path}/checksums").load(array_ids)) < len(array_ids):
+        assert time.monotonic() < deadline, "the keeper computes no checksums"
+        time.sleep(0.05)
+
+
 def fill_and_see(store: outlive.Store, cached: list[Any], pinned: Any) -> list[list[str]]:
     """On a node with memory for seven arrays: what becomes of two that are kept and three that are cached."""
     shelf = session.current().shelf
@@ -405,6 +414,7 @@ def fill_and_see(store: outlive.Store, cached: list[Any], pinned: Any) -> list[l
     pinned.pin()
     for handle in cached:
         handle.get()
+    wait_until_summed(shelf, [one.id for one in (*kept, *cached, pinned)])
     before = shelf_holds([one.id for one in (*kept, *cached, pinned)])
     more = [store.put(np.full(4 * MIB, 1, "uint8"), f"more {i}") for i in range(3)]
     between = shelf_holds([one.id for one in (*kept, *more, *cached, pinned)])

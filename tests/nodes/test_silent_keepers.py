@@ -11,13 +11,16 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPIED
-from outlive.arrays.marks import mark
+from outlive.arrays.marks import evict, mark
 from outlive.arrays.put_options import PutOptions
-from outlive.catalog import replaced, replicas
+from outlive.catalog import replaced, replicas, shelves
 from outlive.catalog.pages import saved_as_lost
-from outlive.catalog.wire import pack
+from outlive.catalog.wire import pack, unpack_found
+from outlive.cluster.catalog import Catalog
+from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call
 from outlive.errors import OutliveError, StoreUnavailable
+from outlive.store.reading import by_handle
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
@@ -255,3 +258,73 @@ def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(cluster:
     cluster.put("b", "k", 3)  # it is needed there again
     three = cluster.put("a", "three", 3, replicas=3)
     assert list(cluster.holders(three.id)) == ["a", "b", "c"]
+
+
+def test_who_lists_keys_takes_no_thread_of_the_readers() -> None:
+    """They wait for deletions, and these for a node that is silent; there are but a few threads for each group."""
+
+    def groups(*methods: str) -> set[str]:
+        return {getattr(getattr(Catalog, method), "group", "") for method in methods}
+
+    listing = groups("keys", "entries", "count")
+    assert listing.isdisjoint(groups("find", "hold", "locate", "join_copy", "verify", "bind", "replace", "end"))
+
+
+def unkeyed(cluster: PlayedCluster, node: str) -> ArrayInfo:
+    return cluster.shelves[node].put(np.full(5, 1), store="s")
+
+
+def evict_all(cluster: PlayedCluster, info: ArrayInfo) -> None:
+    for shelf in cluster.shelves.values():
+        evict(shelf, info.id)
+
+
+def test_no_copy_is_dropped_for_one_that_is_only_cached(cluster: PlayedCluster) -> None:
+    """Whatever the catalog believes: who shall keep it instead says that it does."""
+    info = unkeyed(cluster, "a")
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.catalog.index.copies.add(info, "b", "b", kept=True)
+    assert Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True) == [True]
+    evict_all(cluster, info)
+    assert by_handle(cluster.session("c"), info, "a")[0] == 1
+
+
+@pytest.mark.parametrize("first", ["b", "c"])
+def test_who_has_a_copy_cached_is_not_taken_for_its_keeper(cluster: PlayedCluster, first: str) -> None:
+    """A new catalog hears of the copies, and not yet of the node that keeps the array."""
+    info = unkeyed(cluster, "a")
+    for node in "bc":
+        assert by_handle(cluster.session(node), info, "a")[0] == 1
+    cluster.frozen.add("a")
+    catalog = cluster.restart_catalog(seen="a" + first)
+    for node in "bc":
+        catalog.driver.run(shelves.know, node)
+    cluster.frozen.clear()
+    catalog.mend()
+    for node, kept in catalog.index.holders(info.id).items():
+        assert kept == cluster.holders(info.id)[node], node
+
+
+def test_a_copy_of_a_copy_whose_node_is_not_listed_yet(cluster: PlayedCluster) -> None:
+    info = unkeyed(cluster, "a")
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    catalog = cluster.restart_catalog(seen="c")
+    assert by_handle(cluster.session("c"), info, "b")[0] == 1
+    for node, kept in catalog.index.holders(info.id).items():
+        assert kept == cluster.holders(info.id)[node], node
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_the_last_copy_of_a_dead_nodes_array_may_be_on_a_node_that_is_silent(
+    cluster: PlayedCluster, key: str | None
+) -> None:
+    info = unkeyed(cluster, "c") if key is None else cluster.put("c", key, 1)
+    assert by_handle(cluster.session("b"), info, "c")[0] == 1
+    cluster.frozen.add("b")
+    cluster.kill("c")
+    cluster.frozen.clear()
+    cluster.catalog.mend()
+    assert by_handle(cluster.session("a"), info, "c")[0] == 1
+    assert unpack_found(cluster.catalog.lost("s")) == []
+    evict_all(cluster, info)
+    assert by_handle(cluster.session("a"), info, "c")[0] == 1

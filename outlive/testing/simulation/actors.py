@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.spill.cached import CachedCopies
-from outlive.arrays.tend.ending import Endings
 from outlive.catalog import losing, replaced, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.index import Index
 from outlive.cluster.catalog import Catalog
-from outlive.cluster.evacuation import Evacuation
-from outlive.cluster.fetches import Fetches
-from outlive.cluster.keeper import PROTOCOL, Keeper
-from outlive.cluster.listing import Listing
+from outlive.cluster.keeper import Keeper
 from outlive.cluster.port import Call
 from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.tenure import PROTOCOL
 from outlive.errors import OutliveError
 
 if TYPE_CHECKING:
@@ -66,21 +61,22 @@ class PlayedKeeper(Keeper):
     """A keeper of a shelf."""
 
     def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
-        self._peers, self._node, self._shelf = peers, process.node.name, shelf
-        self._root, self._on_disk, self._path, self._lock = "", None, shelf.path, -1
-        self._adopted, self._left_behind, self._rounds = 0, False, 0
-        self._endings, self._cached_copies, self._listing = Endings(shelf), CachedCopies(shelf), Listing(shelf)
-        self._fetches, self._evacuation = Fetches(shelf, self._node, peers), Evacuation(shelf, self._node, peers)
-        self._stop = threading.Event()
-        with open(f"{shelf.path}/keeper", "w") as file:
+        self._cluster, self._process, self._opened = cluster, process, shelf
+        super().__init__(peers, "played", process.node.name)
+
+    def take_over(self, cluster: str) -> Shelf:  # noqa: ARG002
+        with open(f"{self._opened.path}/keeper", "w") as file:
             file.write(f"{PROTOCOL}\n")
+        return self._opened
+
+    def go_on(self) -> None:
         for work in (self._make_rounds, self._evacuation.consider):
-            process.spawn(work.__name__, cluster.rounds_of, process, work)
+            self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        for work in (self._trim, self._clear_orphans, self._end_what_is_over):
+        for work in (self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
             with contextlib.suppress(OutliveError):  # a catalog that is stopped: it goes on
                 work()
 
@@ -90,8 +86,9 @@ class PlayedKeeper(Keeper):
 
     def close_files(self) -> None:
         """As the kernel does when a process dies."""
-        for one in (self._endings, self._cached_copies):
-            one._changes.close()  # noqa: SLF001
+        seen = [one._changes for one in (self._tending._endings, self._cached_copies, self._unsummed)]  # noqa: SLF001
+        for changes in filter(None, seen):
+            changes.close()
 
 
 class Helper(ShelfCalls):

@@ -1,0 +1,101 @@
+"""Tending: what a keeper does of its own accord, again and again, on a shelf that is open."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from outlive.arrays.spill.room import promote_hot, spill_ahead
+from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.ending import Endings
+from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
+from outlive.cluster.port import AT_A_TIME, Call, Nobody, Peers
+from outlive.errors import OutliveError
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+
+_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
+_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
+_WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
+_TO_HEAR = 2.0  # seconds for the catalog to hear of what has ended
+_log = logging.getLogger(__name__)
+
+
+class Tending:
+    """Of the keeper that tends `shelf` on `node`. Each method raises what is in its way, and may be called again."""
+
+    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
+        self._shelf, self._node, self._peers = shelf, node, peers
+        self._endings = Endings(shelf)
+        self._held: tuple[str, int] | None = None
+
+    def trim(self) -> None:
+        """Free what nobody took for a while, and names that lead nowhere."""
+        self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
+        if self._shelf.disk is not None:
+            self._shelf.disk.make_again()
+            self._shelf.disk.pool.trim()
+        self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
+
+    def clear_orphans(self) -> None:
+        """What dead writers left."""
+        abandoned = set[str]()
+        try:
+            for finding in clear_orphans(self._shelf, self.listed):
+                _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+                if finding.problem == "abandoned":
+                    abandoned.add(finding.subject)
+        finally:
+            if abandoned and (given_up := abandoned.intersection(self._shelf.ended.given_up())):
+                with contextlib.suppress(Nobody):  # a dead writer's call may be on its way
+                    self._peers.tell_catalog(Call.of("take_off", sorted(given_up)))
+
+    def end_what_is_over(self) -> None:
+        """Arrays whose lifetimes have ended."""
+        leave_scopes_that_ended(self._shelf, self._peers)
+        for why, array_ids in self._endings.due(self._peers.jobs_that_ended).items():
+            if array_ids:
+                end(self._shelf, self._end_keys, array_ids, why, self._end_copies)
+
+    def end_scope(self, number: int) -> None:
+        """The arrays of a scope."""
+        end_scope_here(self._shelf, number, self._end_keys, self._endings.of_scope(number), self._end_copies)
+
+    def _end_copies(self, array_ids: list[str]) -> None:
+        """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
+        with contextlib.suppress(OutliveError):
+            self._peers.ask_catalog(Call.of("ended", array_ids, self._node), _TO_HEAR)
+
+    def _end_keys(self, array_ids: list[str]) -> None:
+        for begin in range(0, len(array_ids), AT_A_TIME):
+            self._peers.ask_catalog(Call.of("end", array_ids[begin : begin + AT_A_TIME]))
+
+    def listed(self, array_ids: list[str]) -> set[str]:
+        """Which of these a key stands for, as the catalog says."""
+        if not array_ids:
+            return set()
+        result: set[str] = self._peers.ask_catalog(Call.of("listed", array_ids))
+        return result
+
+    def balance(self) -> None:
+        """Between memory and disk: copying takes a while."""
+        self._hold_disk()
+        spill_ahead(self._shelf)
+        promote_hot(self._shelf)
+
+    def _hold_disk(self) -> None:
+        """Keep the folder on disk locked, for systemd-tmpfiles to leave it alone.
+
+        Source: github.com/python/cpython/issues/81831.
+        """
+        path = None if self._shelf.disk is None else self._shelf.disk.path
+        if path is not None and (self._held is None or self._held[0] != path):
+            if self._held is not None:
+                os.close(self._held[1])
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            self._held = path, fd

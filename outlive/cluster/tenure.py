@@ -1,0 +1,124 @@
+"""Tenure: a keeper's hold of its shelf's folder. It alone tends the shelf, says whose it is, and adopts others."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from outlive.arrays.disk import clear_removed
+from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
+from outlive.arrays.root import default_root, shelf_folder
+from outlive.arrays.settings import Settings, apply
+from outlive.arrays.shelf import NO_ROOM, Shelf
+from outlive.arrays.tend.adopt import adopt, orphaned, sign, unseen
+from outlive.arrays.tend.check import mend_doubles
+from outlive.catalog.pages import wanted_of
+from outlive.cluster.port import Peers
+from outlive.errors import StoreFull
+
+PROTOCOL = 7  # raised when a keeper or catalog of one version cannot serve programs of another
+_TO_GO = 120.0  # seconds for a keeper of this shelf that died to be quite gone
+_TRY_AGAIN = 1.0  # seconds until it is looked again whether there is room
+_log = logging.getLogger(__name__)
+
+
+class Tenure:
+    """Of the keeper of a node. Lasts as long as its process.
+
+    Raises
+    ------
+    RuntimeError
+        Another keeper tends the shelf.
+    StoreFull, OSError
+        There is no shelf yet, and no room for one.
+    """
+
+    def __init__(self, peers: Peers, cluster: str, node: str) -> None:
+        self._peers, self._cluster, self._node = peers, cluster, node
+        self.root, self.on_disk = default_root()
+        self._path, self._lock = shelf_folder(self.root, cluster, node), -1
+        self._left_behind = False
+        if os.path.exists(f"{self._path}/{LEDGER}"):
+            wait_for_room(self._begin, self._path)
+        else:
+            self._begin()  # the first keeper of this shelf says that there is no room for one
+
+    def _begin(self) -> None:
+        """May be done again if it failed."""
+        clear_removed(self._path)
+        self.shelf = Shelf(self._path)
+        if self._lock < 0:
+            self._lock = lock_file(f"{self._path}/{KEEPER}", _TO_GO)
+        for finding in mend_doubles(self.shelf):
+            _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
+        self.shelf.recount()
+        sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
+        self.adopted = self._adopt()
+        """Arrays that were taken over, and that the catalog was not told of."""
+        apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # what nobody has chosen yet
+
+    def _adopt(self) -> int:
+        """Take over what dead nodes left on this machine; returns how many arrays.
+
+        A shelf whose keeper is slow to die is looked at again.
+        """
+        count, self._left_behind = 0, False
+        for path in orphaned(self.root, self._cluster, self._node, self._peers.address(), self._living):
+            of, dead = path.split("/")[-2:]
+            if of == self._cluster:
+                count += adopt(self.shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
+            else:
+                count += adopt(self.shelf, path, same_cluster=False)
+            self._left_behind |= os.path.exists(path)
+        return count
+
+    def adopt_again(self, *, thorough: bool) -> None:
+        """What was still held when it was looked for; if `thorough`, also what nobody could tell that it was left."""
+        if self._left_behind or (thorough and unseen(self.root)):
+            self.adopted += self._adopt()
+
+    def _living(self) -> set[str]:
+        return {node.id for node in self._peers.nodes() if node.alive}
+
+
+def wait_for_room(begin: Callable[[], None], path: str) -> None:
+    """Begin to tend the shelf at `path`, and begin again as long as the file system has no room for that.
+
+    An actor whose constructor raises is dead for good, and its arrays without a keeper.
+    """
+    while True:
+        try:
+            begin()
+            return
+        except (OSError, StoreFull) as error:
+            if isinstance(error, OSError) and error.errno not in NO_ROOM:
+                raise
+            _log.warning("%s has no room for what its keeper writes as it starts (%s); it tries again", path, error)
+            time.sleep(_TRY_AGAIN)
+
+
+def lock_file(path: str, patience: float) -> int:
+    """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer.
+
+    Returns
+    -------
+    The file's descriptor: it is locked as long as that is open.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(fd, f"{PROTOCOL}\n".encode(), 0)  # for processes that join without asking
+                return fd
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"another keeper tends this shelf: it holds {path}") from None
+                time.sleep(0.05)
+    except BaseException:
+        os.close(fd)
+        raise

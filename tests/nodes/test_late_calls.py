@@ -1,0 +1,284 @@
+"""Calls that come late: after their callers gave up or died, after the catalog was replaced, after a keeper left."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays.check import clear_orphans
+from outlive.arrays.ended import Why
+from outlive.arrays.shelf import Shelf
+from outlive.cluster import actors, evacuation, fetches, keeper, small_copies, transfer
+from outlive.cluster.commit import commit
+from outlive.cluster.evacuation import Evacuation
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.holds import Holds
+from outlive.cluster.keeper import Keeper
+from outlive.cluster.wire import pack, pack_request
+from outlive.errors import ArrayNotFound, StoreUnavailable
+from outlive.lookup import by_handle
+from tests.conftest import ROOT
+from tests.nodes.played import PlayedCluster, Remote, play
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    root = f"{ROOT}/late-{request.node.name[:80]}"
+    Path(root).mkdir(mode=0o700, parents=True)
+    yield from play(root, 3, monkeypatch)
+
+
+# --- copies
+
+
+def erase_and_restart(cluster: PlayedCluster, info: Any) -> None:
+    cluster.catalog.erase(pack([info]), "a")
+    cluster.restart_catalog()
+
+
+def test_a_copy_on_its_way_ends_with_its_array_whichever_catalog_deleted_it(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalog that is told of the copy has not heard of the deletion."""
+    info, seal = cluster.shelves["a"].put(np.full(5, 1), store="s"), Fetches._seal
+
+    def delete_first(*args: Any) -> None:
+        monkeypatch.setattr(Fetches, "_seal", seal)
+        erase_and_restart(cluster, info)
+        seal(*args)
+
+    monkeypatch.setattr(Fetches, "_seal", delete_first)
+    with pytest.raises(ArrayNotFound):
+        by_handle(cluster.session("b"), info, "a")
+    assert cluster.holders(info.id) == {}
+    for node in "abc":
+        with pytest.raises(ArrayNotFound):
+            by_handle(cluster.session(node), info, "a")
+
+
+def test_a_copy_whose_catalog_was_replaced_meanwhile_is_made(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, seal = cluster.shelves["a"].put(np.full(5, 1), store="s"), Fetches._seal
+
+    def restart_first(*args: Any) -> None:
+        monkeypatch.setattr(Fetches, "_seal", seal)
+        cluster.restart_catalog()
+        seal(*args)
+
+    monkeypatch.setattr(Fetches, "_seal", restart_first)
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    assert cluster.holders(info.id) == {"a": True, "b": False}
+
+
+def test_many_copies_on_their_way_end_with_their_arrays(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, join_many = cluster.shelves["a"], Fetches._join_many
+    deleted, other = (shelf.put(np.full(5, number), store="s", replicas=2) for number in range(2))
+
+    def delete_first(*args: Any, kept: bool) -> list[int]:
+        if not kept:
+            erase_and_restart(cluster, deleted)
+        return join_many(*args, kept=kept)
+
+    def receive(keeper: Any, array_ids: list[str], step: int) -> Iterator[Any]:
+        yield from small_copies.send_small(keeper._target.shelf, array_ids, step)
+
+    monkeypatch.setattr(fetches, "receive_small", receive)
+    monkeypatch.setattr(Fetches, "_join_many", delete_first)
+    Fetches(cluster.shelves["b"], "b").fetch_many(pack([deleted, other]), "a")
+    assert cluster.holders(deleted.id) == {}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_copy_that_a_dead_keeper_left_is_no_array(cluster: PlayedCluster, kept: bool) -> None:
+    """It is complete, and its key stands for the array: but whoever replaces that does not know of the copy."""
+    info, shelf, catalog = cluster.put("a", "k", 1), cluster.shelves["b"], cluster.catalog
+    transfer.copy(shelf, cluster.keepers["a"], info.id, 1 << 20, kept=kept).settled = True  # nobody else discards it
+    die(shelf)
+    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
+    assert not shelf.has(info.id)
+    assert shelf.ended.given_up() == []  # it was put, elsewhere
+    cluster.put("a", "k", 2)
+    catalog.drop_replaced()
+    assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
+    assert catalog.end([catalog._index.find("s", "k").info.id])
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
+def die(shelf: Shelf) -> None:
+    """As who writes on this shelf does, between two steps."""
+    assert shelf._staging is not None
+    shelf._staging.close()
+    shelf._staging = None
+
+
+# --- puts that came to nothing
+
+
+@pytest.mark.parametrize("call", ["bind", "replace"])
+def test_a_put_that_was_taken_back_is_not_listed_by_a_catalog_that_started_since(
+    cluster: PlayedCluster, call: str
+) -> None:
+    draft, shelf = cluster.draft("a", "k", 1), cluster.shelves["a"]
+    shelf.ended.add([draft.info], Why.NOT_PUT, 0)
+    draft.discard()
+    catalog = cluster.restart_catalog()
+    getattr(catalog, call)(pack_request([draft.info], "a", 0))
+    assert catalog.keys("s", "") == []
+    assert catalog.count("s") == 0
+
+
+def test_a_dead_writers_call_that_comes_late_is_not_listed(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, shelf = cluster.draft("a", "k", 1), cluster.shelves["a"]
+    draft.settled = True  # nobody else discards it
+    die(shelf)
+    monkeypatch.setattr(keeper, "_listed", lambda ids: cluster.catalog.listed(ids))
+    rounds = Keeper.__new__(Keeper)
+    rounds._shelf = shelf
+    rounds._clear_orphans()
+    cluster.catalog.bind(pack_request([draft.info], "a", 0))
+    assert cluster.catalog.keys("s", "") == []
+
+
+@pytest.mark.parametrize("at", ["lock", "exists", "ended", "discard", "batch"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_second_interrupt_leaks_nothing(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, at: str, count: int
+) -> None:
+    """It comes while what the first one left is taken back: the next put does it."""
+    cluster.put("a", "k0", 1)
+    shelf, bind = cluster.shelves["a"], cluster.catalog.bind
+    where = {
+        "lock": (shelf.ledger, "locked"),
+        "exists": (type(cluster.draft("a", "x", 1)), "exists"),
+        "ended": (shelf.ended, "add"),
+        "discard": (shelf, "delete_draft"),
+        "batch": (shelf.ledger, "set_batches"),
+    }[at]
+
+    def interrupt_once(*args: Any) -> Any:
+        monkeypatch.setattr(*where, real)
+        raise KeyboardInterrupt
+
+    def list_and_interrupt(request: bytes) -> bytes:
+        bind(request)
+        monkeypatch.setattr(*where, interrupt_once)
+        raise KeyboardInterrupt
+
+    real = getattr(*where)
+    monkeypatch.setattr(cluster.catalog, "bind", list_and_interrupt)
+    drafts = [cluster.draft("a", f"k{i}", 2) for i in range(count)]
+    ids = [draft.info.id for draft in drafts]
+    with pytest.raises(KeyboardInterrupt):
+        commit(cluster.session("a"), drafts)
+    monkeypatch.setattr(cluster.catalog, "bind", bind)
+    drafts.clear()
+    gc.collect()
+    cluster.shelves["a"].put(np.full(3, 1))
+    assert not any(map(shelf.has_draft, ids))
+    assert not any(map(shelf.has, ids))
+    assert shelf.ledger.batches == 0
+    assert shelf.recount() == 0
+    assert [cluster.get(node, "k0") for node in "abc"] == [1, 1, 1]
+    assert [cluster.get("b", f"k{i}") for i in range(1, count)] == [None] * (count - 1)
+    assert cluster.catalog.keys("s", "") == ["k0"]
+
+
+# --- a node that is left
+
+
+@pytest.mark.parametrize("listing", ["is answered", "is not answered"])
+def test_a_keeper_that_left_while_its_shelf_was_listed_is_not_started_again(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, listing: str
+) -> None:
+    """It would hold its node, which is to go, for as long as nobody drains it once more."""
+    catalog, target, started = cluster.catalog, cluster.keepers["b"]._target, list[str]()
+    part = target.listing_part
+
+    def leave(after: str | None = None) -> Any:
+        found = part(after)
+        catalog.left("b")
+        if listing == "is answered":
+            return found
+        raise StoreUnavailable("it leaves")
+
+    def find(node: str) -> Any:
+        if node in catalog._left:
+            raise ValueError(node)
+        return cluster.keepers[node]
+
+    monkeypatch.setattr(target, "listing_part", leave)
+    monkeypatch.setattr(target, "listing", leave)
+    monkeypatch.setattr(actors, "keeper", find)
+    monkeypatch.setattr(actors, "start_keeper", lambda _, node: started.append(node) or Remote(target))
+    monkeypatch.setattr("outlive.cluster.holders.Connection", lambda: SimpleNamespace(cluster="c"))
+    catalog._peers.gone.add("b")
+    for _ in range(3):
+        catalog._mend()
+    assert started == []
+    assert "b" not in catalog._epochs
+    assert "b" in catalog._left
+    assert cluster.get("a", "no such key") is None
+
+
+def test_a_reader_of_an_earlier_catalog_releases_nothing_of_others() -> None:
+    earlier, later = Holds(lambda _: None), Holds(lambda _: None)
+    number = earlier.begin(["0" * 32])
+    held = later.begin(["1" * 32])
+    later.end(number)
+    assert held in later._holds
+
+
+def test_what_was_given_up_is_remembered_by_the_shelf(cluster: PlayedCluster) -> None:
+    shelf: Shelf = cluster.shelves["a"]
+    drafts = [cluster.draft("a", f"k{i}", i) for i in range(3)]
+    shelf.ended.add([drafts[0].info], Why.TTL, 0)
+    shelf.ended.add([drafts[1].info, drafts[2].info], Why.NOT_PUT, 0)
+    assert shelf.ended.given_up() == [drafts[1].info.id, drafts[2].info.id]
+
+
+class Killed(BaseException):
+    """The keeper was, at this step."""
+
+
+@pytest.mark.parametrize("then", ["deleted", "overwritten", "kept"])
+@pytest.mark.parametrize("key", ["k", None])
+def test_a_keeper_that_died_as_it_was_about_to_drop_an_array(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, then: str, key: str | None
+) -> None:
+    """The catalog takes the copy for gone, and asks that node no more; the next keeper tells of it, or drops it."""
+    shelf = cluster.shelves["b"]
+    info = shelf.put(np.full(5, 1), store="s") if key is None else cluster.put("b", key, 1)
+
+    def die_first(*_: object) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evacuation, "drop_if_leaving", die_first)
+        with pytest.raises(Killed):
+            Evacuation(shelf, "b").evacuate([info.id], anywhere=True)
+    assert shelf.has(info.id)
+    if then == "deleted":
+        assert cluster.catalog.erase(pack([info]), "b") if key is None else cluster.catalog.end([info.id])
+    elif then == "overwritten" and key is not None:
+        cluster.put("a", key, 2)
+        cluster.catalog.drop_replaced()
+    Evacuation(shelf, "b").settle()
+    cluster.restart_catalog()
+    if then == "kept":
+        assert sorted(cluster.catalog.kept_on(info.id)) == ["a", "b"]
+        assert [by_handle(cluster.session(node), info, "b")[0] for node in "abc"] == [1, 1, 1]
+    elif then == "deleted" or key is not None:
+        assert not shelf.has(info.id)
+        if key is not None:
+            assert [cluster.get(node, key) for node in "abc"] == [2 if then == "overwritten" else None] * 3
