@@ -32,6 +32,7 @@ def test_docstrings(module: str, cluster: str) -> None:
     store = outlive.open()
     names = {
         "np": np,
+        "ray": ray,
         "outlive": outlive,
         "ray": ray,
         "store": store,
