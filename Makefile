@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test lint pages bench test-oldest clean
+.PHONY: help demo test lint pages bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test         all tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
+	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
 	@echo "make pages        writes into docs/ what the commands of its pages print now"
 	@echo "make test-oldest  the tests with Python 3.10 and Ray 2.49.1"
 
@@ -49,6 +50,9 @@ pages: $(VENV)/pages/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
+
+simulate: $(VENV)/.ready
+	$(BIN)/python -m outlive.testing.simulation --count $(or $(SCHEDULES),10000000)
 
 test-oldest:
 	@for python in python3.10 "$$HOME"/.pyenv/versions/3.10.*/bin/python; do \

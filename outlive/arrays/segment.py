@@ -114,7 +114,7 @@ def is_copy(path: str) -> bool:
     """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
     try:
         mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):  # a stranger has put a file among the writers' folders
         return False
     return is_cached(mode) or is_copied(mode)
 

@@ -96,7 +96,9 @@ class Index:
             older = [*current.superseded, *self._holdings(current)]
             self.copies.forget_array(current.info.id)
             # One that was listed before and was restamped since is not older than itself.
-            new.superseded += [holding for holding in older if holding.array_id != new.info.id]
+            new.superseded += [
+                holding for holding in older if holding.array_id != new.info.id and holding not in new.superseded
+            ]
             self._listed.pop(current.info.id, None)
         if (before := keys.get(info.key)) is not None and before is not new:
             self._unhome(info.store, info.key, before)

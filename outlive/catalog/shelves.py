@@ -255,17 +255,20 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     """Copies that a report of a shelf did not have: others are made, if they count.
 
     The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
-    once more what it has: a copy that is not there then is added anew before it is sealed.
+    once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
+    before its answer came, that may be older than a copy too: it is asked once more.
     """
-    answers = yield from asking.ask(
-        {node: Call.of("holds_from_now", array_ids)} if array_ids and node in state.keepers() else {}
-    )
-    if node in answers:
+    while array_ids and node in state.keepers():
+        answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
+        if node not in answers:
+            return
         epoch, there = answers[node]
-        state.epochs[node] = max(epoch, state.epochs.get(node, 0))
-        for array_id, is_there in zip(array_ids, there, strict=True):
-            if not is_there:
-                state.not_there(node, array_id)
+        if epoch >= state.epochs.get(node, 0):
+            state.epochs[node] = epoch
+            for array_id, is_there in zip(array_ids, there, strict=True):
+                if not is_there:
+                    state.not_there(node, array_id)
+            return
 
 
 # --- gone, and back

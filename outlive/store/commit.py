@@ -108,7 +108,7 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
         always raised.
     """
     refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # by the file system
-    settling, forgotten = Settling(session, drafts, epoch, whole=not refused), Forgotten()
+    settling, forgotten = _Settling(session, drafts, epoch, whole=not refused), _Forgotten()
     remains = Remains(forgotten, settling.go_on)  # should another interrupt come now, the next put goes on with it
     failed, stored = settling.settle()
     remains.settled()
@@ -122,12 +122,12 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
     raise _refused(session, failed, stored, error) from error
 
 
-class Forgotten:
-    """Is forgotten by whoever is interrupted."""
+class _Forgotten:
+    """Goes with the frame of a call that is interrupted."""
 
 
-class Settling:
-    """What is discarded of some drafts, and what others had sealed.
+class _Settling:
+    """Drafts that are sorted: some are discarded, and others had been sealed by readers.
 
     Parameters
     ----------
@@ -140,9 +140,9 @@ class Settling:
         self._failed: list[Draft] | None = None  # to be discarded: known once that is decided
 
     def settle(self) -> tuple[list[Draft], list[Draft]]:
-        """Those drafts that are discarded now, and those that others had sealed, in one step that nobody sees half of.
+        """The drafts that are discarded now, and those that others had sealed: in one step that nobody sees half of.
 
-        It may be done again, by whoever was interrupted.
+        A call that was interrupted may be repeated.
         """
         shelf = self._session.shelf
         with shelf.ledger.locked():  # nobody seals any now
@@ -165,12 +165,12 @@ class Settling:
         return left
 
     def tell(self) -> None:
-        """Have the catalog forget them. Nobody waits for it: it may be what does not answer."""
+        """Have the catalog forget the discarded ones. Nobody waits for the answer: the catalog may be silent."""
         with contextlib.suppress(Exception):
             self._session.tell_catalog("take_off", [draft.info.id for draft in self._failed or ()])
 
     def go_on(self) -> None:
-        """All of it."""
+        """Settle, and tell the catalog."""
         self.settle()
         self.tell()
 

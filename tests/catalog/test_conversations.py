@@ -603,3 +603,46 @@ def test_what_a_listing_took_from_the_catalog_is_not_sealed_for_its_writer() -> 
     assert replaced.sort_out(state) == ["b"]
     world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
     assert not [method for _, method, _ in world.asked if method in {"finish", "drop"}]
+
+
+# --- answers that come late, and what is found twice
+
+
+def test_what_a_shelf_did_not_have_before_it_was_listed_again_is_not_forgotten() -> None:
+    """The answer is slow: meanwhile the node has fetched a copy, and is listed with it."""
+    world = World(answers={("b", "listing_part"): listing(9)})
+    state = world.know()
+    put(state, info(1), "a")
+    talk = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    world.run(shelves.join(state, "b"))
+    state.index.copies.add(info(1), "a", "b", kept=False)
+    talk.answer({"b": (5, [False])})
+    assert talk.calls == {"b": ("holds_from_now", ([info(1).id],))}
+    talk.answer({"b": (10, [True])})
+    assert talk.over and state.index.holders(info(1).id) == {"a": True, "b": False}
+
+
+def test_what_is_taken_back_during_its_deletion_gives_nothing_back() -> None:
+    """The deletion has dropped what it replaced, and then its draft: so its writer does not find that."""
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    talk = Talk(world, deletion.end(state, [info(2).id]))
+    while not talk.over:
+        keys.unbind(state, [info(2)])
+        talk.answer(world.carry_out(talk.instruction))
+    assert state.index.find("s", "k") is None
+
+
+def test_an_older_array_that_is_found_twice_is_dropped_once() -> None:
+    """A check finds it on its shelf while it waits to be dropped."""
+    world = World(answers={("a", "drop"): drops, ("a", "finish"): lambda ids, _: [True] * len(ids)})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    world.run(shelves.reconcile(state, "a", [info(1), info(2)]))
+    for name in replaced.sort_out(state):
+        world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+    entry = state.index.find("s", "k")
+    assert entry is not None and entry.info == info(2) and not entry.superseded

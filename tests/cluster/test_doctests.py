@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 import outlive
 
@@ -31,7 +32,9 @@ def test_docstrings(module: str, cluster: str) -> None:
     store = outlive.open()
     names = {
         "np": np,
+        "ray": ray,
         "outlive": outlive,
+        "ray": ray,
         "store": store,
         "NumpyStore": outlive.NumpyStore,
         "handle": store.put(np.arange(6.0).reshape(2, 3)),

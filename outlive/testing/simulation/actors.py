@@ -19,6 +19,7 @@ from outlive.errors import OutliveError
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.peers import PlayedPeers
     from outlive.testing.simulation.scheduler import Process
 
@@ -61,34 +62,35 @@ class PlayedKeeper(Keeper):
     """A keeper of a shelf."""
 
     def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
-        self._cluster, self._process, self._opened = cluster, process, shelf
+        self._cluster, self._process, self._its_shelf, self._looked = cluster, process, shelf, False
         super().__init__(peers, "played", process.node.name)
 
-    def take_over(self, cluster: str) -> Shelf:  # noqa: ARG002
-        with open(f"{self._opened.path}/keeper", "w") as file:
+    def take_over(self, _: str) -> Shelf:
+        with open(f"{self._its_shelf.path}/keeper", "w") as file:
             file.write(f"{PROTOCOL}\n")
-        return self._opened
+        return self._its_shelf
 
     def go_on(self) -> None:
-        for work in (self._make_rounds, self._evacuation.consider):
+        for work in (self._make_rounds, self._consider):
             self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
         for work in (self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
-            with contextlib.suppress(OutliveError):  # a catalog that is stopped: it goes on
+            with contextlib.suppress(OutliveError, FileNotFoundError):  # a catalog that is stopped, a shelf that goes
                 work()
+
+    def _consider(self) -> None:
+        """Nobody takes a machine away that does not drain: else each keeper would look at all nodes in vain."""
+        machine: Machine = self._process.node
+        if not self._looked or self._evacuation.left or machine.draining:
+            self._evacuation.consider()
+            self._looked = True
 
     def _leave_if_removed(self) -> None:
         if self._evacuation.leaving:
             self._peers.sleep(1e9)
-
-    def close_files(self) -> None:
-        """As the kernel does when a process dies."""
-        seen = [one._changes for one in (self._tending._endings, self._cached_copies, self._unsummed)]  # noqa: SLF001
-        for changes in filter(None, seen):
-            changes.close()
 
 
 class Helper(ShelfCalls):

@@ -24,6 +24,8 @@ from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stu
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
 _TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
 SHELF_BYTES = 64 << 20
+_LONGEST_PAUSE = 20.0  # seconds between two rounds
+_SLOWER_AFTER = 8.0  # seconds of a schedule, after which rounds come half as often
 _TRACED = 4000  # lines at most
 
 
@@ -58,6 +60,7 @@ class Cluster:
         self.processes: dict[str, Process] = {}  # of clients
         self.rounds_every = 0.7, 1.5  # seconds: at least, and what is added at most
         self._ticks = 0
+        self._calm_since: float | None = None
 
     # --- what happens is written down
 
@@ -116,7 +119,7 @@ class Cluster:
         shelf = Shelf(machine.path, SHELF_BYTES)
         keeper = PlayedKeeper(self, process, PlayedPeers(self, process), shelf)
         self.shelves.append(shelf)
-        process.at_death += [keeper.close_files, lambda: let_go(shelf)]
+        process.at_death.append(lambda: let_go(shelf))
         return keeper
 
     def ask_shelf(self, node: str, call: Call) -> Future:
@@ -157,6 +160,9 @@ class Cluster:
         task = self.scheduler.task
         while True:
             least, more = self.rounds_every
+            if self._calm_since is None:  # who waits long waits for few of them
+                least, more = (part * (1 + self.scheduler.now / _SLOWER_AFTER) for part in (least, more))
+                least, more = min(least, _LONGEST_PAUSE / 2), min(more, _LONGEST_PAUSE / 2)
             self.scheduler.sleep(least + more * task.draw())
             try:
                 work()
@@ -173,7 +179,9 @@ class Cluster:
         for fault in self.plan.faults:
             self.scheduler.at(fault.at, functools.partial(self._do, fault))
         try:
-            self.scheduler.run(self._is_done, _LONGEST)
+            last = max((fault.at for fault in self.plan.faults), default=0.0)
+            self.scheduler.at(last, lambda: None)
+            self.scheduler.run(lambda: self._is_done() and self.scheduler.now >= last, _LONGEST)
             self._calm()
         except Stuck as stuck:
             self.violated(f"{stuck}: {', '.join(self._working())}")
@@ -208,12 +216,12 @@ class Cluster:
                 process.go_on()
         for process in self.processes.values():  # those that wrote are gone, and what they held is free
             process.kill()
-        self.rounds_every = 0.7, 1.5
-        self._go_on_for(6.0)
-        self.rounds_every = 20.0, 5.0
+        self._calm_since = self.scheduler.now
+        self._go_on_for(14.0)
+        self.rounds_every = 16.0, 4.0
         end = self.scheduler.now + 400.0
         self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
-        self._go_on_for(90.0)
+        self._go_on_for(75.0)
         ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
         for node, machine in self.machines.items():
             if machine.alive:
@@ -314,6 +322,11 @@ class Cluster:
     def _may_be_lost(self, put: Operation) -> bool:
         ops = (op for client in self.plan.clients for op in client.ops if op.value == put.value)
         return put.returned is None or put.outcome != "done" or any(op.replicas < 2 for op in ops)
+
+    def _drain_machine(self, fault: Fault) -> None:
+        """It is about to be taken away, and its keeper is told."""
+        if fault.target in self.machines:
+            self.machines[fault.target].draining = True
 
     def _cut(self, fault: Fault) -> None:
         if fault.target in self.machines and fault.other in self.machines:

@@ -33,6 +33,7 @@ _FAULTS = {
     "cut": 2,
     "set clock": 2,
     "end keeper": 1,
+    "drain machine": 0.7,
 }
 
 
@@ -119,16 +120,29 @@ def plan_of(seed: int) -> Plan:
     span = rng.choice((0.5, 2.0, 8.0))  # seconds in which it all happens
     some_replicas = rng.random() < 0.4
     values = iter(range(1, 10**6))
+    moments = [rng.uniform(0, span) for _ in range(3)]  # at which much happens at once
     clients = []
     for number in range(rng.choice((2, 2, 3))):
         node = rng.choice(nodes)
-        ops = [_an_op(rng, span, some_replicas, len(nodes), next(values)) for _ in range(rng.randint(2, 5))]
+        ops = [
+            _an_op(rng, _moment(rng, span, moments), some_replicas, len(nodes), next(values))
+            for _ in range(rng.randint(2, 5))
+        ]
         clients.append(Client(f"client{number + 1}", node, tuple(sorted(ops))))
-    faults = tuple(sorted(_a_fault(rng, span, nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 3)))))
+    faults = tuple(
+        sorted(_a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 3))))
+    )
+    if any(fault.kind == "kill catalog" for fault in faults):  # the next one would not know of the shelf
+        faults = tuple(fault for fault in faults if fault.kind != "end keeper")
     return Plan(seed, nodes, tuple(clients), faults, _manners(rng))
 
 
-def _an_op(rng: random.Random, span: float, some_replicas: bool, nodes: int, value: int) -> Op:
+def _moment(rng: random.Random, span: float, moments: list[float]) -> float:
+    at = rng.choice(moments) + rng.uniform(0, 0.03) if rng.random() < 0.6 else rng.uniform(0, span)
+    return round(at, 4)
+
+
+def _an_op(rng: random.Random, at: float, some_replicas: bool, nodes: int, value: int) -> Op:
     kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
     keys: tuple[str, ...] = (rng.choice(_KEYS[:1] * 2 + _KEYS[1:]),)
     if kind.endswith("_many"):
@@ -139,17 +153,17 @@ def _an_op(rng: random.Random, span: float, some_replicas: bool, nodes: int, val
         keys = ()
     items = _LARGE if rng.random() < 0.15 else _SMALL
     replicas = 2 if some_replicas and rng.random() < 0.6 else 1
-    return Op(round(rng.uniform(0, span), 4), kind, keys, value, items, replicas)
+    return Op(at, kind, keys, value, items, replicas)
 
 
-def _a_fault(rng: random.Random, span: float, nodes: tuple[str, ...], clients: list[Client]) -> Fault:
+def _a_fault(rng: random.Random, at: float, nodes: tuple[str, ...], clients: list[Client]) -> Fault:
     kind = rng.choices(list(_FAULTS), list(_FAULTS.values()))[0]
-    at, target, other, seconds = round(rng.uniform(0, span), 4), "", "", 0.0
+    target, other, seconds = "", "", 0.0
     if kind.endswith("client"):
         target = rng.choice(clients).name
     elif kind in {"kill keeper", "stop keeper", "set clock", "end keeper"}:
         target = rng.choice(nodes)
-    elif kind == "kill machine":
+    elif kind in {"kill machine", "drain machine"}:
         target = rng.choice(nodes[1:])
     elif kind == "cut":
         target, other = rng.sample(nodes, 2)

@@ -135,11 +135,6 @@ def _evacuate_without_looking() -> Iterator[Change]:
     yield replicas, "evacuate", evacuate
 
 
-def _keep_names_while_leaving() -> Iterator[Change]:
-    """A node that evacuates an array does not forbid its name first, and drops no name with it."""
-    yield Names, "forbid", lambda *_: None
-
-
 def _ignore_holds() -> Iterator[Change]:
     """What a reader holds is dropped all the same."""
     yield Holds, "put_off", lambda *_: False
@@ -238,7 +233,6 @@ PLANTED: dict[str, Callable[[], Iterator[Change]]] = {
         _unbind_before_files_are_gone,
         _homes_alone,
         _evacuate_without_looking,
-        _keep_names_while_leaving,
         _ignore_holds,
         _versions_are_not_compared,
         _names_turn_back,

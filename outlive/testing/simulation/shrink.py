@@ -23,17 +23,23 @@ def shrink(result: Result, play: Play, tried: Callable[[int, Plan], object] = la
     tried
         Called after each attempt with how many there were, and the smallest plan so far.
     """
-    attempts, smallest = 0, result
+    attempts, smallest, kind = 0, result, kind_of(result)
     while True:
         for plan in _smaller(smallest):
             attempts += 1
             found = play(plan)
             tried(attempts, smallest.plan)
-            if found.violations:
+            if found.violations and kind_of(found) == kind:
                 smallest = found
                 break
         else:
             return smallest
+
+
+def kind_of(result: Result) -> str:
+    """What is violated, roughly: to be cut down to another fault helps nobody."""
+    words = result.violations[0].split()
+    return " ".join(word for word in words[:12] if word.isalpha() and len(word) > 2)[:40]
 
 
 def _smaller(result: Result) -> Iterator[Plan]:

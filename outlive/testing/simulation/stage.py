@@ -168,7 +168,6 @@ def set_up() -> None:
     log.addHandler(_Listens())
     log.setLevel(logging.ERROR)
     log.propagate = False
-    os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog's state is looked at after each of its steps
 
 
 class _Listens(logging.Handler):

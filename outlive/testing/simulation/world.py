@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -15,6 +16,11 @@ from outlive.testing.simulation import stage
 from outlive.testing.simulation.cluster import SHELF_BYTES, Cluster
 from outlive.testing.simulation.judge import judge
 from outlive.testing.simulation.plan import Plan
+
+_COLLECT_EVERY = 25  # schedules
+_VALIDATE_EVERY = (
+    3  # schedules, of which one has the catalog's state looked at after each of its steps: that takes time
+)
 
 
 class Result(NamedTuple):
@@ -42,9 +48,16 @@ class World:
         self._root = root
         os.makedirs(root, 0o700)
         stage.set_up()
+        gc.freeze()
+        gc.disable()  # each schedule leaves circles: they are collected together
+        self._played = 0
 
     def play(self, plan: Plan, *, traced: bool = False) -> Result:
         """Have it happen."""
+        self._played += 1
+        if self._played % _COLLECT_EVERY == 0:
+            gc.collect()
+        os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
         cluster = Cluster(plan, {node: empty_shelf(f"{self._root}/{node}") for node in plan.nodes}, traced=traced)
         try:
             cluster.run()
