@@ -32,7 +32,6 @@ def test_docstrings(module: str, cluster: str) -> None:
     store = outlive.open()
     names = {
         "np": np,
-        "ray": ray,
         "outlive": outlive,
         "ray": ray,
         "store": store,
