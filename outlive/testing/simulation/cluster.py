@@ -166,7 +166,7 @@ class Cluster:
             self.scheduler.sleep(least + more * task.draw())
             try:
                 work()
-            except OutliveError as error:
+            except (OutliveError, FileNotFoundError) as error:  # a shelf that goes
                 self.say(process, f"{work.__name__}: {error}")
 
     # --- the plan

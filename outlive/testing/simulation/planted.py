@@ -45,7 +45,7 @@ def _copy_in_any_epoch() -> Iterator[Change]:
 def _copy_without_the_catalog() -> Iterator[Change]:
     """A copy is sealed first, and the catalog is told of it afterwards."""
 
-    def seal(fetches: Fetches, draft: Any, node: str) -> None:
+    def seal(fetches: Fetches, draft: Any, node: str, *_: Any, **__: Any) -> None:
         draft.listed_in = fetches._shelf.ledger.epoch  # noqa: SLF001
         fetches._shelf.seal_copy(draft)  # noqa: SLF001
         fetches._join(draft.info, node, kept=False)  # noqa: SLF001

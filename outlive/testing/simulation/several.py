@@ -35,7 +35,13 @@ def run(
     told
         Called with how many more were played.
     """
-    workers = [_start(seeds) for seeds in share(first, count, processes)]
+    from outlive.testing.simulation.world import a_folder
+
+    with a_folder() as folder:
+        return _run([_start(seeds, folder) for seeds in share(first, count, processes)], told, most_failures)
+
+
+def _run(workers: list[subprocess.Popen[str]], told: Callable[[int], object], most_failures: int) -> list[Failure]:
     failures: list[Failure] = []
     try:
         for line in _lines(workers):
@@ -56,9 +62,10 @@ def run(
     return sorted(failures)
 
 
-def _start(seeds: range) -> subprocess.Popen[str]:
+def _start(seeds: range, folder: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "outlive.testing.simulation", "--worker", *map(str, _parts(seeds))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | SAME_ORDER)  # noqa: S603
+    environment = os.environ | SAME_ORDER | {"OUTLIVE_SIMULATION_ROOT": folder}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
 
 
 def _parts(seeds: range) -> tuple[int, int, int]:

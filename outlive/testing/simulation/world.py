@@ -17,6 +17,7 @@ from outlive.testing.simulation.cluster import SHELF_BYTES, Cluster
 from outlive.testing.simulation.judge import judge
 from outlive.testing.simulation.plan import Plan
 
+ROOT = "OUTLIVE_SIMULATION_ROOT"  # of the environment: who starts processes removes what those that it ends leave
 _COLLECT_EVERY = 25  # schedules
 _VALIDATE_EVERY = (
     3  # schedules, of which one has the catalog's state looked at after each of its steps: that takes time
@@ -70,16 +71,17 @@ class World:
         )
 
 
+def a_folder() -> tempfile.TemporaryDirectory[str]:
+    """A new one, that goes with its `with` block. In the one that `ROOT` names, if it does."""
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return tempfile.TemporaryDirectory(prefix="outlive-simulation-", dir=os.environ.get(ROOT) or shared)
+
+
 @contextlib.contextmanager
 def a_world() -> Iterator[World]:
     """One in a new folder, in shared memory if there is some."""
-    shared = "/dev/shm"
-    folder = tempfile.mkdtemp(prefix="outlive-simulation-", dir=shared if os.access(shared, os.W_OK) else None)
-    world = World(f"{folder}/world")
-    try:
-        yield world
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with a_folder() as folder:
+        yield World(f"{folder}/world")
 
 
 def empty_shelf(path: str) -> str:
