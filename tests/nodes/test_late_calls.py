@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from outlive.arrays.ended import Why
+from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.writer import Writer
-from outlive.cluster import actors, evacuation, fetches, keeper, small_copies, transfer
-from outlive.cluster.commit import commit
+from outlive.catalog.holds import Holds
+from outlive.catalog.wire import pack, pack_request
+from outlive.cluster import evacuation, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.holds import Holds
-from outlive.cluster.keeper import Keeper
-from outlive.cluster.wire import pack, pack_request
+from outlive.cluster.port import Call, Nobody
+from outlive.cluster.tending import Tending
 from outlive.errors import ArrayNotFound, StoreUnavailable
-from outlive.lookup import by_handle
+from outlive.store.commit import commit
+from outlive.store.reading import by_handle
 from tests.conftest import ROOT
-from tests.nodes.played import PlayedCluster, Remote, play
+from tests.nodes.played import PlayedCluster, play
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     root = f"{ROOT}/late-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
-    yield from play(root, 3, monkeypatch)
+    yield from play(root, 3)
 
 
 # --- copies
@@ -82,19 +83,16 @@ def test_many_copies_on_their_way_end_with_their_arrays(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf, join_many = cluster.shelves["a"], Fetches._join_many
-    deleted, other = (Writer(shelf).put(np.full(5, number), store="s", replicas=2) for number in range(2))
+    options = PutOptions(replicas=2)
+    deleted, other = (Writer(shelf).put(np.full(5, number), store="s", options=options) for number in range(2))
 
     def delete_first(*args: Any, kept: bool) -> list[int]:
         if not kept:
             erase_and_restart(cluster, deleted)
         return join_many(*args, kept=kept)
 
-    def receive(keeper: Any, array_ids: list[str], step: int) -> Iterator[Any]:
-        yield from small_copies.send_small(keeper._target.shelf, array_ids, step)
-
-    monkeypatch.setattr(fetches, "receive_small", receive)
     monkeypatch.setattr(Fetches, "_join_many", delete_first)
-    Fetches(cluster.shelves["b"], "b").fetch_many(pack([deleted, other]), "a")
+    Fetches(cluster.shelves["b"], "b", cluster.peers).fetch_many(pack([deleted, other]), "a")
     assert cluster.holders(deleted.id) == {}
 
 
@@ -102,7 +100,8 @@ def test_many_copies_on_their_way_end_with_their_arrays(
 def test_a_copy_that_a_dead_keeper_left_is_no_array(cluster: PlayedCluster, kept: bool) -> None:
     """It is complete, and its key stands for the array: but whoever replaces that does not know of the copy."""
     info, shelf, catalog = cluster.put("a", "k", 1), cluster.shelves["b"], cluster.catalog
-    transfer.copy(shelf, cluster.keepers["a"], info.id, 1 << 20, kept=kept).settled = True  # nobody else discards it
+    source = transfer.Source(cluster.peers, "a", 1 << 20)
+    transfer.copy(shelf, source, info.id, kept=kept).settled = True  # nobody else discards it
     die(shelf)
     assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
     assert not shelf.has(info.id)
@@ -110,7 +109,7 @@ def test_a_copy_that_a_dead_keeper_left_is_no_array(cluster: PlayedCluster, kept
     cluster.put("a", "k", 2)
     catalog.drop_replaced()
     assert [cluster.get(node, "k") for node in "abc"] == [2, 2, 2]
-    assert catalog.end([catalog._index.find("s", "k").info.id])
+    assert catalog.end([catalog.index.find("s", "k").info.id])
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
 
 
@@ -137,16 +136,11 @@ def test_a_put_that_was_taken_back_is_not_listed_by_a_catalog_that_started_since
     assert catalog.count("s") == 0
 
 
-def test_a_dead_writers_call_that_comes_late_is_not_listed(
-    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_writers_call_that_comes_late_is_not_listed(cluster: PlayedCluster) -> None:
     draft, shelf = cluster.draft("a", "k", 1), cluster.shelves["a"]
     draft.settled = True  # nobody else discards it
     die(shelf)
-    monkeypatch.setattr(keeper, "_listed", lambda ids: cluster.catalog.listed(ids))
-    rounds = Keeper.__new__(Keeper)
-    rounds._shelf = shelf
-    rounds._clear_orphans()
+    Tending(shelf, "a", cluster.peers).clear_orphans()
     cluster.catalog.bind(pack_request([draft.info], "a", 0))
     assert cluster.catalog.keys("s", "") == []
 
@@ -203,37 +197,35 @@ def test_a_keeper_that_left_while_its_shelf_was_listed_is_not_started_again(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, listing: str
 ) -> None:
     """It would hold its node, which is to go, for as long as nobody drains it once more."""
-    catalog, target, started = cluster.catalog, cluster.keepers["b"]._target, list[str]()
-    part = target.listing_part
+    catalog, started = cluster.catalog, list[str]()
 
-    def leave(after: str | None = None) -> Any:
-        found = part(after)
-        catalog.left("b")
-        if listing == "is answered":
-            return found
-        raise StoreUnavailable("it leaves")
+    def leave(node: str, call: Call, make: Callable[[], Any]) -> Any:
+        found = make()
+        if node == "b":
+            catalog.left("b")
+            if listing == "is not answered":
+                raise StoreUnavailable("it leaves")
+        return found
 
-    def find(node: str) -> Any:
-        if node in catalog._left:
-            raise ValueError(node)
-        return cluster.keepers[node]
+    def find(node: str, *, start: bool = False) -> None:
+        if node in catalog.state.left:
+            if not start:
+                raise Nobody(node)
+            started.append(node)
 
-    monkeypatch.setattr(target, "listing_part", leave)
-    monkeypatch.setattr(target, "listing", leave)
-    monkeypatch.setattr(actors, "keeper", find)
-    monkeypatch.setattr(actors, "start_keeper", lambda _, node: started.append(node) or Remote(target))
-    monkeypatch.setattr("outlive.cluster.holders.Connection", lambda: SimpleNamespace(cluster="c"))
-    catalog._peers.gone.add("b")
+    cluster.peers.instead["listing_part"] = cluster.peers.instead["listing"] = leave
+    monkeypatch.setattr(cluster.peers, "find_keeper", find)
+    cluster.peers._gone.add("b")
     for _ in range(3):
-        catalog._mend()
+        catalog.mend()
     assert started == []
-    assert "b" not in catalog._epochs
-    assert "b" in catalog._left
+    assert "b" not in catalog.state.epochs
+    assert "b" in catalog.state.left
     assert cluster.get("a", "no such key") is None
 
 
 def test_a_reader_of_an_earlier_catalog_releases_nothing_of_others() -> None:
-    earlier, later = Holds(lambda _: None), Holds(lambda _: None)
+    earlier, later = Holds(lambda: 0.0, first=1), Holds(lambda: 0.0, first=1 << 32)
     number = earlier.begin(["0" * 32])
     held = later.begin(["1" * 32])
     later.end(number)
@@ -267,14 +259,14 @@ def test_a_keeper_that_died_as_it_was_about_to_drop_an_array(
     with monkeypatch.context() as patched:
         patched.setattr(evacuation, "drop_if_leaving", die_first)
         with pytest.raises(Killed):
-            Evacuation(shelf, "b").evacuate([info.id], anywhere=True)
+            Evacuation(shelf, "b", cluster.peers).evacuate([info.id], anywhere=True)
     assert shelf.has(info.id)
     if then == "deleted":
         assert cluster.catalog.erase(pack([info]), "b") if key is None else cluster.catalog.end([info.id])
     elif then == "overwritten" and key is not None:
         cluster.put("a", key, 2)
         cluster.catalog.drop_replaced()
-    Evacuation(shelf, "b").settle()
+    Evacuation(shelf, "b", cluster.peers).settle()
     cluster.restart_catalog()
     if then == "kept":
         assert sorted(cluster.catalog.kept_on(info.id)) == ["a", "b"]
