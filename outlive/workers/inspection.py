@@ -165,13 +165,14 @@ def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeRepor
 def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) -> Worker:
     """A worker that did not answer: nothing is known of it but what others say."""
     unique, shared = seen.memory.get(one.pid, (None, None))
-    history = cluster.histories.get(one.worker_id)
-    last = (history and history.last_end) or cluster.started.get(one.worker_id)
+    history = cluster.histories.get(one.worker_id, TaskHistory())
+    last = history.last_end or cluster.started.get(one.worker_id)
+    jobs = {job for job, _ in history.calls}  # a worker is of one job for as long as it lives
     return Worker(
         node_id=node.node_id,
         worker_id=one.worker_id,
         pid=one.pid,
-        job=one.job,
+        job=one.job or min(jobs, default=None),
         title=seen.titles.get(one.pid),
         state="silent",
         idle_for=None,
@@ -181,6 +182,7 @@ def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) ->
         borrowed=0,
         tasks=0,
         silent_since=one.since,
+        function=history.last_function,
         reasons=(reasons.silent(time.time() - one.since, last and cluster.now - last, one.pid in seen.stopped),),
     )
 

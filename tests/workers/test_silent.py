@@ -13,7 +13,7 @@ from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import node_stats, node_workers, processes, rpc
 from outlive.workers import inspect, trim
-from tests.workers.played import played_cluster
+from tests.workers.played import JOB, played_cluster
 
 pytest.importorskip("grpc")
 
@@ -51,6 +51,18 @@ def test_a_stopped_worker_is_shown_and_hides_nobody(cluster):
     stopped.silent = False
     assert {state for state, _ in by_state()} == {"idle"}
     assert inspect().unseen == ()
+
+
+def test_what_it_ran_is_known_of_its_tasks(cluster):
+    """Ray 2.60 does not note in its table of workers of which job they are."""
+    cluster.tasks = 3
+    stopped = cluster.nodes[0].workers[0]
+    stopped.silent = True
+    (row,) = [worker for worker in inspect().workers if worker.state == "silent"]
+    assert (row.pid, row.job, row.function) == (stopped.pid, JOB, "f0")
+    shown = run(cluster, "--job", JOB, "--state", "silent")
+    assert str(stopped.pid) in shown.stdout
+    assert shown.exit_code == 1
 
 
 def test_its_raylet_is_not_asked_again_and_again(cluster):
