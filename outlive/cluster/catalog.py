@@ -26,6 +26,7 @@ from outlive.arrays.index import Entry, Holding, Replacement
 from outlive.arrays.info import ArrayInfo
 from outlive.cluster import actors
 from outlive.cluster.bulk import Bulk
+from outlive.cluster.holders import name_of
 from outlive.cluster.holds import Holds
 from outlive.cluster.peers import PATIENCE, Peer
 from outlive.cluster.per_node import PerNode
@@ -94,6 +95,7 @@ class Catalog(Bulk):
         infos, node, stale = unpack_request(request)
         if self._epochs.get(node, stale) == stale:
             self._join(node)
+        self._list_unlisted()
         done: set[tuple[str, str]] = set()
         while True:
             with self._lock:
@@ -236,6 +238,7 @@ class Catalog(Bulk):
 
     def _end(self, array_ids: list[str]) -> list[str]:
         ids = set(array_ids)
+        self._list_unlisted()
         gone = self._forget_lost(ids)
         with self._lock:
             listed = [self._index.place(array_id) for array_id in array_ids]
@@ -286,6 +289,9 @@ class Catalog(Bulk):
                 self._deleted.notify_all()
                 for node in list(self._gone):  # also one that is listed for the first time
                     self._note_gone(node, [holding.array_id for holding in holdings])
+                    info = holdings[-1].info
+                    if info is not None:
+                        self._gone_keys[node][store, key] = info.version
         return ids
 
     def _finish_deletions(self) -> None:
@@ -479,6 +485,8 @@ class Catalog(Bulk):
                         raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
                     self._given_up[node] = set(given_up.get(node, ()))
                     listed = [one for one in listed if one.info.id not in self._gone[node]]
+                    old = {one.info.id: one.info for one in listed if self._is_deleted_since(node, one.info)}
+                    listed = [one for one in listed if one.info.id not in old]
                     cached = self._index.copies.cached_apart_from(node)
                     self._epochs[node] = epoch
                     self._unlisted.discard(node)
@@ -486,9 +494,11 @@ class Catalog(Bulk):
                     older = self._index.relist(node)
                     self._admit(node, listed)
                     self._index.restore(older)
+                self._drop([(Holding(info.id, node), name_of(info)) for info in old.values()])
             finally:
                 with self._lock:
                     self._gone.pop(node, None)
+                    self._gone_keys.pop(node, None)
         return cached + [(node, one.info) for one in listed if not one.kept]
 
     def _ask_what_is_on(self, keeper: Peer) -> tuple[int, list[Listed]]:
@@ -519,7 +529,11 @@ class Catalog(Bulk):
     def _note_gone_from_now(self, node: str) -> None:
         """What is deleted while the shelf is listed: it may be listed all the same."""
         with self._lock:
-            self._gone[node] = set()
+            self._gone[node], self._gone_keys[node] = set(), {}
+
+    def _is_deleted_since(self, node: str, info: ArrayInfo) -> bool:
+        """Whether the key of an array was deleted, or what had replaced the array, while the node was listed."""
+        return info.version <= self._gone_keys[node].get((info.store, info.key or ""), 0)
 
     def _answer_of(self, node: str, call: Any) -> Any:
         answers = self._answers({node: call})
@@ -593,6 +607,12 @@ class Catalog(Bulk):
         sealed = self._finish(node, [replacement.new.array_id for replacement in replacements])
         # One that is not sealed was itself replaced or deleted, and what did that drops the old one too.
         ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
+        with self._lock:  # or it was evacuated meanwhile, and is elsewhere by now
+            for replacement, done in zip(replacements, sealed, strict=True):
+                entry = self._index.find(replacement.store, replacement.key)
+                if not done and entry is not None and entry.info.id == replacement.new.array_id:
+                    new = Holding(entry.info.id, entry.node, entry.info)
+                    self._again.append(replacement._replace(new=new))
         for replacement in ready:
             self._make_safe(replacement)
         silent = set(self._drop([(replacement.old, None) for replacement in ready]) or ())
@@ -607,11 +627,15 @@ class Catalog(Bulk):
     def _look_at_nodes(self) -> None:
         super()._look_at_nodes()
         self._holds.expire()
+        self._look_again()
+        self._finish_deletions()
+
+    def _look_again(self) -> None:
+        """At what was replaced and could not be dropped yet."""
         with self._lock:
             again, self._again = self._again, []
         for replacement in again:
             self._replaced.put(replacement)
-        self._finish_deletions()
 
 
 def _nodes(nodes: list[str]) -> str:

@@ -57,6 +57,7 @@ class Holders:
         self._replaced: queue.SimpleQueue[Replacement] = queue.SimpleQueue()
         self._listing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by node, while it is listed
         self._gone: dict[str, set[str]] = {}  # by node, while it is listed: what was dropped there meanwhile
+        self._gone_keys: dict[str, dict[tuple[str, str], int]] = {}  # and what was deleted: earlier versions go too
         self._erased: dict[str, None] = {}  # deleted arrays without a key, and puts that were taken back: late calls
         self._given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self._losing = threading.Lock()
@@ -102,7 +103,8 @@ class Holders:
             erased = info.id in self._erased
         if erased:
             return json.dumps(Located([])).encode()
-        found = known or self._ask_who_has(info.id, hint)
+        silent = set[str]()
+        found = known or self._ask_who_has(info.id, hint, silent)
         if found:
             return json.dumps(Located(self._nearest_first(found, asker))).encode()
         if lost is not None and lost.info.id == info.id:
@@ -111,16 +113,28 @@ class Holders:
         if info.key is None and dead is not None and not dead.alive:
             return json.dumps(Located([], dead.id, dead.died_at or time.time())).encode()
         self._say_unlisted(f"array {info.id}")
+        self._say_silent(info.id, silent)
         why = self._answers({node: keeper.why_ended.remote(info.id) for node, keeper in self._all_keepers().items()})
         return json.dumps(Located([], why=next(filter(None, why.values()), None))).encode()
 
-    def _ask_who_has(self, array_id: str, hint: str | None) -> list[str]:
-        """Of an array without a key, which is listed nowhere: first the node where it was put, then all."""
+    def _ask_who_has(self, array_id: str, hint: str | None, silent: set[str] | None = None) -> list[str]:
+        """Of an array without a key, which is listed nowhere: first the node where it was put, then all.
+
+        Parameters
+        ----------
+        silent
+            Takes those that live and may have it, but do not say.
+        """
         keepers = self._all_keepers()
         for some in ({hint: keepers[hint]} if hint in keepers else {}, keepers):
             has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in some.items() if node})
             if found := [node for node, (there,) in has.items() if there]:
                 return found
+            if silent is not None:
+                silent.clear()
+                silent.update(self._silent(set(some).difference(has)))
+                if some and hint in some and hint not in silent:
+                    silent.clear()  # copies on other nodes would be known
         # A keeper that came after this catalog, on whose node nothing was put by key yet, is not known here.
         unknown = [node for node in actors.keeper_nodes() if node not in self._epochs]
         for node in unknown:
@@ -129,6 +143,13 @@ class Holders:
         keepers = {node: keeper for node, keeper in self._all_keepers().items() if node in unknown}
         has = self._answers({node: keeper.holds.remote([array_id]) for node, keeper in keepers.items()})
         return [node for node, (there,) in has.items() if there]
+
+    def _say_silent(self, array_id: str, silent: Iterable[str]) -> None:
+        """Raises StoreUnavailable if nodes did not say whether they have an array."""
+        if nodes := ", ".join(sorted(silent)):
+            raise StoreUnavailable(
+                f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
+            )
 
     def _nearest_first(self, found: list[str], asker: str) -> list[str]:
         here = self._nodes.get(asker)
@@ -227,7 +248,10 @@ class Holders:
             self._note_erased(info.id)
             self._index.copies.forget_array(info.id)
             lost = self._index.lost.pop((info.store, info.id), None)
-        there = holders or self._ask_who_has(info.id, hint)
+        mute = set[str]()
+        there = holders or self._ask_who_has(info.id, hint, mute)
+        if not there and lost is None:
+            self._say_silent(info.id, mute)
         found = [(Holding(info.id, node), None) for node in there]
         # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
         if silent := self._drop([*found, *((Holding(info.id, node), None) for node in list(self._unlisted))]):
@@ -244,7 +268,10 @@ class Holders:
         with self._lock:
             holders = list(self._index.holders(info.id))
         keepers = self._all_keepers()
-        there = [node for node in holders or self._ask_who_has(info.id, hint) if node in keepers]
+        silent = set[str]()
+        there = [node for node in holders or self._ask_who_has(info.id, hint, silent) if node in keepers]
+        if not there:
+            self._say_silent(info.id, silent)
         answers = self._answers({node: keepers[node].touch.remote(info.id, deadline_ns) for node in there})
         return any(answers.values())
 
@@ -670,6 +697,17 @@ class Holders:
                         if self._leavings[node] == leavings:
                             _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
                             self._unlisted.add(node)
+
+    def _list_unlisted(self) -> None:
+        """List those shelves now, before something is replaced or deleted: they may have an earlier array of its key.
+
+        Else that would be back once they are listed, if its key were deleted by then. Those that still do not answer
+        have to confirm whatever is done; of one that is being listed just now, see `_note_gone`.
+        """
+        for node in list(self._unlisted):
+            if not self._listing[node].locked():
+                with contextlib.suppress(StoreUnavailable, ValueError, RayError):
+                    self._join_to_read(node)
 
     def _say_unlisted(self, what: str) -> None:
         """Raises StoreUnavailable if a node has not said yet what it has."""

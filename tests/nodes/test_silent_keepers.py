@@ -17,7 +17,7 @@ from outlive.cluster.catalog import Catalog
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.per_node import PerNode
 from outlive.cluster.wire import pack, unpack_found
-from outlive.errors import OutliveError, StoreUnavailable
+from outlive.errors import ArrayNotFound, OutliveError, StoreUnavailable
 from outlive.lookup import by_handle
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -351,3 +351,79 @@ def test_the_last_copy_of_a_dead_nodes_array_may_be_on_a_node_that_is_silent(
     assert unpack_found(cluster.catalog.lost("s")) == []
     evict_all(cluster, info)
     assert by_handle(cluster.session("a"), info, "c")[0] == 1
+
+
+@pytest.mark.parametrize("hint", ["c", None])
+def test_an_array_of_a_silent_node_is_not_said_to_be_deleted(cluster: PlayedCluster, hint: str | None) -> None:
+    """It has no key, so that nobody but its node knows of it."""
+    info = unkeyed(cluster, "c")
+    there = unkeyed(cluster, "b")
+    cluster.shelves["b"].delete(there.id)
+    cluster.frozen.add("c")
+    catalog = cluster.catalog
+    for ask in (
+        lambda: catalog.locate(pack([info]), hint, "a"),
+        lambda: catalog.erase(pack([info]), hint),
+        lambda: catalog.touch(pack([info]), 1, hint),
+    ):
+        with pytest.raises(StoreUnavailable, match=f"{info.id} may be on node c"):
+            ask()
+    with pytest.raises(ArrayNotFound):
+        by_handle(cluster.session("a"), there, "b")  # its node says so
+    cluster.frozen.clear()
+    catalog._erased.clear()
+    assert by_handle(cluster.session("a"), info, "c")[0] == 1
+    assert catalog.erase(pack([info]), hint)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_was_replaced_on_a_node_that_was_not_listed_does_not_come_back(
+    cluster: PlayedCluster, restarted: bool
+) -> None:
+    """When that node is listed, the array that replaced it is deleted, too."""
+    cluster.put("c", "k", 1)
+    cluster.frozen.add("c")
+    catalog = cluster.restart_catalog()
+    assert catalog._unlisted == {"c"}
+    cluster.frozen.clear()
+    new = cluster.put("b", "k", 2)
+    assert catalog.end([new.id])
+    if restarted:
+        catalog = cluster.restart_catalog()
+    catalog._mend()
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
+def test_what_was_replaced_while_its_node_was_listed_does_not_come_back(cluster: PlayedCluster) -> None:
+    cluster.put("c", "k", 1)
+    kept = cluster.put("c", "other", 1)
+    cluster.frozen.add("c")
+    catalog, target = cluster.restart_catalog(), cluster.keepers["c"]._target
+    cluster.frozen.clear()
+    part, done = target.listing_part, list[str]()
+
+    def answer_after_both(after: str | None = None) -> tuple[int, bytes, str | None]:
+        found: tuple[int, bytes, str | None] = part(after)
+        if not done:
+            done.append("")
+            catalog.end([cluster.put("b", "k", 2).id])
+        return found
+
+    target.listing_part = answer_after_both
+    catalog._mend()
+    for _ in range(2):
+        assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+        assert cluster.shelves["c"].ids() == [kept.id]
+        cluster.restart_catalog()
+
+
+def test_what_was_replaced_goes_although_what_replaced_it_was_evacuated(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    new = cluster.put("c", "k", 2)
+    assert Evacuation(cluster.shelves["c"], "c").evacuate([new.id], anywhere=True) == [True]
+    for _ in range(2):
+        cluster.catalog.drop_replaced()
+        cluster.catalog._finish_deletions()
+        cluster.catalog._look_again()
+    assert cluster.holders(old.id) == {}
+    assert cluster.get("b", "k") == 2
