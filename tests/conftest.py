@@ -29,7 +29,7 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
-WHAT_RAY_SAYS = {"explain", "workers", "doctor"}
+WHAT_RAY_SAYS = {"explain", "workers", "doctor", "pages"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
 WITHOUT_RAY = {"arrays", "catalog", "testing"}
 

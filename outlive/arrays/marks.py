@@ -43,19 +43,25 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
 def evict(shelf: Shelf, array_id: str) -> bool:
     """Delete an array if it is a cached copy, and not pinned.
 
-    Its name goes too: a process may look at it still, and nobody tells a node without a copy what becomes of the key.
+    Its name leads nowhere then: a process may look at it still, and nobody tells a node without a copy what becomes of
+    the key. Nor does it lead to an earlier array, which may be here yet.
     """
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
-        return is_cached(mode) and not is_pinned(mode) and shelf.delete(array_id, _name_of(shelf, array_id))
+        if not is_cached(mode) or is_pinned(mode):
+            return False
+        with contextlib.suppress(FileNotFoundError, CorruptArray):
+            info = shelf.info(array_id)
+            if info.key is not None:
+                _withdraw(shelf, info.store, info.key, array_id)
+        return shelf.delete(array_id)
 
 
-def _name_of(shelf: Shelf, array_id: str) -> tuple[str, str] | None:
-    """Store and key of a sealed array; None if it has none."""
-    with contextlib.suppress(FileNotFoundError, CorruptArray):
-        info = shelf.info(array_id)
-        return None if info.key is None else (info.store, info.key)
-    return None
+def _withdraw(shelf: Shelf, store: str, key: str, array_id: str) -> None:
+    try:
+        shelf.names.withdraw(store, key, array_id)
+    except OSError:  # no room, not even for a name
+        shelf.names.remove(store, key, array_id)
 
 
 def is_only_here(shelf: Shelf, array_id: str) -> bool:

@@ -128,6 +128,15 @@ class Names:
             for store, key, version in names:
                 self.forbid(store, key, version)
 
+    def withdraw(self, store: str, key: str, array_id: str) -> None:
+        """Have a key lead nowhere, if it leads to this array, and to nothing earlier from now on."""
+        path, counter = self._place(store, key)
+        before = _read(path)
+        if before is not None and before[1] == array_id:
+            self._turn(path, f"{before[0]}.{_FORBIDDEN}", counter, new=False)
+            since = uptime()
+            os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
+
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
         path, counter = self._place(store, key)

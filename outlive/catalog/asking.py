@@ -100,10 +100,17 @@ def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list
     ]
 
 
+def have(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[dict[str, bool]]:
+    """Whether these nodes have an array now, of those that answer."""
+    asked = set(nodes)
+    answers = yield from ask({node: Call.of("holds", [array_id]) for node in state.keepers() if node in asked})
+    return {node: is_there for node, (is_there,) in answers.items()}
+
+
 def holding_nodes(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[list[str]]:
     """Those of these nodes that have an array now."""
-    found = yield from who_keeps(state, {node: [array_id] for node in nodes})
-    return sorted(node for node, _ in found)
+    has = yield from have(state, array_id, nodes)
+    return sorted(node for node, is_there in has.items() if is_there)
 
 
 def unknown_keepers(state: State) -> Conversation[list[str]]:

@@ -27,6 +27,7 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         A node that lives did not confirm it.
     """
     ids, lost = set(array_ids), state.index.lost
+    yield from shelves.list_unlisted(state)
     gone = lost.remove_ids(ids)
     by_store: dict[str, list[str]] = defaultdict(list)
     for store, key in filter(None, map(state.index.place, array_ids)):
@@ -75,6 +76,9 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
         state.index.unbind(store, key, holdings[-1].array_id)
     for node in state.under_way.listing:  # also one that is listed for the first time
         state.note_gone(node, [holding.array_id for _, holdings in doomed for holding in holdings])
+        for key, holdings in doomed:
+            if (info := holdings[-1].info) is not None:
+                state.under_way.deleted[node][store, key] = info.version
     return ids
 
 
@@ -120,7 +124,10 @@ def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]
     state.index.copies.forget_array(info.id)
     lost = state.index.lost.remove(info)
     if not there:
-        there = yield from shelves.ask_who_has(state, info.id, hint)
+        mute = set[str]()
+        there = yield from shelves.ask_who_has(state, info.id, hint, mute)
+        if not there and lost is None:
+            state.say_silent(info.id, mute)
     # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
     nodes = {**dict.fromkeys(there), **dict.fromkeys(sorted(state.unlisted))}
     silent = yield from asking.drop(state, [(Holding(info.id, node), None) for node in nodes])

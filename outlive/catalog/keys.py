@@ -44,6 +44,7 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     """`bind`, where other nodes have copies of what is replaced: their names go first."""
     if state.epochs.get(node, stale) == stale:
         yield from shelves.join(state, node)
+    yield from shelves.list_unlisted(state)
     state.left.discard(node)
     done: set[tuple[str, str]] = set()
     while left := _named_elsewhere(state, infos, node) - done:

@@ -30,8 +30,9 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     if info.id in state.erased:
         return Located([])
     found = list(filter(state.is_alive, state.index.holders(info.id)))
+    silent = set[str]()
     if not found:
-        found = yield from shelves.ask_who_has(state, info.id, hint)
+        found = yield from shelves.ask_who_has(state, info.id, hint, silent)
     if found:
         return Located((yield from _nearest_first(state, found, asker)))
     if lost is not None and lost.info.id == info.id:
@@ -40,6 +41,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     if info.key is None and dead is not None and not dead.alive:
         return Located([], dead.id, dead.died_at or state.outside.time())
     state.say_unlisted(f"array {info.id}")
+    state.say_silent(info.id, silent)
     why = yield from asking.ask({node: Call.of("why_ended", info.id) for node in state.keepers()})
     return Located([], why=next(filter(None, why.values()), None))
 
@@ -61,7 +63,10 @@ def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> 
     """
     there = list(state.index.holders(info.id))
     if not there:
-        there = yield from shelves.ask_who_has(state, info.id, hint)
+        silent = set[str]()
+        there = yield from shelves.ask_who_has(state, info.id, hint, silent)
+        if not there:
+            state.say_silent(info.id, silent)
     answers = yield from asking.ask(
         {node: Call.of("touch", info.id, deadline_ns) for node in state.keepers() if node in there}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -77,7 +78,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     """Returns what is to be looked at once all that others keep is known."""
     listing = state.under_way.listing
     yield Wait(lambda: node not in listing)  # or the older picture could be the last
-    listing[node], leavings = set(), state.leavings[node]
+    listing[node], state.under_way.deleted[node], leavings = set(), {}, state.leavings[node]
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
@@ -88,6 +89,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
             raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
         state.given_up[node] = given_up
         listed = [one for one in listed if one.info.id not in listing[node]]
+        old = [one.info for one in listed if state.is_deleted_since(node, one.info)]
+        listed = [one for one in listed if one.info not in old] if old else listed
         cached: Cached = state.index.copies.cached_apart_from(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
@@ -99,7 +102,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.restore(older)
         state.index.doom_again(doomed)
     finally:
-        del listing[node]
+        del listing[node], state.under_way.deleted[node]
+    yield from asking.drop(state, [(Holding(info.id, node), asking.name_of(info)) for info in old])
     if stale:
         yield Start(asking.drop(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
@@ -113,7 +117,8 @@ def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Lis
     others who raise the epoch; so at last all is listed in one call.
     """
     for i in range(2 * _LISTINGS_IN_PARTS):
-        state.under_way.listing[node] = set()  # what is deleted from now on may be listed all the same
+        # What is deleted from now on may be listed all the same.
+        state.under_way.listing[node], state.under_way.deleted[node] = set(), {}
         known = state.epochs.get(node)
         epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
         given_up = yield from asking.ask({node: Call.of("given_up")})
@@ -191,12 +196,26 @@ def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> C
     return []
 
 
-def ask_who_has(state: State, array_id: str, hint: str | None) -> Conversation[list[str]]:
-    """Of an array without a key, which is listed nowhere: first the node where it was put, then all."""
+def ask_who_has(
+    state: State, array_id: str, hint: str | None, silent: set[str] | None = None
+) -> Conversation[list[str]]:
+    """Of an array without a key, which is listed nowhere: first the node where it was put, then all.
+
+    Parameters
+    ----------
+    silent
+        Takes the nodes that live and may have it, but do not say.
+    """
     keepers = state.keepers()
-    for some in ([hint] if hint in keepers else [], keepers):
-        if found := (yield from asking.holding_nodes(state, array_id, filter(None, some))):
+    for some in ([hint] if hint is not None and hint in keepers else [], keepers):
+        has = yield from asking.have(state, array_id, some)
+        if found := sorted(node for node, is_there in has.items() if is_there):
             return found
+        if silent is not None:
+            silent.clear()
+            silent.update((yield from asking.silent(state, set(some).difference(has))))
+            if hint in some and hint not in silent:
+                silent.clear()  # copies on other nodes would be known
     unknown = yield from asking.unknown_keepers(state)
     for node in unknown:
         try:
@@ -292,6 +311,18 @@ def leave(state: State, node: str, epoch: int) -> None:
     state.known.discard(node)
     state.unlisted.discard(node)
     state.index.forget(node)
+
+
+def list_unlisted(state: State) -> Conversation[None]:
+    """List those shelves now, before something is replaced or deleted: they may have an earlier array of its key.
+
+    Else that would be back once they are listed, if its key were deleted by then. Those that still do not answer have
+    to confirm whatever is done; of one that is being listed just now, see `State.is_deleted_since`.
+    """
+    for node in sorted(state.unlisted):
+        if node not in state.under_way.listing:
+            with contextlib.suppress(StoreUnavailable):
+                yield from join(state, node)
 
 
 def mend(state: State) -> Conversation[None]:

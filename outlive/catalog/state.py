@@ -31,6 +31,7 @@ class UnderWay:
 
     def __init__(self) -> None:
         self.listing: dict[str, set[str]] = {}  # nodes that are listed, and what was dropped there meanwhile
+        self.deleted: dict[str, dict[tuple[str, str], int]] = {}  # and the keys deleted meanwhile: of which version
         self.copying: set[str] = set()  # arrays of which copies are made
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
@@ -98,6 +99,13 @@ class State:
                 "keeper does not answer. Try again"
             )
 
+    def say_silent(self, array_id: str, silent: Iterable[str]) -> None:
+        """Raises StoreUnavailable if nodes did not say whether they have an array."""
+        if nodes := ", ".join(sorted(silent)):
+            raise StoreUnavailable(
+                f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
+            )
+
     # --- arrays
 
     def kept(self, array_id: str, leaving: str = "") -> list[str]:
@@ -134,6 +142,10 @@ class State:
         """For the listing of that shelf that may be under way: it may have seen them."""
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.update(array_ids)
+
+    def is_deleted_since(self, node: str, info: ArrayInfo) -> bool:
+        """Whether the key of an array was deleted, or what had replaced the array, while the node was listed."""
+        return info.version <= self.under_way.deleted[node].get((info.store, info.key or ""), 0)
 
     def is_wanted(self, info: ArrayInfo) -> bool:
         """Whether an array is current and stays so, or has no key and was not deleted."""

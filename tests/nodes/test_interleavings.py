@@ -983,3 +983,16 @@ def test_who_looks_at_an_old_array_of_a_node_that_was_silent_reads_what_is_there
     assert not cluster.shelves["b"].has(old.id)
     with pytest.raises(outlive.ArrayLost):
         cluster.get("b", "k")
+
+
+def test_a_copy_that_was_evicted_leaves_no_way_back_to_what_it_had_replaced(cluster: PlayedCluster) -> None:
+    """That is still on the node, as the one that replaced it is silent; and so it is when a catalog starts."""
+    cluster.put("b", "k", 1)
+    new = cluster.put("c", "k", 2)
+    assert cluster.get("b", "k") == 2
+    assert evict(cluster.shelves["b"], new.id)
+    cluster.frozen.add("c")
+    cluster.restart_catalog()
+    for node in "ab":
+        with pytest.raises(StoreUnavailable, match="may be on node c"):
+            cluster.get(node, "k")

@@ -14,13 +14,13 @@ from outlive.arrays.layout import COPIED
 from outlive.arrays.marks import evict, mark
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.writer import Writer
-from outlive.catalog import replaced, replicas, shelves
+from outlive.catalog import deletion, replaced, replicas, shelves
 from outlive.catalog.pages import saved_as_lost
 from outlive.catalog.wire import pack, unpack_found
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call
-from outlive.errors import OutliveError, StoreUnavailable
+from outlive.errors import ArrayNotFound, OutliveError, StoreUnavailable
 from outlive.store.reading import by_handle
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
@@ -329,3 +329,78 @@ def test_the_last_copy_of_a_dead_nodes_array_may_be_on_a_node_that_is_silent(
     assert unpack_found(cluster.catalog.lost("s")) == []
     evict_all(cluster, info)
     assert by_handle(cluster.session("a"), info, "c")[0] == 1
+
+
+@pytest.mark.parametrize("hint", ["c", None])
+def test_an_array_of_a_silent_node_is_not_said_to_be_deleted(cluster: PlayedCluster, hint: str | None) -> None:
+    """It has no key, so that nobody but its node knows of it."""
+    info = unkeyed(cluster, "c")
+    there = unkeyed(cluster, "b")
+    cluster.shelves["b"].delete(there.id)
+    cluster.frozen.add("c")
+    catalog = cluster.catalog
+    for ask in (
+        lambda: catalog.locate(pack([info]), hint, "a"),
+        lambda: catalog.erase(pack([info]), hint),
+        lambda: catalog.touch(pack([info]), 1, hint),
+    ):
+        with pytest.raises(StoreUnavailable, match=f"{info.id} may be on node c"):
+            ask()
+    with pytest.raises(ArrayNotFound):
+        by_handle(cluster.session("a"), there, "b")  # its node says so
+    cluster.frozen.clear()
+    catalog.state.erased.clear()
+    assert by_handle(cluster.session("a"), info, "c")[0] == 1
+    assert catalog.erase(pack([info]), hint)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_was_replaced_on_a_node_that_was_not_listed_does_not_come_back(
+    cluster: PlayedCluster, restarted: bool
+) -> None:
+    """When that node is listed, the array that replaced it is deleted, too."""
+    cluster.put("c", "k", 1)
+    cluster.frozen.add("c")
+    catalog = cluster.restart_catalog()
+    assert catalog.state.unlisted == {"c"}
+    cluster.frozen.clear()
+    new = cluster.put("b", "k", 2)
+    assert catalog.end([new.id])
+    if restarted:
+        catalog = cluster.restart_catalog()
+    catalog.mend()
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+
+
+def test_what_was_replaced_while_its_node_was_listed_does_not_come_back(cluster: PlayedCluster) -> None:
+    cluster.put("c", "k", 1)
+    kept = cluster.put("c", "other", 1)
+    cluster.frozen.add("c")
+    catalog, done = cluster.restart_catalog(), list[str]()
+    cluster.frozen.clear()
+
+    def after_both(node: str, call: Call, answer: Callable[[], Any]) -> Any:
+        found = answer()
+        if not done:
+            done.append(node)
+            catalog.end([cluster.put("b", "k", 2).id])
+        return found
+
+    cluster.peers.instead["listing_part"] = after_both
+    catalog.mend()
+    for _ in range(2):
+        assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+        assert cluster.shelves["c"].ids() == [kept.id]
+        cluster.restart_catalog()
+
+
+def test_what_was_replaced_goes_although_what_replaced_it_was_evacuated(cluster: PlayedCluster) -> None:
+    old = cluster.put("b", "k", 1)
+    new = cluster.put("c", "k", 2)
+    assert Evacuation(cluster.shelves["c"], "c", cluster.peers).evacuate([new.id], anywhere=True) == [True]
+    for _ in range(2):
+        cluster.catalog.drop_replaced()
+        cluster.catalog.driver.run(deletion.finish_deletions)
+        cluster.catalog.driver.step(replaced.try_again)
+    assert cluster.holders(old.id) == {}
+    assert cluster.get("b", "k") == 2
