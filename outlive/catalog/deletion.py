@@ -37,6 +37,8 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     gone += lost.remove_ids(ids)  # its last node died meanwhile
     if left := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
         old = state.index.superseded(left)
+        for holding, _ in old:
+            state.note_erased(holding.array_id)  # it does not come back if that is never sealed
         yield from asking.drop(state, old)
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
@@ -66,6 +68,9 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     finally:
         state.under_way.deleting -= going
     if silent:
+        for holding, _ in copies:
+            if holding.node not in silent:
+                state.index.no_file(holding.array_id, holding.node)
         state.unfinished.update(ids)
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "

@@ -320,7 +320,7 @@ class Orders:
         task = self.chance.choice(self.tasks + always)
         try:
             next(task)
-        except StopIteration:
+        except (StopIteration, StoreUnavailable):  # a client's call may fail so
             self.tasks.remove(task)
 
     def _one(self) -> Task:
