@@ -59,6 +59,8 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
         home = state.index.home(info.id)
     if node != home:
         state.index.copies.add(info, home, node, kept=kept)
+        if kept:
+            state.note_back(node, info.id)
     return state.epochs.get(node, 0)
 
 

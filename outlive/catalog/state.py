@@ -143,9 +143,18 @@ class State:
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.update(array_ids)
 
+    def note_back(self, node: str, array_id: str) -> None:
+        """The listing of that shelf that may be under way is answered later than this file was sealed, or is too old.
+
+        Else an array that had left the node before would be forgotten there.
+        """
+        if (gone := self.under_way.listing.get(node)) is not None:
+            gone.discard(array_id)
+
     def is_deleted_since(self, node: str, info: ArrayInfo) -> bool:
         """Whether the key of an array was deleted, or what had replaced the array, while the node was listed."""
-        return info.version <= self.under_way.deleted[node].get((info.store, info.key or ""), 0)
+        deleted = self.under_way.deleted[node].get((info.store, info.key or ""))
+        return deleted is not None and info.version <= deleted
 
     def is_wanted(self, info: ArrayInfo) -> bool:
         """Whether an array is current and stays so, or has no key and was not deleted."""
