@@ -646,3 +646,28 @@ def test_an_older_array_that_is_found_twice_is_dropped_once() -> None:
         world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
     entry = state.index.find("s", "k")
     assert entry is not None and entry.info == info(2) and not entry.superseded
+
+
+def test_a_copy_that_left_a_node_and_came_back_while_that_was_listed_is_known() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1, replicas=2), "a", "b")
+    joining = Talk(world, shelves.join(state, "b"))
+    while not isinstance(joining.instruction, Ask):
+        joining.answer(world.carry_out(joining.instruction))
+    state.not_there("b", info(1).id)
+    assert world.run(replicas.join_copies(state, [info(1)], "a", "b", kept=True)) == [1]
+    joining.answer({"b": listing(2, Listed(info(1, replicas=2), kept=True))})
+    while not joining.over:
+        joining.answer(world.carry_out(joining.instruction))
+    assert state.index.holders(info(1).id) == {"a": True, "b": True}
+
+
+def test_what_was_deleted_does_not_come_back_as_what_was_to_replace_it_comes_to_nothing() -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")
+    assert world.run(deletion.end(state, [info(1).id])) == [info(1).id]
+    keys.take_off(state, [info(2).id])
+    assert state.index.find("s", "k") is None

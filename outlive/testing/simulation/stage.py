@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.scheduler import Scheduler
 
 Unexpected = Callable[[Process, BaseException], None]
-_ROOMS = "outlive.arrays.", "outlive.catalog.", "outlive.cluster.", "outlive.store.", "outlive.lookup"
-_REAL_TIME = {"outlive.arrays.lock", "outlive.arrays.waiting", "outlive.arrays.room", "outlive.arrays.clock"}
-_REAL_THREADS = {"outlive.arrays.lock", "outlive.arrays.owned_file", "outlive.arrays.remains"}
+_ROOMS = "outlive.arrays.", "outlive.catalog.", "outlive.cluster.", "outlive.store."
+_REAL_TIME = {
+    *("outlive.arrays.lock", "outlive.arrays.clock"),
+    *("outlive.arrays.spill.waiting", "outlive.arrays.spill.room"),
+}
+_REAL_THREADS = {"outlive.arrays.lock", "outlive.arrays.remains"}
 _SWITCHES = 0.25  # of the moments before a shelf is locked, at which others go on
 
 
@@ -141,7 +144,7 @@ def set_up() -> None:
     import outlive.store  # noqa: F401
     from outlive.cluster import catalog, keeper  # noqa: F401
 
-    _session = sys.modules.get("outlive.store.session") or sys.modules["outlive.cluster.session"]
+    _session = sys.modules["outlive.store.session"]
     time, threads, queues = _Time(), green.Threading(), green.Queues()
     instead: dict[str, Any] = {"threading": threads, "queue": queues, "ThreadPoolExecutor": green.Pool}
     instead |= {"Future": green.Promise}
