@@ -25,10 +25,11 @@ def live_view(array_id: str) -> Any:
 def remember(array_id: str, root: Any) -> Any:
     """A view of the array `root`, which this process looks at from now on."""
     while _gone:
-        with contextlib.suppress(IndexError):  # another thread was faster
-            gone = _gone.popleft()
+        with contextlib.suppress(IndexError, ValueError):  # another thread was faster
+            gone = _gone[0]
             if _live.get(gone.array_id) is gone:
                 _live.pop(gone.array_id, None)
+            _gone.remove(gone)  # last: an interrupt before leaves it to the next view
     _live[array_id] = _Live(root, array_id)
     return root.view()  # its own, so that setting its shape or dtype in place is nobody else's
 

@@ -78,13 +78,19 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
             "there; then they are deleted"
         )
     for key, holdings in doomed:
-        state.index.unbind(store, key, holdings[-1].array_id)
-    for node in state.under_way.listing:  # also one that is listed for the first time
-        state.note_gone(node, [holding.array_id for _, holdings in doomed for holding in holdings])
-        for key, holdings in doomed:
-            if (info := holdings[-1].info) is not None:
-                state.under_way.deleted[node][store, key] = info.version
+        _unbind(state, store, key, holdings)
     return ids
+
+
+def _unbind(state: State, store: str, key: str, holdings: list[Holding]) -> None:
+    """All files of a key's array, and of those that it replaced, are gone."""
+    if not state.index.unbind(store, key, holdings[-1].array_id):  # it was put again meanwhile
+        for holding in holdings:
+            state.index.no_file(holding.array_id, holding.node)
+    for node in state.under_way.listing:  # also one that is listed for the first time
+        state.note_gone(node, [holding.array_id for holding in holdings])
+        if (info := holdings[-1].info) is not None:
+            state.under_way.deleted[node][store, key] = info.version
 
 
 def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[tuple[str, list[Holding]]]]:
