@@ -32,6 +32,11 @@ def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[d
     return answers
 
 
+def ask_known(state: State, method: str, by_node: Mapping[str, Any]) -> Conversation[dict[str, Any]]:
+    """What living nodes answer, of these, whose keepers are known: each is asked about something of its own."""
+    return (yield from ask({node: Call.of(method, by_node[node]) for node in state.keepers() if node in by_node}))
+
+
 def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
     """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
     living = sorted(filter(state.is_alive, nodes))
@@ -45,9 +50,10 @@ def forbid(state: State, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> Co
 
     Returns the nodes that live and did not confirm it: what is read by name there may be anything.
     """
-    names, asked = [(info.store, info.key or "", info.version) for info in infos], set(nodes)
-    done = yield from ask({node: Call.of("forbid", names) for node in state.keepers() if node in asked})
-    return (yield from silent(state, asked.difference(done)))
+    names = [(info.store, info.key or "", info.version) for info in infos]
+    asked = dict.fromkeys(nodes, names)
+    done = yield from ask_known(state, "forbid", asked)
+    return (yield from silent(state, asked.keys() - done.keys()))
 
 
 def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conversation[list[str]]:
@@ -55,7 +61,7 @@ def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conve
     by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
     for holding, name in holdings:
         by_node[holding.node].append((holding.array_id, name))
-    done = yield from ask({node: Call.of("drop", by_node[node]) for node in state.keepers() if node in by_node})
+    done = yield from ask_known(state, "drop", by_node)
     return (yield from silent(state, by_node.keys() - done.keys()))
 
 
@@ -77,17 +83,6 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
     return sealed
 
 
-def who_keeps(state: State, by_node: dict[str, list[str]]) -> Conversation[set[tuple[str, str]]]:
-    """Which of these arrays these nodes have, as they see with their own eyes, now: pairs of node and id."""
-    answers = yield from ask({node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node})
-    return {
-        (node, array_id)
-        for node, there in answers.items()
-        for array_id, is_there in zip(by_node[node], there, strict=True)
-        if is_there
-    }
-
-
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
     """Have nodes keep what they have cached; which do."""
     ids = {node: [info.id for info in by_node[node]] for node in sorted(state.known & by_node.keys())}
@@ -102,8 +97,7 @@ def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list
 
 def have(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[dict[str, bool]]:
     """Whether these nodes have an array now, of those that answer."""
-    asked = set(nodes)
-    answers = yield from ask({node: Call.of("holds", [array_id]) for node in state.keepers() if node in asked})
+    answers = yield from ask_known(state, "holds", {node: [array_id] for node in nodes})
     return {node: is_there for node, (is_there,) in answers.items()}
 
 

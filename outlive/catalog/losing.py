@@ -85,7 +85,7 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     by_node: dict[str, list[str]] = defaultdict(list)
     for holding in holdings:
         by_node[holding.node].append(holding.array_id)
-    kept = yield from asking.ask({node: Call.of("keep", by_node[node]) for node in state.keepers() if node in by_node})
+    kept = yield from asking.ask_known(state, "keep", by_node)
     back = {
         node: [array_id for array_id, is_kept in zip(by_node[node], some, strict=True) if is_kept]
         for node, some in kept.items()

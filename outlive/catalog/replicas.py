@@ -244,9 +244,7 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
     for info, kept in few:
         for node in kept:
             by_node[node].append(info.id)
-    answers = yield from asking.ask(
-        {node: Call.of("holds", by_node[node]) for node in state.keepers() if node in by_node}
-    )
+    answers = yield from asking.ask_known(state, "holds", by_node)
     for node, there in answers.items():
         for array_id, is_there in zip(by_node[node], there, strict=True):
             if not is_there:

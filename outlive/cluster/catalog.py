@@ -215,7 +215,7 @@ class Catalog:
         self.driver.run(shelves.welcome, node)
 
     @in_group("slow")
-    def left(self, node: str, epoch: int = 1 << 62) -> None:
+    def left(self, node: str, epoch: int) -> None:
         """See `shelves.leave`."""
         self.driver.step(shelves.leave, node, epoch)
 

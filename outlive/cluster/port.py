@@ -12,7 +12,7 @@ from outlive.catalog.instructions import PATIENCE, Call
 from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 
-__all__ = ["AT_A_TIME", "BY_LIST", "PATIENCE", "Call", "Failed", "NoAnswer", "Nobody", "Peers", "in_group"]
+__all__ = ["AT_A_TIME", "BY_LIST", "PATIENCE", "Call", "Failed", "Left", "NoAnswer", "Nobody", "Peers", "in_group"]
 
 AT_A_TIME = 5_000  # arrays that a keeper is asked about in one call: it deletes as many in a quarter of a second
 BY_LIST = frozenset({"finish", "drop", "forbid", "keep", "holds", "describe"})

@@ -33,10 +33,7 @@ def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root
             drafts = [Writer(shelf).draft_of(np.arange(10))]
             if sealed:
                 drafts[0].seal()
-            with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-                interrupt_at_next_python_call(drafts.clear)
-                for _ in range(1000):
-                    pass  # Python acts upon it between two of these
+            assert_interrupted(drafts.clear)
     finally:
         sys.unraisablehook = hook
     assert swallowed == []
@@ -80,10 +77,7 @@ def test_an_interrupt_that_comes_as_something_is_forgotten_reaches_the_caller(ro
     descriptors, before = len(os.listdir("/proc/self/fd")), not_looked_at()
     try:
         forgotten = [getattr(Forgotten(shelf), what)()]
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-            interrupt_at_next_python_call(forgotten.clear)
-            for _ in range(1000):
-                pass  # Python acts upon it between two of these
+        assert_interrupted(forgotten.clear)
     finally:
         sys.unraisablehook = hook
     assert swallowed == []
@@ -95,6 +89,14 @@ def test_an_interrupt_that_comes_as_something_is_forgotten_reaches_the_caller(ro
 
 def not_looked_at() -> set[str]:
     return {array_id for array_id, reference in _live.items() if reference() is None}
+
+
+def assert_interrupted(work: Callable[[], None]) -> None:
+    """Ctrl-C in what `work` calls reaches the caller."""
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        interrupt_at_next_python_call(work)
+        for _ in range(1000):
+            pass  # Python acts upon it between two of these
 
 
 def interrupt_at_next_python_call(work: Callable[[], None]) -> None:

@@ -202,7 +202,7 @@ def test_a_keeper_that_left_while_its_shelf_was_listed_is_not_started_again(
     def leave(node: str, call: Call, make: Callable[[], Any]) -> Any:
         found = make()
         if node == "b":
-            catalog.left("b")
+            catalog.left("b", cluster.shelves["b"].ledger.epoch)
             if listing == "is not answered":
                 raise StoreUnavailable("it leaves")
         return found

@@ -248,7 +248,7 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
 @pytest.mark.parametrize("many", [False, True])
 def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(cluster: PlayedCluster, many: bool) -> None:
     info, catalog = cluster.put("a", "k", 1), cluster.catalog
-    catalog.left("b")
+    catalog.left("b", cluster.shelves["b"].ledger.epoch)
     if many:
         assert catalog.join_copies(pack([info]), "a", "b", False) == [cluster.shelves["b"].ledger.epoch]
     else:
