@@ -360,6 +360,11 @@ class Index:
         entry = self.find(*self._listed[array_id])
         return {} if entry is None else {entry.node: True}
 
+    def current(self, array_id: str) -> Entry | None:
+        """The entry of a current array."""
+        place = self._listed.get(array_id)
+        return None if place is None else self.find(*place)
+
     def place(self, array_id: str) -> tuple[str, str] | None:
         """Store and key of a current array."""
         return self._listed.get(array_id)

@@ -105,25 +105,34 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
 def verify(state: State, array_id: str) -> Conversation[bool]:
     """Somebody did not find an array where it is listed. False: it is gone, and nobody deleted it.
 
-    It is sealed, if that is due. It is not listed any more, if its put came to nothing.
+    It is sealed, if that is due. It is not listed any more, if its put came to nothing. If its home has changed while
+    the former one was asked, that says nothing: whoever did not find it looks again.
     """
-    place = state.index.place(array_id)
-    entry = None if place is None else state.index.find(*place)
+
+    def is_still_at(node: str) -> bool:
+        entry = state.index.current(array_id)
+        return entry is not None and entry.node == node and not entry.doomed
+
+    entry = state.index.current(array_id)
     if entry is None:
         return True
     node = entry.node
     sealed = yield from asking.finish(state, node, [array_id])
-    if sealed == [True] or not state.index.lists(array_id) or entry.doomed:
+    if sealed == [True] or not is_still_at(node):
         return True
     if node not in state.keepers():
         return False
     unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
+    if not is_still_at(node):
+        return True
     if unsealed == {node: [True]}:
         # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
         # writer has to ask again, so it is listed then.
         yield from shelves.join(state, node)
         return True
     never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
+    if not is_still_at(node):
+        return True
     if never_put != {node: [True]}:
         return False
     state.restore(state.index.take_off(array_id))

@@ -706,3 +706,17 @@ def test_nothing_is_put_on_a_shelf_before_it_is_written_down_that_it_is_there() 
     assert talk.value.epoch == 1, "a put does not fail for it"
     world.run(shelves.mend(world.state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a"], "it is tried again"
+
+
+def test_what_left_its_home_while_that_was_asked_is_not_taken_off() -> None:
+    world = World()
+    state = world.know()
+    one = put(state, info(1, replicas=2), "a")
+    state.index.copies.add(one, "a", "b")
+    talk = Talk(world, keys.verify(state, one.id))
+    assert talk.calls == {"a": ("finish", ([one.id], 1))}
+    state.not_there("a", one.id)  # evacuated, just then
+    answers = {"finish": [False], "unsealed": [False], "never_put": [True]}
+    while not talk.over:
+        talk.answer({name: answers[method] for name, (method, _) in talk.calls.items()})
+    assert talk.value is True and state.index.home(one.id) == "b"
