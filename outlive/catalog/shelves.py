@@ -277,7 +277,7 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
     before its answer came, that may be older than a copy too: it is asked once more.
     """
-    while array_ids and node in state.keepers():
+    while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
         if node not in answers:
             return

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
+from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
 from outlive.catalog.state import State
+from outlive.catalog.targets import Rooms
 from outlive.catalog.wire import Bound, Listed, Located, pack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import Talk, World, info, listing, node
@@ -343,8 +344,7 @@ def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -
     put(state, info(1), "b", "f")
     world.nodes["c"] = node("c", draining=True)
     state.nodes = dict(world.nodes)
-    targets = world.run(replicas._targets(state, info(1), "", anywhere=True))
-    assert targets == ["f", "a", "d"]
+    assert world.run(targets.find(state, info(1), Rooms(), set(), missing=1)) == ["f", "a", "d"]
 
 
 def test_many_small_arrays_travel_together() -> None:
