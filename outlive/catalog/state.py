@@ -39,6 +39,7 @@ class UnderWay:
         self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
+        self.saving_shelves = False  # which nodes have one
         self.bulk = False  # copies are made together
 
 
@@ -66,6 +67,8 @@ class State:
         self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
+        self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
+        self.saved_shelves: set[str] = set()  # of these, what was written down last
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
@@ -79,6 +82,7 @@ class State:
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
         self.settled = pages.settled(load)
+        self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
