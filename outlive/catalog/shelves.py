@@ -39,7 +39,7 @@ def begin(state: State) -> Conversation[None]:
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
-    state.shelves = {node.id for node in state.alive() if node.id in state.shelves}
+    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
     nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
