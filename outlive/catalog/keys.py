@@ -115,7 +115,7 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     sealed = yield from asking.finish(state, node, [array_id])
     if sealed == [True] or not state.index.lists(array_id) or entry.doomed:
         return True
-    if node not in state.keepers():
+    if not state.has_keeper(node):
         return False
     unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
     if unsealed == {node: [True]}:

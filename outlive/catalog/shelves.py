@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.tend.check import Finding
-from outlive.catalog import asking
+from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
     Call,
     Conversation,
     FindKeeper,
     ListKeepers,
+    Save,
     Start,
     TakeGone,
     Together,
@@ -31,9 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 def begin(state: State) -> Conversation[None]:
-    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`."""
+    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`.
+
+    Also those of nodes that have no keeper, as it was gone for good when the last catalog ended: one is started.
+    """
     yield from asking.list_nodes(state)
-    nodes = yield ListKeepers()
+    keepers = yield ListKeepers()
+    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
+    nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
 
@@ -82,6 +89,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
+        state.shelves.add(node)
+        yield from _write_down(state)  # before anything is put there that the next catalog has to know of
         yield FindKeeper(node)
         state.known.add(node)
         epoch, listed, given_up = yield from _ask_what_is_on(state, node)
@@ -107,6 +116,23 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     if stale:
         yield Start(asking.drop(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
+
+
+def _write_down(state: State) -> Conversation[None]:
+    """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
+    under_way = state.under_way
+    yield Wait(lambda: not under_way.saving_shelves)
+    nodes = set(state.shelves)
+    if nodes == state.saved_shelves:
+        return
+    under_way.saving_shelves = True
+    try:
+        yield Save(pages.SHELVES, json.dumps(sorted(nodes)).encode())
+        state.saved_shelves = nodes
+    except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
+        _log.warning("the head has not noted which nodes have shelves", exc_info=True)
+    finally:
+        under_way.saving_shelves = False
 
 
 def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed], set[str]]]:
@@ -277,7 +303,7 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
     before its answer came, that may be older than a copy too: it is asked once more.
     """
-    while array_ids and node in state.keepers():
+    while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
         if node not in answers:
             return
@@ -305,6 +331,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
+    state.shelves.discard(node)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
     state.epochs.pop(node, None)
@@ -327,6 +354,7 @@ def list_unlisted(state: State) -> Conversation[None]:
 
 def mend(state: State) -> Conversation[None]:
     """List the shelves again whose keepers were gone for good, or did not answer before."""
+    yield from _write_down(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
     for node in sorted(state.lost_keepers | state.unlisted):

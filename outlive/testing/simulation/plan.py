@@ -132,8 +132,6 @@ def plan_of(seed: int) -> Plan:
     faults = tuple(
         sorted(_a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 3))))
     )
-    if any(fault.kind == "kill catalog" for fault in faults):  # the next one would not know of the shelf
-        faults = tuple(fault for fault in faults if fault.kind != "end keeper")
     return Plan(seed, nodes, tuple(clients), faults, _manners(rng))
 
 
