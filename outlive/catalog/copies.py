@@ -77,9 +77,9 @@ class Copies:
                 self.forget_array(array_id)
         return gone
 
-    def nodes(self) -> list[str]:
-        """The nodes that have any of them."""
-        return list(self._on)
+    def is_on(self, node: str) -> bool:
+        """Whether a node has any of them."""
+        return node in self._on
 
     def on_node(self, node: str) -> list[tuple[ArrayInfo, bool]]:
         """What a node has, and whether it keeps it."""

@@ -120,7 +120,7 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     sealed = yield from asking.finish(state, node, [array_id])
     if sealed == [True] or not is_still_at(node):
         return True
-    if node not in state.keepers():
+    if not state.has_keeper(node):
         return False
     unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
     if not is_still_at(node):
@@ -137,6 +137,18 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
         return False
     state.restore(state.index.take_off(array_id))
     return True
+
+
+def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:
+    """Which of these drafts on a node's shelf are listed, to be sealed as of `epoch`, which that shelf has.
+
+    None if the shelf has another epoch, as one whose listing is on its way: once that has come, a draft that it does
+    not have is not listed any more, and was not to be sealed. It is listed again then; ask again.
+    """
+    if state.epochs.get(node) != epoch:
+        yield from shelves.join(state, node)
+        return None
+    return set(filter(state.index.lists, array_ids))
 
 
 # --- read

@@ -49,8 +49,12 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
 def _nearest_first(state: State, found: list[str], asker: str) -> Conversation[list[str]]:
     late = yield WhoIsLate(found)
     here = state.nodes.get(asker)
-    near = {node.id for node in state.alive() if here is not None and node.ip == here.ip}
-    return sorted(found, key=lambda node: (node in late, node not in near))
+
+    def is_near(node: str) -> bool:
+        there = state.nodes.get(node)
+        return here is not None and there is not None and there.ip == here.ip
+
+    return sorted(found, key=lambda node: (node in late, not is_near(node)))
 
 
 def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> Conversation[bool]:
@@ -68,6 +72,6 @@ def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> 
         if not there:
             state.say_silent(info.id, silent)
     answers = yield from asking.ask(
-        {node: Call.of("touch", info.id, deadline_ns) for node in state.keepers() if node in there}
+        {node: Call.of("touch", info.id, deadline_ns) for node in sorted(filter(state.has_keeper, there))}
     )
     return any(answers.values())

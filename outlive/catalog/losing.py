@@ -31,7 +31,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
 
 def _search(state: State) -> Conversation[None]:
     """Have a keeper on each machine where an earlier cluster left a shelf."""
-    new = {node.id for node in state.alive()} - state.seen
+    new, state.unseen = state.unseen, set()
     state.seen |= new
     for node in sorted(new - state.epochs.keys()):
         yield SearchShelves(node)
@@ -43,10 +43,9 @@ def look_for_dead(state: State) -> Conversation[None]:
     yield Wait(lambda: not under_way.losing)
     under_way.losing = True
     try:
-        for node in sorted({*state.epochs, *state.index.copies.nodes()}):
-            known = state.nodes.get(node)
-            if known is not None and not known.alive:
-                yield from _lose(state, node, known.died_at or state.outside.time())
+        had = [node for node in sorted(state.dead) if node in state.epochs or state.index.copies.is_on(node)]
+        for known in [state.nodes[node] for node in had]:
+            yield from _lose(state, known.id, known.died_at or state.outside.time())
     finally:
         under_way.losing = False
 

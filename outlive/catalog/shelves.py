@@ -39,7 +39,7 @@ def begin(state: State) -> Conversation[None]:
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
-    state.shelves = {node.id for node in state.alive() if node.id in state.shelves}
+    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
     nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -303,7 +303,7 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
     before its answer came, that may be older than a copy too: it is asked once more.
     """
-    while array_ids and node in state.keepers():
+    while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
         if node not in answers:
             return

@@ -52,8 +52,12 @@ class State:
         self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
         # nodes
-        self.nodes: dict[str, Node] = {}  # as of when they were listed last
-        self.seen: set[str] = set()  # nodes whose machines were searched for shelves to adopt
+        self._nodes: dict[str, Node] = {}
+        self.staying: list[str] = []  # sorted: those that live and are not drained
+        self.dead: list[str] = []
+        self.head = ""
+        self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
+        self.seen: set[str] = set()  # and that were
         self.settled: list[str] = []  # dead nodes of which it is known what they took
         self.saved = b""  # of these, what was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
@@ -85,14 +89,30 @@ class State:
 
     # --- nodes
 
-    def is_alive(self, node: str) -> bool:
-        return node not in self.nodes or self.nodes[node].alive  # not there: it has come since they were listed
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """By id, as of when they were listed last."""
+        return self._nodes
 
-    def alive(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.alive]
+    @nodes.setter
+    def nodes(self, nodes: dict[str, Node]) -> None:
+        """They were listed. What others ask of them is sorted out here, once, and not by each who asks."""
+        self._nodes = nodes
+        living = [node for node in nodes.values() if node.alive]
+        self.staying = sorted(node.id for node in living if node.draining_until is None)
+        self.dead = [node.id for node in nodes.values() if not node.alive]
+        self.head = next((node.id for node in living if node.is_head), "")
+        self.unseen = {node.id for node in living if node.id not in self.seen}
+
+    def is_alive(self, node: str) -> bool:
+        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since they were listed
+
+    def has_keeper(self, node: str) -> bool:
+        """Whether it lives, and its keeper is known."""
+        return node in self.known and self.is_alive(node)
 
     def keepers(self) -> list[str]:
-        """The living nodes whose keepers are known."""
+        """All nodes of which that is so."""
         return sorted(filter(self.is_alive, self.known))
 
     def say_unlisted(self, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from outlive.arrays.info import ArrayInfo
@@ -51,11 +51,11 @@ class World:
         By node and method: an answer, or a function of the arguments. Who has none does not answer.
     """
 
-    def __init__(self, nodes: str = "abc", answers: Answers | None = None) -> None:
+    def __init__(self, nodes: Iterable[str] = "abc", answers: Answers | None = None) -> None:
         self.nodes = {name: node(name) for name in nodes}
         self.answers: dict[tuple[str, str], Any] = {
-            **{(name, "listing_part"): listing(1) for name in nodes},
-            **{(name, "room"): 1 << 30 for name in nodes},
+            **{(name, "listing_part"): listing(1) for name in self.nodes},
+            **{(name, "room"): 1 << 30 for name in self.nodes},
             **(answers or {}),
         }
         self.late, self.gone, self.saved = set[str](), set[str](), dict[str, bytes]()
