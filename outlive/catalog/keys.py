@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, shelves
 from outlive.catalog.index import Entry
-from outlive.catalog.instructions import PATIENCE, Call, Conversation, Wait
+from outlive.catalog.instructions import PATIENCE, Conversation, Wait
 from outlive.catalog.state import State
 from outlive.catalog.wire import Bound, Found
 from outlive.errors import StoreUnavailable
@@ -61,8 +61,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
-    refused = state.given_up.get(node, set()) | state.under_way.dropped | state.under_way.deleting
-    if any(info.id in state.erased or info.id in refused for info in infos):
+    given_up = state.given_up.get(node, set())
+    if any(state.is_over(info.id) or info.id in given_up for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
@@ -120,23 +120,17 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     sealed = yield from asking.finish(state, node, [array_id])
     if sealed == [True] or not is_still_at(node):
         return True
-    if not state.has_keeper(node):
-        return False
-    unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
-    if not is_still_at(node):
-        return True
-    if unsealed == {node: [True]}:
+    unsealed = yield from asking.ask_known(state, "unsealed", {node: [array_id]})
+    if unsealed == {node: [True]} and is_still_at(node):
         # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
         # writer has to ask again, so it is listed then.
         yield from shelves.join(state, node)
         return True
-    never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
-    if not is_still_at(node):
-        return True
-    if never_put != {node: [True]}:
-        return False
-    state.restore(state.index.take_off(array_id))
-    return True
+    never_put = yield from asking.ask_known(state, "never_put", {node: [array_id]})
+    came_to_nothing = never_put == {node: [True]} and is_still_at(node)
+    if came_to_nothing:
+        state.restore(state.index.take_off(array_id))
+    return came_to_nothing or not is_still_at(node)
 
 
 def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:
