@@ -130,6 +130,18 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     return True
 
 
+def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:
+    """Which of these drafts on a node's shelf are listed, to be sealed as of `epoch`, which that shelf has.
+
+    None if the shelf has another epoch, as one whose listing is on its way: once that has come, a draft that it does
+    not have is not listed any more, and was not to be sealed. It is listed again then; ask again.
+    """
+    if state.epochs.get(node) != epoch:
+        yield from shelves.join(state, node)
+        return None
+    return set(filter(state.index.lists, array_ids))
+
+
 # --- read
 
 
