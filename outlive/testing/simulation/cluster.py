@@ -14,6 +14,7 @@ from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
 from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
 from outlive.testing.simulation.clients import PlayedSession, Works, let_go
+from outlive.testing.simulation.handles import Handles
 from outlive.testing.simulation.judge import check_ledgers
 from outlive.testing.simulation.machines import Machine
 from outlive.testing.simulation.network import Actor, Died, Network
@@ -53,6 +54,7 @@ class Cluster:
         self.oddities: dict[int, str] = {}
         self.history: list[Operation] = []
         self.batches: list[list[int]] = []  # operations of one put_many each
+        self.handles = Handles()
         self.seen_together: list[list[int]] = []  # and of one get_many
         self.sessions: list[PlayedSession] = []
         self.shelves: list[Shelf] = []
@@ -235,6 +237,7 @@ class Cluster:
         self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
         self._go_on_for(75.0)
         ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
+        ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in self.handles.all())
         for node, machine in self.machines.items():
             if machine.alive:
                 self._start(Client(f"last-{node}", node, ops))
@@ -325,7 +328,7 @@ class Cluster:
 
     def judge_loss(self, machine: Machine) -> None:
         """What was there alone may be lost: as if somebody had deleted it, if that explains what is read."""
-        for key in ("k", "m"):
+        for key in dict.fromkeys(one.key for one in self.history):
             puts = [one for one in self.history if one.kind == "put" and one.key == key]
             if any(self._may_be_lost(one) for one in puts):
                 moment = self.tick()
