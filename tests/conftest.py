@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import pytest
 
+from tests.little_ray import start_little
+
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before anyone loads grpc; see outlive/ray_internals/rpc.py
@@ -26,6 +28,7 @@ os.environ["RAY_TMPDIR"] = RAY  # so that no test connects to a cluster that ano
 os.environ["OUTLIVE_SPILL_TO"] = SPILL
 os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog asserts after each step what must be true of it
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
+start_little()
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.

@@ -34,7 +34,9 @@ def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[d
 
 def ask_known(state: State, method: str, by_node: Mapping[str, Any]) -> Conversation[dict[str, Any]]:
     """What living nodes answer, of these, whose keepers are known: each is asked about something of its own."""
-    return (yield from ask({node: Call.of(method, by_node[node]) for node in state.keepers() if node in by_node}))
+    return (
+        yield from ask({node: Call.of(method, by_node[node]) for node in sorted(filter(state.has_keeper, by_node))})
+    )
 
 
 def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
@@ -76,7 +78,7 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
     if not array_ids:
         return []
     epoch = state.epochs.get(node, 0)
-    answers = yield from ask({node: Call.of("finish", array_ids, epoch)} if node in state.keepers() else {})
+    answers = yield from ask({node: Call.of("finish", array_ids, epoch)} if state.has_keeper(node) else {})
     if node not in answers and (yield from silent(state, [node])):
         raise StoreUnavailable(f"node {node} did not say which arrays it has: its keeper does not answer")
     sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be

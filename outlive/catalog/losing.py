@@ -31,7 +31,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
 
 def _search(state: State) -> Conversation[None]:
     """Have a keeper on each machine where an earlier cluster left a shelf."""
-    new = {node.id for node in state.alive()} - state.seen
+    new, state.unseen = state.unseen, set()
     state.seen |= new
     for node in sorted(new - state.epochs.keys()):
         yield SearchShelves(node)
@@ -43,10 +43,9 @@ def look_for_dead(state: State) -> Conversation[None]:
     yield Wait(lambda: not under_way.losing)
     under_way.losing = True
     try:
-        for node in sorted({*state.epochs, *state.index.copies.nodes()}):
-            known = state.nodes.get(node)
-            if known is not None and not known.alive:
-                yield from _lose(state, node, known.died_at or state.outside.time())
+        had = [node for node in sorted(state.dead) if node in state.epochs or state.index.copies.is_on(node)]
+        for known in [state.nodes[node] for node in had]:
+            yield from _lose(state, known.id, known.died_at or state.outside.time())
     finally:
         under_way.losing = False
 
@@ -55,6 +54,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     """A node is dead, and what it alone kept is lost."""
     index = state.index
     state.epochs.pop(node, None)
+    state.shelves.discard(node)
     state.known.discard(node)
     state.given_up.pop(node, None)
     by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
@@ -104,16 +104,18 @@ def save(state: State) -> Conversation[None]:
     """Have the head remember what is lost, and which nodes are settled: what changed of it."""
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
+    if not lost.changed and state.settled is state.saved_settled:
+        return
     under_way.saving = True
-    changed, numbers, settled = lost.take_changed(), lost.pages, json.dumps(state.settled).encode()
+    changed, numbers, settled = lost.take_changed(), lost.pages, state.settled
     try:
         for number, some in changed.items():
             yield Save(pages.page(number), pages.pack_lost(some))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
-        if settled != state.saved:  # last: of a node that is settled, what is not lost is not wanted
-            yield Save(pages.SETTLED, settled)
-            state.saved = settled
+        if settled is not state.saved_settled:  # last: of a node that is settled, what is not lost is not wanted
+            yield Save(pages.SETTLED, json.dumps(settled).encode())
+            state.saved_settled = settled
     except BaseException:
         lost.changed_again(changed)
         raise

@@ -1,4 +1,4 @@
-"""What the head remembers of lost nodes, whoever dies: in its key-value store, in pages."""
+"""What the head remembers, whoever dies, of lost nodes and of shelves: in its key-value store, in pages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from outlive.catalog.wire import Found, pack_found, unpack_found
 
 LOST = "lost"  # which pages of what was lost there are; each is there too
 SETTLED = "settled"  # the dead nodes of which it is known
+SHELVES = "shelves"  # the nodes that have one, or may have by now
 Load = Callable[[str], bytes | None]
 
 
@@ -27,6 +28,11 @@ def settled(load: Load) -> list[str]:
     """The dead nodes of which it is known what they took."""
     found: list[str] = json.loads(load(SETTLED) or b"[]")
     return found
+
+
+def shelves(load: Load) -> set[str]:
+    """The nodes that have a shelf, or may have: an earlier catalog listed it, or was about to."""
+    return set(json.loads(load(SHELVES) or b"[]"))
 
 
 def saved_as_lost(load: Load) -> list[Lost]:

@@ -11,19 +11,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves
-from outlive.catalog.instructions import PATIENCE, Call, Conversation, Together, Wait, WhoIsLate
+from outlive.catalog import asking, shelves, targets
+from outlive.catalog.instructions import PATIENCE, Call, Conversation, Together, Wait
 from outlive.catalog.state import State
+from outlive.catalog.targets import Rooms
 from outlive.catalog.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
-from outlive.node import Node
 
 SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
 _STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
 _WORTH_IT = 8  # arrays that travel together
 _SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
 _LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked each second whether they ended
-_TO_KEEP = 5.0  # seconds that a node may take to say how much room it has
 
 # --- copies that come
 
@@ -81,35 +80,53 @@ def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversati
 
 def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[int]]:
     """Many small ones together; then those that are large, or whose turn failed."""
-    yield from _copy_together(state, infos)
-    counts: list[int] = yield Together([_enough(state, info) for info in infos], "copy")
+    rooms = Rooms()
+    yield from _copy_together(state, infos, rooms)
+    counts: list[int] = yield Together([_enough(state, info, rooms) for info in infos], "copy")
     return counts
 
 
-def _enough(state: State, info: ArrayInfo) -> Conversation[int]:
+def _enough(state: State, info: ArrayInfo, rooms: Rooms) -> Conversation[int]:
     """On how many nodes an array is kept, once others keep it too if these are too few."""
     kept = state.kept(info.id)
     if len(kept) < info.replicas:
-        kept = yield from multiply(state, info)
+        kept = yield from multiply(state, info, rooms=rooms)
     return len(kept)
 
 
-def multiply(state: State, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True) -> Conversation[list[str]]:
-    """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`."""
-    copying = state.under_way.copying
+def multiply(
+    state: State, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True, rooms: Rooms | None = None
+) -> Conversation[list[str]]:
+    """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`.
+
+    Parameters
+    ----------
+    rooms
+        Of the copies that are made together with these.
+    """
+    copying, rooms = state.under_way.copying, rooms or Rooms()
     yield Wait(lambda: info.id not in copying)  # or both would copy it
     copying.add(info.id)
+    tried = set[str]()
     try:
-        targets = yield from _targets(state, info, leaving, anywhere=anywhere)
-        for target in targets:
-            kept = state.kept(info.id)
-            if not kept or len(state.kept(info.id, leaving)) >= info.replicas:
+        while missing := _missing(state, info, leaving):
+            found = yield from targets.find(state, info, rooms, tried, missing, leaving, anywhere=anywhere)
+            if not found:
                 break
-            with contextlib.suppress(OutliveError):  # the target dies, or is stopped
-                yield from _keep_on(state, info, kept[0], target)
+            for target in found[:missing]:
+                tried.add(target)
+                if (kept := state.kept(info.id)) and _missing(state, info, leaving):
+                    with contextlib.suppress(OutliveError):  # the target dies, or is stopped
+                        yield from _keep_on(state, info, kept[0], target)
+                    rooms.take(target, info.size)
         return state.kept(info.id, leaving)
     finally:
         copying.discard(info.id)
+
+
+def _missing(state: State, info: ArrayInfo, leaving: str) -> int:
+    """How many more nodes shall keep an array; none, if nobody does any more."""
+    return max(0, info.replicas - len(state.kept(info.id, leaving))) if state.kept(info.id) else 0
 
 
 def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversation[None]:
@@ -132,30 +149,6 @@ def _have_keeper(state: State, target: str) -> Conversation[None]:
         raise StoreUnavailable(f"the keeper of node {target} has left meanwhile")
 
 
-def _targets(state: State, info: ArrayInfo, leaving: str, *, anywhere: bool) -> Conversation[list[str]]:
-    """Nodes that could keep one more copy: those that have it cached, then those that stay, by free budget."""
-    holders = state.index.holders(info.id)
-    apart = {node for node, kept in holders.items() if kept} | {leaving} | state.left | state.unlisted
-    able = [
-        node
-        for node in state.alive()
-        if node.id not in apart
-        and node.draining_until is None
-        and (anywhere or node.is_head or node.id < leaving or node.id in holders)
-    ]
-    late = yield WhoIsLate([node.id for node in able])
-    able = [node for node in able if node.id not in late]
-    calls = {node.id: Call.of("room") for node in able if node.id in state.known}
-    room = yield from asking.ask(calls, _TO_KEEP)
-    # A node without a keeper has room for all that is known; one whose keeper is stopped keeps nothing for now.
-    fits = [node for node in able if room.get(node.id, 0 if node.id in calls else info.size) >= info.size]
-
-    def rank(node: Node) -> tuple[bool, bool, int]:
-        return (bool(leaving) and not node.is_head, node.id not in holders, -room.get(node.id, 0))
-
-    return [node.id for node in sorted(fits, key=rank)]
-
-
 def _to_copy(size: int) -> float:
     """How long a node may take to copy so many bytes, in seconds."""
     return PATIENCE + size / _SLOWEST
@@ -164,7 +157,7 @@ def _to_copy(size: int) -> float:
 # --- many small ones together, where a call for each would take longer than its bytes
 
 
-def _copy_together(state: State, infos: list[ArrayInfo]) -> Conversation[None]:
+def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conversation[None]:
     under_way = state.under_way
     yield Wait(lambda: not under_way.bulk)  # so that no two make the same copies
     some = [info for info in infos if info.size <= SMALL and info.id not in under_way.copying]
@@ -172,8 +165,8 @@ def _copy_together(state: State, infos: list[ArrayInfo]) -> Conversation[None]:
         return
     under_way.bulk, under_way.in_bulk = True, {info.id for info in some}
     try:
-        steps = [_copy_step(state, number, step, kept) for number, (step, kept) in enumerate(_steps(state, some))]
-        yield Together(steps, "copy")
+        steps = enumerate(_steps(state, some))
+        yield Together([_copy_step(state, number, step, kept, rooms) for number, (step, kept) in steps], "copy")
     finally:
         under_way.bulk, under_way.in_bulk = False, set()
 
@@ -198,17 +191,18 @@ def _steps(state: State, infos: Iterable[ArrayInfo]) -> list[tuple[list[ArrayInf
     return found
 
 
-def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str]) -> Conversation[None]:
+def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str], rooms: Rooms) -> Conversation[None]:
     """Have nodes copy a portion; each portion by others, so that they share the load."""
     whole = infos[0]._replace(size=sum(info.size for info in infos))
-    targets = yield from _targets(state, whole, "", anywhere=True)
     missing = max(info.replicas for info in infos) - len(kept)
-    for i in range(min(missing, len(targets))):
-        target = targets[(number + i) % len(targets)]
+    found = yield from targets.find(state, whole, rooms, set(), missing)
+    for i in range(min(missing, len(found))):
+        target = found[(number + i) % len(found)]
         wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
         with contextlib.suppress(OutliveError):  # it dies, or is stopped
             yield from _have_keeper(state, target)
             yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
+        rooms.take(target, whole.size)
 
 
 # --- what is kept on too few nodes
@@ -227,7 +221,9 @@ def multiply_few(state: State) -> Conversation[None]:
 
 def too_few(state: State) -> Conversation[list[ArrayInfo]]:
     """Some of the arrays that lack copies, and of which there could be more."""
-    able = {node.id for node in state.alive() if node.draining_until is None} - state.left
+    if not state.index.copies.lacking:
+        return []
+    able = set(state.staying) - state.left
     busy = state.under_way.copying | state.under_way.in_bulk
     few = [
         (info, kept) for info, kept in state.index.copies.too_few() if not able.issubset(kept) and info.id not in busy

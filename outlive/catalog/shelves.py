@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.tend.check import Finding
-from outlive.catalog import asking
+from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
     Call,
     Conversation,
     FindKeeper,
     ListKeepers,
+    Save,
     Start,
     TakeGone,
     Together,
@@ -31,9 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 def begin(state: State) -> Conversation[None]:
-    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`."""
+    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`.
+
+    Also those of nodes that have no keeper, as it was gone for good when the last catalog ended: one is started.
+    """
     yield from asking.list_nodes(state)
-    nodes = yield ListKeepers()
+    keepers = yield ListKeepers()
+    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
+    nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
 
@@ -82,6 +89,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
+        state.shelves.add(node)
+        yield from _write_down(state)  # before anything is put there that the next catalog has to know of
         yield FindKeeper(node)
         state.known.add(node)
         epoch, listed, given_up = yield from _ask_what_is_on(state, node)
@@ -91,7 +100,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         listed = [one for one in listed if one.info.id not in listing[node]]
         old = [one.info for one in listed if state.is_deleted_since(node, one.info)]
         listed = [one for one in listed if one.info not in old] if old else listed
-        cached: Cached = state.index.copies.cached_apart_from(node)
+        cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
@@ -107,6 +116,23 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     if stale:
         yield Start(asking.drop(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
+
+
+def _write_down(state: State) -> Conversation[None]:
+    """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
+    under_way = state.under_way
+    yield Wait(lambda: not under_way.saving_shelves)
+    nodes = set(state.shelves)
+    if nodes == state.saved_shelves:
+        return
+    under_way.saving_shelves = True
+    try:
+        yield Save(pages.SHELVES, json.dumps(sorted(nodes)).encode())
+        state.saved_shelves = nodes
+    except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
+        _log.warning("the head has not noted which nodes have shelves", exc_info=True)
+    finally:
+        under_way.saving_shelves = False
 
 
 def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed], set[str]]]:
@@ -170,7 +196,7 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
     for node, info in cached:
-        if node not in state.known:  # it has left since
+        if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
         keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
@@ -201,16 +227,21 @@ def ask_who_has(
 ) -> Conversation[list[str]]:
     """Of an array without a key, which is listed nowhere: first the node where it was put, then all.
 
+    If that node says no, no other is asked, but for those that have not told yet what they have: an array that was
+    copied is known here, and so is one that another node keeps since.
+
     Parameters
     ----------
     silent
         Takes the nodes that live and may have it, but do not say.
     """
-    keepers = state.keepers()
-    for some in ([hint] if hint is not None and hint in keepers else [], keepers):
+    hinted = [hint] if hint is not None and state.has_keeper(hint) else []
+    for some in filter(None, (hinted, state.keepers())):
         has = yield from asking.have(state, array_id, some)
         if found := sorted(node for node, is_there in has.items() if is_there):
             return found
+        if some is hinted and has and not state.unlisted:
+            return []
         if silent is not None:
             silent.clear()
             silent.update((yield from asking.silent(state, set(some).difference(has))))
@@ -233,11 +264,8 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     index, ids = state.index, {info.id for info in present}
     missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
     stray = [info for info in present if not index.lists(info.id)]
-    absent = [
-        entry.info.id
-        for entry in index.all_entries()
-        if entry.node != node and entry.info.id not in ids and node in index.holders(entry.info.id)
-    ]
+    copies = [info.id for info, _ in index.copies.on_node(node) if info.id not in ids and index.lists(info.id)]
+    absent = [array_id for array_id in copies if index.home(array_id) != node]
     yield from forget_absent(state, node, absent)
     # A file that is there after its key was not is no deletion under way: those take the file first.
     asked = [entry.info.id for entry in missing] + [info.id for info in stray]
@@ -277,7 +305,7 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
     before its answer came, that may be older than a copy too: it is asked once more.
     """
-    while array_ids and node in state.keepers():
+    while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
         if node not in answers:
             return
@@ -305,6 +333,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
+    state.shelves.discard(node)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
     state.epochs.pop(node, None)
@@ -327,6 +356,7 @@ def list_unlisted(state: State) -> Conversation[None]:
 
 def mend(state: State) -> Conversation[None]:
     """List the shelves again whose keepers were gone for good, or did not answer before."""
+    yield from _write_down(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
     for node in sorted(state.lost_keepers | state.unlisted):

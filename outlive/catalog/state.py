@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class UnderWay:
         self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
+        self.saving_shelves = False  # which nodes have one
         self.bulk = False  # copies are made together
 
 
@@ -51,10 +52,14 @@ class State:
         self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
         # nodes
-        self.nodes: dict[str, Node] = {}  # as of when they were listed last
-        self.seen: set[str] = set()  # nodes whose machines were searched for shelves to adopt
-        self.settled: list[str] = []  # dead nodes of which it is known what they took
-        self.saved = b""  # of these, what was written down last
+        self._nodes: dict[str, Node] = {}
+        self.staying: list[str] = []  # sorted: those that live and are not drained
+        self.dead: list[str] = []
+        self.head = ""
+        self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
+        self.seen: set[str] = set()  # and that were
+        self.settled: list[str] = []  # dead nodes of which it is known what they took: another list each time
+        self.saved_settled = self.settled  # what was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
         # shelves
         self.epochs: dict[str, int] = {}  # by node, of its last listing
@@ -62,10 +67,12 @@ class State:
         self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
+        self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
+        self.saved_shelves: set[str] = set()  # of these, what was written down last
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
-        self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -74,21 +81,38 @@ class State:
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
-        self.settled = pages.settled(load)
+        self.settled = self.saved_settled = pages.settled(load)
+        self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
 
     # --- nodes
 
-    def is_alive(self, node: str) -> bool:
-        return node not in self.nodes or self.nodes[node].alive  # not there: it has come since they were listed
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """By id, as of when they were listed last."""
+        return self._nodes
 
-    def alive(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.alive]
+    @nodes.setter
+    def nodes(self, nodes: dict[str, Node]) -> None:
+        """They were listed. What others ask of them is sorted out here, once, and not by each who asks."""
+        self._nodes = nodes
+        living = [node for node in nodes.values() if node.alive]
+        self.staying = sorted(node.id for node in living if node.draining_until is None)
+        self.dead = [node.id for node in nodes.values() if not node.alive]
+        self.head = next((node.id for node in living if node.is_head), "")
+        self.unseen = {node.id for node in living if node.id not in self.seen}
+
+    def is_alive(self, node: str) -> bool:
+        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since they were listed
+
+    def has_keeper(self, node: str) -> bool:
+        """Whether it lives, and its keeper is known."""
+        return node in self.known and self.is_alive(node)
 
     def keepers(self) -> list[str]:
-        """The living nodes whose keepers are known."""
+        """All nodes of which that is so."""
         return sorted(filter(self.is_alive, self.known))
 
     def say_unlisted(self, what: str) -> None:
@@ -129,14 +153,22 @@ class State:
 
     def restore(self, older: Iterable[Holding]) -> None:
         """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
-        gone = self.erased.keys() | self.under_way.dropped | self.under_way.deleting
-        self.replaced += self.index.restore(one for one in older if one.array_id not in gone)
+        older = list(older)
+        self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
+        for one in older:
+            if one.array_id in self.under_way.dropped:  # if that comes to nothing, what comes next drops it
+                self.index.supersede(one)
+
+    def is_going(self, array_id: str) -> bool:
+        """Whether an array is deleted, or its files are being dropped."""
+        under_way = self.under_way
+        return array_id in self.erased or array_id in under_way.dropped or array_id in under_way.deleting
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""
         self.erased[array_id] = None
         while len(self.erased) > _MOST_ERASED:
-            del self.erased[next(iter(self.erased))]
+            self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

@@ -121,9 +121,10 @@ class Catalog:
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
         return self.driver.look(lambda state: state.index.some_keys(store, like, limit))
 
-    def listed(self, array_ids: list[str]) -> set[str]:
-        """Which of these are current arrays of some key."""
-        return self.driver.look(lambda state: set(filter(state.index.lists, array_ids)))
+    @in_group("change")
+    def listed(self, array_ids: list[str], node: str, epoch: int) -> set[str] | None:
+        """See `keys.listed`."""
+        return self.driver.run(keys.listed, array_ids, node, epoch)
 
     @in_group("slow")
     def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from outlive.arrays.info import ArrayInfo
@@ -51,16 +51,17 @@ class World:
         By node and method: an answer, or a function of the arguments. Who has none does not answer.
     """
 
-    def __init__(self, nodes: str = "abc", answers: Answers | None = None) -> None:
+    def __init__(self, nodes: Iterable[str] = "abc", answers: Answers | None = None) -> None:
         self.nodes = {name: node(name) for name in nodes}
         self.answers: dict[tuple[str, str], Any] = {
-            **{(name, "listing_part"): listing(1) for name in nodes},
-            **{(name, "room"): 1 << 30 for name in nodes},
+            **{(name, "listing_part"): listing(1) for name in self.nodes},
+            **{(name, "room"): 1 << 30 for name in self.nodes},
             **(answers or {}),
         }
         self.late, self.gone, self.saved = set[str](), set[str](), dict[str, bytes]()
         self.asked: list[tuple[str, str, tuple[Any, ...]]] = []
         self.searched: list[str] = []
+        self.keeperless: set[str] = set()  # nodes whose keepers are gone for good
         self.clock = 0.0
         self.state = State(Outside(lambda: self.clock, lambda: 1000 + self.clock, random.Random(0)))
 
@@ -70,6 +71,8 @@ class World:
         for name in nodes or self.nodes:
             self.state.epochs[name] = 1
             self.state.known.add(name)
+            self.state.shelves.add(name)
+            self.state.saved_shelves.add(name)
         return self.state
 
     def kill(self, name: str) -> None:
@@ -99,7 +102,7 @@ class World:
             case ListNodes():
                 return list(self.nodes.values())
             case ListKeepers():
-                return [name for name, one in self.nodes.items() if one.alive]
+                return [name for name, one in self.nodes.items() if one.alive and name not in self.keeperless]
             case WhoIsLate():
                 return self.late.intersection(instruction.nodes)
             case TakeGone():
@@ -110,6 +113,7 @@ class World:
                 self.saved[instruction.key] = instruction.value
             case FindKeeper():
                 assert self.nodes[instruction.node].alive
+                self.keeperless.discard(instruction.node)
             case _:
                 raise AssertionError(instruction)
         return None

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
+from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
 from outlive.catalog.state import State
+from outlive.catalog.targets import Rooms
 from outlive.catalog.wire import Bound, Listed, Located, pack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import Talk, World, info, listing, node
@@ -220,11 +221,31 @@ def test_a_shelf_is_listed_by_one_at_a_time() -> None:
     assert [entry.info for entry in state.index.all_entries()] == [info(2)]
 
 
+def test_a_draft_is_not_listed_as_of_an_epoch_that_a_listing_under_way_has_raised() -> None:
+    """That listing does not have it: sealed as of its epoch, it would be an array that no catalog lists."""
+    world = World()
+    state = world.know()
+    joining = Talk(world, shelves.join(state, "b"))
+    joining.answer(None)  # its keeper was found, and answers: the epoch is 2 from here on
+    draft = put(state, info(1), "b")
+    asking = Talk(world, keys.listed(state, [draft.id], "b", 2))
+    assert isinstance(asking.instruction, Wait) and not asking.instruction.until()
+    joining.answer({"b": listing(2)})
+    joining.answer({"b": []})
+    asking.go_on()
+    asking.answer(None)
+    asking.answer({"b": listing(3)})
+    asking.answer({"b": []})
+    assert asking.over and asking.value is None
+    assert Talk(world, keys.listed(state, [draft.id], "b", 3)).value == set()
+
+
 def test_a_shelf_that_could_not_be_listed_may_be_listed_again() -> None:
     world = World()
     state = world.know("a", "c")
     talk = Talk(world, shelves.join(state, "b"))
-    talk.answer(None)
+    talk.answer(None)  # it is written down
+    talk.answer(None)  # its keeper was found
     with pytest.raises(StoreUnavailable, match="nobody on node b says"):
         talk.answer({})
     assert not state.under_way.listing
@@ -343,8 +364,7 @@ def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -
     put(state, info(1), "b", "f")
     world.nodes["c"] = node("c", draining=True)
     state.nodes = dict(world.nodes)
-    targets = world.run(replicas._targets(state, info(1), "", anywhere=True))
-    assert targets == ["f", "a", "d"]
+    assert world.run(targets.find(state, info(1), Rooms(), set(), missing=1)) == ["f", "a", "d"]
 
 
 def test_many_small_arrays_travel_together() -> None:
@@ -495,7 +515,6 @@ def test_whoever_asks_where_an_array_is_waits_for_what_is_being_lost() -> None:
     world.kill("c")
     first = Talk(world, losing.look_for_dead(state))
     asking = Talk(world, locating.locate(state, info(1), "c", "a"))
-    asking.answer(list(world.nodes.values()))
     assert isinstance(asking.instruction, Wait) and not asking.instruction.until()
     first.answer({})  # b has dropped its cached copy
     while not first.over:
@@ -671,3 +690,37 @@ def test_what_was_deleted_does_not_come_back_as_what_was_to_replace_it_comes_to_
     assert world.run(deletion.end(state, [info(1).id])) == [info(1).id]
     keys.take_off(state, [info(2).id])
     assert state.index.find("s", "k") is None
+
+
+# --- which nodes have shelves
+
+
+def test_a_shelf_whose_keeper_is_gone_for_good_is_listed_by_the_next_catalog() -> None:
+    world = World("abc", {("b", "listing_part"): listing(3, Listed(info(1), kept=True))})
+    world.state.nodes = dict(world.nodes)
+    world.run(shelves.join(world.state, "b"))
+    world.run(shelves.join(world.state, "c"))
+    assert json.loads(world.saved[pages.SHELVES]) == ["b", "c"]
+    shelves.leave(world.state, "c", 1)
+    world.run(shelves.mend(world.state))
+    assert json.loads(world.saved[pages.SHELVES]) == ["b"]
+    later = World("abc", world.answers)
+    later.state.remember(world.saved.get)
+    later.keeperless = {"b", "c"}
+    later.run(shelves.begin(later.state))
+    assert later.state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+    assert later.methods("c") == [], "nobody starts a keeper where none is needed"
+
+
+def test_nothing_is_put_on_a_shelf_before_it_is_written_down_that_it_is_there() -> None:
+    world = World("a")
+    world.state.nodes = dict(world.nodes)
+    talk = Talk(world, keys.replace(world.state, [info(1)], "a", 0))
+    assert isinstance(talk.instruction, Save) and talk.instruction.key == pages.SHELVES
+    assert keys.bind(world.state, [info(1)], "a", 0).elsewhere
+    talk.answer(OSError("the head does not answer"))
+    while not talk.over:
+        talk.answer(world.carry_out(talk.instruction))
+    assert talk.value.epoch == 1, "a put does not fail for it"
+    world.run(shelves.mend(world.state))
+    assert json.loads(world.saved[pages.SHELVES]) == ["a"], "it is tried again"

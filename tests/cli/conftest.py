@@ -42,10 +42,15 @@ class Cli:
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[str]:
     """Its address."""
-    program = Path(__file__).with_name("cluster.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        process = subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.cluster"],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -9,7 +9,10 @@ import sys
 
 from ray.cluster_utils import Cluster
 
+from tests.little_ray import start_little
+
 if __name__ == "__main__":
+    start_little()
     cluster = Cluster()
     cluster.add_node(
         num_cpus=2,

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,20 @@ def run(program: str, *arguments: str, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One for the tests at the end of this file: a program looks for a cluster here, and finds it."""
+    ray.shutdown()  # of a test that failed
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(autouse=True)
-def _no_ray_left() -> object:
+def _nothing_left() -> Iterator[None]:
     yield
     if ray.is_initialized():
         outlive.shutdown()
-        ray.shutdown()
 
 
 LOCAL = """
@@ -50,20 +59,58 @@ def test_without_a_cluster_one_is_started_and_ends_with_the_program() -> None:
     assert not shelf.exists()
 
 
-def test_a_killed_program_leaves_its_arrays_to_the_next_one_to_clear() -> None:
+def test_programs_that_start_at_once_leave_each_other_alone() -> None:
+    """Each clears away what dead programs left; none may take one that just starts for dead."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOCAL, "end"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for program in programs:
+        _, complaints = program.communicate(timeout=180)
+        assert program.returncode == 0, complaints
+
+
+def test_with_token_authentication() -> None:
+    """Ray's default since 2.59."""
+    program = LOCAL + "\nassert store['k'].sum() == 100_000"
+    done = run(program, "end", RAY_AUTH_MODE="token")
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_program_two_clusters() -> None:
+    start_ray(1)
+    store = outlive.open()
+    store["k"] = np.ones(3)
+    outlive.shutdown()
+    ray.shutdown()
+    with pytest.raises(outlive.StoreUnavailable, match="not connected"):
+        store.get("k")
+    start_ray(1)
+    assert store.get("k") is None
+    store["k"] = np.zeros(3)
+    assert store["k"].sum() == 0
+    outlive.shutdown()
+    ray.shutdown()
+
+
+# With `local_ray`. Those above come first, as they need that there is no cluster here.
+
+
+def test_a_killed_program_leaves_its_arrays_to_the_next_one_to_clear(request: pytest.FixtureRequest) -> None:
     process = subprocess.Popen([sys.executable, "-c", LOCAL, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     shelf = Path(next(line for line in iter(process.stdout.readline, b"") if ROOT.encode() in line).decode().strip())
     assert shelf.exists()
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    start_ray(1)
+    request.getfixturevalue("local_ray")
     outlive.open()
     eventually(lambda: not shelf.exists())
 
 
-def test_address_of_the_environment() -> None:
-    start_ray(1)
+def test_address_of_the_environment(local_ray: None) -> None:
     store = outlive.open("here")
     store["k"] = np.arange(4)
     address = ray.get_runtime_context().gcs_address
@@ -71,8 +118,7 @@ def test_address_of_the_environment() -> None:
     assert done.stdout.strip().endswith("6"), done.stderr
 
 
-def test_shutdown_frees_all_and_open_starts_anew() -> None:
-    start_ray(1)
+def test_shutdown_frees_all_and_open_starts_anew(local_ray: None) -> None:
     store = outlive.open()
     handle = store.put(np.ones(1 << 16), key="k")
     view = handle.get()
@@ -88,8 +134,7 @@ def test_shutdown_frees_all_and_open_starts_anew() -> None:
         handle.get()
 
 
-def test_a_store_that_another_program_shut_down() -> None:
-    start_ray(2)
+def test_a_store_that_another_program_shut_down(local_ray: None) -> None:
     store = outlive.open()
     store["k"] = np.ones(3)
     address = ray.get_runtime_context().gcs_address
@@ -107,9 +152,8 @@ def test_a_store_that_another_program_shut_down() -> None:
     assert outlive.open().get("k") is None
 
 
-def test_a_shelf_that_somebody_removed() -> None:
+def test_a_shelf_that_somebody_removed(local_ray: None) -> None:
     """All arrays are gone; what comes after is stored, and nothing hangs."""
-    start_ray(2)
     store = outlive.open()
     store["k"] = np.ones(3)
     shelf, keeper = Path(store.stats().shelves[0].path), actor_pids()["Keeper"]
@@ -124,8 +168,7 @@ def test_a_shelf_that_somebody_removed() -> None:
     assert store.check() == []
 
 
-def test_a_root_that_others_may_enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    start_ray(1)
+def test_a_root_that_others_may_enter(local_ray: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     open_to_all = tmp_path / "root"
     open_to_all.mkdir(mode=0o755)
     monkeypatch.setenv("OUTLIVE_ROOT", str(open_to_all))
@@ -133,45 +176,10 @@ def test_a_root_that_others_may_enter(monkeypatch: pytest.MonkeyPatch, tmp_path:
         outlive.open()
 
 
-def test_programs_that_start_at_once_leave_each_other_alone() -> None:
-    """Each clears away what dead programs left; none may take one that just starts for dead."""
-    programs = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOCAL, "end"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    for program in programs:
-        _, complaints = program.communicate(timeout=180)
-        assert program.returncode == 0, complaints
-
-
-def test_one_program_two_clusters() -> None:
-    start_ray(1)
-    store = outlive.open()
-    store["k"] = np.ones(3)
-    outlive.shutdown()
-    ray.shutdown()
-    with pytest.raises(outlive.StoreUnavailable, match="not connected"):
-        store.get("k")
-    start_ray(1)
-    assert store.get("k") is None
-    store["k"] = np.zeros(3)
-    assert store["k"].sum() == 0
-
-
-def test_different_roots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    start_ray(1)
+def test_different_roots_are_refused(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTLIVE_ROOT", f"{ROOT}-other")
     with pytest.raises(outlive.StoreUnavailable, match="OUTLIVE_ROOT"):
         outlive.open()
     monkeypatch.undo()
     assert not Path(f"{ROOT}-other").exists()
     assert outlive.open().get("k") is None
-
-
-def test_with_token_authentication() -> None:
-    """Ray's default since 2.59."""
-    program = LOCAL + "\nassert store['k'].sum() == 100_000"
-    done = run(program, "end", RAY_AUTH_MODE="token")
-    assert done.returncode == 0, done.stderr

@@ -1,0 +1,76 @@
+"""What is asked of nodes for one array does not depend on how many nodes there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog import keys, replicas
+from outlive.catalog.wire import unpack
+from tests.catalog.talking import World, info
+
+FEW, MANY = 20, 300
+
+
+def world_of(count: int, **room: int) -> World:
+    """The head `a`, and others. Each copies what it is asked to."""
+    names = ["a", *(f"n{number}" for number in range(1, count))]
+    world = World(nodes=names)
+    world.know()
+    for name in names:
+        size = room.get(name, room.get("others", 1 << 30))
+        world.answers[name, "room"] = size
+        world.answers[name, "fetch"] = lambda packed, home, kept, name=name: copied(world, packed, home, name)
+    return world
+
+
+def copied(world: World, packed: bytes, home: str, name: str) -> None:
+    world.run(replicas.join_copies(world.state, unpack(packed), home, name, kept=True))
+
+
+def put(world: World, one: ArrayInfo) -> int:
+    assert keys.bind(world.state, [one], "a", 0).epoch
+    (kept,) = world.run(replicas.replicate(world.state, [one], "a"))
+    return kept
+
+
+def asked(world: World) -> Counter[str]:
+    methods = Counter(method for _, method, _ in world.asked)
+    world.asked.clear()
+    return methods
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_replica_asks_as_many_nodes_whatever_the_cluster(count: int) -> None:
+    made: list[Counter[str]] = []
+    for nodes in (FEW, MANY):
+        world = world_of(nodes)
+        assert put(world, info(1, replicas=count)) == count
+        made.append(asked(world))
+    assert made[0] == made[1]
+    assert made[0]["fetch"] == count - 1
+
+
+def test_a_replica_finds_the_one_node_that_has_room() -> None:
+    world = world_of(MANY, n217=1 << 20, others=100)
+    assert put(world, info(1, replicas=2)) == 2
+    assert world.state.kept(info(1).id) == ["a", "n217"]
+    assert asked(world)["room"] <= MANY
+
+
+def test_where_no_node_has_room_each_is_asked_once_a_round() -> None:
+    world = world_of(MANY, others=100)
+    assert all(put(world, info(number, f"k{number}", replicas=2)) == 1 for number in range(1, 21))
+    asked(world)
+    world.run(replicas.multiply_few(world.state))
+    assert asked(world)["room"] <= MANY
+
+
+def test_enough_replicas_are_not_looked_for_again() -> None:
+    world = world_of(FEW)
+    put(world, info(1, replicas=2))
+    asked(world)
+    world.run(replicas.multiply(world.state, info(1, replicas=2)))
+    assert not asked(world)
