@@ -39,6 +39,7 @@ _ROUNDS_EVERY = 1.0  # seconds
 _ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
+_TO_END_WITH_PROGRAM = 30.0  # seconds for a cluster to end after the program that started it
 
 _log = logging.getLogger(__name__)
 
@@ -310,5 +311,7 @@ class Keeper(ShelfCalls):
         if self._evacuation.leaving:
             self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
+            if self._shelf.ledger.ends and self._stop.wait(_TO_END_WITH_PROGRAM):
+                return
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._shelf.path)
             os._exit(1)

@@ -57,7 +57,7 @@ class Session:
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
-            end_with_this_process(self.root, connection.cluster)
+            end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
 
     def apply(self, settings: Settings) -> None:
