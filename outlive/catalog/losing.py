@@ -93,7 +93,7 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     }
     described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
     for node, parts in described.items():
-        infos = [info for packed in parts for info in unpack(packed) if not state.is_over(info.id)]
+        infos = [info for packed in parts for info in unpack(packed) if not state.is_going(info.id)]
         for info in infos:
             state.index.lost.remove(info)
         stale = shelves.admit(state, node, [Listed(info, kept=True) for info in infos])
@@ -105,16 +105,18 @@ def save(state: State) -> Conversation[None]:
     """Have the head remember what is lost, and which nodes are settled: what changed of it."""
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
+    if not lost.changed and state.settled is state.saved_settled:
+        return
     under_way.saving = True
-    changed, numbers, settled = lost.take_changed(), lost.pages, json.dumps(state.settled).encode()
+    changed, numbers, settled = lost.take_changed(), lost.pages, state.settled
     try:
         for number, some in changed.items():
             yield Save(pages.page(number), pages.pack_lost(some))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
-        if settled != state.saved:  # last: of a node that is settled, what is not lost is not wanted
-            yield Save(pages.SETTLED, settled)
-            state.saved = settled
+        if settled is not state.saved_settled:  # last: of a node that is settled, what is not lost is not wanted
+            yield Save(pages.SETTLED, json.dumps(settled).encode())
+            state.saved_settled = settled
     except BaseException:
         lost.changed_again(changed)
         raise

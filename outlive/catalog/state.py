@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -59,8 +59,8 @@ class State:
         self.head = ""
         self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
         self.seen: set[str] = set()  # and that were
-        self.settled: list[str] = []  # dead nodes of which it is known what they took
-        self.saved = b""  # of these, what was written down last
+        self.settled: list[str] = []  # dead nodes of which it is known what they took: another list each time
+        self.saved_settled = self.settled  # what was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
         # shelves
         self.epochs: dict[str, int] = {}  # by node, of its last listing
@@ -73,7 +73,7 @@ class State:
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
-        self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -83,7 +83,7 @@ class State:
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
-        self.settled = pages.settled(load)
+        self.settled = self.saved_settled = pages.settled(load)
         self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
@@ -155,9 +155,9 @@ class State:
 
     def restore(self, older: Iterable[Holding]) -> None:
         """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
-        self.replaced += self.index.restore(one for one in older if not self.is_over(one.array_id))
+        self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
 
-    def is_over(self, array_id: str) -> bool:
+    def is_going(self, array_id: str) -> bool:
         """Whether an array is never to be current again: it is deleted, or its files go just now, or shall."""
         return array_id in self.erased or array_id in self.unwanted or array_id in self.under_way.deleting
 
@@ -178,7 +178,7 @@ class State:
         """Whoever comes late with this array is refused."""
         self.erased[array_id] = None
         while len(self.erased) > _MOST_ERASED:
-            del self.erased[next(iter(self.erased))]
+            self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""
