@@ -34,11 +34,12 @@ from benchmarks.rows import (
     soak,
     spilled,
     workers,
+    world,
 )
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
-SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost)}  # each on several raylets
+SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost, world)}  # each on several raylets, or played
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *SEVERAL.items())}
 
 
@@ -64,6 +65,7 @@ def main() -> int:
         drawn = (
             report.draw(lines, path.with_suffix(".png")),
             report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
+            report.draw_world(lines, path.with_name(f"{path.stem}-world.png")),
         )
         for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
