@@ -160,9 +160,11 @@ def draw_world(lines: list[Line], path: Path) -> Path | None:
             for number, (what, one) in enumerate(curves.items()):
                 curve = sorted((key[i], value * scale) for key, value in one.items() if key[1 - i] == most[1 - i])
                 style = {"marker": "os^vD"[number % 5], "linestyle": "--" if what.startswith("tick") else "-"}
+                style["color"] = mpl.colormaps["tab20"](number)
                 row[i].plot(*zip(*curve, strict=True), label=what, linewidth=1, markersize=4, **style)
             beside = f"{most[1]:,} arrays" if label == "nodes" else f"{most[0]:,} nodes"
             row[i].set(xscale="log", yscale="symlog", xlabel=f"{label} ({beside})")
+            row[i].set_ylim(bottom=0)
             row[i].grid(visible=True, alpha=0.3)
         row[0].set_ylabel(f"{name}{', ' if unit else ''}{unit}")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.world NODES ARRAYS...`: what each operation and each tick asks of others, in a played cluster.
+"""`python -m benchmarks.world --nodes N... --arrays N...`: what operations and ticks ask, in a cluster that is played.
 
 Catalog, keepers, shelves and `Store` are the real ones. Between them is the port of `outlive.testing.simulation`, so
 that messages can be counted, and a thousand nodes fit into one process. Arrays that are only there to be many have no
@@ -404,27 +404,35 @@ def _have_files(path: str, count: int) -> None:
             os.link(first, f"{path}/mem/{number + 1:022x}{0:010x}")
 
 
+def counted(nodes: int, arrays: list[int], times: int, ticks_each: int) -> Iterator[Counted]:
+    """All of it, in a cluster of so many nodes, with each of these numbers of arrays, from few to many."""
+    with a_folder() as folder:
+        world = World(nodes, folder)
+        try:
+            for number in arrays:
+                world.list_more(number)
+                yield from operations(world, times)
+                yield from ticks(world, ticks_each)
+        finally:
+            world.close()
+
+
 def main() -> None:
-    """Print what is counted, with so many nodes and each of these numbers of arrays."""
+    """Print what is counted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("nodes", type=int)
-    parser.add_argument("arrays", type=int, nargs="+", help="from few to many")
+    parser.add_argument("--nodes", type=int, nargs="+", required=True)
+    parser.add_argument("--arrays", type=int, nargs="+", required=True, help="from few to many")
     parser.add_argument("--times", type=int, default=_TIMES, help="that each operation is done")
     parser.add_argument("--ticks", type=int, default=_TICKS, help="of a second each")
     options = parser.parse_args()
     os.environ["OUTLIVE_VALIDATE"] = ""
     stage.set_up()
-    with a_folder() as folder:
-        world = World(options.nodes, folder)
+    gc.disable()
+    for nodes in options.nodes:
+        gc.collect()
         gc.freeze()
-        gc.disable()
-        try:
-            for arrays in options.arrays:
-                world.list_more(arrays)
-                for counted in (*operations(world, options.times), *ticks(world, options.ticks)):
-                    print(json.dumps(counted), flush=True)
-        finally:
-            world.close()
+        for one in counted(nodes, options.arrays, options.times, options.ticks):
+            print(json.dumps(one), flush=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def run(quick: bool) -> list[Line]:
 
 def _world(nodes: int, arrays: tuple[int, ...]) -> list[Counted]:
     """In a process of its own, which is played by a simulation."""
-    command = [sys.executable, "-m", "benchmarks.world", str(nodes), *map(str, arrays)]
+    command = [sys.executable, "-m", "benchmarks.world", "--nodes", str(nodes), "--arrays", *map(str, arrays)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=os.environ | SAME_ORDER)
     return [Counted(*json.loads(line)) for line in done.stdout.splitlines()]
 
