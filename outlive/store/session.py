@@ -173,7 +173,7 @@ class Session:
     @functools.cached_property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(self.peers.nodes())
+        return chunk_size(self.peers.node(self.node))
 
 
 _session: Session | None = None

@@ -28,8 +28,8 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import candidates, make_room, promote_hot, spill_ahead
 from outlive.arrays.spill.waiting import may_come
-from outlive.arrays.tend.check import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.tend.checksums import Checksums
+from outlive.arrays.tend.fsck import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.writer import Writer, mapped
 from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot

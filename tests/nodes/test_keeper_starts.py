@@ -24,6 +24,7 @@ from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, t
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
+from outlive.node import Node
 from outlive.store import own_cluster, session
 from outlive.store.elsewhere import fetch
 from outlive.store.session import Session
@@ -111,6 +112,18 @@ def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
     leaving._on_head = True
     leaving.consider()
     assert killed == ["this actor"]
+
+
+def test_a_keeper_asks_the_head_for_its_own_node_alone(shelf: Shelf) -> None:
+    here = Node("n", "", "", False, True, None, None, None, 0, None)
+    asked: list[str] = []
+    peers: Any = SimpleNamespace(
+        now=lambda: 100.0, node=lambda node: asked.append(node) or here, autoscaler=lambda: None, sleep=None
+    )
+    staying = Evacuation(shelf, "n", peers)
+    for _ in range(3):
+        staying.consider()
+    assert asked == ["n", "n", "n"] and staying.stays is None
 
 
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
