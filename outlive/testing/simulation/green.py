@@ -242,19 +242,19 @@ class FileLock:
     holder: FileLock | None = None  # the one that is held
 
     def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
-        self.path, self.same_as, self._first, self._task = path, same_as, first, running()
+        self.path, self.same_as, self._first, self.task = path, same_as, first, running()
 
     @property
     def held(self) -> bool:
-        return FileLock.holder is self and self._task is running()
+        return FileLock.holder is self and self.task is running()
 
     def take(self) -> FileLock | AbstractContextManager[None]:
         holder = FileLock.holder
         if holder is not None and holder.path == self.path:
-            if holder is self and self._task is running():
+            if holder is self and self.task is running():
                 return _NESTED
-            assert holder._task is None or not holder._task.process.alive, f"{holder._task} goes on without {self.path}"
-        FileLock.holder, self._task, self._outer = self, running(), holder
+            assert holder.task is None or not holder.task.process.alive, f"{holder.task} goes on without {self.path}"
+        FileLock.holder, self.task, self._outer = self, running(), holder
         try:
             self._first()
         except BaseException:
