@@ -163,7 +163,7 @@ def set_up() -> None:
                         setattr(module, what, other)
     os.urandom = urandom
     changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
-    ledger.FileLock = green.FileLock  # type: ignore[attr-defined,assignment,misc]
+    ledger.FileLock = green.FileLock  # type: ignore[attr-defined,assignment]
     ledger.Ledger.locked = _before(ledger.Ledger.locked)  # type: ignore[method-assign]
     Reader._open = _before(Reader._open)  # type: ignore[method-assign]  # noqa: SLF001
     warnings.simplefilter("ignore")
