@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.tend.check import Finding
+from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
@@ -260,7 +260,7 @@ def ask_who_has(
 # --- compared with what is there
 
 
-def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation[list[Finding]]:
+def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation[list[Defect]]:
     """Compare the keys with the arrays found on a shelf, and mend what differs."""
     index, ids = state.index, {info.id for info in present}
     missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
@@ -278,25 +278,25 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     return [finding for finding in findings if finding is not None]
 
 
-def _missing(state: State, node: str, entry: Entry) -> Finding | None:
+def _missing(state: State, node: str, entry: Entry) -> Defect | None:
     """The array of a key is not at its home. None: that is not its home any more, or it is not the key's."""
     info, key = entry.info, entry.info.key or ""
     if state.index.find(info.store, key) is not entry or entry.node != node:
         return None
     if state.kept(info.id, node):
         state.not_there(node, info.id)
-        return Finding("missing", key, f"its array {info.id} is gone there; others keep it", True)
+        return Defect("missing", key, f"its array {info.id} is gone there; others keep it", True)
     state.index.unbind(info.store, key, info.id)
     state.restore(entry.superseded)
-    return Finding("missing", key, f"its array {info.id} is lost; key removed", True)
+    return Defect("missing", key, f"its array {info.id} is lost; key removed", True)
 
 
-def _stray(state: State, node: str, info: ArrayInfo) -> Finding:
+def _stray(state: State, node: str, info: ArrayInfo) -> Defect:
     """An array that no key stands for."""
     state.replaced += state.index.admit(info, node)
     current = state.index.lists(info.id)
     what = ("unlisted", "listed again") if current else ("superseded", "dropped: a later put replaced it")
-    return Finding(what[0], info.key or "", what[1], True)
+    return Defect(what[0], info.key or "", what[1], True)
 
 
 def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation[None]:

@@ -104,6 +104,7 @@ def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:
             found.setdefault(one.kind, {}).setdefault(one.text, worker.pid)
     for kind, texts in found.items():
         (text, pid), *others = texts.items()
+        text = text.removeprefix(f"{kind}: ")
         yield from _wrapped(f"{kind}{f' (pid {pid})' if others else ''}: {text}", room)
 
 

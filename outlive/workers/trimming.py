@@ -16,7 +16,7 @@ from outlive.errors import BadSetting, StoreUnavailable
 from outlive.ray_internals import job_actors, leases, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.leases import Lease, Pool
-from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.ray_internals.node_workers import LiveNode, TaskHistory
 from outlive.ray_internals.processes import worker_stats
 from outlive.workers import ended
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
@@ -288,7 +288,7 @@ def _pools(
     return pools
 
 
-def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
+def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
     """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
 
     At most `idle` leases: where no worker is idle, the raylet would start one. Where the raylet does not answer, they

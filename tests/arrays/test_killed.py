@@ -31,7 +31,7 @@ from outlive.arrays.live import forget
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import check, clear_orphans, compute_checksums
+from outlive.arrays.tend.fsck import check, clear_orphans, compute_checksums
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreFull
 

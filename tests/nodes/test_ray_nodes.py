@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import nodes as ray_nodes
 from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import Node, busy, nodes
+from outlive.ray_internals.node_table import Node, busy, nodes
 from tests.conftest import eventually
 
 STORE = 80 << 20

@@ -191,9 +191,9 @@ def _killed_copies_are_sealed() -> Iterator[Change]:
         return shelf.has(array_id)
 
     yield Shelf, "finish", finish
-    from outlive.arrays.tend import check
+    from outlive.arrays.tend import fsck
 
-    yield check, "is_copy", lambda _: False
+    yield fsck, "is_copy", lambda _: False
 
 
 def _late_calls_are_heard() -> Iterator[Change]:
