@@ -112,6 +112,22 @@ def draw_nodes(lines: list[Line], path: Path) -> Path | None:
         name, _, end = line.what.rpartition(", ")
         if line.row == "nodes-cost" and end.endswith(("node", "nodes")):
             curves.setdefault(name, []).append((int(end.split()[0]), statistics.median(line.outlive) * 1e3))
+    return _plot(curves, path, "nodes", logarithmic=True)
+
+
+def draw_align(lines: list[Line], path: Path) -> Path | None:
+    """The curve of row `align` by where the source begins, if it was measured and matplotlib is there."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        if line.row == "align":
+            for name, samples in (("put", line.outlive), ("memcpy", line.ray)):
+                curves.setdefault(name, []).append((int(line.what.split()[-5]), statistics.median(samples) * 1e3))
+    return _plot(curves, path, "bytes of a page before the source begins; the target begins on a page")
+
+
+def _plot(
+    curves: dict[str, list[tuple[int, float]]], path: Path, label: str, *, logarithmic: bool = False
+) -> Path | None:
     try:
         import matplotlib as mpl
     except ImportError:
@@ -123,8 +139,10 @@ def draw_nodes(lines: list[Line], path: Path) -> Path | None:
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
     for name, points in curves.items():
-        axes.loglog(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xlabel="nodes", ylabel="milliseconds, median")
+        (axes.loglog if logarithmic else axes.plot)(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel=label, ylabel="milliseconds, median")
+    if not logarithmic:
+        axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
