@@ -77,8 +77,8 @@ class Ledger:
         except FileNotFoundError:
             return False
 
-    def _get(self, place: int) -> int:
-        return int(_NUMBER.unpack_from(self._map, place)[0])
+    def _get(self, offset: int) -> int:
+        return int(_NUMBER.unpack_from(self._map, offset)[0])
 
     @property
     def free(self) -> int:
@@ -112,7 +112,7 @@ class Ledger:
 
     @property
     def changes(self) -> int:
-        """Raised before segments come, go or change places under the lock, so that a recount knows of it."""
+        """Raised before segments come, go or change tiers under the lock, so that a recount knows of it."""
         return self._get(_CHANGES)
 
     def files_changed(self) -> None:
@@ -150,7 +150,7 @@ class Ledger:
 
     @property
     def moves(self) -> int:
-        """Raised before a segment goes from memory to disk or back, so that who looked in both places in vain knows
+        """Raised before a segment goes from memory to disk or back, so that who looked in both tiers in vain knows
         whether to look again.
         """
         return self._get(_MOVES)
@@ -188,7 +188,7 @@ class Ledger:
         _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
 
     @property
-    def left(self) -> bool:
+    def keeper_left(self) -> bool:
         """Whether the shelf was removed because its keeper left the node. Its processes start a new one."""
         return self._get(_LEFT) == _BY_KEEPER
 

@@ -34,7 +34,7 @@ def _search(state: State) -> Conversation[None]:
     """Have a keeper on each machine where an earlier cluster left a shelf."""
     new, state.unseen = state.unseen, set()
     state.seen |= new
-    for node in sorted(new - state.epochs.keys()):
+    for node in sorted(node for node in new if node not in state.epochs):
         yield SearchShelves(node)
 
 

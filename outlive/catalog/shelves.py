@@ -238,11 +238,12 @@ def ask_who_has(
         Takes the nodes that live and may have it, but do not say.
     """
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
-    for some in filter(None, (hinted, state.keepers())):
+    for alone in (True, False):
+        some = hinted if alone else state.keepers()
         has = yield from asking.have(state, array_id, some)
         if found := sorted(node for node, is_there in has.items() if is_there):
             return found
-        if some is hinted and has and not state.unlisted:
+        if alone and has and not state.unlisted:
             return []
         if silent is not None:
             silent.clear()

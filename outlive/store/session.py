@@ -66,7 +66,7 @@ class Session:
 
     def stands(self) -> bool:
         """False once the process is connected to another cluster, or the store was shut down."""
-        return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.left
+        return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.keeper_left
 
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""

@@ -92,7 +92,7 @@ def test_a_keeper_has_nothing_to_say_of_a_program_that_ends_and_takes_its_cluste
         else:
             shelf.remove()
         assert not shelf.exists()
-        assert not shelf.ledger.left, "nobody has to look for another"
+        assert not shelf.ledger.keeper_left, "nobody has to look for another"
         keeper.Keeper._leave_if_removed(seen)
         assert len(said) == (0 if its_program_ends else 2)
     finally:

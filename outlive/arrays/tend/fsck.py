@@ -45,7 +45,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
 
     A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
     """
-    for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places.all()):
+    for folder in itertools.chain.from_iterable(orphans(tier.new) for tier in shelf.tiers.all()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
@@ -115,15 +115,15 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
     findings += mend_doubles(shelf)
-    for place in shelf.places.all():
-        for name in sorted(names_in(place.mem)):
-            path = f"{place.mem}/{name}"
+    for tier in shelf.tiers.all():
+        for name in sorted(names_in(tier.mem)):
+            path = f"{tier.mem}/{name}"
             if is_id(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     sizes[name] = os.lstat(path).st_size
             else:
                 findings.append(foreign(path))
-        place.pool.trim()
+        tier.pool.trim()
     shelf.names.sweep(shelf.has)
     if off := shelf.recount():
         findings.append(Defect("miscounted", shelf.path, f"recounted: the ledger was off by {format_size(off)}", True))
@@ -144,8 +144,8 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Defect]:
                 continue
             checksum = shelf.somewhere(array_id, checksum_of)
             if known.get(array_id, checksum) != checksum:
-                left = "left for you to look at: its bytes changed since it was sealed"
-                findings.append(Defect("flipped", path, left, False))
+                hint = "left for you to look at: its bytes changed since it was sealed"
+                findings.append(Defect("flipped", path, hint, False))
             elif array_id not in known:
                 fresh[array_id] = checksum
     with contextlib.suppress(OSError):  # no room for them: the next check computes them again

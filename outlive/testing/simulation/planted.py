@@ -153,7 +153,7 @@ def _names_turn_back() -> Iterator[Change]:
     """A name turns to an array whatever it leads to: also to an earlier one, or where that is forbidden."""
 
     def point(names: Names, info: ArrayInfo, _: Any) -> None:
-        path, counter = names._place(info.store, info.key or "")  # noqa: SLF001
+        path, counter = names._link(info.store, info.key or "")  # noqa: SLF001
         names._turn(path, f"{info.version}.{info.id}", counter, new=False)  # noqa: SLF001
 
     yield Names, "point", point
@@ -183,7 +183,7 @@ def _killed_copies_are_sealed() -> Iterator[Change]:
     def finish(shelf: Shelf, array_id: str, epoch: int) -> bool:
         with shelf.ledger.locked():
             if shelf.ledger.epoch == epoch:
-                for path in shelf.places.drafts(array_id):
+                for path in shelf.tiers.drafts(array_id):
                     with contextlib.suppress(FileNotFoundError):
                         shelf._commit(path, read_info_at(path, array_id))  # noqa: SLF001
         return shelf.has(array_id)
