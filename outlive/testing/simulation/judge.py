@@ -76,14 +76,15 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
-    alive = {name for name, machine in cluster.machines.items() if machine.alive}
+    stay = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
-    yield from _keys(catalog, there, alive)
-    deleted = _deleted(cluster)
+    yield from _keys(catalog, there, stay)
+    deleted, returned = _deleted(cluster), {known.handle.id for known in cluster.handles.all()}
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
-        yield from _without_key(catalog, info, there[array_id], alive)
+        if array_id in returned:  # else its put was cut short, and nobody may have been told of it
+            yield from _without_key(catalog, info, there[array_id], stay)
 
 
 def _deleted(cluster: Cluster) -> set[str]:
@@ -92,20 +93,20 @@ def _deleted(cluster: Cluster) -> set[str]:
     return {known.handle.id for known in cluster.handles.all() if known.register in registers}
 
 
-def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], alive: set[str]) -> Iterator[str]:
+def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], stay: set[str]) -> Iterator[str]:
     """The catalog knows where those are that are on several nodes, or shall be."""
     known, kept = dict(catalog.index.holders(info.id)), {node for node, is_kept in nodes.items() if is_kept}
     if known != nodes and (known or len(nodes) > 1 or info.replicas > 1):
         yield f"array {info.id} without a key is on {nodes}, and the catalog says {known}"
     if not kept:
         yield f"array {info.id} without a key is kept nowhere: {nodes}"
-    if len(kept) < _as_many(catalog, info, kept, alive):
+    if len(kept) < _as_many(catalog, info, kept, stay):
         yield f"array {info.id} without a key is kept on {sorted(kept)}, and shall be on {info.replicas}"
 
 
-def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], alive: set[str]) -> int:
+def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], stay: set[str]) -> int:
     """On how many nodes an array is to be kept, as far as there are any."""
-    return min(info.replicas, len(alive - catalog.left_nodes | kept))
+    return min(info.replicas, len(stay - catalog.left_nodes | kept))
 
 
 def _arrays(index: Index, there: Holders) -> Iterator[str]:
@@ -119,7 +120,7 @@ def _arrays(index: Index, there: Holders) -> Iterator[str]:
             yield f"array {array_id} is kept nowhere: {nodes}"
 
 
-def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[str]:
+def _keys(catalog: PlayedCatalog, there: Holders, stay: set[str]) -> Iterator[str]:
     for entry in catalog.index.all_entries():
         key, nodes = entry.info.key, there.get(entry.info.id, {})
         kept = {node for node, is_kept in nodes.items() if is_kept}
@@ -127,8 +128,8 @@ def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[s
             yield f"key {key!r} is listed, and its array {entry.info.id} is nowhere"
         if entry.superseded:
             yield f"key {key!r} still supersedes {entry.superseded}"
-        if len(kept) < _as_many(catalog, entry.info, kept, alive):
-            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
+        if len(kept) < _as_many(catalog, entry.info, kept, stay):
+            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(stay)}"
 
 
 def _shelf(name: str, shelf: Shelf) -> Iterator[str]:
