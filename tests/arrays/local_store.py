@@ -82,7 +82,7 @@ class Catalog:
             new = replacement.new.array_id
             if self.shelf.has(new) or self.shelf.finish(new, self.epoch):
                 self.shelf.delete(replacement.old.array_id)
-                self.index.dropped(replacement)
+                self.index.no_file(replacement.old.array_id, replacement.old.node)
 
     def doom(self, key: str) -> list[Holding]:
         return [holding for _, holdings in self.index.doom(STORE, [key]) for holding in holdings]

@@ -91,9 +91,7 @@ def _drop_before_sealed() -> Iterator[Change]:
     """What is replaced is dropped before the new array is sealed."""
 
     def drop(state: State, _: str, replacements: list[Any]) -> Conversation[None]:
-        yield from asking.drop(state, [(replacement.old, None) for replacement in replacements])
-        for replacement in replacements:
-            state.index.dropped(replacement)
+        yield from asking.drop_for_good(state, [(replacement.old, None) for replacement in replacements])
 
     yield replaced, "drop_where_sealed", drop
 
@@ -114,8 +112,8 @@ def _unbind_before_files_are_gone() -> Iterator[Change]:
 
 def _homes_alone() -> Iterator[Change]:
     """A deletion, or an overwrite, drops the home's file and leaves the copies where they are."""
-    holdings = Index._holdings  # noqa: SLF001
-    yield Index, "_holdings", lambda index, entry: holdings(index, entry)[-1:]
+    files = Index.files
+    yield Index, "files", lambda index, entry: [*entry.superseded, files(index, entry)[-1]]
 
 
 def _evacuate_without_looking() -> Iterator[Change]:
