@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
