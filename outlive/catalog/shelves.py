@@ -311,10 +311,10 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     """
     while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
-        if node not in answers:
+        if node not in answers or node not in state.epochs:  # it has left, or all that it has is still to be listed
             return
         epoch, there = answers[node]
-        if epoch >= state.epochs.get(node, 0):
+        if epoch >= state.epochs[node]:
             state.epochs[node] = epoch
             for array_id, is_there in zip(array_ids, there, strict=True):
                 if not is_there:

@@ -889,3 +889,20 @@ def test_a_cached_copy_goes_only_once_what_replaced_its_array_is_sealed() -> Non
     keys.take_off(state, [info(2).id])
     assert state.index.holders(info(1).id) == {"a": True, "b": False}
     assert "drop" not in world.methods("b")
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_who_says_what_it_has_not_is_not_thereby_listed(leaves: bool) -> None:
+    """Else a put there could be acknowledged that is earlier than what the shelf has of its key."""
+    world = World()
+    state = world.know("a")
+    state.known.add("b")
+    state.unlisted.add("b")  # it did not answer as this catalog started
+    if leaves:
+        state.epochs["b"] = 1
+    talk = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    if leaves:
+        shelves.leave(state, "b", 1)
+    talk.answer({"b": (7, [False])})
+    assert talk.over and "b" not in state.epochs
+    assert keys.bind(state, [info(2)], "b", 0).elsewhere, "its shelf is listed first"
