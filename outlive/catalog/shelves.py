@@ -311,14 +311,17 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
     """
     while array_ids and state.has_keeper(node):
         answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
-        if node not in answers or node not in state.epochs:  # it has left, or all that it has is still to be listed
+        if node not in answers:
             return
         epoch, there = answers[node]
+        absent = [array_id for array_id, is_there in zip(array_ids, there, strict=True) if not is_there]
+        if node not in state.epochs:  # it has left, or is listed for the first time: it has more than this
+            state.note_gone(node, absent)
+            return
         if epoch >= state.epochs[node]:
             state.epochs[node] = epoch
-            for array_id, is_there in zip(array_ids, there, strict=True):
-                if not is_there:
-                    state.not_there(node, array_id)
+            for array_id in absent:
+                state.not_there(node, array_id)
             return
 
 

@@ -906,3 +906,17 @@ def test_who_says_what_it_has_not_is_not_thereby_listed(leaves: bool) -> None:
     talk.answer({"b": (7, [False])})
     assert talk.over and "b" not in state.epochs
     assert keys.bind(state, [info(2)], "b", 0).elsewhere, "its shelf is listed first"
+
+
+def test_what_left_a_node_while_that_is_listed_for_the_first_time_is_not_listed_there() -> None:
+    world = World()
+    state = world.know("a")
+    state.nodes = dict(world.nodes)
+    listed = Talk(world, shelves.join(state, "b"))
+    while not (isinstance(listed.instruction, Ask) and listed.calls["b"][0] == "given_up"):
+        answer = {"b": listing(6, Listed(info(1), kept=True))} if isinstance(listed.instruction, Ask) else None
+        listed.answer(answer)
+    told = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    told.answer({"b": (7, [False])})
+    listed.answer({"b": []})
+    assert listed.over and state.index.find("s", "k") is None
