@@ -61,6 +61,12 @@ class Links:
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
+    def close(self) -> None:
+        """End what is idle; harmless to repeat, and to go on."""
+        for way in list(self._ways.values()):
+            if way.link is not None:
+                way.link.close()
+
     def through_ray(self) -> tuple[tuple[str, str], ...]:
         """The nodes from which arrays come through Ray, and why."""
         with self._mutex.now:

@@ -43,9 +43,9 @@ def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
     value = environment.get(PORT, "").strip()
     if not value:
         return (0,)
-    first, _, last = value.partition("-")
+    first, dash, last = value.partition("-")
     try:
-        found = range(int(first), int(last or first) + 1)
+        found = range(int(first), int(last if dash else first) + 1)
     except ValueError:
         found = range(0)
     if not found or found[0] < 0 or found[-1] > 65535:
