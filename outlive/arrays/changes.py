@@ -65,8 +65,8 @@ class Changes:
             times = {}
         unchanged = bool(times) and times == self._times
         # A change in the same tick of the clock would not show: then look again.
-        settled = max(times.values(), default=0) < time.time_ns() - _TICK
-        self._times = times if settled else {}
+        old_enough = max(times.values(), default=0) < time.time_ns() - _TICK
+        self._times = times if old_enough else {}
         return unchanged
 
     def _watch(self, folders: tuple[str, ...]) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, REMOVED, disk_of
 from outlive.arrays.lock import Mutex
-from outlive.arrays.place import Place
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import names_in, private_folder
 from outlive.arrays.staging import Staging
+from outlive.arrays.tier import Tier
 
 if TYPE_CHECKING:
     from outlive.arrays.ledger import Ledger
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SETTING = "OUTLIVE_SPILL_TO"
 
 
-class Disk(Place):
+class Disk(Tier):
     """The folder `path` (created, mode 0700), counted in `ledger`.
 
     Raises

@@ -115,8 +115,8 @@ class Draft:
         return attempts == _ATTEMPTS
 
     def _reserve_here(self) -> bool:
-        place = self.shelf.places.of(self.path)
-        self._fd = None if place is None else place.reserve(self.path, self.info.size)
+        tier = self.shelf.tiers.of(self.path)
+        self._fd = None if tier is None else tier.reserve(self.path, self.info.size)
         if self._fd is not None and self._mode != PRIVATE:
             os.fchmod(self._fd, self._mode)
         return self._fd is not None

@@ -24,7 +24,7 @@ SIZE = NUMBER.size + _BODY.size + _LONGEST
 
 
 class Intent:
-    """The intent at `place` of a mapped ledger.
+    """The intent at `offset` of a mapped ledger.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Intent:
         Where the sums stand: that of the shelf's files, that of the files on its disk.
     """
 
-    def __init__(self, page: mmap.mmap, place: int, shelf: str, sums: tuple[int, int]) -> None:
-        self._page, self._place, self._shelf, self._sums = page, place, shelf, sums
-        self._body = place + NUMBER.size
+    def __init__(self, page: mmap.mmap, offset: int, shelf: str, sums: tuple[int, int]) -> None:
+        self._page, self._offset, self._shelf, self._sums = page, offset, shelf, sums
+        self._body = offset + NUMBER.size
         self._names = self._body + _BODY.size
         self.under_way = False  # by this process, which then has the lock
         self._nested = 0  # changes that were made in the middle of another
@@ -56,7 +56,7 @@ class Intent:
         (used,) = NUMBER.unpack_from(self._page, sum_at)
         _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
         self._page[self._names : self._names + len(first) + len(second)] = first + second
-        NUMBER.pack_into(self._page, self._place, sum_at)  # last: from here on the rest counts
+        NUMBER.pack_into(self._page, self._offset, sum_at)  # last: from here on the rest counts
 
     def end(self, sum_at: int, after: int) -> None:
         """They have changed, and take `after` bytes now."""
@@ -65,13 +65,13 @@ class Intent:
             NUMBER.pack_into(self._page, sum_at, _BODY.unpack_from(self._page, self._body)[0] + after)
             if nested == self._nested:
                 break
-        NUMBER.pack_into(self._page, self._place, _NONE)
+        NUMBER.pack_into(self._page, self._offset, _NONE)
         self.under_way = False
 
     def change_others(self, sum_at: int, by: int) -> None:
         """Count a change of other files that came in the middle: Python may run anybody's finalizer there."""
         NUMBER.pack_into(self._page, sum_at, NUMBER.unpack_from(self._page, sum_at)[0] + by)
-        if NUMBER.unpack_from(self._page, self._place)[0] in {sum_at, _NONE}:
+        if NUMBER.unpack_from(self._page, self._offset)[0] in {sum_at, _NONE}:
             others, first, second = _BODY.unpack_from(self._page, self._body)
             _BODY.pack_into(self._page, self._body, others + by, first, second)
         self._nested += 1
@@ -79,11 +79,11 @@ class Intent:
     @property
     def stands(self) -> bool:
         """Whether there is one."""
-        return bool(NUMBER.unpack_from(self._page, self._place)[0])
+        return bool(NUMBER.unpack_from(self._page, self._offset)[0])
 
     def complete(self) -> None:
         """Count what the files of the intent take now. The caller holds the lock."""
-        sum_at = NUMBER.unpack_from(self._page, self._place)[0]
+        sum_at = NUMBER.unpack_from(self._page, self._offset)[0]
         _, first, second = _BODY.unpack_from(self._page, self._body)
         text = self._page[self._names : self._names + first + second]
         names = {os.fsdecode(name) for name in (text[:first], text[first:]) if name}
@@ -91,7 +91,7 @@ class Intent:
             folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
             self.end(sum_at, sum(counted(f"{folder}/{name}") for name in names))
         else:
-            NUMBER.pack_into(self._page, self._place, _NONE)  # a page that somebody damaged: `check` recounts
+            NUMBER.pack_into(self._page, self._offset, _NONE)  # a page that somebody damaged: `check` recounts
 
 
 class Counting:

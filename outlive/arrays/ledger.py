@@ -29,6 +29,7 @@ _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # where each number stands
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
 _CHANGES, _INTENT = 80, 88
+_BY_KEEPER, _BY_PROGRAM = 1, 2  # at `_LEFT`: who removes the shelf
 assert _INTENT + _INTENT_SIZE <= _GENERATIONS
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
@@ -76,8 +77,8 @@ class Ledger:
         except FileNotFoundError:
             return False
 
-    def _get(self, place: int) -> int:
-        return int(_NUMBER.unpack_from(self._map, place)[0])
+    def _get(self, offset: int) -> int:
+        return int(_NUMBER.unpack_from(self._map, offset)[0])
 
     @property
     def free(self) -> int:
@@ -111,7 +112,7 @@ class Ledger:
 
     @property
     def changes(self) -> int:
-        """Raised before segments come, go or change places under the lock, so that a recount knows of it."""
+        """Raised before segments come, go or change tiers under the lock, so that a recount knows of it."""
         return self._get(_CHANGES)
 
     def files_changed(self) -> None:
@@ -149,7 +150,7 @@ class Ledger:
 
     @property
     def moves(self) -> int:
-        """Raised before a segment goes from memory to disk or back, so that who looked in both places in vain knows
+        """Raised before a segment goes from memory to disk or back, so that who looked in both tiers in vain knows
         whether to look again.
         """
         return self._get(_MOVES)
@@ -187,13 +188,22 @@ class Ledger:
         _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
 
     @property
-    def left(self) -> bool:
+    def keeper_left(self) -> bool:
         """Whether the shelf was removed because its keeper left the node. Its processes start a new one."""
-        return bool(self._get(_LEFT))
+        return self._get(_LEFT) == _BY_KEEPER
 
     def leave(self) -> None:
         """Say so."""
-        _NUMBER.pack_into(self._map, _LEFT, 1)
+        _NUMBER.pack_into(self._map, _LEFT, _BY_KEEPER)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the program that started this cluster ends, and takes the shelf along."""
+        return self._get(_LEFT) == _BY_PROGRAM
+
+    def end(self) -> None:
+        """Say so."""
+        _NUMBER.pack_into(self._map, _LEFT, _BY_PROGRAM)
 
     @staticmethod
     def counter(name: str) -> int:

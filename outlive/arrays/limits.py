@@ -145,8 +145,8 @@ def _memory_devices() -> frozenset[int]:
     try:
         with open("/proc/self/mountinfo") as file:
             mounts = [line.split() for line in file]
-        places = [mount[2].split(":") for mount in mounts if mount[mount.index("-") + 1] == "tmpfs"]
-        return frozenset(os.makedev(int(major), int(minor)) for major, minor in places)
+        devices = [mount[2].split(":") for mount in mounts if mount[mount.index("-") + 1] == "tmpfs"]
+        return frozenset(os.makedev(int(major), int(minor)) for major, minor in devices)
     except (OSError, ValueError):
         return frozenset()
 

@@ -121,12 +121,12 @@ def _wait_for(file: FileIO, path: str) -> None:
 def holder_of(fd: int) -> str:
     """Which process has a lock of an open file, in words, by the kernel's list (proc_locks(5))."""
     found = os.fstat(fd)
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    identity = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with contextlib.suppress(OSError):
         for line in _lines("/proc/locks"):
             fields = line.split()
-            if fields[1:2] == ["FLOCK"] and place in fields:
-                pid = fields[fields.index(place) - 1]
+            if fields[1:2] == ["FLOCK"] and identity in fields:
+                pid = fields[fields.index(identity) - 1]
                 command = next(_lines(f"/proc/{pid}/comm"), "of another container" if pid == "0" else "gone by now")
                 return f"process {pid} ({command.strip()})"
     return "another process"

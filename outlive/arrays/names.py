@@ -54,19 +54,19 @@ class Names:
 
     def look_up(self, store: str, key: str) -> tuple[str, int, int] | None:
         """The array id that a key leads to, its counter and what that said before; None if it leads nowhere."""
-        path, counter = self._place(store, key)
+        path, counter = self._link(store, key)
         generation = self._ledger.generation(counter)
         target = _read(path)
         return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
 
     def knows_later(self, info: ArrayInfo) -> bool:
         """Whether the key of `info` leads to a later version than that, or is forbidden to lead to it."""
-        target = None if info.key is None else _read(self._place(info.store, info.key)[0])
+        target = None if info.key is None else _read(self._link(info.store, info.key)[0])
         return target is not None and target[0] > info.version
 
     def standing(self, store: str, key: str) -> int:
         """The value of a key's generation counter: as long as it is the same and even, its name leads where it led."""
-        return self._ledger.generation(self._place(store, key)[1])
+        return self._ledger.generation(self._link(store, key)[1])
 
     def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
         if generation % 2 == 0:  # odd: it is being changed
@@ -76,7 +76,7 @@ class Names:
 
     def point(self, info: ArrayInfo, has: Callable[[str], bool]) -> None:
         """Have the key of `info` lead to it, unless it leads to a later array that is there, as `has` tells."""
-        path, counter = self._place(info.store, info.key or "")
+        path, counter = self._link(info.store, info.key or "")
         before, target = _read(path), f"{info.version}.{info.id}"
         if before is not None and (
             before[1] == info.id
@@ -109,7 +109,7 @@ class Names:
 
     def forbid(self, store: str, key: str, version: int) -> None:
         """Have a key lead nowhere here, if it leads to an array before `version`; nor can it, from now on."""
-        path, counter = self._place(store, key)
+        path, counter = self._link(store, key)
         before = _read(path)
         if before is None or before[0] < version:
             self._turn(path, f"{version}.{_FORBIDDEN}", counter, new=before is None)
@@ -130,7 +130,7 @@ class Names:
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array, and to nothing earlier from now on."""
-        path, counter = self._place(store, key)
+        path, counter = self._link(store, key)
         before = _read(path)
         if before is not None and before[1] == array_id:
             self._turn(path, f"{before[0]}.{_FORBIDDEN}", counter, new=False)
@@ -139,7 +139,7 @@ class Names:
 
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Have a key lead nowhere, if it leads to this array."""
-        path, counter = self._place(store, key)
+        path, counter = self._link(store, key)
         before = _read(path)
         if before is not None and before[1] == array_id:
             self._unlink(path, counter)
@@ -172,7 +172,7 @@ class Names:
                     return True
         return False
 
-    def _place(self, store: str, key: str) -> tuple[str, int]:
+    def _link(self, store: str, key: str) -> tuple[str, int]:
         name = name_of(store, key)
         return f"{self.folder}/{name}", self._ledger.counter(name)
 

@@ -90,7 +90,7 @@ class Reader:
         except FileNotFoundError:  # it may have gone the other way between the two
             again = self._read_again
             return shelf.somewhere(
-                array_id, lambda path: open_view(path, info, again if shelf.places.is_on_disk(path) else None)
+                array_id, lambda path: open_view(path, info, again if shelf.tiers.is_on_disk(path) else None)
             )
         if len(self._seen_on_disk) >= _MARKS:
             self._seen_on_disk.clear()

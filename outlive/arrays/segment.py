@@ -1,8 +1,9 @@
 """A segment: the file that holds one array.
 
-    | .npy header, padded to 64 bytes | data | footer: JSON | trailer, 32 bytes |
+    | .npy header, padded | data | footer: JSON | trailer, 32 bytes |
 
-The front is a valid .npy file, so `numpy.load(path, mmap_mode="r")` reads any segment. The footer is the array's
+The front is a valid .npy file, so `numpy.load(path, mmap_mode="r")` reads any segment. The header is padded to a page
+where the segment is mapped to be read, and to 64 bytes where it is copied. The footer is the array's
 `ArrayInfo`. The trailer has the footer's length, a CRC-32 of header and footer, and the array's id: a reader that
 holds the lock and finds the id it asked for cannot be looking at another array, whatever became of the file's name.
 """
@@ -33,12 +34,15 @@ PAGE = 4096
 # small segments are never recycled, so that reading them takes no lock either.
 COPY_BELOW = 32 << 10
 
+_LEAST_ALIGNMENT = 64  # of data, in bytes: a cache line
+_LONGEST_HEADER = 10_000  # bytes that `numpy.load` reads unless told otherwise (`max_header_size`)
+
 _KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int)  # of the fields of an ArrayInfo
 
 
 @functools.lru_cache(4096)
-def header(dtype: str, shape: tuple[int, ...], fortran: bool) -> bytes:
-    """The .npy header (format 1.0, or 2.0 if long, or 3.0 if a field's name needs UTF-8), padded to 64 bytes.
+def header(dtype: str, shape: tuple[int, ...], fortran: bool, alignment: int = _LEAST_ALIGNMENT) -> bytes:
+    """The .npy header (format 1.0, or 2.0 if long, or 3.0 if a field's name needs UTF-8), padded to `alignment` bytes.
 
     Source: NEP 1, https://numpy.org/neps/nep-0001-npy-format.html
     """
@@ -47,21 +51,27 @@ def header(dtype: str, shape: tuple[int, ...], fortran: bool) -> bytes:
     body = text.encode("latin1" if latin else "utf-8")
     version = (1 if len(body) < 65000 else 2) if latin else 3
     prefix = 10 if version == 1 else 12
-    body += b" " * (-(prefix + len(body) + 1) % 64) + b"\n"
+    body += b" " * (-(prefix + len(body) + 1) % alignment) + b"\n"
     return b"\x93NUMPY" + bytes((version, 0)) + len(body).to_bytes(prefix - 8, "little") + body
 
 
 def header_of(info: ArrayInfo) -> bytes:
     """The header of a segment that is described already."""
-    return header(info.dtype, info.shape, info.fortran)
+    return _header_up_to(info.offset, info.dtype, info.shape, info.fortran)
+
+
+def _header_up_to(offset: int, dtype: str, shape: tuple[int, ...], fortran: bool) -> bytes:
+    """The header whose padding ends at `offset`: a page's beginning, or 64 bytes', as older versions have it."""
+    head = header(dtype, shape, fortran)
+    return head if len(head) == offset else header(dtype, shape, fortran, offset)
 
 
 def footer(info: ArrayInfo) -> bytes:
     """The JSON footer and the trailer behind it."""
-    array_id, store, key, dtype, shape, fortran, _, nbytes, _, version, ttl, replicas = (
+    array_id, store, key, dtype, shape, fortran, offset, nbytes, _, version, ttl, replicas = (
         info  # not the size: the file has one
     )
-    common, checksum = _common(store, dtype, shape, fortran, nbytes)
+    common, checksum = _common(store, dtype, shape, fortran, offset, nbytes)
     text = common + _own(array_id, key, version, ttl, replicas)
     return text + _trailer(text, checksum, array_id)
 
@@ -78,12 +88,13 @@ def _trailer(text: bytes, header_checksum: int, array_id: str) -> bytes:
 
 
 @functools.lru_cache(4096)
-def _common(store: str, dtype: str, shape: tuple[int, ...], fortran: bool, nbytes: int) -> tuple[bytes, int]:
+def _common(
+    store: str, dtype: str, shape: tuple[int, ...], fortran: bool, offset: int, nbytes: int
+) -> tuple[bytes, int]:
     """The part of the footer that arrays of one kind share, and the CRC-32 of their header."""
     fields = {"kind": "array", "store": store, "dtype": dtype, "shape": shape, "fortran": fortran}
-    head = header(dtype, shape, fortran)
-    text = json.dumps({**fields, "offset": len(head), "nbytes": nbytes}, ensure_ascii=False, separators=(",", ":"))
-    return f"{text[:-1]},".encode(), zlib.crc32(head)
+    text = json.dumps({**fields, "offset": offset, "nbytes": nbytes}, ensure_ascii=False, separators=(",", ":"))
+    return f"{text[:-1]},".encode(), zlib.crc32(_header_up_to(offset, dtype, shape, fortran))
 
 
 def describe(
@@ -99,9 +110,16 @@ def describe(
 ) -> ArrayInfo:
     """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
     lifetime, replicas = options.lifetime, options.replicas
-    array_id, offset, ttl = new_id(lifetime.suffix), len(header(dtype, shape, fortran)), float(lifetime.ttl)
-    common = _common(store, dtype, shape, fortran, nbytes)[0]
-    size = offset + nbytes + len(common) + len(_own(array_id, key, version, ttl, replicas)) + TRAILER.size
+    array_id, ttl = new_id(lifetime.suffix), float(lifetime.ttl)
+    own = len(_own(array_id, key, version, ttl, replicas)) + TRAILER.size
+    for alignment in (_LEAST_ALIGNMENT, PAGE):
+        head = header(dtype, shape, fortran, alignment)
+        if alignment == PAGE and len(head) > _LONGEST_HEADER:
+            break
+        offset = len(head)
+        size = offset + nbytes + len(_common(store, dtype, shape, fortran, offset, nbytes)[0]) + own
+        if size <= COPY_BELOW:
+            break
     return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas)
 
 

@@ -61,14 +61,14 @@ def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) 
                 _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
 
 
-def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, place: tuple[str, str], *, asked: bool) -> None:
+def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str, str], *, asked: bool) -> None:
     before = shelf.disk
     folder = settings.spill_to or (None if before is not None else default_spill_folder(root))
     if folder is None and before is None and settings.disk:
         raise ValueError("there is no disk to spill to here; name a folder on one: spill_to=...")
     try:
         if folder is not None and settings.disk != 0:
-            shelf.spill_to(shelf_folder(folder, *place, SETTING))
+            shelf.spill_to(shelf_folder(folder, *owner, SETTING))
     except (OSError, UnsafeRoot) as error:
         if not asked:
             _log.warning("outlive spills nothing to disk: %s", error)

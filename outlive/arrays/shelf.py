@@ -25,11 +25,11 @@ from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.live import forget
 from outlive.arrays.lock import Mutex
 from outlive.arrays.names import Names
-from outlive.arrays.places import Places
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_budget, names_in, private_folder
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.staging import Staging
+from outlive.arrays.tiers import Tiers
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
 _T = TypeVar("_T")
@@ -67,7 +67,7 @@ class Shelf:
         try:
             self.path = private_folder(path)
             self.ledger = Ledger(f"{path}/{LEDGER}")
-            self.places = Places(path, self.ledger)
+            self.tiers = Tiers(path, self.ledger)
             self.scopes = private_folder(f"{path}/{SCOPES}")
             self.ended = EndedArrays(f"{path}/{ENDED}")
             self.names = Names(private_folder(f"{path}/{NAMES}"), self.ledger)
@@ -78,7 +78,7 @@ class Shelf:
                     f"no room for a shelf at {path}: {error.strerror}; free some, or set OUTLIVE_ROOT"
                 ) from None
             raise
-        self.memory = self.places.memory
+        self.memory = self.tiers.memory
         self.mem, self.new, self.pool = self.memory.mem, self.memory.new, self.memory.pool
         with self.ledger.locked():
             if not self.ledger.budget:
@@ -94,46 +94,46 @@ class Shelf:
     @property
     def disk(self) -> Disk | None:
         """The folder that this shelf spills to, or has spilled to; None if none was ever chosen."""
-        return self.places.disk
+        return self.tiers.disk
 
     def spill_to(self, path: str) -> None:
-        """See `Places.spill_to`."""
-        self.places.spill_to(path)
+        """See `Tiers.spill_to`."""
+        self.tiers.spill_to(path)
 
     def spills(self) -> bool:
         """Whether there is a disk, and a budget for it."""
-        return self.places.spills()
+        return self.tiers.spills()
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
-        """What `use` says of an array's file, wherever it is. See `Places.somewhere`."""
-        return self.places.somewhere(array_id, use)
+        """What `use` says of an array's file, wherever it is. See `Tiers.somewhere`."""
+        return self.tiers.somewhere(array_id, use)
 
     def locate(self, array_id: str) -> str | None:
         """The path of a sealed array's file; None if there is none."""
-        return self.places.locate(array_id)
+        return self.tiers.locate(array_id)
 
     def has(self, array_id: str) -> bool:
-        return self.places.locate(array_id) is not None
+        return self.tiers.locate(array_id) is not None
 
     def has_draft(self, array_id: str) -> bool:
         """Whether an array of this id is being written, or was and is not sealed yet."""
-        return self.places.has_draft(array_id)
+        return self.tiers.has_draft(array_id)
 
     def ids(self) -> list[str]:
         """The ids of all sealed arrays."""
-        return self.places.ids()
+        return self.tiers.ids()
 
     def spilled(self) -> list[str]:
         """The ids of those on disk."""
-        return self.places.spilled()
+        return self.tiers.spilled()
 
     def folders(self) -> tuple[str, ...]:
         """Where sealed arrays are."""
-        return self.places.folders()
+        return self.tiers.folders()
 
     def recount(self) -> int:
-        """See `Places.recount`."""
-        return self.places.recount()
+        """See `Tiers.recount`."""
+        return self.tiers.recount()
 
     # --- what is known of arrays
 
@@ -247,9 +247,9 @@ class Shelf:
         return False
 
     def _rename(self, path: str, array_id: str) -> bool:
-        place = self.places.of(path) or self.memory
+        tier = self.tiers.of(path) or self.memory
         try:
-            os.rename(path, f"{place.mem}/{array_id}")
+            os.rename(path, f"{tier.mem}/{array_id}")
         except FileNotFoundError:
             return False
         return True
@@ -263,7 +263,7 @@ class Shelf:
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
-                for path in self.places.drafts(array_id):
+                for path in self.tiers.drafts(array_id):
                     with contextlib.suppress(FileNotFoundError, CorruptArray):
                         if not is_copy(path):
                             self._commit(path, read_info_at(path, array_id))
@@ -326,19 +326,19 @@ class Shelf:
             Store and key, if its key is deleted with it.
         """
         forget(array_id)
-        with self.ledger.locked():  # so that nobody seals the draft between the two places
+        with self.ledger.locked():  # so that nobody seals the draft between the two tiers
             if name is not None:
                 self.names.remove(*name, array_id)
             disk = self.disk
             spilled = disk is not None and disk.release(array_id)
-            gone = self.memory.release(array_id) or spilled or any(map(self.delete_draft, self.places.drafts(array_id)))
+            gone = self.memory.release(array_id) or spilled or any(map(self.delete_draft, self.tiers.drafts(array_id)))
         if spilled and disk is not None:
             disk.pool.trim()
         return gone
 
     def delete_draft(self, path: str) -> bool:
         """Remove a draft and give back its bytes; False if there is none."""
-        return (self.places.of(path) or self.memory).unlink(path)
+        return (self.tiers.of(path) or self.memory).unlink(path)
 
     def raise_epoch(self) -> int:
         """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
@@ -347,7 +347,7 @@ class Shelf:
     def leave(self, nothing_kept: Callable[[], bool]) -> bool:
         """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
         with self.ledger.locked():
-            writers = [f"{place.new}/{name}" for place in self.places.all() for name in names_in(place.new)]
+            writers = [f"{tier.new}/{name}" for tier in self.tiers.all() for name in names_in(tier.new)]
             if any(map(names_in, writers)) or os.listdir(self.scopes) or not nothing_kept():
                 return False
             self.ledger.leave()

@@ -29,6 +29,11 @@ class Copies:
         self._set(info.id, node, kept=kept or self.of(info.id).get(node, False))
         self._count(info.id)
 
+    def restamp(self, info: ArrayInfo) -> None:
+        """An array has a later version."""
+        if info.id in self._infos:
+            self._infos[info.id] = info
+
     def _set(self, array_id: str, node: str, *, kept: bool) -> None:
         self._nodes.setdefault(array_id, {})[node] = kept
         self._on.setdefault(node, {})[array_id] = kept
@@ -85,10 +90,15 @@ class Copies:
         """What a node has, and whether it keeps it."""
         return [(self._infos[array_id], kept) for array_id, kept in self._on.get(node, {}).items()]
 
-    def cached_apart_from(self, node: str) -> list[tuple[str, ArrayInfo]]:
-        """The nodes other than this that have arrays cached, and which."""
-        others = [(other, ids) for other, ids in self._cached.items() if other != node]
-        return [(other, self._infos[array_id]) for other, ids in others for array_id in ids]
+    def cached_of_kept(self, node: str) -> list[tuple[str, ArrayInfo]]:
+        """The nodes that have cached what this one keeps, and which of that."""
+        return [
+            (other, self._infos[array_id])
+            for array_id, kept_here in self._on.get(node, {}).items()
+            if kept_here
+            for other, kept in self._nodes[array_id].items()
+            if not kept
+        ]
 
     def too_few(self, most: int = 10_000) -> list[tuple[ArrayInfo, list[str]]]:
         """Arrays that are kept on fewer nodes than they shall be, and where; others of them each time."""

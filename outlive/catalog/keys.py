@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, shelves
 from outlive.catalog.index import Entry
-from outlive.catalog.instructions import PATIENCE, Call, Conversation, Wait
+from outlive.catalog.instructions import PATIENCE, Conversation, Wait
 from outlive.catalog.state import State
 from outlive.catalog.wire import Bound, Found
 from outlive.errors import StoreUnavailable
@@ -61,8 +61,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
-    refused = state.given_up.get(node, set()) | state.under_way.dropped | state.under_way.deleting
-    if any(info.id in state.erased or info.id in refused for info in infos):
+    given_up = state.given_up.get(node, ())
+    if any(info.id in given_up or state.is_going(info.id) for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
@@ -105,29 +105,44 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
 def verify(state: State, array_id: str) -> Conversation[bool]:
     """Somebody did not find an array where it is listed. False: it is gone, and nobody deleted it.
 
-    It is sealed, if that is due. It is not listed any more, if its put came to nothing.
+    It is sealed, if that is due. It is not listed any more, if its put came to nothing. If its home has changed while
+    the former one was asked, that says nothing: whoever did not find it looks again.
     """
-    place = state.index.place(array_id)
-    entry = None if place is None else state.index.find(*place)
+
+    def is_still_at(node: str) -> bool:
+        entry = state.index.current(array_id)
+        return entry is not None and entry.node == node and not entry.doomed
+
+    entry = state.index.current(array_id)
     if entry is None:
         return True
     node = entry.node
     sealed = yield from asking.finish(state, node, [array_id])
-    if sealed == [True] or not state.index.lists(array_id) or entry.doomed:
+    if sealed == [True] or not is_still_at(node):
         return True
-    if not state.has_keeper(node):
-        return False
-    unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
-    if unsealed == {node: [True]}:
+    unsealed = yield from asking.ask_known(state, "unsealed", {node: [array_id]})
+    if unsealed == {node: [True]} and is_still_at(node):
         # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
         # writer has to ask again, so it is listed then.
         yield from shelves.join(state, node)
         return True
-    never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
-    if never_put != {node: [True]}:
-        return False
-    state.restore(state.index.take_off(array_id))
-    return True
+    never_put = yield from asking.ask_known(state, "never_put", {node: [array_id]})
+    came_to_nothing = never_put == {node: [True]} and is_still_at(node)
+    if came_to_nothing:
+        state.restore(state.index.take_off(array_id))
+    return came_to_nothing or not is_still_at(node)
+
+
+def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:
+    """Which of these drafts on a node's shelf are listed, to be sealed as of `epoch`, which that shelf has.
+
+    None if the shelf has another epoch, as one whose listing is on its way: once that has come, a draft that it does
+    not have is not listed any more, and was not to be sealed. It is listed again then; ask again.
+    """
+    if state.epochs.get(node) != epoch:
+        yield from shelves.join(state, node)
+        return None
+    return set(filter(state.index.lists, array_ids))
 
 
 # --- read
@@ -201,10 +216,13 @@ def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
 
 def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversation[None]:
     """Those that are under way: until its file is gone, an array can be read, and so is not to be missed here."""
-    asked = state.index.doomed(store, prefix)
+    index, left = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
-        return not asked.intersection(state.index.doomed(store, prefix)).difference(state.unfinished)
+        """Asked after each step that anybody makes: it looks at one that is not over, and not at all."""
+        while left and (left[-1] in state.unfinished or not index.is_doomed(left[-1])):
+            left.pop()
+        return not left
 
     yield Wait(over, PATIENCE)
 

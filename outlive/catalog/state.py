@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from outlive.catalog.instructions import Ask
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
+Name = tuple[str, str]  # store and key
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 
 
@@ -35,8 +36,8 @@ class UnderWay:
         self.copying: set[str] = set()  # arrays of which copies are made
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
-        self.dropped: set[str] = set()  # arrays that were replaced, and whose files nodes may be dropping
-        self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
+        self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
+        self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
         self.saving_shelves = False  # which nodes have one
@@ -58,8 +59,8 @@ class State:
         self.head = ""
         self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
         self.seen: set[str] = set()  # and that were
-        self.settled: list[str] = []  # dead nodes of which it is known what they took
-        self.saved = b""  # of these, what was written down last
+        self.settled: list[str] = []  # dead nodes of which it is known what they took: another list each time
+        self.saved_settled = self.settled  # what was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
         # shelves
         self.epochs: dict[str, int] = {}  # by node, of its last listing
@@ -72,16 +73,17 @@ class State:
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
-        self.erased: dict[str, None] = {}  # deleted ones without a key, and puts that were taken back: late calls
+        self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
         self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed
         self.again: list[Replacement] = []  # of which a node did not confirm it: a second later
+        self.unwanted: dict[str, dict[str, Name | None]] = {}  # never to be current again: nodes to drop it, its name
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
-        self.settled = pages.settled(load)
+        self.settled = self.saved_settled = pages.settled(load)
         self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
@@ -153,14 +155,30 @@ class State:
 
     def restore(self, older: Iterable[Holding]) -> None:
         """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
-        gone = self.erased.keys() | self.under_way.dropped | self.under_way.deleting
-        self.replaced += self.index.restore(one for one in older if one.array_id not in gone)
+        self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
+
+    def is_going(self, array_id: str) -> bool:
+        """Whether an array is never to be current again: it is deleted, or its files go just now, or shall."""
+        return array_id in self.erased or array_id in self.unwanted or array_id in self.under_way.deleting
+
+    def want_no_more(self, holding: Holding, name: Name | None) -> None:
+        """A file is to go, and its array never to be current again."""
+        self.unwanted.setdefault(holding.array_id, {})[holding.node] = name
+
+    def has_gone(self, holding: Holding) -> None:
+        """An unwanted file is not there any more."""
+        nodes = self.unwanted.get(holding.array_id, {})
+        nodes.pop(holding.node, None)
+        if not nodes:
+            self.unwanted.pop(holding.array_id, None)
+        self.index.no_file(holding.array_id, holding.node)
+        self.note_gone(holding.node, [holding.array_id])
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""
         self.erased[array_id] = None
         while len(self.erased) > _MOST_ERASED:
-            del self.erased[next(iter(self.erased))]
+            self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

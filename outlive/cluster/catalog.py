@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Mapping
 
-from outlive.arrays.tend.check import Finding
+from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.state import Outside, State
@@ -121,9 +121,10 @@ class Catalog:
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
         return self.driver.look(lambda state: state.index.some_keys(store, like, limit))
 
-    def listed(self, array_ids: list[str]) -> set[str]:
-        """Which of these are current arrays of some key."""
-        return self.driver.look(lambda state: set(filter(state.index.lists, array_ids)))
+    @in_group("change")
+    def listed(self, array_ids: list[str], node: str, epoch: int) -> set[str] | None:
+        """See `keys.listed`."""
+        return self.driver.run(keys.listed, array_ids, node, epoch)
 
     @in_group("slow")
     def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:
@@ -220,6 +221,6 @@ class Catalog:
         self.driver.step(shelves.leave, node, epoch)
 
     @in_group("change")
-    def reconcile(self, node: str, packed: bytes) -> list[Finding]:
+    def reconcile(self, node: str, packed: bytes) -> list[Defect]:
         """See `shelves.reconcile`; infos by `wire.pack`."""
         return self.driver.run(shelves.reconcile, node, unpack(packed))

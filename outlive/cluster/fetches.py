@@ -80,7 +80,7 @@ class Fetches:
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
-        for parcel in receive_small(self._source(node, step=self._chunk_size() // 4), array_ids):
+        for parcel in receive_small(self._source(node, step=self.chunk_size() // 4), array_ids):
             drafts = drafts_of(self._shelf, parcel)
             try:
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
@@ -132,7 +132,7 @@ class Fetches:
         Unreachable, CorruptArray, StoreFull
         """
         began = self._shelf.ledger.epoch
-        source = self._source(node, epoch, self._chunk_size())
+        source = self._source(node, epoch, self.chunk_size())
         draft = copy(self._shelf, source, info.id, kept=kept, size=info.size)
         try:
             self._seal(draft, node, began)
@@ -207,9 +207,10 @@ class Fetches:
     def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
         return Source(self._peers, node, step, epoch, self.links)
 
-    def _chunk_size(self) -> int:
+    def chunk_size(self) -> int:
+        """Bytes a chunk at most, that come here or are sent from here."""
         if not self._chunk:
-            self._chunk = chunk_size(self._peers.nodes())
+            self._chunk = chunk_size(self._peers.node(self._node))
         return self._chunk
 
     def _deadline(self, node: str, array_id: str) -> int:

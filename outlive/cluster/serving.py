@@ -43,10 +43,12 @@ class Serving:
             _log.warning("arrays of this node go to others through Ray: %s", error)
 
     def _start(self) -> Server:
-        host = next((node.ip for node in self._peers.nodes() if node.id == self._node), "127.0.0.1")
+        here = self._peers.node(self._node)
+        if here is None:
+            raise ValueError("Ray does not say what this node's address is")
         secret = self._peers.save_first(SECRET, os.urandom(_SECRET_SIZE))
         return Server(
-            host,
+            here.ip,
             settings.ports(),
             node=self._node,
             secret=lambda: secret,

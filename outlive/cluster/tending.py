@@ -9,11 +9,11 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.tend.ending import Endings
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.port import AT_A_TIME, Call, Nobody, Peers
-from outlive.errors import OutliveError
+from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
 _REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
+_MOST_LISTINGS = 5  # of the shelf, while the catalog is asked what of it is listed
 _TO_HEAR = 2.0  # seconds for the catalog to hear of what has ended
 _log = logging.getLogger(__name__)
 
@@ -75,11 +76,23 @@ class Tending:
             self._peers.ask_catalog(Call.of("end", array_ids[begin : begin + AT_A_TIME]))
 
     def listed(self, array_ids: list[str]) -> set[str]:
-        """Which of these a key stands for, as the catalog says."""
+        """Which of these drafts a key stands for, as the catalog says that listed this shelf last.
+
+        Raises
+        ------
+        StoreUnavailable
+            The shelf is listed again and again.
+        """
         if not array_ids:
             return set()
-        result: set[str] = self._peers.ask_catalog(Call.of("listed", array_ids))
-        return result
+        for _ in range(_MOST_LISTINGS):
+            call = Call.of("listed", array_ids, self._node, self._shelf.ledger.epoch)
+            result: set[str] | None = self._peers.ask_catalog(call)
+            if result is not None:
+                return result
+        raise StoreUnavailable(
+            f"{self._shelf.path} was listed {_MOST_LISTINGS} times meanwhile; its drafts stay for now"
+        )
 
     def balance(self) -> None:
         """Between memory and disk: copying takes a while."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.tend.check import Finding
+from outlive.arrays.tend.fsck import Defect
 from outlive.catalog.wire import pack, unpack
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
 
 
-def check(session: Session, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+def check(session: Session, progress: Callable[[int, int], None] | None = None) -> list[Defect]:
     """Go through all shelves; see `Store.check`. Each step can be repeated: a keeper may be killed meanwhile."""
-    findings: list[Finding] = []
+    findings: list[Defect] = []
     shelves = []
     for node, (found, sizes) in session.ask_each("check_shelf"):
         findings += found

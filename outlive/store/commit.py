@@ -157,12 +157,12 @@ class _Settling:
 
     def _decide(self) -> list[Draft]:
         shelf = self._session.shelf
-        left = [draft for draft in self._drafts if draft.exists()]
-        if self._whole and len(left) < len(self._drafts) and shelf.ledger.epoch == self._epoch:
+        remaining = [draft for draft in self._drafts if draft.exists()]
+        if self._whole and len(remaining) < len(self._drafts) and shelf.ledger.epoch == self._epoch:
             with contextlib.suppress(OSError):
-                shelf.seal_many(left)
-                left = []
-        return left
+                shelf.seal_many(remaining)
+                remaining = []
+        return remaining
 
     def tell(self) -> None:
         """Have the catalog forget the discarded ones. Nobody waits for the answer: the catalog may be silent."""

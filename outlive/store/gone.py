@@ -43,7 +43,7 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
     if ended is not None:
         return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}: {ended}")
     # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
-    limit = 50_000 // max(20, len(keys[0]))
+    limit = 20_000 // max(20, len(keys[0]))
     candidates = session.ask_catalog("some_keys", store, keys[0], limit)
     similar = difflib.get_close_matches(keys[0], candidates)
     count = session.ask_catalog("count", store)

@@ -88,10 +88,10 @@ def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drai
 def _rows(session: Session) -> list[NodeRow]:
     """Every node that is alive or was the last to hold an array: the head first."""
     every, scaler = session.peers.nodes(), session.peers.autoscaler()
-    keepers = set(session.peers.keeper_nodes())
+    with_keeper = set(session.peers.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
-        kept = _kept(session, node.id) if node.id in keepers else []
+        kept = _kept(session, node.id) if node.id in with_keeper else []
         alone = [one for one in kept if one.alone]
         may_go = scaler is not None and not stays(node, every, scaler)
         role: Role = "head" if node.is_head else "draining" if node.draining_until is not None else "stays"

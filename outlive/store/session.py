@@ -61,7 +61,7 @@ class Session:
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
-            end_with_this_process(self.root, connection.cluster)
+            end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
         self.links = links(self.peers, self.node)
 
@@ -71,7 +71,7 @@ class Session:
 
     def stands(self) -> bool:
         """False once the process is connected to another cluster, or the store was shut down."""
-        return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.left
+        return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.keeper_left
 
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""
@@ -178,7 +178,7 @@ class Session:
     @functools.cached_property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(self.peers.nodes())
+        return chunk_size(self.peers.node(self.node))
 
 
 _session: Session | None = None

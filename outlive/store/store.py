@@ -17,7 +17,7 @@ from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.put_options import PutOptions
-from outlive.arrays.tend.check import Finding
+from outlive.arrays.tend.fsck import Defect
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
@@ -471,7 +471,7 @@ class Store(MutableMapping[str, Array]):
         return StoreStats(self.name, arrays, nbytes, shelves)
 
     @in_cluster()
-    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Defect]:
         """An fsck of all shelves and the catalog: finds what a crash left, mends what can be mended, and says so.
 
         It verifies the checksum of every array, and so reads all bytes. Programs may go on meanwhile.
@@ -483,7 +483,7 @@ class Store(MutableMapping[str, Array]):
 
         Returns
         -------
-        list of Finding
+        list of Defect
             Empty if all is well. Those not `mended` (damaged or changed bytes) need a decision; each says which.
         """
         return check(self._session(), progress)

@@ -23,7 +23,7 @@ from outlive.arrays.live import _live, live_view
 from outlive.arrays.marks import evict
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
-from outlive.arrays.tend.check import check_arrays, check_shelf, clear_orphans
+from outlive.arrays.tend.fsck import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.catalog import shelves
 from outlive.catalog.losses import Lost
@@ -736,7 +736,9 @@ def test_a_dead_writers_call_that_comes_late_takes_no_key(cluster: PlayedCluster
     assert shelf._staging is not None
     shelf._staging.close()  # its writer is dead
     shelf._staging = None
-    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
+    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids, "a", shelf.ledger.epoch))] == [
+        "abandoned"
+    ]
     catalog.replace(pack_request([draft.info], "a", 0))
     assert [cluster.get(node, "k") for node in "abc"] == [1, 1, 1]
 
@@ -753,7 +755,7 @@ def test_a_copy_whose_keeper_died_is_not_sealed_behind_the_catalogs_back(cluster
     shelf._staging = None
     if again:
         assert cluster.get("b", "k") == 1  # the keeper that started anew has another copy
-    problems = [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))]
+    problems = [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids, "b", shelf.ledger.epoch))]
     assert problems == ["abandoned"] and shelf.has(info.id) == again
     assert not shelf.ended.find(info.id) and shelf.recount() == 0
     cluster.put("a", "k", 2)

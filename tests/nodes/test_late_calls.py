@@ -13,7 +13,7 @@ import pytest
 from outlive.arrays.ended import Why
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.catalog.holds import Holds
 from outlive.catalog.wire import pack, pack_request
@@ -103,7 +103,9 @@ def test_a_copy_that_a_dead_keeper_left_is_no_array(cluster: PlayedCluster, kept
     source = transfer.Source(cluster.peers, "a", 1 << 20)
     transfer.copy(shelf, source, info.id, kept=kept).settled = True  # nobody else discards it
     die(shelf)
-    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids))] == ["abandoned"]
+    assert [one.problem for one in clear_orphans(shelf, lambda ids: catalog.listed(ids, "b", shelf.ledger.epoch))] == [
+        "abandoned"
+    ]
     assert not shelf.has(info.id)
     assert shelf.ended.given_up() == []  # it was put, elsewhere
     cluster.put("a", "k", 2)

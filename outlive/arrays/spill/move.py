@@ -2,7 +2,7 @@
 
 It is copied without any lock but a reader's, so it is neither deleted nor written meanwhile. Then, in one step under
 the ledger's lock, the copy is renamed into its mem/ and the original goes to the pool; it is in at least one of the two
-places at every moment. Whoever is killed leaves a copy that nobody takes for an array, or both (`check.mend_doubles`).
+tiers at every moment. Whoever is killed leaves a copy that nobody takes for an array, or both (`fsck.mend_doubles`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
 
 def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int) -> int:
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
-    disk.release(array_id)  # of someone who was killed between these steps; see `check.mend_doubles`
+    disk.release(array_id)  # of someone who was killed between these steps; see `fsck.mend_doubles`
     _same_marks(copy, fd)
     os.rename(copy, target)
     shelf.ledger.moved()
@@ -126,7 +126,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
                 os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
             try:
                 disk.release(array_id)
-            except OSError:  # in both places, then: the one in memory is read, and the check mends it
+            except OSError:  # in both tiers, then: the one in memory is read, and the check mends it
                 return True
         return True
     finally:

@@ -76,8 +76,8 @@ def locks() -> dict[tuple[int, int], set[int]]:
     try:
         with open("/proc/locks") as file:
             lines = [line.split()[-4:-2] for line in file if " FLOCK " in line]
-        for process, place in lines:
-            major, minor, inode = place.split(":")
+        for process, identity in lines:
+            major, minor, inode = identity.split(":")
             found[os.makedev(int(major, 16), int(minor, 16)), int(inode)].add(int(process))
     except (OSError, ValueError):
         return {}

@@ -18,8 +18,8 @@ from outlive.arrays.segment import pages
 from outlive.arrays.spill.room import is_spilling, locks
 
 if TYPE_CHECKING:
-    from outlive.arrays.place import Place
     from outlive.arrays.shelf import Shelf
+    from outlive.arrays.tier import Tier
 
 PATIENCE = 10.0  # seconds that are waited at most
 _LOOKS = 5  # in a row that show nothing to wait for: one alone may come between two steps of another process
@@ -47,27 +47,25 @@ class Wait:
 
 def may_come(shelf: Shelf) -> bool:
     """Whether room may come without a deletion, by what another process does just now."""
-    places = shelf.places.all()
+    tiers = shelf.tiers.all()
     return (
-        is_spilling(shelf)
-        or any(_is_copied_to(place) or _is_freed_in(place) for place in places)
-        or _keeper_reads(shelf)
+        is_spilling(shelf) or any(_is_copied_to(tier) or _is_freed_in(tier) for tier in tiers) or _keeper_reads(shelf)
     )
 
 
-def _is_copied_to(place: Place) -> bool:
-    """Whether a segment that is spilled or promoted is in both places now."""
-    for writer in names_in(place.new):
-        path = f"{place.new}/{writer}"
+def _is_copied_to(tier: Tier) -> bool:
+    """Whether a segment that is spilled or promoted is in both tiers now."""
+    for writer in names_in(tier.new):
+        path = f"{tier.new}/{writer}"
         if os.path.isdir(path) and not os.path.islink(path) and any(name.endswith(COPY) for name in names_in(path)):
             return True
     return False
 
 
-def _is_freed_in(place: Place) -> bool:
+def _is_freed_in(tier: Tier) -> bool:
     """Whether somebody has the exclusive lock of a segment in the pool, or nobody has any: it is about to go."""
-    for name in names_in(place.pool.folder):
-        path = f"{place.pool.folder}/{name}"
+    for name in names_in(tier.pool.folder):
+        path = f"{tier.pool.folder}/{name}"
         if _can_lock(path, EXCLUSIVE) or not _can_lock(path, SHARED):
             return True
     return False
@@ -87,9 +85,9 @@ def _keeper_reads(shelf: Shelf) -> bool:
     except FileNotFoundError:
         return False
     held = locks()
-    keepers = held.get((own.st_dev, own.st_ino), set())
-    inodes = {inode for (device, inode), pids in held.items() if device == own.st_dev and pids & keepers}
-    if not keepers:
+    keeper = held.get((own.st_dev, own.st_ino), set())
+    inodes = {inode for (device, inode), pids in held.items() if device == own.st_dev and pids & keeper}
+    if not keeper:
         return False
     return any(_could_go(shelf, entry) for entry in os.scandir(shelf.mem) if entry.inode() in inodes) or any(
         entry.inode() in inodes for entry in os.scandir(shelf.pool.folder)

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.scheduler import Process
 
 STORE = "s"
+_RECORDED: dict[str, Any] = {  # as which kind of operation on a register
+    **dict.fromkeys(("put", "put_many", "put_handle"), "put"),
+    **dict.fromkeys(("get", "get_many", "get_handle"), "get"),
+    **dict.fromkeys(("delete", "delete_handle"), "delete"),
+}
 _STARTS = 5  # of a keeper
 
 
@@ -77,8 +82,11 @@ class Works:
 
     def do(self, op: Op) -> None:
         say, cluster = self._cluster.say, self._cluster
+        registers = self._registers(op)
+        if registers is None:
+            return
         say(self._process, f"begins: {op}")
-        recorded = _Recorded(cluster, self._process.name, op)
+        recorded = _Recorded(cluster, self._process.name, op, registers)
         self.busy = True
         try:
             self._join()
@@ -94,6 +102,15 @@ class Works:
         else:
             self.busy = False
             say(self._process, f"ends: {op}{'' if said is None else f' -> {said}'}")
+
+    def _registers(self, op: Op) -> tuple[str, ...] | None:
+        """What the history calls what it is about; None if nobody has left such a handle yet."""
+        if not op.kind.endswith("_handle"):
+            return op.keys
+        if op.kind == "put_handle":
+            return (f"{op.keys[0]}{op.value}",)
+        known = self._cluster.handles.find(op.keys[0])
+        return None if known is None else (known.register,)
 
     def _join(self) -> None:
         session = self._process.session
@@ -136,6 +153,32 @@ class Works:
         recorded.end("done")
         return None
 
+    def _put_handle(self, op: Op, recorded: _Recorded) -> None:
+        handle = self.store.put(np.full(op.items, op.value), replicas=op.replicas, lifetime=op.lifetime)  # type: ignore[arg-type]
+        recorded.end("done")
+        self._cluster.handles.leave(op.keys[0], recorded.registers[0], handle)
+
+    def _get_handle(self, _: Op, recorded: _Recorded) -> Any:
+        known = self._cluster.handles.find(recorded.registers[0])
+        assert known is not None
+        try:
+            value = self._value(known.handle.get())
+        except outlive.ArrayNotFound:
+            value = None
+        recorded.saw([value])
+        return value
+
+    def _delete_handle(self, _: Op, recorded: _Recorded) -> Any:
+        known = self._cluster.handles.find(recorded.registers[0])
+        assert known is not None
+        try:
+            self.store.delete(known.handle)
+        except outlive.ArrayNotFound as error:  # perhaps by itself: its call was made twice
+            recorded.end("done")
+            return error
+        recorded.end("done")
+        return None
+
     def _keys(self, _: Op, recorded: _Recorded) -> Any:
         began = self._cluster.scheduler.now
         found = list(self.store.keys())
@@ -167,13 +210,13 @@ class Works:
 class _Recorded:
     """One operation, written down for the judge."""
 
-    def __init__(self, cluster: Cluster, client: str, op: Op) -> None:
-        self._cluster, self._op = cluster, op
-        kind: Any = {"put": "put", "put_many": "put", "get": "get", "get_many": "get", "delete": "delete"}.get(op.kind)
+    def __init__(self, cluster: Cluster, client: str, op: Op, registers: tuple[str, ...]) -> None:
+        self._cluster, self._op, self.registers = cluster, op, registers
+        kind = _RECORDED.get(op.kind)
         self._numbers: list[int] = []
         self._client, self._invoked = client, cluster.tick()
         if kind is not None:
-            for key in op.keys:
+            for key in registers:
                 value = op.value if kind == "put" else None
                 self._numbers.append(len(cluster.history))
                 cluster.history.append(Operation(client, kind, key, value, self._invoked, None, "unknown"))
@@ -202,7 +245,7 @@ class _Recorded:
 
     def lost(self) -> None:
         """A read found that there was one."""
-        if self._op.kind == "get":
+        if self._op.kind in {"get", "get_handle"}:
             self.absent()
         else:
             self.end("unknown")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from outlive.arrays.layout import KEEPER
 from outlive.arrays.shelf import Shelf
 from outlive.cluster.port import Call
 from outlive.errors import OutliveError
@@ -14,6 +15,7 @@ from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
 from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
 from outlive.testing.simulation.clients import PlayedSession, Works, let_go
+from outlive.testing.simulation.handles import Handles
 from outlive.testing.simulation.judge import check_ledgers
 from outlive.testing.simulation.machines import Machine
 from outlive.testing.simulation.network import Actor, Died, Network
@@ -24,8 +26,10 @@ from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stu
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
 _TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
 SHELF_BYTES = 64 << 20
+_PAUSES = 1.0, 2.0, 4.0  # how many times as long as usual, in some schedules: less is mended while much happens
 _LONGEST_PAUSE = 20.0  # seconds between two rounds
 _SLOWER_AFTER = 8.0  # seconds of a schedule, after which rounds come half as often
+_NEW_READERS = 4  # schedules, at whose end one of them has nodes read that had no shelf
 _TRACED = 4000  # lines at most
 
 
@@ -53,12 +57,15 @@ class Cluster:
         self.oddities: dict[int, str] = {}
         self.history: list[Operation] = []
         self.batches: list[list[int]] = []  # operations of one put_many each
+        self.handles = Handles()
         self.seen_together: list[list[int]] = []  # and of one get_many
         self.sessions: list[PlayedSession] = []
         self.shelves: list[Shelf] = []
         self.works: dict[str, Works] = {}
+        self._unfinished: list[tuple[str, Works]] = []  # and perhaps some that have ended
         self.processes: dict[str, Process] = {}  # of clients
-        self.rounds_every = 0.7, 1.5  # seconds: at least, and what is added at most
+        pause = _PAUSES[plan.seed % len(_PAUSES)]
+        self.rounds_every = 0.7 * pause, 1.5 * pause  # seconds: at least, and what is added at most
         self._ticks = 0
         self._calm_since: float | None = None
 
@@ -193,16 +200,26 @@ class Cluster:
         process = self.processes[client.name] = Process(self.scheduler, client.name, machine)
         machine.processes.append(process)
         works = self.works[client.name] = Works(self, process, client)
+        self._unfinished.append((client.name, works))
         process.spawn("works", works.run)
 
     def _working(self) -> list[str]:
-        return [name for name, works in self.works.items() if not works.done and self.processes[name].alive]
+        return [name for name, works in self.works.items() if self._works(name, works)]
+
+    def _works(self, name: str, works: Works) -> bool:
+        return not works.done and self.processes[name].alive
+
+    def _is_anybody_working(self) -> bool:
+        """Asked after each step: who has ended is not looked at again."""
+        while self._unfinished and not self._works(*self._unfinished[-1]):
+            self._unfinished.pop()
+        return bool(self._unfinished)
 
     def _is_done(self) -> bool:
         if self.traced and not self.violations:
             for wrong in check_ledgers(self):
                 self.violated(f"{wrong}, after a step of {self.scheduler.last}")
-        return not self._working() or bool(self.violations) or bool(self.scheduler.errors)
+        return not self._is_anybody_working() or bool(self.violations) or bool(self.scheduler.errors)
 
     def _calm(self) -> None:
         """All faults are over; what is to be done in the background is done; then every node reads every key."""
@@ -217,14 +234,17 @@ class Cluster:
         for process in self.processes.values():  # those that wrote are gone, and what they held is free
             process.kill()
         self._calm_since = self.scheduler.now
+        self.rounds_every = 4.0, 2.0
         self._go_on_for(14.0)
-        self.rounds_every = 16.0, 4.0
+        self.rounds_every = 24.0, 6.0
         end = self.scheduler.now + 400.0
         self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
         self._go_on_for(75.0)
         ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
+        ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in self.handles.all())
         for node, machine in self.machines.items():
-            if machine.alive:
+            # Where nothing ever was, every read is a fresh copy: that is looked at now and then.
+            if machine.alive and (self.plan.seed % _NEW_READERS == 0 or os.path.exists(f"{machine.path}/{KEEPER}")):
                 self._start(Client(f"last-{node}", node, ops))
         self.scheduler.run(self._is_done, self.scheduler.now + 300.0)
 
@@ -313,7 +333,7 @@ class Cluster:
 
     def judge_loss(self, machine: Machine) -> None:
         """What was there alone may be lost: as if somebody had deleted it, if that explains what is read."""
-        for key in ("k", "m"):
+        for key in dict.fromkeys(one.key for one in self.history):
             puts = [one for one in self.history if one.kind == "put" and one.key == key]
             if any(self._may_be_lost(one) for one in puts):
                 moment = self.tick()

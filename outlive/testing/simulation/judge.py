@@ -13,6 +13,7 @@ from outlive.arrays.shelf import Shelf
 from outlive.testing.history import History, Operation
 
 if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
     from outlive.catalog.index import Index
     from outlive.testing.simulation.actors import PlayedCatalog
     from outlive.testing.simulation.cluster import Cluster
@@ -67,14 +68,44 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
         yield "there is no catalog"
         return
     there: Holders = {}
+    keyless: dict[str, ArrayInfo] = {}
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
             yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
-    yield from _arrays(catalog.index, there)
-    yield from _keys(catalog, there, {name for name, machine in cluster.machines.items() if machine.alive})
+            keyless |= {info.id: info for info in shelf.scan() if info.key is None}
+    alive = {name for name, machine in cluster.machines.items() if machine.alive}
+    yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
+    yield from _keys(catalog, there, alive)
+    deleted = _deleted(cluster)
+    for array_id, info in sorted(keyless.items()):
+        if array_id in deleted:
+            yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
+        yield from _without_key(catalog, info, there[array_id], alive)
+
+
+def _deleted(cluster: Cluster) -> set[str]:
+    """Arrays without a key that somebody has deleted."""
+    registers = {one.key for one in cluster.history if one.kind == "delete" and one.outcome == "done"}
+    return {known.handle.id for known in cluster.handles.all() if known.register in registers}
+
+
+def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], alive: set[str]) -> Iterator[str]:
+    """The catalog knows where those are that are on several nodes, or shall be."""
+    known, kept = dict(catalog.index.holders(info.id)), {node for node, is_kept in nodes.items() if is_kept}
+    if known != nodes and (known or len(nodes) > 1 or info.replicas > 1):
+        yield f"array {info.id} without a key is on {nodes}, and the catalog says {known}"
+    if not kept:
+        yield f"array {info.id} without a key is kept nowhere: {nodes}"
+    if len(kept) < _as_many(catalog, info, kept, alive):
+        yield f"array {info.id} without a key is kept on {sorted(kept)}, and shall be on {info.replicas}"
+
+
+def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], alive: set[str]) -> int:
+    """On how many nodes an array is to be kept, as far as there are any."""
+    return min(info.replicas, len(alive - catalog.left_nodes | kept))
 
 
 def _arrays(index: Index, there: Holders) -> Iterator[str]:
@@ -96,9 +127,8 @@ def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[s
             yield f"key {key!r} is listed, and its array {entry.info.id} is nowhere"
         if entry.superseded:
             yield f"key {key!r} still supersedes {entry.superseded}"
-        able = alive - catalog.left_nodes | kept
-        if len(kept) < min(entry.info.replicas, len(able)):
-            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(able)}"
+        if len(kept) < _as_many(catalog, entry.info, kept, alive):
+            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
 
 
 def _shelf(name: str, shelf: Shelf) -> Iterator[str]:

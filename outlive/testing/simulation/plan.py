@@ -10,7 +10,7 @@ from outlive.testing.simulation.network import Manners
 
 HEAD = "a"
 _KEYS = "k", "m"
-_SMALL, _LARGE = 5, 6000  # items of 8 bytes: some are copied when they are read, some are mapped and recycled
+SMALL, LARGE = 5, 6000  # items of 8 bytes: some are copied when they are read, some are mapped and recycled
 _KINDS = {  # of operations, and how often
     "put": 8,
     "get": 9,
@@ -44,13 +44,15 @@ class Op(NamedTuple):
     kind: str
     keys: tuple[str, ...]
     value: int = 0
-    items: int = _SMALL
+    items: int = SMALL
     replicas: int = 1
+    lifetime: str = "detached"
 
     def __str__(self) -> str:
-        what = f"{self.kind} {' '.join(self.keys)}"
+        what = f"{self.kind} {' '.join(self.keys)}".replace("_", " ")
         if self.kind.startswith("put"):
             what += f" = {self.value}" + (f", replicas={self.replicas}" if self.replicas > 1 else "")
+            what += "" if self.lifetime == "detached" else f", lifetime={self.lifetime}"
         return what
 
 
@@ -113,8 +115,8 @@ def _op(fields: list[Any]) -> Op:
     return Op(at, kind, tuple(keys), *rest)
 
 
-def plan_of(seed: int) -> Plan:
-    """The plan of a seed."""
+def drawn(seed: int) -> Plan:
+    """What every schedule is made of; `themes.plan_of` adds what only some are about."""
     rng = random.Random(seed)  # noqa: S311
     nodes = ("a", "b", "c")[: rng.choice((2, 2, 3))]
     span = rng.choice((0.5, 2.0, 8.0))  # seconds in which it all happens
@@ -149,7 +151,7 @@ def _an_op(rng: random.Random, at: float, some_replicas: bool, nodes: int, value
         keys = (rng.choice(("b", "c")[: nodes - 1]),)
     if kind in {"keys", "check"}:
         keys = ()
-    items = _LARGE if rng.random() < 0.15 else _SMALL
+    items = LARGE if rng.random() < 0.15 else SMALL
     replicas = 2 if some_replicas and rng.random() < 0.6 else 1
     return Op(at, kind, keys, value, items, replicas)
 

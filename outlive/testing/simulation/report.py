@@ -6,9 +6,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-from outlive.testing.simulation.plan import Plan, plan_of
+from outlive.testing.simulation.plan import Plan
 from outlive.testing.simulation.planted import PLANTED, planted
 from outlive.testing.simulation.shrink import shrink
+from outlive.testing.simulation.themes import plan_of
 from outlive.testing.simulation.world import Result, World, a_world
 
 

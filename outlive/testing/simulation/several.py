@@ -90,7 +90,7 @@ def _lines(workers: list[subprocess.Popen[str]]) -> Iterator[str]:
 
 def work(seeds: range) -> None:
     """What a worker does: it writes how many it has played, and what failed, one a line."""
-    from outlive.testing.simulation.plan import plan_of
+    from outlive.testing.simulation.themes import plan_of
     from outlive.testing.simulation.world import a_world
 
     with a_world() as world:

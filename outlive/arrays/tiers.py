@@ -1,4 +1,4 @@
-"""Places: where a shelf's segments are, in memory or on disk, while others move them between the two."""
+"""Tiers: in which of the two a shelf's segments are, memory or disk, while others move them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from outlive.arrays.count import Count
 from outlive.arrays.disk import Disk
 from outlive.arrays.layout import disk_of, is_id
 from outlive.arrays.ledger import Ledger
-from outlive.arrays.place import Place
 from outlive.arrays.root import names_in
+from outlive.arrays.tier import Tier
 
 _T = TypeVar("_T")
 _ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may overflow
 
 
-class Places:
+class Tiers:
     """Where the segments of the shelf in the folder `path` are: in memory, and on its disk if it has one."""
 
     def __init__(self, path: str, ledger: Ledger) -> None:
         self._path, self._ledger = path, ledger
-        self.memory = Place(path, ledger)
+        self.memory = Tier(path, ledger)
         self._disk: Disk | None = None
         self._disks: dict[str, Disk] = {}  # by path: each but once, as drafts may be under way there
         self._settings = -1  # those that `_disk` is of
@@ -77,7 +77,7 @@ class Places:
         Raises
         ------
         FileNotFoundError
-            It is in neither place.
+            It is in neither tier.
         """
         while True:
             moves = self._ledger.moves
@@ -96,27 +96,27 @@ class Places:
         """The path of a sealed array's file; None if there is none."""
         while True:
             moves = self._ledger.moves
-            for place in self.all():
-                if os.access(f"{place.mem}/{array_id}", os.F_OK):
-                    return f"{place.mem}/{array_id}"
+            for tier in self.all():
+                if os.access(f"{tier.mem}/{array_id}", os.F_OK):
+                    return f"{tier.mem}/{array_id}"
             if self._ledger.moves == moves:
                 return None
 
-    def all(self) -> tuple[Place, ...]:
+    def all(self) -> tuple[Tier, ...]:
         """Where segments may be: one or two."""
         disk = self.disk
         return (self.memory,) if disk is None else (self.memory, disk)
 
-    def of(self, path: str) -> Place | None:
-        """The place that the file at `path` is in; None if there is no disk (any more)."""
+    def of(self, path: str) -> Tier | None:
+        """The tier that the file at `path` is in; None if there is no disk (any more)."""
         return self.disk if self.is_on_disk(path) else self.memory
 
     def drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
-        for place in self.all():
-            for writer in names_in(place.new):  # none if the shelf is on its way out
-                if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
-                    yield f"{place.new}/{writer}/{array_id}"
+        for tier in self.all():
+            for writer in names_in(tier.new):  # none if the shelf is on its way out
+                if not os.path.islink(f"{tier.new}/{writer}"):  # planted; nothing behind it is ours
+                    yield f"{tier.new}/{writer}/{array_id}"
 
     def has_draft(self, array_id: str) -> bool:
         """Whether an array of this id is being written, or was and is not sealed yet."""
@@ -151,7 +151,7 @@ class Places:
 
     def folders(self) -> tuple[str, ...]:
         """Where sealed arrays are."""
-        return tuple(place.mem for place in self.all())
+        return tuple(tier.mem for tier in self.all())
 
     def recount(self) -> int:
         """Set the ledger to what the files take; returns by how much it was off: strangers removed some.
@@ -174,7 +174,7 @@ class Places:
                 return self._set_used(counts)
 
     def _counts(self, at_the_end: contextlib.ExitStack) -> list[Count]:
-        return [at_the_end.enter_context(contextlib.closing(Count(place))) for place in self.all()]
+        return [at_the_end.enter_context(contextlib.closing(Count(tier))) for tier in self.all()]
 
     def _set_used(self, counts: list[Count]) -> int:
         used = [count.used for count in counts] + [0]

@@ -22,7 +22,7 @@ from outlive.errors import CorruptArray
 from outlive.units import format_size
 
 
-class Finding(NamedTuple):
+class Defect(NamedTuple):
     """One thing that was not as it should be."""
 
     # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
@@ -40,12 +40,12 @@ def none_listed(_: list[str]) -> set[str]:
     return set()
 
 
-def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Finding]:
+def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect]:
     """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already.
 
     A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
     """
-    for folder in itertools.chain.from_iterable(orphans(place.new) for place in shelf.places.all()):
+    for folder in itertools.chain.from_iterable(orphans(tier.new) for tier in shelf.tiers.all()):
         names = sorted(os.listdir(folder))
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
@@ -54,10 +54,10 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Findin
                 continue
             path = f"{folder}/{name}"
             if name in complete and not is_copy(path) and shelf.finish(name, epoch):
-                yield Finding("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
+                yield Defect("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
                 _discard(shelf, path, name)
-                yield Finding("abandoned", name, "discarded: its writer died before sealing it", True)
+                yield Defect("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(path)
         for name in names:  # now that what the catalog had listed of the batch is sealed
@@ -80,7 +80,7 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
     shelf.delete_draft(path)
 
 
-def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
+def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
     """An array that is both in memory and on disk: who moved it was killed in between. Both are the same, one goes."""
     disk = shelf.disk
     if disk is None:
@@ -90,17 +90,17 @@ def mend_doubles(shelf: Shelf) -> Iterator[Finding]:
             if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
                 shelf.ledger.moved()
                 disk.release(array_id)
-                yield Finding("double", array_id, "its copy on disk removed: who spilled it died in between", True)
+                yield Defect("double", array_id, "its copy on disk removed: who spilled it died in between", True)
     disk.pool.trim()
 
 
-def check(shelf: Shelf, listed: Listed = none_listed) -> list[Finding]:
+def check(shelf: Shelf, listed: Listed = none_listed) -> list[Defect]:
     """Go through a whole shelf and mend what can be mended. `check_shelf` and `check_arrays` are its two parts."""
     findings, sizes = check_shelf(shelf, listed)
     return findings + check_arrays(shelf, list(sizes))
 
 
-def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Finding], dict[str, int]]:
+def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect], dict[str, int]]:
     """Everything but the arrays themselves; returns the findings, and each array with the bytes of its file.
 
     Parameters
@@ -115,22 +115,22 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Findin
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
     findings += mend_doubles(shelf)
-    for place in shelf.places.all():
-        for name in sorted(names_in(place.mem)):
-            path = f"{place.mem}/{name}"
+    for tier in shelf.tiers.all():
+        for name in sorted(names_in(tier.mem)):
+            path = f"{tier.mem}/{name}"
             if is_id(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     sizes[name] = os.lstat(path).st_size
             else:
                 findings.append(foreign(path))
-        place.pool.trim()
+        tier.pool.trim()
     shelf.names.sweep(shelf.has)
     if off := shelf.recount():
-        findings.append(Finding("miscounted", shelf.path, f"recounted: the ledger was off by {format_size(off)}", True))
+        findings.append(Defect("miscounted", shelf.path, f"recounted: the ledger was off by {format_size(off)}", True))
     return findings, sizes
 
 
-def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
+def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Defect]:
     """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
     checksums = Checksums(f"{shelf.path}/{CHECKSUMS}")
     known, fresh, findings = checksums.load(array_ids), dict[str, int](), []
@@ -140,12 +140,12 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
             try:
                 shelf.info(array_id)
             except CorruptArray as error:
-                findings.append(Finding("damaged", path, f"left for you to look at; remove the file ({error})", False))
+                findings.append(Defect("damaged", path, f"left for you to look at; remove the file ({error})", False))
                 continue
             checksum = shelf.somewhere(array_id, checksum_of)
             if known.get(array_id, checksum) != checksum:
-                left = "left for you to look at: its bytes changed since it was sealed"
-                findings.append(Finding("flipped", path, left, False))
+                hint = "left for you to look at: its bytes changed since it was sealed"
+                findings.append(Defect("flipped", path, hint, False))
             elif array_id not in known:
                 fresh[array_id] = checksum
     with contextlib.suppress(OSError):  # no room for them: the next check computes them again
@@ -153,8 +153,8 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Finding]:
     return findings
 
 
-def foreign(path: str) -> Finding:
-    return Finding("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
+def foreign(path: str) -> Defect:
+    return Defect("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
 
 
 def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = never) -> int:

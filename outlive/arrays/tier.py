@@ -1,6 +1,6 @@
-"""A place: a folder that has sealed arrays, drafts and a pool. A shelf has one in memory, and one on disk if it spills.
+"""A tier: a folder that has sealed arrays, drafts and a pool. A shelf has one in memory, and one on disk if it spills.
 
-What is removed is counted in the same step, in the place's account of the ledger.
+What is removed is counted in the same step, in the tier's account of the ledger.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EPERM}  # or something planted there
 
 
-class Place:
-    """The place in the folder `path` (created, mode 0700), counted in `account`.
+class Tier:
+    """The tier in the folder `path` (created, mode 0700), counted in `account`.
 
     Parameters
     ----------
