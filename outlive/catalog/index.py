@@ -292,9 +292,8 @@ class Index:
         """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
         return [
             (entry.info, holding)
-            for _, _, entry in self.replacing()
-            if entry.node == node
-            and not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
+            for _, _, entry in self.at_home(node)
+            if not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded
             if holding.node != node
         ]

@@ -206,9 +206,9 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
         current = None if info.key is None else state.index.find(info.store, info.key)
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
-        elif current is not None and current.info.id != info.id:
-            yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info))])
-        elif current is None:  # else it is kept there by now
+        elif current is not None and current.info.version > info.version:  # which may not be sealed yet
+            state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
+        elif current is None or current.info.id != info.id:  # else it is kept there by now
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
                 stale = admit(state, node, [Listed(info, kept=True)])

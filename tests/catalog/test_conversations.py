@@ -851,3 +851,41 @@ def test_a_version_that_is_raised_after_it_was_listed_counts() -> None:
     entry = state.index.find("s", "k")
     assert entry is not None and entry.info.version == 5
     assert keys.bind(state, [info(3)], "a", 0).behind == 5
+
+
+def _begun(*cached: ArrayInfo, on_b: tuple[ArrayInfo, ...] = ()) -> World:
+    """A catalog has started; a has these cached."""
+    listed = [Listed(one, kept=False) for one in cached]
+    world = World(
+        "ab",
+        {
+            ("a", "listing_part"): listing(1, *listed),
+            ("b", "listing_part"): listing(1, *(Listed(one, kept=True) for one in on_b)),
+            ("a", "given_up"): [],
+            ("b", "given_up"): [],
+            ("a", "keep"): lambda ids: [True] * len(ids),
+            ("b", "finish"): keeps(*(one.id for one in on_b)),
+            ("a", "finish"): keeps(*(one.id for one in cached)),
+            ("b", "drop"): drops,
+        },
+    )
+    world.run(shelves.begin(world.state))
+    return world
+
+
+def test_a_cached_copy_that_is_later_than_all_that_is_kept_is_kept() -> None:
+    """Its home has died with the last catalog, before what it had replaced was dropped."""
+    state = _begun(info(2), on_b=(info(1),)).state
+    entry = state.index.find("s", "k")
+    assert entry is not None and entry.info == info(2) and state.kept(info(2).id) == ["a"]
+
+
+def test_a_cached_copy_goes_only_once_what_replaced_its_array_is_sealed() -> None:
+    world = _begun(info(1))
+    state = world.state
+    assert state.kept(info(1).id) == ["a"]
+    put(state, info(2), "a")  # not sealed
+    world.run(shelves._admit_cached(state, [("b", info(1))]))  # an older listing of b is looked at
+    keys.take_off(state, [info(2).id])
+    assert state.index.holders(info(1).id) == {"a": True, "b": False}
+    assert "drop" not in world.methods("b")

@@ -76,7 +76,7 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
-    alive = {name for name, machine in cluster.machines.items() if machine.alive}
+    alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
     yield from _keys(catalog, there, alive)
     deleted = _deleted(cluster)
