@@ -98,8 +98,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
             raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
         state.given_up[node] = given_up
         listed = [one for one in listed if one.info.id not in listing[node]]
-        old = [one.info for one in listed if state.is_deleted_since(node, one.info)]
-        listed = [one for one in listed if one.info not in old] if old else listed
+        old = {one.info.id: one.info for one in listed if state.is_deleted_since(node, one.info)}
+        listed = [one for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
@@ -112,7 +112,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.index.doom_again(doomed)
     finally:
         del listing[node], state.under_way.deleted[node]
-    yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old])
+    yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
     if stale:
         yield Start(asking.drop_for_good(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
