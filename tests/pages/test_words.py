@@ -12,7 +12,7 @@ from tests.pages.page import DOCS, WIDTH
 
 ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend")  # of which docs/design.md tells all
+ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer")  # of which docs/design.md tells all
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 
 
