@@ -29,6 +29,7 @@ _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # where each number stands
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
 _CHANGES, _INTENT = 80, 88
+_BY_KEEPER, _BY_PROGRAM = 1, 2  # at `_LEFT`: who removes the shelf
 assert _INTENT + _INTENT_SIZE <= _GENERATIONS
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
@@ -189,11 +190,20 @@ class Ledger:
     @property
     def left(self) -> bool:
         """Whether the shelf was removed because its keeper left the node. Its processes start a new one."""
-        return bool(self._get(_LEFT))
+        return self._get(_LEFT) == _BY_KEEPER
 
     def leave(self) -> None:
         """Say so."""
-        _NUMBER.pack_into(self._map, _LEFT, 1)
+        _NUMBER.pack_into(self._map, _LEFT, _BY_KEEPER)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the program that started this cluster ends, and takes the shelf along."""
+        return self._get(_LEFT) == _BY_PROGRAM
+
+    def end(self) -> None:
+        """Say so."""
+        _NUMBER.pack_into(self._map, _LEFT, _BY_PROGRAM)
 
     @staticmethod
     def counter(name: str) -> int:

@@ -51,12 +51,13 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
         It is a link, belongs to another user, or is open to group or others.
     """
     try:
+        found = os.lstat(path)
+    except FileNotFoundError:
         _make_parents(os.path.dirname(path))
-        os.mkdir(path, FOLDER_MODE)
-        return path
-    except FileExistsError:
-        pass
-    found = os.lstat(path)
+        with contextlib.suppress(FileExistsError):  # then whoever made it meanwhile has to be looked at too
+            os.mkdir(path, FOLDER_MODE)
+            return path
+        found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise UnsafeRoot(f"{path} is not a folder (a link is refused too); remove it, or set {setting}")
     if found.st_uid != os.geteuid():

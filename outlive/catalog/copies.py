@@ -85,10 +85,15 @@ class Copies:
         """What a node has, and whether it keeps it."""
         return [(self._infos[array_id], kept) for array_id, kept in self._on.get(node, {}).items()]
 
-    def cached_apart_from(self, node: str) -> list[tuple[str, ArrayInfo]]:
-        """The nodes other than this that have arrays cached, and which."""
-        others = [(other, ids) for other, ids in self._cached.items() if other != node]
-        return [(other, self._infos[array_id]) for other, ids in others for array_id in ids]
+    def cached_of_kept(self, node: str) -> list[tuple[str, ArrayInfo]]:
+        """The nodes that have cached what this one keeps, and which of that."""
+        return [
+            (other, self._infos[array_id])
+            for array_id, kept_here in self._on.get(node, {}).items()
+            if kept_here
+            for other, kept in self._nodes[array_id].items()
+            if not kept
+        ]
 
     def too_few(self, most: int = 10_000) -> list[tuple[ArrayInfo, list[str]]]:
         """Arrays that are kept on fewer nodes than they shall be, and where; others of them each time."""

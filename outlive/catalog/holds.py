@@ -61,7 +61,8 @@ class Holds:
 
     def expire(self) -> list[Replacement]:
         """End those whose readers did not come back; what may go on now."""
-        over = [number for number, (until, _) in self._holds.items() if until < self._now()]
+        now = self._now()  # each lasts as long, so those that are over come first
+        over = [number for number, _ in itertools.takewhile(lambda one: one[1][0] < now, self._holds.items())]
         return [replacement for number in over for replacement in self.end(number)]
 
     def __len__(self) -> int:

@@ -16,6 +16,8 @@ from outlive.arrays.info import ArrayInfo
 from outlive.catalog.copies import Copies
 from outlive.catalog.losses import Losses
 
+_LOOKED_AT = 20_000  # keys, for one that is like another
+
 
 @dataclass(slots=True)
 class Entry:
@@ -179,6 +181,11 @@ class Index:
         """The ids of the arrays whose keys are being deleted."""
         return {array_id for key, array_id in self._doomed.get(store, {}).items() if key.startswith(prefix)}
 
+    def is_doomed(self, array_id: str) -> bool:
+        """Whether the key of an array is being deleted."""
+        store, key = self._listed.get(array_id, ("", ""))
+        return self._doomed.get(store, {}).get(key) == array_id
+
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
         """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
         return [
@@ -242,12 +249,20 @@ class Index:
             elif current is not None and current.info.id == info.id:
                 self.copies.add(info, current.node, holding.node, kept=False)
             elif current is not None:
-                if holding not in current.superseded:
-                    current.superseded.append(holding)
-                    self._replacing.add((info.store, info.key))
+                self.supersede(holding)
                 newest = Holding(current.info.id, current.node, current.info)
                 found.append(Replacement(holding, newest, info.store, info.key))
         return found
+
+    def supersede(self, holding: Holding) -> None:
+        """The current array of its key has overwritten it, and its file may still be there."""
+        info = holding.info
+        if info is None or info.key is None:
+            return
+        current = self.find(info.store, info.key)
+        if current is not None and current.info.id != info.id and holding not in current.superseded:
+            current.superseded.append(holding)
+            self._replacing.add((info.store, info.key))
 
     def home(self, array_id: str) -> str:
         """The node that the entry of a current array names."""
@@ -261,7 +276,7 @@ class Index:
         Returns the older arrays, on other nodes, of the keys that are unlisted now: see `restore`, once the node's
         arrays are listed. One that was never sealed is not among these, and was all that kept the older from its key.
         """
-        before = [entry for entry in self.all_entries() if entry.node == node and entry.superseded]
+        before = [entry for _, _, entry in self.at_home(node) if entry.superseded]
         self.forget(node)
         return [holding for entry in before for holding in entry.superseded]
 
@@ -368,8 +383,8 @@ class Index:
         return array_id in self._listed
 
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
-        """Up to `limit` keys, first those that begin as `like` does."""
-        head = like[: len(like) // 2]
-        near = list(itertools.islice((key for key in self._stores.get(store, ()) if key.startswith(head)), limit))
-        rest = (key for key in self._stores.get(store, ()) if not key.startswith(head))
-        return near + list(itertools.islice(rest, limit - len(near)))
+        """Up to `limit` keys, first those that begin as `like` does; of very many, only the latest are looked at."""
+        head, near, rest = like[: len(like) // 2], list[str](), list[str]()
+        for key in itertools.islice(reversed(self._stores.get(store, {})), _LOOKED_AT):
+            (near if key.startswith(head) else rest).append(key)
+        return [*near, *rest][:limit]

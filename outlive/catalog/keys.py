@@ -61,8 +61,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
-    refused = state.given_up.get(node, set()) | state.under_way.dropped | state.under_way.deleting
-    if any(info.id in state.erased or info.id in refused for info in infos):
+    given_up = state.given_up.get(node, ())
+    if any(info.id in given_up or state.is_going(info.id) for info in infos):
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
@@ -213,10 +213,13 @@ def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
 
 def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversation[None]:
     """Those that are under way: until its file is gone, an array can be read, and so is not to be missed here."""
-    asked = state.index.doomed(store, prefix)
+    index, left = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
-        return not asked.intersection(state.index.doomed(store, prefix)).difference(state.unfinished)
+        """Asked after each step that anybody makes: it looks at one that is not over, and not at all."""
+        while left and (left[-1] in state.unfinished or not index.is_doomed(left[-1])):
+            left.pop()
+        return not left
 
     yield Wait(over, PATIENCE)
 

@@ -24,9 +24,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     StoreUnavailable
         A node that has not said yet what it has may have it.
     """
-    yield from asking.list_nodes(state)
     yield from losing.look_for_dead(state)
-    lost = state.index.lost.of(info)
     if info.id in state.erased:
         return Located([])
     found = list(filter(state.is_alive, state.index.holders(info.id)))
@@ -35,6 +33,8 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
         found = yield from shelves.ask_who_has(state, info.id, hint, silent)
     if found:
         return Located((yield from _nearest_first(state, found, asker)))
+    yield from losing.look_for_dead(state)  # who did not answer may have died
+    lost = state.index.lost.of(info)
     if lost is not None and lost.info.id == info.id:
         return Located([], lost.node, lost.at)
     dead = state.nodes.get(hint or "")
@@ -42,7 +42,8 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
         return Located([], dead.id, dead.died_at or state.outside.time())
     state.say_unlisted(f"array {info.id}")
     state.say_silent(info.id, silent)
-    why = yield from asking.ask({node: Call.of("why_ended", info.id) for node in state.keepers()})
+    knows = [hint] if hint is not None and state.has_keeper(hint) else state.keepers()
+    why = yield from asking.ask({node: Call.of("why_ended", info.id) for node in knows})
     return Located([], why=next(filter(None, why.values()), None))
 
 

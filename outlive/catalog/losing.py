@@ -104,16 +104,18 @@ def save(state: State) -> Conversation[None]:
     """Have the head remember what is lost, and which nodes are settled: what changed of it."""
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
+    if not lost.changed and state.settled is state.saved_settled:
+        return
     under_way.saving = True
-    changed, numbers, settled = lost.take_changed(), lost.pages, json.dumps(state.settled).encode()
+    changed, numbers, settled = lost.take_changed(), lost.pages, state.settled
     try:
         for number, some in changed.items():
             yield Save(pages.page(number), pages.pack_lost(some))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
-        if settled != state.saved:  # last: of a node that is settled, what is not lost is not wanted
-            yield Save(pages.SETTLED, settled)
-            state.saved = settled
+        if settled is not state.saved_settled:  # last: of a node that is settled, what is not lost is not wanted
+            yield Save(pages.SETTLED, json.dumps(settled).encode())
+            state.saved_settled = settled
     except BaseException:
         lost.changed_again(changed)
         raise

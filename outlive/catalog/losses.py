@@ -25,12 +25,15 @@ class Losses:
 
     def __init__(self) -> None:
         self._lost: dict[_Name, Lost] = {}
+        self._names: dict[str, _Name] = {}  # by id
         self._pages: dict[int, dict[_Name, None]] = {}
         self._changed: set[int] = set()
 
     def add(self, lost: Lost) -> None:
         name = _name(lost.info)
-        self._lost[name] = lost
+        if (before := self._lost.get(name)) is not None:
+            del self._names[before.info.id]
+        self._lost[name], self._names[lost.info.id] = lost, name
         self._pages.setdefault(_page(name), {})[name] = None
         self._changed.add(_page(name))
 
@@ -40,12 +43,13 @@ class Losses:
 
     def remove_ids(self, array_ids: set[str]) -> list[str]:
         """Forget these arrays; returns the ids of those that were lost."""
-        names = [name for name, lost in self._lost.items() if lost.info.id in array_ids]
+        names = [self._names[array_id] for array_id in array_ids if array_id in self._names]
         return [lost.info.id for lost in map(self._remove, names) if lost is not None]
 
     def _remove(self, name: _Name) -> Lost | None:
         lost = self._lost.pop(name, None)
         if lost is not None:
+            del self._names[lost.info.id]
             page = self._pages[_page(name)]
             del page[name]
             if not page:
@@ -78,6 +82,11 @@ class Losses:
         return len(self._lost)
 
     # --- pages
+
+    @property
+    def changed(self) -> bool:
+        """Whether some are not written down."""
+        return bool(self._changed)
 
     @property
     def pages(self) -> list[int]:

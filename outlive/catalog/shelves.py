@@ -100,7 +100,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         listed = [one for one in listed if one.info.id not in listing[node]]
         old = [one.info for one in listed if state.is_deleted_since(node, one.info)]
         listed = [one for one in listed if one.info not in old] if old else listed
-        cached: Cached = state.index.copies.cached_apart_from(node)
+        cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
@@ -196,7 +196,7 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
     for node, info in cached:
-        if node not in state.known:  # it has left since
+        if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
         keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
@@ -227,16 +227,21 @@ def ask_who_has(
 ) -> Conversation[list[str]]:
     """Of an array without a key, which is listed nowhere: first the node where it was put, then all.
 
+    If that node says no, no other is asked, but for those that have not told yet what they have: an array that was
+    copied is known here, and so is one that another node keeps since.
+
     Parameters
     ----------
     silent
         Takes the nodes that live and may have it, but do not say.
     """
-    keepers = state.keepers()
-    for some in ([hint] if hint is not None and hint in keepers else [], keepers):
+    hinted = [hint] if hint is not None and state.has_keeper(hint) else []
+    for some in filter(None, (hinted, state.keepers())):
         has = yield from asking.have(state, array_id, some)
         if found := sorted(node for node, is_there in has.items() if is_there):
             return found
+        if some is hinted and has and not state.unlisted:
+            return []
         if silent is not None:
             silent.clear()
             silent.update((yield from asking.silent(state, set(some).difference(has))))
@@ -259,11 +264,8 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     index, ids = state.index, {info.id for info in present}
     missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
     stray = [info for info in present if not index.lists(info.id)]
-    absent = [
-        entry.info.id
-        for entry in index.all_entries()
-        if entry.node != node and entry.info.id not in ids and node in index.holders(entry.info.id)
-    ]
+    copies = [info.id for info, _ in index.copies.on_node(node) if info.id not in ids and index.lists(info.id)]
+    absent = [array_id for array_id in copies if index.home(array_id) != node]
     yield from forget_absent(state, node, absent)
     # A file that is there after its key was not is no deletion under way: those take the file first.
     asked = [entry.info.id for entry in missing] + [info.id for info in stray]

@@ -66,28 +66,34 @@ class Evacuation:
         if not self._settled and not self.leaving:
             self.settle(self._peers.sleep)
             self._settled = True
-        if self._on_head or self.left or self._peers.now() < self._look_at:
+        if self._on_head or self.left:
             return
-        every = self._peers.nodes()
-        self._look_at = self._peers.now() + len(every) / _NODES_A_SECOND
-        here = next((node for node in every if node.id == self._node), None)
+        here = self._peers.node(self._node)
         self._on_head = here is not None and here.is_head
         if here is None or here.is_head:
             return
         if here.draining_until is not None:
             self._leave_with_everything(anywhere=True)
-        elif not self._may_go(here, every) or self._peers.busy(self._node):
+        elif (scaler := self._autoscaler()) is None:
+            self._idle_since, self.stays = None, None
+        elif self._peers.now() >= self._look_at:
+            self._leave_if_idle(here, scaler)
+
+    def _leave_if_idle(self, here: Node, scaler: Autoscaler) -> None:
+        """An autoscaler would remove the node if it were idle, unless it always leaves so many of its type."""
+        every = self._peers.nodes()
+        self._look_at = self._peers.now() + len(every) / _NODES_A_SECOND
+        if stays(here, every, scaler) or self._peers.busy(self._node):
             self._idle_since, self.stays = None, None
         elif self._idle_since is None:
             self._idle_since = self._peers.now()
         elif self._peers.now() > self._idle_since + self._after:
             self._leave_with_everything(anywhere=False)
 
-    def _may_go(self, here: Node, every: list[Node]) -> bool:
-        """Whether an autoscaler would remove the node if it were idle."""
+    def _autoscaler(self) -> Autoscaler | None:
         if self._peers.now() > self._asked_at + _LOOK_AGAIN:
             self._asked_at, self._scaler = self._peers.now(), self._peers.autoscaler()
-        return self._scaler is not None and not stays(here, every, self._scaler)
+        return self._scaler
 
     def _leave_with_everything(self, *, anywhere: bool) -> None:
         if self._peers.now() < self._tried_at + _LOOK_AGAIN and self.stays:

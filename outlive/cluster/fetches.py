@@ -77,7 +77,7 @@ class Fetches:
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
-        for parcel in receive_small(self._peers, node, array_ids, self._chunk_size() // 4):
+        for parcel in receive_small(self._peers, node, array_ids, self.chunk_size() // 4):
             drafts = drafts_of(self._shelf, parcel)
             try:
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
@@ -129,7 +129,7 @@ class Fetches:
         Unreachable, CorruptArray, StoreFull
         """
         began = self._shelf.ledger.epoch
-        source = Source(self._peers, node, self._chunk_size(), epoch)
+        source = Source(self._peers, node, self.chunk_size(), epoch)
         draft = copy(self._shelf, source, info.id, kept=kept)
         try:
             self._seal(draft, node, began)
@@ -201,9 +201,10 @@ class Fetches:
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
         return int(self._ask("join_copy", pack([info]), home, self._node, kept, stale))
 
-    def _chunk_size(self) -> int:
+    def chunk_size(self) -> int:
+        """Bytes a chunk at most, that come here or are sent from here."""
         if not self._chunk:
-            self._chunk = chunk_size(self._peers.nodes())
+            self._chunk = chunk_size(self._peers.node(self._node))
         return self._chunk
 
     def _deadline(self, node: str, array_id: str) -> int:

@@ -33,11 +33,13 @@ from outlive.cluster.small_copies import send_small
 from outlive.cluster.tending import Tending
 from outlive.cluster.tenure import PROTOCOL, Tenure
 from outlive.cluster.transfer import Chunk, send
+from outlive.errors import StoreUnavailable
 
 _ROUNDS_EVERY = 1.0  # seconds
 _ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
+_TO_END_WITH_PROGRAM = 30.0  # seconds for a cluster to end after the program that started it
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +160,7 @@ class Keeper(ShelfCalls):
         """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
         if not self._shelf.has(array_id):
             self._shelf.finish(array_id, epoch)
-        for part in send(self._shelf, array_id, begin, end, step):
+        for part in send(self._shelf, array_id, begin, end, self._at_most(step)):
             if isinstance(part, Chunk):
                 self._sent_bytes += memoryview(part.data).nbytes
             yield part
@@ -166,7 +168,13 @@ class Keeper(ShelfCalls):
     @in_group("send")
     def send_many(self, array_ids: list[str], step: int) -> Iterator[Any]:
         """A stream of small arrays, for another node; see `small_copies`."""
-        yield from send_small(self._shelf, array_ids, step)
+        yield from send_small(self._shelf, array_ids, self._at_most(step))
+
+    def _at_most(self, step: int) -> int:
+        """Bytes a chunk: no more than this node's object store holds well, if the head says how much that is."""
+        with contextlib.suppress(StoreUnavailable):
+            return min(step, self._fetches.chunk_size())
+        return step
 
     @in_group("fetch")
     def fetch_many(self, packed: bytes, node: str) -> None:
@@ -303,5 +311,7 @@ class Keeper(ShelfCalls):
         if self._evacuation.leaving:
             self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
+            if self._shelf.ledger.ends and self._stop.wait(_TO_END_WITH_PROGRAM):
+                return
             _log.error("%s was removed, and all arrays with it; this keeper starts anew", self._shelf.path)
             os._exit(1)

@@ -125,6 +125,9 @@ class Peers(Protocol):
     def nodes(self) -> list[Node]:
         """All nodes that the head knows, dead ones too, as of now. Raises StoreUnavailable."""
 
+    def node(self, node: str) -> Node | None:
+        """One of them, as of now: what this costs does not depend on how many there are. Raises StoreUnavailable."""
+
     def busy(self, node: str) -> list[str]:
         """Why a node is not idle, keeper and catalog left out, in plain words; empty if it is."""
 

@@ -23,7 +23,8 @@ from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import busy, nodes
+from outlive.ray_internals.nodes import busy, can_ask_for_one, nodes
+from outlive.ray_internals.nodes import node as ray_node
 
 _GRACE = 3.0  # seconds of those for an answer, until another process of the node is asked
 _IF_LATE = 0.1  # of the patience, for a node that owes an older answer
@@ -33,6 +34,7 @@ RESTART = 40.0  # seconds that an actor which starts again may take until it ans
 _FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and for that answer
 _STALLED = 60.0  # seconds for a part of a stream
 _AHEAD = 2  # parts that the sender of a stream may be ahead
+_NODES_A_SECOND = 100  # of which a process hears that asks for one, where only all can be asked for
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +43,7 @@ class RayPeers:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}  # as of when they were asked for last
+        self._listed_at = -math.inf  # when that was
         self._keepers: dict[str, Any] = {}  # looked up once each
         self._catalog: Any = None  # the same
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # the call that a node's keeper has not answered in time
@@ -225,8 +228,15 @@ class RayPeers:
 
     def nodes(self) -> list[Node]:
         found = nodes()
-        self._nodes = {node.id: node for node in found}
+        self._nodes, self._listed_at = {node.id: node for node in found}, time.monotonic()
         return found
+
+    def node(self, node: str) -> Node | None:
+        if can_ask_for_one():
+            return ray_node(node)
+        if time.monotonic() >= self._listed_at + len(self._nodes) / _NODES_A_SECOND:
+            self.nodes()
+        return self._nodes.get(node)
 
     def busy(self, node: str) -> list[str]:
         return busy(node, {actors.keeper_name(node), actors.CATALOG})

@@ -13,7 +13,7 @@ import mmap
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.draft import Draft
@@ -58,9 +58,9 @@ class Chunk(NamedTuple):
     data: pickle.PickleBuffer | memoryview
 
 
-def chunk_size(nodes: Iterable[Node]) -> int:
-    """Bytes a chunk, given what the least of Ray's object stores may hold: several of several transfers have to fit."""
-    store_capacity = min((node.object_store_memory for node in nodes if node.alive), default=0)
+def chunk_size(node: Node | None) -> int:
+    """Bytes a chunk that a node sends or receives: several of several transfers have to fit into its object store."""
+    store_capacity = 0 if node is None else node.object_store_memory
     return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
 
 

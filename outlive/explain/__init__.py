@@ -13,11 +13,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from outlive.explain.ids import DecodedId, Field, NotAnId, decode
 from outlive.explain.model import Explanation, JudgedCause, Reading
 from outlive.explain.notes import errors, install, why
+from outlive.explain.reading import read
 
 __all__ = [
     "DecodedId",
@@ -32,24 +31,3 @@ __all__ = [
     "read",
     "why",
 ]
-
-
-def read(text: str | Iterable[str]) -> Reading:
-    """Find and explain every error of Ray in a text.
-
-    Parameters
-    ----------
-    text
-        A traceback or a log: as one string, or as an iterable of lines (an open file, say), of any length.
-
-    Returns
-    -------
-    Reading
-        Its `explanations` are empty if there is none: nothing is ever made up.
-    """
-    from outlive.explain.lines import of_text
-    from outlive.explain.reader import Reader
-
-    reader = Reader()
-    reader.read(of_text(text) if isinstance(text, str) else text)
-    return reader.reading()

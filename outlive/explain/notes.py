@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from outlive.explain.model import Explanation
+from outlive.explain.reading import read
 
 _BEGINS = "outlive explains: "
 _PRINTED = "_outlive_printed"  # Python 3.10: set on an exception whose notes were printed
@@ -36,8 +37,6 @@ def why(error: BaseException, *, live: bool = True) -> Explanation | None:
     Explanation or None
         None if no exception of Ray that is known here is involved.
     """
-    from outlive.explain import read
-
     found = _of_ray(error)
     if found is None:
         return _of_task(error)
@@ -114,7 +113,6 @@ def _of_ray(error: BaseException) -> tuple[BaseException, str] | None:
 
 def _of_task(error: BaseException) -> Explanation | None:
     """What the traceback of a task says, where its exception is none of Ray's."""
-    from outlive.explain import read
     from outlive.explain.knowledge import ENTRIES
 
     known = {entry.name for entry in ENTRIES if entry.remote}

@@ -8,27 +8,27 @@ import libcst as cst
 
 from outlive.lint import calls
 from outlive.lint.definitions import Class, Keeping, Setting
-from outlive.lint.expressions import Expressions
+from outlive.lint.state import Evaluator, State
 from outlive.lint.values import UNKNOWN, Kind, Value, carried, collection, item, mapping, merged
 
 
-class Assignments(Expressions):
+class Assignments:
     """Keeps track of what names, attributes and containers hold."""
 
-    def __init__(self, module: cst.Module) -> None:
-        super().__init__()
-        self.module = module
-        self._defined_class: Class | None = None
+    def __init__(self, state: State, evaluator: Evaluator) -> None:
+        self._state, self._evaluator = state, evaluator
 
     def bind(self, target: cst.BaseExpression, value: Value) -> None:
+        """Assign."""
         if isinstance(target, cst.Name):
-            if target.value in self.scope.globals:
+            scope, old = self._state.scope, UNKNOWN
+            if target.value in scope.globals:
                 self._keep(target, target, value)
-            old, _ = self.scope.find(target.value) if target.value in self.scope.globals else (UNKNOWN, None)
-            self.scope.bind(target.value, merged([value, old]) if old.kind is value.kind else value)
-            if self.scope.is_class and self._defined_class is not None:
-                self._defined_class.attributes[target.value] = value
-                self._defined_class.of_class.add(target.value)
+                old, _ = scope.find(target.value)
+            scope.bind(target.value, merged([value, old]) if old.kind is value.kind else value)
+            if scope.is_class and self._state.defined_class is not None:
+                self._state.defined_class.attributes[target.value] = value
+                self._state.defined_class.of_class.add(target.value)
         elif isinstance(target, cst.Tuple | cst.List):
             for index, part in enumerate(target.elements):
                 starred = isinstance(part, cst.StarredElement)
@@ -41,16 +41,16 @@ class Assignments(Expressions):
             self.bind(target.value, UNKNOWN)
 
     def _bind_item(self, target: cst.Subscript, value: Value) -> None:
-        container = self.evaluate(target.value)
+        container = self._evaluator.evaluate(target.value)
         for index_node in target.slice:
-            self._evaluate_parts(index_node)
+            self._evaluator.evaluate_parts(index_node)
         if container.symbol == "os.environ":
-            function = self.scope.function
+            function = self._state.scope.function
             function.settings += [Setting(target, name, len(function.calls)) for name in _keys(target, value)]
         self.add(target.value, container, value, target)
 
     def _bind_attribute(self, target: cst.Attribute, value: Value) -> None:
-        base, name = self.evaluate(target.value), target.attr.value
+        base, name = self._evaluator.evaluate(target.value), target.attr.value
         if base.kind is Kind.INSTANCE and isinstance(base.definition, Class):
             self._remember(base.definition, name, value)
             base.definition.of_instance.add(name)
@@ -61,7 +61,7 @@ class Assignments(Expressions):
                 self._remember(base.definition, name, value)
 
     def _note_stored(self, base: Value, name: str, value: Value, where: cst.CSTNode) -> None:
-        function = self.scope.function
+        function = self._state.scope.function
         function.kept |= carried(value)
         if value.parameter and base.definition is function.owner:
             function.stored.setdefault(value.parameter, []).append((name, where))
@@ -71,24 +71,25 @@ class Assignments(Expressions):
         made.attributes[name] = merged([made.attributes[name], value]) if name in made.attributes else value
 
     def _keep(self, where: cst.CSTNode, target: cst.BaseExpression, value: Value) -> None:
-        if self.scope.function.node is not None and carried(value):
-            self.scope.function.keepings.append(Keeping(where, self.module.code_for_node(target), value))
+        if self._state.scope.function.node is not None and carried(value):
+            self._state.scope.function.keepings.append(Keeping(where, self._state.module.code_for_node(target), value))
 
     def add(self, target: cst.BaseExpression, container: Value, added: Value, where: cst.CSTNode) -> None:
+        """Put something into the container that `target` names."""
         grown = _grown(container, added, _keys(where, added), by_key=isinstance(where, cst.Subscript))
         if isinstance(target, cst.Name):
-            _, scope = self.scope.find(target.value)
-            if scope is not None and scope.parent is None and self.scope.function.node is not None:
+            _, scope = self._state.scope.find(target.value)
+            if scope is not None and scope.parent is None and self._state.scope.function.node is not None:
                 self._keep(where, target, collection([added]))
             if scope is not None and grown is not None:
                 scope.names[target.value] = grown
         elif isinstance(target, cst.Attribute):
             self._add_to_attribute(target, grown, added, where)
         elif isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name | cst.Attribute):
-            self.add(target.value, self.values.get(target.value, UNKNOWN), collection([added]), where)
+            self.add(target.value, self._state.values.get(target.value, UNKNOWN), collection([added]), where)
 
     def _add_to_attribute(self, target: cst.Attribute, grown: Value | None, added: Value, where: cst.CSTNode) -> None:
-        base, name = self.evaluate(target.value), target.attr.value
+        base, name = self._evaluator.evaluate(target.value), target.attr.value
         made = base.definition if isinstance(base.definition, Class) else None
         if grown is not None and made is not None:
             made.attributes[name] = grown

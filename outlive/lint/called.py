@@ -8,7 +8,8 @@ from dataclasses import replace
 import libcst as cst
 
 from outlive.lint import calls
-from outlive.lint.definitions import Argument, Call, Class, Function
+from outlive.lint.assignments import Assignments
+from outlive.lint.definitions import Call, Class, Function
 from outlive.lint.state import State
 from outlive.lint.values import UNKNOWN, Kind, Value, collection, element, fetched, item, ref, symbol
 
@@ -16,25 +17,13 @@ _KNOWN = {"ray.put", "ray.get", "ray.wait", "ray.remote", "ray.get_actor", "impo
 _CONTAINERS = {Kind.COLLECTION, Kind.MAPPING}
 
 
-class Called(State):
-    """Evaluates calls, and records them."""
+class Called:
+    """What a call gives. Its arguments are evaluated already."""
 
-    def _evaluate_call(self, node: cst.Call) -> Value:
-        base, name = UNKNOWN, ""
-        if isinstance(node.func, cst.Attribute):
-            base, name = self.evaluate(node.func.value), node.func.attr.value
-            callee = self.attribute(base, name)
-            self.values[node.func] = callee
-        else:
-            callee = self.evaluate(node.func)
-            name = node.func.value if isinstance(node.func, cst.Name) else ""
-        arguments = [Argument(part, self.evaluate(part.value)) for part in node.args]
-        call = Call(node, callee, base, name, arguments, UNKNOWN, self.scope.function, self.loops, self.tries)
-        call.result = self._called(call)
-        self.scope.function.calls.append(call)
-        return call.result
+    def __init__(self, state: State, assignments: Assignments) -> None:
+        self._state, self._assignments = state, assignments
 
-    def _called(self, call: Call) -> Value:  # noqa: PLR0911 - one for each kind
+    def result(self, call: Call) -> Value:  # noqa: PLR0911 - one for each kind
         """What the call gives."""
         values = [argument.value for argument in call.arguments]
         first = values[0] if values else UNKNOWN
@@ -49,7 +38,7 @@ class Called(State):
             return Value(kind, options=calls.options(call.node))
         kind = call.callee.kind
         if kind is Kind.REMOTE and values:
-            return self.made_remote(first, call.callee.options)
+            return made_remote(first, call.callee.options)
         if kind is Kind.FUNCTION and isinstance(call.callee.definition, Function):
             self._runs(call, call.callee.definition)
             return call.callee.definition.returned
@@ -73,7 +62,7 @@ class Called(State):
             added = first if call.name != "insert" or len(call.arguments) < 2 else call.arguments[1].value
             if call.name in {"extend", "update"}:
                 added = item(added, None) if added.kind in _CONTAINERS else UNKNOWN
-            self.add(call.node.func.value, call.base, added, call.node)
+            self._assignments.add(call.node.func.value, call.base, added, call.node)
             return UNKNOWN
         return calls.of_collection(call.name, call.base)
 
@@ -81,25 +70,18 @@ class Called(State):
         if name == "ray.put" or name in calls.FROM_ID:
             return ref(first if name == "ray.put" else UNKNOWN, call.node)
         if name in {"ray.get", "ray.wait"}:
-            self.awaited |= first.sites
+            self._state.awaited |= first.sites
             if name == "ray.get":
                 return fetched(first)
             some = Value(Kind.COLLECTION, inner=element(first), sites=first.sites, is_list=True)
             return collection([replace(some, awaited=True), some])
         if name == "ray.remote":
             definition = first.kind in {Kind.FUNCTION, Kind.CLASS}
-            return self.made_remote(first, {}) if definition else Value(Kind.REMOTE, options=calls.options(call.node))
+            return made_remote(first, {}) if definition else Value(Kind.REMOTE, options=calls.options(call.node))
         if name == "ray.get_actor":
             return Value(Kind.ACTOR)
         module = calls.text(call.node.args[0].value) if call.node.args else None  # importlib.import_module
         return symbol(module) if module else UNKNOWN
-
-    def made_remote(self, value: Value, options: Mapping[str, cst.BaseExpression]) -> Value:
-        """What `ray.remote(**options)` makes of a function or class."""
-        if isinstance(value.definition, Function | Class):
-            value.definition.options = dict(options)
-        kind = Kind.ACTOR_CLASS if value.kind is Kind.CLASS else Kind.TASK
-        return Value(kind, definition=value.definition, options=options)
 
     def _remote(self, call: Call) -> Value:
         target, node = call.base, call.node
@@ -125,7 +107,7 @@ class Called(State):
         return made
 
     def _runs(self, call: Call, function: Function) -> None:
-        self.scope.function.runs[function] = None
+        self._state.scope.function.runs[function] = None
         self._pass(call, function, remote=False)
 
     def _pass(self, call: Call, function: Function | None, *, remote: bool) -> None:
@@ -145,3 +127,11 @@ class Called(State):
             argument.parameter = name
             value = fetched(argument.value) if remote and argument.value.kind is Kind.REF else argument.value
             function.received.setdefault(name, []).append(value)
+
+
+def made_remote(value: Value, options: Mapping[str, cst.BaseExpression]) -> Value:
+    """What `ray.remote(**options)` makes of a function or class."""
+    if value.definition is not None:
+        value.definition.options = dict(options)
+    kind = Kind.ACTOR_CLASS if value.kind is Kind.CLASS else Kind.TASK
+    return Value(kind, definition=value.definition, options=options)

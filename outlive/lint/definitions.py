@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from outlive.lint.values import UNKNOWN, Value
+from outlive.lint.values import UNKNOWN, Definition, Value
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -90,7 +89,7 @@ class Exit:
 
 
 @dataclass(eq=False)
-class Function:
+class Function(Definition):
     """A function, method or lambda-free scope; the module itself is one too, without a node."""
 
     name: str
@@ -99,7 +98,6 @@ class Function:
     parameters: tuple[str, ...] = ()  # `self` left out
     annotations: dict[str, Value] = field(default_factory=dict)  # parameters that are said to be refs
     decorators: tuple[Value, ...] = ()
-    options: Mapping[str, cst.BaseExpression] | None = None  # of ray.remote; None: not a remote function
     binds: frozenset[str] = frozenset()  # names of its own, parameters left out
     is_generator: bool = False
     nested: bool = False  # inside another function
@@ -140,14 +138,12 @@ class Function:
 
 
 @dataclass(eq=False)
-class Class:
+class Class(Definition):
     """A class."""
 
     name: str
     node: cst.ClassDef
     methods: dict[str, Function] = field(default_factory=dict)
-    attributes: dict[str, Value] = field(default_factory=dict)
-    options: Mapping[str, cst.BaseExpression] | None = None  # of ray.remote; None: not an actor class
     of_class: set[str] = field(default_factory=set)  # bound in the class body
     of_instance: set[str] = field(default_factory=set)  # bound as an attribute of `self`
 

@@ -1,4 +1,4 @@
-"""What each expression of a module evaluates to; calls are in `called`, the walk over statements in `flow`."""
+"""What each expression of a module evaluates to. What calls give is in `called`, the walk over statements in `flow`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 import libcst as cst
 
 from outlive.lint import calls
+from outlive.lint.assignments import Assignments
 from outlive.lint.called import Called
-from outlive.lint.definitions import Capture, Exit, Loop
+from outlive.lint.definitions import Argument, Call, Capture, Exit, Loop
 from outlive.lint.scopes import Scope
-from outlive.lint.state import name_of
+from outlive.lint.state import State, attribute, name_of
 from outlive.lint.tree import children
 from outlive.lint.values import (
     NONE,
@@ -29,26 +30,32 @@ from outlive.lint.values import (
 )
 
 
-class Expressions(Called):
+class Expressions:
     """Evaluates expressions in a scope."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.assignments = Assignments(state, self)
+        self._called = Called(state, self.assignments)
 
     def evaluate(self, node: cst.BaseExpression) -> Value:
         """What `node` may be; what happens in it is recorded."""
         method = getattr(self, f"_evaluate_{name_of(node)}", None)
-        value: Value = method(node) if method else self._evaluate_parts(node)
-        self.values[node] = value
+        value: Value = method(node) if method else self.evaluate_parts(node)
+        self._state.values[node] = value
         return value
 
-    def _evaluate_parts(self, node: cst.CSTNode) -> Value:
+    def evaluate_parts(self, node: cst.CSTNode) -> Value:
+        """Evaluate all expressions in `node`; the result is unknown."""
         for part in children(node):
             if isinstance(part, cst.BaseExpression):
                 self.evaluate(part)
             elif not isinstance(part, cst.BaseSuite):
-                self._evaluate_parts(part)
+                self.evaluate_parts(part)
         return UNKNOWN
 
     def _plain(self, node: cst.BaseExpression) -> Value:
-        self._evaluate_parts(node)
+        self.evaluate_parts(node)
         return PLAIN
 
     _evaluate_integer = _evaluate_float = _evaluate_imaginary = _evaluate_simple_string = _plain
@@ -58,19 +65,35 @@ class Expressions(Called):
     def _evaluate_name(self, node: cst.Name) -> Value:
         if node.value == "None":
             return NONE
-        value, scope = self.scope.find(node.value)
-        function = self.scope.function
+        value, scope = self._state.scope.find(node.value)
+        function = self._state.scope.function
         if scope is not None and scope.function is not function and not scope.is_class and carried(value):
             function.captures.append(Capture(node, value))
         return value
 
     def _evaluate_attribute(self, node: cst.Attribute) -> Value:
-        return self.attribute(self.evaluate(node.value), node.attr.value)
+        return attribute(self.evaluate(node.value), node.attr.value)
+
+    def _evaluate_call(self, node: cst.Call) -> Value:
+        base, name = UNKNOWN, ""
+        if isinstance(node.func, cst.Attribute):
+            base, name = self.evaluate(node.func.value), node.func.attr.value
+            callee = attribute(base, name)
+            self._state.values[node.func] = callee
+        else:
+            callee = self.evaluate(node.func)
+            name = node.func.value if isinstance(node.func, cst.Name) else ""
+        arguments = [Argument(part, self.evaluate(part.value)) for part in node.args]
+        state = self._state
+        call = Call(node, callee, base, name, arguments, UNKNOWN, state.scope.function, state.loops, state.tries)
+        call.result = self._called.result(call)
+        state.scope.function.calls.append(call)
+        return call.result
 
     def _evaluate_subscript(self, node: cst.Subscript) -> Value:
         base = self.evaluate(node.value)
         for part in node.slice:
-            self._evaluate_parts(part)
+            self.evaluate_parts(part)
         index = node.slice[0].slice if len(node.slice) == 1 else None
         if isinstance(index, cst.Slice):
             return replace(base, items=()) if base.kind is Kind.COLLECTION else UNKNOWN
@@ -122,20 +145,20 @@ class Expressions(Called):
 
     def _evaluate_named_expr(self, node: cst.NamedExpr) -> Value:
         value = self.evaluate(node.value)
-        self.bind(node.target, value)
+        self.assignments.bind(node.target, value)
         return value
 
     def _evaluate_await(self, node: cst.Await) -> Value:
         value = self.evaluate(node.expression)
-        self.awaited |= value.sites
+        self._state.awaited |= value.sites
         return fetched(value)
 
     def _evaluate_yield(self, node: cst.Yield) -> Value:
         if node.value is not None:
             part = node.value.item if isinstance(node.value, cst.From) else node.value
             value = self.evaluate(part)
-            self.awaited |= value.sites
-            self.scope.function.exits.append(Exit(node, value))
+            self._state.awaited |= value.sites
+            self._state.scope.function.exits.append(Exit(node, value))
         return UNKNOWN
 
     def _evaluate_lambda(self, node: cst.Lambda) -> Value:
@@ -143,22 +166,22 @@ class Expressions(Called):
         for parameter in (*parameters.params, *parameters.kwonly_params, *parameters.posonly_params):
             if parameter.default is not None:
                 self.evaluate(parameter.default)
-        outer, self.scope = self.scope, Scope(self.scope.function, self.scope)
+        outer, self._state.scope = self._state.scope, Scope(self._state.scope.function, self._state.scope)
         for parameter in (*parameters.params, *parameters.kwonly_params, *parameters.posonly_params):
-            self.scope.names[parameter.name.value] = UNKNOWN
+            self._state.scope.names[parameter.name.value] = UNKNOWN
         self.evaluate(node.body)
-        self.scope = outer
+        self._state.scope = outer
         return UNKNOWN
 
     def _comprehension(self, node: cst.BaseComp) -> tuple[Value, Value]:
         """The values of the element (or of key and value)."""
-        outer, loops = self.scope, self.loops
-        self.scope = Scope(outer.function, outer)
+        outer, loops = self._state.scope, self._state.loops
+        self._state.scope = Scope(outer.function, outer)
         clause: cst.CompFor | None = node.for_in
         while clause is not None:
             value = self.evaluate(clause.iter)
-            self.loops += (Loop(clause, clause.target, clause.iter, value, self.tries),)
-            self.bind(clause.target, UNKNOWN if clause.asynchronous else element(value))
+            self._state.loops += (Loop(clause, clause.target, clause.iter, value, self._state.tries),)
+            self.assignments.bind(clause.target, UNKNOWN if clause.asynchronous else element(value))
             for condition in clause.ifs:
                 self.evaluate(condition.test)
             clause = clause.inner_for_in
@@ -167,7 +190,7 @@ class Expressions(Called):
         else:
             assert isinstance(node, cst.BaseSimpleComp)
             result = UNKNOWN, self.evaluate(node.elt)
-        self.scope, self.loops = outer, loops
+        self._state.scope, self._state.loops = outer, loops
         return result
 
     def _evaluate_list_comp(self, node: cst.ListComp) -> Value:

@@ -11,10 +11,11 @@ from dataclasses import replace
 import libcst as cst
 
 from outlive.lint.annotations import annotated
-from outlive.lint.assignments import Assignments
+from outlive.lint.called import made_remote
 from outlive.lint.definitions import Capture, Class, Exit, Function, Loop
+from outlive.lint.expressions import Expressions
 from outlive.lint.scopes import Scope, bound_in
-from outlive.lint.state import name_of
+from outlive.lint.state import State, attribute, name_of
 from outlive.lint.tree import children, walk
 from outlive.lint.values import (
     NONE,
@@ -32,29 +33,28 @@ _MODULE = "<module>"
 _STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # what `from ray import *` brings
 
 
-class Flow(Assignments):
+class Flow:
     """All that happens in a module. `functions[0]` is the module itself."""
 
     def __init__(self, module: cst.Module, code: str) -> None:
-        super().__init__(module)
-        self.code = code
+        self.module, self.code = module, code
         self.functions: list[Function] = [Function(_MODULE, None)]
         self.classes: list[Class] = []
         self._defined: dict[cst.CSTNode, Function | Class] = {}
         self._later: list[Callable[[], None]] = []
         for _ in range(3):
             self._pass_over()
+        self.values, self.awaited, self.assigned = self._state.values, self._state.awaited, self._state.assigned
 
     def _pass_over(self) -> None:
-        self.assigned = {}
-        self.values, self.awaited, self.loops, self.tries = {}, set(), (), 0
         for function in self.functions:
             function.forget()
-        received = {function: function.received for function in self.functions}
+        self._received = {function: function.received for function in self.functions}
         for function in self.functions:
             function.received = {}
-        self._received = received
-        self.scope = Scope(self.functions[0])
+        self._state = State(self.module, Scope(self.functions[0]))
+        self._expressions = Expressions(self._state)
+        self._assignments = self._expressions.assignments
         self._statements(self.module.body)
         self._run_later(0)
         for function in self.functions:
@@ -82,123 +82,123 @@ class Flow(Assignments):
     def _parts(self, node: cst.CSTNode) -> None:
         for part in children(node):
             if isinstance(part, cst.BaseExpression):
-                self.evaluate(part)
+                self._expressions.evaluate(part)
             elif isinstance(part, cst.BaseSuite):
                 self._suite(part)
             else:
                 self._parts(part)
 
     def _small_assign(self, node: cst.Assign) -> None:
-        value = self.evaluate(node.value)
+        value = self._expressions.evaluate(node.value)
         for target in node.targets:
             if isinstance(target.target, cst.Name):
-                self.assigned[node.value] = target.target.value
-            self.bind(target.target, value)
+                self._state.assigned[node.value] = target.target.value
+            self._assignments.bind(target.target, value)
 
     def _small_ann_assign(self, node: cst.AnnAssign) -> None:
         said = annotated(node.annotation, node)
-        value = self.evaluate(node.value) if node.value is not None else said
+        value = self._expressions.evaluate(node.value) if node.value is not None else said
         if node.value is not None and isinstance(node.target, cst.Name):
-            self.assigned[node.value] = node.target.value
-        self.bind(node.target, said if value.kind is Kind.UNKNOWN else value)
+            self._state.assigned[node.value] = node.target.value
+        self._assignments.bind(node.target, said if value.kind is Kind.UNKNOWN else value)
 
     def _small_aug_assign(self, node: cst.AugAssign) -> None:
-        old, new = self.evaluate(node.target), self.evaluate(node.value)
+        old, new = self._expressions.evaluate(node.target), self._expressions.evaluate(node.value)
         if old.kind is Kind.COLLECTION and new.kind is Kind.COLLECTION:
-            self.add(node.target, old, item(new, None), node)
+            self._assignments.add(node.target, old, item(new, None), node)
         else:
-            self.bind(node.target, UNKNOWN)
+            self._assignments.bind(node.target, UNKNOWN)
 
     def _small_return(self, node: cst.Return) -> None:
-        value = self.evaluate(node.value) if node.value is not None else NONE
-        self.awaited |= value.sites
-        self.scope.function.exits.append(Exit(node, value))
+        value = self._expressions.evaluate(node.value) if node.value is not None else NONE
+        self._state.awaited |= value.sites
+        self._state.scope.function.exits.append(Exit(node, value))
 
     def _small_global(self, node: cst.Global) -> None:
-        self.scope.globals.update(part.name.value for part in node.names)
+        self._state.scope.globals.update(part.name.value for part in node.names)
 
     def _small_del(self, node: cst.Del) -> None:
-        self.evaluate(node.target)
+        self._expressions.evaluate(node.target)
         if isinstance(node.target, cst.Name):
-            self.scope.bind(node.target.value, UNKNOWN)
+            self._state.scope.bind(node.target.value, UNKNOWN)
 
     def _small_import(self, node: cst.Import) -> None:
         for alias in node.names:
             name = _dotted(alias.name)
             bound = alias.asname.name if alias.asname else None
             if isinstance(bound, cst.Name):
-                self.scope.bind(bound.value, symbol(name))
+                self._state.scope.bind(bound.value, symbol(name))
             else:
                 top = name.split(".", maxsplit=1)[0]
-                self.scope.bind(top, symbol(top))
+                self._state.scope.bind(top, symbol(top))
 
     def _small_import_from(self, node: cst.ImportFrom) -> None:
         source = "." * len(node.relative) + (_dotted(node.module) if node.module else "")
         if isinstance(node.names, cst.ImportStar):
             if source == "ray":
                 for name in _STAR:
-                    self.scope.bind(name, symbol(f"ray.{name}"))
+                    self._state.scope.bind(name, symbol(f"ray.{name}"))
             return
         for alias in node.names:
             name = _dotted(alias.name)
             bound = alias.asname.name if alias.asname else alias.name
             if isinstance(bound, cst.Name):
                 # `ray` of a module of one's own is Ray itself, handed on
-                self.scope.bind(bound.value, symbol("ray") if name == "ray" else self.attribute(symbol(source), name))
+                self._state.scope.bind(bound.value, symbol("ray") if name == "ray" else attribute(symbol(source), name))
 
     def _branch(self, before: dict[str, Value], *suites: cst.BaseSuite) -> dict[str, Value]:
-        self.scope.names = dict(before)
+        self._state.scope.names = dict(before)
         for suite in suites:
             self._suite(suite)
-        return self.scope.snapshot()
+        return self._state.scope.snapshot()
 
     def _statement_if(self, node: cst.If) -> None:
-        self.evaluate(node.test)
-        before = self.scope.snapshot()
+        self._expressions.evaluate(node.test)
+        before = self._state.scope.snapshot()
         then = self._branch(before, node.body)
-        self.scope.names = dict(before)
+        self._state.scope.names = dict(before)
         if isinstance(node.orelse, cst.If):
             self._statement_if(node.orelse)
         elif isinstance(node.orelse, cst.Else):
             self._suite(node.orelse.body)
-        self._join([(then, node.body), (self.scope.snapshot(), node.orelse)])
+        self._join([(then, node.body), (self._state.scope.snapshot(), node.orelse)])
 
     def _join(self, branches: list[tuple[dict[str, Value], cst.CSTNode | None]]) -> None:
         """Continue after the branches that do not leave."""
         going_on = [names for names, suite in branches if not _leaves(suite)]
-        self.scope.join(*(going_on or [names for names, _ in branches]))
+        self._state.scope.join(*(going_on or [names for names, _ in branches]))
 
     def _statement_for(self, node: cst.For) -> None:
-        value = self.evaluate(node.iter)
-        outer = self.loops
-        self.loops += (Loop(node, node.target, node.iter, value, self.tries),)
-        self.bind(node.target, UNKNOWN if node.asynchronous else element(value))
+        value = self._expressions.evaluate(node.iter)
+        outer = self._state.loops
+        self._state.loops += (Loop(node, node.target, node.iter, value, self._state.tries),)
+        self._assignments.bind(node.target, UNKNOWN if node.asynchronous else element(value))
         self._suite(node.body)
-        self.loops = outer
+        self._state.loops = outer
         if node.orelse:
             self._suite(node.orelse.body)
 
     def _statement_while(self, node: cst.While) -> None:
-        outer = self.loops
-        self.loops += (Loop(node, None, None, UNKNOWN, self.tries),)
-        self.evaluate(node.test)
+        outer = self._state.loops
+        self._state.loops += (Loop(node, None, None, UNKNOWN, self._state.tries),)
+        self._expressions.evaluate(node.test)
         self._suite(node.body)
-        self.loops = outer
+        self._state.loops = outer
         if node.orelse:
             self._suite(node.orelse.body)
 
     def _statement_try(self, node: cst.Try | cst.TryStar) -> None:
-        before = self.scope.snapshot()
-        self.tries += bool(node.handlers)
+        before = self._state.scope.snapshot()
+        self._state.tries += bool(node.handlers)
         self._suite(node.body)
-        self.tries -= bool(node.handlers)
+        self._state.tries -= bool(node.handlers)
         branches: list[tuple[dict[str, Value], cst.CSTNode | None]] = []
-        after = self.scope.snapshot()
+        after = self._state.scope.snapshot()
         branches += [(self._branch({**before, **after}, part.body), part.body) for part in node.handlers]
-        self.scope.names = after
+        self._state.scope.names = after
         if node.orelse:
             self._suite(node.orelse.body)
-        self._join([(self.scope.snapshot(), None), *branches])
+        self._join([(self._state.scope.snapshot(), None), *branches])
         if node.finalbody:
             self._suite(node.finalbody.body)
 
@@ -207,22 +207,22 @@ class Flow(Assignments):
     def _statement_with(self, node: cst.With) -> None:
         suppresses = False
         for part in node.items:
-            self.evaluate(part.item)
+            self._expressions.evaluate(part.item)
             if isinstance(part.item, cst.Call):
                 suppresses |= _dotted(part.item.func) in {"suppress", "contextlib.suppress"}
             if part.asname is not None:
-                self.bind(part.asname.name, UNKNOWN)
-        self.tries += suppresses
+                self._assignments.bind(part.asname.name, UNKNOWN)
+        self._state.tries += suppresses
         self._suite(node.body)
-        self.tries -= suppresses
+        self._state.tries -= suppresses
 
     def _decorate(self, node: cst.FunctionDef | cst.ClassDef, value: Value) -> Value:
-        decorators = [self.evaluate(decorator.decorator) for decorator in node.decorators]
+        decorators = [self._expressions.evaluate(decorator.decorator) for decorator in node.decorators]
         for decorator in reversed(decorators):
             if decorator.kind is Kind.REMOTE:
-                value = self.made_remote(value, decorator.options)
+                value = made_remote(value, decorator.options)
             elif decorator.kind is Kind.SYMBOL and decorator.symbol == "ray.remote":
-                value = self.made_remote(value, {})
+                value = made_remote(value, {})
         if isinstance(value.definition, Function):
             value.definition.decorators = tuple(decorators)
         return value
@@ -231,7 +231,7 @@ class Flow(Assignments):
         function = self._defined.get(node)
         if not isinstance(function, Function):
             function = self._defined[node] = _function(node)
-            function.nested = self.scope.function.node is not None
+            function.nested = self._state.scope.function.node is not None
             self.functions.append(function)
         owner = self._class_being_defined()
         if owner is not None:
@@ -243,28 +243,28 @@ class Flow(Assignments):
             if parameter.default is not None:
                 self._default(function, parameter.default)
         kind = UNKNOWN if _is_decorated(node, "property") else Value(Kind.FUNCTION, definition=function)
-        self.scope.bind(node.name.value, self._decorate(node, kind))
-        scope = self.scope
+        self._state.scope.bind(node.name.value, self._decorate(node, kind))
+        scope = self._state.scope
         self._later.append(lambda: self._body(function, node, scope))
 
     def _default(self, function: Function, node: cst.BaseExpression) -> None:
-        value = self.evaluate(node)
+        value = self._expressions.evaluate(node)
         if isinstance(node, cst.Name) and carried(value):
             function.captures.append(Capture(node, value))
 
     def _class_being_defined(self) -> Class | None:
-        return self._defined_class if self.scope.is_class else None
+        return self._state.defined_class if self._state.scope.is_class else None
 
     def _body(self, function: Function, node: cst.FunctionDef, outer: Scope) -> None:
-        self.scope = Scope(function, outer, own=function.binds)
-        self.loops, self.tries = (), 0
+        self._state.scope = Scope(function, outer, own=function.binds)
+        self._state.loops, self._state.tries = (), 0
         first = True
         for parameter in _all_parameters(node.params):
             name = parameter.name.value
             said = annotated(parameter.annotation, parameter)
             if first and function.owner is not None and name in {"self", "cls"}:
                 kind = Kind.INSTANCE if name == "self" else Kind.CLASS
-                self.scope.names[name] = Value(kind, definition=function.owner)
+                self._state.scope.names[name] = Value(kind, definition=function.owner)
             else:
                 if said.kind is not Kind.UNKNOWN:
                     function.annotations[name] = said
@@ -272,13 +272,13 @@ class Flow(Assignments):
                 value = merged(passed) if passed else said
                 if value.kind is Kind.UNKNOWN and said.kind is not Kind.UNKNOWN:
                     value = said
-                self.scope.names[name] = replace(value, parameter=name)
+                self._state.scope.names[name] = replace(value, parameter=name)
             first = False
         for star in (node.params.star_arg, node.params.star_kwarg):
             if isinstance(star, cst.Param):
-                self.scope.names[star.name.value] = UNKNOWN
+                self._state.scope.names[star.name.value] = UNKNOWN
         if node.params.star_kwarg is not None and (passed := self._received.get(function, {}).get("**")):
-            self.scope.names[node.params.star_kwarg.name.value] = merged(passed)
+            self._state.scope.names[node.params.star_kwarg.name.value] = merged(passed)
         start = len(self._later)
         self._suite(node.body)
         self._run_later(start)
@@ -289,12 +289,12 @@ class Flow(Assignments):
             made = self._defined[node] = Class(node.name.value, node)
             self.classes.append(made)
         for base in (*node.bases, *node.keywords):
-            self.evaluate(base.value)
-        self.scope.bind(node.name.value, self._decorate(node, Value(Kind.CLASS, definition=made)))
-        outer, outer_class = self.scope, self._defined_class
-        self.scope, self._defined_class = Scope(outer.function, outer, is_class=True), made
+            self._expressions.evaluate(base.value)
+        self._state.scope.bind(node.name.value, self._decorate(node, Value(Kind.CLASS, definition=made)))
+        outer, outer_class = self._state.scope, self._state.defined_class
+        self._state.scope, self._state.defined_class = Scope(outer.function, outer, is_class=True), made
         self._suite(node.body)
-        self.scope, self._defined_class = outer, outer_class
+        self._state.scope, self._state.defined_class = outer, outer_class
 
 
 def _dotted(node: cst.BaseExpression) -> str:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import libcst as cst
 
-    from outlive.lint.definitions import Class, Function
-
 _DEPTH = 4  # of refs to refs and lists of lists; what is nested deeper is unknown
 
 
@@ -38,6 +36,14 @@ class Kind(enum.Enum):
     ACTOR_METHOD = enum.auto()
 
 
+@dataclass(eq=False, kw_only=True)
+class Definition:
+    """What a value is defined by: a function or a class of the module (`definitions` has both)."""
+
+    options: Mapping[str, cst.BaseExpression] | None = None  # of ray.remote; None: neither a task nor an actor
+    attributes: dict[str, Value] = field(default_factory=dict)  # of a class and of its instances
+
+
 @dataclass(frozen=True)
 class Value:
     """One possible value. `sites` are the calls that made the refs in it (or the parameter that they came in by)."""
@@ -46,7 +52,7 @@ class Value:
     inner: Value | None = None
     items: tuple[Value, ...] = ()  # of a tuple or list display whose elements are of different kinds
     symbol: str = ""
-    definition: Function | Class | None = None
+    definition: Definition | None = None
     options: Mapping[str, cst.BaseExpression] = field(default_factory=dict, hash=False)
     sites: frozenset[cst.CSTNode] = frozenset()
     parameter: str = ""  # the name of the parameter that this is, as it was passed
@@ -167,6 +173,6 @@ def carried(value: Value, *, _depth: int = 0) -> frozenset[cst.CSTNode]:
         for part in (*value.items, *([value.inner] if value.inner else [])):
             found |= carried(part, _depth=_depth + 1)
     elif value.kind is Kind.INSTANCE and value.definition is not None:
-        for attribute in getattr(value.definition, "attributes", {}).values():
+        for attribute in value.definition.attributes.values():
             found |= carried(attribute, _depth=_depth + 1)
     return found

@@ -1,9 +1,8 @@
-"""A small process beside the one that takes leases: it returns those that are left when that one is killed.
+"""The leases that this process holds, told to a small process that returns them if this one is killed.
 
-A lease is in the name of its job's driver, which lives on, so that its raylet waits for ever: the worker looks idle, no
-task gets it, and it keeps its node. So each lease is told to this process before it is asked for, and again when it has
-been returned. It hears of its parent's end by the end of their pipe, or, where another process has inherited that, by
-having another parent. This file is run as a script, so that it imports Ray only when there is something to return.
+A lease is in the name of its job's driver, which lives on, so its raylet would wait for ever: the worker looks idle, no
+task gets it, and it keeps its node. So the small process (`lease_returner`) is told of each lease before it is asked
+for, and again when it has been returned.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import atexit
 import contextlib
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 Entry = dict[str, Any]
 """What is known of one lease: `lease` (its id, in hex), `raylet`, `worker`, `worker_id`, `port`, `asked`."""
 
-_LOOKS = 1.0  # seconds between looks at who the parent is
-_TRIES = 5
-_PAUSE = 2.0  # seconds between tries to return a lease
+_RETURNER = Path(__file__).with_name("lease_returner.py")
+_LONGEST_END = 1.0  # seconds that the small process may take to end
 
 
 class LeaseGuard:
@@ -52,7 +48,7 @@ class LeaseGuard:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.0 if self._held else _LOOKS)
+                self._process.wait(0.0 if self._held else _LONGEST_END)
 
     def about_to_take(self, lease: bytes, raylet: str) -> None:
         """This lease will be asked for at that raylet, in the name of a driver that lives on.
@@ -84,8 +80,8 @@ class LeaseGuard:
             with contextlib.suppress(BrokenPipeError):
                 self._write(entry)
                 return
-        command = [sys.executable, str(Path(__file__)), json.dumps(sys.path), str(os.getpid())]
-        self._process = subprocess.Popen(  # noqa: S603 - this very file
+        command = [sys.executable, str(_RETURNER), json.dumps(sys.path), str(os.getpid())]
+        self._process = subprocess.Popen(  # noqa: S603 - a file of this package
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -99,43 +95,3 @@ class LeaseGuard:
         """A line is shorter than PIPE_BUF: it is written as a whole, or not at all."""
         assert self._process is not None and self._process.stdin is not None
         os.write(self._process.stdin.fileno(), json.dumps(entry).encode() + b"\n")
-
-
-def watch(parent: int) -> dict[str, Entry]:
-    """Listen until the parent has ended. What it still held then."""
-    held: dict[str, Entry] = {}
-    unread = b""
-    while True:
-        if select.select([0], [], [], _LOOKS)[0]:
-            if not (heard := os.read(0, 1 << 16)):
-                return held
-            *lines, unread = (unread + heard).split(b"\n")
-            for entry in map(json.loads, lines):
-                held[entry["lease"]] = entry
-                if entry.get("returned"):
-                    del held[entry["lease"]]
-        elif os.getppid() != parent:
-            return held
-
-
-def give_back(held: dict[str, Entry]) -> None:
-    """Return these leases; a raylet that does not answer is tried again some times."""
-    from outlive.errors import OutliveError
-    from outlive.ray_internals import leases
-
-    for _ in range(_TRIES):
-        for entry in [*held.values()]:
-            try:
-                leases.settle(entry)
-                del held[entry["lease"]]
-            except OutliveError:
-                continue
-        if not held:
-            return
-        time.sleep(_PAUSE)
-
-
-if __name__ == "__main__":
-    sys.path[:] = json.loads(sys.argv[1])
-    if left := watch(int(sys.argv[2])):
-        give_back(left)

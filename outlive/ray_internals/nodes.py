@@ -50,6 +50,22 @@ def nodes() -> list[Node]:
     return [_node(record, record.state == alive, draining) for record in records]
 
 
+def node(node_id: str) -> Node | None:
+    """One of them; None if the GCS does not know it. Raises as `nodes`. See `can_ask_for_one`."""
+    selector = rpc.messages("gcs_service").GetAllNodeInfoRequest.NodeSelector(node_id=bytes.fromhex(node_id))
+    with explained():
+        found = gcs_client().get_all_node_info(timeout=PATIENCE, node_selectors=[selector])
+        draining: Mapping[str, int] = _accessor().get_draining_nodes()
+    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
+    return next((_node(record, record.state == alive, draining) for record in found.values()), None)
+
+
+@lru_cache(maxsize=1)
+def can_ask_for_one() -> bool:
+    """Whether this Ray's GCS can be asked for one node: 2.60 has `node_selectors`, 2.49 sends all nodes each time."""
+    return "node_selectors" in (gcs_client().get_all_node_info.__doc__ or "")
+
+
 def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
     node_id = record.node_id.hex()
     deadline = draining.get(node_id) if alive else None

@@ -27,8 +27,8 @@ def open(
     """Open the store `name`, which need not exist yet.
 
     It is a store of the Ray cluster that this process is connected to. If it is connected to none, it is connected as
-    by `ray.init()`: to `address`; else to the cluster that RAY_ADDRESS names, or that runs on this machine; else to a
-    local one that is started now and ends with this process, arrays and all.
+    by `ray.init()`: to `address`; else to the cluster that RAY_ADDRESS names, or that `ray start` started on this
+    machine; else to a local one that is started now and ends with this process, arrays and all.
 
     Parameters
     ----------

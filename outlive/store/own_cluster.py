@@ -11,14 +11,17 @@ import os
 
 from outlive.arrays.disk import remove_of_cluster
 from outlive.arrays.layout import NEXT, OWNER, PRIVATE
+from outlive.arrays.ledger import Ledger
 from outlive.arrays.removal import remove_tree
 
 _owned: dict[str, int] = {}  # the folder of each cluster that this process started, and its lock
+_ledgers: dict[str, Ledger] = {}  # of its shelf here
 
 
-def end_with_this_process(root: str, cluster: str) -> None:
-    """Have this process, which started the cluster, take its arrays along."""
+def end_with_this_process(root: str, cluster: str, ledger: Ledger) -> None:
+    """Have this process, which started the cluster, take its arrays along. `ledger`: of its shelf on this node."""
     folder = f"{root}/{cluster}"
+    _ledgers[folder] = ledger
     for earlier in set(_owned) - {folder}:  # ended by ray.shutdown(), or this process could not have started another
         os.close(_owned.pop(earlier))
     remove_dead_clusters(root)
@@ -32,6 +35,7 @@ def end_with_this_process(root: str, cluster: str) -> None:
 
 def _remove_owned(folder: str, pid: int) -> None:
     if pid == os.getpid():
+        _ledgers[folder].end()  # its keeper, which lives for a moment yet, has nothing to complain of
         remove_of_cluster(folder)
         remove_tree(folder)
 

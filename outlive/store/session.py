@@ -57,7 +57,7 @@ class Session:
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
-            end_with_this_process(self.root, connection.cluster)
+            end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
 
     def apply(self, settings: Settings) -> None:
@@ -173,7 +173,7 @@ class Session:
     @functools.cached_property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(self.peers.nodes())
+        return chunk_size(self.peers.node(self.node))
 
 
 _session: Session | None = None

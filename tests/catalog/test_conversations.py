@@ -515,7 +515,6 @@ def test_whoever_asks_where_an_array_is_waits_for_what_is_being_lost() -> None:
     world.kill("c")
     first = Talk(world, losing.look_for_dead(state))
     asking = Talk(world, locating.locate(state, info(1), "c", "a"))
-    asking.answer(list(world.nodes.values()))
     assert isinstance(asking.instruction, Wait) and not asking.instruction.until()
     first.answer({})  # b has dropped its cached copy
     while not first.over:

@@ -254,12 +254,12 @@ def test_what_is_kept_by_node_is_what_the_entries_say(seed: int) -> None:
             on_node = {(one.id, kept) for one, kept in index.copies.on_node(place)}
             there = {(i.id, kept) for i in index.copies for at, kept in index.copies.of(i.id).items() if at == place}
             assert on_node == there
-            cached = {(other, one.id) for other, one in index.copies.cached_apart_from(place)}
+            cached = {(other, one.id) for other, one in index.copies.cached_of_kept(place)}
             assert cached == {
                 (other, i.id)
                 for i in index.copies
                 for other, kept in index.copies.of(i.id).items()
-                if other != place and not kept
+                if not kept and index.copies.of(i.id).get(place)
             }
         replacing = {entry.info.id for _, _, entry in index.replacing()}
         assert replacing == {entry.info.id for entry in entries if entry.superseded}

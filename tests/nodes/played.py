@@ -154,6 +154,9 @@ class PlayedPeers:
         lives, every = self._cluster.lives, self._cluster.all
         return [Node(node, node, node, node == "a", lives(node), None, None, None, 0, None) for node in every]
 
+    def node(self, node: str) -> Node | None:
+        return next((one for one in self.nodes() if one.id == node), None)
+
     def busy(self, node: str) -> list[str]:
         return []
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +20,12 @@ from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, unpack_listed
-from outlive.cluster import ending, ray_errors, ray_port, shelf_calls, tenure, transfer
+from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, tenure, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
-from outlive.store import session
+from outlive.node import Node
+from outlive.store import own_cluster, session
 from outlive.store.elsewhere import fetch
 from outlive.store.session import Session
 from tests.conftest import ROOT
@@ -71,6 +75,32 @@ def test_a_lock_that_could_not_be_written_is_given_back(shelf: Shelf, monkeypatc
 # --- leaving
 
 
+@pytest.mark.parametrize("its_program_ends", [False, True])
+def test_a_keeper_has_nothing_to_say_of_a_program_that_ends_and_takes_its_cluster_along(
+    shelf: Shelf, its_program_ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(keeper.os, "_exit", lambda code: said.append(f"exit {code}"))
+    monkeypatch.setattr(keeper._log, "error", lambda text, *_: said.append(text))
+    stop = SimpleNamespace(is_set=lambda: False, wait=lambda _=None: True)  # the cluster ends in time
+    seen: Any = SimpleNamespace(_shelf=shelf, _stop=stop, _evacuation=SimpleNamespace(leaving=False))
+    folder = os.path.dirname(shelf.path)
+    own_cluster.end_with_this_process(os.path.dirname(folder), os.path.basename(folder), shelf.ledger)
+    try:
+        if its_program_ends:
+            own_cluster._remove_owned(folder, os.getpid())
+        else:
+            shelf.remove()
+        assert not shelf.exists()
+        assert not shelf.ledger.left, "nobody has to look for another"
+        keeper.Keeper._leave_if_removed(seen)
+        assert len(said) == (0 if its_program_ends else 2)
+    finally:
+        atexit.unregister(own_cluster._remove_owned)
+        os.close(own_cluster._owned.pop(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
     killed: list[str] = []
     told: list[Call] = []
@@ -82,6 +112,18 @@ def test_a_keeper_that_has_left_ends_itself_and_no_other(shelf: Shelf) -> None:
     leaving._on_head = True
     leaving.consider()
     assert killed == ["this actor"]
+
+
+def test_a_keeper_asks_the_head_for_its_own_node_alone(shelf: Shelf) -> None:
+    here = Node("n", "", "", False, True, None, None, None, 0, None)
+    asked: list[str] = []
+    peers: Any = SimpleNamespace(
+        now=lambda: 100.0, node=lambda node: asked.append(node) or here, autoscaler=lambda: None, sleep=None
+    )
+    staying = Evacuation(shelf, "n", peers)
+    for _ in range(3):
+        staying.consider()
+    assert asked == ["n", "n", "n"] and staying.stays is None
 
 
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:

@@ -16,6 +16,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.errors import StoreUnavailable
+from outlive.ray_internals import nodes as ray_nodes
 from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.nodes import Node, busy, nodes
 from tests.conftest import eventually
@@ -56,6 +57,11 @@ def on(node: str) -> NodeAffinitySchedulingStrategy:
 
 def node(node_id: str) -> Node:
     return next(one for one in nodes() if one.id == node_id)
+
+
+def is_the_same_alone(node_id: str) -> bool:
+    """Where one node can be asked for: that says what the list of all says of it."""
+    return not ray_nodes.can_ask_for_one() or ray_nodes.node(node_id) == node(node_id)
 
 
 def drain(node_id: str, deadline_ms: int) -> None:
@@ -212,6 +218,7 @@ def test_a_node_that_drains_and_dies(cluster: Cluster) -> None:
     assert eventually(lambda: node(added.node_id).draining_until) == pytest.approx(deadline, abs=0.01)
     assert busy(added.node_id, {"keeper"}) == []
     assert busy(added.node_id, set()) == ["1 actor there, as keeper"]
+    eventually(lambda: is_the_same_alone(added.node_id))
     before = time.time()
     cluster.remove_node(added, allow_graceful=False)
     eventually(lambda: not node(added.node_id).alive)
@@ -220,6 +227,7 @@ def test_a_node_that_drains_and_dies(cluster: Cluster) -> None:
     assert dead.death_reason is not None and "unexpected" in dead.death_reason
     assert dead.draining_until is None
     assert busy(added.node_id, set()) == ["it is not alive"]
+    eventually(lambda: is_the_same_alone(added.node_id))
 
 
 def test_a_draining_node_without_a_deadline_leaves_with_its_last_actor(cluster: Cluster) -> None:

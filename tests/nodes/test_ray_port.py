@@ -13,6 +13,7 @@ from outlive.cluster import actors, ray_port, starters
 from outlive.cluster.port import Call
 from outlive.cluster.ray_port import RayPeers
 from outlive.errors import OutliveError
+from outlive.node import Node
 
 
 class Actor:
@@ -152,3 +153,19 @@ def test_another_process_answers_for_a_keeper_that_is_gone_for_good(ray: Ray) ->
     assert peers.ask({"b": Call.of("holds", ["0"])}) == {"b": [True]}
     assert ray.in_stead == ["holds"]
     assert peers.ask({"b": Call.of("room")}) == {}
+
+
+# --- one node
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_asks_for_one_node_is_not_sent_all_each_time(monkeypatch: pytest.MonkeyPatch, alone: bool) -> None:
+    every = [Node(f"n{number}", "", "", number == 0, True, None, None, None, 0, None) for number in range(1000)]
+    listed: list[int] = []
+    monkeypatch.setattr(ray_port, "nodes", lambda: listed.append(1) or every)
+    monkeypatch.setattr(ray_port, "ray_node", lambda node: next(one for one in every if one.id == node))
+    monkeypatch.setattr(ray_port, "can_ask_for_one", lambda: alone)
+    monkeypatch.setattr(ray_port.time, "monotonic", lambda: 100.0)
+    peers = RayPeers()
+    assert [peers.node("n7") for _ in range(5)] == [every[7]] * 5
+    assert len(listed) == (0 if alone else 1)

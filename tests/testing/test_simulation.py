@@ -57,7 +57,6 @@ FOUND_SOON = (
     "evacuate without looking",
     "versions are not compared",
     "no epoch for a listing",
-    "killed copies are sealed",
 )
 
 

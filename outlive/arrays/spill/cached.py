@@ -22,6 +22,7 @@ class CachedCopies:
         self._shelf = shelf
         self._changes = Changes(shelf.folders)
         self._sizes: dict[str, int] = {}
+        self._sum = 0  # of these
         self._lock = threading.Lock()
 
     def bytes(self) -> int:
@@ -30,9 +31,10 @@ class CachedCopies:
             changed = self._changes.take()
             if changed is None:
                 self._sizes.clear()
+                self._sum = 0
             for array_id in self._shelf.ids() if changed is None else {name for _, name in changed if is_id(name)}:
                 self._look(array_id)
-            return sum(self._sizes.values())
+            return self._sum
 
     def kept(self, array_ids: Iterable[str]) -> None:
         """These may have become replicas."""
@@ -41,10 +43,11 @@ class CachedCopies:
                 self._look(array_id)
 
     def _look(self, array_id: str) -> None:
-        self._sizes.pop(array_id, None)
+        self._sum -= self._sizes.pop(array_id, 0)
         try:
             status = self._shelf.somewhere(array_id, os.lstat)
         except FileNotFoundError:
             return
         if is_cached(status.st_mode):
             self._sizes[array_id] = pages(status.st_size)
+            self._sum += self._sizes[array_id]

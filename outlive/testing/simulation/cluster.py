@@ -61,6 +61,7 @@ class Cluster:
         self.sessions: list[PlayedSession] = []
         self.shelves: list[Shelf] = []
         self.works: dict[str, Works] = {}
+        self._unfinished: list[tuple[str, Works]] = []  # and perhaps some that have ended
         self.processes: dict[str, Process] = {}  # of clients
         self.rounds_every = 0.7, 1.5  # seconds: at least, and what is added at most
         self._ticks = 0
@@ -216,16 +217,26 @@ class Cluster:
         process.at_death.append(lambda: self.lifetimes.end_job(process.job))
         machine.processes.append(process)
         works = self.works[client.name] = Works(self, process, client)
+        self._unfinished.append((client.name, works))
         process.spawn("works", works.run)
 
     def _working(self) -> list[str]:
-        return [name for name, works in self.works.items() if not works.done and self.processes[name].alive]
+        return [name for name, works in self.works.items() if self._works(name, works)]
+
+    def _works(self, name: str, works: Works) -> bool:
+        return not works.done and self.processes[name].alive
+
+    def _is_anybody_working(self) -> bool:
+        """Asked after each step: who has ended is not looked at again."""
+        while self._unfinished and not self._works(*self._unfinished[-1]):
+            self._unfinished.pop()
+        return bool(self._unfinished)
 
     def _is_done(self) -> bool:
         if self.traced and not self.violations:
             for wrong in check_ledgers(self):
                 self.violated(f"{wrong}, after a step of {self.scheduler.last}")
-        return not self._working() or bool(self.violations) or bool(self.scheduler.errors)
+        return not self._is_anybody_working() or bool(self.violations) or bool(self.scheduler.errors)
 
     def _calm(self) -> None:
         """All faults are over; what is to be done in the background is done; then every node reads every key."""
@@ -240,8 +251,9 @@ class Cluster:
         for process in self.processes.values():  # those that wrote are gone, and what they held is free
             process.kill()
         self._calm_since = self.scheduler.now
+        self.rounds_every = 4.0, 2.0
         self._go_on_for(14.0)
-        self.rounds_every = 16.0, 4.0
+        self.rounds_every = 24.0, 6.0
         end = self.scheduler.now + 400.0
         self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
         self._go_on_for(75.0)

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from greenlet import getcurrent
-
-from outlive.testing.simulation.scheduler import Future, Scheduler, Task
+from outlive.testing.simulation.scheduler import Future, Scheduler, running
 
 
 def _scheduler() -> Scheduler:
-    task = getcurrent()
-    assert isinstance(task, Task), "only tasks wait"
+    task = running()
+    assert task is not None, "only tasks wait"
     return task.process.scheduler
+
+
+_HUB = object()  # has locks that are taken outside of tasks
 
 
 class Lock:
@@ -30,7 +31,7 @@ class Lock:
         self._waiting: deque[Future] = deque()
 
     def acquire(self) -> bool:
-        task = getcurrent()
+        task = running() or _HUB
         if self._owner is task:
             self._depth += 1
             return True
@@ -235,7 +236,7 @@ class Threading:
 
     Lock = RLock = Lock
     Condition, Event, Thread = Condition, Event, Thread
-    get_ident = staticmethod(lambda: id(getcurrent()))
+    get_ident = staticmethod(lambda: id(running()))
 
 
 class Queues:

@@ -142,6 +142,10 @@ class PlayedPeers:
         self._dead = {node.id for node in found if not node.alive}
         return found
 
+    def node(self, node: str) -> Node | None:
+        self._cluster.scheduler.step()
+        return self._cluster.machines[node].as_node()
+
     def busy(self, node: str) -> list[str]:  # noqa: ARG002 - of the port
         return ["a client works there"]
 

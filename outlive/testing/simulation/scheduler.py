@@ -1,8 +1,8 @@
 """The scheduler: one thread, one virtual clock, and one seed that decides who goes on when.
 
-A *task* is a greenlet of a *process*. It runs until it sleeps or waits; then the task that is due next goes on. Each
-task draws its delays from its own key and a count, not from one common stream: a schedule that has one operation less
-is the same otherwise, so it can be shrunk.
+A *task* is a thread of a *process*, played by a greenlet. It runs until it sleeps or waits; then the task that is due
+next goes on. Each task draws its delays from its own key and a count, not from one common stream: a schedule that has
+one operation less is the same otherwise, so it can be shrunk.
 
 A process can be killed between any two steps: its tasks are never resumed, so none of their `finally` blocks runs, as
 after a `kill -9`. A stopped process (SIGSTOP) does what is due once it goes on.
@@ -23,20 +23,15 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from outlive.arrays.lock import OwnedFile
 
 _MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
 _MOST_STEPS = 50_000
 _STEP = 0.001  # seconds, that one step takes at most
 
 
 def mix(*parts: int) -> int:
-    """A number of 64 bits that looks random (the finalizer of SplitMix64), for these numbers."""
-    found = 0
-    for part in parts:
-        found = (found + part + _GOLDEN) & _MASK
-        found = ((found ^ (found >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        found = ((found ^ (found >> 27)) * 0x94D049BB133111EB) & _MASK
-        found ^= found >> 31
-    return found
+    """A number of 64 bits that looks random, for these numbers: their hash, which has no seed, and one finalizer."""
+    found = hash(parts) & _MASK
+    found = ((found ^ (found >> 32)) * 0xBF58476D1CE4E5B9) & _MASK
+    return found ^ (found >> 29)
 
 
 def number_of(text: str) -> int:
@@ -61,7 +56,7 @@ class Process:
         self.scheduler, self.name, self.node = scheduler, name, node
         self.key = mix(scheduler.key, number_of(name))
         self.alive, self.stopped = True, False
-        self.backlog: list[tuple[Task, int, Any]] = []  # what came due while it was stopped
+        self.backlog: list[tuple[Task, int]] = []  # what came due while it was stopped
         self.at_death: list[Callable[[], None]] = []
         self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # files that it has open, and may have locked
         self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
@@ -97,28 +92,32 @@ class Process:
         if self.stopped:
             self.stopped = False
             backlog, self.backlog = self.backlog, []
-            for task, parked, value in backlog:
-                self.scheduler.due(self.scheduler.now, task, value, parked)
+            for task, parked in backlog:
+                self.scheduler.due(self.scheduler.now, task, parked)
 
     def __repr__(self) -> str:
         return self.name
 
 
-class Task(greenlet):  # type: ignore[misc]
+class Task:
     """One thread of a process."""
+
+    __slots__ = ("_args", "_function", "count", "dead", "interrupt", "key", "parked", "process", "what", "worker")
 
     def __init__(
         self, process: Process, what: str, key: int, function: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
-        super().__init__(self._work, process.scheduler.hub)
         self.process, self.what, self.key = process, what, key
         self.count = 0  # of its draws
         self.parked = 0  # how often it has waited: who wakes it for an earlier time is too late
+        self.dead = False
+        self.worker: _Worker | None = None  # that has begun it
         self.interrupt: BaseException | None = None
         self._function, self._args = function, args
         process.scheduler.tasks.append(self)
 
-    def _work(self, _: Any) -> None:
+    def work(self) -> None:
+        """All of it."""
         try:
             self._function(*self._args)
         except GreenletExit:
@@ -126,7 +125,7 @@ class Task(greenlet):  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - of any kind: it is the world's to judge
             self.process.scheduler.failed(self, error)
         finally:
-            self._function, self._args = _nothing, ()
+            self.dead, self._function, self._args = True, _nothing, ()
 
     def draw(self) -> float:
         """A number in [0, 1) that depends on this task and on how often it has drawn."""
@@ -139,6 +138,25 @@ class Task(greenlet):  # type: ignore[misc]
 
 def _nothing() -> None:
     pass
+
+
+class _Worker(greenlet):  # type: ignore[misc]
+    """Does one task after the other: each greenlet has memory of its own, which comes from the kernel."""
+
+    def run(self, task: Task) -> None:
+        while True:
+            task.work()
+            _idle.append(self)
+            task = self.parent.switch()
+
+
+_idle: list[_Worker] = []
+_running: Task | None = None
+
+
+def running() -> Task | None:
+    """The task that runs; None if it is the scheduler, or who plans."""
+    return _running
 
 
 class Scheduler:
@@ -160,7 +178,7 @@ class Scheduler:
         self.tasks: list[Task] = []
         self.errors: list[tuple[Task, BaseException]] = []
         self._resumed = resumed
-        self._heap: list[tuple[float, int, Task | Callable[[], object], int, Any]] = []
+        self._heap: list[tuple[float, int, Task | Callable[[], object], int]] = []
         self._order = itertools.count()
         self._limit = float("inf")
 
@@ -169,9 +187,8 @@ class Scheduler:
     @property
     def task(self) -> Task:
         """The one that runs."""
-        found = getcurrent()
-        assert isinstance(found, Task)
-        return found
+        assert _running is not None, "only tasks wait"
+        return _running
 
     @property
     def process(self) -> Process:
@@ -182,7 +199,7 @@ class Scheduler:
         """Let others go on, for so long."""
         task = self.task
         task.parked += 1
-        self.due(self.now + seconds, task)
+        heapq.heappush(self._heap, (self.now + seconds, next(self._order), task, task.parked))
         self._park(task)
 
     def step(self) -> None:
@@ -219,12 +236,11 @@ class Scheduler:
 
     def at(self, moment: float, work: Callable[[], object]) -> None:
         """Have something done at this moment, by no process."""
-        heapq.heappush(self._heap, (max(moment, self.now), next(self._order), work, 0, None))
+        heapq.heappush(self._heap, (max(moment, self.now), next(self._order), work, 0))
 
-    def due(self, moment: float, task: Task, value: Any = None, parked: int | None = None) -> None:
+    def due(self, moment: float, task: Task, parked: int | None = None) -> None:
         """Let a task go on at this moment, if it still waits as it does now."""
-        entry = moment, next(self._order), task, task.parked if parked is None else parked, value
-        heapq.heappush(self._heap, entry)
+        heapq.heappush(self._heap, (moment, next(self._order), task, task.parked if parked is None else parked))
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
         """Go on until something is so. Raises Stuck if nothing is due any more, or at the moment `limit`."""
@@ -232,7 +248,7 @@ class Scheduler:
         while not until():
             if not heap:
                 raise Stuck("nobody goes on any more")
-            moment, _, what, parked, value = heapq.heappop(heap)
+            moment, _, what, parked = heapq.heappop(heap)
             if moment > limit:
                 raise Stuck(f"not at its end after {limit:.0f} s")
             self.now = max(self.now, moment)
@@ -243,16 +259,26 @@ class Scheduler:
             if not process.alive or what.dead or parked != what.parked:
                 continue
             if process.stopped:
-                process.backlog.append((what, parked, value))
+                process.backlog.append((what, parked))
                 continue
             self.steps += 1
             if self.steps > _MOST_STEPS:
                 raise Stuck(f"not at its end after {self.steps} steps")
-            self._resumed(process)
-            self.last = what
-            what.switch(value)
+            self._go_on(what)
             if self.errors:
                 break
+
+    def _go_on(self, task: Task) -> None:
+        global _running
+        self._resumed(task.process)
+        self.last = _running = task
+        worker = task.worker
+        if worker is not None:
+            worker.switch()
+        else:
+            worker = task.worker = _idle.pop() if _idle else _Worker(None, self.hub)
+            worker.switch(task)
+        _running = None
 
     def failed(self, task: Task, error: BaseException) -> None:
         """A task ended with an error that nobody took."""
@@ -261,11 +287,14 @@ class Scheduler:
 
     def close(self) -> None:
         """End all tasks; what they do in their `finally` blocks is nobody's business any more."""
+        global _running
         self.over = True
         for task in self.tasks:
-            if task and not task.dead:
+            if task.worker is not None and not task.dead:
+                _running = task
                 with contextlib.suppress(BaseException):
-                    task.throw(GreenletExit)
+                    task.worker.throw(GreenletExit)
+        _running = None
         self.tasks.clear()
         self._heap.clear()
 
@@ -288,7 +317,7 @@ class Future:
         if not self.done:
             self.done, self.value, self.error = True, value, error
             for task, parked in self.waiters:
-                self._scheduler.due(self._scheduler.now, task, None, parked)
+                self._scheduler.due(self._scheduler.now, task, parked)
             self.waiters.clear()
 
     def get(self, timeout: float | None = None) -> Any:

@@ -15,14 +15,12 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent
-
 from outlive.arrays import changes, clock, info, ledger, live, lock
 from outlive.arrays.reader import Reader
 from outlive.errors import OutliveError
 from outlive.testing.simulation import green
 from outlive.testing.simulation.machines import EPOCH
-from outlive.testing.simulation.scheduler import Process, Task, mix
+from outlive.testing.simulation.scheduler import Process, mix, running
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.scheduler import Scheduler
@@ -43,8 +41,8 @@ class _Time:
     @staticmethod
     def _machine() -> tuple[float, float]:
         """Seconds since the world began, and by how much the machine's clock is ahead."""
-        task = getcurrent()
-        if isinstance(task, Task):
+        task = running()
+        if task is not None:
             return task.process.scheduler.now, task.process.node.clock
         return 0.0 if _actors is None else _actors.now, 0.0
 
@@ -61,8 +59,8 @@ class _Time:
     perf_counter = monotonic
 
     def sleep(self, seconds: float) -> None:
-        task = getcurrent()
-        assert isinstance(task, Task)
+        task = running()
+        assert task is not None
         task.process.scheduler.sleep(seconds)
 
 
@@ -76,8 +74,8 @@ _session: Any = None  # the module that knows the session of the process
 def urandom(count: int) -> bytes:
     """What `os.urandom` gives, from the seed."""
     global _chance
-    task = getcurrent()
-    if isinstance(task, Task):
+    task = running()
+    if task is not None:
         process = task.process
         process.chances += 1
         number = mix(process.key, process.chances, 11)
@@ -131,8 +129,8 @@ def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
 
 def point() -> None:
     """Between two steps of a shelf others may go on, unless the one who takes it holds a lock."""
-    task = getcurrent()
-    if not isinstance(task, Task) or lock._open or task.process.scheduler.over:  # noqa: SLF001
+    task = running()
+    if task is None or lock._open or task.process.scheduler.over:  # noqa: SLF001
         return
     if task.draw() < _SWITCHES:
         task.process.scheduler.step()
@@ -178,8 +176,8 @@ class _Listens(logging.Handler):
     """What is written to the log, and raised to nobody."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        task, error = getcurrent(), None if record.exc_info is None else record.exc_info[1]
-        if not isinstance(task, Task) or task.process.scheduler.over or _unexpected is None:
+        task, error = running(), None if record.exc_info is None else record.exc_info[1]
+        if task is None or task.process.scheduler.over or _unexpected is None:
             return
         if isinstance(error, Exception) and not isinstance(error, OutliveError):
             _unexpected(task.process, error)
