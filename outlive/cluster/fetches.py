@@ -109,7 +109,10 @@ class Fetches:
             return None
         hinted = [] if hint is None or hint == self._node else [hint]
         located = from_nodes(
-            hinted, lambda: self._locate(info, hint), lambda node: self._copy(info, node, kept=kept, epoch=epoch)
+            hinted,
+            lambda: self._locate(info, hint),
+            lambda node: self._copy(info, node, kept=kept, epoch=epoch),
+            lambda node: self._peers.find_keeper(node, start=True),
         )
         if located is None or (self._shelf.has(info.id) and (not kept or self._keep(info, hint))):
             return None

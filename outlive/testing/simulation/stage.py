@@ -139,7 +139,7 @@ def point() -> None:
 def set_up() -> None:
     """Once in a process that simulates."""
     global _session
-    import outlive.store  # noqa: F401
+    import outlive.store.store  # noqa: F401
     from outlive.cluster import catalog, keeper  # noqa: F401
 
     _session = sys.modules["outlive.store.session"]
@@ -193,8 +193,7 @@ def _noted(begin: Callable[..., None]) -> Callable[..., None]:
 
     def begin_and_note(file: lock.OwnedFile, *args: Any) -> None:
         begin(file, *args)
-        task = getcurrent()
-        if isinstance(task, Task):
+        if (task := running()) is not None:
             task.process.locks.add(file)
 
     return begin_and_note
