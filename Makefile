@@ -9,7 +9,7 @@ SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait 
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo         watch arrays survive what kills Ray's (about a minute)"
+	@echo "make demo         watch arrays survive what kills Ray's (about two minutes)"
 	@echo "make test         all tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
@@ -20,6 +20,7 @@ help:
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "outlive needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing Ray and the rest into $(VENV), once: a few minutes, without a word"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@

@@ -19,6 +19,7 @@ from benchmarks.cluster import GIB, cluster
 from benchmarks.line import Line
 from benchmarks.rows import (
     actors,
+    align,
     create,
     get,
     live,
@@ -34,12 +35,14 @@ from benchmarks.rows import (
     soak,
     spilled,
     workers,
+    world,
 )
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
+ALONE = {row.NAME: row for row in (align, world)}  # without Ray
 SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost)}  # each on several raylets
-ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *SEVERAL.items())}
+ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
 
 def main() -> int:
@@ -64,6 +67,8 @@ def main() -> int:
         drawn = (
             report.draw(lines, path.with_suffix(".png")),
             report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
+            report.draw_align(lines, path.with_name(f"{path.stem}-align.png")),
+            report.draw_world(lines, path.with_name(f"{path.stem}-world.png")),
         )
         for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)
@@ -73,9 +78,9 @@ def main() -> int:
 def measure(names: list[str], *, quick: bool) -> Iterator[tuple[str, tuple[float, list[Line] | None]]]:
     """The lines of each row, None if it failed, and the seconds that it took."""
     for name in names:
-        if name in SEVERAL:
-            yield name, _timed(functools.partial(SEVERAL[name].run, quick))
-    if SEVERAL.keys() >= set(names):
+        if row := {**ALONE, **SEVERAL}.get(name):
+            yield name, _timed(functools.partial(row.run, quick))
+    if {*ALONE, *SEVERAL} >= set(names):
         return
     with cluster(2 * GIB) if quick else contextlib.nullcontext():  # starting Ray takes longer than the quick rows do
         for name in names:

@@ -16,7 +16,7 @@ from outlive.cli import (
     explain_command,
     lint_command,
     list_commands,
-    nodes,
+    node_commands,
     store_commands,
     workers_commands,
 )
@@ -48,7 +48,7 @@ for _commands in (
     array_commands,
     list_commands,
     store_commands,
-    nodes,
+    node_commands,
     workers_commands,
     doctor_command,
     explain_command,

@@ -18,7 +18,7 @@ from outlive.cli.text import print_json
 from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.doctor import Diagnosis, Evidence, Finding
+    from outlive.doctor import Diagnosis, Evidence, Symptom
 
 _SHOWN = 8  # pieces of evidence of one finding
 _COLORS = {"wrong": "red", "risk": "yellow", "waste": "cyan", "info": "blue"}
@@ -107,7 +107,7 @@ def _counted(diagnosis: Diagnosis) -> str:
     return (count(found, "finding") if found else "nothing found") + (f", {told} for information" if told else "")
 
 
-def _lines(finding: Finding) -> Iterator[str]:
+def _lines(finding: Symptom) -> Iterator[str]:
     shown = finding.evidence[:_SHOWN]
     for evidence in shown:
         yield from _labelled("seen", f"{_where(evidence)}{evidence.text}")

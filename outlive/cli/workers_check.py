@@ -13,7 +13,7 @@ from outlive.cli.text import print_json
 from outlive.units import count
 
 if TYPE_CHECKING:
-    from outlive.workers.checking import Checked, Finding
+    from outlive.workers.checking import Checked, Misconfiguration
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def check(
     from outlive.errors import BadSetting
     from outlive.workers import commands
 
-    mended: list[Finding] = []
+    mended: list[Misconfiguration] = []
     with needs("workers"):
         from outlive.workers.checking import check_target
         from outlive.workers.checking.target import mend
@@ -70,7 +70,7 @@ def check(
         raise typer.Exit(NOT_SO)
 
 
-def _json(findings: tuple[Finding, ...] | list[Finding]) -> list[dict[str, object]]:
+def _json(findings: tuple[Misconfiguration, ...] | list[Misconfiguration]) -> list[dict[str, object]]:
     return [
         {
             "kind": one.kind,
@@ -84,7 +84,7 @@ def _json(findings: tuple[Finding, ...] | list[Finding]) -> list[dict[str, objec
     ]
 
 
-def _show(checked: Checked, mended: list[Finding]) -> None:
+def _show(checked: Checked, mended: list[Misconfiguration]) -> None:
     for one in mended:
         typer.echo(f"fixed: {one.what}: {one.fix}")
     for one in checked.findings:

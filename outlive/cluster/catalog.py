@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Mapping
 
-from outlive.arrays.tend.check import Finding
+from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.state import Outside, State
@@ -221,6 +221,6 @@ class Catalog:
         self.driver.step(shelves.leave, node, epoch)
 
     @in_group("change")
-    def reconcile(self, node: str, packed: bytes) -> list[Finding]:
+    def reconcile(self, node: str, packed: bytes) -> list[Defect]:
         """See `shelves.reconcile`; infos by `wire.pack`."""
         return self.driver.run(shelves.reconcile, node, unpack(packed))

@@ -22,7 +22,7 @@ from outlive.arrays.marks import deadline_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
-from outlive.arrays.tend.check import Finding, check_arrays, check_shelf
+from outlive.arrays.tend.fsck import Defect, check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
@@ -228,11 +228,11 @@ class Keeper(ShelfCalls):
         return self._shelf.spilled()
 
     @in_group("check")
-    def check_shelf(self) -> tuple[list[Finding], dict[str, int]]:
+    def check_shelf(self) -> tuple[list[Defect], dict[str, int]]:
         return check_shelf(self._shelf, self._tending.listed)
 
     @in_group("check")
-    def check_arrays(self, array_ids: list[str]) -> list[Finding]:
+    def check_arrays(self, array_ids: list[str]) -> list[Defect]:
         return check_arrays(self._shelf, array_ids)
 
     def close(self) -> int:

@@ -23,8 +23,8 @@ from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import busy, can_ask_for_one, nodes
-from outlive.ray_internals.nodes import node as ray_node
+from outlive.ray_internals.node_table import busy, can_ask_for_one, nodes
+from outlive.ray_internals.node_table import node as ray_node
 
 _GRACE = 3.0  # seconds of those for an answer, until another process of the node is asked
 _IF_LATE = 0.1  # of the patience, for a node that owes an older answer

@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.check import clear_orphans
 from outlive.arrays.tend.ending import Endings
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.port import AT_A_TIME, Call, Nobody, Peers
 from outlive.errors import OutliveError, StoreUnavailable

@@ -15,7 +15,7 @@ from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.adopt import adopt, orphaned, sign, unseen
-from outlive.arrays.tend.check import mend_doubles
+from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
 from outlive.errors import StoreFull

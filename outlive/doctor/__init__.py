@@ -9,6 +9,6 @@
 from __future__ import annotations
 
 from outlive.doctor.examine import examine
-from outlive.doctor.model import Diagnosis, Evidence, Finding, Unchecked
+from outlive.doctor.model import Diagnosis, Evidence, Symptom, Unchecked
 
-__all__ = ["Diagnosis", "Evidence", "Finding", "Unchecked", "examine"]
+__all__ = ["Diagnosis", "Evidence", "Symptom", "Unchecked", "examine"]

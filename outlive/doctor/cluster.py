@@ -10,7 +10,7 @@ from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
-    from outlive.ray_internals.node_workers import Job, Node
+    from outlive.ray_internals.node_workers import Job, LiveNode
     from outlive.workers.rows import Report
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Cluster:
         return version
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[LiveNode]:
         """`node_workers.Node` of each node that is alive."""
         from outlive.ray_internals import node_workers
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from outlive.doctor.checks import CHECKS
 from outlive.doctor.cluster import Cluster, unchecked
-from outlive.doctor.model import Diagnosis, Finding, Unchecked, ranked
+from outlive.doctor.model import Diagnosis, Symptom, Unchecked, ranked
 from outlive.doctor.mutes import Mute, apart
 from outlive.errors import OutliveError
 
@@ -46,7 +46,7 @@ def examine(
 
     cluster = Cluster(own_job, exact=exact, join=join)
     _ = cluster.nodes  # a GCS that does not answer is no finding
-    found: list[Finding] = []
+    found: list[Symptom] = []
     missed: list[Unchecked] = []
     for number, (name, check) in enumerate(CHECKS.items()):
         if progress is not None:
@@ -56,12 +56,12 @@ def examine(
                 found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
-    left, muted = apart(found, mutes, cluster.nodes)
+    remaining, muted = apart(found, mutes, cluster.nodes)
     return Diagnosis(
         cluster.ray_version,
         len(cluster.nodes),
         _workers(cluster),
-        ranked(left),
+        ranked(remaining),
         tuple(missed),
         muted=ranked(muted),
         notes=tuple(cluster.notes),

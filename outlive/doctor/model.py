@@ -25,7 +25,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """Something wrong or risky now."""
 
     kind: str
@@ -59,9 +59,9 @@ class Diagnosis:
     nodes: int
     workers: int | None
     """None: not known."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Symptom, ...]
     unchecked: tuple[Unchecked, ...]
-    muted: tuple[Finding, ...] = ()
+    muted: tuple[Symptom, ...] = ()
     """Those that were told to be left out."""
     notes: tuple[str, ...] = ()
     """What was left out on purpose, and how to have it."""
@@ -76,7 +76,7 @@ class Diagnosis:
         return {**dataclasses.asdict(self), "healthy": self.healthy}
 
 
-def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
+def ranked(findings: list[Symptom]) -> tuple[Symptom, ...]:
     """The worst first."""
     return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.weight, one.kind)))
 

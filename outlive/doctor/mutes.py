@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outlive.doctor.kinds import KINDS
-from outlive.doctor.model import Evidence, Finding
+from outlive.doctor.model import Evidence, Symptom
 from outlive.errors import BadSetting
 
 if TYPE_CHECKING:
-    from outlive.ray_internals.node_workers import Node
+    from outlive.ray_internals.node_workers import LiveNode
 
 FILE = "outlive-doctor.toml"
 _KEYS = ("kind", "node", "reason")
@@ -36,7 +36,7 @@ class Mute:
     """A pattern of a host name, an ip or an id; None: wherever it is seen."""
     reason: str | None = None
 
-    def silences(self, evidence: Evidence, nodes: Mapping[str, Node]) -> bool:
+    def silences(self, evidence: Evidence, nodes: Mapping[str, LiveNode]) -> bool:
         """It is about what was seen there."""
         if self.node is None:
             return True
@@ -93,15 +93,15 @@ def _mute(given: dict[str, Any], where: str) -> Mute:
 
 
 def apart(
-    findings: Iterable[Finding], mutes: Iterable[Mute], nodes: Iterable[Node]
-) -> tuple[list[Finding], list[Finding]]:
+    findings: Iterable[Symptom], mutes: Iterable[Mute], nodes: Iterable[LiveNode]
+) -> tuple[list[Symptom], list[Symptom]]:
     """The findings that are left, and those that are muted.
 
     One that was seen on several nodes is muted if each of them is. Else it stays, without what was seen on the muted
     ones: its sums are of all, and it says so.
     """
     by_id, mutes = {node.node_id: node for node in nodes}, tuple(mutes)
-    left, muted = [], []
+    remaining, muted = [], []
     for finding in findings:
         mine = [mute for mute in mutes if mute.kind == finding.kind]
         shown = [one for one in finding.evidence if not any(mute.silences(one, by_id) for mute in mine)]
@@ -110,7 +110,7 @@ def apart(
         elif len(shown) < len(finding.evidence):
             dropped = len(finding.evidence) - len(shown)
             what = f"{finding.what} ({dropped} of {len(finding.evidence)} places are muted)"
-            left.append(replace(finding, evidence=tuple(shown), what=what))
+            remaining.append(replace(finding, evidence=tuple(shown), what=what))
         else:
-            left.append(finding)
-    return left, muted
+            remaining.append(finding)
+    return remaining, muted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from outlive.lint import fixes
-from outlive.lint.check import check_source
+from outlive.lint.check_source import check_source
 from outlive.lint.finding import Failure
 from outlive.lint.job import Job, Outcome
 from outlive.lint.text import Text, Unreadable, decode

@@ -16,7 +16,7 @@ from typing import Any
 
 from outlive.node import Autoscaler
 from outlive.ray_internals import rpc
-from outlive.ray_internals.nodes import PATIENCE, explained, gcs_client, node_records
+from outlive.ray_internals.node_table import PATIENCE, explained, gcs_client, node_records
 
 _MIRRORED = re.compile(r"node_[0-9a-f]{56}")  # format_readonly_node_type in autoscaler/_private/util.py
 _DEFAULT_MINUTES = 5.0  # `idle_timeout_minutes`, autoscaler/*/defaults.yaml

@@ -29,7 +29,7 @@ from outlive.errors import UnsupportedRay
 from outlive.ray_internals import rpc
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.lease_guard import Entry, LeaseGuard
-from outlive.ray_internals.node_workers import Job, Node
+from outlive.ray_internals.node_workers import Job, LiveNode
 
 _STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
 _GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased for no other
@@ -57,7 +57,7 @@ class Pool:
 class Lease:
     """A worker that nobody else can use."""
 
-    node: Node
+    node: LiveNode
     lease_id: bytes
     worker_id: str
     pid: int
@@ -78,7 +78,7 @@ def is_job_environment(job: Job, runtime_env: bytes) -> bool:
     return (text or "{}") == (own.serialized_runtime_env or "{}")
 
 
-def take(node: Node, pool: Pool) -> Lease | None:
+def take(node: LiveNode, pool: Pool) -> Lease | None:
     """Lease the worker of the pool that became idle last; None if no idle one is left.
 
     Raises
@@ -202,7 +202,7 @@ def settle(entry: Entry) -> None:
         _return(raylet, lease_id, worker_id, port, exiting=exiting)
 
 
-def prestart(node: Node, pool: Pool, number: int, keep_alive: int) -> None:
+def prestart(node: LiveNode, pool: Pool, number: int, keep_alive: int) -> None:
     """Start `number` workers for the pool; the reaper leaves them alone for `keep_alive` seconds."""
     common_pb2 = rpc.messages("common")
     node_manager_pb2 = rpc.messages("node_manager")
@@ -218,7 +218,7 @@ def prestart(node: Node, pool: Pool, number: int, keep_alive: int) -> None:
         rpc.raylet(node.address).PrestartWorkers(request, timeout=rpc.PATIENCE)
 
 
-def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
+def _request(node: LiveNode, pool: Pool) -> tuple[bytes, Any]:
     common_pb2 = rpc.messages("common")
     node_manager_pb2 = rpc.messages("node_manager")
 
@@ -227,12 +227,12 @@ def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
         lease_id = os.urandom(32)  # LeaseID::Size() in src/ray/common/id.h
         spec = common_pb2.LeaseSpec(lease_id=lease_id, task_name="outlive workers trim")
         request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
-        place = "lease_spec"
+        field = "lease_spec"
     elif hasattr(node_manager_pb2, "ReturnWorkerRequest"):
         lease_id = os.urandom(8) + b"\xff" * 12 + job_id  # a TaskID without an actor
         spec = common_pb2.TaskSpec(task_id=lease_id, name="outlive workers trim", caller_id=_NO_TASK + job_id)
         request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
-        place = "resource_spec"
+        field = "resource_spec"
     else:
         import ray
 
@@ -254,7 +254,7 @@ def _request(node: Node, pool: Pool) -> tuple[bytes, Any]:
     if pool.gpu:
         spec.required_resources["GPU"] = _GPU
         spec.required_placement_resources["GPU"] = _GPU
-    getattr(request, place).CopyFrom(spec)
+    getattr(request, field).CopyFrom(spec)
     return lease_id, request
 
 

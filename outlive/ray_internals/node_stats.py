@@ -12,7 +12,7 @@ from typing import Any
 
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import node_workers, processes, rpc
-from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.node_workers import LiveNode
 from outlive.ray_internals.processes import Answer, Silent
 
 _ACTOR_HANDLE = "ff" * 8  # the unique part of an actor's creation task, TaskID::ForActorCreationTask in id.cc
@@ -73,7 +73,7 @@ class ObjectStore:
 class NodeStats:
     """A node at one moment."""
 
-    node: Node
+    node: LiveNode
     processes: tuple[Process, ...]
     store: ObjectStore | None
     """None: the raylet, which alone could tell, waits for a process that is silent."""
@@ -118,7 +118,7 @@ class RunningTask:
     """Unix time."""
 
 
-def look(node: Node) -> NodeStats:
+def look(node: LiveNode) -> NodeStats:
     """Ask each process of the node, with its references.
 
     Raises
@@ -129,7 +129,7 @@ def look(node: Node) -> NodeStats:
     return _stats(processes.ask_one(node, references=True))
 
 
-def look_at_all(nodes: Sequence[Node]) -> list[NodeStats | StoreUnavailable]:
+def look_at_all(nodes: Sequence[LiveNode]) -> list[NodeStats | StoreUnavailable]:
     """`look` at each of them, at the same time; the error where there is one.
 
     Raises
@@ -161,7 +161,7 @@ def _stats(answer: Answer) -> NodeStats:
     )
 
 
-def _process(node: Node, stats: Any, kind: str) -> Process:
+def _process(node: LiveNode, stats: Any, kind: str) -> Process:
     references = tuple(
         Reference(
             object_id=one.object_id.hex(),

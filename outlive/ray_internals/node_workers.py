@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outlive.ray_internals import marks, rpc
-from outlive.ray_internals.nodes import node_records
+from outlive.ray_internals.node_table import node_records
 
 _NO_ID = "f"
 _TASK_ID = 24  # bytes, in src/ray/common/id.h
@@ -17,7 +17,7 @@ _NO_ACTOR = b"\xff" * 12
 
 
 @dataclass(frozen=True)
-class Node:
+class LiveNode:
     """A node that is alive."""
 
     node_id: str
@@ -85,11 +85,11 @@ def id_or_none(raw: bytes) -> str | None:
     return None if not text.strip(_NO_ID) else text
 
 
-def nodes() -> list[Node]:
+def nodes() -> list[LiveNode]:
     """The nodes that are alive. The GCS is not asked for dead ones: it remembers 1,000 of them."""
     alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
     return [
-        Node(
+        LiveNode(
             node_id=node.node_id.hex(),
             address=f"{node.node_manager_address}:{node.node_manager_port}",
             ip=node.node_manager_address,

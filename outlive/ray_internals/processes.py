@@ -17,7 +17,7 @@ from typing import Any
 
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import node_workers, rpc
-from outlive.ray_internals.node_workers import Node, Registered
+from outlive.ray_internals.node_workers import LiveNode, Registered
 
 RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
 PATIENCE = 3.0  # seconds for one process
@@ -45,7 +45,7 @@ class Silent:
 class Answer:
     """What was heard of a node."""
 
-    node: Node
+    node: LiveNode
     processes: tuple[Any, ...] = ()
     """`CoreWorkerStats` of common.proto, one of each process that answered."""
     silent: tuple[Silent, ...] = ()
@@ -104,7 +104,7 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 
 
 def ask(
-    nodes: Sequence[Node], *, references: bool = False, registered: Iterable[Registered] | None = None
+    nodes: Sequence[LiveNode], *, references: bool = False, registered: Iterable[Registered] | None = None
 ) -> list[Answer]:
     """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 256 are silent.
 
@@ -132,7 +132,7 @@ def ask(
     return [found[node.node_id] for node in nodes]
 
 
-def ask_one(node: Node, *, references: bool = False) -> Answer:
+def ask_one(node: LiveNode, *, references: bool = False) -> Answer:
     """`ask`, of one node.
 
     Raises
@@ -146,11 +146,11 @@ def ask_one(node: Node, *, references: bool = False) -> Answer:
     return answer
 
 
-def _of_raylets(nodes: Sequence[Node], references: bool) -> dict[str, Answer]:
+def _of_raylets(nodes: Sequence[LiveNode], references: bool) -> dict[str, Answer]:
     """By node id, those whose raylet has heard of all its processes soon."""
     request = rpc.messages("node_manager").GetNodeStatsRequest(include_memory_info=references)
 
-    def of_raylet(node: Node) -> Any:
+    def of_raylet(node: LiveNode) -> Any:
         return rpc.raylet(node.address).GetNodeStats.future(request, timeout=RAYLET_PATIENCE)
 
     found = {}
@@ -189,7 +189,7 @@ def _gather(questions: Iterable[Callable[[], Any]]) -> list[Any]:
     return replies
 
 
-def _one_by_one(nodes: Sequence[Node], registered: Iterable[Registered], references: bool) -> list[Answer]:
+def _one_by_one(nodes: Sequence[LiveNode], registered: Iterable[Registered], references: bool) -> list[Answer]:
     """Ask each process of these nodes, and whether the raylets themselves answer."""
     here = {node.node_id for node in nodes}
     members = [one for one in registered if one.node_id in here]
@@ -203,12 +203,12 @@ def _one_by_one(nodes: Sequence[Node], registered: Iterable[Registered], referen
     return [_answer(node, raylet, found[node.node_id], asked) for node, raylet in zip(nodes, raylets, strict=True)]
 
 
-def _part(nodes: Sequence[Node], members: Sequence[Registered], references: bool) -> tuple[list[Any], list[Any]]:
+def _part(nodes: Sequence[LiveNode], members: Sequence[Registered], references: bool) -> tuple[list[Any], list[Any]]:
     """Replies of these raylets, and of these processes, each over a connection of its own."""
     core_worker, node_manager = rpc.messages("core_worker"), rpc.messages("node_manager")
     with ExitStack() as channels:
 
-        def of_raylet(node: Node) -> Any:
+        def of_raylet(node: LiveNode) -> Any:
             return rpc.raylet(node.address).GetSystemConfig.future(
                 node_manager.GetSystemConfigRequest(), timeout=PATIENCE
             )
@@ -227,7 +227,7 @@ def _part(nodes: Sequence[Node], members: Sequence[Registered], references: bool
     return replies[: len(nodes)], replies[len(nodes) :]
 
 
-def _answer(node: Node, raylet: Any, replies: Sequence[tuple[Registered, Any]], asked: float) -> Answer:
+def _answer(node: LiveNode, raylet: Any, replies: Sequence[tuple[Registered, Any]], asked: float) -> Answer:
     error = None
     if isinstance(raylet, _Failure):
         error = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from outlive.ray_internals.nodes import PATIENCE, explained, gcs_client, node_records
+from outlive.ray_internals.node_table import PATIENCE, explained, gcs_client, node_records
 
 _SESSION = b"session"  # KV_NAMESPACE_SESSION of ray_constants.py
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from outlive.ray_internals import config, functions, job_actors, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
-from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.ray_internals.node_workers import LiveNode, TaskHistory
 from outlive.ray_internals.processes import Answer, Silent, WorkerStats, worker_stats
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
@@ -162,7 +162,7 @@ def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeRepor
     return report, [*rows, *(_silent_row(cluster, node, one, seen) for one in heard.silent)]
 
 
-def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) -> Worker:
+def _silent_row(cluster: _Cluster, node: LiveNode, one: Silent, seen: probe.Seen) -> Worker:
     """A worker that did not answer: nothing is known of it but what others say."""
     unique, shared = seen.memory.get(one.pid, (None, None))
     history = cluster.histories.get(one.worker_id, TaskHistory())
@@ -189,7 +189,7 @@ def _silent_row(cluster: _Cluster, node: Node, one: Silent, seen: probe.Seen) ->
 
 def _rows(
     cluster: _Cluster,
-    node: Node,
+    node: LiveNode,
     found: Iterable[WorkerStats],
     seen: probe.Seen,
     reaper: settings.Reaper,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.workers import shell
-from outlive.workers.plain_data import Place
+from outlive.workers.plain_data import YamlPath
 from outlive.workers.yaml_file import YamlFile
 
-KINDS: dict[str, Place] = {
+KINDS: dict[str, YamlPath] = {
     "RayCluster": ("spec",),
     "RayJob": ("spec", "rayClusterSpec"),
     "RayService": ("spec", "rayClusterConfig"),
@@ -28,7 +28,7 @@ class Resource:
 
     kind: str
     name: str
-    path: Place
+    path: YamlPath
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Cluster:
 
     title: str
     """As `RayJob pi`."""
-    spec: Place
+    spec: YamlPath
     """What has `enableInTreeAutoscaling` and `autoscalerOptions`."""
-    head: Place
-    workers: tuple[Place, ...]
-    resource: Place
+    head: YamlPath
+    workers: tuple[YamlPath, ...]
+    resource: YamlPath
     """The document."""
 
 
@@ -116,7 +116,7 @@ def own_command(file: YamlFile, cluster: Cluster) -> bool:
     return "KUBERAY_GEN_RAY_START_CMD" not in json.dumps([container.get("command"), container.get("args")])
 
 
-def _objects(file: YamlFile) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _objects(file: YamlFile) -> Iterator[tuple[YamlPath, dict[str, Any]]]:
     for number, data in enumerate(file.data):
         if not isinstance(data, dict):
             continue

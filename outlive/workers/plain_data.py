@@ -6,7 +6,7 @@ import copy
 import itertools
 from typing import Any
 
-Place = tuple[Any, ...]
+YamlPath = tuple[Any, ...]
 """The number of the document, then keys and indices."""
 
 
@@ -33,7 +33,7 @@ def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
     return {(type(key), key) for key in data}
 
 
-def changed(data: list[Any], path: Place, value: Any) -> list[Any]:
+def changed(data: list[Any], path: YamlPath, value: Any) -> list[Any]:
     """The data with another value at the path; nothing else that shares it changes."""
     made = list(data)
     here: Any = made
@@ -48,14 +48,14 @@ def changed(data: list[Any], path: Place, value: Any) -> list[Any]:
     return made
 
 
-def without(data: list[Any], path: Place) -> list[Any]:
+def without(data: list[Any], path: YamlPath) -> list[Any]:
     """The data without a key."""
     parent = dict(at(data, path[:-1]))
     del parent[path[-1]]
     return changed(data, path[:-1], parent)
 
 
-def at(data: Any, path: Place) -> Any:
+def at(data: Any, path: YamlPath) -> Any:
     for key in path:
         data = data[key]
     return data

@@ -7,7 +7,7 @@ import shlex
 from outlive.errors import BadClusterFile
 from outlive.workers import autoscaler_files, commands, kuberay
 from outlive.workers.goals import Plan
-from outlive.workers.plain_data import Place
+from outlive.workers.plain_data import YamlPath
 from outlive.workers.settings import Value
 from outlive.workers.yaml_file import YamlFile
 
@@ -89,7 +89,7 @@ def _patch_commands(file: YamlFile, key: str, plan: Plan) -> int:
     return heads
 
 
-def _text(file: YamlFile, path: Place) -> str:
+def _text(file: YamlFile, path: YamlPath) -> str:
     command = file.value(path)
     return command if isinstance(command, str) else ""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.node_workers import LiveNode
 
 _OWN_WORKER = {"env_vars": {"OUTLIVE_PROBE": "1"}}  # an environment of its own: no worker of the user's job is used up
 _PATIENCE = 20.0  # seconds for a node to run the probe
@@ -47,7 +47,7 @@ def look(pids: Mapping[str, Sequence[int]]) -> Seen:
     return _seen(_make_probe()({node_id: list(numbers) for node_id, numbers in pids.items()}))
 
 
-def look_there(node: Node, pids: Sequence[int]) -> Seen:
+def look_there(node: LiveNode, pids: Sequence[int]) -> Seen:
     """Look at a node by a task of no CPUs, in a worker of its own that ends with it. No actor stays behind.
 
     That would hold the node. This process has to have joined the cluster.

@@ -16,7 +16,7 @@ from outlive.errors import BadSetting, StoreUnavailable
 from outlive.ray_internals import job_actors, leases, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.leases import Lease, Pool
-from outlive.ray_internals.node_workers import Node, TaskHistory
+from outlive.ray_internals.node_workers import LiveNode, TaskHistory
 from outlive.ray_internals.processes import worker_stats
 from outlive.workers import ended
 from outlive.workers.bounds import Bounds, Candidate, bounds, choose
@@ -193,7 +193,7 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
     gone = [
         replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
     ]
-    order = {choice.worker.worker_id: place for place, choice in enumerate(chosen)}
+    order = {choice.worker.worker_id: rank for rank, choice in enumerate(chosen)}
     return sorted([*done, *reached, *gone], key=lambda choice: order[choice.worker.worker_id])
 
 
@@ -288,7 +288,7 @@ def _pools(
     return pools
 
 
-def _retire(node: Node, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
+def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
     """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
 
     At most `idle` leases: where no worker is idle, the raylet would start one. Where the raylet does not answer, they

@@ -14,8 +14,8 @@ from typing import Any
 
 from outlive.errors import BadClusterFile
 from outlive.workers import replacing, templates, yaml_nodes
-from outlive.workers.plain_data import Place, at, changed, same, without
-from outlive.workers.yaml_nodes import Alias, Mapping, Node, Scalar, Sequence
+from outlive.workers.plain_data import YamlPath, at, changed, same, without
+from outlive.workers.yaml_nodes import Alias, Mapping, Scalar, Sequence, YamlNode
 from outlive.workers.yaml_scalars import Letters, emit, emit_lines, encode, letters
 
 _Edit = tuple[int, int, str]
@@ -70,9 +70,9 @@ class YamlFile:
         """Put the text into the file, see `replacing.replace`."""
         replacing.replace(path, self.text.encode())
 
-    def node(self, path: Place) -> Node | None:
+    def node(self, path: YamlPath) -> YamlNode | None:
         """What stands there, through aliases and merge keys; None if nothing does."""
-        found: Node | None = self.documents[path[0]] if path[0] < len(self.documents) else None
+        found: YamlNode | None = self.documents[path[0]] if path[0] < len(self.documents) else None
         for key in path[1:]:
             found = yaml_nodes.child(found, key)
         return None if found is None else yaml_nodes.target(found)
@@ -81,7 +81,7 @@ class YamlFile:
         """Where each letter of a scalar stands in the text."""
         return letters(self._cover, node)
 
-    def value(self, path: Place) -> Any:
+    def value(self, path: YamlPath) -> Any:
         """The same as Python data; None if there is nothing."""
         at = self.data[path[0]]
         for key in path[1:]:
@@ -93,10 +93,10 @@ class YamlFile:
             at = at[key]
         return at
 
-    def line_of(self, path: Place) -> int:
+    def line_of(self, path: YamlPath) -> int:
         """The line of a key or an item, from 1; of what holds it, if it is not there."""
         line = 1
-        node: Node | None = self.documents[path[0]]
+        node: YamlNode | None = self.documents[path[0]]
         for key in path[1:]:
             line = node.line if node is not None else line
             own = node.explicit(key) if isinstance(node := yaml_nodes.target(node), Mapping) else None  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ class YamlFile:
             line, node = (own[0].line if own else found.line), found
         return line
 
-    def set(self, path: Place, value: Any, *, before: str | None = None, after: str | None = None) -> None:
+    def set(self, path: YamlPath, value: Any, *, before: str | None = None, after: str | None = None) -> None:
         """Give a key this value. What is missing on the way to it is added.
 
         Parameters
@@ -125,7 +125,7 @@ class YamlFile:
         else:
             self._put(path, value, before, after)
 
-    def _put(self, path: Place, value: Any, before: str | None = None, after: str | None = None) -> None:
+    def _put(self, path: YamlPath, value: Any, before: str | None = None, after: str | None = None) -> None:
         if same(self.value(path), value):
             return
         try:
@@ -151,7 +151,7 @@ class YamlFile:
         else:
             raise self._refused(path, f"there is no mapping to put {rest[0]} into")
 
-    def splice(self, path: Place, start: int, end: int, new: str) -> None:
+    def splice(self, path: YamlPath, start: int, end: int, new: str) -> None:
         """Write `new` in place of the letters `start` to `end` of a text, wherever and however those are written.
 
         Raises
@@ -178,7 +178,7 @@ class YamlFile:
             quoted = _in_quotes(self.text, node, made, (start, end), new)
             self._apply([quoted, *others], expected, path)
 
-    def remove(self, path: Place) -> None:
+    def remove(self, path: YamlPath) -> None:
         """Take a key and its value out of a mapping that has others.
 
         Raises
@@ -203,7 +203,7 @@ class YamlFile:
             start = parent.entries[number - 1][1].end
         self._apply([(start, end, "")], without(self.data, path), path)
 
-    def rename(self, path: Place, name: str) -> None:
+    def rename(self, path: YamlPath, name: str) -> None:
         """Call a key otherwise.
 
         Raises
@@ -243,11 +243,11 @@ class YamlFile:
         self.text, self.documents, self.data, self.unread = text, documents, data, unread
         self._cover = cover
 
-    def _closest(self, path: Place) -> tuple[Node, Place, Node | None]:
+    def _closest(self, path: YamlPath) -> tuple[YamlNode, YamlPath, YamlNode | None]:
         """The last node on the way that stands there itself, the rest of the path, and what its first key has."""
-        parent: Node = self.documents[path[0]]
+        parent: YamlNode = self.documents[path[0]]
         for i, key in enumerate(path[1:], 1):
-            found: Node | None = None
+            found: YamlNode | None = None
             if isinstance(parent, Mapping):
                 own = parent.explicit(key)
                 found = own[1] if own else None
@@ -258,7 +258,9 @@ class YamlFile:
             parent = found
         return parent, (), None
 
-    def _replace(self, path: Place, found: Scalar, parent: Node, rest: Place, value: Any, expected: Any) -> None:
+    def _replace(
+        self, path: YamlPath, found: Scalar, parent: YamlNode, rest: YamlPath, value: Any, expected: Any
+    ) -> None:
         """Write another value, or a mapping where nothing was."""
         below = at(expected, path[: len(path) - len(rest) + 1])
         if isinstance(below, dict) and found.start == found.end and isinstance(parent, Mapping) and not parent.flow:
@@ -276,7 +278,7 @@ class YamlFile:
         """A value on one line; in a file of JSON, which YAML reads too, as JSON."""
         return json.dumps(value) if self._json else emit(value)
 
-    def _written_out(self, node: Node) -> list[_Edit]:
+    def _written_out(self, node: YamlNode) -> list[_Edit]:
         """An alias of a value that changes keeps the old one, written out."""
         if node.anchor is None or not isinstance(node, Scalar):
             return []
@@ -318,7 +320,7 @@ class YamlFile:
         end = self.text.rfind("\n", 0, at) if end < 0 else end
         return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
 
-    def _apply(self, edits: list[_Edit], expected: Any, path: Place) -> None:
+    def _apply(self, edits: list[_Edit], expected: Any, path: YamlPath) -> None:
         """Make the edits if the file then means what is expected."""
         text = self.text
         for start, end, new in sorted(edits, reverse=True):
@@ -332,7 +334,7 @@ class YamlFile:
             self.text, self.documents, self.data, self.unread, self._cover = before
             raise self._refused(path, self._why_not(path)) from None
 
-    def _why_not(self, path: Place) -> str:
+    def _why_not(self, path: YamlPath) -> str:
         for i in range(1, len(path)):
             node = self.node(path[: i + 1])
             if node is None or node.anchor is None:
@@ -344,7 +346,7 @@ class YamlFile:
                 return f"{path[i]} is the anchor &{node.anchor}, which line {where} uses: both would change"
         return f"{path[-1]} cannot be changed without a change elsewhere"
 
-    def _refused(self, path: Place, why: str) -> BadClusterFile:
+    def _refused(self, path: YamlPath, why: str) -> BadClusterFile:
         return BadClusterFile(f"{self.name}, line {self.line_of(path)}: {why}")
 
 
@@ -356,14 +358,14 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _plain(documents: list[Node], name: str) -> list[Any]:
+def _plain(documents: list[YamlNode], name: str) -> list[Any]:
     try:
         return [yaml_nodes.plain(document) for document in documents]
     except ValueError as error:
         raise BadClusterFile(f"{name}, {error}") from None
 
 
-def _is_template(document: Node) -> bool:
+def _is_template(document: YamlNode) -> bool:
     """`name: {{ .Name }}` reads as braces in braces."""
     for node in yaml_nodes.walk(document):
         if isinstance(node, Mapping) and node.flow and any(isinstance(key, Mapping) for key, _ in node.entries):

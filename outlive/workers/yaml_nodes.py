@@ -20,7 +20,7 @@ BLOCK_HEADER = re.compile(r"[|>][0-9+-]*[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)")
 
 
 @dataclass(eq=False)
-class Node:
+class YamlNode:
     """A value and its place: `start` and `end` are offsets into the text, behind its anchor and tag."""
 
     start: int
@@ -33,7 +33,7 @@ class Node:
 
 
 @dataclass(eq=False)
-class Scalar(Node):
+class Scalar(YamlNode):
     """A single value. `text` is what the quotes, folds and escapes mean; `value` what YAML 1.1 takes that for."""
 
     text: str = ""
@@ -43,21 +43,21 @@ class Scalar(Node):
 
 
 @dataclass(eq=False)
-class Sequence(Node):
+class Sequence(YamlNode):
     """A list, in lines or in brackets."""
 
-    items: list[Node] = field(default_factory=list)
+    items: list[YamlNode] = field(default_factory=list)
     flow: bool = False
 
 
 @dataclass(eq=False)
-class Mapping(Node):
+class Mapping(YamlNode):
     """Keys and values, in lines or in braces."""
 
-    entries: list[tuple[Node, Node]] = field(default_factory=list)
+    entries: list[tuple[YamlNode, YamlNode]] = field(default_factory=list)
     flow: bool = False
 
-    def explicit(self, key: Any) -> tuple[Node, Node] | None:
+    def explicit(self, key: Any) -> tuple[YamlNode, YamlNode] | None:
         """The entry of a key that stands in this mapping itself. Of two, the last: the one that counts."""
         found = None
         for name, value in self.entries:
@@ -67,24 +67,24 @@ class Mapping(Node):
 
 
 @dataclass(eq=False)
-class Alias(Node):
+class Alias(YamlNode):
     """`*name`."""
 
     name: str = ""
-    target: Node = field(default_factory=lambda: Node(0, 0, 1, 0))
+    target: YamlNode = field(default_factory=lambda: YamlNode(0, 0, 1, 0))
 
 
-def is_merge(key: Node) -> bool:
+def is_merge(key: YamlNode) -> bool:
     """It is an unquoted `<<`."""
     return isinstance(key, Scalar) and key.text == MERGE and key.style is None
 
 
-def target(node: Node) -> Node:
+def target(node: YamlNode) -> YamlNode:
     """The node itself, or what the alias stands for."""
     return node.target if isinstance(node, Alias) else node
 
 
-def child(node: Node | None, key: Any) -> Node | None:
+def child(node: YamlNode | None, key: Any) -> YamlNode | None:
     """The value of a key, or the item at an index, through aliases and merge keys; None if there is none."""
     node = None if node is None else target(node)
     if isinstance(node, Sequence):
@@ -96,7 +96,7 @@ def child(node: Node | None, key: Any) -> Node | None:
     return next((found for one in merged(node) if (found := child(one, key)) is not None), None)
 
 
-def merged(node: Mapping) -> Iterator[Node]:
+def merged(node: Mapping) -> Iterator[YamlNode]:
     """The mappings that its merge keys name."""
     for key, named in node.entries:
         if is_merge(key):
@@ -104,19 +104,19 @@ def merged(node: Mapping) -> Iterator[Node]:
             yield from (target(item) for item in value.items) if isinstance(value, Sequence) else (value,)
 
 
-def items(node: Node | None) -> list[Node]:
+def items(node: YamlNode | None) -> list[YamlNode]:
     """The items of a list, aliases followed; empty for anything else."""
     node = None if node is None else target(node)
     return [target(item) for item in node.items] if isinstance(node, Sequence) else []
 
 
-def scalar(node: Node | None) -> Any:
+def scalar(node: YamlNode | None) -> Any:
     """The value of a scalar; None for anything else."""
     node = None if node is None else target(node)
     return node.value if isinstance(node, Scalar) else None
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: YamlNode) -> Iterator[YamlNode]:
     """The node and all below it, as they stand in the text."""
     yield node
     if isinstance(node, Sequence):
@@ -128,7 +128,7 @@ def walk(node: Node) -> Iterator[Node]:
             yield from walk(value)
 
 
-def plain(node: Node, memo: dict[int, Any] | None = None) -> Any:
+def plain(node: YamlNode, memo: dict[int, Any] | None = None) -> Any:
     """The value as Python data. An alias gives the very object that its anchor gives.
 
     Raises
@@ -160,7 +160,7 @@ def plain(node: Node, memo: dict[int, Any] | None = None) -> Any:
     return made
 
 
-def parse(text: str, name: str) -> list[Node]:
+def parse(text: str, name: str) -> list[YamlNode]:
     """The documents of a file that are not empty.
 
     Raises
@@ -185,10 +185,10 @@ def parse(text: str, name: str) -> list[Node]:
     return documents
 
 
-def _size(node: Node, known: dict[int, int]) -> int:
+def _size(node: YamlNode, known: dict[int, int]) -> int:
     node = target(node)
     if id(node) not in known:
-        below: list[Node] = []
+        below: list[YamlNode] = []
         if isinstance(node, Sequence):
             below = node.items
         elif isinstance(node, Mapping):
@@ -207,9 +207,9 @@ class _Composer:
         self.name = name
         self.loader = yaml.SafeLoader(text)
         self.yaml = yaml
-        self.anchors: dict[str, Node] = {}
+        self.anchors: dict[str, YamlNode] = {}
 
-    def documents(self) -> list[Node]:
+    def documents(self) -> list[YamlNode]:
         found = []
         self.loader.get_event()  # the start of the stream
         while not self.loader.check_event(self.yaml.StreamEndEvent):
@@ -221,13 +221,13 @@ class _Composer:
                 found.append(node)
         return found
 
-    def _node(self) -> Node:
+    def _node(self) -> YamlNode:
         event = self.loader.get_event()
         if isinstance(event, self.yaml.AliasEvent):
             return self._alias(event)
         place = self._place(event)
         if isinstance(event, self.yaml.ScalarEvent):
-            node: Node = self._scalar(event, place)
+            node: YamlNode = self._scalar(event, place)
             return self._named(node)
         flow = bool(event.flow_style)
         if isinstance(event, self.yaml.SequenceStartEvent):
@@ -245,7 +245,7 @@ class _Composer:
             mapping.column = mapping.entries[0][0].column
         return self._closed(mapping, [value for _, value in mapping.entries[-1:]])
 
-    def _closed(self, node: Node, last: list[Node]) -> Node:
+    def _closed(self, node: YamlNode, last: list[YamlNode]) -> YamlNode:
         """PyYAML says that lines end where the next thing begins, comments and blank lines later."""
         end = self.loader.get_event().end_mark.index
         flow = isinstance(node, Sequence | Mapping) and node.flow
@@ -275,7 +275,7 @@ class _Composer:
                 start = end
         return {"start": start, "end": start, "line": line + 1, "column": column, "anchor": event.anchor}
 
-    def _named(self, node: Node) -> Node:
+    def _named(self, node: YamlNode) -> YamlNode:
         if node.anchor is not None:
             self.anchors[node.anchor] = node
         return node

@@ -16,7 +16,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import promote, spill
-from outlive.arrays.tend.check import check
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import StoreFull
 

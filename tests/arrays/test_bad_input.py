@@ -181,7 +181,7 @@ def test_budget_exhausted(root: Path) -> None:
         assert shelf.ledger.used == disk_usage(shelf) == used
     assert Reader(shelf).view(kept)[1] == 1
     shelf.delete(kept.id)
-    Writer(shelf).put(np.zeros(MIB - 4096, "u1"))  # fits now, to the last page
+    Writer(shelf).put(np.zeros(MIB - 2 * 4096, "u1"))  # a page of header, one of footer: fits now, to the last page
     assert shelf.ledger.used == MIB
 
 

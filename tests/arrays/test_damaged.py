@@ -23,7 +23,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import Finding, check, compute_checksums
+from outlive.arrays.tend.fsck import Defect, check, compute_checksums
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, CorruptArray
 
@@ -329,7 +329,7 @@ def test_foreign_in_new(shelf: Shelf, what: str, name: str) -> None:
     path = Path(shelf.new, name)
     PLANTED[what](path)
     info, _ = stored(shelf)
-    findings: list[Finding] = []
+    findings: list[Defect] = []
     assert finished(lambda: findings.extend(check(shelf)), path)
     assert not [finding for finding in findings if finding.problem != "foreign"]
     assert os.path.lexists(path) or what == "folder"  # an empty one is as good as a dead writer's

@@ -24,8 +24,8 @@ from outlive.arrays.lifetimes import (
 )
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import check
 from outlive.arrays.tend.ending import Endings
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 

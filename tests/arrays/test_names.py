@@ -15,7 +15,7 @@ from outlive.arrays.batches import Batch
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import check, clear_orphans
+from outlive.arrays.tend.fsck import check, clear_orphans
 from outlive.arrays.writer import Writer
 
 from .test_shelf import kill

@@ -21,7 +21,7 @@ from outlive.arrays.spill import move
 from outlive.arrays.spill.move import spill
 from outlive.arrays.spill.pin import pin, unpin
 from outlive.arrays.spill.room import make_room
-from outlive.arrays.tend.check import check
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, StoreFull
 

@@ -27,7 +27,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.segment import header_of, read_info_at
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
-from outlive.arrays.tend.check import check, check_arrays, compute_checksums
+from outlive.arrays.tend.fsck import check, check_arrays, compute_checksums
 from outlive.arrays.writer import Writer, fill, mapped
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 

@@ -21,7 +21,7 @@ from outlive.arrays.info import ArrayInfo, new_id
 from outlive.arrays.reader import Reader
 from outlive.arrays.removal import empty
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.arrays.writer import Writer, mapped
 from outlive.store.own_cluster import remove_dead_clusters
 

@@ -23,7 +23,7 @@ from outlive.arrays.ledger import Ledger
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.staging import orphans
-from outlive.arrays.tend.check import check, check_shelf, clear_orphans
+from outlive.arrays.tend.fsck import check, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreUnavailable
 

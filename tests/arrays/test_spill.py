@@ -28,8 +28,8 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import candidates, make_room, promote_hot, spill_ahead
 from outlive.arrays.spill.waiting import may_come
-from outlive.arrays.tend.check import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.tend.checksums import Checksums
+from outlive.arrays.tend.fsck import check, clear_orphans, compute_checksums, mend_doubles
 from outlive.arrays.writer import Writer, mapped
 from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
@@ -457,7 +457,7 @@ def test_checked_wherever_they_are(shelf: Shelf) -> None:
     spilled = next(info for info in infos if on_disk(shelf, info))
     path = Path(shelf.locate(spilled.id) or "")
     data = path.read_bytes()
-    path.write_bytes(data[:1000] + b"?" + data[1001:])
+    path.write_bytes(data[:5000] + b"?" + data[5001:])
     [finding] = check(shelf)
     assert finding[:2] == ("flipped", str(path))
     path.write_bytes(data)

@@ -18,8 +18,8 @@ from outlive.arrays import segment
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import check
 from outlive.arrays.tend.checksums import Checksums
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 

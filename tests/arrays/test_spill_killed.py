@@ -23,7 +23,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.check import check
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 

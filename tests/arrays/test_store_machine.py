@@ -27,7 +27,7 @@ from outlive.arrays.remains import clear_remains
 from outlive.arrays.segment import COPY_BELOW, pages
 from outlive.arrays.shelf import Shelf, StaleEpoch
 from outlive.arrays.spill.move import promote, spill
-from outlive.arrays.tend.check import check
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.catalog.index import Holding
 

@@ -23,7 +23,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room, waiting
 from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.errors import StoreFull
 from tests.conftest import eventually

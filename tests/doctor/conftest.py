@@ -8,7 +8,7 @@ import pytest
 import ray
 
 import outlive
-from outlive.doctor import Finding, examine
+from outlive.doctor import Symptom, examine
 from outlive.doctor.examine import CHECKS
 from tests.conftest import eventually
 
@@ -41,11 +41,11 @@ def local_ray() -> Iterator[str]:
             ray.shutdown()
 
 
-def find(kind: str) -> Finding | None:
+def find(kind: str) -> Symptom | None:
     return next((finding for finding in examine().findings if finding.kind == kind), None)
 
 
-def found(kind: str) -> Finding:
+def found(kind: str) -> Symptom:
     """The finding of this kind, as soon as there is one."""
     return eventually(lambda: find(kind))
 

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from outlive.cli.app import app
 from outlive.cluster.keeper import ShelfStats
 from outlive.doctor import examine
-from outlive.doctor.checks import CHECKS, idle_workers, nodes, settings, shared_memory, shelves, versions
-from outlive.doctor.model import Finding, ranked
+from outlive.doctor.checks import CHECKS, idle_workers, node_states, settings, shared_memory, shelves, versions
+from outlive.doctor.model import Symptom, ranked
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, ObjectStore
-from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.node_workers import LiveNode
 from outlive.workers.rows import Worker
 from outlive.workers.settings import Known
 
-NODE = Node("ab" * 28, "10.0.0.7:1", "10.0.0.7", "worker-7")
+NODE = LiveNode("ab" * 28, "10.0.0.7:1", "10.0.0.7", "worker-7")
 
 
 def room(total, free, capacity, directory="/dev/shm", taken=0):
@@ -100,7 +100,7 @@ def test_plain_data_workers_between_two_tasks_and_workers_that_cannot_be_seen():
 
 def test_the_worst_comes_first():
     order = [("waste", 9), ("risk", 1), ("wrong", 0), ("risk", 5)]
-    made = [Finding(str(size), severity, "", "", "", weight=size) for severity, size in order]
+    made = [Symptom(str(size), severity, "", "", "", weight=size) for severity, size in order]
     assert [(one.severity, one.weight) for one in ranked(made)] == [
         ("wrong", 0),
         ("risk", 5),
@@ -111,7 +111,7 @@ def test_the_worst_comes_first():
 
 def test_without_grpcio_it_says_so_and_checks_the_rest(local_ray, monkeypatch):
     def broken(cluster):
-        yield Finding("seen-before", "waste", "seen before it broke", "", "")
+        yield Symptom("seen-before", "waste", "seen before it broke", "", "")
         raise ModuleNotFoundError("No module named 'grpc'", name="grpc")
 
     for name in list(sys.modules):
@@ -141,7 +141,7 @@ def test_no_cluster_is_exit_code_2():
 
 def test_a_keeper_of_outlive_is_no_reason_to_keep_a_node():
     """It leaves by itself where an autoscaler could take its node."""
-    node = Node("cd" * 28, "10.0.0.8:1", "10.0.0.8", "worker-8")
+    node = LiveNode("cd" * 28, "10.0.0.8:1", "10.0.0.8", "worker-8")
     store = ObjectStore(used=0, capacity=1, objects=0, fallback=0, spilled=0, restored=0)
     keeper = Actor("ab", f"keeper-{node.node_id}", "outlive", "Keeper", True, node.node_id, 7, "01000000", {})
     cluster = SimpleNamespace(
@@ -153,10 +153,10 @@ def test_a_keeper_of_outlive_is_no_reason_to_keep_a_node():
         own_job=None,
         scaled=True,
     )
-    assert list(nodes.kept(cluster)) == []
+    assert list(node_states.kept(cluster)) == []
     cluster.actors.append(replace(keeper, namespace="app", name="replica"))
-    (finding,) = nodes.kept(cluster)
+    (finding,) = node_states.kept(cluster)
     assert (finding.severity, "1 actor, however idle" in finding.what) == ("waste", True)
     cluster.scaled = False
-    (finding,) = nodes.kept(cluster)
+    (finding,) = node_states.kept(cluster)
     assert (finding.severity, "No autoscaler runs here" in finding.why) == ("info", True)

@@ -11,17 +11,17 @@ from typer.testing import CliRunner
 import outlive.doctor
 from outlive.cli.app import app
 from outlive.doctor.kinds import KINDS
-from outlive.doctor.model import Diagnosis, Evidence, Finding
+from outlive.doctor.model import Diagnosis, Evidence, Symptom
 from outlive.doctor.mutes import FILE, Mute, apart, load, nearest
 from outlive.errors import BadSetting
-from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.node_workers import LiveNode
 
-NODES = [Node("ab" * 28, "10.0.0.7:1", "10.0.0.7", "gpu-7"), Node("cd" * 28, "10.0.0.8:1", "10.0.0.8", "cpu-8")]
+NODES = [LiveNode("ab" * 28, "10.0.0.7:1", "10.0.0.7", "gpu-7"), LiveNode("cd" * 28, "10.0.0.8:1", "10.0.0.8", "cpu-8")]
 GPU, CPU = (node.node_id for node in NODES)
 
 
 def finding(kind="kept-node", *nodes):
-    return Finding(kind, "waste", "seen", "", "", tuple(Evidence("there", node=node) for node in nodes))
+    return Symptom(kind, "waste", "seen", "", "", tuple(Evidence("there", node=node) for node in nodes))
 
 
 @pytest.mark.parametrize("pattern", [None, "gpu-7", "GPU-*", "10.0.0.7", "abab", GPU])
@@ -42,7 +42,7 @@ def test_one_that_was_seen_on_a_node_that_is_not_muted_stays_and_says_so():
 
 
 def test_what_belongs_to_no_node_is_muted_by_its_kind_alone():
-    of_the_head = Finding("reaper-off", "waste", "", "", "", (Evidence("the head's system config"),))
+    of_the_head = Symptom("reaper-off", "waste", "", "", "", (Evidence("the head's system config"),))
     assert apart([of_the_head], [Mute("reaper-off", "*")], NODES)[1] == []
     assert apart([of_the_head], [Mute("reaper-off")], NODES)[1] == [of_the_head]
 
@@ -84,13 +84,12 @@ def test_what_is_wrong_with_a_file_is_said_before_anything_is_looked_at(tmp_path
 def test_every_kind_that_a_check_yields_has_a_name_that_can_be_muted():
     package = Path(outlive.doctor.__file__).parents[1]
     sources = [*(package / "doctor" / "checks").glob("*.py"), package / "workers" / "checking" / "system_settings.py"]
-    kinds = {
-        kind for path in sources for kind in re.findall(r'kind="([a-z-]+)"|Finding\(\s*"([a-z-]+)"', path.read_text())
-    }
+    made = re.compile(r'kind="([a-z-]+)"|(?:Symptom|Misconfiguration)\(\s*"([a-z-]+)"')
+    kinds = {kind for path in sources for kind in made.findall(path.read_text())}
     assert {one or other for one, other in kinds} == set(KINDS)
 
 
 def test_information_and_what_is_muted_leave_it_healthy():
-    told = Finding("kept-node", "info", "", "", "")
+    told = Symptom("kept-node", "info", "", "", "")
     assert Diagnosis("2.60.0", 1, 0, (told,), (), muted=(finding(),)).healthy
     assert not Diagnosis("2.60.0", 1, 0, (told, finding()), ()).healthy

@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from outlive.doctor import cluster as doctor_cluster
 from outlive.doctor import examine
-from outlive.doctor.checks import nodes
+from outlive.doctor.checks import node_states
 from outlive.doctor.mutes import Mute
 from outlive.ray_internals import node_stats, rpc
 from tests.conftest import eventually
@@ -124,7 +124,7 @@ def test_node_with_a_task_that_runs_on_and_on(second, monkeypatch, tmp_path):
         """Ray tells of a node's workers, tasks and activity at different times."""
         every = node_stats.node_workers.nodes()
         (stats,) = [node_stats.look(node) for node in every if node.node_id == second.node_id]
-        return list(nodes.of_kept(stats, [], running(), node_stats.activities()[second.node_id], long_task=1))
+        return list(node_states.of_kept(stats, [], running(), node_stats.activities()[second.node_id], long_task=1))
 
     try:
         (seen,) = eventually(running)

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import ray
 
-from outlive.ray_internals.nodes import Node, nodes
+from outlive.ray_internals.node_table import Node, nodes
 from tests.conftest import ROOT, SPILL, eventually
 
 HEAD = "f" * 51 + "00000"  # FAKE_HEAD_NODE_ID; the provider numbers the other nodes from here

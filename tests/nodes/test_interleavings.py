@@ -23,7 +23,7 @@ from outlive.arrays.live import _live, live_view
 from outlive.arrays.marks import evict
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
-from outlive.arrays.tend.check import check_arrays, check_shelf, clear_orphans
+from outlive.arrays.tend.fsck import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.catalog import shelves
 from outlive.catalog.losses import Lost

@@ -13,7 +13,7 @@ import pytest
 from outlive.arrays.ended import Why
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.check import clear_orphans
+from outlive.arrays.tend.fsck import clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.catalog.holds import Holds
 from outlive.catalog.wire import pack, pack_request

@@ -156,7 +156,7 @@ def test_an_error_of_the_store_is_one_line(run: Run, monkeypatch: pytest.MonkeyP
 def test_it_asks_a_person_first(
     run: Run, drained: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, code: int, count: int
 ) -> None:
-    monkeypatch.setattr("outlive.cli.nodes._is_terminal", lambda: True)
+    monkeypatch.setattr("outlive.cli.node_commands._is_terminal", lambda: True)
     monkeypatch.setattr("outlive.cli.connection.connect", lambda address: None)
     monkeypatch.setattr(outlive, "nodes", lambda: ROWS, raising=False)
     result = CliRunner().invoke(app, ["drain", BUSY.id], input=answer)

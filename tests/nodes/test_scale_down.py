@@ -14,7 +14,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 import outlive
 from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.nodes import busy
+from outlive.ray_internals.node_table import busy
 from tests.conftest import eventually
 from tests.nodes.autoscaling import HEAD, autoscaling_cluster, workers
 from tests.nodes.work import arrays, meet

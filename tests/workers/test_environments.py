@@ -8,13 +8,13 @@ import pytest
 
 from outlive.ray_internals import job_actors, leases, node_workers, rpc
 from outlive.ray_internals.leases import Lease
-from outlive.ray_internals.node_workers import Job, Node, TaskHistory
+from outlive.ray_internals.node_workers import Job, LiveNode, TaskHistory
 from outlive.workers import trimming
 from outlive.workers.rows import Report, Worker
 from outlive.workers.trimming import Choice
 
 JOB = "02000000"
-NODE = Node("a" * 56, "127.0.0.1:1", "127.0.0.1", "host")
+NODE = LiveNode("a" * 56, "127.0.0.1:1", "127.0.0.1", "host")
 
 
 def environment(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -52,6 +53,12 @@ def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(room, by):
         assert "10" in flat and "300.0 MiB" in flat and "+100.0 MiB" in flat
         words = {word for line in text for word in line.split()}
         assert set(WHY.text.split()) | set(IDLE.text.split()) <= words  # wrapped, or told below
+
+
+def test_a_reason_that_is_told_below_the_table_begins_with_its_name_once():
+    home = worker(13, "a", reason=Reason("not idle", "not idle: it is the home of an actor"))
+    text = list(lines(replace(report(), workers=(home,)), None, None, 60))
+    assert "not idle: it is the home of an actor" in text
 
 
 def test_what_goes_to_a_pipe_is_one_line_a_worker():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, call_site
+from outlive.doctor.model import Evidence, Symptom, call_site
 from outlive.units import count, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ _KEEP = "handle = outlive.open().put(array)   # instead of ray.put(array): no wo
 _REFUSES = "Ray: src/ray/core_worker/core_worker.cc, CoreWorker::HandleExit"
 
 
-def owners(cluster: Cluster) -> Iterable[Finding]:
+def owners(cluster: Cluster) -> Iterable[Symptom]:
     """Workers of the pool that are idle and own objects."""
     return of_owners(cluster.report.workers, by_worker(cluster.stats))
 
 
-def spent(cluster: Cluster) -> Iterable[Finding]:
+def spent(cluster: Cluster) -> Iterable[Symptom]:
     """Workers that take no more tasks, and own objects."""
     return of_spent(cluster.report.workers, by_worker(cluster.stats))
 
 
-def borrowers(cluster: Cluster) -> Iterable[Finding]:
+def borrowers(cluster: Cluster) -> Iterable[Symptom]:
     """Workers that are idle, own nothing and hold references."""
     return of_borrowers(cluster.report.workers, by_worker(cluster.stats))
 
@@ -39,14 +39,14 @@ def by_worker(stats: Iterable[NodeStats]) -> dict[str, Process]:
     return {process.worker_id: process for node in stats for process in node.processes}
 
 
-def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Finding]:
+def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
     """`owners`, of plain data."""
     found = [worker for worker in workers if worker.state == "idle" and worker.owned and _settled(worker)]
     if not found:
         return
     memory, held = sum(worker.unique or 0 for worker in found), sum(_owned(worker, processes)[1] for worker in found)
     objects = sum(worker.owned for worker in found)
-    yield Finding(
+    yield Symptom(
         kind="idle-owners",
         severity="waste",
         what=f"idle owners: {_sum(found)} that no setting frees; {count(objects, 'object')} ({format_size(held)})",
@@ -59,14 +59,14 @@ def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Itera
     )
 
 
-def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Finding]:
+def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
     """`spent`, of plain data."""
     found = [worker for worker in workers if worker.state == "leaving" and worker.owned]
     if not found:
         return
     memory, held = sum(worker.unique or 0 for worker in found), sum(_owned(worker, processes)[1] for worker in found)
     objects = sum(worker.owned for worker in found)
-    yield Finding(
+    yield Symptom(
         kind="spent-owners",
         severity="risk",
         what=f"spent owners: {count(objects, 'object')} ({format_size(held)}) of {_sum(found)}, about to exit "
@@ -81,7 +81,7 @@ def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterat
     )
 
 
-def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Finding]:
+def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
     """`borrowers`, of plain data."""
     found = [
         worker
@@ -91,7 +91,7 @@ def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> It
     if not found:
         return
     memory, held = sum(worker.unique or 0 for worker in found), sum(worker.borrowed for worker in found)
-    yield Finding(
+    yield Symptom(
         kind="idle-borrowers",
         severity="waste",
         what=f"idle borrowers: {_sum(found)} that no setting frees; {count(held, 'borrowed reference')}",

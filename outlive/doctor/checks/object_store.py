@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding
+from outlive.doctor.model import Evidence, Symptom
 from outlive.ray_internals.node_stats import NodeStats
 from outlive.units import format_size
 
@@ -13,13 +13,13 @@ NEARLY_FULL = 0.9
 _DOCS = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html"
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:
+def check(cluster: Cluster) -> Iterable[Symptom]:
     """The store of each node."""
     for stats in cluster.stats:
         yield from of_store(stats)
 
 
-def of_store(stats: NodeStats) -> Iterator[Finding]:
+def of_store(stats: NodeStats) -> Iterator[Symptom]:
     """`check`, of plain data: one node."""
     store, node = stats.store, stats.node
     if store is None:
@@ -27,7 +27,7 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
     name = f"node {node.node_id[:8]} ({node.ip})"
     if store.capacity and store.used >= NEARLY_FULL * store.capacity:
         share = store.used / store.capacity
-        yield Finding(
+        yield Symptom(
             kind="store-nearly-full",
             severity="risk",
             what=f"the object store of {name} is {share:.0%} full: {format_size(store.used)} of "
@@ -46,7 +46,7 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
             weight=store.used,
         )
     if store.fallback:
-        yield Finding(
+        yield Symptom(
             kind="store-fallback",
             severity="risk",
             what=f"{format_size(store.fallback)} of the object store of {name} are in files on disk",
@@ -58,7 +58,7 @@ def of_store(stats: NodeStats) -> Iterator[Finding]:
             weight=store.fallback,
         )
     if store.spilled:
-        yield Finding(
+        yield Symptom(
             kind="spilled",
             severity="waste",
             what=f"{name} spilled {format_size(store.spilled)} to disk since it started, and read "

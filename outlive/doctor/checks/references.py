@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, call_site
+from outlive.doctor.model import Evidence, Symptom, call_site
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.explain import decode
 from outlive.ray_internals.node_stats import Actor, NodeStats, Process, Reference
@@ -24,7 +24,7 @@ class Held:
     holder: Process
 
 
-def orphans(cluster: Cluster) -> Iterable[Finding]:
+def orphans(cluster: Cluster) -> Iterable[Symptom]:
     """References to objects that no living process owns. Looks twice: while it looks, references come and go."""
     suspects = _orphaned(_complete(cluster.looks))
     if suspects:
@@ -34,7 +34,7 @@ def orphans(cluster: Cluster) -> Iterable[Finding]:
     return of_orphans(suspects)
 
 
-def doomed(cluster: Cluster) -> Iterable[Finding]:
+def doomed(cluster: Cluster) -> Iterable[Symptom]:
     """References held by a process that will be there after the owner's job has ended."""
     return of_doomed(cluster.stats, cluster.actors, {job.job_id: job.entrypoint for job in cluster.jobs})
 
@@ -69,13 +69,13 @@ def _orphaned(stats: list[NodeStats]) -> list[Held]:
     return [held for held in _held(stats) if held.reference.object_id not in owners]
 
 
-def of_orphans(orphaned: list[Held]) -> Iterator[Finding]:
+def of_orphans(orphaned: list[Held]) -> Iterator[Symptom]:
     """`orphans`, of plain data."""
     if not orphaned:
         return
     processes = len({held.holder.worker_id for held in orphaned})
     what = f"{len(orphaned):,} in {count(processes, 'process', 'processes')}"
-    yield Finding(
+    yield Symptom(
         kind="orphan-refs",
         severity="wrong",
         what=f"references whose owner is gone: {what}",
@@ -89,7 +89,7 @@ def of_orphans(orphaned: list[Held]) -> Iterator[Finding]:
     )
 
 
-def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str, str]) -> Iterator[Finding]:
+def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str, str]) -> Iterator[Symptom]:
     """`doomed`, of plain data: one finding for each job whose objects are held beyond it."""
     owners, detached = _owners(stats), {actor.actor_id for actor in actors if actor.detached}
     names = {actor.actor_id: actor.name or actor.class_name for actor in actors}
@@ -104,7 +104,7 @@ def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str
         size = sum({held.reference.object_id: held.reference.size or 0 for held, _ in pairs}.values())
         objects = len({held.reference.object_id for held, _ in pairs})
         entrypoint = f" ({entrypoints[job]})" if entrypoints.get(job) else ""
-        yield Finding(
+        yield Symptom(
             kind="doomed-refs",
             severity="risk",
             what=f"objects that end with job {job}{entrypoint}, and are held by processes that stay: "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, Severity
+from outlive.doctor.model import Evidence, Severity, Symptom
 from outlive.workers.rows import NodeReport
 from outlive.workers.settings import KNOWN
 
@@ -14,23 +14,23 @@ _RESTART = "Nothing can be changed on a running cluster: restart it with `outliv
 _SOURCE = "Ray: src/ray/common/ray_config_def.h; src/ray/raylet/worker_pool.cc, TryKillingIdleWorkers"
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:
+def check(cluster: Cluster) -> Iterable[Symptom]:
     """The settings of the head, and of each raylet's own environment."""
     yield from of_settings(cluster.system_config, cluster.report.nodes)
 
 
-def of_settings(system_config: dict[str, Any], nodes: Iterable[NodeReport]) -> Iterator[Finding]:
+def of_settings(system_config: dict[str, Any], nodes: Iterable[NodeReport]) -> Iterator[Symptom]:
     """`check`, of plain data."""
     from outlive.workers.checking import system_settings
 
     given = {name: value for name, value in system_config.items() if name in KNOWN}
-    places: list[tuple[str, str | None, dict[str, Any]]] = [("the head's system config", None, given)]
+    sources: list[tuple[str, str | None, dict[str, Any]]] = [("the head's system config", None, given)]
     for node in nodes:
         own = {one.name: one.value for one in node.settings if one.source == "environment"}
-        places.append((f"the environment of the raylet of node {node.node_id[:8]}", node.node_id, own))
-    for place, node_id, settings in places:
+        sources.append((f"the environment of the raylet of node {node.node_id[:8]}", node.node_id, own))
+    for source, node_id, settings in sources:
         for one in system_settings.check(settings, None):
             severity: Severity = "risk" if one.kind in {"unknown-setting", "wrong-type"} else "waste"
-            evidence = Evidence(f"{place}: {one.what}", node=node_id)
+            evidence = Evidence(f"{source}: {one.what}", node=node_id)
             fix = f"{one.fix}. {_RESTART}"
-            yield Finding(one.kind, severity, one.what, one.why, fix, (evidence,), _SOURCE)
+            yield Symptom(one.kind, severity, one.what, one.why, fix, (evidence,), _SOURCE)

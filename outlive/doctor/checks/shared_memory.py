@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding
+from outlive.doctor.model import Evidence, Symptom
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals.node_workers import Node
+from outlive.ray_internals.node_workers import LiveNode
 from outlive.units import count, format_size
 
 SHM = "/dev/shm"
@@ -35,7 +35,7 @@ class Room:
     """Bytes of the store's file that have pages already."""
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:
+def check(cluster: Cluster) -> Iterable[Symptom]:
     """Each node of this machine; those of others by a task of no CPUs, if they are to be asked."""
     missing, elsewhere = [], []
     for node in cluster.nodes:
@@ -55,13 +55,13 @@ def check(cluster: Cluster) -> Iterable[Finding]:
         raise StoreUnavailable(f"no look at /dev/shm of node {', '.join(missing)}")
 
 
-def look(node: Node) -> Room | None:
+def look(node: LiveNode) -> Room | None:
     """The node's /dev/shm; None if its raylet does not run on this machine."""
     seen = _make_probe()(node.node_id)
     return None if seen is None else Room(*seen)
 
 
-def look_there(node: Node) -> Room | None:
+def look_there(node: LiveNode) -> Room | None:
     """`look`, by a task on the node; None if that fails. This process has to have joined the cluster."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -75,7 +75,7 @@ def look_there(node: Node) -> Room | None:
     return None if seen is None else Room(*seen)
 
 
-def of_room(node: Node, room: Room) -> Iterator[Finding]:
+def of_room(node: LiveNode, room: Room) -> Iterator[Symptom]:
     """`check`, of plain data: one node."""
     name = f"node {node.node_id[:8]} ({node.ip})"
     docker = (
@@ -90,7 +90,7 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
     if not f"{room.directory}/".startswith(f"{SHM}/"):
         small = f": {SHM} has only {format_size(room.total)}" if room.total < room.capacity else ""
         docker_like = " (Docker's default)" if room.total == DOCKER else ""
-        yield Finding(
+        yield Symptom(
             kind="store-on-disk",
             severity="risk",
             what=f"the object store of {name} is on disk, in {room.directory}{small}{docker_like}",
@@ -104,7 +104,7 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
         return
     wanted = max(0, room.capacity - room.taken)
     if wanted > room.free + _PAGES:
-        yield Finding(
+        yield Symptom(
             kind="shm-too-small",
             severity="risk",
             what=f"the object store of {name} may take {format_size(wanted)} more, and {SHM} has "
@@ -118,7 +118,7 @@ def of_room(node: Node, room: Room) -> Iterator[Finding]:
             weight=wanted,
         )
     elif room.total <= DOCKER:
-        yield Finding(
+        yield Symptom(
             kind="shm-docker-default",
             severity="risk",
             what=f"{SHM} of {name} has {format_size(room.total)}, what Docker gives by default",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding
+from outlive.doctor.model import Evidence, Symptom
 from outlive.ray_internals import raylets
-from outlive.ray_internals.nodes import NAMESPACE
+from outlive.ray_internals.node_table import NAMESPACE
 from outlive.units import count, format_size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ NEARLY_FULL = 0.9
 _PATIENCE = 10.0  # seconds for a keeper to answer
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:
+def check(cluster: Cluster) -> Iterable[Symptom]:
     """Each shelf. Starts nothing, and joins only a cluster that has a store."""
     import ray
     from ray.exceptions import GetTimeoutError
@@ -52,10 +52,10 @@ def _pid(cluster: Cluster, node: str) -> int | None:
     return next((one.pid for one in cluster.actors if (one.namespace, one.name) == (NAMESPACE, name)), None)
 
 
-def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Finding:
+def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Symptom:
     """A keeper that did not answer."""
     which = "PID" if pid is None else str(pid)
-    return Finding(
+    return Symptom(
         kind="silent-keeper",
         severity="wrong",
         what=f"outlive's keeper on node {node[:8]} does not answer{'' if pid is None else f': pid {pid}'}",
@@ -66,11 +66,11 @@ def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Find
     )
 
 
-def of_shelf(shelf: ShelfStats) -> Iterator[Finding]:
+def of_shelf(shelf: ShelfStats) -> Iterator[Symptom]:
     """`check`, of plain data: one shelf."""
     arrays = count(shelf.arrays, "array")
     if shelf.budget and shelf.used >= NEARLY_FULL * shelf.budget:
-        yield Finding(
+        yield Symptom(
             kind="shelf-nearly-full",
             severity="risk",
             what=f"outlive's shelf on node {shelf.node[:8]} is {shelf.used / shelf.budget:.0%} full: "
@@ -88,7 +88,7 @@ def of_shelf(shelf: ShelfStats) -> Iterator[Finding]:
             weight=shelf.used,
         )
     if shelf.on_disk:
-        yield Finding(
+        yield Symptom(
             kind="shelf-on-disk",
             severity="waste",
             what=f"outlive's shelf on node {shelf.node[:8]} is on disk: {shelf.on_disk}",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, Severity
+from outlive.doctor.model import Evidence, Severity, Symptom
 
 _TRACKER = "https://github.com/ray-project/ray"
 
@@ -69,18 +69,18 @@ BUGS = (
 )
 
 
-def check(cluster: Cluster) -> Iterable[Finding]:
+def check(cluster: Cluster) -> Iterable[Symptom]:
     """The version of the Ray that is installed here, which is the cluster's: Ray lets no other connect."""
     return of_version(cluster.ray_version)
 
 
-def of_version(version: str) -> Iterator[Finding]:
+def of_version(version: str) -> Iterator[Symptom]:
     """`check`, of plain data."""
     parts = parsed(version)
     for bug in BUGS:
         if bug.concerns(parts):
             fixed = ".".join(map(str, bug.fixed))
-            yield Finding(
+            yield Symptom(
                 kind="known-bug",
                 severity=bug.severity,
                 what=f"Ray {version}: {bug.what}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from outlive.explain.evidence import nearby, says
-from outlive.explain.knowledge import nodes
+from outlive.explain.knowledge import node_failures
 from outlive.explain.knowledge.ends import KILLED_FOR_MEMORY, PROCESS_ENDED, SCALED_DOWN_LINE, TELL_PROCESS
 from outlive.explain.model import Cause, Entry
 
@@ -131,5 +131,5 @@ ENTRIES = (
         _RAYLET,
         _CORE_WORKER,
     ),
-    *nodes.ENTRIES,
+    *node_failures.ENTRIES,
 )  # fmt: skip

@@ -84,7 +84,7 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
             if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
                 yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
-    alive = {name for name, machine in cluster.machines.items() if machine.alive}
+    alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
     yield from _keys(catalog, there, alive)
     deleted = _deleted(cluster)

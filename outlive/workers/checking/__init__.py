@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.checking.target import Checked, check_target
 
-__all__ = ["Checked", "Finding", "check_target"]
+__all__ = ["Checked", "Misconfiguration", "check_target"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.workers import commands
 from outlive.workers.checking import environment, spelling, system_settings
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.commands import Edit, RayStart
 
 _WORKER_WHY = (
@@ -24,7 +24,7 @@ def check_text(
     worker: bool = False,
     eager: bool = False,
     change: Callable[[int, Edit], None] | None = None,
-) -> list[Finding]:
+) -> list[Misconfiguration]:
     """Look at all that a shell text starts and sets.
 
     Parameters
@@ -62,7 +62,7 @@ def check(
     worker: bool = False,
     eager: bool = False,
     change: Callable[[Edit], None] | None = None,
-) -> list[Finding]:
+) -> list[Misconfiguration]:
     """Look at one `ray start`. The parameters are those of `check_text`."""
     found = _options(start, line)
     if start.option is None:
@@ -75,15 +75,18 @@ def check(
                 change(edit)
 
         what = "--system-config on a worker node: it cannot start"
-        return [*found, Finding("system-config-on-worker", line, what, _WORKER_WHY, "remove it here", mend)]
+        return [*found, Misconfiguration("system-config-on-worker", line, what, _WORKER_WHY, "remove it here", mend)]
     if start.config is None:
         what = "--system-config is made when the command runs"
-        return [*found, Finding("not-read", line, what, "its settings are not known here", "check what it is made of")]
+        return [
+            *found,
+            Misconfiguration("not-read", line, what, "its settings are not known here", "check what it is made of"),
+        ]
     try:
         settings = start.settings()
     except ValueError as error:
         what, why = "--system-config is no JSON object", f"Ray cannot read it: {error}"
-        return [*found, Finding("not-json", line, what, why, """write --system-config='{"name":value}'""")]
+        return [*found, Misconfiguration("not-json", line, what, why, """write --system-config='{"name":value}'""")]
 
     def write(new: Mapping[str, Any]) -> None:
         if change is not None:
@@ -92,7 +95,7 @@ def check(
     return found + system_settings.check(settings, line, eager=eager, change=write if change is not None else None)
 
 
-def _options(start: RayStart, line: int | None) -> list[Finding]:
+def _options(start: RayStart, line: int | None) -> list[Misconfiguration]:
     """Options that `ray start` does not have."""
     known = known_options()
     found = []
@@ -101,7 +104,7 @@ def _options(start: RayStart, line: int | None) -> list[Finding]:
         if not name.startswith("--") or name == "--" or "$" in name or not known or name in known:
             continue
         what = f"`ray start` has no option {name}"
-        found.append(Finding("unknown-option", line, what, "it does not start", option_advice(name)))
+        found.append(Misconfiguration("unknown-option", line, what, "it does not start", option_advice(name)))
     return found
 
 

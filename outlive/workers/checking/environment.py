@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from outlive.ray_internals import config
 from outlive.workers.checking import spelling, system_settings
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.settings import KNOWN, parsed
 
 
-def check(name: str, value: str, line: int | None, *, eager: bool = False) -> list[Finding]:
+def check(name: str, value: str, line: int | None, *, eager: bool = False) -> list[Misconfiguration]:
     """Look at one variable.
 
     Parameters
@@ -24,11 +24,15 @@ def check(name: str, value: str, line: int | None, *, eager: bool = False) -> li
         made = parsed(known, value)
     except ValueError:
         why = f"the raylet cannot read it, and goes on with {known.default}"
-        return [Finding("wrong-type", line, f"{name}={value}: no {known.type.__name__}", why, f"as {known.default}")]
+        return [
+            Misconfiguration(
+                "wrong-type", line, f"{name}={value}: no {known.type.__name__}", why, f"as {known.default}"
+            )
+        ]
     return system_settings.check({setting: made}, line, eager=eager)
 
 
-def _misspelled(setting: str, value: str, line: int | None) -> list[Finding]:
+def _misspelled(setting: str, value: str, line: int | None) -> list[Misconfiguration]:
     """Ray's settings are in small letters; of the many other variables nothing is said."""
     if setting != setting.lower() or config.knows_setting(setting) is not False:
         return []
@@ -36,4 +40,6 @@ def _misspelled(setting: str, value: str, line: int | None) -> list[Finding]:
     if name is None:
         return []
     what = f"no setting {setting}: RAY_{setting}={value} does nothing"
-    return [Finding("unknown-setting", line, what, "Ray ignores it without a word", f"did you mean RAY_{name}?")]
+    return [
+        Misconfiguration("unknown-setting", line, what, "Ray ignores it without a word", f"did you mean RAY_{name}?")
+    ]

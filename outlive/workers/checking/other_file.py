@@ -8,17 +8,17 @@ from typing import Any
 
 from outlive.workers import commands, yaml_nodes
 from outlive.workers.checking import command_line, environment
-from outlive.workers.checking.finding import Finding
-from outlive.workers.checking.places import line_in_scalar, says_eager
+from outlive.workers.checking.misconfiguration import Misconfiguration
+from outlive.workers.checking.yaml_lines import line_in_scalar, says_eager
 from outlive.workers.templates import UNKNOWN
 from outlive.workers.yaml_file import YamlFile
-from outlive.workers.yaml_nodes import Mapping, Node, Scalar, Sequence
+from outlive.workers.yaml_nodes import Mapping, Scalar, Sequence, YamlNode
 
 _COMMANDS = {"args", "cmd", "command", "commands", "entrypoint", "run", "script", "setup", "shell"}
 _ENVIRONMENTS = {"containerEnv", "env", "env_vars", "environment", "envs"}
 
 
-def check(file: YamlFile) -> list[Finding]:
+def check(file: YamlFile) -> list[Misconfiguration]:
     """Look at all commands and variables."""
     eager = says_eager(file.lines)
     found = []
@@ -47,7 +47,7 @@ def _strings(file: YamlFile) -> Iterator[tuple[str, Scalar]]:
         yield from _below("", document)
 
 
-def _below(key: str, node: Node) -> Iterator[tuple[str, Scalar]]:
+def _below(key: str, node: YamlNode) -> Iterator[tuple[str, Scalar]]:
     if isinstance(node, Scalar) and isinstance(node.value, str) and ("start" in node.text or "RAY_" in node.text):
         yield key, node
     elif isinstance(node, Mapping):
@@ -91,7 +91,7 @@ def _variables(file: YamlFile) -> Iterator[tuple[str, str, int]]:
                     yield from _listed(yaml_nodes.target(value))
 
 
-def _listed(node: Node) -> Iterator[tuple[str, str, int]]:
+def _listed(node: YamlNode) -> Iterator[tuple[str, str, int]]:
     pairs: list[tuple[str, Any, int]] = []
     if isinstance(node, Mapping):
         pairs = [(key.text, value.text, key.line) for key, value in node.entries if _both(key, value)]  # type: ignore[attr-defined]
@@ -106,5 +106,5 @@ def _listed(node: Node) -> Iterator[tuple[str, str, int]]:
     yield from (pair for pair in pairs if pair[0].startswith("RAY_"))
 
 
-def _both(one: Node | None, other: Node | None) -> bool:
+def _both(one: YamlNode | None, other: YamlNode | None) -> bool:
     return isinstance(one, Scalar) and isinstance(other, Scalar)

@@ -7,12 +7,12 @@ import statistics
 from outlive.ray_internals import config, node_workers, processes
 from outlive.units import format_size
 from outlive.workers.checking import system_settings
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.inspection import inspect
 from outlive.workers.settings import KNOWN, reaper
 
 
-def check() -> list[Finding]:
+def check() -> list[Misconfiguration]:
     """Look at the running cluster."""
     report = inspect()
     took = [seconds for _, seconds in node_workers.start_times().values() if seconds]
@@ -23,21 +23,24 @@ def check() -> list[Finding]:
         name = f"node {node.node_id[:8]}"
         own = {one.name: one.value for one in node.settings if one.source == "environment"}
         for finding in system_settings.check(own, None, start_up_ms=min(start_up, 1000)):
-            found.append(Finding(finding.kind, None, f"{name}: {finding.what}", finding.why, finding.fix))
+            found.append(Misconfiguration(finding.kind, None, f"{name}: {finding.what}", finding.why, finding.fix))
         here = [worker for worker in report.workers if worker.node_id == node.node_id]
         stuck = [worker for worker in here if worker.state in {"idle", "leaving"} and worker.owned]
         if stuck and not reaper(list(node.settings)).off:
             memory = format_size(sum(worker.unique or 0 for worker in stuck))
             what = f"{name}: {len(stuck)} idle workers own objects and keep {memory}"
             why = "no setting lets them go while their objects live"
-            found.append(Finding("idle-owners", None, what, why, "store arrays with outlive: then no worker owns them"))
+            found.append(
+                Misconfiguration("idle-owners", None, what, why, "store arrays with outlive: then no worker owns them")
+            )
     unseen = [
-        Finding("no-answer", None, one, "what it holds is not known", "see `ray status`") for one in report.unseen
+        Misconfiguration("no-answer", None, one, "what it holds is not known", "see `ray status`")
+        for one in report.unseen
     ]
     return unseen + found + _pinned()
 
 
-def _pinned() -> list[Finding]:
+def _pinned() -> list[Misconfiguration]:
     """Nodes that hold objects and run nothing: no idle timeout ever reaches them."""
     found = []
     for answer in processes.ask(node_workers.nodes()):
@@ -50,5 +53,5 @@ def _pinned() -> list[Finding]:
             )
             why = "the autoscaler removes no node that holds an object: idle_timeout_minutes cannot reach it"
             fix = "drop the references, or keep the arrays with outlive"
-            found.append(Finding("unreachable-timeout", None, what, why, fix))
+            found.append(Misconfiguration("unreachable-timeout", None, what, why, fix))
     return found

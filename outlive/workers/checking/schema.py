@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from outlive.workers.checking import spelling
-from outlive.workers.checking.finding import Finding
-from outlive.workers.plain_data import Place
+from outlive.workers.checking.misconfiguration import Misconfiguration
+from outlive.workers.plain_data import YamlPath
 from outlive.workers.templates import UNKNOWN
 from outlive.workers.yaml_file import YamlFile
 
@@ -18,7 +18,9 @@ _PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}|<[^<>]+>|__\w+__|\w*PLACEHOLDER\w*")
 """What envsubst, sed and people fill in."""
 
 
-def check(file: YamlFile, path: Place, rules: dict[str, Any], source: str, unknown: Unknown) -> Iterator[Finding]:
+def check(
+    file: YamlFile, path: YamlPath, rules: dict[str, Any], source: str, unknown: Unknown
+) -> Iterator[Misconfiguration]:
     """Look at what stands at a path.
 
     Parameters
@@ -36,13 +38,15 @@ def check(file: YamlFile, path: Place, rules: dict[str, Any], source: str, unkno
             yield from _unknown(file, where, error, unknown)
         elif isinstance(error.instance, str) and _PLACEHOLDER.fullmatch(error.instance):
             what = f"{error.instance} is filled in later"
-            yield Finding("not-read", file.line_of(where), what, "its value is not known here", "check what it becomes")
+            yield Misconfiguration(
+                "not-read", file.line_of(where), what, "its value is not known here", "check what it becomes"
+            )
         elif not _left_open(file, error):
             name = ".".join(str(part) for part in error.absolute_path) or "the file"
             kind = "wrong-type" if error.validator in {"type", "enum"} else "schema"
             about = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
             message = error.message[:200]
-            yield Finding(
+            yield Misconfiguration(
                 kind, file.line_of(where), f"{name}: {message}", f"{source}: {about}".rstrip(": "), _remedy(error)
             )
 
@@ -67,7 +71,7 @@ def _remedy(error: Any) -> str:
     return f"make it {error.validator_value}" if error.validator in {"type", "minimum"} else "see the examples"
 
 
-def _unknown(file: YamlFile, where: Place, error: Any, unknown: Unknown) -> Iterator[Finding]:
+def _unknown(file: YamlFile, where: YamlPath, error: Any, unknown: Unknown) -> Iterator[Misconfiguration]:
     properties = error.schema.get("properties", {})
     for key in error.instance:
         if key in properties or UNKNOWN in key or (why := unknown(key, error.instance[key])) is None:
@@ -78,12 +82,12 @@ def _unknown(file: YamlFile, where: Place, error: Any, unknown: Unknown) -> Iter
         fits = name is not None and name not in error.instance
         if fits and name is not None and _fits(error.instance[key], properties[name] | rest):
 
-            def mend(path: Place = (*where, key), name: str = name) -> None:
+            def mend(path: YamlPath = (*where, key), name: str = name) -> None:
                 file.rename(path, name)
 
         place = f" in {'.'.join(map(str, error.absolute_path))}" if error.absolute_path else ""
         line = file.line_of((*where, key))
-        yield Finding("unknown-key", line, f"no key {key}{place}", why, spelling.advice(key, properties), mend)
+        yield Misconfiguration("unknown-key", line, f"no key {key}{place}", why, spelling.advice(key, properties), mend)
 
 
 def _fits(value: Any, rules: dict[str, Any]) -> bool:

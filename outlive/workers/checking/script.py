@@ -9,8 +9,8 @@ from pathlib import Path
 
 from outlive.workers import commands
 from outlive.workers.checking import command_line
-from outlive.workers.checking.finding import Finding
-from outlive.workers.checking.places import says_eager
+from outlive.workers.checking.misconfiguration import Misconfiguration
+from outlive.workers.checking.yaml_lines import says_eager
 
 _SHELL_SUFFIXES = {
     ".bash", ".bsub", ".ksh", ".lsf", ".pbs", ".qsub", ".sbatch", ".sh", ".slurm", ".sub", ".zsh",
@@ -35,7 +35,7 @@ def shell_text(path: Path, text: str) -> tuple[str, bool]:
     return text, not (path.suffix in _SHELL_SUFFIXES or _SHEBANG.match(text))
 
 
-def check(path: Path, text: str) -> list[Finding] | None:
+def check(path: Path, text: str) -> list[Misconfiguration] | None:
     """Look at a file; None if there is nothing of Ray in it."""
     shell, prose = shell_text(path, text)
     if not commands.find(shell, prose=prose) and not commands.environment(shell, prose=prose):

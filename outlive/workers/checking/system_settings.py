@@ -9,7 +9,7 @@ import ray
 
 from outlive.ray_internals import config
 from outlive.workers.checking import spelling
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.settings import KNOWN, Known, version
 
 START_UP_MS = 500
@@ -28,7 +28,7 @@ def check(
     eager: bool = False,
     change: Change | None = None,
     start_up_ms: int = START_UP_MS,
-) -> list[Finding]:
+) -> list[Misconfiguration]:
     """Look at settings.
 
     Parameters
@@ -48,10 +48,14 @@ def check(
         elif known.since > version(ray.__version__):
             since = ".".join(map(str, known.since))
             why = f"it came with Ray {since}, this is {ray.__version__}, which does not start with it"
-            found.append(Finding("not-in-this-ray", line, f"{name} is unknown to this Ray", why, "leave it out"))
+            found.append(
+                Misconfiguration("not-in-this-ray", line, f"{name} is unknown to this Ray", why, "leave it out")
+            )
         elif problem := _wrong_type(known, value):
             found.append(
-                Finding("wrong-type", line, f"{name}={value!r}: {problem}", known.meaning, f"as {known.default}")
+                Misconfiguration(
+                    "wrong-type", line, f"{name}={value!r}: {problem}", known.meaning, f"as {known.default}"
+                )
             )
         else:
             found += _value(known, value, settings, line, eager, change, start_up_ms)
@@ -60,7 +64,7 @@ def check(
 
 def _unknown(
     name: str, value: Any, settings: Mapping[str, Any], line: int | None, change: Change | None
-) -> list[Finding]:
+) -> list[Misconfiguration]:
     if config.knows_setting(name) is not False and name in config.known_settings():
         return []  # one of the hundreds that this is not about
     bare, known = name.removeprefix("RAY_"), {*KNOWN, *config.known_settings()}
@@ -83,7 +87,7 @@ def _unknown(
             change(renamed)
 
     why = "Ray does not start with a name it does not know"
-    return [Finding("unknown-setting", line, f"no setting {name}={value!r}", why, fix, mend)]
+    return [Misconfiguration("unknown-setting", line, f"no setting {name}={value!r}", why, fix, mend)]
 
 
 def _wrong_type(known: Known, value: Any) -> str | None:
@@ -105,7 +109,7 @@ def _value(
     eager: bool,
     change: Change | None,
     start_up_ms: int,
-) -> list[Finding]:
+) -> list[Misconfiguration]:
     """A value that is allowed, and does not do what is meant."""
     reset = None
     if change is not None:
@@ -115,20 +119,32 @@ def _value(
 
     if known.name == "kill_idle_workers_interval_ms" and value == 0:
         why = "no idle worker is ever asked to exit: each keeps its memory, after its job has ended too"
-        return [Finding("reaper-off", line, f"{known.name}=0 turns the reaper off", why, f"use {known.default}", reset)]
+        return [
+            Misconfiguration(
+                "reaper-off", line, f"{known.name}=0 turns the reaper off", why, f"use {known.default}", reset
+            )
+        ]
     if known.name == "kill_idle_workers_interval_ms" and value > _RARELY_MS:
         times = value / int(known.default)
         what = f"{known.name}={value} looks {times:g} times less often than Ray's default of {known.default}"
         why = f"an idle worker stays up to {value / 1000:g} s longer, and nothing is gained: a look costs microseconds"
-        return [Finding("lazier-than-default", line, what, why, f"use {known.default}, or leave it out", reset)]
+        return [
+            Misconfiguration("lazier-than-default", line, what, why, f"use {known.default}, or leave it out", reset)
+        ]
     if known.name == "idle_worker_killing_time_threshold_ms":
         if eager and value > int(known.default):
             times = value / int(known.default)
             what = f"{known.name}={value} is {times:g} times lazier than Ray's default of {known.default}"
             why = "the comment says aggressive; with this value idle workers stay longer than without any setting"
-            return [Finding("lazier-than-default", line, what, why, "leave it out: outlive workers plan --goal memory")]
+            return [
+                Misconfiguration(
+                    "lazier-than-default", line, what, why, "leave it out: outlive workers plan --goal memory"
+                )
+            ]
         if value < start_up_ms:
             what = f"{known.name}={value} is shorter than a worker's start-up of some {start_up_ms} ms"
             why = "a worker is let go in less time than it takes to get another: tasks wait, and CPUs start processes"
-            return [Finding("shorter-than-start-up", line, what, why, f"use {max(1000, 2 * start_up_ms)} or more")]
+            return [
+                Misconfiguration("shorter-than-start-up", line, what, why, f"use {max(1000, 2 * start_up_ms)} or more")
+            ]
     return []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from outlive.errors import BadClusterFile
 from outlive.workers import autoscaler_files, commands, kuberay, templates
-from outlive.workers.checking import cluster_file, command_line, kuberay_file, other_file, places, running, script
-from outlive.workers.checking.finding import Finding
+from outlive.workers.checking import cluster_file, command_line, kuberay_file, other_file, running, script, yaml_lines
+from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.yaml_file import YamlFile
 
 _NOTHING = "nothing of Ray in it: no cluster of `ray up` or KubeRay, no `ray start`, no RAY_ variable"
@@ -20,7 +20,7 @@ class Checked:
     """What was checked, and what was found."""
 
     target: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Misconfiguration, ...]
     file: YamlFile | None = None
 
 
@@ -56,7 +56,7 @@ def check_file(path: Path) -> Checked:
     return Checked(str(path), _sorted(check_yaml(file)), file)
 
 
-def check_yaml(file: YamlFile) -> list[Finding]:
+def check_yaml(file: YamlFile) -> list[Misconfiguration]:
     """Look at a YAML file, as what it is.
 
     Raises
@@ -64,7 +64,7 @@ def check_yaml(file: YamlFile) -> list[Finding]:
     BadClusterFile
         There is nothing of Ray in it.
     """
-    found = [*places.doubled(file), *places.unread(file)]
+    found = [*yaml_lines.doubled(file), *yaml_lines.unread(file)]
     if kuberay.resources(file) or kuberay.clusters(file):
         return found + kuberay_file.check(file) + other_file.check(file)
     if not kuberay.is_kubernetes(file) and autoscaler_files.is_cluster(file.data[0]):
@@ -82,13 +82,13 @@ def _unreadable(path: Path, text: str, error: BadClusterFile) -> Checked:
         raise error
     why = "only its command lines were looked at"
     return Checked(
-        str(path), (Finding("not-read", None, f"a template: {error}", why, "check what it renders to"), *found)
+        str(path), (Misconfiguration("not-read", None, f"a template: {error}", why, "check what it renders to"), *found)
     )
 
 
-def mend(checked: Checked) -> list[Finding]:
+def mend(checked: Checked) -> list[Misconfiguration]:
     """Write the safe fixes into the file's text, one at a time; each is found anew, as lines move."""
-    done: list[Finding] = []
+    done: list[Misconfiguration] = []
     refused: set[tuple[str, str]] = set()
     file = checked.file
     while file is not None and len(done) <= len(file.lines):
@@ -107,5 +107,5 @@ def mend(checked: Checked) -> list[Finding]:
     return done
 
 
-def _sorted(found: list[Finding]) -> tuple[Finding, ...]:
+def _sorted(found: list[Misconfiguration]) -> tuple[Misconfiguration, ...]:
     return tuple(sorted(found, key=lambda finding: finding.line or 0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Finding:
+class Misconfiguration:
     """Something that is not as it should be."""
 
     kind: str

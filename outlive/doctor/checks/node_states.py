@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from outlive.doctor.cluster import Cluster
-from outlive.doctor.model import Evidence, Finding, Severity
+from outlive.doctor.model import Evidence, Severity, Symptom
 from outlive.errors import OutliveError
 from outlive.ray_internals import raylets
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
-from outlive.ray_internals.node_workers import Node
-from outlive.ray_internals.nodes import NAMESPACE
+from outlive.ray_internals.node_table import NAMESPACE
+from outlive.ray_internals.node_workers import LiveNode
 from outlive.units import count, format_duration, format_size
 
 LONG_TASK = 300.0
@@ -22,12 +22,12 @@ _SOURCE = (
 )
 
 
-def silent(cluster: Cluster) -> Iterable[Finding]:
+def silent(cluster: Cluster) -> Iterable[Symptom]:
     """Nodes that Ray takes for alive and that do not answer."""
     return of_silent(list(zip(cluster.nodes, cluster.looks, strict=True)), raylets.log_folder, raylets.pid_here)
 
 
-def kept(cluster: Cluster) -> Iterable[Finding]:
+def kept(cluster: Cluster) -> Iterable[Symptom]:
     """Nodes, the head left out, on which nothing works and that no idle timeout reaches.
 
     A keeper of outlive is no reason: it copies its arrays elsewhere and leaves where an autoscaler could take the node.
@@ -47,15 +47,15 @@ def kept(cluster: Cluster) -> Iterable[Finding]:
 
 
 def of_silent(
-    looks: list[tuple[Node, NodeStats | OutliveError]],
+    looks: list[tuple[LiveNode, NodeStats | OutliveError]],
     log_folder: Callable[[str], str],
     pid_here: Callable[[str], int | None],
-) -> Iterator[Finding]:
+) -> Iterator[Symptom]:
     """`silent`, of plain data, and of what tells a node's log folder and the pid of its raylet by the node's id."""
     for node, look in looks:
         if isinstance(look, OutliveError):
             pid = pid_here(node.node_id)
-            yield Finding(
+            yield Symptom(
                 kind="silent-node",
                 severity="wrong",
                 what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet"
@@ -67,7 +67,7 @@ def of_silent(
                 evidence=(Evidence(str(look), node=node.node_id, pid=pid),),
             )
         elif look.silent:
-            yield Finding(
+            yield Symptom(
                 kind="silent-process",
                 severity="wrong",
                 what=f"node {node.node_id[:8]} ({node.ip}) has processes that do not answer: {len(look.silent)}",
@@ -91,7 +91,7 @@ def of_kept(
     long_task: float = LONG_TASK,
     own_job: str | None = None,
     scaled: bool = True,
-) -> Iterator[Finding]:
+) -> Iterator[Symptom]:
     """`kept`, of plain data: one node.
 
     Parameters
@@ -122,7 +122,7 @@ def of_kept(
         evidence.append(Evidence(f"Ray says: {' '.join(activity.reasons)}", node=node.node_id))
     severity: Severity = "risk" if activity.draining else "waste" if scaled else "info"
     draining = "is draining and" if activity.draining else "does no work and"
-    yield Finding(
+    yield Symptom(
         kind="kept-node",
         severity=severity,
         what=f"node {node.node_id[:8]} ({node.ip}) {draining} cannot be removed: {reasons}",
