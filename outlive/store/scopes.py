@@ -51,7 +51,7 @@ def open_scope(session: Session) -> ScopeLock:
 
 
 def _see_that_it_stays(session: Session) -> None:
-    if session.shelf.ledger.left or not session.shelf.exists():
+    if session.shelf.ledger.keeper_left or not session.shelf.exists():
         session.shelf.removed = True
         raise StoreUnavailable(f"the store was shut down: {session.shelf.path} is gone; call outlive.open() again")
 
