@@ -95,7 +95,7 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
             yield from _without_key(catalog, info, there[array_id], alive)
 
 
-def _is_tended(cluster: Cluster, name: str) -> bool:
+def _is_tended(cluster: PlayedCluster, name: str) -> bool:
     actor = cluster.network.actors.get(keeper_name(name))
     return actor is not None and actor.target is not None and actor.target.rounds() > _ROUNDS_ENOUGH
 
