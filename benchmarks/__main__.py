@@ -35,11 +35,12 @@ from benchmarks.rows import (
     soak,
     spilled,
     workers,
+    world,
 )
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
-ALONE = {row.NAME: row for row in (align,)}  # without Ray
+ALONE = {row.NAME: row for row in (align, world)}  # without Ray
 SEVERAL = {row.NAME: row for row in (nodes, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
@@ -67,6 +68,7 @@ def main() -> int:
             report.draw(lines, path.with_suffix(".png")),
             report.draw_nodes(lines, path.with_name(f"{path.stem}-nodes.png")),
             report.draw_align(lines, path.with_name(f"{path.stem}-align.png")),
+            report.draw_world(lines, path.with_name(f"{path.stem}-world.png")),
         )
         for curve in filter(None, drawn):
             console.print(f"curve: {curve}", highlight=False, soft_wrap=True)

@@ -25,6 +25,8 @@ class Line:
     reached: bool | None = None
     note: str = ""
     compared: bool = True  # the two columns are the same operation
+    shown: bool = True  # in the table; else in the file and the curves alone
+    mean: bool = False  # what is typical of the samples is their mean, as some of it is done seldom; else the median
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     @property

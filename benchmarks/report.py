@@ -25,6 +25,8 @@ def show(lines: list[Line], console: Console) -> None:
         table.add_column(name, justify="right")
     previous = ""
     for line in lines:
+        if not line.shown:
+            continue
         if line.row != previous and previous:
             table.add_section()
         what = f"{line.what} [dim]({line.note})[/dim]" if line.note else line.what
@@ -147,4 +149,44 @@ def _plot(
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+    return path
+
+
+def draw_world(lines: list[Line], path: Path) -> Path | None:
+    """The curves of row `world`: by nodes with most arrays, and by arrays with most nodes."""
+    points: dict[str, dict[str, dict[tuple[int, int], float]]] = {}  # quantity -> what -> nodes and arrays
+    for line in lines:
+        if line.row == "world":
+            what, _, name = line.what.rpartition(": ")
+            nodes, arrays = int(line.state.split()[0]), 10 ** int(line.state.partition("10^")[2].split()[0])
+            typical = statistics.fmean(line.outlive) if line.mean else statistics.median(line.outlive)
+            points.setdefault(name, {}).setdefault(what, {})[nodes, arrays] = typical
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    if not points:
+        return None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    most = [max(key[i] for some in points.values() for one in some.values() for key in one) for i in (0, 1)]
+    figure, axes = plt.subplots(len(points), 2, figsize=(13, 3.4 * len(points)), sharey="row", squeeze=False)
+    for row, (name, curves) in zip(axes, points.items(), strict=True):
+        scale, unit = (1e6, "us") if name == "CPU" else (1, "")
+        for i, label in enumerate(("nodes", "arrays")):
+            for number, (what, one) in enumerate(curves.items()):
+                curve = sorted((key[i], value * scale) for key, value in one.items() if key[1 - i] == most[1 - i])
+                style = {"marker": "os^vD"[number % 5], "linestyle": "--" if what.startswith("tick") else "-"}
+                style["color"] = mpl.colormaps["tab20"](number)
+                row[i].plot(*zip(*curve, strict=True), label=what, linewidth=1, markersize=4, **style)
+            beside = f"{most[1]:,} arrays" if label == "nodes" else f"{most[0]:,} nodes"
+            row[i].set(xscale="log", yscale="symlog", xlabel=f"{label} ({beside})")
+            row[i].set_ylim(bottom=0)
+            row[i].grid(visible=True, alpha=0.3)
+        row[0].set_ylabel(f"{name}{', ' if unit else ''}{unit}")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.suptitle("Of each operation, and of each tick while nothing happens")
+    figure.set_layout_engine("constrained")
+    figure.savefig(path, dpi=100)
     return path

@@ -1,4 +1,4 @@
-"""Reading from a shelf, by description and by key: zero-copy, and without asking anybody."""
+"""Reading from a shelf, by `ArrayInfo` or by key: zero-copy, and without asking another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_MARKS = 10_000  # arrays that a process remembers to have marked as hot
+_MARKS = 10_000  # arrays that a process remembers as marked hot
 
 
 class Reader:
@@ -27,8 +27,8 @@ class Reader:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._recent = Recent()
-        self._marked: set[str] = set()  # as hot, by this process
-        self._seen_on_disk: set[str] = set()  # where this process last found them
+        self._marked: set[str] = set()  # the arrays that this process marked as hot
+        self._seen_on_disk: set[str] = set()  # the paths at which this process last found them
 
     def view(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
         """A read-only view of a sealed array, zero-copy (small arrays: a copy).
@@ -49,7 +49,7 @@ class Reader:
             raise self._shelf.not_found(info) from None
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
-        """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
+        """The view of a key's array, if its name on this shelf leads to it. None: ask the catalog.
 
         Raises
         ------
@@ -101,21 +101,21 @@ class Reader:
         if disk is None:
             return open_view(f"{shelf.mem}/{array_id}", info)
         on_disk = f"{disk.mem}/{array_id}"
-        if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
+        if array_id in self._seen_on_disk:  # it is probably still there, and a look in the wrong tier takes a while
             try:
                 return open_view(on_disk, info, self._read_again)
             except FileNotFoundError:
                 self._seen_on_disk.discard(array_id)
-        try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
+        try:  # the same as `somewhere`, but faster: each read of a spilled array waits for it
             return open_view(f"{shelf.mem}/{array_id}", info)
         except FileNotFoundError:
             pass
         try:
             found = open_view(on_disk, info, self._read_again)
-        except FileNotFoundError:  # it may have gone the other way between the two
+        except FileNotFoundError:  # the array may have moved between the two looks
             again = self._read_again
             return shelf.somewhere(
-                array_id, lambda path: open_view(path, info, again if shelf.places.is_on_disk(path) else None)
+                array_id, lambda path: open_view(path, info, again if shelf.tiers.is_on_disk(path) else None)
             )
         if len(self._seen_on_disk) >= _MARKS:
             self._seen_on_disk.clear()
@@ -123,7 +123,7 @@ class Reader:
         return found
 
     def _read_again(self, path: str) -> None:
-        """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""
+        """Mark an array on disk that is read again soon after another read: the keeper may bring it back to memory."""
         array_id = os.path.basename(path)
         if array_id not in self._marked:
             if len(self._marked) >= _MARKS:

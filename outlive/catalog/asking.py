@@ -9,10 +9,8 @@ from typing import Any
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, ListKeepers, ListNodes
-from outlive.catalog.state import State
+from outlive.catalog.state import Name, State
 from outlive.errors import StoreUnavailable
-
-Name = tuple[str, str]  # store and key
 
 
 def list_nodes(state: State) -> Conversation[None]:
@@ -65,6 +63,18 @@ def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conve
         by_node[holding.node].append((holding.array_id, name))
     done = yield from ask_known(state, "drop", by_node)
     return (yield from silent(state, by_node.keys() - done.keys()))
+
+
+def drop_for_good(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conversation[list[str]]:
+    """As `drop`, of arrays that are never to be current again. Who did not confirm it is asked again each second."""
+    unwanted = list(holdings)
+    for holding, name in unwanted:
+        state.want_no_more(holding, name)
+    silent = yield from drop(state, unwanted)
+    for holding, _ in unwanted:
+        if holding.node not in silent:
+            state.has_gone(holding)
+    return silent
 
 
 def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[bool]]:

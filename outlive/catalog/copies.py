@@ -29,6 +29,11 @@ class Copies:
         self._set(info.id, node, kept=kept or self.of(info.id).get(node, False))
         self._count(info.id)
 
+    def restamp(self, info: ArrayInfo) -> None:
+        """An array has a later version."""
+        if info.id in self._infos:
+            self._infos[info.id] = info
+
     def _set(self, array_id: str, node: str, *, kept: bool) -> None:
         self._nodes.setdefault(array_id, {})[node] = kept
         self._on.setdefault(node, {})[array_id] = kept

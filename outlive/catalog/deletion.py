@@ -39,7 +39,12 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         old = state.index.superseded(left)
         for holding, _ in old:
             state.note_erased(holding.array_id)  # it does not come back if that is never sealed
-        yield from asking.drop(state, old)
+        silent = yield from asking.drop_for_good(state, old)
+        if silent:
+            raise StoreUnavailable(
+                f"node {', '.join(silent)} did not confirm that it deleted {', '.join(sorted(left))}: its keeper does "
+                "not answer. Until it does, what is being overwritten can be read there; then it is deleted"
+            )
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
         state.say_unlisted("an array that is to be deleted")
@@ -48,49 +53,67 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
 
 def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
     doomed = yield from doom(state, store, keys, only)
-    ids = [holdings[-1].array_id for _, holdings in doomed]
+    ids = {key: holdings[-1].array_id for key, holdings in doomed}
+    left = {holding: key for key, holdings in doomed for holding in holdings}
+    homes, gone, silent = {holdings[-1] for _, holdings in doomed}, dict[Holding, str](), list[str]()
     # Copies of nodes that have not said yet what they have would come back with them.
-    unlisted = [
-        (Holding(one[-1].array_id, node), (store, key))
-        for key, one in doomed
-        for node in sorted(state.unlisted)
-        if node != one[-1].node
-    ]
-    # The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
-    copies = [(holding, (store, key)) for key, holdings in doomed for holding in holdings[:-1]]
-    homes = [(holdings[-1], (store, key)) for key, holdings in doomed]
-    going = {holding.array_id for _, holdings in doomed for holding in holdings}
-    state.under_way.deleting |= going  # none of them comes back, if what replaced it turns out to be no array
+    for key, holdings in doomed:
+        left |= {Holding(ids[key], node): key for node in sorted(state.unlisted) if node != holdings[-1].node}
+    state.under_way.deleting.update(ids.values())  # none of them comes back, if it is listed meanwhile
     try:
-        silent = yield from asking.drop(state, [*copies, *unlisted])
-        if not silent:
-            silent = yield from asking.drop(state, homes)
+        while left and not silent:
+            silent = yield from _drop(state, store, left, set(ids.values()), homes)
+            gone |= left
+            left = {one: key for key in ids for one in _files(state, store, key, ids[key]) if one not in gone}
     finally:
-        state.under_way.deleting -= going
+        state.under_way.deleting.difference_update(ids.values())
     if silent:
-        for holding, _ in copies:
-            if holding.node not in silent:
-                state.index.no_file(holding.array_id, holding.node)
-        state.unfinished.update(ids)
+        state.unfinished.update(ids.values())
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "
             f"{', '.join(map(repr, keys[:5]))}: its keeper does not answer. Until it does, the arrays can be read "
             "there; then they are deleted"
         )
     for key, holdings in doomed:
-        _unbind(state, store, key, holdings)
-    return ids
+        _unbind(state, store, key, holdings[-1], [one for one, of in gone.items() if of == key])
+    return list(ids.values())
 
 
-def _unbind(state: State, store: str, key: str, holdings: list[Holding]) -> None:
+def _drop(
+    state: State, store: str, files: dict[Holding, str], array_ids: set[str], homes: set[Holding]
+) -> Conversation[list[str]]:
+    """Drop files, each of a key, of these arrays and of what they superseded. Returns who did not confirm it.
+
+    The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
+    """
+    silent = list[str]()
+    older = [holding for holding in files if holding.array_id not in array_ids]
+    for holding in older:
+        state.want_no_more(holding, (store, files[holding]))
+    for some in ([one for one in files if one not in homes], [one for one in files if one in homes]):
+        if not silent:
+            silent = yield from asking.drop(state, [(holding, (store, files[holding])) for holding in some])
+            for holding in older:
+                if holding in some and holding.node not in silent:
+                    state.has_gone(holding)
+    return silent
+
+
+def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
+    """What has to go with an array, as long as its key stands for it: a listing may have found more of it meanwhile."""
+    entry = state.index.find(store, key)
+    return state.index.files(entry) if entry is not None and entry.info.id == array_id else []
+
+
+def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
     """All files of a key's array, and of those that it replaced, are gone."""
-    if not state.index.unbind(store, key, holdings[-1].array_id):  # it was put again meanwhile
-        for holding in holdings:
+    if not state.index.unbind(store, key, array.array_id):  # it was put again meanwhile
+        for holding in gone:
             state.index.no_file(holding.array_id, holding.node)
     for node in state.under_way.listing:  # also one that is listed for the first time
-        state.note_gone(node, [holding.array_id for holding in holdings])
-        if (info := holdings[-1].info) is not None:
-            state.under_way.deleted[node][store, key] = info.version
+        state.note_gone(node, [holding.array_id for holding in gone])
+        if array.info is not None:
+            state.under_way.deleted[node][store, key] = array.info.version
 
 
 def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[tuple[str, list[Holding]]]]:

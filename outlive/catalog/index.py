@@ -55,7 +55,7 @@ class Index:
         self._stores: dict[str, dict[str, Entry]] = {}
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
         self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries that name it
-        self._replacing: set[tuple[str, str]] = set()  # store and key of the entries that supersede others, or did
+        self._older: dict[str, tuple[str, str]] = {}  # id -> store, key of the arrays that are superseded
         self._doomed: dict[str, dict[str, str]] = {}  # store -> key -> id of the entries that are being deleted
         self.copies = Copies()
         self.lost = Losses()
@@ -89,32 +89,45 @@ class Index:
         keys = self._stores.setdefault(info.store, {})
         new, current = Entry(info, node), keys.get(info.key)
         if current is not None and current.info.id == info.id:
+            if info.version > current.info.version:  # restamped, together with others of which one was behind
+                current.info = info
+                self.copies.restamp(info)
             if node != current.node:
                 self.copies.add(info, current.node, node)
             return []
         if current is not None:
             if current.info.version > info.version:
                 new, current = current, new
-            older = [*current.superseded, *self._holdings(current)]
+            older = self.files(current)
             self.copies.forget_array(current.info.id)
-            # One that was listed before and was restamped since is not older than itself.
-            new.superseded += [
-                holding for holding in older if holding.array_id != new.info.id and holding not in new.superseded
-            ]
+            self._supersede(new, older)
             self._listed.pop(current.info.id, None)
         if (before := keys.get(info.key)) is not None and before is not new:
             self._unhome(info.store, info.key, before)
             self._undoom(info.store, info.key)
         keys[info.key] = new
         self._home(info.store, info.key, new)
-        if new.superseded:
-            self._replacing.add((info.store, info.key))
         self.lost.remove(info)
-        if new.info.replicas > 1:
+        if new.info.replicas > 1 or self.copies.of(new.info.id):
             self.copies.add(new.info, new.node, new.node)
         self._listed[new.info.id] = info.store, info.key
         newest = Holding(new.info.id, new.node, new.info)
         return [Replacement(old, newest, info.store, info.key) for old in new.superseded]
+
+    def _supersede(self, entry: Entry, older: Iterable[Holding]) -> None:
+        info = entry.info
+        assert info.key is not None
+        self._older.pop(info.id, None)  # one that was listed before and was restamped since is not older than itself
+        for holding in older:
+            if holding.array_id != info.id and holding not in entry.superseded:
+                entry.superseded.append(holding)
+                self._older[holding.array_id] = info.store, info.key
+
+    def _keep_superseded(self, entry: Entry, holdings: list[Holding]) -> None:
+        """Of what an entry supersedes these are left."""
+        for array_id in {one.array_id for one in entry.superseded} - {one.array_id for one in holdings}:
+            del self._older[array_id]
+        entry.superseded = holdings
 
     def _home(self, store: str, key: str, entry: Entry) -> None:
         self._homes.setdefault(entry.node, {})[store, key] = None
@@ -136,20 +149,7 @@ class Index:
 
     def replacing(self) -> list[tuple[str, str, Entry]]:
         """Store, key and entry of the arrays that replace others whose files may still be there."""
-        found = []
-        for store, key in list(self._replacing):
-            entry = self.find(store, key)
-            if entry is None or not entry.superseded:
-                self._replacing.discard((store, key))
-            else:
-                found.append((store, key, entry))
-        return found
-
-    def dropped(self, replacement: Replacement) -> None:
-        """The file of a superseded array is gone."""
-        entry = self.find(replacement.store, replacement.key)
-        if entry is not None and replacement.old in entry.superseded:
-            entry.superseded.remove(replacement.old)
+        return [(store, key, self._stores[store][key]) for store, key in dict.fromkeys(self._older.values())]
 
     def doom(self, store: str, keys: Iterable[str]) -> list[tuple[str, list[Holding]]]:
         """Begin to delete: the keys that exist, each with all files that have to go before `unbind`."""
@@ -159,7 +159,7 @@ class Index:
             if entry is not None:
                 entry.doomed = True
                 self._doomed.setdefault(store, {})[key] = entry.info.id
-                found.append((key, [*entry.superseded, *self._holdings(entry)]))
+                found.append((key, self.files(entry)))
         return found
 
     def doomed_at(self, node: str) -> list[str]:
@@ -188,33 +188,37 @@ class Index:
 
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
         """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
+        places = {array_id: self._older[array_id] for array_id in array_ids & self._older.keys()}
         return [
-            (holding, (store, key))
-            for store, key, entry in self.replacing()
-            for holding in entry.superseded
-            if holding.array_id in array_ids
+            (holding, place)
+            for array_id, place in places.items()
+            for holding in self._stores[place[0]][place[1]].superseded
+            if holding.array_id == array_id
         ]
 
-    def superseded_ids(self) -> set[str]:
-        """The arrays that were overwritten, and whose files may still be there: they may be current again."""
-        return {holding.array_id for _, _, entry in self.replacing() for holding in entry.superseded}
+    def is_superseded(self, array_id: str) -> bool:
+        """Whether an array was overwritten, and its files may still be there: it may be current again."""
+        return array_id in self._older
 
     def no_file(self, array_id: str, node: str) -> None:
         """A node has no file of an array that was overwritten: none can come back there."""
-        for _, _, entry in self.replacing():
-            entry.superseded = [one for one in entry.superseded if (one.array_id, one.node) != (array_id, node)]
+        if (place := self._older.get(array_id)) is not None:
+            entry = self._stores[place[0]][place[1]]
+            self._keep_superseded(entry, [one for one in entry.superseded if one != Holding(array_id, node)])
 
-    def _holdings(self, entry: Entry) -> list[Holding]:
-        """All files of an entry's array; that of its home comes last."""
+    def files(self, entry: Entry) -> list[Holding]:
+        """All files of an entry: those that it supersedes, then those of its array; that of its home comes last."""
         kept = self.holders(entry.info.id)
-        nodes = [node for node in kept if node != entry.node]
-        return [Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in (*nodes, entry.node)]
+        nodes = [*(node for node in kept if node != entry.node), entry.node]
+        return [*entry.superseded, *(Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in nodes)]
 
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""
         entry = self.find(store, key)
         if entry is None or entry.info.id != array_id:
             return False
+        for holding in entry.superseded:
+            self._older.pop(holding.array_id, None)
         del self._stores[store][key]
         self._unhome(store, key, entry)
         self._undoom(store, key)
@@ -249,20 +253,10 @@ class Index:
             elif current is not None and current.info.id == info.id:
                 self.copies.add(info, current.node, holding.node, kept=False)
             elif current is not None:
-                self.supersede(holding)
+                self._supersede(current, [holding])
                 newest = Holding(current.info.id, current.node, current.info)
                 found.append(Replacement(holding, newest, info.store, info.key))
         return found
-
-    def supersede(self, holding: Holding) -> None:
-        """The current array of its key has overwritten it, and its file may still be there."""
-        info = holding.info
-        if info is None or info.key is None:
-            return
-        current = self.find(info.store, info.key)
-        if current is not None and current.info.id != info.id and holding not in current.superseded:
-            current.superseded.append(holding)
-            self._replacing.add((info.store, info.key))
 
     def home(self, array_id: str) -> str:
         """The node that the entry of a current array names."""
@@ -284,7 +278,7 @@ class Index:
         """Unlist all that is on a node; returns the arrays that are kept on no other."""
         gone = self.copies.forget_node(node)
         for _, _, entry in self.replacing():
-            entry.superseded = [holding for holding in entry.superseded if holding.node != node]
+            self._keep_superseded(entry, [holding for holding in entry.superseded if holding.node != node])
         for store, key, entry in self.at_home(node):
             kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
             if kept:
@@ -298,9 +292,8 @@ class Index:
         """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
         return [
             (entry.info, holding)
-            for _, _, entry in self.replacing()
-            if entry.node == node
-            and not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
+            for _, _, entry in self.at_home(node)
+            if not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded
             if holding.node != node
         ]
@@ -309,6 +302,7 @@ class Index:
         """Raises AssertionError unless all books say the same, and each array that is listed is kept at its home."""
         self.copies.validate()
         listed, homes, doomed = dict[str, tuple[str, str]](), set[tuple[str, str, str]](), dict[str, dict[str, str]]()
+        older = dict[str, tuple[str, str]]()
         for store, keys in self._stores.items():
             for key, entry in keys.items():
                 assert entry.info.store == store and entry.info.key == key, f"{key!r} is another's key"
@@ -319,9 +313,10 @@ class Index:
                 assert self.holders(entry.info.id).get(entry.node), f"{key!r} is not kept at its home {entry.node}"
                 assert self.lost.of_key(store, key) is None, f"{key!r} is listed, and lost"
                 assert all(old.array_id != entry.info.id for old in entry.superseded), f"{key!r} supersedes itself"
-                assert not entry.superseded or (store, key) in self._replacing, f"{key!r} supersedes others unnoticed"
+                older.update(dict.fromkeys((holding.array_id for holding in entry.superseded), (store, key)))
         assert listed == self._listed, "keys by array"
         assert homes == {(node, *name) for node, names in self._homes.items() for name in names}, "keys by home"
+        assert older == self._older, "keys by superseded array"
         assert doomed == self._doomed, "keys that are being deleted"
 
     # --- questions
@@ -374,6 +369,11 @@ class Index:
             return dict(copies)
         entry = self.find(*self._listed[array_id])
         return {} if entry is None else {entry.node: True}
+
+    def current(self, array_id: str) -> Entry | None:
+        """The entry of a current array."""
+        place = self._listed.get(array_id)
+        return None if place is None else self.find(*place)
 
     def place(self, array_id: str) -> tuple[str, str] | None:
         """Store and key of a current array."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, shelves
 from outlive.catalog.index import Entry
-from outlive.catalog.instructions import PATIENCE, Call, Conversation, Wait
+from outlive.catalog.instructions import PATIENCE, Conversation, Wait
 from outlive.catalog.state import State
 from outlive.catalog.wire import Bound, Found
 from outlive.errors import StoreUnavailable
@@ -105,29 +105,32 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
 def verify(state: State, array_id: str) -> Conversation[bool]:
     """Somebody did not find an array where it is listed. False: it is gone, and nobody deleted it.
 
-    It is sealed, if that is due. It is not listed any more, if its put came to nothing.
+    It is sealed, if that is due. It is not listed any more, if its put came to nothing. If its home has changed while
+    the former one was asked, that says nothing: whoever did not find it looks again.
     """
-    place = state.index.place(array_id)
-    entry = None if place is None else state.index.find(*place)
+
+    def is_still_at(node: str) -> bool:
+        entry = state.index.current(array_id)
+        return entry is not None and entry.node == node and not entry.doomed
+
+    entry = state.index.current(array_id)
     if entry is None:
         return True
     node = entry.node
     sealed = yield from asking.finish(state, node, [array_id])
-    if sealed == [True] or not state.index.lists(array_id) or entry.doomed:
+    if sealed == [True] or not is_still_at(node):
         return True
-    if not state.has_keeper(node):
-        return False
-    unsealed = yield from asking.ask({node: Call.of("unsealed", [array_id])})
-    if unsealed == {node: [True]}:
+    unsealed = yield from asking.ask_known(state, "unsealed", {node: [array_id]})
+    if unsealed == {node: [True]} and is_still_at(node):
         # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
         # writer has to ask again, so it is listed then.
         yield from shelves.join(state, node)
         return True
-    never_put = yield from asking.ask({node: Call.of("never_put", [array_id])})
-    if never_put != {node: [True]}:
-        return False
-    state.restore(state.index.take_off(array_id))
-    return True
+    never_put = yield from asking.ask_known(state, "never_put", {node: [array_id]})
+    came_to_nothing = never_put == {node: [True]} and is_still_at(node)
+    if came_to_nothing:
+        state.restore(state.index.take_off(array_id))
+    return came_to_nothing or not is_still_at(node)
 
 
 def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:

@@ -26,6 +26,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from replicas.multiply_few(state)
     yield from save(state)
     replaced.try_again(state)
+    yield from replaced.clear(state)
     yield from deletion.finish_deletions(state)
 
 
@@ -33,7 +34,7 @@ def _search(state: State) -> Conversation[None]:
     """Have a keeper on each machine where an earlier cluster left a shelf."""
     new, state.unseen = state.unseen, set()
     state.seen |= new
-    for node in sorted(new - state.epochs.keys()):
+    for node in sorted(node for node in new if node not in state.epochs):
         yield SearchShelves(node)
 
 
@@ -73,7 +74,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.settled = [*state.settled, node][-_MOST_SETTLED:]
     if older:
         yield from _bring_back(state, [holding for info, holding in older if info.replicas > 1])
-        yield from asking.drop(
+        yield from asking.drop_for_good(
             state, [(holding, asking.name_of(info)) for info, holding in older if info.replicas == 1]
         )
     yield from save(state)
@@ -92,12 +93,12 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     }
     described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
     for node, parts in described.items():
-        infos = [info for packed in parts for info in unpack(packed)]
+        infos = [info for packed in parts for info in unpack(packed) if not state.is_going(info.id)]
         for info in infos:
             state.index.lost.remove(info)
         stale = shelves.admit(state, node, [Listed(info, kept=True) for info in infos])
         if stale:
-            yield Start(asking.drop(state, stale))
+            yield Start(asking.drop_for_good(state, stale))
 
 
 def save(state: State) -> Conversation[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from outlive.catalog import asking, keys, replicas
-from outlive.catalog.index import Replacement
+from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Conversation, Start, Wait
 from outlive.catalog.state import State
 
@@ -62,15 +62,7 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
         yield from _make_safe(state, replacement)
     # One that was replaced before it was sealed may be current by now: its writer has given it a later version.
     ready = [replacement for replacement in ready if not state.index.lists(replacement.old.array_id)]
-    state.under_way.dropped.update(replacement.old.array_id for replacement in ready)
-    silent = yield from asking.drop(state, [(replacement.old, None) for replacement in ready])
-    for replacement in ready:
-        if replacement.old.node in silent:
-            state.again.append(replacement)
-        else:
-            state.index.dropped(replacement)
-            state.note_gone(replacement.old.node, [replacement.old.array_id])
-            state.under_way.dropped.discard(replacement.old.array_id)
+    yield from asking.drop_for_good(state, [(replacement.old, None) for replacement in ready])
     for replacement, done in zip(replacements, sealed, strict=True):
         if not done and state.index.lists(replacement.new.array_id):
             state.again.append(replacement)  # the shelf has another epoch, or it was never put
@@ -85,6 +77,22 @@ def _make_safe(state: State, replacement: Replacement) -> Conversation[None]:
 
 
 def try_again(state: State) -> None:
-    """What a node did not confirm, and what nobody came back for."""
+    """What was not sealed, or could not be asked, and what nobody came back for."""
     state.replaced += state.again + state.holds.expire()
     state.again = []
+
+
+def clear(state: State) -> Conversation[None]:
+    """Drop what is unwanted, of which a node did not confirm that it dropped it. No node waits for another."""
+    for node in sorted({node for nodes in state.unwanted.values() for node in nodes} - state.under_way.clearing):
+        state.under_way.clearing.add(node)
+        yield Start(_clear_on(state, node))
+
+
+def _clear_on(state: State, node: str) -> Conversation[None]:
+    """Drop what is unwanted on a node, and what somebody else may be dropping there just now: that does no harm."""
+    try:
+        there = [(Holding(one, node), nodes[node]) for one, nodes in state.unwanted.items() if node in nodes]
+        yield from asking.drop_for_good(state, there)
+    finally:
+        state.under_way.clearing.discard(node)

@@ -267,17 +267,16 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
             by_node[other].append(info)
     # They say that they keep it, now, whatever was known of them: it may be the last one that is dropped.
     seen = {(other, info.id) for other, info in (yield from asking.keep(state, by_node))}
-    back = state.index.superseded_ids()  # what replaces them may turn out to be no array
+    back = state.index.is_superseded  # what replaces it may turn out to be no array
     return [
-        any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or info.id in back)
+        any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or back(info.id))
         for info, others in zip(infos, elsewhere, strict=True)
     ]
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
     """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
-    back = state.index.superseded_ids()
-    return [info.id not in back and _leave(state, info, node) for info in infos]
+    return [not state.index.is_superseded(info.id) and _leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:

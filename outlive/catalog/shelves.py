@@ -23,7 +23,7 @@ from outlive.catalog.instructions import (
     Together,
     Wait,
 )
-from outlive.catalog.state import State
+from outlive.catalog.state import Name, State
 from outlive.catalog.wire import Listed, unpack_listed
 from outlive.errors import StoreUnavailable
 
@@ -98,8 +98,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
             raise StoreUnavailable(f"the keeper of node {node} left while its shelf was listed")
         state.given_up[node] = given_up
         listed = [one for one in listed if one.info.id not in listing[node]]
-        old = [one.info for one in listed if state.is_deleted_since(node, one.info)]
-        listed = [one for one in listed if one.info not in old] if old else listed
+        old = {one.info.id: one.info for one in listed if state.is_deleted_since(node, one.info)}
+        listed = [one for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
@@ -112,9 +112,9 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.index.doom_again(doomed)
     finally:
         del listing[node], state.under_way.deleted[node]
-    yield from asking.drop(state, [(Holding(info.id, node), asking.name_of(info)) for info in old])
+    yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
     if stale:
-        yield Start(asking.drop(state, stale))
+        yield Start(asking.drop_for_good(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
 
 
@@ -176,12 +176,13 @@ def _answer_of(node: str, call: Call) -> Conversation[Any]:
     return answers[node]
 
 
-def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, asking.Name | None]]:
+def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, Name | None]]:
     """What a keeper told of its shelf. Returns what is to be dropped there: it was deleted, or is earlier than lost."""
-    stale = list[tuple[Holding, asking.Name | None]]()
+    stale = list[tuple[Holding, Name | None]]()
     for info, kept, _ in listed:
         lost = state.index.lost.of(info)
-        if info.id in state.erased or (lost is not None and lost.info.version > info.version):
+        is_older = lost is not None and lost.info.version > info.version
+        if info.id in state.erased or info.id in state.unwanted or is_older:
             stale.append((Holding(info.id, node), asking.name_of(info)))
         elif info.key is not None and kept:
             state.replaced += state.index.admit(info, node)
@@ -202,16 +203,17 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
             having = yield from ask_who_has(state, info.id, None)
             keepers = yield from _who_keeps(state, info, having, node)
+        current = None if info.key is None else state.index.find(info.store, info.key)
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
-        elif info.key is not None and state.index.find(info.store, info.key) is not None:
-            yield from asking.ask({node: Call.of("drop", [(info.id, asking.name_of(info))])})
-        else:
+        elif current is not None and current.info.version > info.version:  # which may not be sealed yet
+            state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
+        elif current is None or current.info.id != info.id:  # else it is kept there by now
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
                 stale = admit(state, node, [Listed(info, kept=True)])
                 if stale:
-                    yield Start(asking.drop(state, stale))
+                    yield Start(asking.drop_for_good(state, stale))
 
 
 def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> Conversation[list[str]]:
@@ -236,11 +238,12 @@ def ask_who_has(
         Takes the nodes that live and may have it, but do not say.
     """
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
-    for some in filter(None, (hinted, state.keepers())):
+    for alone in (True, False):
+        some = hinted if alone else state.keepers()
         has = yield from asking.have(state, array_id, some)
         if found := sorted(node for node, is_there in has.items() if is_there):
             return found
-        if some is hinted and has and not state.unlisted:
+        if alone and has and not state.unlisted:
             return []
         if silent is not None:
             silent.clear()
@@ -271,9 +274,11 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     asked = [entry.info.id for entry in missing] + [info.id for info in stray]
     there = yield from asking.finish(state, node, asked)
     findings = [_missing(state, node, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
-    findings += [
-        _stray(state, node, info) for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there
-    ]
+    stray = [info for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there]
+    kept = yield from asking.keep(state, {node: stray} if stray else {})  # one may be cached, and would be evicted
+    stale = admit(state, node, [Listed(info, kept=True) for _, info in kept])
+    findings += [_stray(state, info) for _, info in kept]
+    yield from asking.drop_for_good(state, stale)
     return [finding for finding in findings if finding is not None]
 
 
@@ -290,9 +295,8 @@ def _missing(state: State, node: str, entry: Entry) -> Defect | None:
     return Defect("missing", key, f"its array {info.id} is lost; key removed", True)
 
 
-def _stray(state: State, node: str, info: ArrayInfo) -> Defect:
-    """An array that no key stands for."""
-    state.replaced += state.index.admit(info, node)
+def _stray(state: State, info: ArrayInfo) -> Defect:
+    """An array that no key stood for."""
     current = state.index.lists(info.id)
     what = ("unlisted", "listed again") if current else ("superseded", "dropped: a later put replaced it")
     return Defect(what[0], info.key or "", what[1], True)

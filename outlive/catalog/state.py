@@ -15,6 +15,7 @@ from outlive.catalog.instructions import Ask
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
+Name = tuple[str, str]  # store and key
 _MOST_ERASED = 100_000  # ids that are remembered to be deleted
 
 
@@ -35,8 +36,8 @@ class UnderWay:
         self.copying: set[str] = set()  # arrays of which copies are made
         self.in_bulk: set[str] = set()  # those of which copies are made together
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
-        self.dropped: set[str] = set()  # arrays that were replaced, and whose files nodes may be dropping
-        self.deleting: set[str] = set()  # the same of arrays whose keys are deleted
+        self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
+        self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
         self.losing = False  # a dead node's arrays
         self.saving = False  # what is lost
         self.saving_shelves = False  # which nodes have one
@@ -78,6 +79,7 @@ class State:
         self.replaced: list[Replacement] = []  # to be dropped
         self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed
         self.again: list[Replacement] = []  # of which a node did not confirm it: a second later
+        self.unwanted: dict[str, dict[str, Name | None]] = {}  # never to be current again: nodes to drop it, its name
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
@@ -153,16 +155,24 @@ class State:
 
     def restore(self, older: Iterable[Holding]) -> None:
         """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
-        older = list(older)
         self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
-        for one in older:
-            if one.array_id in self.under_way.dropped:  # if that comes to nothing, what comes next drops it
-                self.index.supersede(one)
 
     def is_going(self, array_id: str) -> bool:
-        """Whether an array is deleted, or its files are being dropped."""
-        under_way = self.under_way
-        return array_id in self.erased or array_id in under_way.dropped or array_id in under_way.deleting
+        """Whether an array is never to be current again: it is deleted, or its files go just now, or shall."""
+        return array_id in self.erased or array_id in self.unwanted or array_id in self.under_way.deleting
+
+    def want_no_more(self, holding: Holding, name: Name | None) -> None:
+        """A file is to go, and its array never to be current again."""
+        self.unwanted.setdefault(holding.array_id, {})[holding.node] = name
+
+    def has_gone(self, holding: Holding) -> None:
+        """An unwanted file is not there any more."""
+        nodes = self.unwanted.get(holding.array_id, {})
+        nodes.pop(holding.node, None)
+        if not nodes:
+            self.unwanted.pop(holding.array_id, None)
+        self.index.no_file(holding.array_id, holding.node)
+        self.note_gone(holding.node, [holding.array_id])
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""

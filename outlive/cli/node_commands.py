@@ -71,8 +71,8 @@ def nodes(
     lines = columns(header, cells, right={3, 4, 5, 6})
     typer.secho(next(lines), bold=True)
     for row, line in zip(rows, lines, strict=True):
-        left, middle, right = line.partition(f"  {row.role}")
-        typer.echo(left + typer.style(middle, fg=_STYLES[row.role] or None) + right)
+        before, role, after = line.partition(f"  {row.role}")
+        typer.echo(before + typer.style(role, fg=_STYLES[row.role] or None) + after)
 
 
 def drain(
@@ -166,16 +166,16 @@ def _place(row: NodeRow) -> str:
 
 def _remark(row: NodeRow) -> str:
     """Why it cannot go, or what there is to say instead."""
-    reasons = "; ".join(map(printable, row.stays_because))
+    reasons = "; ".join(map(printable, (*row.stays_because, *([row.through_ray] if row.through_ray else ()))))
     if row.role == "lost":
         return f"lost {_ago(row.until)}"
     if row.role == "draining":
-        left = (
+        deadline = (
             "no deadline"
             if row.until is None or math.isinf(row.until)
             else f"{max(0, row.until - time.time()):.0f} s left"
         )
-        return f"{left}; {reasons}" if reasons else left
+        return f"{deadline}; {reasons}" if reasons else deadline
     return reasons or "-"
 
 

@@ -83,12 +83,12 @@ def _workers(report: Report, before: Mapping[str, int] | None, room: int | None)
     workers, cells = report.workers, _cells(report, before, room)
     right = {i for i, name in enumerate(cells) if name in {"PID", "IDLE FOR", "UNIQUE", "GROWTH", "SHARED", "OWNS"}}
     header, *rows = columns([*cells, ""], [[*row, ""] for row in zip(*cells.values(), strict=True)], right)
-    left = None if room is None else room - len(header)
-    named = left is not None and left < _LEAST
+    width = None if room is None else room - len(header)
+    named = width is not None and width < _LEAST
     yield header + ("WHY" if named else "WHY IT IS STILL HERE")
     for worker, row in zip(workers, rows, strict=True):
         why = ", ".join(one.kind for one in worker.reasons) if named else "; ".join(one.text for one in worker.reasons)
-        first, *more = [why] if left is None else textwrap.wrap(why, max(left, 12)) or [""]
+        first, *more = [why] if width is None else textwrap.wrap(why, max(width, 12)) or [""]
         yield (row + first).rstrip()
         yield from (" " * len(header) + line for line in more)
     if named:

@@ -56,12 +56,12 @@ def examine(
                 found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
-    left, muted = apart(found, mutes, cluster.nodes)
+    remaining, muted = apart(found, mutes, cluster.nodes)
     return Diagnosis(
         cluster.ray_version,
         len(cluster.nodes),
         _workers(cluster),
-        ranked(left),
+        ranked(remaining),
         tuple(missed),
         muted=ranked(muted),
         notes=tuple(cluster.notes),

@@ -101,7 +101,7 @@ def apart(
     ones: its sums are of all, and it says so.
     """
     by_id, mutes = {node.node_id: node for node in nodes}, tuple(mutes)
-    left, muted = [], []
+    remaining, muted = [], []
     for finding in findings:
         mine = [mute for mute in mutes if mute.kind == finding.kind]
         shown = [one for one in finding.evidence if not any(mute.silences(one, by_id) for mute in mine)]
@@ -110,7 +110,7 @@ def apart(
         elif len(shown) < len(finding.evidence):
             dropped = len(finding.evidence) - len(shown)
             what = f"{finding.what} ({dropped} of {len(finding.evidence)} places are muted)"
-            left.append(replace(finding, evidence=tuple(shown), what=what))
+            remaining.append(replace(finding, evidence=tuple(shown), what=what))
         else:
-            left.append(finding)
-    return left, muted
+            remaining.append(finding)
+    return remaining, muted

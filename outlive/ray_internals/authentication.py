@@ -95,10 +95,10 @@ def _source(raylet: Any, address: str) -> str:
         with suppress(OSError), open(path, errors="replace") as file:
             if file.readline().strip():
                 return path
-    places = [f"{TOKEN} is not set", *(f"{path} holds none" for path in files)]
-    places.insert(1, f"{TOKEN_PATH} names a file" if named else f"{TOKEN_PATH} is not set")
+    missing = [f"{TOKEN} is not set", *(f"{path} holds none" for path in files)]
+    missing.insert(1, f"{TOKEN_PATH} names a file" if named else f"{TOKEN_PATH} is not set")
     raise StoreUnavailable(
-        f"for the Ray cluster at {address} a token is needed, and none was found: {', '.join(places)}; put the "
+        f"for the Ray cluster at {address} a token is needed, and none was found: {', '.join(missing)}; put the "
         "cluster's own there (on its head: `ray get-auth-token`)"
     )
 

@@ -55,5 +55,5 @@ def give_back(held: dict[str, dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     sys.path[:] = json.loads(sys.argv[1])
-    if left := watch(int(sys.argv[2])):
-        give_back(left)
+    if remaining := watch(int(sys.argv[2])):
+        give_back(remaining)

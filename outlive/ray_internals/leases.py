@@ -227,12 +227,12 @@ def _request(node: LiveNode, pool: Pool) -> tuple[bytes, Any]:
         lease_id = os.urandom(32)  # LeaseID::Size() in src/ray/common/id.h
         spec = common_pb2.LeaseSpec(lease_id=lease_id, task_name="outlive workers trim")
         request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
-        place = "lease_spec"
+        field = "lease_spec"
     elif hasattr(node_manager_pb2, "ReturnWorkerRequest"):
         lease_id = os.urandom(8) + b"\xff" * 12 + job_id  # a TaskID without an actor
         spec = common_pb2.TaskSpec(task_id=lease_id, name="outlive workers trim", caller_id=_NO_TASK + job_id)
         request = node_manager_pb2.RequestWorkerLeaseRequest(grant_or_reject=True)
-        place = "resource_spec"
+        field = "resource_spec"
     else:
         import ray
 
@@ -254,7 +254,7 @@ def _request(node: LiveNode, pool: Pool) -> tuple[bytes, Any]:
     if pool.gpu:
         spec.required_resources["GPU"] = _GPU
         spec.required_placement_resources["GPU"] = _GPU
-    getattr(request, place).CopyFrom(spec)
+    getattr(request, field).CopyFrom(spec)
     return lease_id, request
 
 

@@ -63,7 +63,7 @@ class LostArray(NamedTuple):
 
 
 def _checked(store: Store, array: Array, *args: Any) -> tuple[Any, ...]:
-    """What cannot be stored is refused before it is sent."""
+    """Refuse what cannot be stored before it is sent."""
     return store, storable(array), *args
 
 
@@ -241,10 +241,10 @@ class Store(MutableMapping[str, Array]):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:
-        """Everything that is put through the store that this gives ends with the `with` block.
+        """A store whose arrays end with the `with` block.
 
-        Or with this process, if that dies first. The store may be handed to tasks, on any node: what they put through
-        it ends then as well. `lifetime=` has no place in it, `ttl=` has.
+        If this process dies first, they end with it. The store may be handed to tasks on any node: arrays that they put
+        through it end at the same time. Puts through it take `ttl=`, but no `lifetime=`.
 
         Examples
         --------
@@ -456,7 +456,7 @@ class Store(MutableMapping[str, Array]):
         if session.shelf.named_info(self.name, key) is not None:
             return True
         found = reading.find(session, self.name, [key])[0]
-        if found is not None and found.doomed:  # until its file is gone, it can be read
+        if found is not None and found.doomed:  # an array can be read until its file is gone
             with contextlib.suppress(ArrayLost):
                 return reading.read(session, self.name, key) is not None
         return found is not None and not found.doomed and not found.lost_at

@@ -66,13 +66,13 @@ def choose(candidates: Sequence[Candidate], idle: int, limits: Bounds) -> list[t
     by_size = sorted(candidates, key=lambda candidate: candidate.unique or 0, reverse=True)
     chosen: list[tuple[Candidate, str]] = []
     for candidate in by_size:
-        left = idle - len(chosen)
-        if left <= limits.min_idle:
+        remaining = idle - len(chosen)
+        if remaining <= limits.min_idle:
             break
         if limits.max_memory is not None and (candidate.unique or 0) > limits.max_memory:
             chosen.append((candidate, "above max_memory"))
-        elif limits.max_idle is not None and left > limits.max_idle:
-            chosen.append((candidate, f"the largest of {left} idle workers, {limits.max_idle} may stay"))
+        elif limits.max_idle is not None and remaining > limits.max_idle:
+            chosen.append((candidate, f"the largest of {remaining} idle workers, {limits.max_idle} may stay"))
         else:
             break
     return chosen

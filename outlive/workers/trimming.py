@@ -193,7 +193,7 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
     gone = [
         replace(choice, outcome=_unreached(choice.worker)) for choice in wanted if choice.worker.worker_id not in ids
     ]
-    order = {choice.worker.worker_id: place for place, choice in enumerate(chosen)}
+    order = {choice.worker.worker_id: rank for rank, choice in enumerate(chosen)}
     return sorted([*done, *reached, *gone], key=lambda choice: order[choice.worker.worker_id])
 
 

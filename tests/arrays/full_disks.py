@@ -82,9 +82,9 @@ def steps(case: str) -> Iterator[int]:
 
 def du(shelf: Shelf) -> None:
     """The ledger says what `du` says, of memory and of the disk if that is a tmpfs; folders take nothing there."""
-    for place, used in ((shelf, shelf.ledger.used), (shelf.disk, shelf.ledger.disk.used)):
-        if place is not None and os.statvfs(place.mem).f_files < 1000:
-            folders = [place.mem, place.new, place.pool.folder]
+    for tier, used in ((shelf, shelf.ledger.used), (shelf.disk, shelf.ledger.disk.used)):
+        if tier is not None and os.statvfs(tier.mem).f_files < 1000:
+            folders = [tier.mem, tier.new, tier.pool.folder]
             said = subprocess.run(["du", "-s", "-B1", *folders], check=True, capture_output=True, text=True).stdout
             assert sum(int(line.split()[0]) for line in said.splitlines()) == used, f"{said} but {used} in the ledger"
 

@@ -24,9 +24,9 @@ from outlive.errors import ArrayNotFound
 NODE, STORE = "here", "default"
 
 
-def disk_usage(place: Shelf | Disk) -> int:
+def disk_usage(tier: Shelf | Disk) -> int:
     """What the ledger should say of memory (a shelf), or of its disk, counted from the files."""
-    folders = [Path(place.mem), Path(place.pool.folder), *Path(place.new).iterdir()]
+    folders = [Path(tier.mem), Path(tier.pool.folder), *Path(tier.new).iterdir()]
     found = [file for folder in folders if stat.S_ISDIR(folder.lstat().st_mode) for file in folder.iterdir()]
     names = ((file, file.name.removesuffix(COPY).rpartition(".")[2]) for file in found)
     return sum(pages(file.lstat().st_size) for file, name in names if is_id(name))
@@ -83,7 +83,7 @@ class Catalog:
             new = replacement.new.array_id
             if self.shelf.has(new) or self.shelf.finish(new, self.epoch):
                 self.shelf.delete(replacement.old.array_id)
-                self.index.dropped(replacement)
+                self.index.no_file(replacement.old.array_id, replacement.old.node)
 
     def doom(self, key: str) -> list[Holding]:
         return [holding for _, holdings in self.index.doom(STORE, [key]) for holding in holdings]

@@ -125,8 +125,8 @@ class Story:
 
     def verify(self) -> None:
         """All that was put is there, nothing else is, and all is counted. In the end nothing is there."""
-        for place in self.shelf.places.all():
-            assert [name for folder in Path(place.new).iterdir() for name in os.listdir(folder)] == []
+        for tier in self.shelf.tiers.all():
+            assert [name for folder in Path(tier.new).iterdir() for name in os.listdir(folder)] == []
         assert_counted(self.shelf)
         assert set(self.shelf.ids()) == set(self.expected)
         for array_id, number in self.expected.items():

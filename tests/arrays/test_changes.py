@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays import changes, places
+from outlive.arrays import changes, tiers
 from outlive.arrays.changes import Changes
 from outlive.arrays.lifetimes import JOB, SCOPE, TTL, Lifetime
 from outlive.arrays.put_options import PutOptions
@@ -136,7 +136,7 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     shelf.ledger.disk.budget = 64 << 20
     infos = [Writer(shelf).put(np.ones(count, "u1")) for count in (100, 100, 300_000, 300_000)]
     shelf.delete(infos[2].id)
-    real, once = places.Count, []
+    real, once = tiers.Count, []
 
     class Disturbed(real):  # type: ignore[misc, valid-type]
         def finish(self) -> bool:
@@ -149,7 +149,7 @@ def test_recount_beside_writers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
                 once.append(Writer(shelf).draft_of(np.ones(5000)))
             return bool(super().finish())
 
-    monkeypatch.setattr(places, "Count", Disturbed)
+    monkeypatch.setattr(tiers, "Count", Disturbed)
     assert shelf.recount() == 0
     once[1].discard()
     shelf.ledger.used += 4096

@@ -192,10 +192,10 @@ class Killing:
         return Victim(self.shelf.path, work, self.number)
 
     def kill_one(self) -> None:
-        place = self.rng.randrange(len(self.victims))
-        victim = self.victims[place]
+        index = self.rng.randrange(len(self.victims))
+        victim = self.victims[index]
         victim.kill()
-        self.victims[place] = self._new(victim.work)
+        self.victims[index] = self._new(victim.work)
         self._learn(victim)
 
     def _learn(self, victim: Victim) -> None:
@@ -272,8 +272,8 @@ def kill_many(shelf: Shelf, kills: int, works: list[Any]) -> int:
     assert not killing.deleted & present, "arrays whose delete had returned are back"
     for array_id in present:
         verify(shelf, array_id)
-    for place in shelf.places.all():
-        assert not [folder for folder in Path(place.new).iterdir() if os.listdir(folder)]
+    for tier in shelf.tiers.all():
+        assert not [folder for folder in Path(tier.new).iterdir() if os.listdir(folder)]
     sizes = [os.path.getsize(shelf.locate(array_id) or "") for array_id in present]
     assert_counted(shelf)
     assert shelf.ledger.used + shelf.ledger.disk.used == sum(map(pages, sizes))

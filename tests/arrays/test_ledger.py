@@ -116,8 +116,8 @@ def killed_at_each_step(path: Path, work: Callable[[Shelf], None], *, after: boo
 def test_killed_at_each_step(root: Path, work: Callable[[Shelf], None], *, after: bool) -> None:
     for shelf in killed_at_each_step(root, work, after=after):
         assert shelf.recount() == 0
-        for place in shelf.places.all():  # what was emptied already counts until its name goes
-            place.pool.trim()
+        for tier in shelf.tiers.all():  # what was emptied already counts until its name goes
+            tier.pool.trim()
         assert_counted(shelf)
 
 

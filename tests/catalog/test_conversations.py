@@ -583,7 +583,7 @@ def test_what_was_replaced_before_it_was_sealed_and_is_current_again_is_not_drop
     assert keys.bind(state, [later], "a", 1) == Bound(0, elsewhere=True)
     assert world.run(keys.replace(state, [later], "a", 0)) == Bound(0)  # its file goes just now
     talk.answer({"a": [True]})
-    assert talk.over and not state.under_way.dropped
+    assert talk.over and not state.unwanted
     assert state.index.find("s", "k").info == info(2)  # type: ignore[union-attr]
 
 
@@ -724,3 +724,168 @@ def test_nothing_is_put_on_a_shelf_before_it_is_written_down_that_it_is_there() 
     assert talk.value.epoch == 1, "a put does not fail for it"
     world.run(shelves.mend(world.state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a"], "it is tried again"
+
+
+def test_what_left_its_home_while_that_was_asked_is_not_taken_off() -> None:
+    world = World()
+    state = world.know()
+    one = put(state, info(1, replicas=2), "a")
+    state.index.copies.add(one, "a", "b")
+    talk = Talk(world, keys.verify(state, one.id))
+    assert talk.calls == {"a": ("finish", ([one.id], 1))}
+    state.not_there("a", one.id)  # evacuated, just then
+    answers = {"finish": [False], "unsealed": [False], "never_put": [True]}
+    while not talk.over:
+        talk.answer({name: answers[method] for name, (method, _) in talk.calls.items()})
+    assert talk.value is True and state.index.home(one.id) == "b"
+
+
+def test_what_is_found_cached_and_no_key_stands_for_is_kept_before_it_is_listed() -> None:
+    """Else it could be evicted, as the only copy of what is listed."""
+    world = World(answers={("a", method): keeps(info(1).id) for method in ("finish", "keep")})
+    state = world.know()
+    [finding] = world.run(shelves.reconcile(state, "a", [info(1)]))
+    assert finding.problem == "unlisted" and state.kept(info(1).id) == ["a"]
+    assert world.methods("a") == ["finish", "keep"]
+
+
+# --- files that are to go, whoever is slow
+
+
+def test_what_a_deletion_drops_is_not_listed_again_by_an_answer_that_was_on_its_way() -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")  # not sealed yet
+    ending = Talk(world, deletion.end(state, [info(2).id]))
+    listed = Talk(world, shelves.join(state, "a"))
+    listed.answer(None)  # its keeper was found
+    listed.answer({"a": listing(2, Listed(info(1), kept=True))})  # just before it was dropped
+    listed.answer({"a": []})
+    while not listed.over:
+        listed.answer(world.carry_out(listed.instruction))
+    while not ending.over:
+        ending.answer({name: drops(args[0]) for name, (_, args) in ending.calls.items()})
+    assert ending.value == [info(2).id]
+    assert state.index.find("s", "k") is None, "nobody would ever delete it"
+
+
+def test_what_a_listing_finds_of_a_key_that_is_deleted_goes_with_it() -> None:
+    world = World(answers={("c", "listing_part"): listing(1, Listed(info(1), kept=True)), ("c", "given_up"): []})
+    state = world.know("a", "b")
+    put(state, info(2), "a")
+    ending = Talk(world, deletion.end(state, [info(2).id]))
+    assert ending.calls == {"a": ("drop", ([(info(2).id, ("s", "k"))],))}
+    state.nodes = dict(world.nodes)
+    world.run(shelves.join(state, "c"))
+    ending.answer({"a": [True]})
+    assert ending.calls == {"c": ("drop", ([(info(1).id, ("s", "k"))],))}
+    ending.answer({"c": [True]})
+    assert ending.over and len(state.index) == 0
+
+
+def test_what_nobody_confirmed_is_dropped_once_its_node_answers_although_what_replaced_it_is_lost() -> None:
+    world = World(answers={("b", "finish"): keeps(info(2).id), ("a", "forbid"): None})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [info(2)], "b", 0))
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    world.answers["a", "drop"] = drops
+    world.asked.clear()
+    world.run(losing.look_at_nodes(state))
+    assert world.asked == [("a", "drop", ([(info(1).id, ("s", "k"))],))]
+    assert not state.unwanted
+    asked = len(world.asked)
+    world.run(losing.look_at_nodes(state))
+    assert len(world.asked) == asked
+
+
+def test_what_is_not_confirmed_to_be_dropped_is_not_current_again() -> None:
+    world = World(answers={("b", "finish"): keeps(info(2).id), ("a", "forbid"): None})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [info(2)], "b", 0))
+    replaced.sort_out(state)
+    world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
+    keys.take_off(state, [info(2).id])
+    assert state.index.find("s", "k") is None
+    assert shelves.admit(state, "a", [Listed(info(1), kept=True)]) == [(Holding(info(1).id, "a"), ("s", "k"))]
+    world.answers |= {("a", method): keeps(info(1).id) for method in ("finish", "keep")} | {("a", "drop"): drops}
+    [finding] = world.run(shelves.reconcile(state, "a", [info(1)]))
+    assert finding.problem == "superseded" and state.index.find("s", "k") is None and not state.unwanted
+
+
+def test_a_deletion_of_what_is_being_overwritten_fails_if_its_node_is_silent() -> None:
+    world = World(answers={("a", "forbid"): None})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [info(2)], "b", 0))  # not sealed yet: everybody reads the former
+    with pytest.raises(StoreUnavailable, match="node a did not confirm that it deleted"):
+        world.run(deletion.end(state, [info(1).id]))
+
+
+def test_a_copy_that_two_listings_find_cached_is_not_dropped_by_the_second() -> None:
+    """Nobody keeps it by then: the first has had it kept."""
+    world = World(answers={("b", "given_up"): [], ("c", "given_up"): []})
+    state = world.know()
+    put(state, info(1, "m"), "c", "a")
+    put(state, info(2, "k"), "b", "a")  # somebody has removed the files on b and c
+    second = Talk(world, shelves.join(state, "c"))
+    while not (isinstance(second.instruction, Ask) and second.calls == {"a": ("keep", ([info(1).id],))}):
+        second.answer(world.carry_out(second.instruction))
+    world.answers["a", "keep"] = keeps(info(1).id, info(2).id)
+    world.run(shelves.join(state, "b"))
+    second.answer({"a": [True]})
+    assert second.over and state.kept(info(1).id) == state.kept(info(2).id) == ["a"]
+
+
+def test_a_version_that_is_raised_after_it_was_listed_counts() -> None:
+    """A writer of several keys restamps all, if one is behind. Else a later catalog would order them otherwise."""
+    world = World()
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, restamped(info(1), 5), "a")
+    entry = state.index.find("s", "k")
+    assert entry is not None and entry.info.version == 5
+    assert keys.bind(state, [info(3)], "a", 0).behind == 5
+
+
+def _begun(*cached: ArrayInfo, on_b: tuple[ArrayInfo, ...] = ()) -> World:
+    """A catalog has started; a has these cached."""
+    listed = [Listed(one, kept=False) for one in cached]
+    world = World(
+        "ab",
+        {
+            ("a", "listing_part"): listing(1, *listed),
+            ("b", "listing_part"): listing(1, *(Listed(one, kept=True) for one in on_b)),
+            ("a", "given_up"): [],
+            ("b", "given_up"): [],
+            ("a", "keep"): lambda ids: [True] * len(ids),
+            ("b", "finish"): keeps(*(one.id for one in on_b)),
+            ("a", "finish"): keeps(*(one.id for one in cached)),
+            ("b", "drop"): drops,
+        },
+    )
+    world.run(shelves.begin(world.state))
+    return world
+
+
+def test_a_cached_copy_that_is_later_than_all_that_is_kept_is_kept() -> None:
+    """Its home has died with the last catalog, before what it had replaced was dropped."""
+    state = _begun(info(2), on_b=(info(1),)).state
+    entry = state.index.find("s", "k")
+    assert entry is not None and entry.info == info(2) and state.kept(info(2).id) == ["a"]
+
+
+def test_a_cached_copy_goes_only_once_what_replaced_its_array_is_sealed() -> None:
+    world = _begun(info(1))
+    state = world.state
+    assert state.kept(info(1).id) == ["a"]
+    put(state, info(2), "a")  # not sealed
+    world.run(shelves._admit_cached(state, [("b", info(1))]))  # an older listing of b is looked at
+    keys.take_off(state, [info(2).id])
+    assert state.index.holders(info(1).id) == {"a": True, "b": False}
+    assert "drop" not in world.methods("b")

@@ -142,7 +142,7 @@ def test_an_overwrite_drops_every_copy() -> None:
     assert {holding.node for holding, _ in index.superseded({info(1).id})} == {"a", "b"}
     assert index.superseded({info(2).id}) == []
     for replacement in replacements:
-        index.dropped(replacement)
+        index.no_file(replacement.old.array_id, replacement.old.node)
     assert index.superseded({info(1).id}) == []
 
 

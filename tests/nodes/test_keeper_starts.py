@@ -24,7 +24,7 @@ from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, t
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
-from outlive.node import Node
+from outlive.node import Autoscaler, Node
 from outlive.store import own_cluster, session
 from outlive.store.elsewhere import fetch
 from outlive.store.session import Session
@@ -92,7 +92,7 @@ def test_a_keeper_has_nothing_to_say_of_a_program_that_ends_and_takes_its_cluste
         else:
             shelf.remove()
         assert not shelf.exists()
-        assert not shelf.ledger.left, "nobody has to look for another"
+        assert not shelf.ledger.keeper_left, "nobody has to look for another"
         keeper.Keeper._leave_if_removed(seen)
         assert len(said) == (0 if its_program_ends else 2)
     finally:
@@ -124,6 +124,20 @@ def test_a_keeper_asks_the_head_for_its_own_node_alone(shelf: Shelf) -> None:
     for _ in range(3):
         staying.consider()
     assert asked == ["n", "n", "n"] and staying.stays is None
+    here, peers.autoscaler = here._replace(occupied=True), lambda: Autoscaler(None, {}, {})
+    staying = Evacuation(shelf, "n", peers)
+    staying.consider()  # where a program works there, no other node is asked about, nor what else is there
+    assert staying._idle_since is None
+
+
+def test_a_keeper_asks_seldom_what_scales_the_cluster(shelf: Shelf) -> None:
+    here, clock, asked = Node("n", "", "", False, True, None, None, None, 0, None), [0], list[int]()
+    peers: Any = SimpleNamespace(now=lambda: clock[0], node=lambda _: here, sleep=None)
+    peers.autoscaler = lambda: asked.append(clock[0])
+    staying = Evacuation(shelf, "n", peers)
+    for clock[0] in range(300):
+        staying.consider()
+    assert asked == [0, 11, 32, 73, 154, 235]
 
 
 def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:

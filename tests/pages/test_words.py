@@ -58,7 +58,8 @@ def test_no_sentence_is_a_riddle(page: Path) -> None:
     assert found == []
 
 
-def test_the_design_names_every_module() -> None:
-    words = set(re.findall(r"\w+", (DOCS / "design.md").read_text()))
+def test_the_design_names_every_module_and_no_other() -> None:
+    layers = (DOCS / "design.md").read_text().split("\n## Layers\n")[1].split("\n## ")[0]
     modules = {path.stem for room in ROOMS for path in (ROOT / "outlive" / room).glob("*.py")} - {"__init__"}
-    assert modules - words == set()
+    assert modules - set(re.findall(r"\w+", layers)) == set()
+    assert set(re.findall(r"`(\w+)`", layers)) - modules == set()

@@ -24,13 +24,13 @@ def of_settings(system_config: dict[str, Any], nodes: Iterable[NodeReport]) -> I
     from outlive.workers.checking import system_settings
 
     given = {name: value for name, value in system_config.items() if name in KNOWN}
-    places: list[tuple[str, str | None, dict[str, Any]]] = [("the head's system config", None, given)]
+    sources: list[tuple[str, str | None, dict[str, Any]]] = [("the head's system config", None, given)]
     for node in nodes:
         own = {one.name: one.value for one in node.settings if one.source == "environment"}
-        places.append((f"the environment of the raylet of node {node.node_id[:8]}", node.node_id, own))
-    for place, node_id, settings in places:
+        sources.append((f"the environment of the raylet of node {node.node_id[:8]}", node.node_id, own))
+    for source, node_id, settings in sources:
         for one in system_settings.check(settings, None):
             severity: Severity = "risk" if one.kind in {"unknown-setting", "wrong-type"} else "waste"
-            evidence = Evidence(f"{place}: {one.what}", node=node_id)
+            evidence = Evidence(f"{source}: {one.what}", node=node_id)
             fix = f"{one.fix}. {_RESTART}"
             yield Symptom(one.kind, severity, one.what, one.why, fix, (evidence,), _SOURCE)

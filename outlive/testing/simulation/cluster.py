@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from outlive.arrays.layout import KEEPER
 from outlive.arrays.shelf import Shelf
 from outlive.cluster.port import Call
 from outlive.errors import OutliveError
@@ -25,8 +26,10 @@ from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stu
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
 _TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
 SHELF_BYTES = 64 << 20
+_PAUSES = 1.0, 2.0, 4.0  # how many times as long as usual, in some schedules: less is mended while much happens
 _LONGEST_PAUSE = 20.0  # seconds between two rounds
 _SLOWER_AFTER = 8.0  # seconds of a schedule, after which rounds come half as often
+_NEW_READERS = 4  # schedules, at whose end one of them has nodes read that had no shelf
 _TRACED = 4000  # lines at most
 
 
@@ -61,7 +64,8 @@ class Cluster:
         self.works: dict[str, Works] = {}
         self._unfinished: list[tuple[str, Works]] = []  # and perhaps some that have ended
         self.processes: dict[str, Process] = {}  # of clients
-        self.rounds_every = 0.7, 1.5  # seconds: at least, and what is added at most
+        pause = _PAUSES[plan.seed % len(_PAUSES)]
+        self.rounds_every = 0.7 * pause, 1.5 * pause  # seconds: at least, and what is added at most
         self._ticks = 0
         self._calm_since: float | None = None
 
@@ -239,7 +243,8 @@ class Cluster:
         ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
         ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in self.handles.all())
         for node, machine in self.machines.items():
-            if machine.alive:
+            # Where nothing ever was, every read is a fresh copy: that is looked at now and then.
+            if machine.alive and (self.plan.seed % _NEW_READERS == 0 or os.path.exists(f"{machine.path}/{KEEPER}")):
                 self._start(Client(f"last-{node}", node, ops))
         self.scheduler.run(self._is_done, self.scheduler.now + 300.0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from outlive.testing.simulation.scheduler import Future, Scheduler, running
@@ -19,6 +20,7 @@ def _scheduler() -> Scheduler:
     return task.process.scheduler
 
 
+_NESTED = nullcontext()
 _HUB = object()  # has locks that are taken outside of tasks
 
 
@@ -229,6 +231,42 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class FileLock:
+    """`outlive.arrays.lock.FileLock`, of the ledger.
+
+    Nobody goes on while a task holds it, so no file has to be locked. That is looked at each time it is taken.
+    """
+
+    holder: FileLock | None = None  # the one that is held
+
+    def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
+        self.path, self.same_as, self._first, self.task = path, same_as, first, running()
+
+    @property
+    def held(self) -> bool:
+        return FileLock.holder is self and self.task is running()
+
+    def take(self) -> FileLock | AbstractContextManager[None]:
+        holder = FileLock.holder
+        if holder is not None and holder.path == self.path:
+            if holder is self and self.task is running():
+                return _NESTED
+            assert holder.task is None or not holder.task.process.alive, f"{holder.task} goes on without {self.path}"
+        FileLock.holder, self.task, self._outer = self, running(), holder
+        try:
+            self._first()
+        except BaseException:
+            FileLock.holder = holder
+            raise
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        FileLock.holder = self._outer
 
 
 class Threading:

@@ -238,7 +238,8 @@ class Network:
         task.count += 1
         message = Message(actor, method, args, task, once=once)
         self.calls += 1
-        message.repeat = not once and self._odd(message, 3, self.manners.repeated, "is made twice")
+        repeated = 0.0 if once else self.manners.repeated
+        message.repeat = repeated > 0 and self._odd(message, 3, repeated, "it", "is made twice")
         delay = self._delay(message, 4, "its call", ends=ends)
         self.scheduler.at(self.scheduler.now + delay, lambda: self._arrive(message))
         return message
@@ -300,16 +301,14 @@ class Network:
         draw = mix(message.key, what)
         delay = least + more * draw / 2**64
         manners = self.manners
-        if ends and self._odd(message, what + 100, manners.lost, f"{name} is lost"):
+        if manners.lost and ends and self._odd(message, what + 100, manners.lost, name, "is lost"):
             return LOST
-        if self._odd(message, what + 200, manners.late, f"{name} is late"):
+        if manners.late and self._odd(message, what + 200, manners.late, name, "is late"):
             return delay + 30.0 * mix(draw) / 2**64
-        if self._odd(message, what + 300, manners.slow, f"{name} is slow"):
+        if manners.slow and self._odd(message, what + 300, manners.slow, name, "is slow"):
             return delay + 1.0 * mix(draw) / 2**64
         return delay
 
-    def _odd(self, message: Message, what: int, probability: float, name: str) -> bool:
-        if not probability:
-            return False
+    def _odd(self, message: Message, what: int, probability: float, name: str, how: str) -> bool:
         key = mix(message.key, what)
-        return key < probability * 2**64 and self._oddity(key, f"{message.caller} calls {message}: {name}")
+        return key < probability * 2**64 and self._oddity(key, f"{message.caller} calls {message}: {name} {how}")

@@ -91,9 +91,7 @@ def _drop_before_sealed() -> Iterator[Change]:
     """What is replaced is dropped before the new array is sealed."""
 
     def drop(state: State, _: str, replacements: list[Any]) -> Conversation[None]:
-        yield from asking.drop(state, [(replacement.old, None) for replacement in replacements])
-        for replacement in replacements:
-            state.index.dropped(replacement)
+        yield from asking.drop_for_good(state, [(replacement.old, None) for replacement in replacements])
 
     yield replaced, "drop_where_sealed", drop
 
@@ -114,8 +112,8 @@ def _unbind_before_files_are_gone() -> Iterator[Change]:
 
 def _homes_alone() -> Iterator[Change]:
     """A deletion, or an overwrite, drops the home's file and leaves the copies where they are."""
-    holdings = Index._holdings  # noqa: SLF001
-    yield Index, "_holdings", lambda index, entry: holdings(index, entry)[-1:]
+    files = Index.files
+    yield Index, "files", lambda index, entry: [*entry.superseded, files(index, entry)[-1]]
 
 
 def _evacuate_without_looking() -> Iterator[Change]:
@@ -155,7 +153,7 @@ def _names_turn_back() -> Iterator[Change]:
     """A name turns to an array whatever it leads to: also to an earlier one, or where that is forbidden."""
 
     def point(names: Names, info: ArrayInfo, _: Any) -> None:
-        path, counter = names._place(info.store, info.key or "")  # noqa: SLF001
+        path, counter = names._link(info.store, info.key or "")  # noqa: SLF001
         names._turn(path, f"{info.version}.{info.id}", counter, new=False)  # noqa: SLF001
 
     yield Names, "point", point
@@ -185,7 +183,7 @@ def _killed_copies_are_sealed() -> Iterator[Change]:
     def finish(shelf: Shelf, array_id: str, epoch: int) -> bool:
         with shelf.ledger.locked():
             if shelf.ledger.epoch == epoch:
-                for path in shelf.places.drafts(array_id):
+                for path in shelf.tiers.drafts(array_id):
                     with contextlib.suppress(FileNotFoundError):
                         shelf._commit(path, read_info_at(path, array_id))  # noqa: SLF001
         return shelf.has(array_id)

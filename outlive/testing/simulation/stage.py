@@ -124,13 +124,14 @@ def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
     """A world begins. `unexpected` is told of errors that nobody waits for, and that are none of outlive's own."""
     global _actors, _chance, _previous, _unexpected
     _actors, _chance, _previous, _unexpected = scheduler, 0, None, unexpected
+    green.FileLock.holder = None
     random.seed(seed)
 
 
 def point() -> None:
     """Between two steps of a shelf others may go on, unless the one who takes it holds a lock."""
     task = running()
-    if task is None or lock._open or task.process.scheduler.over:  # noqa: SLF001
+    if task is None or green.FileLock.holder is not None or lock._open or task.process.scheduler.over:  # noqa: SLF001
         return
     if task.draw() < _SWITCHES:
         task.process.scheduler.step()
@@ -162,6 +163,7 @@ def set_up() -> None:
                         setattr(module, what, other)
     os.urandom = urandom
     changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
+    ledger.FileLock = green.FileLock  # type: ignore[attr-defined,assignment]
     ledger.Ledger.locked = _before(ledger.Ledger.locked)  # type: ignore[method-assign]
     Reader._open = _before(Reader._open)  # type: ignore[method-assign]  # noqa: SLF001
     warnings.simplefilter("ignore")

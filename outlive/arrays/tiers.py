@@ -1,4 +1,4 @@
-"""Places: where a shelf's segments are, in memory or on disk, while others move them between the two."""
+"""Tiers: in which of the two a shelf's segments are, memory or disk, while others move them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from outlive.arrays.count import Count
 from outlive.arrays.disk import Disk
 from outlive.arrays.layout import disk_of, is_id
 from outlive.arrays.ledger import Ledger
-from outlive.arrays.place import Place
 from outlive.arrays.root import names_in
+from outlive.arrays.tier import Tier
 
 _T = TypeVar("_T")
-_ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may overflow
+_ATTEMPTS = 3  # attempts to count while others write: the kernel's queue of changes may overflow
 
 
-class Places:
+class Tiers:
     """Where the segments of the shelf in the folder `path` are: in memory, and on its disk if it has one."""
 
     def __init__(self, path: str, ledger: Ledger) -> None:
         self._path, self._ledger = path, ledger
-        self.memory = Place(path, ledger)
+        self.memory = Tier(path, ledger)
         self._disk: Disk | None = None
-        self._disks: dict[str, Disk] = {}  # by path: each but once, as drafts may be under way there
-        self._settings = -1  # those that `_disk` is of
+        self._disks: dict[str, Disk] = {}  # by path, one object each, because drafts may be under way there
+        self._settings = -1  # the value of `ledger.settings` for which `_disk` holds
 
     @property
     def disk(self) -> Disk | None:
@@ -42,7 +42,7 @@ class Places:
         return self._disk
 
     def spill_to(self, path: str) -> None:
-        """Spill to the folder `path` from now on; all processes follow. How much: `ledger.disk.budget`.
+        """Spill to the folder `path` from now on. All processes follow. `ledger.disk.budget` says how much.
 
         Raises
         ------
@@ -58,26 +58,26 @@ class Places:
             if before is not None and not before.is_empty():
                 raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
             disks.clear_removed(path)
-            found = not Disk(path, self._ledger).is_empty()  # of a shelf that was removed: its arrays are back
+            found = not Disk(path, self._ledger).is_empty()  # a removed shelf left it: its arrays are back
             disks.choose(self._path, path)
             self._ledger.settings_changed()
             if before is not None:
                 disks.remove(before.path)
             if found:
                 self.recount()
-                self._ledger.raise_epoch()  # for the catalog to list them
+                self._ledger.raise_epoch()  # so that the catalog lists them
 
     def spills(self) -> bool:
         """Whether there is a disk, and a budget for it."""
         return self.disk is not None and self._ledger.disk.budget > 0
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
-        """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
+        """The result of `use(path)` for an array's file, in memory or on disk, even while others move it.
 
         Raises
         ------
         FileNotFoundError
-            It is in neither place.
+            It is in neither tier.
         """
         while True:
             moves = self._ledger.moves
@@ -89,37 +89,37 @@ class Places:
             if disk is not None:
                 with contextlib.suppress(FileNotFoundError):
                     return use(f"{disk.mem}/{array_id}")
-            if self._ledger.moves == moves:  # else it may have gone the other way between the two
+            if self._ledger.moves == moves:  # else the array may have moved the other way between the two looks
                 raise FileNotFoundError(array_id)
 
     def locate(self, array_id: str) -> str | None:
         """The path of a sealed array's file; None if there is none."""
         while True:
             moves = self._ledger.moves
-            for place in self.all():
-                if os.access(f"{place.mem}/{array_id}", os.F_OK):
-                    return f"{place.mem}/{array_id}"
+            for tier in self.all():
+                if os.access(f"{tier.mem}/{array_id}", os.F_OK):
+                    return f"{tier.mem}/{array_id}"
             if self._ledger.moves == moves:
                 return None
 
-    def all(self) -> tuple[Place, ...]:
+    def all(self) -> tuple[Tier, ...]:
         """Where segments may be: one or two."""
         disk = self.disk
         return (self.memory,) if disk is None else (self.memory, disk)
 
-    def of(self, path: str) -> Place | None:
-        """The place that the file at `path` is in; None if there is no disk (any more)."""
+    def of(self, path: str) -> Tier | None:
+        """The tier that the file at `path` is in; None if there is no disk (any more)."""
         return self.disk if self.is_on_disk(path) else self.memory
 
     def drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
-        for place in self.all():
-            for writer in names_in(place.new):  # none if the shelf is on its way out
-                if not os.path.islink(f"{place.new}/{writer}"):  # planted; nothing behind it is ours
-                    yield f"{place.new}/{writer}/{array_id}"
+        for tier in self.all():
+            for writer in names_in(tier.new):  # empty if the shelf is being removed
+                if not os.path.islink(f"{tier.new}/{writer}"):  # a link is not ours
+                    yield f"{tier.new}/{writer}/{array_id}"
 
     def has_draft(self, array_id: str) -> bool:
-        """Whether an array of this id is being written, or was and is not sealed yet."""
+        """Whether there is a draft with this id."""
         return any(map(os.path.lexists, self.drafts(array_id)))
 
     def is_on_disk(self, path: str) -> bool:
@@ -141,7 +141,7 @@ class Places:
     def _ids(self) -> list[str]:
         found = list(
             filter(is_id, os.listdir(self.memory.mem))
-        )  # raises if the shelf was removed, which is no empty one
+        )  # raises if the shelf was removed: that is not an empty shelf
         return found if self.disk is None else list(dict.fromkeys(found + self.spilled()))
 
     def spilled(self) -> list[str]:
@@ -151,19 +151,20 @@ class Places:
 
     def folders(self) -> tuple[str, ...]:
         """Where sealed arrays are."""
-        return tuple(place.mem for place in self.all())
+        return tuple(tier.mem for tier in self.all())
 
     def recount(self) -> int:
-        """Set the ledger to what the files take; returns by how much it was off: strangers removed some.
+        """Set the ledger to the bytes that the files take. Returns by how much it was off, if other programs removed
+        files.
 
-        The files are counted while others write. Then those that came or went meanwhile are looked at again, under
-        the ledger's lock.
+        The files are counted while others write. Then the files that came or went meanwhile are counted again under the
+        ledger's lock.
         """
         with contextlib.ExitStack() as at_the_end:
             for _ in range(_ATTEMPTS):
                 counts = self._counts(at_the_end)
                 if not all(count.ready for count in counts):
-                    break  # nobody tells what changes
+                    break  # the kernel does not tell what changes
                 with self._ledger.locked():
                     if all(count.finish() for count in counts):
                         return self._set_used(counts)
@@ -174,7 +175,7 @@ class Places:
                 return self._set_used(counts)
 
     def _counts(self, at_the_end: contextlib.ExitStack) -> list[Count]:
-        return [at_the_end.enter_context(contextlib.closing(Count(place))) for place in self.all()]
+        return [at_the_end.enter_context(contextlib.closing(Count(tier))) for tier in self.all()]
 
     def _set_used(self, counts: list[Count]) -> int:
         used = [count.used for count in counts] + [0]
