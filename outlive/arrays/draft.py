@@ -165,20 +165,27 @@ class Draft:
         CorruptArray
             The bytes are not the segment of this array.
         """
+        target, offset = self.target(), 0
+        for part in parts:
+            data = memoryview(part).cast("B")
+            target.write(offset, data)
+            offset += len(data)
+            del data, part
+        self.verify()
+
+    def target(self) -> Target:
+        """Where the bytes of a whole segment go, a copy of another; then `verify` it."""
         assert self._fd is not None
-        offset = 0
-        warm = writable_map(self._fd, self.info.size)
-        try:
-            for part in parts:
-                data = memoryview(part).cast("B")
-                if warm is None:
-                    write_all(self._fd, [data], offset)
-                else:
-                    warm[offset : offset + len(data)] = data
-                offset += len(data)
-                del data, part
-        except OSError as error:
-            raise explain(self.shelf, error, self.info.size) from None
+        return Target(self, self._fd)
+
+    def verify(self) -> None:
+        """See that what was written is a segment, and this one. Then it is complete.
+
+        Raises
+        ------
+        CorruptArray
+        """
+        assert self._fd is not None
         if read_info(self._fd, self.path) != self.info:
             raise CorruptArray(f"{self.path} is not the segment that it was said to be")
         self.close()
@@ -267,6 +274,28 @@ class Draft:
                 # a warm map or a forked child has the same open file, and would keep the lock
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
+
+
+class Target:
+    """The bytes of a draft, any of which several threads may write. Not to be used once the draft is complete."""
+
+    def __init__(self, draft: Draft, fd: int) -> None:
+        self._draft, self._fd = draft, fd
+        self._warm = writable_map(fd, draft.info.size)
+
+    def window(self, offset: int, size: int) -> memoryview | None:
+        """Memory to write these bytes to; None if what is missing there would be a SIGBUS: then `write` them."""
+        return None if self._warm is None else memoryview(self._warm)[offset : offset + size]
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Raises StoreFull if the file system has no room."""
+        if self._warm is not None:
+            self._warm[offset : offset + len(data)] = data
+            return
+        try:
+            write_all(self._fd, [data], offset)
+        except OSError as error:
+            raise explain(self._draft.shelf, error, self._draft.info.size) from None
 
 
 def _discard_forgotten(state: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from outlive.errors import StoreUnavailable
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
+    from outlive.cluster.links import Links
 
 _MOST_LISTINGS = 5  # of this shelf, while one array is copied
 
@@ -32,6 +33,8 @@ class Fetches:
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._lock = threading.Lock()
         self._chunk = 0
+        self.links: Links | None = None
+        """To the transfer servers of other nodes, where they are used."""
         self.count = 0
         """Copies made since the keeper started."""
 
@@ -77,7 +80,7 @@ class Fetches:
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
-        for parcel in receive_small(self._peers, node, array_ids, self.chunk_size() // 4):
+        for parcel in receive_small(self._source(node, step=self.chunk_size() // 4), array_ids):
             drafts = drafts_of(self._shelf, parcel)
             try:
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
@@ -129,8 +132,8 @@ class Fetches:
         Unreachable, CorruptArray, StoreFull
         """
         began = self._shelf.ledger.epoch
-        source = Source(self._peers, node, self.chunk_size(), epoch)
-        draft = copy(self._shelf, source, info.id, kept=kept)
+        source = self._source(node, epoch, self.chunk_size())
+        draft = copy(self._shelf, source, info.id, kept=kept, size=info.size)
         try:
             self._seal(draft, node, began)
             self.count += 1
@@ -200,6 +203,9 @@ class Fetches:
 
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
         return int(self._ask("join_copy", pack([info]), home, self._node, kept, stale))
+
+    def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
+        return Source(self._peers, node, step, epoch, self.links)
 
     def chunk_size(self) -> int:
         """Bytes a chunk at most, that come here or are sent from here."""

@@ -26,8 +26,10 @@ from outlive.arrays.tend.fsck import Defect, check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.links import links
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
+from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.tending import Tending
@@ -63,6 +65,9 @@ class ShelfStats(NamedTuple):
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
     kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
     free_inodes: int | None = None  # of the file system in memory; None: it has no limit
+    refused: int = 0  # connections to the transfer server that proved nothing, since the keeper started
+    no_server: str | None = None  # why there is no transfer server, if there is none
+    through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
 
 
 class Keeper(ShelfCalls):
@@ -70,6 +75,7 @@ class Keeper(ShelfCalls):
 
     _root: str = ""
     _on_disk: str | None = None
+    _serving: Serving | None = None
 
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._node = peers, node
@@ -95,6 +101,10 @@ class Keeper(ShelfCalls):
             self._tending.balance,
             self._evacuation.consider,
         )
+        self._serving, self._fetches.links = (
+            Serving(self._shelf, self._node, self._peers),
+            links(self._peers, self._node),
+        )
         self._threads = [
             threading.Thread(target=self._again, args=(work,), name=work.__name__, daemon=True) for work in works
         ]
@@ -104,7 +114,8 @@ class Keeper(ShelfCalls):
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
         self._leave_if_removed()
-        return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
+        transfer = None if self._serving is None else self._serving.about()
+        return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid(), "transfer": transfer}
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
@@ -218,9 +229,12 @@ class Keeper(ShelfCalls):
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
-            sent_bytes=self._sent_bytes,
+            sent_bytes=self._sent_bytes + (0 if self._serving is None else self._serving.counts.sent),
             kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,
+            refused=0 if self._serving is None else self._serving.counts.refused,
+            no_server=None if self._serving is None else self._serving.why_not,
+            through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
         )
 
     def spilled(self) -> list[str]:
@@ -238,6 +252,8 @@ class Keeper(ShelfCalls):
     def close(self) -> int:
         """End the rounds and delete every array of this shelf; returns the bytes that were in use."""
         self._stop.set()
+        if self._serving is not None:
+            self._serving.close()
         for thread in self._threads:
             thread.join(_TO_END)  # one that reads on does no harm: what it reads is out of the way
         used = self._shelf.ledger.used + self._shelf.ledger.disk.used

@@ -262,6 +262,10 @@ class RayPeers:
     def save(self, key: str, value: bytes) -> None:
         kv.put(key, value)
 
+    def save_first(self, key: str, value: bytes) -> bytes:
+        kv.put_first(key, value)
+        return kv.get(key) or value
+
     def now(self) -> float:
         return time.monotonic()
 

@@ -62,7 +62,7 @@ def rows(
     data = bytearray(end - begin)
 
     def use(node: str) -> None:
-        source = transfer.Source(session.peers, node, session.chunk_size, epoch)
+        source = transfer.Source(session.peers, node, session.chunk_size, epoch, session.links)
         transfer.rows(source, info, begin, end, memoryview(data))
 
     return transfer.from_nodes([], lambda: locate(session, info, hint), use) or data

@@ -14,6 +14,7 @@ from outlive.store import session
 from outlive.store.gateway import in_cluster
 
 if TYPE_CHECKING:
+    from outlive.cluster.keeper import ShelfStats
     from outlive.store.session import Session
 
 Role = Literal["head", "stays", "may go", "draining", "lost"]
@@ -37,6 +38,8 @@ class NodeRow(NamedTuple):
     """Why it cannot go now, in plain words; empty if it can, or is gone."""
     until: float | None = None
     """Of a draining node: the Unix time of its end, `math.inf` without a deadline. Of a lost one: when it was lost."""
+    through_ray: str | None = None
+    """Which arrays come through Ray and not by the transfer port, and why, in plain words. None: none do."""
 
 
 class Drained(NamedTuple):
@@ -91,7 +94,7 @@ def _rows(session: Session) -> list[NodeRow]:
     with_keeper = set(session.peers.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
-        kept = _kept(session, node.id) if node.id in with_keeper else []
+        kept, shelf = (_kept(session, node.id), _shelf(session, node.id)) if node.id in with_keeper else ([], None)
         alone = [one for one in kept if one.alone]
         may_go = scaler is not None and not stays(node, every, scaler)
         role: Role = "head" if node.is_head else "draining" if node.draining_until is not None else "stays"
@@ -99,16 +102,30 @@ def _rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = session.peers.busy(node.id)
-            with contextlib.suppress(Nobody):  # its keeper left
-                why = session.ask_node(node.id, "stats", patience=PATIENCE).stays
-                if why:
-                    reasons.append(why)
+            if shelf is not None and shelf.stays:
+                reasons.append(shelf.stays)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
         counts = len(kept), sum(sizes[0]), len(alone), sum(sizes[1])
-        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until))
+        by_ray = None if shelf is None else _through_ray(shelf)
+        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until, by_ray))
     return rows + _lost_rows(session, every)
+
+
+def _shelf(session: Session, node: str) -> ShelfStats | None:
+    try:
+        stats: ShelfStats = session.ask_node(node, "stats", patience=PATIENCE)
+    except Nobody:  # it left
+        return None
+    return stats
+
+
+def _through_ray(shelf: ShelfStats) -> str | None:
+    found = [f"from {node[:8]} through Ray: {why}" for node, why in shelf.through_ray]
+    if shelf.no_server is not None:
+        found.insert(0, f"to other nodes through Ray: {shelf.no_server}")
+    return "; ".join(found) or None
 
 
 def _kept(session: Session, node: str) -> list[Kept]:

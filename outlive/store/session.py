@@ -26,6 +26,7 @@ from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.cluster import starters
+from outlive.cluster.links import Links, links
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
@@ -40,6 +41,9 @@ _STARTS = 5  # of a keeper, before its death is an error
 
 class Session:
     """This process on its node: the shelf, and the way to keeper and catalog."""
+
+    links: Links | None = None
+    """To the transfer servers of other nodes, where they are used."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self.connection, self.node = connection, connection.node_id
@@ -59,6 +63,7 @@ class Session:
         if connection.started_cluster:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
+        self.links = links(self.peers, self.node)
 
     def apply(self, settings: Settings) -> None:
         """Change this node's shelf as asked. Raises as `settings.apply`."""

@@ -173,6 +173,10 @@ class PlayedPeers:
         self._cluster.remembered[key] = value
         self._cluster.scheduler.step()
 
+    def save_first(self, key: str, value: bytes) -> bytes:
+        self._cluster.scheduler.step()
+        return self._cluster.remembered.setdefault(key, value)
+
     def now(self) -> float:
         return self._cluster.scheduler.now
 
