@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
@@ -317,11 +317,14 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
         if node not in answers:
             return
         epoch, there = answers[node]
-        if epoch >= state.epochs.get(node, 0):
+        absent = [array_id for array_id, is_there in zip(array_ids, there, strict=True) if not is_there]
+        if node not in state.epochs:  # it has left, or is listed for the first time: it has more than this
+            state.note_gone(node, absent)
+            return
+        if epoch >= state.epochs[node]:
             state.epochs[node] = epoch
-            for array_id, is_there in zip(array_ids, there, strict=True):
-                if not is_there:
-                    state.not_there(node, array_id)
+            for array_id in absent:
+                state.not_there(node, array_id)
             return
 
 

@@ -214,17 +214,36 @@ class State:
     # --- what must be true at every moment
 
     def validate(self) -> None:
-        """Raises AssertionError if something is wrong with the books, or an array that is listed has no replica."""
-        self.index.validate()
+        """Raises AssertionError unless the books say what they must, so that what must never happen does not.
+
+        *The last replica is dropped*: what is listed is kept at its home (`Index.validate`), which has been listed and
+        has not left, or has just died; and it is not unwanted. See `validate_ask`.
+
+        *An array is shown that is not sealed*, or is deleted: what was deleted, or whose put came to nothing, is not
+        listed, and has no copies. A draft is sealed as of its shelf's epoch, so only who has a keeper has one.
+
+        *Bytes of another array are returned*: an array stands for one key, which is its own, or was overwritten there
+        by another; it is not both (`Index.validate`).
+
+        *A reader is blocked by a writer or keeper that died*: who lists a shelf says so in both books of that. How
+        long each waits is no matter of the state.
+        """
+        index = self.index
+        index.validate()
+        for node in index.homes():
+            assert node in self.epochs or not self.is_alive(node), f"{node} is a home, and was not listed, or has left"
+        for array_id in self.unwanted:
+            assert not index.lists(array_id), f"{array_id} is to go, and listed"
         for array_id in self.erased:
-            assert not self.index.copies.of(array_id), f"{array_id} is deleted, and has copies"
-        for node in self.under_way.dropping:
-            assert node, "a node has a name"
-        for node in self.left - self.epochs.keys():
-            assert not self.index.at_home(node), f"{node} has left, and is a home"
+            assert not index.lists(array_id), f"{array_id} is deleted, and listed"
+        for node in self.epochs:
+            assert node in self.known, f"{node} has an epoch, and no keeper"
+        assert self.under_way.listing.keys() == self.under_way.deleted.keys(), "what is being listed"
+        for array_id in self.erased:
+            assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 
     def validate_ask(self, ask: Ask) -> None:
-        """Raises AssertionError if it would drop the last replica of an array that is listed."""
+        """Raises AssertionError if it would *drop the last replica* of an array that is listed."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
                 place = self.index.place(array_id)

@@ -22,7 +22,7 @@ from outlive.testing.simulation.peers import PlayedPeers
 from outlive.testing.simulation.plan import Client, Op
 
 if TYPE_CHECKING:
-    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.played import PlayedCluster
     from outlive.testing.simulation.scheduler import Process
 
 STORE = "s"
@@ -37,7 +37,7 @@ _STARTS = 5  # of a keeper
 class PlayedSession(Session):
     """Of a process of the played cluster."""
 
-    def __init__(self, cluster: Cluster, process: Process) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process) -> None:
         self.node, self.peers = process.node.name, PlayedPeers(cluster, process)
         connection: Any = SimpleNamespace(job=1, cluster="played", stands=lambda: True)
         self.connection = connection
@@ -67,7 +67,7 @@ def let_go(shelf: Shelf) -> None:
 class Works:
     """What a client does, one operation after the other."""
 
-    def __init__(self, cluster: Cluster, process: Process, client: Client) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process, client: Client) -> None:
         self._cluster, self._process, self._client = cluster, process, client
         self.store = outlive.Store(STORE)
         self.done = self.busy = False
@@ -210,7 +210,7 @@ class Works:
 class _Recorded:
     """One operation, written down for the judge."""
 
-    def __init__(self, cluster: Cluster, client: str, op: Op, registers: tuple[str, ...]) -> None:
+    def __init__(self, cluster: PlayedCluster, client: str, op: Op, registers: tuple[str, ...]) -> None:
         self._cluster, self._op, self.registers = cluster, op, registers
         kind = _RECORDED.get(op.kind)
         self._numbers: list[int] = []

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.catalog.index import Index
     from outlive.testing.simulation.actors import PlayedCatalog
-    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.played import PlayedCluster
 
 Holders = dict[str, dict[str, bool]]  # by array, by node: whether it is kept there, or cached
 
 
-def judge(cluster: Cluster) -> list[str]:
+def judge(cluster: PlayedCluster) -> list[str]:
     """What is violated; empty if nothing is."""
     found = list(cluster.violations)
     found += [str(one) for one in History(cluster.history).check()]
@@ -34,7 +34,7 @@ def judge(cluster: Cluster) -> list[str]:
 # --- what clients saw
 
 
-def _torn(cluster: Cluster) -> Iterator[str]:
+def _torn(cluster: PlayedCluster) -> Iterator[str]:
     """Of what a `put_many` stored, all is read or nothing."""
     history = cluster.history
     whole = {history[number].value: numbers for numbers in cluster.batches for number in numbers}
@@ -61,9 +61,9 @@ def _is_older(history: list[Operation], read: Operation, put: Operation) -> bool
 # --- what is left
 
 
-def _at_the_end(cluster: Cluster) -> Iterator[str]:
+def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     """No draft, no orphan, no byte is left that nobody counts, and the catalog knows what there is."""
-    catalog = cluster.catalog
+    catalog: PlayedCatalog | None = cluster.catalog
     if catalog is None:
         yield "there is no catalog"
         return
@@ -86,7 +86,7 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
         yield from _without_key(catalog, info, there[array_id], alive)
 
 
-def _deleted(cluster: Cluster) -> set[str]:
+def _deleted(cluster: PlayedCluster) -> set[str]:
     """Arrays without a key that somebody has deleted."""
     registers = {one.key for one in cluster.history if one.kind == "delete" and one.outcome == "done"}
     return {known.handle.id for known in cluster.handles.all() if known.register in registers}
@@ -152,7 +152,7 @@ def _used(shelf: Shelf) -> int:
 # --- at any moment
 
 
-def check_ledgers(cluster: Cluster) -> Iterator[str]:
+def check_ledgers(cluster: PlayedCluster) -> Iterator[str]:
     """Between two steps of a world whose events are written down: else it would take most of the time."""
     for name, machine in cluster.machines.items():
         if os.path.exists(f"{machine.path}/ledger"):
