@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from outlive.arrays.defect import Defect
 from outlive.arrays.lifetimes import mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
-from outlive.arrays.tend.fsck import Defect, check_arrays, check_shelf
+from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches

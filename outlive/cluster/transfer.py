@@ -185,8 +185,8 @@ def receive(source: Source, array_id: str, begin: int, end: int | None) -> Itera
                 raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
             yield part
             del part
-    except Nobody:
-        raise NotThere(f"{source.node} has no keeper") from None
+    except Nobody as error:
+        raise NotThere(str(error)) from None
     except Failed:
         raise
     except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node

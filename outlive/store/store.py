@@ -12,12 +12,12 @@ import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.arrays import segment
+from outlive.arrays.defect import Defect
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
 from outlive.arrays.put_options import PutOptions
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE

@@ -889,3 +889,34 @@ def test_a_cached_copy_goes_only_once_what_replaced_its_array_is_sealed() -> Non
     keys.take_off(state, [info(2).id])
     assert state.index.holders(info(1).id) == {"a": True, "b": False}
     assert "drop" not in world.methods("b")
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_who_says_what_it_has_not_is_not_thereby_listed(leaves: bool) -> None:
+    """Else a put there could be acknowledged that is earlier than what the shelf has of its key."""
+    world = World()
+    state = world.know("a")
+    state.known.add("b")
+    state.unlisted.add("b")  # it did not answer as this catalog started
+    if leaves:
+        state.epochs["b"] = 1
+    talk = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    if leaves:
+        shelves.leave(state, "b", 1)
+    talk.answer({"b": (7, [False])})
+    assert talk.over and "b" not in state.epochs
+    assert keys.bind(state, [info(2)], "b", 0).elsewhere, "its shelf is listed first"
+
+
+def test_what_left_a_node_while_that_is_listed_for_the_first_time_is_not_listed_there() -> None:
+    world = World()
+    state = world.know("a")
+    state.nodes = dict(world.nodes)
+    listed = Talk(world, shelves.join(state, "b"))
+    while not (isinstance(listed.instruction, Ask) and listed.calls["b"][0] == "given_up"):
+        answer = {"b": listing(6, Listed(info(1), kept=True))} if isinstance(listed.instruction, Ask) else None
+        listed.answer(answer)
+    told = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    told.answer({"b": (7, [False])})
+    listed.answer({"b": []})
+    assert listed.over and state.index.find("s", "k") is None
