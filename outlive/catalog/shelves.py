@@ -39,7 +39,9 @@ def begin(state: State) -> Conversation[None]:
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
-    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
+    living = {node.id for node in state.nodes.values() if node.alive}
+    for node in state.shelves - living:
+        state.note_shelf(node, has_one=False)
     nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -89,7 +91,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
-        state.shelves.add(node)
+        state.note_shelf(node, has_one=True)
         yield from _write_down(state)  # before anything is put there that the next catalog has to know of
         yield FindKeeper(node)
         state.known.add(node)
@@ -122,16 +124,17 @@ def _write_down(state: State) -> Conversation[None]:
     """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
     under_way = state.under_way
     yield Wait(lambda: not under_way.saving_shelves)
-    nodes = set(state.shelves)
-    if nodes == state.saved_shelves:
+    if not state.unsaved_shelves:
         return
     under_way.saving_shelves = True
+    changed, state.unsaved_shelves = state.unsaved_shelves, set()
     try:
-        yield Save(pages.SHELVES, json.dumps(sorted(nodes)).encode())
-        state.saved_shelves = nodes
+        yield Save(pages.SHELVES, json.dumps(sorted(state.shelves)).encode())
+        changed = set()
     except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
         _log.warning("the head has not noted which nodes have shelves", exc_info=True)
     finally:
+        state.unsaved_shelves |= changed
         under_way.saving_shelves = False
 
 
@@ -343,7 +346,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
-    state.shelves.discard(node)
+    state.note_shelf(node, has_one=False)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
     state.epochs.pop(node, None)

@@ -69,7 +69,7 @@ class State:
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
         self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
-        self.saved_shelves: set[str] = set()  # of these, what was written down last
+        self.unsaved_shelves: set[str] = set()  # nodes that have one, or have none, since that was written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
@@ -87,7 +87,7 @@ class State:
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
         self.settled = self.saved_settled = pages.settled(load)
-        self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
+        self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
@@ -134,6 +134,12 @@ class State:
             raise StoreUnavailable(
                 f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
             )
+
+    def note_shelf(self, node: str, *, has_one: bool) -> None:
+        """Whether a node has a shelf, for the next catalog."""
+        if has_one != (node in self.shelves):
+            (self.shelves.add if has_one else self.shelves.discard)(node)
+            self.unsaved_shelves.add(node)
 
     # --- arrays
 

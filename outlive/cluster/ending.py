@@ -45,7 +45,7 @@ def end(
             infos.append(shelf.info(array_id))
     with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
         shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
-    keyed = {info.id for info in infos if info.key is not None}
+    keyed = {info.id: (info.store, info.key) for info in infos if info.key is not None}
     spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
     for array_id in array_ids:
         if array_id not in keyed:
@@ -54,8 +54,8 @@ def end(
         end_copies(spread)
     if keyed:
         end_keys(list(keyed))  # last: the catalog may not answer
-    for array_id in keyed:
-        shelf.delete(array_id)
+    for array_id, name in keyed.items():
+        shelf.delete(array_id, name)  # whatever the catalog knew: nobody shall find it by its name
 
 
 def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
