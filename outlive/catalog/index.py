@@ -143,6 +143,10 @@ class Index:
         entry.node = node
         self._home(store, key, entry)
 
+    def homes(self) -> list[str]:
+        """The nodes that are homes of arrays."""
+        return list(self._homes)
+
     def at_home(self, node: str) -> list[tuple[str, str, Entry]]:
         """Store, key and entry of the arrays whose home a node is."""
         return [(store, key, self._stores[store][key]) for store, key in self._homes.get(node, {})]
@@ -317,6 +321,7 @@ class Index:
         assert listed == self._listed, "keys by array"
         assert homes == {(node, *name) for node, names in self._homes.items() for name in names}, "keys by home"
         assert older == self._older, "keys by superseded array"
+        assert not older.keys() & listed.keys(), "an array is current, and superseded"
         assert doomed == self._doomed, "keys that are being deleted"
 
     # --- questions

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
@@ -39,7 +39,9 @@ def begin(state: State) -> Conversation[None]:
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
-    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
+    living = {node.id for node in state.nodes.values() if node.alive}
+    for node in state.shelves - living:
+        state.note_shelf(node, has_one=False)
     nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -89,7 +91,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
-        state.shelves.add(node)
+        state.note_shelf(node, has_one=True)
         yield from _write_down(state)  # before anything is put there that the next catalog has to know of
         yield FindKeeper(node)
         state.known.add(node)
@@ -122,16 +124,17 @@ def _write_down(state: State) -> Conversation[None]:
     """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
     under_way = state.under_way
     yield Wait(lambda: not under_way.saving_shelves)
-    nodes = set(state.shelves)
-    if nodes == state.saved_shelves:
+    if not state.unsaved_shelves:
         return
     under_way.saving_shelves = True
+    changed, state.unsaved_shelves = state.unsaved_shelves, set()
     try:
-        yield Save(pages.SHELVES, json.dumps(sorted(nodes)).encode())
-        state.saved_shelves = nodes
+        yield Save(pages.SHELVES, json.dumps(sorted(state.shelves)).encode())
+        changed = set()
     except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
         _log.warning("the head has not noted which nodes have shelves", exc_info=True)
     finally:
+        state.unsaved_shelves |= changed
         under_way.saving_shelves = False
 
 
@@ -237,6 +240,9 @@ def ask_who_has(
     silent
         Takes the nodes that live and may have it, but do not say.
     """
+    if hint in state.nodes and state.is_alive(hint) and hint not in state.known | state.left:
+        with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
+            yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
     for alone in (True, False):
         some = hinted if alone else state.keepers()
@@ -314,11 +320,14 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
         if node not in answers:
             return
         epoch, there = answers[node]
-        if epoch >= state.epochs.get(node, 0):
+        absent = [array_id for array_id, is_there in zip(array_ids, there, strict=True) if not is_there]
+        if node not in state.epochs:  # it has left, or is listed for the first time: it has more than this
+            state.note_gone(node, absent)
+            return
+        if epoch >= state.epochs[node]:
             state.epochs[node] = epoch
-            for array_id, is_there in zip(array_ids, there, strict=True):
-                if not is_there:
-                    state.not_there(node, array_id)
+            for array_id in absent:
+                state.not_there(node, array_id)
             return
 
 
@@ -337,7 +346,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
-    state.shelves.discard(node)
+    state.note_shelf(node, has_one=False)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
     state.epochs.pop(node, None)

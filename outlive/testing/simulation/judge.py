@@ -6,22 +6,27 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import is_cached, is_id
-from outlive.arrays.marks import mode_of
+from outlive.arrays.layout import is_cached, is_id, kind_of
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL
+from outlive.arrays.marks import deadline_of, mode_of
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.testing.history import History, Operation
+from outlive.testing.simulation.machines import EPOCH
+from outlive.testing.simulation.peers import keeper_name
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.catalog.index import Index
     from outlive.testing.simulation.actors import PlayedCatalog
-    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.played import PlayedCluster
 
+_ROUNDS = 60.0  # seconds, in which a keeper has gone its rounds
+_ROUNDS_ENOUGH = 2  # of a keeper that has ended what was over when it began
 Holders = dict[str, dict[str, bool]]  # by array, by node: whether it is kept there, or cached
 
 
-def judge(cluster: Cluster) -> list[str]:
+def judge(cluster: PlayedCluster) -> list[str]:
     """What is violated; empty if nothing is."""
     found = list(cluster.violations)
     found += [str(one) for one in History(cluster.history).check()]
@@ -34,7 +39,7 @@ def judge(cluster: Cluster) -> list[str]:
 # --- what clients saw
 
 
-def _torn(cluster: Cluster) -> Iterator[str]:
+def _torn(cluster: PlayedCluster) -> Iterator[str]:
     """Of what a `put_many` stored, all is read or nothing."""
     history = cluster.history
     whole = {history[number].value: numbers for numbers in cluster.batches for number in numbers}
@@ -61,20 +66,23 @@ def _is_older(history: list[Operation], read: Operation, put: Operation) -> bool
 # --- what is left
 
 
-def _at_the_end(cluster: Cluster) -> Iterator[str]:
+def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     """No draft, no orphan, no byte is left that nobody counts, and the catalog knows what there is."""
-    catalog = cluster.catalog
+    catalog: PlayedCatalog | None = cluster.catalog
     if catalog is None:
         yield "there is no catalog"
         return
     there: Holders = {}
     keyless: dict[str, ArrayInfo] = {}
+    slowest = min(machine.clock for machine in cluster.machines.values())
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
             yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
+            if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
+                yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
     alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
@@ -83,10 +91,16 @@ def _at_the_end(cluster: Cluster) -> Iterator[str]:
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
-        yield from _without_key(catalog, info, there[array_id], alive)
+        if not info.ttl:  # by clocks that differ it ends here and not there, and is copied again
+            yield from _without_key(catalog, info, there[array_id], alive)
 
 
-def _deleted(cluster: Cluster) -> set[str]:
+def _is_tended(cluster: PlayedCluster, name: str) -> bool:
+    actor = cluster.network.actors.get(keeper_name(name))
+    return actor is not None and actor.target is not None and actor.target.rounds() > _ROUNDS_ENOUGH
+
+
+def _deleted(cluster: PlayedCluster) -> set[str]:
     """Arrays without a key that somebody has deleted."""
     registers = {one.key for one in cluster.history if one.kind == "delete" and one.outcome == "done"}
     return {known.handle.id for known in cluster.handles.all() if known.register in registers}
@@ -131,6 +145,16 @@ def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[s
             yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
 
 
+def _outlived(name: str, shelf: Shelf, now: float) -> Iterator[str]:
+    """What is to end by itself has ended: no client lives any more, and no scope."""
+    for array_id in shelf.ids():
+        kind = kind_of(array_id)
+        if kind & (JOB | SCOPE):
+            yield f"node {name}: array {array_id} has outlived its {'job' if kind & JOB else 'scope'}"
+        elif kind & TTL and now > deadline_of(shelf, array_id) / 1e9 + _ROUNDS:
+            yield f"node {name}: array {array_id} has outlived its time to live"
+
+
 def _shelf(name: str, shelf: Shelf) -> Iterator[str]:
     for folder in os.listdir(shelf.new):
         for draft in os.listdir(f"{shelf.new}/{folder}"):
@@ -152,7 +176,7 @@ def _used(shelf: Shelf) -> int:
 # --- at any moment
 
 
-def check_ledgers(cluster: Cluster) -> Iterator[str]:
+def check_ledgers(cluster: PlayedCluster) -> Iterator[str]:
     """Between two steps of a world whose events are written down: else it would take most of the time."""
     for name, machine in cluster.machines.items():
         if os.path.exists(f"{machine.path}/ledger"):
