@@ -258,6 +258,9 @@ def ask_who_has(
     silent
         Takes the nodes that live and may have it, but do not say.
     """
+    if hint in state.nodes and state.is_alive(hint) and hint not in state.known | state.left:
+        with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
+            yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
     for alone in (True, False):
         some = hinted if alone else state.keepers()
