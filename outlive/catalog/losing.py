@@ -72,7 +72,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     """A node is dead, and what it alone kept is lost."""
     index = state.index
     state.epochs.pop(node, None)
-    state.shelves.discard(node)
+    state.note_shelf(node, has_one=False)
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)

@@ -69,11 +69,14 @@ class State:
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
         self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
-        self.saved_shelves: set[str] = set()  # of these, what was written down last
+        self.unsaved_shelves: set[str] = set()  # nodes that have one, or have none, since that was written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
+        self.ended: dict[
+            tuple[str, str], None
+        ] = {}  # arrays without a key, and nodes where they have ended: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -84,7 +87,7 @@ class State:
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
         self.settled = self.saved_settled = pages.settled(load)
-        self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
+        self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
@@ -131,6 +134,12 @@ class State:
             raise StoreUnavailable(
                 f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
             )
+
+    def note_shelf(self, node: str, *, has_one: bool) -> None:
+        """Whether a node has a shelf, for the next catalog."""
+        if has_one != (node in self.shelves):
+            (self.shelves.add if has_one else self.shelves.discard)(node)
+            self.unsaved_shelves.add(node)
 
     # --- arrays
 
@@ -179,6 +188,12 @@ class State:
         self.erased[array_id] = None
         while len(self.erased) > _MOST_ERASED:
             self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
+
+    def note_ended(self, array_id: str, node: str) -> None:
+        """Whoever is just copying it from there does not have it count as kept there."""
+        self.ended[array_id, node] = None
+        while len(self.ended) > _MOST_ERASED:
+            del self.ended[next(iter(self.ended))]
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

@@ -201,6 +201,36 @@ def test_what_is_deleted_while_its_shelf_is_listed_does_not_come_back(known: boo
     assert len(state.index) == 0 and state.index.holders(one.id) == {}
 
 
+@pytest.mark.parametrize("ended", ["before it is sealed", "before it counts"])
+def test_what_has_ended_at_its_home_while_it_was_copied_does_not_count_there(ended: str) -> None:
+    """Else the only replica could be dropped, as another would be thought to be there."""
+    world, one = World(), info(1, None)
+    state = world.know()
+
+    def join(*, kept: bool) -> list[int]:
+        return world.run(replicas.join_copies(state, [one], "b", "a", kept=kept))
+
+    if ended == "before it counts":
+        assert join(kept=False) == [1]
+    replicas.ended(state, [one.id], "b")
+    if ended == "before it is sealed":
+        assert join(kept=False) == [0]
+    else:
+        assert join(kept=True) == [1]
+        assert state.index.holders(one.id) == {"a": True}
+        assert replicas.leave(state, [one], "a") == [False]
+
+
+def test_where_a_handle_leads_a_keeper_is_started_if_there_is_none() -> None:
+    """Its keeper died for good before this catalog heard of it: nobody else knows of the array."""
+    one = info(1, None)
+    world = World(answers={("b", "listing_part"): listing(2), ("b", "given_up"): [], ("b", "holds"): keeps(one.id)})
+    state = world.know("a")
+    state.nodes = dict(world.nodes)
+    world.keeperless = {"b"}
+    assert world.run(locating.locate(state, one, "b", "a")) == Located(["b"])
+
+
 # --- shelves
 
 
