@@ -26,6 +26,8 @@ class Node(NamedTuple):
     """Bytes that its object store may hold, as it was started."""
     node_type: str | None
     """The autoscaler's name for its kind, where the node was told (`RAY_NODE_TYPE_NAME`). See `Autoscaler.types`."""
+    occupied: bool = False
+    """Its raylet says that resources or objects are in use there. If not, actors and tasks without resources may be."""
 
 
 class Autoscaler(NamedTuple):

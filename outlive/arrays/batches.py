@@ -1,8 +1,8 @@
 """Batches: several keys that change as one.
 
-The catalog lists the arrays of a batch in one step, but their names turn one after the other. So while a batch is
-under way on a shelf, nobody there trusts names: readers ask the catalog. A writer that is killed in between leaves a
-marker in its folder in new/, and the batch under way, until the keeper has sealed what the catalog listed.
+The catalog lists the arrays of a batch in one step, but their names turn one after the other. So while a batch is under
+way on a shelf, its readers do not trust names: they ask the catalog. If a writer is killed in between, its marker stays
+in its folder in new/, and the batch stays under way, until the keeper has sealed the arrays that the catalog listed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """A batch of this process: `begin` it before the catalog lists its drafts, `end` it when none of them is left."""
+    """A batch of this process. `begin` it before the catalog lists its drafts, `end` it when all are sealed or gone."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -36,7 +36,7 @@ class Batch:
             self._shelf.ledger.begin_batch()
 
     def end(self) -> None:
-        """Nothing, if it has not begun, or has ended."""
+        """End the batch, if it has begun and not ended yet."""
         _end(self._shelf, self._marker)
         self._remains.settled()
 
@@ -45,7 +45,7 @@ def _end(shelf: Shelf, marker: str) -> None:
     with shelf.ledger.locked():
         try:
             os.unlink(marker)
-        except FileNotFoundError:  # it was begun to end, or the shelf was removed
+        except FileNotFoundError:  # an earlier call was interrupted, or the shelf was removed
             with contextlib.suppress(FileNotFoundError):
                 recount(shelf)
         else:
@@ -53,7 +53,7 @@ def _end(shelf: Shelf, marker: str) -> None:
 
 
 def recount(shelf: Shelf) -> None:
-    """Set the number of batches under way to that of the markers, where writers died."""
+    """Set the number of batches under way to the number of markers: their writers may have died."""
     with shelf.ledger.locked():
         if shelf.ledger.batches:
             folders = (f"{shelf.new}/{name}" for name in os.listdir(shelf.new))

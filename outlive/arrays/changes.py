@@ -1,7 +1,7 @@
-"""Changes: which files came into some folders, or went, since last asked. It costs what has changed, not what is there.
+"""Changes: the files that came into some folders, or went, since the last call. The cost depends on the changes alone.
 
-The kernel tells (inotify(7)). Where it does not, or too much has changed for its queue, the answer is that everything
-may have: then the caller lists the folders, as on the first call.
+The kernel tells of them (inotify(7)). If it cannot, or its queue overflows, the answer is that everything may have
+changed. Then the caller lists the folders, as on the first call.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ File = tuple[str, str]  # folder, name
 
 
 class Changes:
-    """What comes into these folders and goes: not what is below them, nor what is written.
+    """The files that come into these folders and go. Not what is below the folders, and not what is written.
 
     Parameters
     ----------
     folders
-        Says which, each time anew.
+        Returns the folders, and is called each time anew.
     """
 
     def __init__(self, folders: Callable[[], tuple[str, ...]]) -> None:
@@ -37,12 +37,12 @@ class Changes:
         self._file: FileIO | None = None  # it closes by itself, in C code
         self._watches: dict[int, str] = {}  # their folders
         self._watched: tuple[str, ...] = ()
-        self._times: dict[str, int] = {}  # when the folders had changed last, as all were looked at
+        self._times: dict[str, int] = {}  # times of the folders' last changes, when all were listed
 
     def take(self) -> set[File] | None:
         """The files that came or went since the last call; None if that is not known: then list the folders.
 
-        A file that is there again, or came and went, is in it as well: look.
+        It also has files that are there again, or came and went: the caller looks.
         """
         folders = self._folders()
         if self._file is None or folders != self._watched:
@@ -51,20 +51,20 @@ class Changes:
         found: set[File] = set()
         for watch, what, name in self._events(self._file.fileno()):
             if what & _LOST:
-                self.close()  # and watch anew, before the caller lists
+                self.close()  # the watch begins anew before the caller lists
                 self._watch(folders)
                 return None
             found.add((self._watches.get(watch, ""), name))
         return found
 
     def _looks_unchanged(self, folders: tuple[str, ...]) -> bool:
-        """Where the kernel does not tell: whether no folder has changed, by its time."""
+        """Whether the folders' times are unchanged. Used where the kernel does not tell."""
         try:
             times = {folder: os.stat(folder).st_mtime_ns for folder in folders}
         except OSError:
             times = {}
         unchanged = bool(times) and times == self._times
-        # A change in the same tick of the clock would not show: then look again.
+        # A later change in the same tick of the clock would not show, so such a time is not trusted.
         old_enough = max(times.values(), default=0) < time.time_ns() - _TICK
         self._times = times if old_enough else {}
         return unchanged
@@ -75,7 +75,7 @@ class Changes:
         if libc is None:
             return
         fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if fd < 0:  # too many of this user's: fs.inotify.max_user_instances
+        if fd < 0:  # this user has too many: fs.inotify.max_user_instances
             return
         self._file, self._watched = FileIO(fd), folders
         for folder in folders:

@@ -1,10 +1,10 @@
-"""The clock by which processes of one machine compare times: it only runs on, whoever sets the time of day."""
+"""The clock by which processes of one machine compare times. Setting the time of day does not change it."""
 
 from __future__ import annotations
 
 import time
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former runs on while the machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first runs on while the machine sleeps
 
 
 def uptime() -> int:

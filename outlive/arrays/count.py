@@ -1,4 +1,4 @@
-"""A count of the bytes that a tier's segments take, made while others write: only its end needs the ledger's lock."""
+"""A count of the bytes that a tier's segments take, made while others write. Only its end needs the ledger's lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Count:
-    """Counts the files of `tier` as they are now: `finish` makes that right for a later moment.
+    """Counts the files of `tier` as they are now. `finish` brings the count up to date.
 
     Attributes
     ----------
@@ -29,17 +29,17 @@ class Count:
         self._changes = Changes(lambda: (tier.mem, tier.pool.folder))
         self._changes.take()
         self.ready = self._changes.take() is not None
-        self._sizes: dict[str, int] = {}  # by name: one that is sealed meanwhile is in new/ first, in mem/ later
+        self._sizes: dict[str, int] = {}  # by name: a draft that is sealed meanwhile moves from new/ to mem/
         if not self.ready:
             self._list_drafts()
         for folder in (tier.mem, tier.pool.folder):
             self._list(folder, self._sizes)
 
     def finish(self) -> bool:
-        """Make it what it is now; False if that is not known. The caller holds the ledger's lock."""
+        """Bring the count up to date; False if the changes are not known. The caller holds the ledger's lock."""
         changed: set[File] | None = set()
         if self.ready:
-            self._list_drafts()  # before the changes: sealing a draft takes no lock
+            self._list_drafts()  # read before the changes, because sealing a draft takes no lock
             changed = self._changes.take()
         if changed is None:
             return False
@@ -58,7 +58,7 @@ class Count:
             self._list(folder, self._drafts)
 
     def close(self) -> None:
-        """Stop watching what changes. It takes the kernel some milliseconds: not under a lock that others wait for."""
+        """Stop watching for changes. This takes the kernel some milliseconds, so hold no lock that others wait for."""
         self._changes.close()
 
     @staticmethod

@@ -1,10 +1,10 @@
 """The disk: the folder that a shelf spills to. It has the shelf's shape, and is counted in the shelf's ledger.
 
-It has drafts of arrays that go straight to disk; copies that are being made of arrays in memory (those the other way
-are in the shelf's own folder); sealed arrays, the same files as they would be in memory; and those that are deleted, or
-back in memory, and still read.
+It has drafts of arrays that go straight to disk, copies that are being made of arrays in memory (a copy back to memory
+is made in the shelf's own folder), sealed arrays (the same files as in memory), and arrays that are still read although
+they are deleted or back in memory.
 
-Which folder that is, is written on the shelf, as the symbolic link `disk` that is read and never followed.
+The shelf's symbolic link `disk`, which is read and never followed, says which folder that is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Disk(Tier):
             return self._staging.path
 
     def make_again(self) -> None:
-        """Make its folders, if somebody cleared the disk. Not if the shelf was removed, and its disk with it."""
+        """Make the folders again if the disk was cleared, unless the shelf was removed and its disk with it."""
         if not self._ledger.exists():
             return
         for folder in (self.path, self.mem, self.new, self.pool.folder):
@@ -59,7 +59,7 @@ class Disk(Tier):
             remove_empty(self.path)
 
     def reserve(self, path: str, size: int) -> int | None:
-        """Make a draft's file at its full size, if the budget has room; its descriptor."""
+        """Make a draft's file at its full size, if the budget has room; returns its descriptor."""
         return self.pool.make(path, size)
 
     def is_empty(self) -> bool:
@@ -72,13 +72,13 @@ class Disk(Tier):
 def choose(shelf: str, path: str) -> None:
     """Have a shelf spill to the folder `path`. The caller holds the ledger's lock."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{shelf}/{DISK}{NEXT}")  # of someone who was killed here
+        os.unlink(f"{shelf}/{DISK}{NEXT}")  # left by a process that was killed here
     os.symlink(path, f"{shelf}/{DISK}{NEXT}")
     os.rename(f"{shelf}/{DISK}{NEXT}", f"{shelf}/{DISK}")
 
 
 def remove(path: str) -> None:
-    """Remove a folder that a shelf spilled to, in one step: nobody can write to what is being removed."""
+    """Remove a folder that a shelf spilled to. It is renamed first, so that no process writes to it meanwhile."""
     clear_removed(path)
     removed = f"{path}.{os.urandom(4).hex()}{REMOVED}"
     try:
@@ -93,14 +93,14 @@ def remove(path: str) -> None:
 
 
 def remove_empty(path: str) -> None:
-    """Remove the folder that a shelf spilled to, which was removed before, and which somebody has made again."""
+    """Remove the folder of a removed shelf, if it is empty: a process that spilled may have made it again."""
     for folder in (f"{path}/{MEM}", f"{path}/{NEW}", f"{path}/{FREE}", path, os.path.dirname(path)):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
 
 def clear_removed(path: str) -> None:
-    """What a removal of the folder `path` that was killed left."""
+    """Remove the folders that an unfinished removal of `path` left."""
     folder, name = os.path.split(path)
     with contextlib.suppress(FileNotFoundError):
         for other in os.listdir(folder):
@@ -109,7 +109,7 @@ def clear_removed(path: str) -> None:
 
 
 def remove_of_cluster(folder: str) -> None:
-    """Remove what the shelves in a cluster's folder have on disk, before the folder itself goes."""
+    """Remove the folders on disk of all shelves in a cluster's folder, before that goes."""
     with contextlib.suppress(OSError):
         for node in os.listdir(folder):
             path = disk_of(f"{folder}/{node}")

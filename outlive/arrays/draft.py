@@ -1,6 +1,6 @@
-"""A draft: a segment that is being written. Sealing makes it an array, anything else leaves no trace.
+"""A draft: a segment that is being written. Sealing makes it an array. Everything else removes it.
 
-It knows bytes, and no numpy: the actors write copies with it. `writer` writes arrays.
+This module knows bytes and no numpy, because the actors write copies with it. `writer` writes arrays.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
 _T = TypeVar("_T")
-_ATTEMPTS = 10  # to make room in memory, while others are faster, before a draft goes to disk
+_ATTEMPTS = 10  # attempts to make room in memory while other writers take it, before a draft goes to disk
 
 
 class Draft:
@@ -45,15 +45,15 @@ class Draft:
         self._settled = False
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
-        self._viewed = False  # by the array that the caller filled, which holds the lock from then on
+        self._viewed = False  # set by the array that the caller filled, which holds the lock from then on
         self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
     @classmethod
     def make(cls, shelf: Shelf, info: ArrayInfo, mode: int = PRIVATE) -> Draft:
         """Reserve the bytes of `info` and open its draft, still empty, with these `marks`.
 
-        In memory; if that is full, others are spilled first; on disk, if nothing can be spilled or it is larger than
-        the memory's budget. If it is pinned, it is in memory and stays there.
+        The draft is in memory. If memory is full, other arrays are spilled first. If nothing can be spilled, or the
+        draft is larger than the budget of memory, it is on disk. A pinned draft is always in memory.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Draft:
 
     @property
     def settled(self) -> bool:
-        """Whether it is sealed, or discarded, or a catalog may have listed it."""
+        """Whether it needs no clearing away: it is sealed, or discarded, or a catalog may have listed it."""
         return self._settled
 
     @settled.setter
@@ -89,7 +89,7 @@ class Draft:
             self._remains.settled()
 
     def _reserve(self) -> None:
-        """Make the file, and count its bytes: in memory, where room is made if need be, or else on disk.
+        """Make the file and count its bytes: in memory, where room is made if needed, or else on disk.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Draft:
                 raise
 
     def _reserve_in_memory(self) -> bool:
-        """Try to be there; whether room was made, and others were faster each time."""
+        """Try to reserve in memory. True: room was made, but other writers took it each time."""
         attempts = 0
         while attempts < _ATTEMPTS and not self._reserve_here() and make_room(self.shelf, self.info.size):
             attempts += 1
@@ -122,7 +122,7 @@ class Draft:
         return self._fd is not None
 
     def _go_to_disk(self) -> bool:
-        """Be on disk instead, if it is not yet and there is room."""
+        """Move to disk, if it is not there yet and there is room."""
         disk = self.shelf.disk
         if is_pinned(self._mode) or disk is None or not self.shelf.spills() or self.path.startswith(disk.path):
             return False
@@ -135,7 +135,7 @@ class Draft:
         return self._fd is not None
 
     def with_room(self, act: Callable[[int], _T]) -> _T:
-        """What `act` does with the file's descriptor. If memory's file system is full, it is done anew on disk.
+        """Call `act` with the file's descriptor. If the file system of memory is full, do it again on disk.
 
         Raises
         ------
@@ -163,35 +163,42 @@ class Draft:
         StoreFull
             The file system has no room.
         CorruptArray
-            It is not the segment of this array.
+            The bytes are not the segment of this array.
+        """
+        target, offset = self.target(), 0
+        for part in parts:
+            data = memoryview(part).cast("B")
+            target.write(offset, data)
+            offset += len(data)
+            del data, part
+        self.verify()
+
+    def target(self) -> Target:
+        """Where the bytes of a whole segment go, a copy of another; then `verify` it."""
+        assert self._fd is not None
+        return Target(self, self._fd)
+
+    def verify(self) -> None:
+        """See that what was written is a segment, and this one. Then it is complete.
+
+        Raises
+        ------
+        CorruptArray
         """
         assert self._fd is not None
-        offset = 0
-        warm = writable_map(self._fd, self.info.size)
-        try:
-            for part in parts:
-                data = memoryview(part).cast("B")
-                if warm is None:
-                    write_all(self._fd, [data], offset)
-                else:
-                    warm[offset : offset + len(data)] = data
-                offset += len(data)
-                del data, part
-        except OSError as error:
-            raise explain(self.shelf, error, self.info.size) from None
         if read_info(self._fd, self.path) != self.info:
             raise CorruptArray(f"{self.path} is not the segment that it was said to be")
         self.close()
 
     def _elsewhere(self) -> bool:
-        """The file system of shared memory is full, whatever the budget says: try the disk's."""
+        """The file system of shared memory is full although the budget has room: try the disk."""
         try:
             return self._go_to_disk()
         except OSError:
             return False
 
     def _start_to_live(self) -> None:
-        """Its time to live begins when all of it is written; whoever seals it does not change that."""
+        """Begin the time to live, once all is written. Sealing does not change it."""
         if self.info.ttl:
             now = time.time()
             os.utime(self.path, ns=(int(now * 1e9), deadline_from(now, self.info.ttl)))
@@ -208,14 +215,14 @@ class Draft:
         return self._map
 
     def detach(self) -> None:
-        """Cut the array that `map` returned off the file: what is written to it from now on stays in this process.
+        """Cut the array that `map` returned off the file: later writes to it stay in this process.
 
-        The pages are mapped again, privately and at the same address, so that even a view that the caller kept cannot
-        change a sealed array. The mapping counts as a reader's from here on.
+        The pages are mapped again, privately and at the same address. So even a view that the caller kept cannot change
+        a sealed array. From here on, the mapping counts as a reader's.
         """
         assert self._map is not None and self._fd is not None
         self._map[: self.info.offset] = header_of(self.info)
-        self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now it is whole
+        self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now the segment is whole
         self._viewed = True
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         hold = (ctypes.c_char * len(self._map)).from_buffer(self._map)
@@ -224,20 +231,20 @@ class Draft:
         flags = mmap.MAP_PRIVATE | _MAP_FIXED
         if _mmap(address, len(self._map), mmap.PROT_READ | mmap.PROT_WRITE, flags, self._fd, 0) != address:
             raise OSError(ctypes.get_errno(), "cannot map a sealed array privately")
-        self._map = None  # lives on in the views that the caller has
+        self._map = None  # it lives on in the caller's views
         self.complete()
 
     def exists(self) -> bool:
-        """Whether it is still a draft: neither sealed, by whomever, nor discarded."""
+        """Whether it is still a draft: neither sealed (by any process) nor discarded."""
         return os.access(self.path, os.F_OK)
 
     def restamp(self, version: int) -> None:
-        """Give the draft a later version. Its footer keeps its length: versions have 19 digits until the year 2286.
+        """Give the draft a later version. The footer keeps its length: versions have 19 digits until the year 2286.
 
         Raises
         ------
         FileNotFoundError
-            It is no draft any more.
+            The draft is sealed or gone.
         """
         fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self.info = self.info._replace(version=version)
@@ -248,11 +255,11 @@ class Draft:
             os.close(fd)
 
     def seal(self, epoch: int | None = None) -> None:
-        """Make it an array, in one rename. See `Shelf.seal`."""
+        """Make the draft an array, in one rename. See `Shelf.seal`."""
         self.shelf.seal(self, epoch)
 
     def discard(self) -> None:
-        """Leave no trace of it: for the caller whose write failed."""
+        """Remove the draft. Its writer calls this if the write failed."""
         self._map = None
         self.close()
         self.shelf.delete_draft(self.path)
@@ -264,12 +271,35 @@ class Draft:
             with contextlib.suppress(OSError):
                 give_back_tail(fd, self.info.size)
             if not self._viewed:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # a warm map or a forked child has the same open file, and would keep it
+                # a warm map or a forked child has the same open file, and would keep the lock
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
 
+class Target:
+    """The bytes of a draft, any of which several threads may write. Not to be used once the draft is complete."""
+
+    def __init__(self, draft: Draft, fd: int) -> None:
+        self._draft, self._fd = draft, fd
+        self._warm = writable_map(fd, draft.info.size)
+
+    def window(self, offset: int, size: int) -> memoryview | None:
+        """Memory to write these bytes to; None if what is missing there would be a SIGBUS: then `write` them."""
+        return None if self._warm is None else memoryview(self._warm)[offset : offset + size]
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Raises StoreFull if the file system has no room."""
+        if self._warm is not None:
+            self._warm[offset : offset + len(data)] = data
+            return
+        try:
+            write_all(self._fd, [data], offset)
+        except OSError as error:
+            raise explain(self._draft.shelf, error, self._draft.info.size) from None
+
+
 def _discard_forgotten(state: dict[str, Any]) -> None:
-    """A draft that nobody knows any more, by an interrupt between two steps: no reason to keep its bytes."""
+    """Give back the bytes of a draft that an interrupt between two steps has left without a reference."""
     draft = Draft.__new__(Draft)
     draft.__dict__ = state
     draft.discard()
@@ -283,7 +313,7 @@ def _allocated_map(fd: int, size: int) -> mmap.mmap:
 
 
 def allocate(fd: int, size: int) -> None:
-    """Give the file all its memory now: what is missing is an error here, and never a SIGBUS later."""
+    """Allocate all memory of the file now: too little is an error here, and not a SIGBUS later."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
         return
@@ -292,7 +322,7 @@ def allocate(fd: int, size: int) -> None:
         write_all(fd, [memoryview(step)[: min(len(step), size - offset)]], offset)
 
 
-_MAP_FIXED = 0x10  # the same in Linux and macOS
+_MAP_FIXED = 0x10  # Linux and macOS have the same number
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap: Callable[..., int | None] = _libc.mmap
 _libc.mmap.restype = ctypes.c_void_p

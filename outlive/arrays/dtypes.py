@@ -15,13 +15,13 @@ from outlive.errors import CorruptArray, UnsupportedArray
 def storable(array: object) -> np.ndarray[Any, Any]:
     """Return `array` as a plain `numpy.ndarray` (no copy).
 
-    NumPy's own subclasses, which add methods or a file (`np.memmap`, `np.recarray`, `np.matrix`), become the array they
-    hold.
+    NumPy's own subclasses (`np.memmap`, `np.recarray`, `np.matrix`) add methods or a file. They become the plain array
+    that they hold.
 
     Raises
     ------
     UnsupportedArray
-        It is no array, or storing it would lose something: a mask, Python objects, what a subclass adds.
+        It is no array, or storing it would lose something: a mask, Python objects, or additions of a subclass.
     """
     if type(array).__name__ in {"ObjectRef", "ClientObjectRef"}:
         raise UnsupportedArray("only numpy arrays can be stored, not an ObjectRef; store what ray.get(ref) returns")
@@ -30,7 +30,7 @@ def storable(array: object) -> np.ndarray[Any, Any]:
             f"only numpy arrays can be stored, not {type(array).__module__}.{type(array).__qualname__}; "
             "convert it with numpy.asarray(...)"
         )
-    masked = sys.modules.get("numpy.ma")  # whose import takes 60 ms: where it is not loaded, no array is masked
+    masked = sys.modules.get("numpy.ma")  # `numpy.ma` takes 60 ms to import; if it is not loaded, no array is masked
     if masked is not None and isinstance(array, masked.MaskedArray):
         raise UnsupportedArray(
             "a MaskedArray cannot be stored, its mask would be lost; "

@@ -1,4 +1,4 @@
-"""What ended by itself, when and why: for whoever looks for it later. Read for messages only."""
+"""The arrays that ended by themselves, with time and reason. Only messages use this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outlive.arrays.names import name_of
 
 _RECORD = struct.Struct("<16s16sqQ")  # id, hash of store and key, when (ns), why
 _MOST = 100_000  # records: 5 MB
-_AT_A_TIME = 20_000  # records that are read
+_AT_A_TIME = 20_000  # records that are read at most
 
 
 class Why(enum.IntEnum):
@@ -61,7 +61,7 @@ class EndedArrays:
             if os.fstat(file.fileno()).st_size + len(data) > 2 * _MOST * _RECORD.size:
                 self._shorten()
             end = os.fstat(file.fileno()).st_size
-            os.pwrite(file.fileno(), data, end - end % _RECORD.size)  # behind the last whole one
+            os.pwrite(file.fileno(), data, end - end % _RECORD.size)  # write behind the last whole record
 
     def _shorten(self) -> None:
         with open(self._path, "rb+") as file:
@@ -76,11 +76,11 @@ class EndedArrays:
         return self._last(bytes.fromhex(array_id), 0)
 
     def find_key(self, store: str, key: str) -> Ended | None:
-        """When and why the last array of a key ended that ended by itself."""
+        """When and why the last array of a key ended by itself; None if none did."""
         return self._last(_name(store, key), 1)
 
     def given_up(self) -> list[str]:
-        """The arrays whose puts came to nothing lately: a call of theirs may still be on its way to the catalog."""
+        """The arrays whose puts failed lately: their calls may still be on the way to the catalog."""
         try:
             with open(self._path, "rb") as file:
                 end = os.fstat(file.fileno()).st_size // _RECORD.size * _RECORD.size
@@ -107,14 +107,14 @@ class EndedArrays:
 
 
 def _last_in(data: bytes, wanted: bytes, field: int) -> Ended | None:
-    """As `_last`, of some records: `rfind` is 20 times as fast as unpacking them."""
+    """The same as `_last`, in these records: `rfind` is 20 times as fast as unpacking them."""
     at = len(data)
     while (at := data.rfind(wanted, 0, at)) >= 0:
         start = at - field * len(wanted)
         if start % _RECORD.size == 0:
             _, _, when, why = _RECORD.unpack_from(data, start)
             return Ended(when, Why(why))
-        at += len(wanted) - 1  # bytes of two fields that look like it
+        at += len(wanted) - 1  # a match across two fields
     return None
 
 

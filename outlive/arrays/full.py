@@ -1,4 +1,4 @@
-"""What is said when nothing fits any more: how much there is, of which, where, and what to do."""
+"""The message when an array does not fit: how much room there is of what, where, and what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
 
 
 def explain(shelf: Shelf, error: OSError, asked: int) -> Exception:
-    """`StoreFull` for an error that says that there is no room for `asked` bytes; others as for reading."""
+    """`StoreFull` for a system error that says that there is no room for `asked` bytes. See `live.explained` for
+    others.
+    """
     return full(shelf, asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
 
 

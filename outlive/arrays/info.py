@@ -20,7 +20,8 @@ class ArrayInfo(NamedTuple):
     free of numpy, so that the actors need not import it.
     """
 
-    id: str  # 88 random bits and, in 40, with what it ends (see `lifetimes`), in hex: the name of the segment's file
+    # in hex: 88 random bits, and 40 bits that say what ends it (see `lifetimes`); the name of the segment's file
+    id: str
     store: str
     key: str | None
     dtype: str  # the `descr` of the .npy format, as a Python literal: "'<f8'", "[('x', '<i4')]"
@@ -31,7 +32,7 @@ class ArrayInfo(NamedTuple):
     size: int  # bytes of the whole segment
     version: int  # orders the arrays of one key: nanoseconds since 1970, made to only ever grow
     ttl: float = 0.0  # seconds to live from its put or its last `touch`; 0: no limit
-    replicas: int = 1  # on how many nodes it shall be kept
+    replicas: int = 1  # the number of nodes that are to keep it
 
 
 def new_id(suffix: str) -> str:

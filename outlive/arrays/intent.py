@@ -1,8 +1,8 @@
-"""The intent: which files are being changed right now, written down in the ledger before that is done.
+"""The intent: the files that are about to change, written into the ledger before they do.
 
-A sum of bytes and the files that it is of cannot change in one step. So first the names of these files are written
-down, and what all others take together. Whoever gets the ledger's lock and finds an intent knows that its holder died
-there: what the named files take now completes the sum, whether the change was made or not.
+Files, and the sum of their bytes, cannot change in one step. So the ledger first gets the names of the files that will
+change, and the sum of all others. A process that gets the ledger's lock and finds an intent knows that the last holder
+died there. It adds the bytes that the named files take now: then the sum is right, whether the change was made or not.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from types import TracebackType
 from outlive.arrays.layout import below_shelf, disk_of, size_in_pool
 from outlive.arrays.segment import pages
 
-NUMBER = struct.Struct("@q")  # copied as a whole, so that readers without a lock see no half of one
+NUMBER = struct.Struct("@q")  # copied as a whole, so that readers without a lock never see half of a number
 _NONE = 0
-_BODY = struct.Struct("@qHH")  # what all other files take, lengths of the two names
+_BODY = struct.Struct("@qHH")  # bytes of all other files; lengths of the two names
 _LONGEST = 360  # bytes of two names: the longest, of a copy, has 58
 SIZE = NUMBER.size + _BODY.size + _LONGEST
 
@@ -31,24 +31,24 @@ class Intent:
     shelf
         The shelf's folder.
     sums
-        Where the sums stand: that of the shelf's files, that of the files on its disk.
+        The offsets of the two sums: of the shelf's files, and of the files on its disk.
     """
 
     def __init__(self, page: mmap.mmap, offset: int, shelf: str, sums: tuple[int, int]) -> None:
         self._page, self._offset, self._shelf, self._sums = page, offset, shelf, sums
         self._body = offset + NUMBER.size
         self._names = self._body + _BODY.size
-        self.under_way = False  # by this process, which then has the lock
-        self._nested = 0  # changes that were made in the middle of another
+        self.under_way = False  # in this process, which has the lock then
+        self._nested = 0  # changes that were made during another one
 
     def mend(self) -> None:
-        """Complete what was begun, by a holder that died or was interrupted. The caller has just got the lock."""
+        """Complete the change of a holder that died or was interrupted. The caller has just got the lock."""
         self.under_way = False
         if self.stands:
             self.complete()
 
     def begin(self, sum_at: int, paths: tuple[str, ...], before: int) -> None:
-        """Say that the files at `paths` are about to change, which take `before` bytes now."""
+        """Say that the files at `paths`, which take `before` bytes now, are about to change."""
         first, second = _name(paths[0]), b"" if len(paths) == 1 else _name(paths[1])
         if len(first) + len(second) > _LONGEST:
             raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
@@ -59,7 +59,7 @@ class Intent:
         NUMBER.pack_into(self._page, self._offset, sum_at)  # last: from here on the rest counts
 
     def end(self, sum_at: int, after: int) -> None:
-        """They have changed, and take `after` bytes now."""
+        """Say that the files have changed, and take `after` bytes now."""
         while True:
             nested = self._nested
             NUMBER.pack_into(self._page, sum_at, _BODY.unpack_from(self._page, self._body)[0] + after)
@@ -69,7 +69,7 @@ class Intent:
         self.under_way = False
 
     def change_others(self, sum_at: int, by: int) -> None:
-        """Count a change of other files that came in the middle: Python may run anybody's finalizer there."""
+        """Count a change of other files during this one: Python may run a finalizer at any point."""
         NUMBER.pack_into(self._page, sum_at, NUMBER.unpack_from(self._page, sum_at)[0] + by)
         if NUMBER.unpack_from(self._page, self._offset)[0] in {sum_at, _NONE}:
             others, first, second = _BODY.unpack_from(self._page, self._body)
@@ -82,7 +82,7 @@ class Intent:
         return bool(NUMBER.unpack_from(self._page, self._offset)[0])
 
     def complete(self) -> None:
-        """Count what the files of the intent take now. The caller holds the lock."""
+        """Count the bytes that the files of the intent take now. The caller holds the lock."""
         sum_at = NUMBER.unpack_from(self._page, self._offset)[0]
         _, first, second = _BODY.unpack_from(self._page, self._body)
         text = self._page[self._names : self._names + first + second]
@@ -91,11 +91,11 @@ class Intent:
             folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
             self.end(sum_at, sum(counted(f"{folder}/{name}") for name in names))
         else:
-            NUMBER.pack_into(self._page, self._offset, _NONE)  # a page that somebody damaged: `check` recounts
+            NUMBER.pack_into(self._page, self._offset, _NONE)  # the page is damaged: `check` recounts
 
 
 class Counting:
-    """`with account.counting(...)`: a change of files, and of the sum of their bytes, that nothing can tear apart."""
+    """`with account.counting(...)`: files and the sum of their bytes change together, even if the process is killed."""
 
     __slots__ = ("_after", "_before", "_intent", "_is_nested", "_paths", "_pid", "_sum_at")
 
@@ -109,29 +109,29 @@ class Counting:
             self._intent.begin(self._sum_at, self._paths, self._before)
 
     def __exit__(self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if self._pid != os.getpid():  # a child that was forked in here: the change is its parent's
+        if self._pid != os.getpid():  # a child that was forked in here leaves the change to its parent
             return
         if self._is_nested:
             after = self._after if error is None else sum(map(counted, self._paths))
             self._intent.change_others(self._sum_at, after - self._before)
         elif error is None:
             self._intent.end(self._sum_at, self._after)
-        else:  # how far it came, the files say
+        else:  # the files tell how far it came
             self._intent.complete()
 
 
 def counted(path: str) -> int:
-    """Bytes that a segment counts: whole pages of its size, or of that in its name if it is in the pool."""
+    """Bytes that a segment counts: whole pages of its size, or of the size in its name if it is in the pool."""
     try:
         found = os.lstat(path).st_size
     except OSError:
         return 0
-    emptied = size_in_pool(os.path.basename(path))  # in the pool they are emptied first, then unlinked
+    emptied = size_in_pool(os.path.basename(path))  # segments in the pool are emptied first, then unlinked
     return pages(found if emptied is None else emptied)
 
 
 def _name(path: str) -> bytes:
-    """Of a file, below the shelf's or the disk's folder."""
+    """The name of a file below the shelf's or the disk's folder."""
     return os.fsencode(below_shelf(path))
 
 

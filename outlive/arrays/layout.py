@@ -1,4 +1,4 @@
-"""The layout of a shelf: how its folders and files are called, and what a file's mode says. No other module knows.
+"""The layout of a shelf: how its folders and files are named, and what a file's mode says. No other module knows that.
 
     new/<token>/<id>   drafts; each process writes in a folder of its own, which it keeps locked while it lives
     mem/<id>           sealed arrays
@@ -41,14 +41,14 @@ OWN_FILES = frozenset({
     NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING,
     *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK)),
 })  # fmt: skip
-"""What may be in a shelf's folder."""
+"""The names that may be in a shelf's folder."""
 
 # --- ids: 88 random bits; two digits of a kind; eight of a number
 
 ID_LENGTH = 32
 RANDOM_BYTES = 11
 NUMBERS = 1 << 32
-LASTING = 0  # the kind of what does not end by itself
+LASTING = 0  # the kind of an array that does not end by itself
 _HEXADECIMAL = "0123456789abcdef"
 
 
@@ -63,12 +63,12 @@ def suffix(kind: int, number: int) -> str:
 
 
 def kind_of(array_id: str) -> int:
-    """With what an array ends: see `lifetimes`."""
+    """The kind of lifetime of an array: see `lifetimes`."""
     return int(array_id[22:24], 16)
 
 
 def number_of(array_id: str) -> int:
-    """The number of the job or scope that an array ends with."""
+    """The number of the job or scope whose end ends the array."""
     return int(array_id[24:], 16)
 
 
@@ -131,10 +131,10 @@ def mark_name(number: int, node: str) -> str:
 
 FOLDER_MODE = 0o700
 PRIVATE = 0o600
-PINNED = PRIVATE | stat.S_ISVTX  # stays in memory
-CACHED = PRIVATE | stat.S_IXUSR  # a copy of an array that other nodes keep: the first to go when room is needed
+PINNED = PRIVATE | stat.S_ISVTX  # the array stays in memory
+CACHED = PRIVATE | stat.S_IXUSR  # a cached copy of an array that other nodes keep: the first to go when room is needed
 COPIED = PRIVATE | stat.S_IXGRP  # kept here, and other nodes may have copies
-LEAVING = PRIVATE | stat.S_IXOTH  # evacuating: delete unless the mark is cleared first
+LEAVING = PRIVATE | stat.S_IXOTH  # the shelf is being evacuated: the array is deleted unless this mark is cleared first
 
 
 def is_pinned(mode: int) -> bool:

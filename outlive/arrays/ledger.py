@@ -2,8 +2,8 @@
 
 They lie in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its holder dies.
 
-The bytes that files take change together with the files, by `counting`: also when a process is killed in between, the
-ledger is exact for the next one that locks it, without a recount. See `intent`.
+`counting` changes files and the sum of their bytes together. Even if a process is killed in between, the sum is exact
+for the next process that locks the ledger, without a recount. See `intent`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from outlive.arrays.lock import FileLock, create, living
 _MAGIC = b"ledger 5"
 _USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
-_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # where each number stands
+_USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each number
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
 _CHANGES, _INTENT = 80, 88
-_BY_KEEPER, _BY_PROGRAM = 1, 2  # at `_LEFT`: who removes the shelf
+_BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
 assert _INTENT + _INTENT_SIZE <= _GENERATIONS
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
@@ -44,12 +44,12 @@ class Ledger:
         _ledgers.add(weakref.ref(self, _ledgers.discard))
 
     def _open(self) -> None:
-        # `FileIO` closes by itself, without a finalizer in Python, in which an interrupt would be lost.
+        # `FileIO` closes by itself. A finalizer in Python would lose an interrupt.
         self._file = FileIO(self._path, "r+", opener=create)
         self._fd = self._file.fileno()
         with FileLock(self._path, same_as=self._fd).take():
             if os.fstat(self._fd).st_size != _SIZE or os.pread(self._fd, len(_MAGIC), 0) != _MAGIC:
-                page = _MAGIC.ljust(_SIZE, b"\0")  # written in full: a hole could become a SIGBUS
+                page = _MAGIC.ljust(_SIZE, b"\0")  # all of it is written: a hole could become a SIGBUS
                 if os.pwrite(self._fd, page, 0) != _SIZE:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(self._fd, _SIZE)
@@ -57,16 +57,16 @@ class Ledger:
         self._lock = FileLock(self._path, same_as=self._fd, first=self._intent.mend)
 
     def after_fork(self) -> None:
-        """In a child: what was being changed, the parent changes."""
+        """In a forked child: the parent goes on with the change that was under way."""
         self._intent.under_way = False
 
     def locked(self) -> AbstractContextManager[Any]:
-        """Keep every other process and thread of the node from changing the ledger: `with ledger.locked():`.
+        """Lock the ledger against all other processes and threads of the node: `with ledger.locked():`.
 
         Raises
         ------
         StoreUnavailable
-            Another process holds it, and does not let go: it is stopped.
+            Another process holds the lock and does not let go: it is stopped.
         """
         return self._lock.take()
 
@@ -112,7 +112,7 @@ class Ledger:
 
     @property
     def changes(self) -> int:
-        """Raised before segments come, go or change tiers under the lock, so that a recount knows of it."""
+        """Increased before segments come, go or change tiers under the lock, so that a recount notices."""
         return self._get(_CHANGES)
 
     def files_changed(self) -> None:
@@ -130,7 +130,9 @@ class Ledger:
 
     @property
     def epoch(self) -> int:
-        """Of the catalog that listed this shelf last: nanoseconds, so no two shelves' agree. See `Shelf.seal`."""
+        """The epoch of the catalog that listed this shelf last: nanoseconds, so that two shelves never have the same.
+        See `Shelf.seal`.
+        """
         return self._get(_EPOCH)
 
     @epoch.setter
@@ -138,7 +140,7 @@ class Ledger:
         _NUMBER.pack_into(self._map, _EPOCH, value)
 
     def raise_epoch(self) -> int:
-        """Start a new one, and return it."""
+        """Start a new epoch, and return it."""
         with self.locked():
             self.epoch = max(self.epoch + 1, time.time_ns())
             return self.epoch
@@ -150,8 +152,8 @@ class Ledger:
 
     @property
     def moves(self) -> int:
-        """Raised before a segment goes from memory to disk or back, so that who looked in both tiers in vain knows
-        whether to look again.
+        """Increased before a segment goes from memory to disk or back. A reader that found it in neither tier looks
+        again if this has changed.
         """
         return self._get(_MOVES)
 
@@ -162,7 +164,7 @@ class Ledger:
 
     @property
     def settings(self) -> int:
-        """Raised when another folder on disk is chosen."""
+        """Increased when another folder on disk is chosen."""
         return self._get(_SETTINGS)
 
     def settings_changed(self) -> None:
@@ -176,15 +178,15 @@ class Ledger:
 
     @property
     def batches_begun(self) -> int:
-        """Raised by every batch that begins."""
+        """Increased by every batch that begins."""
         return self._get(_BATCHES) // _BEGUN
 
     def begin_batch(self) -> None:
-        """One more. The caller holds the lock."""
+        """Count one more batch. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _BATCHES, self._get(_BATCHES) + _BEGUN + 1)
 
     def set_batches(self, under_way: int) -> None:
-        """So many are under way. The caller holds the lock."""
+        """Set the number of batches under way. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
 
     @property
@@ -198,7 +200,7 @@ class Ledger:
 
     @property
     def ends(self) -> bool:
-        """Whether the program that started this cluster ends, and takes the shelf along."""
+        """Whether the program that started this cluster is ending, and removes the shelf."""
         return self._get(_LEFT) == _BY_PROGRAM
 
     def end(self) -> None:
@@ -215,27 +217,27 @@ class Ledger:
         return self._get(_GENERATIONS + _NUMBER.size * counter)
 
     def change_all(self) -> None:
-        """Before the shelf is removed: nobody shall trust what they remember of it, ever again."""
+        """Called before the shelf is removed: no process may trust again what it remembers of the shelf."""
         for counter in range(_COUNTERS):
             self.change(counter)
 
     def change(self, counter: int) -> None:
-        """Before a change. Harmless to repeat, for whoever was killed before `changed`."""
+        """Called before a change. It may be repeated after a process that was killed before `changed`."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, self.generation(counter) | 1)
 
     def changed(self, counter: int) -> None:
-        """After a change."""
+        """Called after a change."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
 
 
 class Account:
-    """What a ledger says of the disk: as a `Ledger` does of memory."""
+    """The ledger's account of the disk, with the methods that `Ledger` has for memory."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self.locked, self.files_changed = ledger, ledger.locked, ledger.files_changed
 
     def counting(self, *paths: str, before: int, after: int) -> Counting:
-        """As `Ledger.counting`, of files on disk."""
+        """The same as `Ledger.counting`, for files on disk."""
         return self._ledger.counting(*paths, before=before, after=after, sum_at=_DISK_USED)
 
     @property

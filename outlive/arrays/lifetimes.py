@@ -1,9 +1,9 @@
 """Lifetimes: when an array ends by itself.
 
-The last ten digits of an array's id say with what it ends, so a listing of the shelf is enough to know: a kind, and the
-number of the Ray job ("job"), or of the scope, a `with` block of one process, on whichever nodes. Kind 0 ends with
-nothing: it is there until it is deleted ("detached"). A time to live comes on top, as one bit of the kind: the file's
-modification time is then when it ends, and `touch` moves it.
+The last ten digits of an array's id say what ends it, so a listing of the shelf is enough to know. They have a kind,
+and the number of the Ray job ("job") or of the scope: a `with` block of one process, with arrays on any nodes. Kind 0
+is "detached": the array stays until it is deleted. One bit of the kind says that it has a time to live as well. Then
+the file's modification time says when that is over, and `touch` moves it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from outlive.arrays.lock import OwnedFile, is_at, try_lock
 from outlive.units import parse_duration
 
 JOB, SCOPE, TTL = 1, 2, 4
-_SHORTEST = 1e-9  # seconds to live: 0 is what the others have
+_SHORTEST = 1e-9  # seconds to live at least: 0 stands for no limit
 
 
 class Lifetime(NamedTuple):
-    """With what an array ends."""
+    """The lifetime of an array: what ends it, and its time to live."""
 
-    kind: int = 0  # JOB or SCOPE or neither, and TTL
-    number: int = 0  # of the job or scope
+    kind: int = 0  # JOB, SCOPE or neither, and TTL
+    number: int = 0  # the number of the job or scope
     ttl: float = 0.0  # seconds; 0 if it has no time to live
 
     @property
     def suffix(self) -> str:
-        """The end of the ids of its arrays."""
+        """The last digits of the ids of such arrays."""
         number = self.number if self.kind & (JOB | SCOPE) else secrets.randbelow(NUMBERS)
         return suffix(self.kind, number)
 
@@ -40,7 +40,7 @@ DETACHED = Lifetime()
 
 
 def lifetime_of(info: ArrayInfo) -> Lifetime:
-    """With what this array ends."""
+    """The lifetime that this array's id says."""
     return Lifetime(kind_of(info.id), number_of(info.id), info.ttl)
 
 
@@ -50,12 +50,12 @@ def job_number(job_id: str) -> int:
 
 
 def job_id(number: int) -> str:
-    """As Ray writes it."""
+    """The JobID as Ray writes it."""
     return number.to_bytes(4, "little").hex()
 
 
 def lifetime_from(name: str, ttl: float | str | None, job: int) -> Lifetime:
-    """What "job" or "detached", and a time to live, mean for a process of this job.
+    """The lifetime that "job" or "detached", and a time to live, mean in a process of this job.
 
     Raises
     ------
@@ -69,17 +69,17 @@ def lifetime_from(name: str, ttl: float | str | None, job: int) -> Lifetime:
 
 
 def deadline_from(now: float, ttl: float) -> int:
-    """When an array ends that is touched now, as the modification time of its file, in nanoseconds."""
+    """The end of an array that is touched now: the modification time of its file, in nanoseconds."""
     return int((now + ttl) * 1e9)
 
 
 def scope_path(folder: str, number: int) -> str:
-    """Where a scope's file is, or the link to its node."""
+    """The path of a scope's file, or of the link to its node."""
     return f"{folder}/{scope_name(number)}"
 
 
 class ScopeLock:
-    """Says that the process which opened a scope still lives: it holds the lock of `<folder>/<number>`.
+    """Shows that the process which opened a scope lives: it holds the lock of `<folder>/<number>`.
 
     A forked child does not hold it: the scope ends with the process that opened it.
     """
@@ -91,29 +91,29 @@ class ScopeLock:
             self._path = scope_path(folder, self.number)
             with contextlib.suppress(FileExistsError):
                 self._file = OwnedFile(self._path, os.O_CREAT | os.O_EXCL)
-                # Between these two steps the keeper may take it for a dead process's, and remove it.
+                # Between these two steps the keeper may take the file for a dead process's, and remove it.
                 if try_lock(self._file) and is_at(self._path, self._file.fileno()):
                     return
                 self._file.close()
 
     @property
     def ours(self) -> bool:
-        """Whether it is of this process, and not of one that forked it."""
+        """Whether this process opened the scope, and not a process that forked it."""
         return self._pid == os.getpid()
 
     def release(self) -> None:
-        """The scope has ended."""
+        """Say that the scope has ended."""
         if self.ours:
             _forget(self._path)
             self._file.close()
 
 
-# Where a scope has arrays on other nodes, its own node has a mark `<number>.<node>` for each of these, and each of
-# these a link `<number>` that leads to the node of the scope.
+# If a scope has arrays on other nodes, its own node has a mark `<number>.<node>` for each of them, and each of them has
+# a link `<number>` that leads to the scope's node.
 
 
 def mark_scope(folder: str, number: int, node: str) -> None:
-    """On a scope's own node: arrays of it are, or will be, on that node as well."""
+    """Called on a scope's own node: `node` has arrays of the scope, or will have."""
     os.close(
         os.open(f"{folder}/{mark_name(number, node)}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
     )
@@ -126,7 +126,7 @@ def marked_nodes(folder: str, number: int) -> list[str]:
 
 
 def join_scope(folder: str, number: int, node: str) -> None:
-    """Elsewhere: arrays of that node's scope are put here."""
+    """Called on another node: arrays of that node's scope are put here."""
     with contextlib.suppress(FileExistsError):
         os.symlink(node, scope_path(folder, number))
 
@@ -140,8 +140,13 @@ def joined_scopes(folder: str) -> dict[int, str]:
     return found
 
 
+def has_scope(folder: str, number: int) -> bool:
+    """Whether a scope of this node is open, or was as its process died."""
+    return os.path.isfile(scope_path(folder, number)) and not os.path.islink(scope_path(folder, number))
+
+
 def leave_scope(folder: str, number: int) -> None:
-    """Another node's scope has ended."""
+    """Say that another node's scope has ended."""
     if os.path.islink(scope_path(folder, number)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(scope_path(folder, number))
@@ -156,12 +161,12 @@ def _forget(path: str) -> None:
 
 
 def scope_is_over(folder: str, number: int) -> bool:
-    """Whether a scope has ended, or its process has. Of another node's scope nothing is known here: then it is not."""
+    """Whether a scope or its process has ended. False for another node's scope, of which nothing is known here."""
     try:
         fd = os.open(scope_path(folder, number), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
-    except OSError:  # out of descriptors, for one: that says nothing
+    except OSError:  # such as too many open files: that says nothing of the scope
         return False
     try:
         if try_lock(fd):

@@ -15,26 +15,26 @@ from typing import NamedTuple
 from outlive.units import parse_size
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG}
-"""What the system says where there is none."""
+"""The errors of a system without room."""
 
 _CGROUPS = "/sys/fs/cgroup"
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 
 
 def memory_limit() -> int:
-    """Bytes of memory that this process may use: what there is, or the least limit of its cgroup and those above."""
+    """Bytes of memory that this process may use: all memory, or the smallest limit of its cgroup and those above."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in _cgroup_limits():
         try:
             with open(path) as file:
                 limits.append(int(file.read()))
-        except (OSError, ValueError):  # no such cgroup version here, or "max"
+        except (OSError, ValueError):  # this cgroup version is not there, or the limit is "max"
             continue
     return min(limit for limit in limits if limit > 0)
 
 
 def _cgroup_limits() -> Iterator[str]:
-    """The files that may hold a limit, of versions 2 and 1. A container may see its own cgroup as the root.
+    """The files that may hold a limit, for cgroup versions 2 and 1. A container may see its own cgroup as the root.
 
     Source: cgroups(7), "/proc/[pid]/cgroup".
     """
@@ -59,8 +59,8 @@ def _cgroup_limits() -> Iterator[str]:
 def default_spill_folder(root: str) -> str | None:
     """The folder that a shelf below `root` spills to unless told otherwise; None if there is no disk, or no need.
 
-    Below the folder for temporary files, or below /var/tmp where that is memory too. `OUTLIVE_SPILL_TO` names another.
-    A root that is on disk already spills nowhere.
+    It is below the folder for temporary files, or below /var/tmp if that folder is memory too. `OUTLIVE_SPILL_TO` names
+    another. A root that is on disk already spills nowhere.
     """
     if chosen := os.environ.get("OUTLIVE_SPILL_TO"):
         return os.path.abspath(chosen)
@@ -84,7 +84,7 @@ def default_disk_budget(folder: str) -> int:
 
 
 def is_in_memory(path: str) -> bool:
-    """Whether the file system of `path` takes memory and no disk (proc(5), /proc/[pid]/mountinfo)."""
+    """Whether the file system of `path` is in memory and not on disk (proc(5), /proc/[pid]/mountinfo)."""
     try:
         device = os.stat(existing(path)).st_dev
         with open("/proc/self/mountinfo") as file:
@@ -103,7 +103,7 @@ class Inodes(NamedTuple):
 
 
 def inodes(path: str) -> Inodes | None:
-    """Of the file system at `path`; None if it sets no limit."""
+    """The limit of the file system at `path`; None if it has none."""
     try:
         system = os.statvfs(path)
     except OSError:
@@ -124,18 +124,18 @@ _ENTRY = 20  # bytes that tmpfs says a folder takes for each name in it (BOGO_DI
 
 
 def number_of_files(folder: str) -> int:
-    """How many names a folder has. In memory it is not listed for that: of a million that takes half a second."""
+    """The number of names in a folder. One in memory is not listed for that: a million names take half a second."""
     try:
         status = os.stat(folder)
         if status.st_dev in _memory_devices():
-            return status.st_size // _ENTRY - 2  # itself and its parent
+            return status.st_size // _ENTRY - 2  # `.` and `..`
         return len(os.listdir(folder))
     except FileNotFoundError:
         return 0
 
 
 def kernel_bytes(*folders: str) -> int:
-    """About how many bytes of its own the kernel takes for the files in these folders, beside what is in them."""
+    """About how many bytes the kernel takes for the files in these folders, beside their content."""
     return _PER_FILE * sum(map(number_of_files, folders))
 
 

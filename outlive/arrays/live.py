@@ -1,4 +1,4 @@
-"""Live views: which arrays this process looks at. Free of numpy, which the actors do not load."""
+"""Live views: the arrays that this process looks at. Without numpy, which the actors do not load."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from outlive.errors import CorruptArray, TooManyViews
 
 _live: dict[str, weakref.ref[Any]] = {}
-_gone: deque[_Live] = deque()  # references to those that are not looked at any more, to be forgotten
+_gone: deque[_Live] = deque()  # references to arrays that are not looked at any more
 
 
 def live_view(array_id: str) -> Any:
-    """A new view of an array that this process is already looking at; None if it is not."""
+    """A new view of an array that this process already looks at; None if it does not."""
     reference = _live.get(array_id)
     root = reference() if reference is not None else None
     return None if root is None else root.view()
@@ -25,22 +25,22 @@ def live_view(array_id: str) -> Any:
 def remember(array_id: str, root: Any) -> Any:
     """A view of the array `root`, which this process looks at from now on."""
     while _gone:
-        with contextlib.suppress(IndexError, ValueError):  # another thread was faster
+        with contextlib.suppress(IndexError, ValueError):  # another thread did the same
             gone = _gone[0]
             if _live.get(gone.array_id) is gone:
                 _live.pop(gone.array_id, None)
-            _gone.remove(gone)  # last: an interrupt before leaves it to the next view
+            _gone.remove(gone)  # last: after an interrupt the next view does it
     _live[array_id] = _Live(root, array_id)
-    return root.view()  # its own, so that setting its shape or dtype in place is nobody else's
+    return root.view()  # an array object of its own, so that setting its shape or dtype changes no other view
 
 
 def forget(array_id: str) -> None:
-    """Answer no more reads from the live view of an array that was deleted. Its views stay valid."""
+    """Serve no more reads from the live view of a deleted array. Its views stay valid."""
     _live.pop(array_id, None)
 
 
 class _Live(weakref.ref[Any]):
-    """To the array that a process looks at. When that goes, C code says so: an interrupt would be lost in Python's."""
+    """A weak reference to a live array. Its callback is C code: one in Python could lose an interrupt."""
 
     __slots__ = ("array_id",)
     array_id: str
@@ -55,7 +55,7 @@ class _Live(weakref.ref[Any]):
 
 
 def explained(error: OSError, path: str = "") -> Exception:
-    """What an error of the system means for whoever opens segments; as it is if it says enough."""
+    """The error to raise for a system's error in opening a segment. One that says enough stays as it is."""
     if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE):
         return CorruptArray(f"{path} is not a segment but a link, folder or device; refused. Remove it")
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):

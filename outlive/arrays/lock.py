@@ -1,16 +1,16 @@
-"""Locks between processes and threads, which nothing leaves behind: no signal, no fork, no death.
+"""Locks between processes and threads. No signal, fork or killed process leaves one behind.
 
-Each time it is taken, a lock is a file that is opened anew, locked by `flock`, and closed to let go. An object of
-Python's own, written in C, does the last: however the block ends, it is closed in one piece. So a signal handler that
-raises, in between any two steps, leaves either a closed file or one that nobody holds on to, which Python closes too.
+Each time a lock is taken, its file is opened anew and locked by `flock`. Closing the file lets go of the lock. An
+object of Python's own, written in C, closes it in one step, however the block ends. So a signal handler that raises
+between any two steps leaves either a closed file or one without references, which Python closes too.
 
-A child that is forked has the same open files as its parent, and would keep their locks. So it closes them first: those
-of all threads, and also what a thread was just opening or closing, which the kernel's list of open files shows.
+A forked child has the same open files as its parent, and would keep their locks. So it closes them first: the files of
+all threads, and also a file that a thread was just opening or closing, which the kernel's list of open files shows.
 
-Nobody waits for ever: a process that is stopped may hold a lock, so a wait ends after a while, with an error that names
-the process. Any signal handler that raises ends it too.
+No wait lasts for ever: a stopped process may hold a lock, so a wait ends after a while with an error that names that
+process. A signal handler that raises ends it too.
 
-A lock that is held for longer is an `OwnedFile`: a child that is forked closes that as well.
+A lock that is held for longer is an `OwnedFile`, which a forked child closes as well.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from outlive.errors import StoreUnavailable
 
 T = TypeVar("T")
 SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
-PATIENCE = 60.0  # seconds until whoever waits for a lock gives up
+PATIENCE = 60.0  # seconds to wait for a lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
 _NESTED = contextlib.nullcontext()
 
-_open: set[weakref.ref[FileIO]] = set()  # of all threads, those that wait too; C code takes them out
+_open: set[weakref.ref[FileIO]] = set()  # the files of all threads, those that wait too; C code removes them
 _owned: set[OwnedFile] = set()
-_changing = threading.RLock()  # a fork waits for it: in between, a file is open that its object does not show
+# a fork waits for this: between the two steps a file is open that its object does not show
+_changing = threading.RLock()
 
 
 class FileLock:
@@ -58,7 +59,7 @@ class FileLock:
         _locks.add(weakref.ref(self, _locks.discard))
 
     def take(self) -> AbstractContextManager[Any]:
-        """Wait for the lock. It is held until the block ends that this is for, or until what this returns is dropped.
+        """Wait for the lock. It is held until the `with` block ends, or until the returned object is dropped.
 
         Raises
         ------
@@ -90,13 +91,13 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether this thread has it."""
+        """Whether this thread holds the lock."""
         thread, reference = self._held
         return thread == threading.get_ident() and (file := reference()) is not None and not file.closed
 
 
 def try_lock(file: FileIO | OwnedFile | int, kind: int = EXCLUSIVE) -> bool:
-    """Take this lock of an open file now; False if another has one that is in its way."""
+    """Lock an open file now; False if another process has a lock that excludes this one."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,7 +120,7 @@ def _wait_for(file: FileIO, path: str) -> None:
 
 
 def holder_of(fd: int) -> str:
-    """Which process has a lock of an open file, in words, by the kernel's list (proc_locks(5))."""
+    """Names the process that locks an open file, by the kernel's list (proc_locks(5))."""
     found = os.fstat(fd)
     identity = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with contextlib.suppress(OSError):
@@ -145,7 +146,7 @@ def create(path: str, flags: int) -> int:
 class OwnedFile:
     """The file `path`, open for reading and writing. A forked child has it closed.
 
-    It unlocks nothing by itself, as that would end the parent's lock too; closing ends the lock of who closes.
+    It never unlocks, because that would end the parent's lock too. Closing ends only this process's lock.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Marks: what the mode of a segment's file says of it, beyond that only its user may read and write it.
+"""Marks: bits in the mode of a segment's file that say how the array is kept.
 
-They are on the file itself, so that nobody can lose them, and they go with it between memory and disk.
+They are on the file itself, so no crash loses them, and they move with it between memory and disk.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def mark(shelf: Shelf, array_id: str, *, add: int = 0, remove: int = 0) -> bool:
 
 
 def keep(shelf: Shelf, array_id: str) -> bool:
-    """Make a cached copy a replica, which nothing evicts; False if there is none (any more)."""
+    """Make a cached copy a replica, which nothing evicts; False if the array is not here (any more)."""
     return mark(shelf, array_id, add=COPIED, remove=CACHED | LEAVING)
 
 
 def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
-    """Delete an array if it has been `LEAVING` since it was marked so; False if it is to be kept."""
+    """Delete an array if it is still marked `LEAVING`; False if it is to be kept."""
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
         return mode == 0 or (is_leaving(mode) and shelf.delete(array_id))
@@ -43,8 +43,8 @@ def drop_if_leaving(shelf: Shelf, array_id: str) -> bool:
 def evict(shelf: Shelf, array_id: str) -> bool:
     """Delete an array if it is a cached copy, and not pinned.
 
-    Its name leads nowhere then: a process may look at it still, and nobody tells a node without a copy what becomes of
-    the key. Nor does it lead to an earlier array, which may be here yet.
+    Its name leads nowhere from then on. A process may still look at the copy, but a node without a copy is not told of
+    changes of the key. The name does not turn to an earlier array either, which may still be here.
     """
     with shelf.ledger.locked():
         mode = mode_of(shelf, array_id)
@@ -84,8 +84,8 @@ def mode_of(shelf: Shelf, array_id: str) -> int:
 
 
 def deadline_of(shelf: Shelf, array_id: str) -> int:
-    """The modification time of an array's file, in nanoseconds; 0 if there is none. Of one with a time to live: when
-    that is over.
+    """The modification time of an array's file, in nanoseconds; 0 if there is none. If the array has a time to live, it
+    is the end of that.
     """
     try:
         return shelf.somewhere(array_id, os.lstat).st_mtime_ns

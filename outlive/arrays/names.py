@@ -1,13 +1,13 @@
 """Names: how a process finds an array by key without asking anyone.
 
 A name is a symbolic link from the hash of store and key to `<version>.<id>`; it is read, and never followed.
-A link is changed under the ledger's lock, in the step that seals an array or before the one that deletes it. It only
-ever turns to a later version, except from an array that is gone. Around each change one of the ledger's generation
-counters moves, odd while the change lasts: a process that remembers a name trusts its memory as long as the counter
-stands still. A name that is missing, or leads nowhere, means nothing: then the catalog knows.
+A link changes under the ledger's lock, in the step that seals an array or before the step that deletes it. It only
+turns to later versions, unless its array is gone. Around each change one of the ledger's generation counters moves, odd
+while the change lasts: a process that remembers a name trusts it as long as the counter has not moved. A name that is
+missing or leads nowhere says nothing: only the catalog knows then.
 
-A link to `<version>.-` forbids the key's versions before that: another node is about to replace or delete them, and a
-reader here must not lead itself back to them.
+A link to `<version>.-` forbids earlier versions of the key: another node is about to replace or delete them, and no
+reader here may turn the name back to one of them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import NEXT
 from outlive.arrays.ledger import Ledger
 
-_REMEMBERED = 100_000  # names a process, about 50 MB
+_REMEMBERED = 100_000  # names that a process remembers, about 50 MB
 _FORBIDDEN = "-"
 _IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
 
 class Remembered(NamedTuple):
-    """What a name meant when its counter had this value."""
+    """The meaning of a name when its counter had this value."""
 
     counter: int
     generation: int
@@ -42,7 +42,7 @@ class Names:
 
     def __init__(self, folder: str, ledger: Ledger) -> None:
         self.folder, self._ledger = folder, ledger
-        self._rest: Iterator[os.DirEntry[str]] | None = None  # of the names, to be swept
+        self._rest: Iterator[os.DirEntry[str]] | None = None  # names that are still to be swept
         self._memory: dict[tuple[str, str], Remembered] = {}
 
     def remembered(self, store: str, key: str) -> ArrayInfo | None:
@@ -60,22 +60,22 @@ class Names:
         return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
 
     def knows_later(self, info: ArrayInfo) -> bool:
-        """Whether the key of `info` leads to a later version than that, or is forbidden to lead to it."""
+        """Whether the key of `info` leads to a later version, or may not lead to this one."""
         target = None if info.key is None else _read(self._link(info.store, info.key)[0])
         return target is not None and target[0] > info.version
 
     def standing(self, store: str, key: str) -> int:
-        """The value of a key's generation counter: as long as it is the same and even, its name leads where it led."""
+        """The value of a key's generation counter. While it is even and the same, the name leads where it led."""
         return self._ledger.generation(self._link(store, key)[1])
 
     def remember(self, info: ArrayInfo, counter: int, generation: int) -> None:
-        if generation % 2 == 0:  # odd: it is being changed
+        if generation % 2 == 0:  # odd: the name is being changed
             if len(self._memory) >= _REMEMBERED:
                 self._memory.clear()
             self._memory[info.store, info.key or ""] = Remembered(counter, generation, info)
 
     def point(self, info: ArrayInfo, has: Callable[[str], bool]) -> None:
-        """Have the key of `info` lead to it, unless it leads to a later array that is there, as `has` tells."""
+        """Turn the key's name to `info`, unless it leads to a later array. `has` tells whether that one is there."""
         path, counter = self._link(info.store, info.key or "")
         before, target = _read(path), f"{info.version}.{info.id}"
         if before is not None and (
@@ -86,7 +86,7 @@ class Names:
             return
         try:
             self._turn(path, target, counter, new=before is None)
-        except OSError:  # no room, not even for a name: then the catalog is asked, as long as this one does not mislead
+        except OSError:  # no room, not even for a name: readers ask the catalog, if the old name does not mislead them
             self._unlink(path, counter)
 
     def _unlink(self, path: str, counter: int) -> None:
@@ -101,14 +101,14 @@ class Names:
                 os.symlink(target, path)
                 return
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{NEXT}")  # of someone who was killed here
+            os.unlink(f"{path}{NEXT}")  # left by a process that was killed here
         os.symlink(target, f"{path}{NEXT}")
         self._ledger.change(counter)
         os.rename(f"{path}{NEXT}", path)
         self._ledger.changed(counter)
 
     def forbid(self, store: str, key: str, version: int) -> None:
-        """Have a key lead nowhere here, if it leads to an array before `version`; nor can it, from now on."""
+        """Forbid versions of a key before `version` on this shelf. A name that leads to one leads nowhere then."""
         path, counter = self._link(store, key)
         before = _read(path)
         if before is None or before[0] < version:
@@ -129,7 +129,7 @@ class Names:
                 self.forbid(store, key, version)
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
-        """Have a key lead nowhere, if it leads to this array, and to nothing earlier from now on."""
+        """Make a key lead nowhere, if it leads to this array, and forbid earlier versions."""
         path, counter = self._link(store, key)
         before = _read(path)
         if before is not None and before[1] == array_id:
@@ -138,7 +138,7 @@ class Names:
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
     def remove(self, store: str, key: str, array_id: str) -> None:
-        """Have a key lead nowhere, if it leads to this array."""
+        """Make a key lead nowhere, if it leads to this array."""
         path, counter = self._link(store, key)
         before = _read(path)
         if before is not None and before[1] == array_id:
@@ -186,18 +186,18 @@ def _leads_nowhere(path: str, has: Callable[[str], bool]) -> bool:
     try:
         target = _read(path)
         return target is None or (not has(target[1]) and not _is_fresh(path))
-    except FileNotFoundError:  # somebody removed it
+    except FileNotFoundError:  # another process removed it
         return False
 
 
 def _is_fresh(path: str) -> bool:
-    """Whether this link forbids versions, and since recently."""
+    """Whether this link forbids versions, and was made recently."""
     target = _read(path)
     return target is not None and target[1] == _FORBIDDEN and uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
 
 
 def _read(path: str) -> tuple[int, str] | None:
-    """Version and id that a link leads to; None if there is none, or something else in its place."""
+    """The version and id that a link leads to; None if there is no link, or something else has its name."""
     try:
         version, _, array_id = os.readlink(path).partition(".")
         return int(version), array_id

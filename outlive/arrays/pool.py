@@ -1,7 +1,8 @@
-"""The pool: deleted segments. Those that nobody reads any more are written again, their pages still warm.
+"""The pool: deleted segments. A segment without readers is written again while its pages are warm.
 
-A reader holds a shared lock on the segment that it looks at, so whoever gets the exclusive one is alone with it. A
-segment that is still read stays in the pool, and in the budget, until its last reader is gone: that memory is in use.
+A reader holds a shared lock on the segment that it looks at, so a process that gets the exclusive lock is alone with
+it. A segment that is still read stays in the pool, and in the budget, until its last reader is gone: that memory is in
+use.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from outlive.arrays.ledger import Account, Ledger
 
-LEAST = 256 << 10  # bytes of a segment from which its warm pages are worth the search
-_LOOKED_AT, _TRIED = 256, 8  # segments, by a put
+LEAST = 256 << 10  # bytes: smaller segments are not searched for
+_LOOKED_AT, _TRIED = 256, 8  # segments that a put looks at
 
 
 class Deleted(NamedTuple):
@@ -36,10 +37,10 @@ class Deleted(NamedTuple):
 
 
 class Recyclable(NamedTuple):
-    """A segment in the pool that nobody reads, nor can."""
+    """A segment in the pool that nobody reads. Its exclusive lock is held."""
 
     one: Deleted
-    file: OwnedFile  # has its exclusive lock
+    file: OwnedFile  # holds its exclusive lock
 
 
 class Pool:
@@ -47,10 +48,10 @@ class Pool:
 
     def __init__(self, folder: str, ledger: Ledger | Account) -> None:
         self.folder, self._ledger = folder, ledger
-        self._seen: dict[Deleted, float] = {}  # when, by whoever asks for those of some age
+        self._seen: dict[Deleted, float] = {}  # when a caller of `trim` first saw each
 
     def add(self, path: str, array_id: str, size: int, locked: int | None = None) -> None:
-        """Delete a segment: it is in the pool from now on. The caller holds the ledger's lock.
+        """Delete a segment by moving it to the pool. The caller holds the ledger's lock.
 
         Parameters
         ----------
@@ -58,7 +59,7 @@ class Pool:
             Its descriptor, if the caller has its exclusive lock.
         """
         one = Deleted(size, f"{self.folder}/{in_pool(size, array_id)}")
-        if os.path.lexists(one.path):  # the same array, from when it was moved before: somebody still looks at that
+        if os.path.lexists(one.path):  # the same array was moved before, and a reader still looks at that file
             one = Deleted(size, f"{self.folder}/{in_pool(size, os.urandom(16).hex())}")
         self._ledger.files_changed()
         try:
@@ -81,10 +82,10 @@ class Pool:
             self._empty(one, locked)
 
     def find(self, size: int) -> Recyclable | None:
-        """A segment of about `size` bytes that nobody reads, and its exclusive lock; None if there is none at hand.
+        """Find a segment of about `size` bytes that nobody reads, and lock it; None if none is at hand.
 
-        Only some of the pool are looked at, and tried: one that was missed is a new file more, and nothing else. The
-        ledger's lock is not needed for it.
+        Only some segments of the pool are tried. Missing one costs a new file, and nothing else. This needs no lock of
+        the ledger.
         """
         if size < LEAST:
             return None
@@ -102,13 +103,13 @@ class Pool:
         return None
 
     def take(self, found: Recyclable, size: int, path: str) -> int | None:
-        """Move a segment that was found to `path`, make it `size` bytes long, and count it so.
+        """Move a segment that was found to `path`, make it `size` bytes long, and count these bytes.
 
         Returns a descriptor, which holds its exclusive lock; None if the budget has no room. The caller closes what was
         found.
         """
         one, fd = found.one, found.file.fileno()
-        os.fchmod(fd, PRIVATE)  # nothing that was said of the array before is true of the next one
+        os.fchmod(fd, PRIVATE)  # the marks of the deleted array do not hold for the next one
         os.utime(fd)
         if size < one.size:
             os.ftruncate(fd, size)  # freeing takes a while: before the ledger is locked
@@ -119,7 +120,7 @@ class Pool:
                 os.rename(one.path, path)
                 try:
                     os.ftruncate(fd, size)
-                except OSError:  # no room: one that is longer is not to be had like this
+                except OSError:  # no room to make it longer
                     os.unlink(path)
                     raise
             return os.dup(fd)
@@ -127,7 +128,7 @@ class Pool:
     def make(self, path: str, size: int) -> int | None:
         """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
 
-        What is in the pool is freed without the ledger's lock, as that takes a while.
+        Segments in the pool are freed without the ledger's lock, because that takes a while.
         """
         while True:
             with self._ledger.locked():
@@ -144,11 +145,12 @@ class Pool:
         Parameters
         ----------
         older_than
-            Seconds since this object first saw them here: no clock tells when they were deleted that cannot be set.
+            Seconds since this object first saw them here. The time of their deletion is not used: that clock can be
+            set.
         enough
             Bytes after which to stop.
         refusals
-            How many segments that are still read to try before giving up; others are tried the next time.
+            Give up after so many segments that are still read. The others are tried the next time.
         """
         freed, refused = 0, 0
         segments = self._deleted_before(older_than) if older_than else list(self._segments())
@@ -179,8 +181,8 @@ class Pool:
         return pages(one.size)
 
     def _empty(self, one: Deleted, fd: int) -> None:
-        # Emptied and not just unlinked, for a writer may have it mapped still; and before the ledger is locked, as
-        # that takes a while.
+        # A writer may have it mapped still, so unlinking does not free it. Emptying takes a while, so the ledger is
+        # locked later.
         empty(fd)
         with self._ledger.locked(), self._ledger.counting(one.path, before=pages(one.size), after=0):
             os.unlink(one.path)
@@ -190,7 +192,8 @@ class Pool:
         return sum(pages(one.size) for one in self._segments())
 
     def _segments(self) -> Iterator[Deleted]:
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:  # somebody cleared the disk
+        # another program cleared the disk
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 size = size_in_pool(entry.name)
                 if size is not None:

@@ -9,10 +9,10 @@ from outlive.arrays.lifetimes import DETACHED, Lifetime
 
 
 class PutOptions(NamedTuple):
-    """What a put may ask for beside the array, its store and its key. None of it can be changed later but `pin`."""
+    """The options of a put, beside the array, its store and its key. Only `pin` can be changed later."""
 
     lifetime: Lifetime = DETACHED
-    """With what it ends."""
+    """The lifetime of the array."""
     pin: bool = False
     """It stays in memory: it is never spilled."""
     replicas: int = 1
@@ -20,7 +20,7 @@ class PutOptions(NamedTuple):
 
     @property
     def mode(self) -> int:
-        """That of the array's file; see `layout`."""
+        """The mode of the array's file; see `layout`."""
         return PINNED if self.pin else PRIVATE
 
 

@@ -1,4 +1,4 @@
-"""Reading from a shelf, by description and by key: zero-copy, and without asking anybody."""
+"""Reading from a shelf, by `ArrayInfo` or by key: zero-copy, and without asking another process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.layout import PRIVATE
 from outlive.arrays.live import live_view
-from outlive.arrays.views import open_view
+from outlive.arrays.recent import Recent
+from outlive.arrays.segment import COPY_BELOW
+from outlive.arrays.views import open_view, unknown_to_live
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_MARKS = 10_000  # arrays that a process remembers to have marked as hot
+_MARKS = 10_000  # arrays that a process remembers as marked hot
 
 
 class Reader:
@@ -24,8 +26,9 @@ class Reader:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._marked: set[str] = set()  # as hot, by this process
-        self._seen_on_disk: set[str] = set()  # where this process last found them
+        self._recent = Recent()
+        self._marked: set[str] = set()  # the arrays that this process marked as hot
+        self._seen_on_disk: set[str] = set()  # the paths at which this process last found them
 
     def view(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
         """A read-only view of a sealed array, zero-copy (small arrays: a copy).
@@ -37,13 +40,16 @@ class Reader:
         view: np.ndarray[Any, Any] | None = live_view(info.id)
         if view is not None:
             return view
+        recent = self._recent_of(info.id)
+        if recent is not None:
+            return recent[1]
         try:
             return self._open(info.id, info)[1]
         except FileNotFoundError:
             raise self._shelf.not_found(info) from None
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
-        """The view of a key's array, if its name on this shelf leads to it; else ask the catalog.
+        """The view of a key's array, if its name on this shelf leads to it. None: ask the catalog.
 
         Raises
         ------
@@ -54,15 +60,17 @@ class Reader:
             return None
         info = shelf.names.remembered(store, key)
         if info is not None:
-            view: np.ndarray[Any, Any] | None = live_view(info.id)
-            if view is not None:
-                return view
+            known = self._at_hand(info.id)
+            if known is not None:  # it is the key's array now: the generation counter says so
+                return known
         found = shelf.names.look_up(store, key)
         if found is None:
             return None
         array_id, counter, generation = found
         try:
-            info, view = self._open(array_id, info if info is not None and info.id == array_id else None)
+            info, view = self._recent_of(array_id) or self._open(
+                array_id, info if info is not None and info.id == array_id else None
+            )
         except FileNotFoundError:
             return None
         if info.id != array_id or info.store != store or info.key != key:
@@ -70,24 +78,41 @@ class Reader:
         shelf.names.remember(info, counter, generation)
         return view
 
+    def _at_hand(self, array_id: str) -> np.ndarray[Any, Any] | None:
+        view: np.ndarray[Any, Any] | None = live_view(array_id)
+        if view is None and (recent := self._recent.get(array_id)) is not None:
+            return recent[1]
+        return view
+
+    def _recent_of(self, array_id: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]] | None:
+        """A recent array, if its file is there still, in memory."""
+        recent = self._recent.get(array_id)
+        return recent if recent is not None and os.access(f"{self._shelf.mem}/{array_id}", os.F_OK) else None
+
     def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        info, view = self._opened(array_id, info)
+        if info.size <= COPY_BELOW:
+            self._recent.add(info, unknown_to_live(info, view))
+        return info, view
+
+    def _opened(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
         shelf = self._shelf
         disk = shelf.disk
         if disk is None:
             return open_view(f"{shelf.mem}/{array_id}", info)
         on_disk = f"{disk.mem}/{array_id}"
-        if array_id in self._seen_on_disk:  # it will be there still, and a look that fails takes a while
+        if array_id in self._seen_on_disk:  # it is probably still there, and a look in the wrong tier takes a while
             try:
                 return open_view(on_disk, info, self._read_again)
             except FileNotFoundError:
                 self._seen_on_disk.discard(array_id)
-        try:  # as `somewhere` does, and faster: who reads what was spilled waits for this
+        try:  # the same as `somewhere`, but faster: each read of a spilled array waits for it
             return open_view(f"{shelf.mem}/{array_id}", info)
         except FileNotFoundError:
             pass
         try:
             found = open_view(on_disk, info, self._read_again)
-        except FileNotFoundError:  # it may have gone the other way between the two
+        except FileNotFoundError:  # the array may have moved between the two looks
             again = self._read_again
             return shelf.somewhere(
                 array_id, lambda path: open_view(path, info, again if shelf.tiers.is_on_disk(path) else None)
@@ -98,7 +123,7 @@ class Reader:
         return found
 
     def _read_again(self, path: str) -> None:
-        """An array on disk is read once more, soon after another read: the keeper may bring it back to memory."""
+        """Mark an array on disk that is read again soon after another read: the keeper may bring it back to memory."""
         array_id = os.path.basename(path)
         if array_id not in self._marked:
             if len(self._marked) >= _MARKS:

@@ -1,8 +1,8 @@
 """Remains: what an object leaves behind when it is forgotten, cleared away later.
 
-An exception that is raised in a finalizer is printed and lost, and Ctrl-C is one: Python acts upon it in whatever
-Python code runs next. So nothing is done when an object dies, except that C code puts its remains into a list.
-Who uses the shelf next clears them away, and an interrupt of that reaches its caller.
+Python prints and loses an exception that is raised in a finalizer. Ctrl-C is an exception too, and Python raises it in
+whichever Python code runs next. So when an object dies, only C code runs, which puts its remains into a list. The next
+call that uses the shelf clears them away, and an interrupt then reaches the caller.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from typing import Any
 
 _watched: set[Remains] = set()  # those that were not settled
 _left: collections.deque[Any] = collections.deque()
-_clearing = threading.RLock()  # who finds remains waits until they are gone, by whomever: their path may be used again
+# a thread that finds remains waits until they are cleared away: their path may be used again
+_clearing = threading.RLock()
 
 
 class Remains(weakref.ref[Any]):
-    """Has `clear` called some time after `of` is gone, by the same process, unless it was `settled` before.
+    """Calls `clear` in this process some time after `of` is gone, unless it was `settled` before.
 
-    `clear` must not know `of`, and must be harmless to repeat. A child that is forked has nothing to clear away.
+    `clear` must hold no reference to `of`, and may be called twice. A forked child has nothing to clear away.
     """
 
     __slots__ = ("_clear",)
     _clear: Callable[[], object]
 
     def __new__(cls, of: object, clear: Callable[[], object]) -> Remains:  # noqa: PYI034  # Self: from Python 3.11
-        remains = super().__new__(cls, of, _left.append)  # `append` is C code, which no signal handler gets into
+        remains = super().__new__(cls, of, _left.append)  # `append` is C code: no signal handler interrupts it
         remains._clear = clear
         _watched.add(remains)
         return remains
@@ -42,12 +43,12 @@ class Remains(weakref.ref[Any]):
     __eq__ = object.__eq__
 
     def settled(self) -> None:
-        """Nothing is left to clear away."""
+        """Say that nothing is to be cleared away any more."""
         _watched.discard(self)
         self._clear = _nothing
 
     def clear(self) -> None:
-        """Clear away what was left, unless it was settled. An error is nobody's: the keeper finds what stays."""
+        """Clear away, unless settled. Errors are ignored: the keeper finds what stays."""
         if self in _watched:
             with contextlib.suppress(Exception):
                 self._clear()
@@ -59,12 +60,12 @@ def _nothing() -> None:
 
 
 def clear_remains() -> None:
-    """Clear away what was left since the last time."""
+    """Clear away all remains since the last time."""
     while _left:
         with _clearing:
             if _left:
                 _left[0].clear()
-                _left.popleft()  # last, so that what an interrupt leaves is for the next
+                _left.popleft()  # last: after an interrupt the next call goes on with it
 
 
 def _forget_parents() -> None:

@@ -1,8 +1,8 @@
 """Removal: when a file goes, so does its memory, at once.
 
-A writer may have a segment mapped that it wrote before (see `warm`), and then the memory of a file without a name is
-nobody's: in no ledger, and in no listing. So a file is emptied before it is unlinked. It keeps its length: whoever
-writes to a map of it, by mistake, writes zeros away and is not killed.
+A writer may have a segment mapped that it wrote before (see `warm`). If such a file were just unlinked, its memory
+would stay, in no ledger and in no listing. So a file is emptied before it is unlinked. It keeps its length: a process
+that writes to a map of it by mistake is not killed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from outlive.arrays.lock import EXCLUSIVE, open_locked
 from outlive.arrays.warm import LEAST
 
-_WHOLE_PAGE = 2 << 20  # bytes behind the end: a page, be it a huge one, goes only as a whole
+_WHOLE_PAGE = 2 << 20  # bytes behind the end: a page, also a huge one, goes only as a whole
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1  # linux/falloc.h
 
 
 @functools.cache
 def _fallocate() -> Callable[..., int]:
-    import ctypes  # the actors do without it until something large is removed
+    import ctypes  # the actors do not load it until something large is removed
 
     function: Any = ctypes.CDLL(None, use_errno=True).fallocate
     function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -31,7 +31,7 @@ def _fallocate() -> Callable[..., int]:
 
 
 def empty(fd: int) -> None:
-    """Free the memory of a segment of which the caller has the exclusive lock. Its length stays, if that can be."""
+    """Free the memory of a segment. The caller has its exclusive lock. Its length stays, if the system allows that."""
     size = os.fstat(fd).st_size
     try:
         done = not size or _fallocate()(fd, _PUNCH_HOLE | _KEEP_SIZE, 0, size + _WHOLE_PAGE) == 0
@@ -55,7 +55,9 @@ def empty_if_unread(path: str) -> None:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder and all that is in it, memory and all. What is still read keeps its memory until it is not."""
+    """Remove a folder and all that is in it, and free the memory. A file that is still read keeps its memory until
+    then.
+    """
     for path, _, names in os.walk(folder):
         for name in names:
             empty_if_unread(f"{path}/{name}")

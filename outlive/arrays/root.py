@@ -17,10 +17,10 @@ LEAST_SHARED_MEMORY = 512 << 20  # Docker gives 64 MiB unless told otherwise: to
 
 
 def default_root() -> tuple[str, str | None]:
-    """The root folder's path, and why it is on disk if it is.
+    """The path of the root folder, and the reason if it is on disk.
 
     `OUTLIVE_ROOT` names another; set it where Ray starts, so that all processes of a node agree. Every process of a
-    node computes the same answer, so nobody has to be asked.
+    node computes the same path.
     """
     if chosen := os.environ.get("OUTLIVE_ROOT"):
         return os.path.abspath(chosen), None
@@ -43,7 +43,7 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
     Parameters
     ----------
     setting
-        What to set to have another folder, for the message.
+        The setting that names another folder, for the message.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
         found = os.lstat(path)
     except FileNotFoundError:
         _make_parents(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):  # then whoever made it meanwhile has to be looked at too
+        with contextlib.suppress(FileExistsError):  # another process made it meanwhile: check it as well
             os.mkdir(path, FOLDER_MODE)
             return path
         found = os.lstat(path)
@@ -68,7 +68,7 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
 
 
 def _make_parents(path: str) -> None:
-    """As `os.makedirs`, which gives `mode` to the last folder only and leaves the others to the umask."""
+    """The same as `os.makedirs`, but all folders get `mode`, and not only the last."""
     if path and not os.path.isdir(path):
         _make_parents(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
@@ -76,7 +76,7 @@ def _make_parents(path: str) -> None:
 
 
 def names_in(folder: str) -> list[str]:
-    """The names in a folder, none if it is not there: somebody clears the disk now and then (systemd-tmpfiles)."""
+    """The names in a folder; none if it is missing: systemd-tmpfiles, for example, clears folders on disk."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:

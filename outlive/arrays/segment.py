@@ -4,8 +4,9 @@
 
 The front is a valid .npy file, so `numpy.load(path, mmap_mode="r")` reads any segment. The header is padded to a page
 where the segment is mapped to be read, and to 64 bytes where it is copied. The footer is the array's
-`ArrayInfo`. The trailer has the footer's length, a CRC-32 of header and footer, and the array's id: a reader that
-holds the lock and finds the id it asked for cannot be looking at another array, whatever became of the file's name.
+`ArrayInfo`. The trailer has the footer's length, a CRC-32 of header and footer, and the array's id: a reader that holds
+the lock and finds the id that it asked for cannot be looking at another array, even if the file has another name by
+now.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ def header(dtype: str, shape: tuple[int, ...], fortran: bool, alignment: int = _
 
 
 def header_of(info: ArrayInfo) -> bytes:
-    """The header of a segment that is described already."""
+    """The header of a segment whose `ArrayInfo` is known."""
     return _header_up_to(info.offset, info.dtype, info.shape, info.fortran)
 
 
 def _header_up_to(offset: int, dtype: str, shape: tuple[int, ...], fortran: bool) -> bytes:
-    """The header whose padding ends at `offset`: a page's beginning, or 64 bytes', as older versions have it."""
+    """The header whose padding ends at `offset`: the beginning of a page, or of 64 bytes as older versions have it."""
     head = header(dtype, shape, fortran)
     return head if len(head) == offset else header(dtype, shape, fortran, offset)
 
@@ -69,7 +70,7 @@ def _header_up_to(offset: int, dtype: str, shape: tuple[int, ...], fortran: bool
 def footer(info: ArrayInfo) -> bytes:
     """The JSON footer and the trailer behind it."""
     array_id, store, key, dtype, shape, fortran, offset, nbytes, _, version, ttl, replicas = (
-        info  # not the size: the file has one
+        info  # not the size: the file itself has it
     )
     common, checksum = _common(store, dtype, shape, fortran, offset, nbytes)
     text = common + _own(array_id, key, version, ttl, replicas)
@@ -132,24 +133,24 @@ def is_copy(path: str) -> bool:
     """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
     try:
         mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):  # a stranger has put a file among the writers' folders
+    except (FileNotFoundError, NotADirectoryError):  # another program has put a file among the writers' folders
         return False
     return is_cached(mode) or is_copied(mode)
 
 
 def void(fd: int) -> None:
-    """Make a deleted segment no segment: the first thing that is done to one, by whoever has its exclusive lock.
+    """Void a deleted segment: it is no valid segment any more. The holder of its exclusive lock does this first.
 
-    Who opened it before it was deleted may lock it later, when somebody who wrote it again was killed in the middle.
-    Header and trailer could be whole then, and what is between them another array's.
+    A reader that opened the segment before it was deleted may lock it after a writer that reused it was killed. Without
+    this, header and trailer could be whole then, with another array's bytes between them.
     """
     os.pwrite(fd, bytes(TRAILER.size), max(0, os.fstat(fd).st_size - TRAILER.size))
 
 
 def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
-    """Write `buffers` one after the other at `offset`, however often the system writes less than asked."""
+    """Write all `buffers` one after the other at `offset`, in several calls if the system writes less than asked."""
     written = os.pwritev(fd, buffers, offset)
-    while written < sum(map(len, buffers)):  # past 2 GiB, or a signal came
+    while written < sum(map(len, buffers)):  # the system wrote less: more than 2 GiB, or a signal came
         offset += written
         rest = []
         for buffer in buffers:
@@ -160,7 +161,7 @@ def write_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> No
 
 
 def verify(info: ArrayInfo, head: bytes, tail: bytes, path: str) -> None:
-    """Check that `head` and `tail` are what is before and behind the data of the array `info`, undamaged.
+    """Check that `head` and `tail` are the undamaged bytes before and behind the data of the array `info`.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def read_info(fd: int, path: str) -> ArrayInfo:
     if not stat.S_ISREG(status.st_mode):
         raise CorruptArray(f"{path} is no file; remove it")
     size = status.st_size
-    tail = page = os.pread(fd, PAGE, max(0, size - PAGE))  # nearly always the whole footer
+    tail = page = os.pread(fd, PAGE, max(0, size - PAGE))  # this nearly always has the whole footer
     footer_length = unpack_trailer(tail, path)[0] + TRAILER.size
     if footer_length > size:
         raise CorruptArray(f"{path} is damaged: its trailer speaks of a larger file; run `outlive check`")
@@ -225,7 +226,7 @@ def read_info(fd: int, path: str) -> ArrayInfo:
 
 
 def read_info_at(path: str, array_id: str) -> ArrayInfo:
-    """What the footer of the segment at `path` says, which must be that of this array.
+    """The `ArrayInfo` in the footer of the segment at `path`, which must be this array's.
 
     Raises
     ------
@@ -245,7 +246,7 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
     except CorruptArray:
         if is_at(path, fd):
             raise
-        raise FileNotFoundError(path) from None  # deleted, and being made into another, as we looked
+        raise FileNotFoundError(path) from None  # it was deleted and is being reused while it is read here
     finally:
         os.close(fd)
 

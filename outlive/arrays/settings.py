@@ -1,4 +1,4 @@
-"""Settings: what whoever opens a store may ask of this node's shelf. They are kept on the shelf, for all processes."""
+"""Settings of a node's shelf, which a program gives when it opens a store. The shelf keeps them, for all processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("outlive")
 
 
 class Settings(NamedTuple):
-    """What is None stays as it is, or is computed the first time."""
+    """A setting that is None stays as it is; the first time, its default is computed."""
 
     memory: int | None = None  # bytes
     disk: int | None = None  # bytes; 0 spills nothing
@@ -27,12 +27,12 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, memory: int | str | None, disk: int | str | None, spill_to: str | os.PathLike[str] | None) -> Settings:
-        """From what a user wrote.
+        """The settings that a user wrote, as numbers.
 
         Raises
         ------
         BadSetting
-            It is no size.
+            The text is not a size.
         """
         return cls(
             None if memory is None else parse_size(memory, "memory"),
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) -> None:
-    """Change a shelf as `settings` ask. What they leave open is computed if nobody ever said it.
+    """Apply `settings` to a shelf. For a setting that was never given, the default is computed.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""A shelf: the folder that holds one node's segments. See `layout` for how they are called.
+"""A shelf: the folder that holds one node's segments. See `layout` for the names of its files.
 
-The files are the truth; whatever else knows about arrays can be rebuilt from them. A rename from new/ to mem/ commits
-an array, an unlink deletes it, and the kernel tells who died: a folder in new/ that can be locked has lost its writer.
+The files are the truth: all other knowledge of arrays can be rebuilt from them. A rename from new/ to mem/ commits an
+array, and an unlink deletes it. The kernel tells which writers died: their folders in new/ can be locked.
 
-It knows files, and no numpy: actors work with it. `reader` and `writer` know arrays.
+This module knows files and no numpy, because actors use it. `reader` and `writer` know arrays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavaila
 
 _T = TypeVar("_T")
 _Draft = TypeVar("_Draft", bound="Unsealed")
-_SEALS_AT_A_TIME = 512  # of put_many, so that other writers get their turn
+_SEALS_AT_A_TIME = 512  # of a put_many, under one lock, so that other writers get their turn
 
 
 class StaleEpoch(Exception):
@@ -42,7 +42,7 @@ class StaleEpoch(Exception):
 
 
 class Unsealed(Protocol):
-    """What can be sealed: a `Draft`."""
+    """An object that can be sealed: a `Draft`."""
 
     path: str
     info: ArrayInfo
@@ -82,10 +82,10 @@ class Shelf:
         self.mem, self.new, self.pool = self.memory.mem, self.memory.new, self.memory.pool
         with self.ledger.locked():
             if not self.ledger.budget:
-                self.recount()  # of an earlier version, or damaged: it was made anew
+                self.recount()  # the ledger was damaged or an earlier version's, and was made anew
             if budget is not None or not self.ledger.budget:
                 self.ledger.budget = budget if budget is not None else default_budget(path)
-        self.removed = False  # found out when a write fails
+        self.removed = False  # set when a write fails because the shelf is gone
         self._staging: Staging | None = None
         self._lock = Mutex()
 
@@ -105,7 +105,7 @@ class Shelf:
         return self.tiers.spills()
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
-        """What `use` says of an array's file, wherever it is. See `Tiers.somewhere`."""
+        """The result of `use(path)` for an array's file, in either tier. See `Tiers.somewhere`."""
         return self.tiers.somewhere(array_id, use)
 
     def locate(self, array_id: str) -> str | None:
@@ -116,7 +116,7 @@ class Shelf:
         return self.tiers.locate(array_id) is not None
 
     def has_draft(self, array_id: str) -> bool:
-        """Whether an array of this id is being written, or was and is not sealed yet."""
+        """Whether there is a draft with this id."""
         return self.tiers.has_draft(array_id)
 
     def ids(self) -> list[str]:
@@ -138,13 +138,13 @@ class Shelf:
     # --- what is known of arrays
 
     def not_found(self, info: ArrayInfo, why: str | None = None) -> ArrayNotFound:
-        """What to say of an array that is not there. `why`: what another node knows of its end."""
+        """The error for an array that is not there. `why`: what another node knows of its end."""
         name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
         ended = why or self.ended.find(info.id) or "it was deleted, or overwritten by a later put"
         return ArrayNotFound(f"{name} of store {info.store!r} is not there: {ended}")
 
     def named_info(self, store: str, key: str) -> ArrayInfo | None:
-        """As `named`, without mapping the data."""
+        """The `ArrayInfo` of a key's array, by its name on this shelf, without mapping the data."""
         found = None if self.ledger.batches else self.names.look_up(store, key)
         try:
             info = None if found is None else self.info(found[0])
@@ -153,11 +153,11 @@ class Shelf:
         return info if info is not None and (info.store, info.key) == (store, key) else None
 
     def exists(self) -> bool:
-        """Whether this shelf, and not another in its place, is still there."""
+        """Whether this shelf is still there, and not another one at its path."""
         return self.ledger.exists()
 
     def info(self, array_id: str) -> ArrayInfo:
-        """What a sealed segment's footer says.
+        """The `ArrayInfo` in a sealed segment's footer.
 
         Raises
         ------
@@ -166,11 +166,11 @@ class Shelf:
         return self.somewhere(array_id, lambda path: read_info_at(path, array_id))
 
     def scan(self) -> Iterator[ArrayInfo]:
-        """What the footers of all readable sealed arrays say; `check` tells of the others."""
+        """The infos of all sealed arrays that can be read. `check` reports the others."""
         return self.infos(self.ids())
 
     def infos(self, array_ids: Iterable[str]) -> Iterator[ArrayInfo]:
-        """As `scan`, of these arrays."""
+        """The same as `scan`, for these arrays."""
         for array_id in array_ids:
             with contextlib.suppress(FileNotFoundError, CorruptArray):
                 yield self.info(array_id)
@@ -178,7 +178,7 @@ class Shelf:
     # --- sealing
 
     def seal(self, draft: Unsealed, epoch: int | None = None) -> None:
-        """Rename a draft into mem/: the point from which on it exists, for everyone, for good.
+        """Rename a draft into mem/. From this moment the array exists, for all processes.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Shelf:
         StaleEpoch
             Another catalog has started since. Nothing was sealed: have it list the array, then seal again.
         """
-        if draft.info.key is None:  # nobody else knows of it yet, and no name changes: no lock
+        if draft.info.key is None:  # no other process knows of it, and no name changes: no lock is needed
             draft.settled = self._commit(draft.path, draft.info)
             if not draft.settled:
                 raise StoreUnavailable(f"somebody removed {draft.path} while it was being put; put it again")
@@ -206,8 +206,8 @@ class Shelf:
         Raises
         ------
         StaleEpoch
-            The shelf was listed again since, without the copy: nobody would ask this node before the array is replaced.
-            Nothing was sealed.
+            The shelf was listed again since, without the copy: the catalog would not ask this node before it replaces
+            the array. Nothing was sealed.
         """
         with self.ledger.locked():
             if self.ledger.epoch != draft.listed_in:
@@ -219,7 +219,7 @@ class Shelf:
             raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
 
     def seal_many(self, drafts: Sequence[_Draft], epoch: int | None = None) -> list[_Draft]:
-        """`seal` for many; returns those that are gone, as others sealed and then deleted them.
+        """`seal` for many drafts. Returns the drafts that are gone, because others sealed and then deleted them.
 
         Those sealed before a `StaleEpoch` stay so, and may be given again.
         """
@@ -235,12 +235,12 @@ class Shelf:
         return gone
 
     def _commit(self, path: str, info: ArrayInfo) -> bool:
-        """The moment from which on an array exists. Its name first: should this be cut short, whoever asks the catalog
-        seals it. False if it is neither here nor sealed. The caller holds the ledger's lock.
+        """Make an array exist. Its name turns first: if this process dies in between, a reader that asks the catalog
+        seals the draft. False if it is neither a draft nor sealed. The caller holds the ledger's lock.
         """
         if info.key is not None:
             self.names.point(info, self.has)
-        if self._rename(path, info.id) or self.has(info.id):  # the latter: somebody sealed it for us (`finish`)
+        if self._rename(path, info.id) or self.has(info.id):  # the second: another process sealed it (`finish`)
             return True
         if info.key is not None:
             self.names.remove(info.store, info.key, info.id)
@@ -255,11 +255,11 @@ class Shelf:
         return True
 
     def finish(self, array_id: str, epoch: int) -> bool:
-        """Seal, in its writer's stead, a draft that the catalog of `epoch` has listed. True if it is sealed now.
+        """Seal a draft for its writer, if the catalog of `epoch` has listed it. True if it is sealed now.
 
-        A writer first has the catalog list a complete draft, then seals it; whoever reads in between does it for the
-        writer, which may just have died. What a catalog listed that is gone does not count. Nor does a copy of another
-        shelf's array: the catalog lists that, but has to know of the copy before anyone reads it; see `seal_copy`.
+        A writer first has the catalog list a complete draft, then seals it. A reader that comes in between seals it for
+        the writer, which may have died. The listing of an earlier catalog does not count. A copy of another shelf's
+        array is not sealed either: the catalog has to know of the copy before anyone reads it (see `seal_copy`).
         """
         with self.ledger.locked():
             if self.ledger.epoch == epoch:
@@ -270,7 +270,7 @@ class Shelf:
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
-        """Have the key of an array that the catalog knows lead to it, for those who ask next."""
+        """Turn the key's name to an array that the catalog knows, for later readers."""
         with self.ledger.locked():
             if self.has(info.id):
                 self.names.point(info, self.has)
@@ -278,7 +278,7 @@ class Shelf:
     # --- ending
 
     def touch(self, info: ArrayInfo) -> None:
-        """Let an array live for its time to live from now on.
+        """Begin an array's time to live again.
 
         Raises
         ------
@@ -287,7 +287,8 @@ class Shelf:
         now = time.time()
         try:
             times = int(now * 1e9), deadline_from(now, info.ttl)
-            with self.ledger.locked():  # so that the keeper, which looks under it too, does not end it at the same time
+            # the keeper looks under the same lock, so it does not end the array at the same time
+            with self.ledger.locked():
                 if self.somewhere(info.id, os.lstat).st_mtime < now:
                     raise ArrayNotFound(f"too late to touch {info.key or info.id!r}: its time to live is over")
                 self.somewhere(info.id, lambda path: os.utime(path, ns=times, follow_symlinks=False))
@@ -295,9 +296,9 @@ class Shelf:
             raise self.not_found(info) from None
 
     def set_deadline(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then, in nanoseconds since 1970, or longer; False if it is not there.
+        """Make an array live at least until `deadline_ns`, in nanoseconds since 1970; False if it is not there.
 
-        A call that comes late takes nothing back of what a later one gave.
+        A call that comes late does not shorten what a later call gave.
         """
         with self.ledger.locked(), contextlib.suppress(FileNotFoundError):
             times = time.time_ns(), max(deadline_ns, self.somewhere(array_id, os.lstat).st_mtime_ns)
@@ -306,7 +307,7 @@ class Shelf:
         return False
 
     def deadline(self, info: ArrayInfo) -> float | None:
-        """When the array's time to live is over, in seconds since 1970; None if it has none.
+        """The end of the array's time to live, in seconds since 1970; None if it has none.
 
         Raises
         ------
@@ -326,7 +327,7 @@ class Shelf:
             Store and key, if its key is deleted with it.
         """
         forget(array_id)
-        with self.ledger.locked():  # so that nobody seals the draft between the two tiers
+        with self.ledger.locked():  # so that no process seals the draft between the two removals
             if name is not None:
                 self.names.remove(*name, array_id)
             disk = self.disk
@@ -341,11 +342,11 @@ class Shelf:
         return (self.tiers.of(path) or self.memory).unlink(path)
 
     def raise_epoch(self) -> int:
-        """Start a new epoch: what an earlier catalog listed can no longer be sealed."""
+        """Start a new epoch: drafts that an earlier catalog listed can no longer be sealed."""
         return self.ledger.raise_epoch()
 
     def leave(self, nothing_kept: Callable[[], bool]) -> bool:
-        """Remove the shelf if nothing is kept on it, and nobody writes to it; whether that was so."""
+        """Remove the shelf if it keeps no array and no process writes to it; returns whether it was removed."""
         with self.ledger.locked():
             writers = [f"{tier.new}/{name}" for tier in self.tiers.all() for name in names_in(tier.new)]
             if any(map(names_in, writers)) or os.listdir(self.scopes) or not nothing_kept():
@@ -355,7 +356,7 @@ class Shelf:
             return True
 
     def remove(self) -> None:
-        """Delete every array and the shelf itself. In one step, so that nobody can write to what is being removed."""
+        """Delete every array and the shelf itself. It is renamed first, so that no process writes to it meanwhile."""
         disk = self.disk
         if disk is not None:
             disks.remove(disk.path)
@@ -364,7 +365,7 @@ class Shelf:
         removed = f"{self.path}.{os.urandom(4).hex()}{REMOVED}"
         os.rename(self.path, removed)
         if disk is not None:
-            disks.remove_empty(disk.path)  # who spills may have made it again, until the shelf was gone
+            disks.remove_empty(disk.path)  # a process that spills may have made it again until the shelf was gone
         remove_tree(removed)
 
     # --- drafts of the living and the dead
@@ -385,7 +386,7 @@ class Shelf:
     def _new_staging(self) -> Staging:
         with self._lock.now:
             if not self.exists():
-                raise FileNotFoundError(self.path)  # removed, and perhaps made anew
+                raise FileNotFoundError(self.path)  # the shelf was removed, and perhaps made anew
             if self._staging is None or self._staging.pid != os.getpid():
                 self._staging = Staging(self.new)
             return self._staging

@@ -1,4 +1,4 @@
-"""Staging: where drafts are written. The kernel tells who died: a folder that can be locked has lost its writer."""
+"""Staging: the folders where drafts are written. A folder that can be locked has lost its writer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Staging:
         while True:
             self.path = f"{new}/{os.urandom(8).hex()}"
             os.mkdir(self.path, FOLDER_MODE)
-            # Between two steps it may be taken for a dead writer's, and a fork would leave its lock to the child.
+            # Between these steps the keeper may take the folder for a dead writer's, and a forked child would keep its
+            # lock.
             with no_fork(), contextlib.suppress(FileNotFoundError, BlockingIOError):
                 self._fd = [os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)]
                 _locked.update(self._fd)
-                # With its shelf, which is seldom dropped before the process ends: else each would take a descriptor.
+                # It closes with its shelf. A program that opens many shelves would else keep a descriptor for each.
                 self._remains = Remains(self, functools.partial(_leave, self.path, self._fd))
                 fcntl.flock(self._fd[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.stat(self.path).st_ino == os.fstat(self._fd[0]).st_ino:
@@ -34,7 +35,7 @@ class Staging:
             _close(self._fd)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the folder's lock."""
         _close(self._fd)
         self._remains.settled()
 
@@ -44,20 +45,20 @@ _locked: set[int] = set()  # the descriptors of this process's folders
 
 def _leave(path: str, fd: list[int]) -> None:
     with contextlib.suppress(OSError):
-        os.rmdir(path)  # stays if a draft is in it: the keeper will find it
+        os.rmdir(path)  # a folder with a draft stays: the keeper will find it
     _close(fd)
 
 
 def _close(fd: list[int]) -> None:
     with no_fork():
-        while fd:  # but once: its number may soon be another's
+        while fd:  # only once: its number may soon belong to another file
             number = fd.pop()
             _locked.discard(number)
             os.close(number)
 
 
 def _leave_parents_locks() -> None:
-    for fd in _locked:  # or a child that outlives its parent would keep it alive in the keeper's eyes
+    for fd in _locked:  # else a child that outlives its parent would make the keeper think that the parent lives
         with contextlib.suppress(OSError):
             os.close(fd)
     _locked.clear()
@@ -70,7 +71,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def new_file(path: str, size: int) -> int:
-    """A new file of this size, all of it zeros that take no room yet; its descriptor. Nothing is left if it fails."""
+    """Make a file of this size, all zeros that take no room yet; returns its descriptor. A failure leaves no file."""
     fd = os.open(path, _CREATE, PRIVATE)
     try:
         os.ftruncate(fd, size)
@@ -82,7 +83,7 @@ def new_file(path: str, size: int) -> int:
 
 
 def orphans(new: str) -> Iterator[str]:
-    """The folders in `new` whose writer died; each stays locked, hence ours, until the loop goes on."""
+    """The folders in `new` whose writer died. Each stays locked until the loop goes on."""
     for name in names_in(new):
         path = f"{new}/{name}"
         try:

@@ -1,6 +1,6 @@
 """A tier: a folder that has sealed arrays, drafts and a pool. A shelf has one in memory, and one on disk if it spills.
 
-What is removed is counted in the same step, in the tier's account of the ledger.
+A removal is counted in the same step, in the tier's account of the ledger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Tier:
     Parameters
     ----------
     setting
-        What to set to have another folder, for messages.
+        The setting that names another folder, for messages.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class Tier:
         self.pool = Pool(private_folder(f"{path}/{FREE}", setting), account)
 
     def reserve(self, path: str, size: int) -> int | None:
-        """Make a draft's file at its full size, if the budget has room now; its descriptor."""
+        """Make a draft's file at its full size, if the budget has room now; returns its descriptor."""
         found = self.pool.find(size)
         if found is not None:
             try:
@@ -69,7 +69,7 @@ class Tier:
         if found.st_size <= COPY_BELOW or not stat.S_ISREG(found.st_mode):
             return self._unlink_counted(path)
         if stat.S_IMODE(found.st_mode) != PRIVATE:
-            os.chmod(path, PRIVATE)  # no marks for whoever writes it next
+            os.chmod(path, PRIVATE)  # the next writer finds no marks
         self.pool.add(path, array_id, found.st_size)
         return True
 
@@ -80,16 +80,17 @@ class Tier:
             if aside is None:
                 return self._unlink_counted(path)
         try:
-            empty_if_unread(aside)  # while the ledger is not locked, as it takes a while
+            empty_if_unread(aside)  # before the ledger is locked, because it takes a while
         finally:
             self._unlink_counted(aside)
         return True
 
     def _set_aside(self, path: str) -> str | None:
-        """Give a large draft a name by which nobody seals it, so that no array is emptied; None if it keeps its name.
+        """Rename a large draft so that no process can seal it while it is emptied; None if it keeps its name.
 
-        A reader, or the keeper, seals a draft that the catalog lists, and a dead writer's call can reach the catalog
-        late. The new name is a copy's: the keeper removes it if this process dies. The caller holds the ledger's lock.
+        A reader or the keeper seals a draft that the catalog lists, and a dead writer's call can reach the catalog
+        late. The new name is that of a copy, which the keeper removes if this process dies. The caller holds the
+        ledger's lock.
         """
         try:
             found = os.lstat(path)
@@ -100,7 +101,7 @@ class Tier:
             os.rename(path, aside)
         except FileNotFoundError:
             return None
-        except OSError:  # a disk can be too full for another name: nobody seals it while the ledger is locked
+        except OSError:  # the disk is too full for another name; the ledger is locked, so no process seals it now
             empty_if_unread(path)
             return None
         return aside

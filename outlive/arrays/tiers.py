@@ -16,7 +16,7 @@ from outlive.arrays.root import names_in
 from outlive.arrays.tier import Tier
 
 _T = TypeVar("_T")
-_ATTEMPTS = 3  # to count while others write: the kernel's queue of changes may overflow
+_ATTEMPTS = 3  # attempts to count while others write: the kernel's queue of changes may overflow
 
 
 class Tiers:
@@ -26,8 +26,8 @@ class Tiers:
         self._path, self._ledger = path, ledger
         self.memory = Tier(path, ledger)
         self._disk: Disk | None = None
-        self._disks: dict[str, Disk] = {}  # by path: each but once, as drafts may be under way there
-        self._settings = -1  # those that `_disk` is of
+        self._disks: dict[str, Disk] = {}  # by path, one object each, because drafts may be under way there
+        self._settings = -1  # the value of `ledger.settings` for which `_disk` holds
 
     @property
     def disk(self) -> Disk | None:
@@ -42,7 +42,7 @@ class Tiers:
         return self._disk
 
     def spill_to(self, path: str) -> None:
-        """Spill to the folder `path` from now on; all processes follow. How much: `ledger.disk.budget`.
+        """Spill to the folder `path` from now on. All processes follow. `ledger.disk.budget` says how much.
 
         Raises
         ------
@@ -58,21 +58,21 @@ class Tiers:
             if before is not None and not before.is_empty():
                 raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
             disks.clear_removed(path)
-            found = not Disk(path, self._ledger).is_empty()  # of a shelf that was removed: its arrays are back
+            found = not Disk(path, self._ledger).is_empty()  # a removed shelf left it: its arrays are back
             disks.choose(self._path, path)
             self._ledger.settings_changed()
             if before is not None:
                 disks.remove(before.path)
             if found:
                 self.recount()
-                self._ledger.raise_epoch()  # for the catalog to list them
+                self._ledger.raise_epoch()  # so that the catalog lists them
 
     def spills(self) -> bool:
         """Whether there is a disk, and a budget for it."""
         return self.disk is not None and self._ledger.disk.budget > 0
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
-        """What `use` says of an array's file, in memory or on disk, wherever it is while others move it.
+        """The result of `use(path)` for an array's file, in memory or on disk, even while others move it.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Tiers:
             if disk is not None:
                 with contextlib.suppress(FileNotFoundError):
                     return use(f"{disk.mem}/{array_id}")
-            if self._ledger.moves == moves:  # else it may have gone the other way between the two
+            if self._ledger.moves == moves:  # else the array may have moved the other way between the two looks
                 raise FileNotFoundError(array_id)
 
     def locate(self, array_id: str) -> str | None:
@@ -114,12 +114,12 @@ class Tiers:
     def drafts(self, array_id: str) -> Iterator[str]:
         """Where a draft of this id may be."""
         for tier in self.all():
-            for writer in names_in(tier.new):  # none if the shelf is on its way out
-                if not os.path.islink(f"{tier.new}/{writer}"):  # planted; nothing behind it is ours
+            for writer in names_in(tier.new):  # empty if the shelf is being removed
+                if not os.path.islink(f"{tier.new}/{writer}"):  # a link is not ours
                     yield f"{tier.new}/{writer}/{array_id}"
 
     def has_draft(self, array_id: str) -> bool:
-        """Whether an array of this id is being written, or was and is not sealed yet."""
+        """Whether there is a draft with this id."""
         return any(map(os.path.lexists, self.drafts(array_id)))
 
     def is_on_disk(self, path: str) -> bool:
@@ -141,7 +141,7 @@ class Tiers:
     def _ids(self) -> list[str]:
         found = list(
             filter(is_id, os.listdir(self.memory.mem))
-        )  # raises if the shelf was removed, which is no empty one
+        )  # raises if the shelf was removed: that is not an empty shelf
         return found if self.disk is None else list(dict.fromkeys(found + self.spilled()))
 
     def spilled(self) -> list[str]:
@@ -154,16 +154,17 @@ class Tiers:
         return tuple(tier.mem for tier in self.all())
 
     def recount(self) -> int:
-        """Set the ledger to what the files take; returns by how much it was off: strangers removed some.
+        """Set the ledger to the bytes that the files take. Returns by how much it was off, if other programs removed
+        files.
 
-        The files are counted while others write. Then those that came or went meanwhile are looked at again, under
-        the ledger's lock.
+        The files are counted while others write. Then the files that came or went meanwhile are counted again under the
+        ledger's lock.
         """
         with contextlib.ExitStack() as at_the_end:
             for _ in range(_ATTEMPTS):
                 counts = self._counts(at_the_end)
                 if not all(count.ready for count in counts):
-                    break  # nobody tells what changes
+                    break  # the kernel does not tell what changes
                 with self._ledger.locked():
                     if all(count.finish() for count in counts):
                         return self._set_used(counts)

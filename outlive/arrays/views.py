@@ -1,7 +1,7 @@
 """Views: how a process reads segments. Zero-copy, read-only, and the kernel counts them.
 
-A mapped view holds a shared `flock` on its segment until the last array that looks at it is gone (`mmap.mmap` keeps a
-duplicate of the descriptor, and with it the lock), whichever way the process ends.
+A mapped view holds a shared `flock` on its segment until the last array over it is gone, however the process ends:
+`mmap.mmap` keeps a duplicate of the descriptor, and with it the lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from outlive.arrays.lock import is_at
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe must not block
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not block
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 
@@ -31,17 +31,17 @@ _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 def open_view(
     path: str, info: ArrayInfo | None = None, again: Callable[[str], None] | None = None
 ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-    """A read-only view of the array `info`, or of whichever is there, in the file `path`; and what is known of it.
+    """A read-only view of the array in the file `path`, and its `ArrayInfo`. With `info`, it must be that array.
 
     Parameters
     ----------
     again
-        Called with `path` if it was read a short while ago.
+        Called with `path` if the array was read a short while ago.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file, or it is being made into another segment.
+        There is no such file, or the segment is being reused.
     CorruptArray
         The file is damaged, or no segment of this array.
     TooManyViews
@@ -54,16 +54,16 @@ def open_view(
     except OSError as error:
         raise explained(error, path) from None
     try:
-        before = os.fstat(fd)  # the system itself may change the time of the last read as we read
+        before = os.fstat(fd)  # reading may change the time of the last read, by the system itself
         info, buffer = _contents(fd, path, info)
         if _stamp(fd, before) < _READ_AGAIN and again is not None:
             again(path)
-    except BlockingIOError:  # locked for writing: this is no longer, or not yet, what we look for
+    except BlockingIOError:  # it is locked for writing: the array is gone, or not complete yet
         raise FileNotFoundError(path) from None
     except CorruptArray:
         if is_at(path, fd):
             raise
-        raise FileNotFoundError(path) from None  # deleted and made into another array since it was opened
+        raise FileNotFoundError(path) from None  # it was deleted and reused since it was opened
     except OSError as error:
         raise explained(error, path) from None
     finally:
@@ -72,14 +72,14 @@ def open_view(
 
 
 def _stamp(fd: int, before: os.stat_result) -> int:
-    """Write down that a segment is read now; returns how many nanoseconds ago it was read before.
+    """Record that a segment is read now; returns the nanoseconds since it was read before.
 
-    The system's own record is too rough (relatime), and maps do not count in it. `utime(2)` costs 0.5 us, so once a
-    second is enough; when the array was put (mtime) stays.
+    The system's own record is too rough (relatime), and maps do not count in it. `utime(2)` costs 0.5 us, so it is
+    called once a second at most. The time of the put (mtime) stays.
     """
     now = time.time_ns()
     since = now - before.st_atime_ns
-    # A time of change that lies behind the file's last one is a deadline, which `touch` may be moving now.
+    # A modification time in the future is a deadline, which `touch` may be moving now.
     if not 0 <= since < _STAMP_EVERY and before.st_mtime_ns <= before.st_ctime_ns:
         with contextlib.suppress(OSError):
             os.utime(fd, ns=(now, before.st_mtime_ns))
@@ -87,7 +87,7 @@ def _stamp(fd: int, before: os.stat_result) -> int:
 
 
 def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, Any]:
-    """The verified bytes of a segment: mapped and locked, or copied if they are few."""
+    """The verified bytes of a segment: mapped and locked, or copied if the segment is small."""
     if info is None:
         fcntl.flock(fd, _SHARED)
         info = read_info(fd, path)
@@ -107,10 +107,21 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
     return info, buffer
 
 
+def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of the bytes that `open_view` has copied, of its own: who keeps it does not look at it."""
+    root: Any = view.base
+    return _array_of(info, view.dtype, root.base)
+
+
+def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[Any, Any]:
+    order = cast("Any", "F" if info.fortran else "C")
+    array: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
+    return array
+
+
 def _view_of(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
-    dtype, order = decode_dtype(info.dtype), cast("Any", "F" if info.fortran else "C")
     try:
-        root: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
+        root = _array_of(info, decode_dtype(info.dtype), buffer)
     except (TypeError, ValueError) as error:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:

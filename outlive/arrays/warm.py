@@ -1,8 +1,8 @@
 """Warm maps: recycled segments that this process has written stay mapped in it.
 
 To write one of them again is then a plain copy of memory: twice as fast as `write(2)`, which is 2-10 times as fast as
-memory that has to be faulted in. A map holds no lock and no memory: readers come and go, and who frees the segment
-empties it. Only who has its draft writes to it, holding the segment's exclusive lock.
+memory that has to be faulted in. A map holds no lock and no memory: readers come and go, and a process that frees the
+segment empties it. Only the process that has its draft writes to it, holding the segment's exclusive lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from outlive.arrays.lock import Mutex
 
 POPULATED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 LEAST = 1 << 20  # bytes of a segment from which a map is faster than write(2)
-_KEPT = 8  # maps a process: each takes a descriptor and address space
+_KEPT = 8  # maps in one process: each takes a descriptor and address space
 
 _maps: collections.OrderedDict[tuple[int, int], mmap.mmap] = collections.OrderedDict()
 _lock = Mutex()
@@ -34,7 +34,7 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
     status = os.fstat(fd)
     if size < LEAST or not is_allocated(status, size):
         return None
-    identity = status.st_dev, status.st_ino  # not given to another file while we have it mapped
+    identity = status.st_dev, status.st_ino  # the kernel gives this number to no other file while it is mapped here
     with _lock.now:
         kept = _maps.pop(identity, None)
         if kept is None or len(kept) != size:
@@ -44,7 +44,7 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
                 return None
         _maps[identity] = kept
         while len(_maps) > _KEPT:
-            _maps.popitem(last=False)  # and not closed: another thread may be writing to it, which keeps it
+            _maps.popitem(last=False)  # it is dropped and not closed: another thread may be writing to it
         return kept
 
 

@@ -38,7 +38,7 @@ class Writer:
         version: int = 0,
         options: PutOptions = DEFAULT,
     ) -> ArrayInfo:
-        """Store one array at once and return what is known of it. For keys, which a catalog orders, see `draft_of`."""
+        """Store one array at once and return its `ArrayInfo`. For a put with a key, see `draft_of`."""
         draft = self.draft_of(array, store=store, key=key, version=version, options=options)
         try:
             draft.seal()
@@ -86,7 +86,7 @@ def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:
     Raises
     ------
     StoreFull
-        The file system has no room (`write(2)` says so; nothing is left behind once discarded).
+        The file system has no room, as `write(2)` says. Discarding the draft leaves nothing behind.
     """
     draft.with_room(lambda fd: _write(fd, draft.info, array))
     draft.complete()
@@ -124,7 +124,7 @@ def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
 
 
 def mapped(draft: Draft) -> np.ndarray[Any, Any]:
-    """The array of a draft itself, writable, for the caller to fill. See `Draft.map`."""
+    """The draft's own bytes as a writable array, for the caller to fill. See `Draft.map`."""
     info, order = draft.info, cast("Any", "F" if draft.info.fortran else "C")
     array: np.ndarray[Any, Any] = np.ndarray(
         info.shape, decode_dtype(info.dtype), draft.map(), info.offset, order=order

@@ -166,7 +166,7 @@ def _place(row: NodeRow) -> str:
 
 def _remark(row: NodeRow) -> str:
     """Why it cannot go, or what there is to say instead."""
-    reasons = "; ".join(map(printable, row.stays_because))
+    reasons = "; ".join(map(printable, (*row.stays_because, *([row.through_ray] if row.through_ray else ()))))
     if row.role == "lost":
         return f"lost {_ago(row.until)}"
     if row.role == "draining":

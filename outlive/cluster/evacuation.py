@@ -29,6 +29,7 @@ AFTER = "OUTLIVE_EVACUATE_AFTER"
 DEFAULT_AFTER = 30.0  # seconds. Autoscalers wait 60 s or 5 minutes
 _STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
 _LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
+_ASK_AFTER = 80.0  # seconds at most until it is asked again what scales the cluster
 _NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Evacuation:
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
+        self._ask_after = _LOOK_AGAIN / 2  # seconds: twice as many each time that the answer is the same
         self.stays: str | None = None
         """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
         self.leaving = False
@@ -74,7 +76,7 @@ class Evacuation:
             return
         if here.draining_until is not None:
             self._leave_with_everything(anywhere=True)
-        elif (scaler := self._autoscaler()) is None:
+        elif here.occupied or (scaler := self._autoscaler()) is None:
             self._idle_since, self.stays = None, None
         elif self._peers.now() >= self._look_at:
             self._leave_if_idle(here, scaler)
@@ -91,8 +93,11 @@ class Evacuation:
             self._leave_with_everything(anywhere=False)
 
     def _autoscaler(self) -> Autoscaler | None:
-        if self._peers.now() > self._asked_at + _LOOK_AGAIN:
-            self._asked_at, self._scaler = self._peers.now(), self._peers.autoscaler()
+        """What it was a while ago: its answer has a line for each node, and seldom changes."""
+        now = self._peers.now()
+        if now > self._asked_at + self._ask_after:
+            before, self._asked_at, self._scaler = self._scaler, now, self._peers.autoscaler()
+            self._ask_after = min(2 * self._ask_after, _ASK_AFTER) if self._scaler == before else _LOOK_AGAIN
         return self._scaler
 
     def _leave_with_everything(self, *, anywhere: bool) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import kind_of, number_of
+from outlive.arrays.lifetimes import SCOPE, join_scope, scope_path
 from outlive.arrays.marks import evict, keep
 from outlive.arrays.shelf import StaleEpoch
 from outlive.catalog.wire import Located, pack, unpack
@@ -20,6 +23,7 @@ from outlive.errors import StoreUnavailable
 if TYPE_CHECKING:
     from outlive.arrays.draft import Draft
     from outlive.arrays.shelf import Shelf
+    from outlive.cluster.links import Links
 
 _MOST_LISTINGS = 5  # of this shelf, while one array is copied
 
@@ -32,6 +36,8 @@ class Fetches:
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._lock = threading.Lock()
         self._chunk = 0
+        self.links: Links | None = None
+        """To the transfer servers of other nodes, where they are used."""
         self.count = 0
         """Copies made since the keeper started."""
 
@@ -77,9 +83,10 @@ class Fetches:
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
-        for parcel in receive_small(self._peers, node, array_ids, self.chunk_size() // 4):
+        for parcel in receive_small(self._source(node, step=self.chunk_size() // 4), array_ids):
             drafts = drafts_of(self._shelf, parcel)
             try:
+                self._join_scopes([draft.info for draft in drafts], node)
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
                 epochs = self._join_many([draft.info for draft in drafts], node, kept=False)
                 sealed = []
@@ -109,7 +116,10 @@ class Fetches:
             return None
         hinted = [] if hint is None or hint == self._node else [hint]
         located = from_nodes(
-            hinted, lambda: self._locate(info, hint), lambda node: self._copy(info, node, kept=kept, epoch=epoch)
+            hinted,
+            lambda: self._locate(info, hint),
+            lambda node: self._copy(info, node, kept=kept, epoch=epoch),
+            lambda node: self._peers.find_keeper(node, start=True),
         )
         if located is None or (self._shelf.has(info.id) and (not kept or self._keep(info, hint))):
             return None
@@ -129,9 +139,10 @@ class Fetches:
         Unreachable, CorruptArray, StoreFull
         """
         began = self._shelf.ledger.epoch
-        source = Source(self._peers, node, self.chunk_size(), epoch)
-        draft = copy(self._shelf, source, info.id, kept=kept)
+        source = self._source(node, epoch, self.chunk_size())
+        draft = copy(self._shelf, source, info.id, kept=kept, size=info.size)
         try:
+            self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
@@ -146,6 +157,23 @@ class Fetches:
             raise
         if kept and not self._keep(draft.info, node):
             raise NotThere(f"{info.id} was replaced or deleted")
+
+    def _join_scopes(self, infos: list[ArrayInfo], node: str) -> None:
+        """Learn of the scopes of arrays that come from a node: what is of an unknown one would end at once.
+
+        Raises
+        ------
+        Unreachable
+        """
+        for number in {number_of(info.id) for info in infos if kind_of(info.id) & SCOPE}:
+            if os.path.lexists(scope_path(self._shelf.scopes, number)):
+                continue
+            try:
+                home: str | None = self._peers.ask_keeper(node, Call.of("node_of_scope", number))
+            except StoreUnavailable as error:
+                raise Unreachable(f"a scope of node {node}: {error}") from None
+            if home is not None and home != self._node:
+                join_scope(self._shelf.scopes, number, home)
 
     def _seal(self, draft: Draft, node: str, began: int) -> None:
         """The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
@@ -200,6 +228,9 @@ class Fetches:
 
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
         return int(self._ask("join_copy", pack([info]), home, self._node, kept, stale))
+
+    def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
+        return Source(self._peers, node, step, epoch, self.links)
 
     def chunk_size(self) -> int:
         """Bytes a chunk at most, that come here or are sent from here."""

@@ -16,18 +16,21 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from outlive.arrays.lifetimes import mark_scope, scope_is_over
+from outlive.arrays.defect import Defect
+from outlive.arrays.lifetimes import has_scope, joined_scopes, mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
-from outlive.arrays.tend.fsck import Defect, check_arrays, check_shelf
+from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.links import links
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
+from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import send_small
 from outlive.cluster.tending import Tending
@@ -63,6 +66,9 @@ class ShelfStats(NamedTuple):
     sent_bytes: int = 0  # that other nodes were sent, since the keeper started
     kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
     free_inodes: int | None = None  # of the file system in memory; None: it has no limit
+    refused: int = 0  # connections to the transfer server that proved nothing, since the keeper started
+    no_server: str | None = None  # why there is no transfer server, if there is none
+    through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
 
 
 class Keeper(ShelfCalls):
@@ -70,6 +76,7 @@ class Keeper(ShelfCalls):
 
     _root: str = ""
     _on_disk: str | None = None
+    _serving: Serving | None = None
 
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._node = peers, node
@@ -95,6 +102,10 @@ class Keeper(ShelfCalls):
             self._tending.balance,
             self._evacuation.consider,
         )
+        self._serving, self._fetches.links = (
+            Serving(self._shelf, self._node, self._peers),
+            links(self._peers, self._node),
+        )
         self._threads = [
             threading.Thread(target=self._again, args=(work,), name=work.__name__, daemon=True) for work in works
         ]
@@ -104,7 +115,8 @@ class Keeper(ShelfCalls):
     def about(self) -> dict[str, Any]:
         """What a process that joins has to agree on."""
         self._leave_if_removed()
-        return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid()}
+        transfer = None if self._serving is None else self._serving.about()
+        return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid(), "transfer": transfer}
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
@@ -144,6 +156,12 @@ class Keeper(ShelfCalls):
         """Arrays of this node's scope are put on that node."""
         if not scope_is_over(self._shelf.scopes, number):
             mark_scope(self._shelf.scopes, number, node)
+
+    def node_of_scope(self, number: int) -> str | None:
+        """Where the process of a scope is that arrays here are in; None if it is not known to be open."""
+        return joined_scopes(self._shelf.scopes).get(
+            number, self._node if has_scope(self._shelf.scopes, number) else None
+        )
 
     def scope_is_over(self, number: int) -> bool:
         return scope_is_over(self._shelf.scopes, number)
@@ -218,9 +236,12 @@ class Keeper(ShelfCalls):
             spill_to=None if disk is None else disk.path,
             stays=self._evacuation.stays,
             fetched=self._fetches.count,
-            sent_bytes=self._sent_bytes,
+            sent_bytes=self._sent_bytes + (0 if self._serving is None else self._serving.counts.sent),
             kernel_bytes=kernel_bytes(self._shelf.mem, self._shelf.pool.folder, self._shelf.names.folder),
             free_inodes=None if files is None else files.free,
+            refused=0 if self._serving is None else self._serving.counts.refused,
+            no_server=None if self._serving is None else self._serving.why_not,
+            through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
         )
 
     def spilled(self) -> list[str]:
@@ -238,6 +259,8 @@ class Keeper(ShelfCalls):
     def close(self) -> int:
         """End the rounds and delete every array of this shelf; returns the bytes that were in use."""
         self._stop.set()
+        if self._serving is not None:
+            self._serving.close()
         for thread in self._threads:
             thread.join(_TO_END)  # one that reads on does no harm: what it reads is out of the way
         used = self._shelf.ledger.used + self._shelf.ledger.disk.used

@@ -149,6 +149,9 @@ class Peers(Protocol):
 
     def save(self, key: str, value: bytes) -> None: ...
 
+    def save_first(self, key: str, value: bytes) -> bytes:
+        """Have `value` remembered unless something is; returns what is remembered from now on."""
+
     # --- time
 
     def now(self) -> float:

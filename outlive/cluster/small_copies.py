@@ -13,13 +13,16 @@ from outlive.arrays.layout import COPIED, is_cached, is_copied
 from outlive.arrays.marks import mark
 from outlive.arrays.segment import read_info
 from outlive.catalog.wire import pack, unpack
+from outlive.cluster import direct
 from outlive.cluster.checksum import checksum
-from outlive.cluster.port import Call, Failed, Peers
-from outlive.cluster.transfer import NotThere, Unreachable, open_sealed
+from outlive.cluster.port import Call, Failed
+from outlive.cluster.transfer import NotThere, Source, Unreachable, open_sealed
 from outlive.errors import CorruptArray, StoreUnavailable
+from outlive.transfer.channel import Lost
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
+    from outlive.transfer.client import Link
 
 
 class Parcel(NamedTuple):
@@ -62,8 +65,8 @@ def _parcel(infos: list[ArrayInfo], deadlines: list[int], segments: list[bytes])
     return Parcel(pack(infos), deadlines, checksum(data), pickle.PickleBuffer(data))
 
 
-def receive_small(peers: Peers, node: str, array_ids: list[str], step: int) -> Iterator[Parcel]:
-    """What another node's keeper sends, each parcel verified.
+def receive_small(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
+    """What another node's keeper sends, each parcel verified, of about the source's `step` bytes.
 
     Raises
     ------
@@ -71,7 +74,38 @@ def receive_small(peers: Peers, node: str, array_ids: list[str], step: int) -> I
     CorruptArray
         A parcel did not arrive as it was sent.
     """
-    parcels = peers.stream(node, Call.of("send_many", array_ids, step))
+    link = None if source.links is None else source.links.to(source.node)
+    answered = 0
+    if source.links is not None and link is not None:
+        try:
+            for parcel, count in _directly(link, array_ids, source.step):
+                yield parcel
+                answered += count
+        except Lost as error:
+            source.links.lost(source.node, link, error)
+        else:
+            return
+    yield from _through_ray(source, array_ids[answered:])
+
+
+def _directly(link: Link, array_ids: list[str], step: int) -> Iterator[tuple[Parcel, int]]:
+    """Parcels, and how many of the ids each answers. Raises Lost."""
+    infos, deadlines, segments, size, count = list[ArrayInfo](), list[int](), list[bytes](), 0, 0
+    for number, sent in enumerate(direct.each(link, array_ids), 1):
+        count += 1
+        if sent is not None:
+            infos.append(sent.info)
+            deadlines.append(sent.deadline_ns)
+            segments.append(sent.data)
+            size += len(sent.data)
+        if size >= step or number == len(array_ids):
+            data = b"".join(segments)
+            yield Parcel(pack(infos), deadlines, 0, memoryview(data)), count  # each was verified
+            infos, deadlines, segments, size, count = [], [], [], 0, 0
+
+
+def _through_ray(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
+    parcels = source.peers.stream(source.node, Call.of("send_many", array_ids, source.step))
     try:
         for parcel in parcels:
             if checksum(parcel.data) != parcel.checksum:

@@ -1,6 +1,7 @@
 """Transfer: how a copy of an array, or some rows of it, gets from one node to another.
 
-The bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
+From keeper to reader by a connection of their own, where one can be had (see `direct`). Where it cannot, or breaks, the
+bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
 ahead, and no chunk lives longer than it takes to write it; the next one is on its way meanwhile. A copy is the file of
 the segment, byte by byte. Each chunk comes with its checksum, and the segment's header and footer are verified before
 it is sealed.
@@ -8,13 +9,15 @@ it is sealed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import mmap
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
@@ -23,14 +26,21 @@ from outlive.arrays.lock import open_locked
 from outlive.arrays.marks import mark
 from outlive.arrays.segment import read_info
 from outlive.catalog.wire import Located, pack, unpack
+from outlive.cluster import direct
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Failed, Nobody, Peers
 from outlive.errors import CorruptArray, OutliveError, StoreUnavailable
+from outlive.transfer.channel import Lost
+from outlive.transfer.client import NotServed
+from outlive.transfer.wire import WHOLE
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
+    from outlive.cluster.links import Links
     from outlive.node import Node
+    from outlive.transfer.client import Link
 
+T = TypeVar("T")
 _PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
 _GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node is dead
 CHUNK = 64 << 20  # bytes
@@ -38,6 +48,10 @@ CHUNK = 64 << 20  # bytes
 
 class NotThere(OutliveError):
     """The sender has no such array (any more). It says so itself, so this gets through the port as it is."""
+
+
+class NoKeeper(NotThere):
+    """The sender has left its node, or its keeper died for good and nobody has started another yet."""
 
 
 class Unreachable(Exception):
@@ -64,7 +78,9 @@ def chunk_size(node: Node | None) -> int:
     return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
 
 
-def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None]) -> Located | None:
+def from_nodes(
+    hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None], start: Callable[[str], object]
+) -> Located | None:
     """Use the first node that serves; None then, else what the catalog says when no node has it.
 
     Parameters
@@ -75,6 +91,8 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
         Asks it. Until it says that a node is dead, one that cannot be reached is tried again.
     use
         Raises `NotThere` or `Unreachable` if a node does not serve.
+    start
+        Has a keeper started on a node that has the array, and none. Raises StoreUnavailable if it is dead.
 
     Raises
     ------
@@ -89,6 +107,11 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
             try:
                 use(node)
                 return None
+            except NoKeeper:  # where it is only thought to be, it may have left for good
+                if node in located.nodes:
+                    with contextlib.suppress(StoreUnavailable):
+                        start(node)
+                silent.add(node)
             except NotThere:
                 reached = True
                 denied.add(node)
@@ -157,6 +180,7 @@ class Source(NamedTuple):
     node: str
     step: int  # bytes a chunk
     epoch: int = 0  # under which the node may seal the array first, if it is listed but not sealed yet
+    links: Links | None = None  # to the nodes' transfer servers, if they are to be used
 
 
 def receive(source: Source, array_id: str, begin: int, end: int | None) -> Iterator[Head | Chunk]:
@@ -175,21 +199,51 @@ def receive(source: Source, array_id: str, begin: int, end: int | None) -> Itera
                 raise CorruptArray(f"array {array_id} did not arrive as it was sent: its checksum differs; try again")
             yield part
             del part
-    except Nobody:
-        raise NotThere(f"{source.node} has no keeper") from None
+    except Nobody as error:
+        raise NoKeeper(str(error)) from None
     except Failed:
         raise
     except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node
         raise Unreachable(f"{array_id}: {error}") from None
 
 
-def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
+def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool, size: int = WHOLE) -> Draft:
     """A complete draft of another node's array, not yet sealed.
+
+    Parameters
+    ----------
+    size
+        Bytes of its segment, if that is known.
 
     Raises
     ------
     NotThere, Unreachable, CorruptArray, StoreFull
     """
+    draft = directly(source, array_id, functools.partial(direct.copy, shelf, kept=kept, size=size))
+    return copy_through_ray(shelf, source, array_id, kept=kept) if draft is None else draft
+
+
+def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) -> T | None:
+    """What `act` does by a connection to the source; None if it is to be done through Ray.
+
+    Raises
+    ------
+    NotThere
+    """
+    link = None if source.links is None else source.links.to(source.node)
+    if source.links is None or link is None:
+        return None
+    try:
+        return act(link, array_id, source.epoch)
+    except NotServed:
+        raise NotThere(array_id) from None
+    except Lost as error:
+        source.links.lost(source.node, link, error)
+        return None
+
+
+def copy_through_ray(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
+    """As `copy`, by a stream of chunks."""
     parts = receive(source, array_id, 0, None)
     head = next(parts)
     assert isinstance(head, Head)
@@ -214,6 +268,9 @@ def rows(source: Source, info: ArrayInfo, begin: int, end: int, into: memoryview
     ------
     NotThere, Unreachable, CorruptArray
     """
+    wanted = direct.Rows(info.offset + begin, info.offset + end, into)
+    if directly(source, info.id, wanted.read):
+        return
     offset = 0
     for part in receive(source, info.id, info.offset + begin, info.offset + end):
         if isinstance(part, Chunk):

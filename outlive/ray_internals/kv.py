@@ -17,6 +17,12 @@ def put(key: str, value: bytes) -> None:
     kv._internal_kv_put(key.encode(), value, overwrite=True, namespace=_NAMESPACE)
 
 
+def put_first(key: str, value: bytes) -> None:
+    """Put it unless there is one: of several that do so at once, one has its way."""
+    kv: Any = internal_kv
+    kv._internal_kv_put(key.encode(), value, overwrite=False, namespace=_NAMESPACE)
+
+
 def get(key: str) -> bytes | None:
     kv: Any = internal_kv
     value: bytes | None = kv._internal_kv_get(key.encode(), namespace=_NAMESPACE)

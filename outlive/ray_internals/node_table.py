@@ -80,7 +80,14 @@ def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
         draining_until=None if deadline is None else deadline / 1000 if deadline else math.inf,
         object_store_memory=int(record.resources_total.get("object_store_memory", 0)),
         node_type=record.node_type_name or None,
+        occupied=alive and bool(set(_active(record.state_snapshot)) - {_LEASED}),
     )
+
+
+def _active(snapshot: Any) -> list[str]:
+    """What keeps a node from being idle, in the raylet's words: stale unless its state is `ACTIVE`."""
+    is_active = snapshot.state == rpc.messages("gcs").NodeSnapshot.State.Value("ACTIVE")
+    return list(snapshot.node_activity) if is_active else []
 
 
 def _why_it_died(info: Any) -> str | None:
@@ -133,7 +140,7 @@ def _activities(snapshot: Any, state: Any) -> list[str]:
     """Why the raylet is busy, in its words (`LocalResourceManager::PopulateResourceViewSyncMessage`)."""
     states = rpc.messages("gcs").NodeSnapshot.State
     if snapshot.state == states.Value("ACTIVE"):
-        return list(snapshot.node_activity)
+        return _active(snapshot)
     if snapshot.state == states.Value("IDLE"):
         return []
     totals = state.total_resources.items()  # it drains: the snapshot tells nothing

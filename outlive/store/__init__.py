@@ -1,1 +1,1 @@
-"""What programs call: stores, handles, and how an array is put, read and deleted from any process of the cluster."""
+"""Programs call this: stores, handles, and how any process of the cluster puts, reads and deletes an array."""

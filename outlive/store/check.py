@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.tend.fsck import Defect
+from outlive.arrays.defect import Defect
 from outlive.catalog.wire import pack, unpack
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.store.session import Session
 
-_STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # a call of the keeper: a fraction of a second
+_STEP_BYTES, _STEP_ARRAYS = 512 << 20, 10_000  # bytes a call of the keeper: a fraction of a second
 
 
 def check(session: Session, progress: Callable[[int, int], None] | None = None) -> list[Defect]:
@@ -32,7 +32,8 @@ def check(session: Session, progress: Callable[[int, int], None] | None = None) 
                 progress(done, total)
             for packed in session.ask_node(node, "describe", step):
                 keyed += unpack(packed)
-        # What was put since is not in it, and what was deleted still is: the catalog looks, before it mends anything.
+        # The listing lacks arrays put since, and still has arrays deleted since: the catalog looks again before it
+        # mends.
         findings += session.ask_catalog("reconcile", node, pack(keyed))
     return findings
 

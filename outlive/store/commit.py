@@ -22,13 +22,13 @@ from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 if TYPE_CHECKING:
     from outlive.store.session import Session
 
-_MOST_CATALOGS = 20  # while one array is put
+_MOST_CATALOGS = 20  # catalogs that may be replaced while one array is put
 
 
 def commit(session: Session, drafts: list[Draft]) -> None:
     """Have the catalog list drafts under their keys, and seal them: all, or none.
 
-    Whatever goes wrong, none of the drafts is left when this ends: see `_take_back`.
+    No draft is left behind, whether this succeeds or fails: see `_take_back`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
         else:
             try:
                 gone = session.shelf.seal_many(drafts, bound.epoch)
-            except StaleEpoch:  # a new catalog has started since, and has to be told: of those not sealed already
+            except StaleEpoch:  # a new catalog has started: it has to list those that are not sealed yet
                 stale = bound.epoch
             else:
                 if gone:
@@ -74,7 +74,8 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
 
 def _restamp(drafts: list[Draft], version: int) -> None:
     for draft in drafts:
-        with contextlib.suppress(FileNotFoundError):  # an earlier catalog listed it: sealed, and replaced since
+        # one may be gone: an earlier catalog listed it, others sealed it, and it was replaced since
+        with contextlib.suppress(FileNotFoundError):
             draft.restamp(version)
 
 
@@ -90,16 +91,17 @@ def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
 def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
     """Discard those of the drafts that `error` kept from being sealed, and have the catalog forget them.
 
-    Their keys stand for the earlier arrays again: those are dropped only once a new one is sealed. Readers may have
+    Their keys stand for the earlier arrays again, which are dropped only once a new array is sealed. Readers may have
     sealed some of the drafts meanwhile. If they sealed all, the put has succeeded.
 
-    The catalog need not answer. It may even list the drafts later, as a call that was given up can still reach it. So
-    the shelf first notes that they were never put: a reader who finds one listed and missing has the catalog look.
+    The catalog need not answer. It may even list the drafts later, because a call that was given up can still reach it.
+    So the shelf first notes that they were never put. A reader that finds such an array listed but missing makes the
+    catalog look there.
 
     Parameters
     ----------
     epoch
-        Of the shelf, before the catalog was asked.
+        The shelf's epoch before the catalog was asked.
 
     Raises
     ------
@@ -107,9 +109,9 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
         `error`, or what it means for the caller, unless all of the drafts were sealed by others. An interrupt is
         always raised.
     """
-    refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # by the file system
+    refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # the file system refused it
     settling, forgotten = _Settling(session, drafts, epoch, whole=not refused), _Forgotten()
-    remains = Remains(forgotten, settling.go_on)  # should another interrupt come now, the next put goes on with it
+    remains = Remains(forgotten, settling.go_on)  # if another interrupt comes now, the next put goes on from here
     failed, stored = settling.settle()
     remains.settled()
     if not failed:
@@ -123,11 +125,11 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
 
 
 class _Forgotten:
-    """Goes with the frame of a call that is interrupted."""
+    """Dropped with the frame of a call that is interrupted: then its remains are cleared away."""
 
 
 class _Settling:
-    """Drafts that are sorted: some are discarded, and others had been sealed by readers.
+    """The drafts of a failed put, sorted: some are discarded, and readers had sealed the others.
 
     Parameters
     ----------
@@ -137,18 +139,19 @@ class _Settling:
 
     def __init__(self, session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -> None:
         self._session, self._drafts, self._epoch, self._whole = session, list(drafts), epoch, whole
-        self._failed: list[Draft] | None = None  # to be discarded: known once that is decided
+        self._failed: list[Draft] | None = None  # the drafts to discard; None until that is decided
 
     def settle(self) -> tuple[list[Draft], list[Draft]]:
-        """The drafts that are discarded now, and those that others had sealed: in one step that nobody sees half of.
+        """Discard drafts, and tell which ones and which others had been sealed. No process sees half of it.
 
         A call that was interrupted may be repeated.
         """
         shelf = self._session.shelf
-        with shelf.ledger.locked():  # nobody seals any now
+        with shelf.ledger.locked():  # under the lock no draft is sealed
             if self._failed is None:
                 self._failed = self._decide()
-            with contextlib.suppress(OSError):  # a full disk: then a reader takes it for lost, and `check` mends it
+            # the disk may be full: then a reader takes it for lost, and `check` mends that
+            with contextlib.suppress(OSError):
                 if self._failed:
                     shelf.ended.add([draft.info for draft in self._failed], Why.NOT_PUT, time.time_ns())
             for draft in self._failed:
@@ -165,7 +168,7 @@ class _Settling:
         return remaining
 
     def tell(self) -> None:
-        """Have the catalog forget the discarded ones. Nobody waits for the answer: the catalog may be silent."""
+        """Have the catalog forget the discarded ones, without waiting: the catalog may not answer."""
         with contextlib.suppress(Exception):
             self._session.tell_catalog("take_off", [draft.info.id for draft in self._failed or ()])
 
@@ -176,7 +179,7 @@ class _Settling:
 
 
 def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: OSError) -> Exception:
-    """The error for an array that is listed already, and that the file system refuses to seal."""
+    """The error for a listed array that the file system refuses to seal."""
     kind: type[StoreFull | StoreUnavailable] = StoreFull if error.errno in NO_ROOM else StoreUnavailable
     if kind is StoreFull:
         said = str(full(session.shelf, failed[0].info.size, f"the file system: {error.strerror}"))

@@ -40,7 +40,7 @@ class Creation:
     def __init__(self, session: Session, info: ArrayInfo, mode: int = PRIVATE) -> None:
         self._session, self._info, self._mode = session, info, mode
         self._draft: Draft | None = None
-        self._pid = 0  # the process whose block it is
+        self._pid = 0  # the process that entered the block
         self._handle: ArrayHandle | None = None
 
     @property
@@ -66,7 +66,7 @@ class Creation:
     ) -> None:
         draft = self._draft
         assert draft is not None
-        if os.getpid() != self._pid:  # forked in the block: the array is the parent's, to be filled and stored by it
+        if os.getpid() != self._pid:  # a child forked in the block: its parent fills and stores the array
             return
         if kind is not None:
             draft.discard()
@@ -110,4 +110,4 @@ class CreationOutside(Creation):
     ) -> None:
         if kind is None and self._array is not None:
             self._handle = self._put(self._array)
-            self._array = np.empty(0)  # the memory that was filled is the caller's alone, if they kept it
+            self._array = np.empty(0)  # the caller may keep the filled memory: nobody else uses it

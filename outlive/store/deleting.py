@@ -1,4 +1,4 @@
-"""Deleting: by key, or the array that a handle names."""
+"""Deleting arrays, by key or by handle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def delete_keys(session: Session, store: str, keys: list[str]) -> list[str]:
     They are deleted by id: Ray repeats a call whose answer was lost, and a key may stand for a later array by then.
     """
     found = find(session, store, keys)
-    # One that somebody else is deleting can be read until that is done: our deletion ends no sooner.
+    # An array that another process is deleting can be read until that is done, so this deletion waits for it.
     there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
     session.ask_catalog("end", list(there.values()))
     return [key for key in keys if key not in there]
@@ -29,7 +29,7 @@ def delete_array(session: Session, info: ArrayInfo, hint: str | None) -> bool:
     """Delete one array, wherever its copies are. Whether it was there."""
     if info.key is not None:
         return bool(session.ask_catalog("end", [info.id]))
-    with session.shelf.ledger.locked():  # nobody begins to copy it in between
+    with session.shelf.ledger.locked():  # no copy begins in between
         if is_only_here(session.shelf, info.id):
             return session.shelf.delete(info.id)
     return bool(session.ask_catalog("erase", pack([info]), hint))

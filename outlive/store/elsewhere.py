@@ -23,26 +23,26 @@ def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
 
 
 def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-    """Have a copy of an array on this node's shelf: None if it is there now, else where it is, or why nowhere.
+    """Copy an array to this node's shelf. None: it is there now. Else: where it is, or why it is nowhere.
 
     Parameters
     ----------
     hint
         The node to look at first.
     epoch
-        Under which it may be sealed there, if the catalog has listed it and it is not sealed yet.
+        The epoch under which a node that has it as a draft may seal it: the catalog's, which has listed it.
 
     Raises
     ------
     StoreFull
         There is no room for it here, or the shelf is being removed.
     CorruptArray
-        It did not arrive as it was sent.
+        The bytes changed on the way.
     """
     try:
         answer = session.ask_keeper("fetch", pack([info]), hint, False, epoch)
     except StoreUnavailable as error:
-        if session.stands() and isinstance(error, NoAnswer):  # else the keeper says so of its shelf
+        if session.stands() and isinstance(error, NoAnswer):  # else the keeper raised it about its own shelf
             raise
         raise StoreFull("the keeper is leaving this node: its shelf takes no copies") from error
     return None if answer is None else Located(*json.loads(answer))
@@ -62,7 +62,10 @@ def rows(
     data = bytearray(end - begin)
 
     def use(node: str) -> None:
-        source = transfer.Source(session.peers, node, session.chunk_size, epoch)
+        source = transfer.Source(session.peers, node, session.chunk_size, epoch, session.links)
         transfer.rows(source, info, begin, end, memoryview(data))
 
-    return transfer.from_nodes([], lambda: locate(session, info, hint), use) or data
+    def start(node: str) -> None:
+        session.peers.find_keeper(node, start=True)
+
+    return transfer.from_nodes([], lambda: locate(session, info, hint), use, start) or data

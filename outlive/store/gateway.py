@@ -35,9 +35,10 @@ _OWN_OBJECT = 1 << 20  # bytes of arguments from which they are put first: Ray C
 
 
 def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable[[F], F]:
-    """Have a function run in the cluster if this process is a Ray Client.
+    """Make a function run in the cluster if this process is a Ray Client.
 
-    It must ask for the session before it does anything else that counts: it is begun here, and called again there.
+    The function must ask for the session before it does anything with an effect: it begins here, and is called again in
+    the cluster.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable
             try:
                 return function(*args, **kwargs)
             except OutsideCluster:
-                pass  # not from within: an error that comes from there has nothing to do with it
+                pass  # outside the handler, so that an error from the cluster does not carry this one as its context
             return call(run, *(args if before is None else before(*args)), **kwargs)
 
         return run  # type: ignore[return-value]
@@ -207,7 +208,7 @@ class Reporter(NamedTuple):
 
 
 def reported(numbers: list[int]) -> dict[int, tuple[Any, ...]]:
-    """The arguments of the last call of these functions of the client, if there was one since we asked."""
+    """The arguments of the client's last calls of these functions, if there were any since the last time."""
     return {number: said for number in numbers if (said := _reported.pop(number, None)) is not None}
 
 
@@ -220,7 +221,7 @@ def enter_scope(store: Any) -> tuple[int, Any]:
 
 
 def leave_scope(number: int) -> None:
-    """End it. One that is not known ended with an earlier gateway."""
+    """End a scope. One that is not known ended with an earlier gateway."""
     if (opened := _scopes.pop(number, None)) is not None:
         opened.__exit__(None, None, None)
 
@@ -229,7 +230,9 @@ def leave_scope(number: int) -> None:
 
 
 def _gateway_class() -> type:
-    """Defined in here so that it is sent by value: it has to say that outlive is not there, if it is not."""
+    """The actor. Its class is defined in a function so that it travels by value: the cluster may lack outlive, and the
+    actor has to say so.
+    """
 
     class OutliveGateway:
         def about(self) -> tuple[str, str]:
@@ -249,7 +252,7 @@ def _gateway_class() -> type:
 
 
 _lock = threading.Lock()
-_current: tuple[Any, Any] | None = None  # a connection, and the gateway of it
+_current: tuple[Any, Any] | None = None  # a connection and its gateway
 
 
 def _gateway() -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFound | ArrayLost:
-    """Why an array that is on no node is not there."""
+    """Why an array is on no node."""
     if located.lost_on is not None:
         return lost(info, located.lost_on, located.lost_at)
     return why_gone(session, info, session.shelf.not_found(info, located.why))
@@ -42,7 +42,7 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
     ended = session.shelf.ended.find_key(store, keys[0])
     if ended is not None:
         return ArrayNotFound(f"store {store!r} has no array {keys[0]!r}: {ended}")
-    # Comparing is slow, so it is done here and not in the catalog, and of few keys if they are long.
+    # Comparing is slow, so it is done here and not in the catalog, and of only a few keys if they are long.
     limit = 20_000 // max(20, len(keys[0]))
     candidates = session.ask_catalog("some_keys", store, keys[0], limit)
     similar = difflib.get_close_matches(keys[0], candidates)
@@ -52,9 +52,9 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
 
 
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:
-    """`ArrayLost` if the array's key still stands for it, so that nobody deleted it; else `not_found`.
+    """`ArrayLost` if the array's key still stands for it (so nobody deleted it); else `not_found`.
 
-    Of an array without a key nobody knows.
+    Of an array without a key, it is not known whether somebody deleted it.
     """
     if info.key is None:
         return not_found
@@ -68,7 +68,7 @@ def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> Arr
 
 
 def segment_gone(session: Session, found: Found) -> ArrayLost:
-    """The error for an array that the catalog lists, and whose file is not where it says."""
+    """The error for an array whose file is not where the catalog says."""
     info = found.info
     where = session.shelf.path if found.nodes == [session.node] else f"of node {', '.join(found.nodes)}"
     return ArrayLost(

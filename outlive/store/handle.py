@@ -112,7 +112,7 @@ class ArrayHandle:
 
     @property
     def lifetime(self) -> str:
-        """With what it ends: "detached" (nothing), "job" or "scope"; and its `ttl`, if it has one."""
+        """What ends it: "detached" (nothing by itself), "job" or "scope"; and its `ttl`, if it has one."""
         kind = lifetime_of(self.info).kind
         return "job" if kind & JOB else "scope" if kind & SCOPE else "detached"
 
@@ -165,7 +165,7 @@ class ArrayHandle:
 
     @in_cluster()
     def ends_at(self) -> datetime | None:
-        """When its time to live is over, as things are; None if it has none.
+        """When its time to live is over, unless it is touched again; None if it has none.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class ArrayHandle:
 
     @in_cluster()
     def __getitem__(self, index: Any) -> Any:
-        """As `handle.get()[index]`; but from another node, only the rows that `index` names are moved."""
+        """The same as `handle.get()[index]`, but only the rows that `index` names are copied from another node."""
         view = live_view(self.info.id)
         return part(session.current(), self.info, self._node, index) if view is None else view[index]
 

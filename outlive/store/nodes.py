@@ -14,6 +14,7 @@ from outlive.store import session
 from outlive.store.gateway import in_cluster
 
 if TYPE_CHECKING:
+    from outlive.cluster.keeper import ShelfStats
     from outlive.store.session import Session
 
 Role = Literal["head", "stays", "may go", "draining", "lost"]
@@ -31,12 +32,14 @@ class NodeRow(NamedTuple):
     arrays: int
     nbytes: int
     only_arrays: int
-    """Arrays that live nowhere else; on a lost node those that are lost."""
+    """Arrays that are nowhere else. Of a lost node: the arrays that are lost."""
     only_bytes: int
     stays_because: tuple[str, ...] = ()
     """Why it cannot go now, in plain words; empty if it can, or is gone."""
     until: float | None = None
     """Of a draining node: the Unix time of its end, `math.inf` without a deadline. Of a lost one: when it was lost."""
+    through_ray: str | None = None
+    """Which arrays come through Ray and not by the transfer port, and why, in plain words. None: none do."""
 
 
 class Drained(NamedTuple):
@@ -75,7 +78,7 @@ def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drai
     Returns
     -------
     Drained
-        With `stayed`, if something could not leave: why.
+        Its `stayed` says why something could not leave, if so.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def _rows(session: Session) -> list[NodeRow]:
     with_keeper = set(session.peers.keeper_nodes())
     rows = []
     for node in sorted((node for node in every if node.alive), key=lambda node: (not node.is_head, node.id)):
-        kept = _kept(session, node.id) if node.id in with_keeper else []
+        kept, shelf = (_kept(session, node.id), _shelf(session, node.id)) if node.id in with_keeper else ([], None)
         alone = [one for one in kept if one.alone]
         may_go = scaler is not None and not stays(node, every, scaler)
         role: Role = "head" if node.is_head else "draining" if node.draining_until is not None else "stays"
@@ -99,20 +102,34 @@ def _rows(session: Session) -> list[NodeRow]:
         if role == "stays" and may_go:
             role = "may go"
             reasons = session.peers.busy(node.id)
-            with contextlib.suppress(Nobody):  # its keeper left
-                why = session.ask_node(node.id, "stats", patience=PATIENCE).stays
-                if why:
-                    reasons.append(why)
+            if shelf is not None and shelf.stays:
+                reasons.append(shelf.stays)
         elif role == "stays" and scaler is not None:
             reasons = ["min_workers"]
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
         counts = len(kept), sum(sizes[0]), len(alone), sum(sizes[1])
-        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until))
+        by_ray = None if shelf is None else _through_ray(shelf, {one.id for one in every if one.alive})
+        rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until, by_ray))
     return rows + _lost_rows(session, every)
 
 
+def _shelf(session: Session, node: str) -> ShelfStats | None:
+    try:
+        stats: ShelfStats = session.ask_node(node, "stats", patience=PATIENCE)
+    except Nobody:  # it left
+        return None
+    return stats
+
+
+def _through_ray(shelf: ShelfStats, living: set[str]) -> str | None:
+    found = [f"from {node[:8]} through Ray: {why}" for node, why in shelf.through_ray if node in living]
+    if shelf.no_server is not None:
+        found.insert(0, f"to other nodes through Ray: {shelf.no_server}")
+    return "; ".join(found) or None
+
+
 def _kept(session: Session, node: str) -> list[Kept]:
-    """The arrays that a node keeps, and which of them are kept nowhere else, by the catalog's books."""
+    """The arrays that a node keeps, and which of them no other node keeps, as the catalog has it."""
     try:
         kept = [Kept(*one) for one in session.ask_node(node, "kept")]
     except Nobody:  # it left
@@ -143,7 +160,7 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
     here = next((one for one in session.peers.nodes() if one.id == node and one.alive), None)
     if here is None:
         raise StoreUnavailable(f"no node {node} is alive; `outlive nodes` lists them")
-    session.peers.find_keeper(node, start=True)  # where there is none, there may be a shelf all the same
+    session.peers.find_keeper(node, start=True)  # a node without a keeper may still have a shelf
     kept = [Kept(*one) for one in session.ask_node(node, "kept")]
     total, done, moved, size = sum(one.nbytes for one in kept), 0, 0, 0
     for step in steps(kept):
@@ -155,16 +172,16 @@ def _drain(session: Session, node: str, progress: Callable[[int, int], None] | N
             progress(done, total)
     if moved < len(kept):
         return Drained(moved, size, f"{len(kept) - moved} arrays stay: no other node has room for them")
-    return Drained(moved, size, None if here.is_head else _leave(session, node))  # no cluster without the head
+    return Drained(moved, size, None if here.is_head else _leave(session, node))  # there is no cluster without the head
 
 
 def _leave(session: Session, node: str) -> str | None:
     """Have a keeper leave, and wait until it is gone; or say why it stays."""
     try:
         stays: str | None = session.ask_node(node, "leave")
-    except Nobody:  # it left faster than it answered
+    except Nobody:  # it left before its answer was sent
         return None
     if stays is None:
         with contextlib.suppress(NoAnswer):
-            session.ask_node(node, "about", patience=PATIENCE)  # one that leaves does not answer this, and ends
+            session.ask_node(node, "about", patience=PATIENCE)  # a keeper that leaves ends without an answer
     return stays

@@ -40,13 +40,13 @@ class NumpyStore:
     """
 
     def __init__(self, data: np.ndarray[Any, Any], key: str, *, store: str = DEFAULT) -> None:
-        storable(data)  # both before a cluster is started for nothing
+        storable(data)  # both are checked before a cluster is started
         check_key(key)
         self.handle: ArrayHandle = open_store(store).put(data, key)
 
     @classmethod
     def open(cls, key: str, *, store: str = DEFAULT) -> NumpyStore:
-        """The array stored under `key`, which is not changed, nor read yet.
+        """The entry of `key`. This neither changes nor reads the array.
 
         Raises
         ------

@@ -82,7 +82,7 @@ def _join(settings: Settings) -> None:
 def _connect(address: str | None) -> None:
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
-        join(chosen)  # Ray Client logs to the driver anyway, and tells of every option
+        join(chosen)  # Ray Client logs to the driver anyway, and warns of every option
     else:
         join(chosen, log_to_driver=True)
 

@@ -1,6 +1,7 @@
 """A cluster that a program started for itself ends with it, and so do its arrays.
 
-At exit; or, if the program is killed, when another one looks: the kernel tells, by the lock that the program held.
+They go at the program's exit. If the program is killed, the next program that looks deletes them: the program held a
+lock, which the kernel has released.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ _ledgers: dict[str, Ledger] = {}  # of its shelf here
 
 
 def end_with_this_process(root: str, cluster: str, ledger: Ledger) -> None:
-    """Have this process, which started the cluster, take its arrays along. `ledger`: of its shelf on this node."""
+    """Delete the cluster's arrays when this process, which started it, ends. `ledger`: of its shelf on this node."""
     folder = f"{root}/{cluster}"
     _ledgers[folder] = ledger
-    for earlier in set(_owned) - {folder}:  # ended by ray.shutdown(), or this process could not have started another
+    for earlier in set(_owned) - {folder}:  # ray.shutdown() ended those: else this process could not start another
         os.close(_owned.pop(earlier))
     remove_dead_clusters(root)
     if folder not in _owned:
@@ -35,7 +36,7 @@ def end_with_this_process(root: str, cluster: str, ledger: Ledger) -> None:
 
 def _remove_owned(folder: str, pid: int) -> None:
     if pid == os.getpid():
-        _ledgers[folder].end()  # its keeper, which lives for a moment yet, has nothing to complain of
+        _ledgers[folder].end()  # the keeper lives for a moment longer, and does not log the removal as an error
         remove_of_cluster(folder)
         remove_tree(folder)
 

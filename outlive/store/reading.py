@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_MOST_LOOKS = 20  # at keys whose arrays are replaced while they are read
+_MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
 
 
 class Here(NamedTuple):
@@ -40,7 +40,7 @@ class Here(NamedTuple):
 
 
 class Elsewhere(NamedTuple):
-    """Other nodes have the array, and no copy may be made here: there is no room, or it is replaced or deleted."""
+    """Other nodes have the array, and no copy can be made here: there is no room, or it is replaced or deleted."""
 
 
 class Gone(NamedTuple):
@@ -51,7 +51,7 @@ class Gone(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The key stands for another array by now, or this one is where it was not a moment ago: ask again."""
+    """The key stands for another array by now, or this array has moved: ask again."""
 
 
 # --- by key
@@ -69,7 +69,7 @@ def read(session: Session, store: str, key: str) -> Array | None:
 
 
 def read_many(session: Session, store: str, keys: list[str]) -> list[Array | None]:
-    """The arrays of many keys, None for those that have none. Of the arrays of one `put_many` it sees all or none."""
+    """The arrays of many keys, None for keys that have none. It sees all arrays of one `put_many`, or none."""
     named = _named(session, store, keys)
     return _settle(session, store, keys, _view, held=True) if named is None else named
 
@@ -77,7 +77,7 @@ def read_many(session: Session, store: str, keys: list[str]) -> list[Array | Non
 def info(session: Session, store: str, key: str) -> Found | None:
     """The info of a key's array, without mapping its data; None if there is none.
 
-    The array is sealed then: nobody reads the one that it replaced any more.
+    The array is sealed by then: no later read returns the array that it replaced.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _settle(
     *,
     held: bool = False,
 ) -> list[Any]:
-    """`look` at the arrays that keys stand for at one moment; None for keys that have none.
+    """Call `look` on the arrays that the keys stand for at one moment; None for keys that have none.
 
     If one key has moved meanwhile, all are looked at again. From then on the catalog holds the arrays that it
     names until we have them.
@@ -126,7 +126,7 @@ def _settle(
 
 @contextlib.contextmanager
 def _answer(session: Session, store: str, keys: list[str], *, held: bool) -> Iterator[list[Found | None]]:
-    """The catalog's answer for keys. If it is `held`, none of its arrays goes before the block ends."""
+    """The catalog's answer for keys. If they are `held`, none of the arrays goes before the block ends."""
     if not held:
         yield find(session, store, keys)
         return
@@ -155,7 +155,7 @@ def _why(session: Session, before: Found) -> Gone | Moved:
 
 
 def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] | None:
-    """The arrays that the names on this shelf lead to, if there was a moment at which all names did.
+    """The arrays that the names on this shelf lead to, if all names led there at one moment.
 
     Another node's batch takes away, in one step, all names of the arrays that it replaces, before its own are current.
     """
@@ -202,7 +202,7 @@ def _view(session: Session, found: Found) -> Here | Gone:
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
-    """The array that a key stands for, as the catalog lists it, once it is sealed: if need be, by us.
+    """The array that a key stands for in the catalog. If its writer has not sealed it, it is sealed here.
 
     Raises
     ------
@@ -212,16 +212,17 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
         raise lost(found.info, found.nodes[0], found.lost_at)
     if session.node in found.nodes:
         sealed = session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
-    else:  # it matters only where an older array may be read still
+    else:  # only a key whose older array may still be read needs this
         sealed = not found.replacing or bool(session.ask_catalog("verify", found.info.id))
     return Here(found) if sealed else Gone()
 
 
 def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:
-    """An array, wherever it is. `listed`: the catalog said where; else a handle did, and may not know.
+    """An array, wherever it is. `listed`: the catalog said where. Otherwise a handle did, which may be out of date.
 
-    One that is being deleted is read by everyone until the last node has dropped its file: so nobody reads it after
-    someone did not, not even when a catalog starts anew, which knows of no deletion. A view of it is not enough.
+    An array that is being deleted can be read everywhere until the last node has dropped its file. So once one read has
+    not found it, no later read finds it, even if a new catalog starts that does not know of the deletion. A view of it
+    in this process is not enough.
     """
     for _ in range(2):
         if not found.doomed or session.shelf.has(found.info.id):
@@ -232,13 +233,13 @@ def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:
             return outcome
         if isinstance(outcome, Elsewhere):
             break
-    return _rows(session, found)  # no copy may be here, or it went as soon as it came
+    return _rows(session, found)  # no copy can be made here, or it was evicted at once
 
 
 def _bring(session: Session, found: Found, *, listed: bool) -> Elsewhere | Gone | None:
-    """Have an array on this node's shelf: None if it is there now.
+    """Bring an array to this node's shelf: None if it is there now.
 
-    It may be there as a draft that the catalog lists, and that its writer has yet to seal, or never will.
+    It may be here as a draft that the catalog lists. Its writer has yet to seal it, or was killed.
     """
     info, hint = found.info, found.nodes[0] if found.nodes else None
     if listed and session.node in found.nodes and session.shelf.finish(info.id, found.epoch):
@@ -257,14 +258,14 @@ def _bring(session: Session, found: Found, *, listed: bool) -> Elsewhere | Gone 
 
 
 def _rows(session: Session, found: Found) -> Here | Gone:
-    """The array in memory of this process: no copy of it may be on this node's shelf."""
+    """The array in this process's own memory, where no copy can be made on this node's shelf."""
     info, hint = found.info, found.nodes[0] if found.nodes else None
     data = rows(session, info, hint, 0, info.nbytes, found.epoch)
     return Here(as_array(info, data)) if isinstance(data, bytearray) else Gone(data)
 
 
 def as_array(info: ArrayInfo, data: bytearray) -> Array:
-    """The array that these bytes are, read-only."""
+    """These bytes as a read-only array."""
     import numpy as np
 
     from outlive.arrays.dtypes import decode_dtype

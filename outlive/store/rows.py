@@ -12,11 +12,11 @@ from outlive.store.reading import as_array, by_handle
 if TYPE_CHECKING:
     from outlive.store.session import Session
 
-_WORTH_A_PART = 1 << 20  # bytes of an array, up to which all of it is moved
+_WORTH_A_PART = 1 << 20  # bytes: a smaller array is moved whole
 
 
 def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any:
-    """`array[index]`; from another node, only the rows are moved that the first of `index` names, and not kept.
+    """`array[index]`. From another node, only the rows that the first of `index` names are moved. They are not kept.
 
     Raises
     ------

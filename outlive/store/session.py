@@ -26,6 +26,7 @@ from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.cluster import starters
+from outlive.cluster.links import Links, links
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
@@ -41,31 +42,35 @@ _STARTS = 5  # of a keeper, before its death is an error
 class Session:
     """This process on its node: the shelf, and the way to keeper and catalog."""
 
+    links: Links | None = None
+    """To the transfer servers of other nodes, where they are used."""
+
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self.connection, self.node = connection, connection.node_id
         self.root, self.on_disk = default_root()
         self.peers: Peers = RayPeers()
         if os.path.lexists(self.root):
-            private_folder(self.root)  # refused here already, and not first by the keeper
+            private_folder(self.root)  # the keeper would refuse it too, but later
         path = f"{self.root}/{connection.cluster}/{self.node}"
         for _ in range(_STARTS):
             if not _tended(path):
                 self._start_actors()
             self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
             if _tended(path):
-                break  # else its keeper left with the shelf meanwhile, and this one has none
+                break  # else the keeper left meanwhile and removed its shelf: try again
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
+        self.links = links(self.peers, self.node)
 
     def apply(self, settings: Settings) -> None:
         """Change this node's shelf as asked. Raises as `settings.apply`."""
         apply(settings, self.shelf, self.root, self.connection.cluster, self.node)
 
     def stands(self) -> bool:
-        """False once the process is connected to another cluster, or the store was shut down."""
+        """Whether this process is still connected to the same cluster, and the store was not shut down."""
         return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.keeper_left
 
     def _start_keeper(self) -> None:
@@ -120,7 +125,7 @@ class Session:
         return self.peers.ask_catalog(call, None)
 
     def tell_catalog(self, method: str, *args: Any) -> None:
-        """Have the catalog do something, and wait for nothing: it may not hear of it."""
+        """Have the catalog do something. Waits for no answer: the call may be lost."""
         with contextlib.suppress(Nobody):
             self.peers.tell_catalog(Call(method, args))
 
@@ -153,7 +158,7 @@ class Session:
     def ask_keeper(self, method: str, *args: Any) -> Any:
         """The answer of this node's keeper. If it is gone for good, another is started and asked.
 
-        The same goes for a keeper that leaves the node while it is asked: any error that it raises then comes of that.
+        A keeper that leaves the node while it is asked counts as gone too: its leaving causes any error that it raises.
         """
         session = self
         for attempt in itertools.count(1):
@@ -162,7 +167,7 @@ class Session:
             except StoreUnavailable as error:
                 if attempt >= _STARTS:
                     raise
-                if not session.stands():  # it took the shelf: there will be another
+                if not session.stands():  # it removed the shelf: another keeper makes a new one
                     session = current()
                 elif isinstance(error, Nobody):
                     session._start_keeper()  # noqa: SLF001 - this class
@@ -225,7 +230,7 @@ def close() -> int:
         for node in nodes:
             try:
                 freed += peers.ask_keeper(node, Call.of("close"), starters.START_SECONDS)
-            except StoreUnavailable as error:  # its node is gone, or somebody else was faster
+            except StoreUnavailable as error:  # its node is gone, or another process stopped it first
                 _log.debug("keeper of %s: %s", node, error)
                 if isinstance(error.__cause__, GetTimeoutError):
                     silent.append(node)

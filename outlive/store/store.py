@@ -12,12 +12,12 @@ import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.arrays import segment
+from outlive.arrays.defect import Defect
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
-from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
+from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, lifetime_from
 from outlive.arrays.put_options import PutOptions
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
@@ -33,7 +33,7 @@ from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
 from outlive.store.replicas import check_replicas, replicate
-from outlive.store.scopes import Scope, end_scope, enter_scope
+from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class LostArray(NamedTuple):
 
 
 def _checked(store: Store, array: Array, *args: Any) -> tuple[Any, ...]:
-    """What cannot be stored is refused before it is sent."""
+    """Refuse what cannot be stored before it is sent."""
     return store, storable(array), *args
 
 
@@ -241,10 +241,10 @@ class Store(MutableMapping[str, Array]):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:
-        """Everything that is put through the store that this gives ends with the `with` block.
+        """A store whose arrays end with the `with` block.
 
-        Or with this process, if that dies first. The store may be handed to tasks, on any node: what they put through
-        it ends then as well. `lifetime=` has no place in it, `ttl=` has.
+        If this process dies first, they end with it. The store may be handed to tasks on any node: arrays that they put
+        through it end at the same time. Puts through it take `ttl=`, but no `lifetime=`.
 
         Examples
         --------
@@ -259,7 +259,7 @@ class Store(MutableMapping[str, Array]):
                 yield scoped
             return
         session = self._session()
-        lock = ScopeLock(session.shelf.scopes)
+        lock = open_scope(session)
         try:
             yield Store(self.name, Scope(lock.number, session.node))
         finally:
@@ -456,7 +456,7 @@ class Store(MutableMapping[str, Array]):
         if session.shelf.named_info(self.name, key) is not None:
             return True
         found = reading.find(session, self.name, [key])[0]
-        if found is not None and found.doomed:  # until its file is gone, it can be read
+        if found is not None and found.doomed:  # an array can be read until its file is gone
             with contextlib.suppress(ArrayLost):
                 return reading.read(session, self.name, key) is not None
         return found is not None and not found.doomed and not found.lost_at

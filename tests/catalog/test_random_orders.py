@@ -36,7 +36,26 @@ from outlive.errors import StoreUnavailable
 from tests.catalog.talking import node
 
 Task = Generator[None, None, Any]
-ONCE_FAILED = [313, 1521, 2007, 2143, 2271, 2508, 2523, 2556, 2780, 2854, 2949, 2951, 3205, 3819, 3917, 4054, 4392]
+ONCE_FAILED = [
+    313,
+    1521,
+    2007,
+    2143,
+    2271,
+    2508,
+    2523,
+    2556,
+    2780,
+    2854,
+    2949,
+    2951,
+    3205,
+    3441,
+    3819,
+    3917,
+    4054,
+    4392,
+]
 SEEDS = [*range(150), *ONCE_FAILED]
 _KEYS, _KEPT_KEYS = "abcd", "ab"  # of which some are never deleted
 _TRIES = 20

@@ -20,8 +20,10 @@ from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import pack
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.links import Links
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody
+from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import Parcel, send_small
 from outlive.cluster.transfer import Chunk, send
@@ -48,6 +50,10 @@ class PlayedKeeper(InStead):
     def __init__(self, shelf: Shelf, node: str, peers: PlayedPeers) -> None:
         super().__init__(shelf, node)
         self._fetches, self._listing = Fetches(shelf, node, peers), Listing(shelf)
+        self.serving: Serving | None = None
+
+    def about(self) -> dict[str, Any]:
+        return {} if self.serving is None else {"transfer": self.serving.about()}
 
     def listing(self) -> tuple[int, bytes]:
         return self._listing.all()
@@ -83,6 +89,7 @@ class PlayedPeers:
         self._cluster = cluster
         self._late, self._gone = set[str](), set[str]()
         self._remembered: dict[str, bytes] = {}
+        self.ip: str | None = None  # of all nodes, if it is to be one that can be listened at
         self.instead: dict[str, Instead] = {}
         """By method, what is done instead, given the node, the call, and what makes it."""
 
@@ -152,7 +159,9 @@ class PlayedPeers:
 
     def nodes(self) -> list[Node]:
         lives, every = self._cluster.lives, self._cluster.all
-        return [Node(node, node, node, node == "a", lives(node), None, None, None, 0, None) for node in every]
+        return [
+            Node(node, self.ip or node, node, node == "a", lives(node), None, None, None, 0, None) for node in every
+        ]
 
     def node(self, node: str) -> Node | None:
         return next((one for one in self.nodes() if one.id == node), None)
@@ -177,6 +186,9 @@ class PlayedPeers:
 
     def save(self, key: str, value: bytes) -> None:
         self._remembered[key] = value
+
+    def save_first(self, key: str, value: bytes) -> bytes:
+        return self._remembered.setdefault(key, value)
 
     def now(self) -> float:
         return time.monotonic()
@@ -234,6 +246,20 @@ class PlayedCluster:
 
     def _keeper(self, node: str) -> PlayedKeeper:
         return PlayedKeeper(self.shelves[node], node, self.peers)
+
+    def connect(self) -> None:
+        """Have a transfer server on each node, by loopback."""
+        self.peers.ip = "127.0.0.1"
+        for node, keeper in self.keepers.items():
+            keeper.serving = Serving(self.shelves[node], node, self.peers)
+            keeper._fetches.links = Links(self.peers, node)
+
+    def disconnect(self) -> None:
+        for keeper in self.keepers.values():
+            if keeper.serving is not None:
+                keeper.serving.close()
+            if keeper._fetches.links is not None:
+                keeper._fetches.links.close()
 
     def lives(self, node: str) -> bool:
         return node not in self.dead
@@ -295,6 +321,7 @@ class PlayedSession(Session):
         self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.chunk_size = 1 << 20
+        self.links = cluster.keepers[node]._fetches.links
 
 
 def play(root: str, count: int) -> Iterator[PlayedCluster]:

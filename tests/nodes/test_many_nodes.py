@@ -238,6 +238,7 @@ def test_many_readers_make_one_fetch_and_the_copy_stays(nodes: Nodes, store: out
     readers = [nodes.start_on_node(2, sum_in_flight, handle, 0) for _ in range(6)]
     assert ray.get(readers, timeout=100) == [array.sum(dtype="uint64")] * 6
     assert stats(store, nodes, 2).fetched == before + 1
+    assert stats(store, nodes, 1).no_server is None and not stats(store, nodes, 2).through_ray
     assert stats(store, nodes, 1).sent_bytes - sent == handle.info.size
     assert nodes.on_node(2, shelf_holds, [handle.id]) == ["cached"]
     assert nodes.on_node(2, read_again_counted, handle, store) == []

@@ -92,6 +92,11 @@ def test_a_draining_node_says_how_long_it_has(run: Run, until: float, reasons: t
     assert found["until"] == (None if math.isinf(until) else until)
 
 
+def test_what_comes_through_ray_is_said(run: Run) -> None:
+    row = TWIN._replace(stays_because=("it works",), through_ray="from 4be1c0 through Ray: Connection refused")
+    assert "it works; from 4be1c0 through Ray: Connection refused" in run("nodes", rows=[row]).stdout
+
+
 def test_names_cannot_act_upon_the_terminal(run: Run) -> None:
     assert "\x1b" not in run("nodes", rows=[TWIN._replace(host="w\x1b[31m", stays_because=("\x1b]0;x",))]).stdout
 

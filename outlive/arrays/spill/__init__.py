@@ -1,1 +1,1 @@
-"""Spilling: what moves between memory and disk, when, and for whom room is made."""
+"""Spilling: moving arrays between memory and disk, and making room for writers."""

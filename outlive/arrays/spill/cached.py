@@ -1,4 +1,4 @@
-"""Cached copies: how many bytes of a shelf they take, which a replica may have. Asked for each copy that is made."""
+"""Cached copies: how many bytes of a shelf they take. A replica may have these. Each new copy asks for it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CachedCopies:
         self._shelf = shelf
         self._changes = Changes(shelf.folders)
         self._sizes: dict[str, int] = {}
-        self._sum = 0  # of these
+        self._sum = 0  # bytes of these copies
         self._lock = threading.Lock()
 
     def bytes(self) -> int:
-        """What they take together, in whole pages. About: a mark may change meanwhile."""
+        """The bytes that all take together, in whole pages. It is an estimate: a mark may change meanwhile."""
         with self._lock:
             changed = self._changes.take()
             if changed is None:
@@ -37,7 +37,7 @@ class CachedCopies:
             return self._sum
 
     def kept(self, array_ids: Iterable[str]) -> None:
-        """These may have become replicas."""
+        """Look again at these: they may have become replicas."""
         with self._lock:
             for array_id in array_ids:
                 self._look(array_id)

@@ -1,8 +1,9 @@
-"""Moving a sealed segment from memory to disk (spill), and back (promote). Nobody who reads has to wait.
+"""Moving a sealed segment from memory to disk (spill), and back (promote). No reader waits for it.
 
-It is copied without any lock but a reader's, so it is neither deleted nor written meanwhile. Then, in one step under
-the ledger's lock, the copy is renamed into its mem/ and the original goes to the pool; it is in at least one of the two
-tiers at every moment. Whoever is killed leaves a copy that nobody takes for an array, or both (`fsck.mend_doubles`).
+The segment is copied under a reader's lock, so it is neither deleted nor written meanwhile. Then, in one step under the
+ledger's lock, the copy is renamed into its mem/ and the original goes to the pool. So the array is in at least one tier
+at every moment. A process that is killed leaves a copy under a name that is no array's, or the array in both tiers (see
+`fsck.mend_doubles`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
     from outlive.arrays.shelf import Shelf
 
-_STEP = 16 << 20  # bytes that are copied before an interrupt is acted upon
+_STEP = 16 << 20  # bytes that are copied at a time: an interrupt waits for that
 
 
 class NoRoomOnDisk(Exception):
@@ -31,9 +32,9 @@ class NoRoomOnDisk(Exception):
 
 
 def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
-    """Move an array to disk; returns the bytes of memory that are free for others now, or wait for them in the pool.
+    """Move an array to disk. Returns the bytes of memory that are free now, or wait in the pool.
 
-    That is 0 if it is pinned, or somebody looks at it (spilling it would free nothing), or it is gone.
+    That is 0 if the array is pinned, or gone, or a process looks at it: spilling it would free nothing.
 
     Raises
     ------
@@ -54,29 +55,30 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
             raise NoRoomOnDisk
         _fill(out, fd, status)
         with shelf.ledger.locked():
-            if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode):  # else deleted, or pinned, meanwhile
+            if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode):  # else it was deleted or pinned meanwhile
                 return _switch_to_disk(shelf, disk, array_id, copy, fd)
         return 0
     finally:
         os.close(fd)
         if copy is not None:
             _discard(shelf, copy)
-            disk.pool.trim()  # a copy that was not needed after all
+            disk.pool.trim()  # this copy is not needed
 
 
 def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int) -> int:
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
-    disk.release(array_id)  # of someone who was killed between these steps; see `fsck.mend_doubles`
+    disk.release(array_id)  # left by a process that was killed between these steps; see `fsck.mend_doubles`
     _same_marks(copy, fd)
     os.rename(copy, target)
     shelf.ledger.moved()
-    if size <= COPY_BELOW:  # read without a lock, so never emptied
+    if size <= COPY_BELOW:  # small segments are read without a lock, so they are never emptied
         with shelf.ledger.counting(source, before=pages(size), after=0):
             os.unlink(source)
         return pages(size)
     try:
-        # Where it is: in the pool, whoever trims that might be faster. A reader who is refused meanwhile looks on disk.
-        if not try_lock(fd, EXCLUSIVE):  # somebody looks at it
+        # The lock is taken before the segment is in the pool, where another process may trim it first. A reader that is
+        # refused meanwhile looks on disk.
+        if not try_lock(fd, EXCLUSIVE):  # a process looks at it
             _back(shelf, disk, array_id)
             return 0
         shelf.pool.add(source, array_id, size, fd)
@@ -87,16 +89,17 @@ def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int)
 
 
 def _back(shelf: Shelf, disk: Disk, array_id: str) -> None:
-    """It stays in memory after all. Who has opened the copy on disk since may go on with that."""
+    """Keep the array in memory after all. A reader that has opened the copy on disk goes on with that."""
     if os.path.lexists(f"{shelf.mem}/{array_id}"):
         shelf.ledger.moved()
         disk.release(array_id)
 
 
 def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) -> bool:
-    """Move an array back to memory, if there is room as it is; whether that was done. `pinned`: it stays there.
+    """Move an array back to memory, if there is room without spilling; returns whether it moved. `pinned`: it stays
+    there.
 
-    Those who look at the file on disk go on doing so; it counts as used until they are gone.
+    Readers of the file on disk go on with it. It counts as used until they are gone.
 
     Raises
     ------
@@ -118,15 +121,15 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         _fill(out, fd, status)
         with shelf.ledger.locked():
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
-                return False  # deleted meanwhile, or never removed here
+                return False  # it was deleted meanwhile, or another process promoted it
             _same_marks(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
-            if pinned:  # before anybody can spill it again
+            if pinned:  # first, so that no process spills it again before
                 os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
             try:
                 disk.release(array_id)
-            except OSError:  # in both tiers, then: the one in memory is read, and the check mends it
+            except OSError:  # then it is in both tiers: readers take the one in memory, and `check` mends it
                 return True
         return True
     finally:
@@ -150,7 +153,7 @@ def _fill(out: int, fd: int, status: os.stat_result) -> None:
         give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
-        fcntl.flock(out, fcntl.LOCK_UN)  # or a child that is being forked would keep it locked
+        fcntl.flock(out, fcntl.LOCK_UN)  # else a child that is being forked would keep it locked
         os.close(out)  # NFS says only here that it has no room
 
 
@@ -164,7 +167,7 @@ def _copy(out: int, fd: int, size: int) -> None:
         except OSError as error:
             if error.errno not in {errno.EINVAL, errno.ENOTSOCK, errno.ENOSYS, errno.EOPNOTSUPP}:
                 raise
-            data = os.pread(fd, step, done)  # no such thing between files here
+            data = os.pread(fd, step, done)  # this system has no sendfile between files
             write_all(out, [data], done)
             count = len(data)
         if not count:
@@ -173,6 +176,6 @@ def _copy(out: int, fd: int, size: int) -> None:
 
 
 def _discard(shelf: Shelf, copy: str) -> None:
-    """Remove a copy that was not renamed."""
+    """Remove a copy that was never renamed."""
     with contextlib.suppress(OSError):
         shelf.delete_draft(copy)

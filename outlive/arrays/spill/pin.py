@@ -1,4 +1,4 @@
-"""Pinning a sealed array: from then on it is in memory and stays there. Its file's mode says so, whoever dies."""
+"""Pinning a sealed array: it is in memory from then on, and stays there. A bit of its file's mode says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_ATTEMPTS = 100  # to bring it back at once: others may take the room that was made
+_ATTEMPTS = 100  # attempts to bring it back: others may take the room that was made
 
 
 def pin(shelf: Shelf, info: ArrayInfo) -> None:
@@ -26,7 +26,7 @@ def pin(shelf: Shelf, info: ArrayInfo) -> None:
     ------
     ArrayNotFound
     StoreFull
-        Memory has no room for it, and what else is there is pinned or looked at. It stays on disk.
+        Memory has no room for it, and all other arrays there are pinned or in use. It stays on disk.
     """
     wait, overtaken = Wait(shelf), 0
     while True:
@@ -58,7 +58,7 @@ def unpin(shelf: Shelf, info: ArrayInfo) -> None:
 
 
 def _mark(shelf: Shelf, info: ArrayInfo, *, add: int = 0, remove: int = 0) -> bool:
-    """Change the marks of an array's file, if that is in memory; False if it is on disk.
+    """Change the marks of an array's file in memory; False if the file is on disk.
 
     Raises
     ------
@@ -66,10 +66,10 @@ def _mark(shelf: Shelf, info: ArrayInfo, *, add: int = 0, remove: int = 0) -> bo
         It is in neither.
     """
     path = f"{shelf.mem}/{info.id}"
-    with shelf.ledger.locked():  # nobody spills, deletes or recycles it now
+    with shelf.ledger.locked():  # under this lock it is not spilled, deleted or recycled
         try:
             mode = os.lstat(path).st_mode
-            if stat.S_ISREG(mode):  # a planted link would be followed
+            if stat.S_ISREG(mode):  # chmod would follow a link
                 os.chmod(path, marked(mode, add=add, remove=remove))
                 return True
         except FileNotFoundError:

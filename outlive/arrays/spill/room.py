@@ -1,7 +1,7 @@
-"""Room in memory: who makes it, by spilling what was read least recently, and what comes back.
+"""Room in memory: made by spilling the arrays that were read least recently. Arrays that are read often come back.
 
-A put that needs room spills by itself, and asks no actor; the keeper spills ahead of need, so that puts rarely have
-to. One process spills at a time: the others wait until there is room, or it is their turn.
+A put that needs room spills by itself and asks no actor. The keeper spills ahead of need, so that puts rarely have to.
+One process spills at a time. The others wait until there is room, or until their turn.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
     from outlive.arrays.shelf import Shelf
 
-SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: the keeper spills ahead of need
-PROMOTE_TO = 0.85  # of the memory's budget: up to which it is filled again
-COLD_AFTER = 10.0  # seconds without a read after which an array may have to go for one that is read often
-_PORTIONS = 64  # of the memory's budget: at least one is spilled at a time
+SPILL_ABOVE, SPILL_TO = 0.9, 0.8  # of the memory's budget: above this the keeper spills
+PROMOTE_TO = 0.85  # of the memory's budget: the keeper promotes arrays up to this
+COLD_AFTER = 10.0  # seconds: an array that was not read for so long may give way to one that is read often
+_PORTIONS = 64  # of the memory's budget, spilled at a time, but at least one array
 _SAMPLE = 20_000  # arrays that are looked at
-_SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them is no help to others
-_LONGEST_TURN = 2.0  # seconds to wait for one's own
-_TURN = 0.001  # seconds between two looks at whether it is our turn
+_SHARE = 0.25  # of a file system's inodes: if the shelf's arrays take less, spilling them does not help
+_LONGEST_TURN = 2.0  # seconds to wait for the turn
+_TURN = 0.001  # seconds between two looks at the turn
 
 
 class Candidate(NamedTuple):
     """A segment in memory that may be spilled, or evicted if it is a cached copy."""
 
     kept: bool
-    last_read: int  # nanoseconds since 1970, as `views` stamps them; when it was put, if it was never read
+    last_read: int  # the last read, in nanoseconds since 1970, as `views` stamps it; the put, if it was never read
     array_id: str
     size: int
 
 
 def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
-    """What is sealed, in memory and not pinned; cached copies first, then that which was read least recently.
+    """The sealed arrays in memory that are not pinned: cached copies first, then those read least recently.
 
-    Of more than `sample` arrays, so many are looked at, chosen at random, and the coldest quarter of these is returned:
-    looking at a million takes seconds. They are among the coldest of all, if not the very coldest.
+    If there are more than `sample` arrays, a random sample of this size is looked at, and its coldest quarter is
+    returned, because looking at a million takes seconds. These are among the coldest of all, if not the very coldest.
 
-    Those that are mapped now are left out: spilling them frees nothing, so trying is a waste. The list of locks is but
-    a hint: it may lack those of other containers, or be missing; `move.spill` finds out for sure.
+    Arrays that are mapped now are left out, because spilling them frees nothing. The list of locks is only a hint: it
+    may lack those of other containers, or be missing. `move.spill` finds out for certain.
     """
     names = os.listdir(shelf.mem)
     sampled = len(names) > sample
@@ -61,7 +61,7 @@ def candidates(shelf: Shelf, sample: int = _SAMPLE) -> list[Candidate]:
         with contextlib.suppress(OSError):
             status = os.lstat(f"{shelf.mem}/{name}")
             if is_id(name) and stat.S_ISREG(status.st_mode) and not is_pinned(status.st_mode):
-                put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else it is a deadline
+                put_at = status.st_mtime_ns if status.st_mtime_ns <= now else 0  # else the time is a deadline
                 if (status.st_dev, status.st_ino) not in mapped:
                     last_read = max(status.st_atime_ns, put_at)
                     kept = not is_cached(status.st_mode)
@@ -87,24 +87,25 @@ def locks() -> dict[tuple[int, int], set[int]]:
 def make_room(shelf: Shelf, size: int) -> bool:
     """Spill until a segment of `size` bytes fits into memory. False if it does not fit, whatever is spilled.
 
-    What was spilled is in the pool: the caller tries again to take it, before somebody else does.
+    The spilled segments are in the pool, where another process may take them first: the caller tries again.
     """
     needed, disk = pages(size), shelf.disk if shelf.spills() else None
-    if not shelf.exists():  # another may be in its place, which is not ours to make room in
+    if not shelf.exists():  # another shelf may be at this path by now: no room is made in that
         raise FileNotFoundError(shelf.path)
     if needed > shelf.ledger.budget:
         return False
     patience = time.monotonic() + _LONGEST_TURN
     while not _has_room(shelf, needed):
         with _turn(shelf) as ours:
-            if ours or time.monotonic() > patience:  # whose turn it is may be stopped: two that spill do no harm
+            # the process that spills may be stopped: a second one that spills does no harm
+            if ours or time.monotonic() > patience:
                 return _has_room(shelf, needed) or _spill(shelf, disk, _portion(shelf, needed)) > 0
         time.sleep(_TURN)
     return True
 
 
 def _portion(shelf: Shelf, needed: int) -> int:
-    """Bytes to spill at a time: finding the candidates costs the same for one small array as for many."""
+    """Bytes to spill at a time: finding candidates costs as much for one small array as for many."""
     return max(needed - shelf.ledger.free, shelf.ledger.budget // _PORTIONS)
 
 
@@ -115,9 +116,9 @@ def _has_room(shelf: Shelf, needed: int) -> bool:
 
 
 def _spill(shelf: Shelf, disk: Disk | None, enough: int, read_before: float | None = None) -> int:
-    """Evict cached copies and spill those read least recently until `enough` bytes are free; returns how many are.
+    """Evict cached copies and spill the coldest arrays until `enough` bytes are free; returns how many are.
 
-    It is this process's turn.
+    The caller has the turn.
     """
     freed, sample = 0, _SAMPLE
     while freed < enough:
@@ -125,7 +126,7 @@ def _spill(shelf: Shelf, disk: Disk | None, enough: int, read_before: float | No
         some, tried_all = _spill_these(shelf, disk, found, enough - freed, read_before)
         freed += some
         if not some and tried_all and len(found) < sample < number_of_files(shelf.mem):
-            sample = number_of_files(shelf.mem)  # none of these may go, but another might
+            sample = number_of_files(shelf.mem)  # none of these can go, but another one may
         elif not some or not tried_all:
             break
     return freed
@@ -134,7 +135,7 @@ def _spill(shelf: Shelf, disk: Disk | None, enough: int, read_before: float | No
 def _spill_these(
     shelf: Shelf, disk: Disk | None, found: list[Candidate], enough: int, read_before: float | None
 ) -> tuple[int, bool]:
-    """Bytes that were freed, and whether all of these were tried, so that it may go on with others."""
+    """Bytes that were freed, and whether all of these were tried, so that others can be tried next."""
     freed = 0
     for one in found:
         if freed >= enough or (read_before is not None and one.last_read > read_before * 1e9):
@@ -145,7 +146,7 @@ def _spill_these(
         if disk is None:
             return freed, False
         if (lacking := pages(one.size) - disk.account.free) > 0 and lacking > disk.pool.used():
-            continue  # a smaller one may fit
+            continue  # a smaller array may still fit
         try:
             freed += spill(shelf, disk, one.array_id)
         except (NoRoomOnDisk, OSError):
@@ -155,7 +156,7 @@ def _spill_these(
 
 @contextlib.contextmanager
 def _turn(shelf: Shelf) -> Iterator[bool]:
-    """Whether it is this process's turn to spill; if so, until the block ends. The kernel ends a dead one's."""
+    """Whether this process gets the turn to spill, until the block ends. If it dies, the kernel ends its turn."""
     file = OwnedFile(f"{shelf.path}/{SPILLING}", os.O_CREAT)
     try:
         yield try_lock(file)
@@ -164,7 +165,7 @@ def _turn(shelf: Shelf) -> Iterator[bool]:
 
 
 def is_spilling(shelf: Shelf) -> bool:
-    """Whether somebody spills right now."""
+    """Whether a process spills right now."""
     with _turn(shelf) as ours:
         return not ours
 
@@ -173,13 +174,13 @@ def is_spilling(shelf: Shelf) -> bool:
 
 
 def spill_ahead(shelf: Shelf) -> int:
-    """Spill what was read least recently if memory is nearly full, of bytes or of files; how many bytes that freed."""
+    """Spill the coldest arrays if memory is nearly full, of bytes or of files; returns the bytes that this freed."""
     disk, budget = shelf.disk if shelf.spills() else None, shelf.ledger.budget
     excess = int(_in_use(shelf) - SPILL_TO * budget) if _in_use(shelf) > SPILL_ABOVE * budget else 0
     files = inodes(shelf.mem)
     scarce = files is not None and files.free < (1 - SPILL_ABOVE) * files.all
     if files is not None and scarce and number_of_files(shelf.mem) > _SHARE * files.all:
-        excess = max(excess, shelf.ledger.budget // _PORTIONS)  # some arrays, in each round until it is enough
+        excess = max(excess, shelf.ledger.budget // _PORTIONS)  # some arrays in each round, until it is enough
     if excess == 0:
         return 0
     with _turn(shelf) as ours:
@@ -187,9 +188,10 @@ def spill_ahead(shelf: Shelf) -> int:
 
 
 def promote_hot(shelf: Shelf) -> int:
-    """Bring back to memory what was marked as read often, if there is room, or something cold to spill; how many.
+    """Bring arrays that are marked as read often back to memory, if there is room or a cold array to spill; returns how
+    many.
 
-    Marks that cannot be followed are forgotten: who reads on marks again.
+    Marks that cannot be followed are removed: further reads mark again.
     """
     disk, count = shelf.disk, 0
     if disk is None:
@@ -208,5 +210,5 @@ def promote_hot(shelf: Shelf) -> int:
 
 
 def _in_use(shelf: Shelf) -> int:
-    """Bytes of memory without those in the pool, which are free as soon as they are needed."""
+    """Bytes used in memory, without the pool's, which are free as soon as they are needed."""
     return shelf.ledger.used - shelf.pool.used()

@@ -1,8 +1,8 @@
-"""Waiting for room that others are about to give: what stands in a writer's way for a moment is no reason to give up.
+"""Waiting for room that other processes are about to give: a short wait instead of `StoreFull`.
 
-Somebody frees a deleted segment and has its lock, or spills or promotes an array and has both copies of it, or the
-keeper reads one to sum or to send it. A writer gives up when it has seen nothing of that for a while, or when it has
-waited long enough: a process may be stopped.
+A process may be freeing a deleted segment, whose lock it has. It may be spilling or promoting an array, of which there
+are two copies then. The keeper may be reading an array, to sum or to send it. A writer gives up when it has seen none
+of this for a while, or has waited long enough: the other process may be stopped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from outlive.arrays.tier import Tier
 
 PATIENCE = 10.0  # seconds that are waited at most
-_LOOKS = 5  # in a row that show nothing to wait for: one alone may come between two steps of another process
-_PAUSE = 0.001  # seconds after the first look that shows nothing; twice as many after each further one
+_LOOKS = 5  # looks in a row that show nothing to wait for: a single one may come between two steps of another process
+_PAUSE = 0.001  # seconds after the first look that shows nothing; doubled after each further one
 
 
 class Wait:
@@ -46,7 +46,7 @@ class Wait:
 
 
 def may_come(shelf: Shelf) -> bool:
-    """Whether room may come without a deletion, by what another process does just now."""
+    """Whether another process is doing something that may give room without a deletion."""
     tiers = shelf.tiers.all()
     return (
         is_spilling(shelf) or any(_is_copied_to(tier) or _is_freed_in(tier) for tier in tiers) or _keeper_reads(shelf)
@@ -63,7 +63,7 @@ def _is_copied_to(tier: Tier) -> bool:
 
 
 def _is_freed_in(tier: Tier) -> bool:
-    """Whether somebody has the exclusive lock of a segment in the pool, or nobody has any: it is about to go."""
+    """Whether a segment in the pool is about to go: it is locked exclusively, or not at all."""
     for name in names_in(tier.pool.folder):
         path = f"{tier.pool.folder}/{name}"
         if _can_lock(path, EXCLUSIVE) or not _can_lock(path, SHARED):
@@ -79,7 +79,7 @@ def _can_lock(path: str, lock: int) -> bool:
 
 
 def _keeper_reads(shelf: Shelf) -> bool:
-    """Whether what the keeper reads just now could go as soon as it has done so: it keeps no views."""
+    """Whether an array that the keeper is reading could go once it is read: the keeper keeps no views."""
     try:
         own = os.stat(f"{shelf.path}/{KEEPER}")
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Tending: what the keeper does for a shelf, and `outlive check`: it ends, sums, mends and adopts."""
+"""Tending: the work of the keeper and of `outlive check` on a shelf: ending, summing, mending, adopting."""

@@ -1,12 +1,12 @@
 """Adopting: taking over the shelf that a dead node left on this machine, when Ray was stopped and started again.
 
-A shelf says whose it is (`node`): the raylet of its node, and the address of its cluster. It is adopted only when that
-raylet is dead, and nobody answers at that address, or somebody who has taken it over. The keeper's lock comes on top:
-of several that would adopt a shelf, one does.
+A shelf's file `node` names the raylet of its node and the address of its cluster. The shelf is adopted only if that
+raylet is dead, and if nothing answers at that address, or a later cluster that has taken it over. Adopting also needs
+the keeper's lock: of several nodes that could adopt a shelf, one does.
 
-Of a raylet in another container nothing can be seen here. It is dead if its cluster's address is this cluster's own by
-now, in the same network. Else it is taken for dead once its keeper, which is started again within seconds while the
-raylet lives, has shown no sign of life for minutes.
+A raylet in another container cannot be seen from here. It is dead if its cluster's address, in the same network, is
+this cluster's own by now. Otherwise it is taken for dead if its keeper has shown no sign of life for minutes: while a
+raylet lives, Ray starts its keeper again within seconds.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_PATIENCE = 1.0  # seconds for whoever may still answer at a cluster's address
-_SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that is not seen to live or to be dead
+_PATIENCE = 1.0  # seconds to wait for an answer at a cluster's address
+_SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that cannot be seen
 
 
 class Owner(NamedTuple):
-    """Whose a shelf is."""
+    """The node and cluster that a shelf belongs to."""
 
     address: str  # of the cluster's GCS
     raylet: int  # its process id
     started: str  # when that process started, in the kernel's ticks since boot
     boot: str  # the machine's boot id
     processes: str  # the namespace of that process id
-    network: str = ""  # that of the address; unknown if it was written by an earlier version
+    network: str = ""  # the network namespace of the address; an earlier version did not write it
 
 
 def sign(path: str, address: str, raylet: int) -> None:
-    """Write down whose the shelf at `path` is: a node's of the cluster at `address`."""
+    """Write down that the shelf at `path` belongs to this node, of the cluster at `address`."""
     owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(f"{path}/{NODE}{NEXT}", flags, PRIVATE)
@@ -61,7 +61,7 @@ def sign(path: str, address: str, raylet: int) -> None:
 
 
 def live(path: str) -> None:
-    """A sign of life of the keeper that tends the shelf at `path`: now and then."""
+    """Record a sign of life of the keeper that tends the shelf at `path`. It does so now and then."""
     now = uptime()
     with contextlib.suppress(OSError):
         os.utime(f"{path}/{KEEPER}", ns=(now, now), follow_symlinks=False)
@@ -73,13 +73,14 @@ def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[
     Parameters
     ----------
     cluster, node, address
-        Who asks.
+        The cluster, node and address of the caller.
     living
-        The nodes of this cluster that its head takes for living: asked only of those that cannot be seen from here.
+        Returns the nodes of this cluster that its head takes for alive. Called only for nodes that cannot be seen from
+        here.
     """
     for other in os.listdir(root):
         folder = f"{root}/{other}"
-        if os.path.exists(f"{folder}/{OWNER}"):  # ends with the program that started it, arrays and all
+        if os.path.exists(f"{folder}/{OWNER}"):  # the cluster and its arrays end with the program that started it
             continue
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
@@ -89,7 +90,7 @@ def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[
 
 
 def unseen(root: str) -> bool:
-    """Whether there are shelves below `root` of raylets in other containers: it takes minutes to tell who is dead."""
+    """Whether raylets in other containers have shelves below `root`: it takes minutes to tell whether they are dead."""
     for other in os.listdir(root):
         with contextlib.suppress(OSError):
             for name in os.listdir(f"{root}/{other}"):
@@ -100,12 +101,12 @@ def unseen(root: str) -> bool:
 
 
 def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[ArrayInfo], bool] = lambda _: True) -> int:
-    """Move the arrays of a dead node's shelf to this one; returns how many. Those go that ended with their owners.
+    """Move the arrays of a dead node's shelf to this one; returns how many. Arrays that ended meanwhile are deleted.
 
     Parameters
     ----------
     wanted
-        Says of an array whether it is: it may have been deleted while its node was dead.
+        Tells whether an array is still wanted: it may have been deleted while its node was dead.
     """
     lock = _lock(f"{path}/{KEEPER}")
     if lock is None:
@@ -133,7 +134,7 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
 def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], bool]) -> int:
     count = 0
     for name in os.listdir(source):
-        with contextlib.suppress(CorruptArray):  # it is moved: `outlive check` tells of it
+        with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
             if is_id(name) and not wanted(read_info_at(f"{source}/{name}", name)):
                 continue
         if is_id(name) and not kind_of(name) & ends and not os.path.lexists(f"{target}/{name}"):
@@ -142,7 +143,7 @@ def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], boo
             except OSError:  # another file system
                 shutil.copy2(f"{source}/{name}", f"{target}/{name}{MOVED}", follow_symlinks=False)
                 os.rename(f"{target}/{name}{MOVED}", f"{target}/{name}")
-                os.unlink(f"{source}/{name}")  # last: it is in one of the two at every moment
+                os.unlink(f"{source}/{name}")  # last: the array is on one of the two shelves at every moment
             count += 1
     return count
 
@@ -159,9 +160,9 @@ def _lock(path: str) -> int | None:
 
 
 def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> bool:
-    """Whether the shelf at `path` is one, and its node is dead, and its cluster, unless it is the same.
+    """Whether there is a shelf at `path` whose node is dead, and whose cluster is dead or this one.
 
-    `living` tells of the nodes of the same cluster; None if it is another's.
+    `living` returns the living nodes of the same cluster; None if the shelf is another cluster's.
     """
     owner = _owner_of(path)
     if owner is None:

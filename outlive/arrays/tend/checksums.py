@@ -1,6 +1,6 @@
 """Checksums of sealed arrays, computed off the put path and kept in one file on the shelf.
 
-Records are appended under the file's lock; everyone may read them. A record is the array's id and a CRC-32 of its whole
+Records are appended under the file's lock. Reading needs no lock. A record is the array's id and a CRC-32 of its whole
 segment. A record that a crash cut short is ignored.
 """
 
@@ -41,7 +41,7 @@ class Checksums:
         return {identity.hex(): checksum for identity, checksum in records if identity in few}
 
     def count(self) -> int:
-        """How many records there are, also of arrays that are gone."""
+        """The number of records, including those of arrays that are gone."""
         try:
             return os.stat(self._path).st_size // _RECORD.size
         except FileNotFoundError:
@@ -84,7 +84,7 @@ def checksum_of(path: str, pause: Callable[[], object] = lambda: None) -> int:
     OSError
         The file is gone or unreadable.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe must not block
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if not is_at(path, fd):

@@ -1,4 +1,4 @@
-"""Which arrays of a shelf are to end now. Asked every second: it costs what has changed since, and what is due."""
+"""The arrays of a shelf that are to end now. The keeper asks every second, so the cost depends on changes alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from outlive.arrays.lifetimes import JOB, SCOPE, TTL, scope_is_over
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-OverJobs = Callable[[set[int]], set[int]]  # which of these jobs have ended
+OverJobs = Callable[[set[int]], set[int]]  # returns which of these jobs have ended
 
 
 class Endings:
-    """Remembers which arrays of `shelf` end by themselves, and looks at those that came or went. Any thread may ask."""
+    """Remembers the arrays of `shelf` that end by themselves, and looks at those that came or went. Thread-safe."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -29,15 +29,16 @@ class Endings:
         self._lock = threading.Lock()
         self._jobs: dict[int, set[str]] = {}
         self._scopes: dict[int, set[str]] = {}
-        self._mortal: set[str] = set()  # those with a time to live
-        self._deadlines: list[tuple[int, str]] = []  # a heap; not before then: `touch` may have moved it since
+        self._mortal: set[str] = set()  # the arrays with a time to live
+        # a heap of earliest times: `touch` may have moved the real one since
+        self._deadlines: list[tuple[int, str]] = []
 
     def due(self, over_jobs: OverJobs, now: float | None = None) -> dict[Why, list[str]]:
-        """The arrays that are to end, by the reason why."""
+        """The arrays that are to end, by reason."""
         with self._lock:
             self._look()
             jobs = set(self._jobs)
-        over = over_jobs(jobs) if jobs else set()  # asks another process
+        over = over_jobs(jobs) if jobs else set()  # this asks another process
         with self._lock:
             return self._due(over, int((time.time() if now is None else now) * 1e9))
 
@@ -103,14 +104,14 @@ class Endings:
             if array_id not in self._mortal:
                 continue
             try:
-                with self._shelf.ledger.locked():  # as `touch` does
+                with self._shelf.ledger.locked():  # under the lock, as `touch` is
                     deadline = self._shelf.somewhere(array_id, os.stat).st_mtime_ns
             except FileNotFoundError:
                 self._mortal.discard(array_id)
                 continue
             again.append((deadline, array_id))
             if deadline <= now:
-                over.append(array_id)  # asked again until it is gone
+                over.append(array_id)  # it is returned again until it is gone
         for one in again:
             heapq.heappush(self._deadlines, one)
         return over

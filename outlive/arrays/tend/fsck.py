@@ -1,4 +1,4 @@
-"""The fsck of a shelf: finds what a crash, a disk or a stranger left, and mends what can be mended."""
+"""The fsck of a shelf: finds defects that a crash, a disk or another program caused, and mends what can be mended."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from outlive.arrays import batches
+from outlive.arrays.defect import Defect
 from outlive.arrays.ended import Why
 from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, OWN_FILES, is_id
 from outlive.arrays.root import names_in
@@ -21,29 +21,18 @@ from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 from outlive.units import format_size
 
-
-class Defect(NamedTuple):
-    """One thing that was not as it should be."""
-
-    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
-    problem: str
-    subject: str  # a path, a key or an id
-    action: str  # what was done about it, or what to do
-    mended: bool
-
-
 Listed = Callable[[list[str]], set[str]]  # asks the catalog which of these ids it has listed
 
 
 def none_listed(_: list[str]) -> set[str]:
-    """For a shelf without a catalog."""
+    """Stands for the catalog of a shelf that has none."""
     return set()
 
 
 def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect]:
-    """Remove what dead writers left in new/, or seal it for them if the catalog has listed it already.
+    """Remove the drafts of dead writers in new/, or seal those that the catalog has listed already.
 
-    A copy of another node's array is removed: the catalog lists the array, and need not know that it is here as well.
+    A copy of another node's array is always removed: the catalog lists the array, but may not know of this copy.
     """
     for folder in itertools.chain.from_iterable(orphans(tier.new) for tier in shelf.tiers.all()):
         names = sorted(os.listdir(folder))
@@ -60,7 +49,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 yield Defect("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(path)
-        for name in names:  # now that what the catalog had listed of the batch is sealed
+        for name in names:  # the listed arrays of the batch are sealed by now
             if name.endswith(BATCH):
                 os.unlink(f"{folder}/{name}")
         with contextlib.suppress(OSError):
@@ -69,11 +58,12 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
 
 
 def _discard(shelf: Shelf, path: str, name: str) -> None:
-    """Remove a dead writer's draft. A call of its can still reach the catalog, so that it is written down as never put.
+    """Remove a dead writer's draft, and record that it was never put: the writer's call may still reach the catalog.
 
     Only a complete draft can be listed.
     """
-    with contextlib.suppress(OSError, CorruptArray):  # not complete, or a full disk: see `store.commit`
+    # the draft is not complete, or the disk is full: see `store.commit`
+    with contextlib.suppress(OSError, CorruptArray):
         info = read_info_at(path, name)
         if info.key is not None and not is_copy(path):
             shelf.ended.add([info], Why.NOT_PUT, time.time_ns())
@@ -81,7 +71,7 @@ def _discard(shelf: Shelf, path: str, name: str) -> None:
 
 
 def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
-    """An array that is both in memory and on disk: who moved it was killed in between. Both are the same, one goes."""
+    """Mend arrays that are in both tiers, because the process that moved them was killed. One of the two files goes."""
     disk = shelf.disk
     if disk is None:
         return
@@ -101,12 +91,12 @@ def check(shelf: Shelf, listed: Listed = none_listed) -> list[Defect]:
 
 
 def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect], dict[str, int]]:
-    """Everything but the arrays themselves; returns the findings, and each array with the bytes of its file.
+    """Check all but the bytes of the arrays. Returns the defects, and each array with the bytes of its file.
 
     Parameters
     ----------
     listed
-        Tells which drafts of dead writers the catalog has listed: those are complete.
+        Returns the drafts of dead writers that the catalog has listed: these are complete.
     """
     if shelf.disk is not None:
         shelf.disk.make_again()
@@ -131,7 +121,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect
 
 
 def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Defect]:
-    """Read these arrays in full: their headers, footers and checksums. Those that are gone are passed over."""
+    """Read these arrays in full: headers, footers and checksums. Arrays that are gone are skipped."""
     checksums = Checksums(f"{shelf.path}/{CHECKSUMS}")
     known, fresh, findings = checksums.load(array_ids), dict[str, int](), []
     for array_id in array_ids:

@@ -1,4 +1,4 @@
-"""Arrays that have no checksum yet. The keeper computes them by and by, at the cost of what is new."""
+"""Arrays that have no checksum yet. The keeper sums them little by little, and looks only at new ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from outlive.arrays.tend.checksums import Checksums, checksum_of
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-_AT_A_TIME = 1000  # checksums that are written down together
-_MOST_GONE = 1000  # records of arrays that are gone, beyond as many as there are in all
-_RECENT = 100_000  # ids until they are sorted in
-_STEP = 0.005  # seconds of work between two rests: as long as Python lets one thread run while others wait
-_REST = 9  # times as long as the work took: no more than a tenth of a core
+_AT_A_TIME = 1000  # checksums that are written together
+_MOST_GONE = 1000  # records of arrays that are gone that are kept, beyond the number of arrays
+_RECENT = 100_000  # ids that are kept unsorted
+_STEP = 0.005  # seconds of work between two rests: Python's switch interval for threads
+_REST = 9  # a rest is so many times as long as the work: a tenth of a core at most
 
 
 def never() -> bool:
@@ -30,15 +30,15 @@ def never() -> bool:
 class Pace:
     """Works a little, then rests. `rest` waits for so many seconds.
 
-    A thread of a low priority is no way to be modest: on a busy machine it is stopped while it holds Python's own lock,
-    and all others of its process wait with it.
+    A thread of low priority would not do: on a busy machine it is stopped while it holds Python's global lock, and all
+    threads of its process wait.
     """
 
     def __init__(self, rest: Callable[[float], object] = lambda _: None) -> None:
         self._rest, self._since = rest, time.monotonic()
 
     def step(self) -> None:
-        """Between two steps of the work. A busy machine makes them longer, and so the rests."""
+        """Called between two steps of the work. On a busy machine the steps take longer, and so do the rests."""
         worked = time.monotonic() - self._since
         if worked >= _STEP:
             self._rest(_REST * worked)
@@ -69,7 +69,7 @@ class Unsummed:
     Parameters
     ----------
     again
-        It is asked more than once, and so watches what changes: to stop watching takes the kernel some milliseconds.
+        `compute` is called more than once, so changes are watched. Ending a watch takes the kernel some milliseconds.
     """
 
     def __init__(self, shelf: Shelf, *, again: bool = True) -> None:
@@ -78,7 +78,7 @@ class Unsummed:
         self._changes = Changes(shelf.folders) if again else None
         self._waiting: set[str] = set()
         self._known = Known(())
-        self._gone = 0  # since the records were looked through
+        self._gone = 0  # arrays that went since the records were last looked through
 
     def compute(
         self,
@@ -87,7 +87,7 @@ class Unsummed:
         stop: Callable[[], bool] = never,
         rest: Callable[[float], object] = lambda _: None,
     ) -> int:
-        """Record the checksums of those that are older than `older_than` seconds; returns how many.
+        """Record the checksums of arrays that are older than `older_than` seconds; returns how many.
 
         Records of arrays that are gone are dropped on the way.
 
@@ -115,13 +115,13 @@ class Unsummed:
     def _checksum(self, array_id: str, older_than: float, pace: Pace) -> int | None:
         try:
             status = self._shelf.somewhere(array_id, os.stat)
-            # The former may lie ahead (`touch`), and both if the time of day was set back.
+            # The first may lie in the future (`touch`), and both may if the time of day was set back.
             if 0 <= time.time() - min(status.st_mtime, status.st_ctime) <= older_than:
                 return None
             return self._shelf.somewhere(array_id, lambda path: checksum_of(path, pace.step))
         except FileNotFoundError:
             self._waiting.discard(array_id)
-        except OSError:  # being written, or unreadable: later
+        except OSError:  # it is being written, or cannot be read: try later
             pass
         return None
 
@@ -140,7 +140,7 @@ class Unsummed:
             if not self._shelf.has(array_id):
                 self._waiting.discard(array_id)
                 self._gone += 1
-            elif array_id not in self._known:  # else it went to disk, or back
+            elif array_id not in self._known:  # else it moved to disk, or back
                 self._waiting.add(array_id)
 
     def _look_through(self) -> None:

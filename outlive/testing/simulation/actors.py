@@ -18,9 +18,9 @@ from outlive.cluster.tenure import PROTOCOL
 from outlive.errors import OutliveError
 
 if TYPE_CHECKING:
-    from outlive.testing.simulation.cluster import Cluster
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.peers import PlayedPeers
+    from outlive.testing.simulation.played import PlayedCluster
     from outlive.testing.simulation.scheduler import Process
 
 KEEPER_GROUPS = {"check": 1, "send": 8, "fetch": 8, "drain": 1}
@@ -30,7 +30,7 @@ CATALOG_GROUPS = {"slow": 8, "change": 8, "copy": 4}
 class PlayedCatalog(Catalog):
     """A catalog."""
 
-    def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process, peers: PlayedPeers) -> None:
         self._cluster, self._process = cluster, process
         super().__init__(peers)
 
@@ -61,7 +61,7 @@ class PlayedCatalog(Catalog):
 class PlayedKeeper(Keeper):
     """A keeper of a shelf."""
 
-    def __init__(self, cluster: Cluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
         self._cluster, self._process, self._its_shelf, self._looked = cluster, process, shelf, False
         super().__init__(peers, "played", process.node.name)
 

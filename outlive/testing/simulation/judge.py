@@ -6,22 +6,27 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import is_cached, is_id
-from outlive.arrays.marks import mode_of
+from outlive.arrays.layout import is_cached, is_id, kind_of
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL
+from outlive.arrays.marks import deadline_of, mode_of
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.testing.history import History, Operation
+from outlive.testing.simulation.machines import EPOCH
+from outlive.testing.simulation.peers import keeper_name
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.catalog.index import Index
     from outlive.testing.simulation.actors import PlayedCatalog
-    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.played import PlayedCluster
 
+_ROUNDS = 60.0  # seconds, in which a keeper has gone its rounds
+_ROUNDS_ENOUGH = 2  # of a keeper that has ended what was over when it began
 Holders = dict[str, dict[str, bool]]  # by array, by node: whether it is kept there, or cached
 
 
-def judge(cluster: Cluster) -> list[str]:
+def judge(cluster: PlayedCluster) -> list[str]:
     """What is violated; empty if nothing is."""
     found = list(cluster.violations)
     found += [str(one) for one in History(cluster.history).check()]
@@ -34,7 +39,7 @@ def judge(cluster: Cluster) -> list[str]:
 # --- what clients saw
 
 
-def _torn(cluster: Cluster) -> Iterator[str]:
+def _torn(cluster: PlayedCluster) -> Iterator[str]:
     """Of what a `put_many` stored, all is read or nothing."""
     history = cluster.history
     whole = {history[number].value: numbers for numbers in cluster.batches for number in numbers}
@@ -61,52 +66,62 @@ def _is_older(history: list[Operation], read: Operation, put: Operation) -> bool
 # --- what is left
 
 
-def _at_the_end(cluster: Cluster) -> Iterator[str]:
+def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     """No draft, no orphan, no byte is left that nobody counts, and the catalog knows what there is."""
-    catalog = cluster.catalog
+    catalog: PlayedCatalog | None = cluster.catalog
     if catalog is None:
         yield "there is no catalog"
         return
     there: Holders = {}
     keyless: dict[str, ArrayInfo] = {}
+    slowest = min(machine.clock for machine in cluster.machines.values())
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
             yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
+            if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
+                yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
-    stay = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
+    alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
-    yield from _keys(catalog, there, stay)
+    yield from _keys(catalog, there, alive)
     deleted, returned = _deleted(cluster), {known.handle.id for known in cluster.handles.all()}
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
-        if array_id in returned:  # else its put was cut short, and nobody may have been told of it
-            yield from _without_key(catalog, info, there[array_id], stay)
+        # By clocks that differ one with a time to live ends here and not there, and is copied again. If its put was cut
+        # short, nobody may have been told of it.
+        if not info.ttl and array_id in returned:
+            yield from _without_key(catalog, info, there[array_id], alive)
 
 
-def _deleted(cluster: Cluster) -> set[str]:
+def _is_tended(cluster: PlayedCluster, name: str) -> bool:
+    actor = cluster.network.actors.get(keeper_name(name))
+    return actor is not None and actor.target is not None and actor.target.rounds() > _ROUNDS_ENOUGH
+
+
+def _deleted(cluster: PlayedCluster) -> set[str]:
     """Arrays without a key that somebody has deleted."""
     registers = {one.key for one in cluster.history if one.kind == "delete" and one.outcome == "done"}
     return {known.handle.id for known in cluster.handles.all() if known.register in registers}
 
 
-def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], stay: set[str]) -> Iterator[str]:
+def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], alive: set[str]) -> Iterator[str]:
     """The catalog knows where those are that are on several nodes, or shall be."""
     known, kept = dict(catalog.index.holders(info.id)), {node for node, is_kept in nodes.items() if is_kept}
     if known != nodes and (known or len(nodes) > 1 or info.replicas > 1):
         yield f"array {info.id} without a key is on {nodes}, and the catalog says {known}"
     if not kept:
         yield f"array {info.id} without a key is kept nowhere: {nodes}"
-    if len(kept) < _as_many(catalog, info, kept, stay):
+    if len(kept) < _as_many(catalog, info, kept, alive):
         yield f"array {info.id} without a key is kept on {sorted(kept)}, and shall be on {info.replicas}"
 
 
-def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], stay: set[str]) -> int:
+def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], alive: set[str]) -> int:
     """On how many nodes an array is to be kept, as far as there are any."""
-    return min(info.replicas, len(stay - catalog.left_nodes | kept))
+    return min(info.replicas, len(alive - catalog.left_nodes | kept))
 
 
 def _arrays(index: Index, there: Holders) -> Iterator[str]:
@@ -120,7 +135,7 @@ def _arrays(index: Index, there: Holders) -> Iterator[str]:
             yield f"array {array_id} is kept nowhere: {nodes}"
 
 
-def _keys(catalog: PlayedCatalog, there: Holders, stay: set[str]) -> Iterator[str]:
+def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[str]:
     for entry in catalog.index.all_entries():
         key, nodes = entry.info.key, there.get(entry.info.id, {})
         kept = {node for node, is_kept in nodes.items() if is_kept}
@@ -128,8 +143,18 @@ def _keys(catalog: PlayedCatalog, there: Holders, stay: set[str]) -> Iterator[st
             yield f"key {key!r} is listed, and its array {entry.info.id} is nowhere"
         if entry.superseded:
             yield f"key {key!r} still supersedes {entry.superseded}"
-        if len(kept) < _as_many(catalog, entry.info, kept, stay):
-            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(stay)}"
+        if len(kept) < _as_many(catalog, entry.info, kept, alive):
+            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
+
+
+def _outlived(name: str, shelf: Shelf, now: float) -> Iterator[str]:
+    """What is to end by itself has ended: no client lives any more, and no scope."""
+    for array_id in shelf.ids():
+        kind = kind_of(array_id)
+        if kind & (JOB | SCOPE):
+            yield f"node {name}: array {array_id} has outlived its {'job' if kind & JOB else 'scope'}"
+        elif kind & TTL and now > deadline_of(shelf, array_id) / 1e9 + _ROUNDS:
+            yield f"node {name}: array {array_id} has outlived its time to live"
 
 
 def _shelf(name: str, shelf: Shelf) -> Iterator[str]:
@@ -153,7 +178,7 @@ def _used(shelf: Shelf) -> int:
 # --- at any moment
 
 
-def check_ledgers(cluster: Cluster) -> Iterator[str]:
+def check_ledgers(cluster: PlayedCluster) -> Iterator[str]:
     """Between two steps of a world whose events are written down: else it would take most of the time."""
     for name, machine in cluster.machines.items():
         if os.path.exists(f"{machine.path}/ledger"):

@@ -15,7 +15,7 @@ from outlive.testing.simulation.network import Actor, Died, Message, Network
 from outlive.testing.simulation.scheduler import Future, Process
 
 if TYPE_CHECKING:
-    from outlive.testing.simulation.cluster import Cluster
+    from outlive.testing.simulation.played import PlayedCluster
 
 _GRACE = 3.0  # seconds until another process of a node is asked, as in Ray's port
 _IF_LATE = 0.1  # of the patience, for a node that owes an older answer
@@ -31,7 +31,7 @@ def keeper_name(node: str) -> str:
 class PlayedPeers:
     """Of one process. Answers come, if they come, as `Network` and the faults of the plan will have it."""
 
-    def __init__(self, cluster: Cluster, process: Process) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process) -> None:
         self._cluster, self._process = cluster, process
         self._network: Network = cluster.network
         self._keepers: dict[str, Actor] = {}  # those that `ask` asks
@@ -152,8 +152,9 @@ class PlayedPeers:
     def autoscaler(self) -> Autoscaler | None:
         return None
 
-    def jobs_that_ended(self, numbers: set[int]) -> set[int]:  # noqa: ARG002 - of the port
-        return set()
+    def jobs_that_ended(self, numbers: set[int]) -> set[int]:
+        self._cluster.scheduler.step()
+        return self._cluster.lifetimes.over(numbers)
 
     def address(self) -> str:
         return "head"
@@ -172,6 +173,10 @@ class PlayedPeers:
         self._cluster.scheduler.step()
         self._cluster.remembered[key] = value
         self._cluster.scheduler.step()
+
+    def save_first(self, key: str, value: bytes) -> bytes:
+        self._cluster.scheduler.step()
+        return self._cluster.remembered.setdefault(key, value)
 
     def now(self) -> float:
         return self._cluster.scheduler.now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from outlive.testing.simulation.network import Manners
 
@@ -56,13 +56,16 @@ class Op(NamedTuple):
     value: int = 0
     items: int = SMALL
     replicas: int = 1
-    lifetime: str = "detached"
+    lifetime: Literal["job", "detached"] = "detached"
+    ttl: float = 0.0  # seconds; 0: no limit
 
     def __str__(self) -> str:
         what = f"{self.kind} {' '.join(self.keys)}".replace("_", " ")
         if self.kind.startswith("put"):
             what += f" = {self.value}" + (f", replicas={self.replicas}" if self.replicas > 1 else "")
-            what += "" if self.lifetime == "detached" else f", lifetime={self.lifetime}"
+            what += ("" if self.lifetime == "detached" else f", lifetime={self.lifetime}") + (
+                f", ttl={self.ttl}" * bool(self.ttl)
+            )
         return what
 
 

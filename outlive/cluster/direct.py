@@ -1,0 +1,87 @@
+"""Direct: arrays of another node, by a connection to its keeper's transfer server. What came is verified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from outlive.arrays.draft import Draft
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import CACHED, COPIED
+from outlive.catalog.wire import pack, unpack
+from outlive.transfer.channel import Lost
+from outlive.transfer.client import Memory
+
+if TYPE_CHECKING:
+    from outlive.arrays.draft import Target
+    from outlive.arrays.shelf import Shelf
+    from outlive.transfer.client import Link
+
+_DEADLINE = 8  # bytes
+
+
+class Sent(NamedTuple):
+    """A small array's segment."""
+
+    info: ArrayInfo
+    deadline_ns: int
+    data: bytes
+
+
+def head(info: ArrayInfo, deadline_ns: int) -> bytes:
+    """What comes before the bytes of an array's segment; see `transfer.Head`."""
+    return deadline_ns.to_bytes(_DEADLINE, "little") + pack([info])
+
+
+def _told(sent: bytes) -> tuple[ArrayInfo, int]:
+    (info,) = unpack(sent[_DEADLINE:])
+    return info, int.from_bytes(sent[:_DEADLINE], "little")
+
+
+def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, size: int) -> Draft:
+    """As `transfer.copy`. Raises NotServed, Lost, CorruptArray, StoreFull."""
+    draft: Draft | None = None
+    deadline_ns = 0
+
+    def target(sent: bytes, total: int) -> Target:
+        nonlocal draft, deadline_ns
+        info, deadline_ns = _told(sent)
+        if info.id != array_id or info.size != total:
+            raise Lost(f"{total} bytes of {info.id}, which has {info.size}, instead of {array_id}")
+        draft = Draft.make(shelf, info, COPIED if kept else CACHED)
+        return draft.target()
+
+    try:
+        link.read(array_id, 0, size, target, epoch=epoch, copies=True)
+        assert draft is not None
+        draft.verify()
+        if draft.info.ttl:
+            os.utime(draft.path, ns=(deadline_ns, deadline_ns))
+    except BaseException:
+        if draft is not None:
+            draft.discard()
+        raise
+    return draft
+
+
+class Rows(NamedTuple):
+    """Some bytes of a segment, and where they go."""
+
+    begin: int
+    end: int
+    into: memoryview
+
+    def read(self, link: Link, array_id: str, epoch: int) -> bool:
+        """Raises NotServed, Lost."""
+        link.read(array_id, self.begin, self.end, lambda *_: Memory(self.into), epoch=epoch)
+        return True
+
+
+def each(link: Link, array_ids: Sequence[str]) -> Iterator[Sent | None]:
+    """Small arrays in this order; None for those that are not there. Raises Lost."""
+    for sent in link.read_each(array_ids, copies=True):
+        if sent is None:
+            yield None
+        else:
+            yield Sent(*_told(sent[0]), sent[1])

@@ -1,0 +1,102 @@
+"""Links: which nodes' transfer servers this process reaches, and from which nodes arrays come through Ray, and why."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from outlive.arrays.lock import Mutex
+from outlive.cluster.checksum import checksum
+from outlive.cluster.port import Call, Peers
+from outlive.errors import StoreUnavailable
+from outlive.transfer import settings
+from outlive.transfer.channel import Lost
+from outlive.transfer.client import Link
+from outlive.transfer.proof import Refused
+
+SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
+_PATIENCE = 3.0  # seconds for a keeper to say where its server is
+_SOON, _LATER = 1.0, 60.0  # seconds until a way is tried again: that has worked before, and that has not
+_FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
+_log = logging.getLogger(__name__)
+
+
+class _Way(NamedTuple):
+    """To one node."""
+
+    link: Link | None
+    why: str = ""  # there is none
+    until: float = 0.0  # when it is looked again for one
+
+
+class Links:
+    """From node `here`. Any thread may ask.
+
+    Raises
+    ------
+    ValueError
+        The settings of TLS are wrong.
+    """
+
+    def __init__(self, peers: Peers, here: str) -> None:
+        self._peers, self._here, self._tls = peers, here, settings.tls()
+        self._ways: dict[str, _Way] = {}
+        self._mutex = Mutex()
+
+    def to(self, node: str) -> Link | None:
+        """The link to a node's server; None if arrays come from there through Ray for now."""
+        way = self._ways.get(node)
+        if way is None or (way.link is None and self._peers.now() >= way.until):
+            way = self._find(node)
+            with self._mutex.now:
+                self._ways[node] = way
+                self._forget_old()
+        return way.link
+
+    def lost(self, node: str, link: Link, error: Lost) -> None:
+        """It failed: arrays come through Ray until it is tried again."""
+        again = _LATER if isinstance(error, Refused) or not link.worked else _SOON
+        way = _Way(None, str(error), self._peers.now() + again)
+        with self._mutex.now:
+            if node in self._ways and self._ways[node].link is link:
+                self._ways[node] = way
+        link.close()
+        _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
+
+    def _forget_old(self) -> None:
+        """Nodes from which nothing was wanted for long are gone, as a rule."""
+        long_ago = self._peers.now() - _FORGOTTEN
+        for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
+            del self._ways[node]
+
+    def close(self) -> None:
+        """End what is idle; harmless to repeat, and to go on."""
+        for way in list(self._ways.values()):
+            if way.link is not None:
+                way.link.close()
+
+    def through_ray(self) -> tuple[tuple[str, str], ...]:
+        """The nodes from which arrays come through Ray, and why."""
+        with self._mutex.now:
+            return tuple(sorted((node, way.why) for node, way in self._ways.items() if way.link is None))
+
+    def _find(self, node: str) -> _Way:
+        later = self._peers.now() + _LATER
+        try:
+            about = self._peers.ask_keeper(node, Call.of("about"), _PATIENCE)
+            told, secret = about.get("transfer"), self._peers.load(SECRET)
+        except StoreUnavailable as error:
+            return _Way(None, f"its keeper does not answer: {error}", self._peers.now() + _SOON)
+        if not isinstance(told, list) or secret is None:
+            return _Way(None, told if isinstance(told, str) else "its version of outlive has no transfer server", later)
+        host, port = told
+        return _Way(Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls))
+
+
+def links(peers: Peers, here: str) -> Links | None:
+    """None if everything goes through Ray."""
+    try:
+        return None if settings.is_off() else Links(peers, here)
+    except ValueError as error:
+        _log.error("arrays of other nodes come through Ray: %s", error)
+        return None

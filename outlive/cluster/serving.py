@@ -1,0 +1,93 @@
+"""Serving: a keeper's transfer server, which sends segments of its shelf to other nodes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from outlive.arrays.layout import COPIED, is_cached, is_copied
+from outlive.arrays.marks import mark
+from outlive.arrays.segment import read_info
+from outlive.cluster.checksum import checksum
+from outlive.cluster.direct import head
+from outlive.cluster.links import SECRET
+from outlive.cluster.port import Peers
+from outlive.cluster.transfer import NotThere, open_sealed
+from outlive.errors import StoreUnavailable
+from outlive.transfer import settings
+from outlive.transfer.server import Counts, Gone, Opened, Server
+
+if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+    from outlive.transfer.wire import Request
+
+_SECRET_SIZE = 32  # bytes
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """Of the keeper that tends `shelf` on `node`. Without a server, if none can be had: then `why_not` says why."""
+
+    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
+        self._shelf, self._node, self._peers = shelf, node, peers
+        self._server: Server | None = None
+        self.why_not: str | None = None
+        try:
+            if settings.is_off():
+                self.why_not = f"{settings.TRANSFER}=ray"
+            else:
+                self._server = self._start()
+        except (OSError, ValueError, StoreUnavailable) as error:
+            self.why_not = str(error)
+            _log.warning("arrays of this node go to others through Ray: %s", error)
+
+    def _start(self) -> Server:
+        here = self._peers.node(self._node)
+        if here is None:
+            raise ValueError("Ray does not say what this node's address is")
+        secret = self._peers.save_first(SECRET, os.urandom(_SECRET_SIZE))
+        return Server(
+            here.ip,
+            settings.ports(),
+            node=self._node,
+            secret=lambda: secret,
+            opened=self.opened,
+            checksum=checksum,
+            tls=settings.tls(),
+        )
+
+    @property
+    def counts(self) -> Counts:
+        return Counts() if self._server is None else self._server.counts
+
+    def about(self) -> list[str | int] | str | None:
+        """Host and port; else why there are none."""
+        return self.why_not if self._server is None else [self._server.host, self._server.port]
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def opened(self, request: Request) -> Opened:
+        """The segment of an array, locked so that nobody recycles it.
+
+        It is sealed first, if that is due. Raises Gone.
+        """
+        shelf, array_id = self._shelf, request.array_id
+        if not shelf.has(array_id):
+            shelf.finish(array_id, request.epoch)
+        try:
+            path, fd = open_sealed(shelf, array_id)
+        except NotThere:
+            raise Gone(array_id) from None
+        try:
+            info, status = read_info(fd, path), os.fstat(fd)
+            unmarked = request.copies and not is_copied(status.st_mode) and not is_cached(status.st_mode)
+            # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+            if unmarked and not mark(shelf, array_id, add=COPIED):
+                raise Gone(array_id)
+            return Opened(fd, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))
+        except BaseException:
+            os.close(fd)
+            raise

@@ -1,0 +1,65 @@
+"""The played cluster as its parts see it: processes, actors, clients and the judge ask this of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from outlive.cluster.port import Call
+    from outlive.testing.history import Operation
+    from outlive.testing.simulation.handles import Handles, Scoped
+    from outlive.testing.simulation.lifetimes import Lifetimes
+    from outlive.testing.simulation.machines import Machine
+    from outlive.testing.simulation.network import Actor, Network
+    from outlive.testing.simulation.scheduler import Future, Process, Scheduler
+
+
+class PlayedCluster(Protocol):
+    """`cluster.Cluster` is one. Its parts are made by it, so they know no more of it than this."""
+
+    scheduler: Scheduler
+    network: Network
+    machines: dict[str, Machine]
+    remembered: dict[str, bytes]
+    history: list[Operation]
+    batches: list[list[int]]
+    seen_together: list[list[int]]
+    handles: Handles
+    lifetimes: Lifetimes
+    ended: set[str]
+    violations: list[str]
+
+    @property
+    def catalog(self) -> Any:
+        """The `PlayedCatalog` that answers now; None while it starts."""
+
+    def tick(self) -> int:
+        """The next moment of the history."""
+
+    def say(self, process: Process | None, what: str) -> None:
+        """Add to the trace."""
+
+    def violated(self, what: str) -> None:
+        """Add to the violations."""
+
+    def note_unexpected(self, process: Process, error: BaseException) -> None:
+        """An actor raised an error that is not outlive's."""
+
+    def end_scope(self, scoped: Scoped) -> None:
+        """Arrays of this scope may be gone from here on."""
+
+    def has_session(self, session: Any) -> None:
+        """A client has a new `PlayedSession`."""
+
+    def start_keeper(self, machine: Machine) -> Actor:
+        """Start a machine's keeper, unless it has one."""
+
+    def ask_shelf(self, node: str, call: Call) -> Future:
+        """Have another process of a node make a call that needs the shelf's files alone."""
+
+    def end_actor_of(self, process: Process) -> None:
+        """End the actor of this process, for good."""
+
+    def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
+        """Do `work` again and again."""

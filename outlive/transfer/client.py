@@ -1,0 +1,308 @@
+"""The client: has bytes sent by another node's server. Connections are kept for a while and used again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from outlive.arrays.lock import Mutex
+from outlive.transfer import proof, wire
+from outlive.transfer.channel import Channel, Checksum, Lost, Silent, connect
+from outlive.transfer.settings import Tls
+
+_CONNECT = 2.0  # seconds
+_ANSWER = 5.0  # seconds for the beginning of an answer
+_STALLED = 20.0  # seconds without a byte of one that has begun
+_KEPT, _KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
+_AT_ONCE = 64  # requests that may be on their way on one connection
+_WORTH_ANOTHER = 4 << 20  # bytes for each stream
+_STREAMS = 2
+
+
+class NotServed(Exception):
+    """The server has no such array (any more)."""
+
+
+class Damaged(Lost):
+    """A piece did not arrive as it was sent."""
+
+
+class Sink(Protocol):
+    """Where bytes go. Several threads may use it, each for a range of its own."""
+
+    def window(self, offset: int, size: int) -> memoryview | None:
+        """Memory for these bytes; None if there is none, and `write` takes them."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Take bytes that are verified."""
+
+
+class Memory:
+    """A `Sink` in this process."""
+
+    def __init__(self, into: memoryview) -> None:
+        self._into = into
+
+    def window(self, offset: int, size: int) -> memoryview | None:
+        return self._into[offset : offset + size]
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._into[offset : offset + len(data)] = data
+
+
+class Link:
+    """To the server of one node. Any thread may use it; a forked child has one without connections.
+
+    Parameters
+    ----------
+    address
+        Host and port.
+    here, there
+        The nodes of this process and of the server.
+    secret
+        The cluster's.
+    checksum
+        As the server's.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        here: str,
+        there: str,
+        secret: bytes,
+        checksum: Checksum,
+        tls: Tls | None = None,
+    ) -> None:
+        self.address = address
+        self.worked = False
+        """Whether a proof was accepted by now."""
+        self._here, self._there, self._secret, self._checksum, self._tls = here, there, secret, checksum, tls
+        self._idle: list[tuple[float, Channel]] = []
+        self._mutex = Mutex()
+
+    def read(
+        self, array_id: str, begin: int, end: int, target: Callable[[bytes, int], Sink], **options: int | bool
+    ) -> None:
+        """Have bytes `begin` to `end` sent, by two connections if they are many.
+
+        Parameters
+        ----------
+        end
+            If it is not known, WHOLE; then by one.
+        target
+            Told the head and how many bytes there are, it says where to: offsets count from `begin`.
+        options
+            Of a `Request`.
+
+        Raises
+        ------
+        NotServed
+        Lost
+            Some bytes may have been written.
+        """
+        total = end - begin
+        split = end != wire.WHOLE and total >= _STREAMS * _WORTH_ANOTHER
+        middle = begin + total // _STREAMS // wire.PIECE * wire.PIECE if split else end
+        request = wire.Request(array_id, begin, middle, **options)  # type: ignore[arg-type]
+        with self._exchange(request) as reply:
+            if not split:
+                reply.into(target(reply.head, reply.size), 0, self._checksum)
+                return
+            sink = target(reply.head, total)
+            second = _Beside(self, request._replace(begin=middle, end=end), sink, middle - begin)
+            try:
+                reply.into(sink, 0, self._checksum)
+            except BaseException:
+                second.abort()
+                raise
+            finally:
+                second.join()  # nobody may write there any more, whatever became of this half
+            second.check()
+
+    def read_each(self, array_ids: Sequence[str], **options: int | bool) -> Iterator[tuple[bytes, bytes] | None]:
+        """Head and bytes of many small files, in this order; None for those that are not there.
+
+        Raises
+        ------
+        Lost
+            Those that came are whole.
+        """
+        for first in range(0, len(array_ids), _AT_ONCE):
+            some = array_ids[first : first + _AT_ONCE]
+            requests = [
+                wire.Request(array_id, 0, wire.WHOLE, by_value=True, **options)  # type: ignore[arg-type]
+                for array_id in some
+            ]
+            with self._channel(requests) as (channel, answer):
+                for number in range(len(some)):
+                    reply = _Reply(channel, answer if number == 0 else _answer(channel))
+                    if reply.status == wire.GONE:
+                        yield None
+                        continue
+                    if reply.status != wire.OK:
+                        raise Lost(f"the server answers with status {reply.status}")
+                    data = bytearray(reply.size)
+                    reply.into(Memory(memoryview(data)), 0, self._checksum)
+                    yield reply.head, bytes(data)
+
+    def close(self) -> None:
+        """End the connections that are idle."""
+        with self._mutex.now:
+            idle, self._idle = self._idle, []
+        for _, channel in idle:
+            channel.close()
+
+    # --- connections
+
+    @contextlib.contextmanager
+    def _exchange(self, request: wire.Request) -> Iterator[_Reply]:
+        """One request and its answer. Raises NotServed, Lost."""
+        with self._channel([request]) as (channel, answer):
+            reply = _Reply(channel, answer)
+            if reply.status == wire.OK:
+                if request.end not in {wire.WHOLE, request.begin + reply.size}:
+                    raise Lost(f"{reply.size} bytes instead of {request.end - request.begin}")
+                yield reply
+        if reply.status == wire.GONE:
+            raise NotServed(request.array_id)
+        if reply.status != wire.OK:
+            raise Lost(f"the server answers with status {reply.status}")
+
+    @contextlib.contextmanager
+    def _channel(self, requests: list[wire.Request]) -> Iterator[tuple[Channel, wire.Answer]]:
+        """A connection on which these requests are made, and the first answer. It is kept if the block ends well."""
+        channel, answer = self._begin([request.packed() for request in requests])
+        whole = False
+        try:
+            yield channel, answer
+            whole = True
+        finally:
+            if whole:
+                self._put_back(channel)
+            else:
+                channel.close(throw_away=True)
+
+    def _begin(self, frames: list[bytes]) -> tuple[Channel, wire.Answer]:
+        """One that was kept may have ended meanwhile: then another is taken."""
+        while True:
+            kept = self._take()
+            channel = kept or self._connect()
+            try:
+                channel.send([b"".join(frames)], _STALLED)
+                return channel, _answer(channel)
+            except Silent:
+                channel.close()
+                raise
+            except Lost:
+                channel.close()
+                if kept is None:
+                    raise
+            except BaseException:
+                channel.close()
+                raise
+
+    def _take(self) -> Channel | None:
+        with self._mutex.now:
+            while self._idle:
+                since, channel = self._idle.pop()
+                if time.monotonic() < since + _KEPT_FOR and channel.is_quiet():
+                    return channel
+                channel.close()
+        return None
+
+    def _put_back(self, channel: Channel) -> None:
+        with self._mutex.now:
+            self._idle.append((time.monotonic(), channel))
+            surplus = [self._idle.pop(0)[1] for _ in range(len(self._idle) - _KEPT)]
+        for one in surplus:
+            one.close()
+
+    def _connect(self) -> Channel:
+        channel = connect(self.address, _CONNECT)
+        try:
+            deadline = time.monotonic() + proof.PATIENCE
+            if self._tls is not None:
+                channel.secure(self._tls.client, deadline, server=False)
+            proof.of_client(channel, self._secret, self._here, self._there, deadline)
+            self.worked = True
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+
+class _Reply:
+    """An answer whose pieces are still to be read."""
+
+    def __init__(self, channel: Channel, answer: wire.Answer) -> None:
+        self._channel, self.status, self.size, self._waits = channel, answer.status, answer.size, answer.waits
+        self.head = channel.read(answer.head, time.monotonic() + _ANSWER)
+
+    def into(self, sink: Sink, offset: int, checksum: Checksum) -> None:
+        """Raises Lost."""
+        end, own, channel = offset + self.size, None, self._channel
+        while offset < end:
+            size = min(wire.PIECE, end - offset)
+            window = sink.window(offset, size)
+            if window is None:
+                own = own or memoryview(bytearray(min(wire.PIECE, self.size)))
+            piece = own[:size] if window is None and own is not None else window
+            assert piece is not None
+            channel.read_into(piece, _STALLED)
+            (expected,) = wire.CHECKSUM.unpack(channel.read(wire.CHECKSUM.size, time.monotonic() + _STALLED))
+            if checksum(piece) != expected:
+                raise Damaged("a piece did not arrive as it was sent")
+            if window is None:
+                sink.write(offset, piece)
+            offset += size
+        if self._waits:
+            channel.send([wire.RECEIVED], _STALLED)
+
+
+class _Beside:
+    """The second half, by a thread and a connection of its own."""
+
+    def __init__(self, link: Link, request: wire.Request, sink: Sink, offset: int) -> None:
+        self._link, self._request, self._sink, self._offset = link, request, sink, offset
+        self._error: BaseException | None = None
+        self._aborted, self._channel = False, None  # type: bool, Channel | None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="transfer-half", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._link._exchange(self._request) as reply:  # noqa: SLF001 - this module
+                with self._lock:
+                    self._channel = reply._channel  # noqa: SLF001
+                    if self._aborted:
+                        raise Lost("the other half is not to be had")
+                reply.into(self._sink, self._offset, self._link._checksum)  # noqa: SLF001
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+
+    def abort(self) -> None:
+        with self._lock:
+            self._aborted = True
+            if self._channel is not None:
+                self._channel.abort()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raises what the thread met."""
+        if self._error is not None:
+            raise self._error
+
+
+def _answer(channel: Channel) -> wire.Answer:
+    try:
+        return wire.answer(channel.read(wire.ANSWER_SIZE, time.monotonic() + _ANSWER))
+    except wire.Malformed as error:
+        raise Lost(str(error)) from error

@@ -1,0 +1,80 @@
+"""Proof: both ends of a connection show that they know the cluster's secret, without telling it.
+
+Each proof is an HMAC-SHA256 over the nonces of both sides, the ids of both nodes, and which side it is of: none can be
+used again, sent back to whom it came from, or handed on to another node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+
+from outlive.transfer import wire
+from outlive.transfer.channel import Channel, Lost, Silent
+
+PATIENCE = 5.0  # seconds for all of it
+
+
+class Refused(Lost):
+    """The other side does not know the secret, is another node than it should be, or speaks another version."""
+
+
+def of_client(channel: Channel, secret: bytes, client: str, server: str, deadline: float) -> None:
+    """Prove that this is a node of the cluster, once the server, which has to be node `server`, has done so.
+
+    Raises
+    ------
+    Refused, Lost
+    """
+    hello = wire.HELLO.pack(wire.MAGIC, os.urandom(wire.NONCE), _id(client), _id(server))
+    channel.send([hello], max(0.1, deadline - time.monotonic()))
+    try:
+        nonce, proof = wire.CHALLENGE.unpack(channel.read(wire.CHALLENGE.size, deadline))
+    except Silent:
+        raise
+    except Lost as error:
+        raise Refused(f"{server} ended the connection: it is another node, or of another version") from error
+    if not hmac.compare_digest(proof, _proof(secret, b"server", hello, nonce)):
+        raise Refused(f"who answers for {server} does not know the cluster's secret")
+    channel.send([wire.PROOF.pack(_proof(secret, b"client", hello, nonce))], max(0.1, deadline - time.monotonic()))
+    try:
+        accepted = channel.read(len(wire.ACCEPTED), deadline)
+    except Silent:
+        raise
+    except Lost as error:
+        raise Refused(f"{server} did not accept the proof, or has too many connections") from error
+    if accepted != wire.ACCEPTED:
+        raise Refused(f"{server} speaks another protocol")
+
+
+def of_server(channel: Channel, secret: bytes, server: str, deadline: float) -> str:
+    """Prove that this is node `server`, and see the other side's proof; returns its node.
+
+    Raises
+    ------
+    Refused, Lost
+    """
+    hello = channel.read(wire.HELLO.size, deadline)
+    magic, _, client, wanted = wire.HELLO.unpack(hello)
+    if magic != wire.MAGIC or wanted != _id(server):
+        raise Refused("it speaks another protocol, or looks for another node")
+    nonce = os.urandom(wire.NONCE)
+    challenge = wire.CHALLENGE.pack(nonce, _proof(secret, b"server", hello, nonce))
+    channel.send([challenge], max(0.1, deadline - time.monotonic()))
+    (proof,) = wire.PROOF.unpack(channel.read(wire.PROOF.size, deadline))
+    if not hmac.compare_digest(proof, _proof(secret, b"client", hello, nonce)):
+        raise Refused("it does not know the cluster's secret")
+    channel.send([wire.ACCEPTED], max(0.1, deadline - time.monotonic()))
+    return str(client.rstrip(b"\0").decode("ascii", "replace"))
+
+
+def _proof(secret: bytes, side: bytes, hello: bytes, nonce: bytes) -> bytes:
+    return hmac.new(secret, side + b"\0" + hello + nonce, hashlib.sha256).digest()
+
+
+def _id(node: str) -> bytes:
+    """As it is in a hello: 64 bytes. An id that is longer is shortened by a hash."""
+    encoded = node.encode()
+    return (encoded if len(encoded) <= 64 else hashlib.sha256(encoded).hexdigest().encode()).ljust(64, b"\0")

@@ -1,0 +1,265 @@
+"""The server: sends bytes of files to whoever has proved to be of the cluster.
+
+One thread waits for connections, and each connection has one. A file's pages are sent as they are, with no copy on this
+side: they are read when the other side reads them. So the file is held until the other side says that it has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from outlive.arrays.lock import no_fork
+from outlive.transfer import proof, wire
+from outlive.transfer.channel import Channel, Checksum, Lost, known
+from outlive.transfer.settings import Tls
+
+_MOST = 512  # connections
+_MOST_UNPROVEN = 32  # of those: that have not proved anything yet
+_IDLE = 60.0  # seconds that a connection may ask for nothing
+_STALLED = 60.0  # seconds in which the other side takes no byte, or does not say that it has them all
+_LOOK = 0.5  # seconds until it is noticed that the server was closed
+_BY_VALUE = 1 << 20  # bytes up to which a copy is cheaper than to wait until they have arrived
+
+_log = logging.getLogger(__name__)
+
+
+class Gone(Exception):
+    """There is no such array here (any more)."""
+
+
+class Opened(NamedTuple):
+    """What a request may read. Whoever has it closes `fd`; until then nobody changes the file."""
+
+    fd: int
+    begin: int
+    end: int
+    head: bytes
+    """What the other side is told first."""
+
+
+class Counts:
+    """Since the server began."""
+
+    sent = 0  # bytes
+    refused = 0  # connections without a proof
+
+
+class Server:
+    """Listens at one address, from now until it is closed or this process ends.
+
+    Parameters
+    ----------
+    host, ports
+        The first of the ports that is free is taken.
+    node
+        Whose files they are: who asks for another node's is refused.
+    secret
+        Returns the cluster's secret.
+    opened
+        Opens what a request asks for. Raises Gone.
+    checksum
+        Of each piece.
+    tls
+        None: TCP alone.
+
+    Raises
+    ------
+    OSError
+        None of the ports can be listened at.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        ports: Sequence[int],
+        *,
+        node: str,
+        secret: Callable[[], bytes],
+        opened: Callable[[wire.Request], Opened],
+        checksum: Checksum,
+        tls: Tls | None = None,
+    ) -> None:
+        self._node, self._secret, self._opened, self._checksum, self._tls = node, secret, opened, checksum, tls
+        self.counts = Counts()
+        self._channels: set[Channel] = set()
+        self._unproven = 0
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._listener = _listen(host, ports)
+        self.host, self.port = host, int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, name="transfer", daemon=True).start()
+
+    def close(self) -> None:
+        """End all connections. Harmless to repeat."""
+        self._closed.set()
+        with self._lock:
+            channels = list(self._channels)
+        for channel in channels:
+            channel.abort()
+
+    def _accept(self) -> None:
+        ready = select.poll()
+        ready.register(self._listener.fileno(), select.POLLIN)
+        try:
+            while not self._closed.is_set():
+                if ready.poll(_LOOK * 1000):
+                    self._take_one()
+        finally:
+            self._listener.close()
+
+    def _take_one(self) -> None:
+        try:
+            with no_fork():
+                connection = known(self._listener.accept()[0])
+        except BlockingIOError:
+            return
+        except OSError as error:  # it was gone again, or no descriptor is left
+            _log.debug("no connection: %s", error)
+            time.sleep(0.05)
+            return
+        with self._lock:
+            refused = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
+            if not refused:
+                self._unproven += 1
+        try:
+            if refused:
+                self._refuse("too many connections")
+                connection.close()
+                return
+            threading.Thread(target=self._converse, args=(connection,), name="transfer-to", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no thread is to be had
+            _log.debug("no thread for a connection: %s", error)
+            with self._lock:
+                self._unproven -= 1
+            connection.close()
+
+    def _converse(self, connection: socket.socket) -> None:
+        channel: Channel | None = None
+        try:
+            try:
+                channel = Channel(connection)
+                self._admit(channel)
+            finally:
+                with self._lock:
+                    self._unproven -= 1
+            while not self._closed.is_set():
+                self._serve(channel, wire.request(channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE)))
+        except (Lost, wire.Malformed, OSError) as error:
+            _log.debug("a connection ended: %s", error)
+        except Exception:  # noqa: BLE001 - it is this connection's alone
+            _log.exception("a connection ended by an error")
+        finally:
+            with self._lock:
+                if channel is not None:
+                    self._channels.discard(channel)
+            if channel is None:
+                connection.close()
+            else:
+                channel.close(throw_away=True)
+
+    def _admit(self, channel: Channel) -> None:
+        """Raises Lost."""
+        deadline = time.monotonic() + proof.PATIENCE
+        try:
+            if self._tls is not None:
+                channel.secure(self._tls.server, deadline, server=True)
+            with self._lock:
+                self._channels.add(channel)
+            proof.of_server(channel, self._secret(), self._node, deadline)
+        except Lost as error:
+            self._refuse(str(error))
+            raise
+
+    def _refuse(self, why: str) -> None:
+        with self._lock:
+            self.counts.refused += 1
+        _log.debug("a connection was refused: %s", why)
+
+    def _serve(self, channel: Channel, request: wire.Request) -> None:
+        """Answer a request. Raises Lost, Malformed."""
+        try:
+            opened = self._opened(request)
+        except Gone:
+            channel.send([wire.Answer(wire.GONE).packed()], _STALLED)
+            return
+        except Exception as error:  # noqa: BLE001 - asked in another way, it will be raised
+            _log.debug("%s cannot be sent: %s", request.array_id, error)
+            channel.send([wire.Answer(wire.FAILED).packed()], _STALLED)
+            return
+        try:
+            size = opened.end - opened.begin
+            if size < 0 or len(opened.head) > wire.LONGEST_HEAD:
+                raise wire.Malformed(f"{size} bytes of {request.array_id}")
+            if size <= _BY_VALUE or request.by_value or not channel.by_reference:
+                self._send_copied(channel, opened)
+            else:
+                self._send_pages(channel, opened)
+        finally:
+            os.close(opened.fd)
+
+    def _send_copied(self, channel: Channel, opened: Opened) -> None:
+        answer = wire.Answer(wire.OK, opened.end - opened.begin, len(opened.head))
+        first = [answer.packed(), opened.head]
+        buffer = memoryview(bytearray(min(answer.size, wire.PIECE)))
+        offset = opened.begin
+        while offset < opened.end:
+            piece = buffer[: min(wire.PIECE, opened.end - offset)]
+            if os.preadv(opened.fd, [piece], offset) != len(piece):
+                raise Lost("the file ends before it should")
+            offset += len(piece)
+            more = offset < opened.end
+            self._count(len(piece))
+            channel.send([*first, piece, wire.CHECKSUM.pack(self._checksum(piece))], _STALLED, more=more)
+            first = []
+        if first:
+            channel.send(first, _STALLED)
+
+    def _send_pages(self, channel: Channel, opened: Opened) -> None:
+        """The lock that `opened` has is kept until the other side has all, or the connection has thrown it away."""
+        answer = wire.Answer(wire.OK, opened.end - opened.begin, len(opened.head), waits=True)
+        try:
+            channel.send([answer.packed(), opened.head], _STALLED, more=True)
+            with mmap.mmap(opened.fd, opened.end, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
+                for offset in range(opened.begin, opened.end, wire.PIECE):
+                    end = min(offset + wire.PIECE, opened.end)
+                    channel.send_file(opened.fd, offset, end, _STALLED)
+                    with view[offset:end] as piece:
+                        checksum = self._checksum(piece)
+                    self._count(end - offset)
+                    channel.send([wire.CHECKSUM.pack(checksum)], _STALLED, more=end < opened.end)
+            if channel.read(wire.REQUEST_SIZE, time.monotonic() + _STALLED) != wire.RECEIVED:
+                raise wire.Malformed("it did not say that it has received what was sent")
+        except BaseException:
+            channel.close(throw_away=True)  # before the file may change: what is on its way are its pages
+            raise
+
+    def _count(self, sent: int) -> None:
+        with self._lock:
+            self.counts.sent += sent
+
+
+def _listen(host: str, ports: Sequence[int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    error: OSError | None = None
+    for port in ports:
+        with no_fork():
+            listener = known(socket.socket(family, socket.SOCK_STREAM))
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(128)
+            listener.setblocking(False)
+            return listener
+        except OSError as raised:
+            listener.close()
+            error = raised
+    assert error is not None, "no ports"
+    raise error

@@ -1,0 +1,80 @@
+"""Settings: which port a transfer server listens at, and whether it speaks TLS. Read from the environment."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+TRANSFER, PORT = "OUTLIVE_TRANSFER", "OUTLIVE_TRANSFER_PORT"
+_TLS, _CERT, _KEY, _CA = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
+
+
+class Tls(NamedTuple):
+    """Both sides show a certificate of one authority, which is the cluster's own: Ray's, from the same files."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+def is_off(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether everything goes through Ray.
+
+    Raises
+    ------
+    ValueError
+        The setting has neither of its two values.
+    """
+    value = environment.get(TRANSFER, "").strip().lower() or "direct"
+    if value not in {"direct", "ray"}:
+        raise ValueError(f"{TRANSFER}={value}: it is `direct`, the default, or `ray`")
+    return value == "ray"
+
+
+def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
+    """The ports of which a server takes the first that is free. 0: any.
+
+    Raises
+    ------
+    ValueError
+        The setting is neither a port nor a range of them.
+    """
+    value = environment.get(PORT, "").strip()
+    if not value:
+        return (0,)
+    first, dash, last = value.partition("-")
+    try:
+        found = range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        found = range(0)
+    if not found or found[0] < 0 or found[-1] > 65535:
+        raise ValueError(f"{PORT}={value}: it is a port, as 7070, or a range, as 7070-7079")
+    return found
+
+
+def tls(environment: Mapping[str, str] = os.environ) -> Tls | None:
+    """None where Ray runs without.
+
+    Raises
+    ------
+    ValueError
+        Ray runs with TLS, and a file that it names cannot be used.
+    """
+    if environment.get(_TLS, "").strip().lower() not in {"1", "true"}:
+        return None
+    try:
+        certificate, key, authority = (environment[name] for name in (_CERT, _KEY, _CA))
+        made = Tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        for context in made:
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.check_hostname = False  # nodes go by address; the proof names the node
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_cert_chain(certificate, key)
+            context.load_verify_locations(authority)
+        made.server.num_tickets = 0  # nobody comes back with one, and they would come unasked
+    except KeyError as error:
+        raise ValueError(f"{_TLS} is set, and {error.args[0]} is not") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"{_TLS} is set, and its certificates cannot be read: {error}") from None
+    return made

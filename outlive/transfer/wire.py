@@ -1,0 +1,93 @@
+"""The wire: what is sent, byte by byte. All numbers are little-endian.
+
+    connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
+    exchange     request                           by who asks; several may be on their way
+                 answer, its head, its pieces      by who serves, in the order of the requests
+                 received                          by who asks, if the answer says that it is waited for
+    piece        up to PIECE bytes of the file, and their checksum
+
+An error is an answer with a status and no bytes. Whatever else is sent ends the connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+MAGIC = b"outlive\x01"  # its last byte: the version of what is sent
+NONCE = 32  # bytes
+PIECE = 1 << 20  # bytes
+LONGEST_HEAD = 1 << 20  # bytes
+WHOLE = (1 << 64) - 1
+"""The end of a request for all that follows its beginning."""
+
+HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, who asks, who shall answer
+CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
+PROOF = struct.Struct("<32s")
+ACCEPTED = b"\x01"
+CHECKSUM = struct.Struct("<I")
+
+_REQUEST = struct.Struct("<BB6x16sQQQ")
+_ANSWER = struct.Struct("<BB2xIQ")
+REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
+
+_READ, _RECEIVED = 1, 2  # kinds of requests
+_COPIES, _BY_VALUE = 1, 2  # flags of a request
+_WAITS = 1  # flag of an answer
+
+OK, GONE, BUSY, FAILED = range(4)
+"""The status of an answer: bytes follow; there is no such array; try later; whoever serves met an error."""
+
+
+class Malformed(Exception):
+    """What came is no frame."""
+
+
+class Request(NamedTuple):
+    """For bytes `begin` to `end` of the file of an array."""
+
+    array_id: str  # 32 hexadecimal digits
+    begin: int
+    end: int  # or WHOLE
+    epoch: int = 0  # of the listing under which the array may be sealed first
+    copies: bool = False
+    """Whether a copy of the array is made of it: it is marked so before the first byte leaves."""
+    by_value: bool = False
+    """Whether the bytes shall be copied as they are sent, so that no `received` is waited for."""
+
+    def packed(self) -> bytes:
+        flags = _COPIES * self.copies | _BY_VALUE * self.by_value
+        return _REQUEST.pack(_READ, flags, bytes.fromhex(self.array_id), self.begin, self.end, self.epoch)
+
+
+RECEIVED = _REQUEST.pack(_RECEIVED, 0, bytes(16), 0, 0, 0)
+"""All pieces are here: the file may change from now on."""
+
+
+def request(frame: bytes) -> Request:
+    """The request that a frame of `REQUEST_SIZE` bytes is. Raises Malformed."""
+    kind, flags, array_id, begin, end, epoch = _REQUEST.unpack(frame)
+    if kind != _READ or flags & ~(_COPIES | _BY_VALUE) or begin > end:
+        raise Malformed(f"a request of kind {kind}, with flags {flags}, from {begin} to {end}")
+    return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES), bool(flags & _BY_VALUE))
+
+
+class Answer(NamedTuple):
+    """What comes before the pieces."""
+
+    status: int
+    size: int = 0  # bytes of the file that follow
+    head: int = 0  # bytes of the head, which comes first
+    waits: bool = False
+    """Whether `RECEIVED` is waited for: the bytes are not copied before they are here."""
+
+    def packed(self) -> bytes:
+        return _ANSWER.pack(self.status, _WAITS * self.waits, self.head, self.size)
+
+
+def answer(frame: bytes) -> Answer:
+    """The answer that a frame of `ANSWER_SIZE` bytes is. Raises Malformed."""
+    status, flags, head, size = _ANSWER.unpack(frame)
+    if status > FAILED or flags & ~_WAITS or head > LONGEST_HEAD or (status != OK and size):
+        raise Malformed(f"an answer of status {status}, with flags {flags}, {head} bytes of a head, and {size} more")
+    return Answer(status, size, head, bool(flags & _WAITS))

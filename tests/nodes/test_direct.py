@@ -1,0 +1,260 @@
+"""Arrays by a connection between two keepers, on a cluster that is played: its servers are real ones, by loopback."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays.lifetimes import Lifetime
+from outlive.arrays.lock import open_owned
+from outlive.arrays.marks import is_only_here
+from outlive.arrays.put_options import PutOptions
+from outlive.arrays.writer import Writer
+from outlive.catalog.wire import pack
+from outlive.cluster import links, serving, small_copies, transfer
+from outlive.cluster.port import Call
+from outlive.errors import ArrayNotFound, CorruptArray
+from outlive.store.reading import by_handle
+from outlive.store.rows import part
+from outlive.transfer import client
+from tests.conftest import ROOT, eventually
+from tests.nodes.played import PlayedCluster, play
+
+MIB = 1 << 20
+ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by two connections
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
+    root = f"{ROOT}/direct-{request.node.name[:80]}"
+    Path(root).mkdir(mode=0o700, parents=True)
+    for made in play(root, 3):
+        made.connect()
+        yield made
+        made.disconnect()
+
+
+@pytest.fixture
+def streams(cluster: PlayedCluster) -> list[Call]:
+    """What came through the port's stream, as Ray would carry it, and not by a connection."""
+    found: list[Call] = []
+
+    def note(_: str, call: Call, make: Any) -> Any:
+        found.append(call)
+        return make()
+
+    cluster.peers.instead |= {"send": note, "send_many": note}
+    return found
+
+
+def put(cluster: PlayedCluster, array: Any, **options: Any) -> Any:
+    return Writer(cluster.shelves["a"]).put(array, store="s", options=PutOptions(**options))
+
+
+@pytest.mark.parametrize("array", [ARRAY, ARRAY[:100], np.arange(3), np.empty((0, 3)), np.asfortranarray(ARRAY[:9])])
+def test_an_array_is_read_by_a_connection(cluster: PlayedCluster, streams: list[Call], array: Any) -> None:
+    info = put(cluster, array)
+    for _ in range(2):  # the second time into a recycled segment, which is mapped
+        found = by_handle(cluster.session("b"), info, "a")
+        assert found.tobytes("A") == array.tobytes("A") and found.shape == array.shape
+        assert not is_only_here(cluster.shelves["a"], info.id)  # who deletes it asks the catalog
+        assert cluster.holders(info.id) == {"a": True, "b": False}
+        del found
+        assert cluster.shelves["b"].delete(info.id)
+    assert not streams
+    assert cluster.keepers["a"].serving is not None
+    assert cluster.keepers["a"].serving.counts.sent == 2 * info.size
+
+
+def test_rows_are_read_by_a_connection(cluster: PlayedCluster, streams: list[Call]) -> None:
+    info = put(cluster, ARRAY)
+    for index in (np.s_[10:20], np.s_[-5:], 7, np.s_[0:1000]):
+        np.testing.assert_array_equal(part(cluster.session("b"), info, "a", index), ARRAY[index])
+    assert cluster.holders(info.id) == {"a": True}
+    assert is_only_here(cluster.shelves["a"], info.id)
+    assert not streams
+
+
+def test_small_arrays_come_by_one_connection(cluster: PlayedCluster, streams: list[Call]) -> None:
+    infos = [
+        put(cluster, np.full(number, number), replicas=2, lifetime=Lifetime(ttl=1000.0 * (number % 2)))
+        for number in range(150)
+    ]
+    gone = put(cluster, np.arange(5), replicas=2)
+    cluster.shelves["a"].delete(gone.id)
+    cluster.keepers["b"].fetch_many(pack([*infos, gone]), "a")
+    for info in infos:
+        assert cluster.holders(info.id) == {"a": True, "b": True}
+        assert not info.ttl or cluster.shelves["b"].deadline(info) == cluster.shelves["a"].deadline(info)
+        assert by_handle(cluster.session("b"), info, "a").tolist() == [info.shape[0]] * info.shape[0]
+    assert not cluster.shelves["b"].has(gone.id)
+    assert not streams
+
+
+def test_what_is_deleted_is_not_found(cluster: PlayedCluster, streams: list[Call]) -> None:
+    info = put(cluster, ARRAY)
+    cluster.shelves["a"].delete(info.id)
+    with pytest.raises(ArrayNotFound):
+        by_handle(cluster.session("b"), info, "a")
+    assert not streams
+
+
+def test_what_is_deleted_before_it_is_marked_is_not_copied(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, mark = put(cluster, ARRAY), serving.mark
+
+    def delete_first(*args: Any, **options: Any) -> bool:
+        cluster.shelves["a"].delete(info.id)
+        return mark(*args, **options)
+
+    monkeypatch.setattr(serving, "mark", delete_first)
+    with pytest.raises(ArrayNotFound):
+        by_handle(cluster.session("b"), info, "a")
+    assert cluster.holders(info.id) == {}
+
+
+def test_a_segment_is_recycled_once_it_has_arrived_and_not_before(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted while it is sent, and written again as another array: what arrives is what was asked for."""
+    array, shelf, into = ARRAY[:300], cluster.shelves["a"], client._Reply.into
+    info = put(cluster, array)
+    server = cluster.keepers["a"].serving._server  # type: ignore[union-attr]
+
+    def overwrite_first(self: Any, *args: Any) -> None:
+        eventually(lambda: server.counts.sent == info.size)  # type: ignore[union-attr]
+        assert shelf.delete(info.id)
+        for number in range(3):
+            put(cluster, np.full_like(array, number))
+        into(self, *args)
+
+    monkeypatch.setattr(client._Reply, "into", overwrite_first)
+    source = transfer.Source(cluster.peers, "a", MIB, 0, cluster.session("b").links)
+    draft = transfer.copy(cluster.shelves["b"], source, info.id, kept=False, size=info.size)
+    with open(draft.path, "rb") as file:
+        assert file.read()[info.offset : info.offset + info.nbytes] == array.tobytes()
+    draft.discard()
+    assert not streams
+    (free,) = os.listdir(shelf.pool.folder)
+    path = f"{shelf.pool.folder}/{free}"
+
+    def is_free() -> bool:
+        file = open_owned(path)
+        return file is not None and file.close() is None
+
+    eventually(is_free)
+
+
+def test_where_no_server_is_reached_arrays_come_through_ray(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_SOON", 0.0)
+    monkeypatch.setattr(links, "_LATER", 1000.0)
+    keeper, session = cluster.keepers["a"], cluster.session("b")
+    assert keeper.serving is not None and session.links is not None
+    first = put(cluster, ARRAY)
+    by_handle(session, first, "a")
+    keeper.serving.close()  # as its keeper ends
+    eventually(lambda: not keeper.serving._server._channels)  # type: ignore[union-attr]
+    second = put(cluster, ARRAY)
+    np.testing.assert_array_equal(by_handle(session, second, "a"), ARRAY)
+    assert [call.args[0] for call in streams] == [second.id]
+    assert session.links.through_ray()
+    keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)  # it started anew, at another port
+    third = put(cluster, ARRAY)
+    np.testing.assert_array_equal(by_handle(session, third, "a"), ARRAY)
+    assert len(streams) == 1
+    assert not session.links.through_ray()
+
+
+@pytest.mark.parametrize("how", ["off", "taken", "old", "stranger"])
+def test_a_keeper_without_a_server_says_why(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    keeper, session = cluster.keepers["a"], cluster.session("b")
+    assert keeper.serving is not None and session.links is not None
+    info = put(cluster, ARRAY)
+    if how == "off":
+        monkeypatch.setenv("OUTLIVE_TRANSFER", "ray")
+        keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+    elif how == "taken":
+        monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", str(keeper.serving.about()[1]))  # type: ignore[index]
+        keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+    elif how == "old":
+        monkeypatch.setattr(type(keeper), "about", lambda _: {"protocol": 7})
+    else:
+        cluster.peers.save(links.SECRET, b"another")
+    np.testing.assert_array_equal(by_handle(session, info, "a"), ARRAY)
+    small = [put(cluster, np.arange(5), replicas=2) for _ in range(3)]
+    cluster.keepers["b"].fetch_many(pack(small), "a")
+    assert [call.method for call in streams] == ["send", "send_many"]  # and tried once, not each time
+    ((node, why),) = session.links.through_ray()
+    said = {"off": "OUTLIVE_TRANSFER=ray", "taken": "in use", "old": "version", "stranger": "secret"}
+    assert node == "a" and said[how] in why
+
+
+@pytest.mark.parametrize("altered", [0, 7])
+def test_what_is_altered_on_the_way_comes_through_ray(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, altered: int
+) -> None:
+    info, count = put(cluster, ARRAY), 0
+    real = cluster.keepers["a"].serving._server._checksum  # type: ignore[union-attr]
+
+    def wrong(data: Any) -> int:
+        nonlocal count
+        count += 1
+        return int(real(data)) ^ (count == altered + 1)
+
+    monkeypatch.setattr(cluster.keepers["a"].serving._server, "_checksum", wrong)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
+    assert [call.method for call in streams] == ["send"]
+
+
+def test_what_stops_on_the_way_comes_through_ray(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender is stopped: here for as long as the test takes."""
+    monkeypatch.setattr(client, "_STALLED", 0.2)
+    info, goes_on = put(cluster, ARRAY), threading.Event()
+    server = cluster.keepers["a"].serving._server  # type: ignore[union-attr]
+    monkeypatch.setattr(server, "_checksum", lambda _: goes_on.wait(60))
+    np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
+    assert [call.method for call in streams] == ["send"]
+    assert not [one for one in threading.enumerate() if one.name == "transfer-half"]  # nobody writes any more
+    goes_on.set()
+
+
+def test_a_damaged_segment_is_no_array_elsewhere(cluster: PlayedCluster) -> None:
+    info = put(cluster, ARRAY)
+    with open(f"{cluster.shelves['a'].mem}/{info.id}", "r+b") as file:
+        file.write(b"x")
+    with pytest.raises(CorruptArray):
+        by_handle(cluster.session("b"), info, "a")
+    assert not cluster.shelves["b"].has(info.id)
+    assert cluster.shelves["b"].ledger.used == 0
+
+
+def test_small_arrays_of_which_some_came_go_on_through_ray(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infos = [put(cluster, np.full(1000, number), replicas=2) for number in range(30)]
+    server = cluster.keepers["a"].serving._server  # type: ignore[union-attr]
+    opened = server._opened  # type: ignore[union-attr]
+
+    def fails(request: Any) -> Any:
+        if request.array_id == infos[20].id:
+            raise ValueError("damaged")
+        return opened(request)
+
+    monkeypatch.setattr(server, "_opened", fails)
+    source = transfer.Source(cluster.peers, "a", 40_000, 0, cluster.session("b").links)
+    parcels = list(small_copies.receive_small(source, [info.id for info in infos]))
+    assert [one.id for parcel in parcels for one in small_copies.unpack(parcel.infos)] == [info.id for info in infos]
+    assert len(streams) == 1 and len(streams[0].args[0]) < 30

@@ -1,0 +1,279 @@
+"""Bytes come as they are, or not at all: over loopback, without Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from outlive.transfer import channel, client, server, wire
+from outlive.transfer.channel import Lost
+from outlive.transfer.client import Damaged, Memory, NotServed
+from outlive.transfer.proof import Refused
+from outlive.transfer.server import Server
+from tests.conftest import eventually
+from tests.transfer.conftest import MIB, Files, link_to
+
+Start = Callable[..., Server]
+
+
+class Written:
+    """A sink without memory of its own."""
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+
+    def window(self, offset: int, size: int) -> memoryview | None:
+        return None
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.data[offset : offset + len(data)] = data
+
+
+def read(link: client.Link, array_id: str, begin: int = 0, end: int = wire.WHOLE, **options: bool) -> bytes:
+    into = bytearray()
+
+    def target(head: bytes, size: int) -> Memory:
+        assert head == array_id.encode()
+        into.extend(bytes(size))
+        return Memory(memoryview(into))
+
+    link.read(array_id, begin, end, target, **options)
+    return bytes(into)
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, MIB - 1, MIB, MIB + 1, 9 * MIB + 5])
+def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int) -> None:
+    array_id, data = files.add(size)
+    link = link_to(start_server())
+    for end in (wire.WHOLE, size):  # of known length: by two connections, if it is large
+        assert read(link, array_id, 0, end) == data
+        assert read(link, array_id, 0, end, by_value=True) == data
+    assert read(link, array_id, size // 3, size // 2) == data[size // 3 : size // 2]
+
+
+def test_what_has_no_window_is_written(start_server: Start, files: Files) -> None:
+    array_id, data = files.add(12 * MIB + 7)
+    sink = Written(len(data))
+    link_to(start_server()).read(array_id, 0, len(data), lambda _, size: sink)
+    assert sink.data == data
+
+
+def test_one_connection_serves_many_requests(start_server: Start, files: Files) -> None:
+    there = start_server()
+    wanted = [files.add(number, number) for number in range(200)]
+    ids = [array_id for array_id, _ in wanted]
+    link = link_to(there)
+    got = list(link.read_each([*ids, "f" * 32]))
+    assert got == [*((array_id.encode(), data) for array_id, data in wanted), None]
+    for array_id, data in wanted[:20]:
+        assert read(link, array_id) == data
+    assert len(there._channels) == 1
+    eventually(lambda: there.counts.sent == sum(len(data) for _, data in wanted + wanted[:20]))
+
+
+def test_what_is_not_there_is_said(start_server: Start) -> None:
+    link = link_to(start_server())
+    for _ in range(3):
+        with pytest.raises(NotServed):
+            read(link, "a" * 32)
+
+
+def test_what_a_server_cannot_open_ends_nothing(start_server: Start, files: Files) -> None:
+    def opened(request: wire.Request) -> server.Opened:
+        if request.array_id == "b" * 32:
+            raise ValueError("damaged")
+        return files.opened(request)
+
+    array_id, data = files.add(10)
+    link = link_to(start_server(opened=opened))
+    with pytest.raises(Lost, match="status 3"):
+        read(link, "b" * 32)
+    assert read(link, array_id) == data
+
+
+def test_other_sizes_than_asked_for_are_refused(start_server: Start, files: Files) -> None:
+    array_id, _ = files.add(100)
+    big, _ = files.add(9 * MIB, 2)
+    link = link_to(start_server())
+    for name, end in ((array_id, 200), (big, 12 * MIB)):
+        with pytest.raises(Lost, match="instead of"):
+            read(link, name, 0, end)
+
+
+@pytest.mark.parametrize("size", [100, 3 * MIB, 20 * MIB])
+def test_altered_bytes_are_noticed(start_server: Start, files: Files, size: int) -> None:
+    array_id, _ = files.add(size)
+    link = link_to(start_server(checksum=lambda data: zlib.crc32(data) ^ (len(data) != MIB or len(data) == size)))
+    with pytest.raises(Damaged):
+        read(link, array_id, 0, size - 1 if size > MIB else size)
+
+
+def test_a_file_is_held_until_it_has_arrived(start_server: Start, files: Files) -> None:
+    """Its pages are what is on the way: who may write it again too early would change what arrives."""
+    array_id, _ = files.add(2 * MIB)
+    held: list[int] = []
+
+    def opened(request: wire.Request) -> server.Opened:
+        found = files.opened(request)
+        held.append(found.fd)
+        return found
+
+    there = start_server(opened=opened)
+    link = link_to(there)
+    with link._channel(
+        [wire.Request(array_id, 0, wire.WHOLE).packed()] and [wire.Request(array_id, 0, wire.WHOLE)]
+    ) as (
+        connection,
+        answer,
+    ):
+        reply = client._Reply(connection, answer)
+        assert answer.waits
+        path = os.readlink(f"/proc/self/fd/{held[0]}")
+        into = bytearray(reply.size)
+        reply._waits = False  # all has come, and the server has not been told
+        reply.into(Memory(memoryview(into)), 0, zlib.crc32)
+        assert os.readlink(f"/proc/self/fd/{held[0]}") == path
+        connection.send([wire.RECEIVED], 5)
+        eventually(lambda: there.counts.sent == 2 * MIB)
+        eventually(lambda: path not in [_target(name) for name in os.listdir("/proc/self/fd")])
+
+
+def _target(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}")
+    except FileNotFoundError:
+        return ""
+
+
+def test_who_does_not_know_the_secret_is_refused_and_counted(start_server: Start, files: Files) -> None:
+    array_id, _ = files.add(10)
+    there = start_server()
+    with pytest.raises(Refused, match="does not know"):  # the server's proof is wrong to this client: it says no more
+        read(link_to(there, secret=b"another"), array_id)
+    assert not files.asked
+    eventually(lambda: there.counts.refused == 1)
+    with pytest.raises(Refused):
+        read(link_to(there, there="another"), array_id)
+    eventually(lambda: there.counts.refused == 2)
+    assert not files.asked
+
+
+def test_a_client_that_skips_its_proof_is_refused(start_server: Start) -> None:
+    there = start_server()
+    with socket.create_connection((there.host, there.port), 5) as rough:
+        rough.sendall(wire.HELLO.pack(wire.MAGIC, bytes(32), b"here", b"there".ljust(64, b"\0")))
+        _, theirs = wire.CHALLENGE.unpack(rough.recv(wire.CHALLENGE.size, socket.MSG_WAITALL))
+        rough.sendall(theirs)  # its own proof, sent back
+        rough.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert not rough.recv(1)
+    eventually(lambda: there.counts.refused == 1)
+
+
+def test_who_says_nothing_takes_no_room(start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_MOST_UNPROVEN", 3)
+    array_id, data = files.add(10)
+    there = start_server()
+    rough = [socket.create_connection((there.host, there.port), 5) for _ in range(3)]
+    eventually(lambda: there._unproven == 3)
+    with pytest.raises(Lost):
+        read(link_to(there), array_id)
+    for one in rough:
+        one.close()
+    eventually(lambda: there._unproven == 0)
+    assert read(link_to(there), array_id) == data
+
+
+def test_deadlines_end_what_hangs(start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlive.transfer.proof.PATIENCE", 0.2)
+    monkeypatch.setattr(client, "_ANSWER", 0.2)
+    there = start_server()
+    with socket.create_connection((there.host, there.port), 5) as rough:
+        rough.sendall(b"outl")
+        eventually(lambda: there.counts.refused == 1 and there._unproven == 0)
+    deaf = socket.create_server(("127.0.0.1", 0))  # the kernel accepts, and nobody answers
+    with deaf, pytest.raises(channel.Silent):
+        read(client.Link(deaf.getsockname(), here="h", there="t", secret=b"", checksum=zlib.crc32), "a" * 32)
+
+
+def test_a_file_is_let_go_of_when_nobody_takes_its_bytes(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receiver is stopped, or hangs."""
+    monkeypatch.setattr(server, "_STALLED", 0.2)
+    array_id, data = files.add(64 * MIB)
+    held: list[int] = []
+
+    def opened(request: wire.Request) -> server.Opened:
+        held.append(files.opened(request).fd)
+        return server.Opened(held[-1], 0, len(data), b"")
+
+    there = start_server(opened=opened)
+    with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE)]) as (connection, _):
+        path = str(files.folder / array_id)
+        eventually(lambda: not there._channels)
+        assert path not in [_target(name) for name in os.listdir("/proc/self/fd")]
+        with pytest.raises(Lost):
+            connection.read_into(memoryview(bytearray(len(data))), 5)
+    assert there.counts.sent < len(data)
+
+
+def test_a_server_that_started_anew_is_found_again(start_server: Start, files: Files) -> None:
+    array_id, data = files.add(10)
+    first = start_server()
+    link = link_to(first)
+    assert read(link, array_id) == data
+    first.close()
+    eventually(lambda: not first._channels)
+    eventually(lambda: first._listener.fileno() < 0)
+    with pytest.raises(Lost):
+        read(link, array_id)
+    start_server(ports=(first.port,))
+    assert read(link, array_id) == data
+
+
+def test_half_that_breaks_ends_the_other(start_server: Start, files: Files) -> None:
+    """And nobody writes any more once the error is raised."""
+    array_id, data = files.add(32 * MIB)
+    there = start_server()
+    link = link_to(there)
+    writing, pieces = threading.Event(), 0
+
+    class Breaks(Written):
+        def write(self, offset: int, part: memoryview) -> None:
+            nonlocal pieces
+            pieces += 1
+            if offset < 16 * MIB:
+                writing.wait(5)
+                raise OSError("no room")
+            writing.set()
+            super().write(offset, part)
+
+    with pytest.raises(OSError, match="no room"):
+        link.read(array_id, 0, len(data), lambda _, size: Breaks(size))
+    assert not [one for one in threading.enumerate() if one.name == "transfer-half"]
+    assert read(link, array_id, 0, len(data)) == data
+
+
+def test_a_forked_child_has_none_of_the_connections(start_server: Start, files: Files) -> None:
+    array_id, data = files.add(10)
+    there = start_server()
+    link = link_to(there)
+    assert read(link, array_id) == data
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(into, str([there._listener.fileno(), *(one.socket.fileno() for _, one in link._idle)]).encode())
+        os._exit(0)
+    os.close(into)
+    os.waitpid(child, 0)
+    with os.fdopen(out) as told:
+        assert told.read() == "[-1, -1]"
+    assert read(link, array_id) == data  # the parent's is as it was
+    assert len(there._channels) == 1
