@@ -77,9 +77,6 @@ KNOWN: dict[str, Known] = {
 }
 REAPER = ("kill_idle_workers_interval_ms", "idle_worker_killing_time_threshold_ms", "num_workers_soft_limit")
 
-AUTOSCALER_DEFAULTS = {"idle_timeout_minutes": 5, "upscaling_speed": 1.0}
-"""ray/autoscaler/_private/util.py and the schema's documentation; KubeRay: `idleTimeoutSeconds` 60."""
-
 
 @dataclass(frozen=True)
 class Reaper:
