@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ def alternate(sides: Sides, rounds: int, batch: int = 1, between: Callable[[], N
     return samples
 
 
-def each(operation: Callable[[Any], Any], items: Iterator[Any], keep: list[Any]) -> Callable[[], float]:
+def each(operation: Callable[[Any], Any], items: Iterator[Any], keep: MutableSequence[Any]) -> Callable[[], float]:
     """A side that does `operation` to the next item each time; what it returns is kept, so dropping it is not timed."""
 
     def side() -> float:

@@ -135,6 +135,11 @@ def joined_scopes(folder: str) -> dict[int, str]:
     return found
 
 
+def has_scope(folder: str, number: int) -> bool:
+    """Whether a scope of this node is open, or was as its process died."""
+    return os.path.isfile(scope_path(folder, number)) and not os.path.islink(scope_path(folder, number))
+
+
 def leave_scope(folder: str, number: int) -> None:
     """Say that another node's scope has ended."""
     if os.path.islink(scope_path(folder, number)):

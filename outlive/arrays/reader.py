@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.layout import PRIVATE
 from outlive.arrays.live import live_view
-from outlive.arrays.views import open_view
+from outlive.arrays.recent import Recent
+from outlive.arrays.segment import COPY_BELOW
+from outlive.arrays.views import open_view, unknown_to_live
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ class Reader:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._recent = Recent()
         self._marked: set[str] = set()  # the arrays that this process marked as hot
         self._seen_on_disk: set[str] = set()  # the paths at which this process last found them
 
@@ -37,6 +40,9 @@ class Reader:
         view: np.ndarray[Any, Any] | None = live_view(info.id)
         if view is not None:
             return view
+        recent = self._recent_of(info.id)
+        if recent is not None:
+            return recent[1]
         try:
             return self._open(info.id, info)[1]
         except FileNotFoundError:
@@ -54,15 +60,17 @@ class Reader:
             return None
         info = shelf.names.remembered(store, key)
         if info is not None:
-            view: np.ndarray[Any, Any] | None = live_view(info.id)
-            if view is not None:
-                return view
+            known = self._at_hand(info.id)
+            if known is not None:  # it is the key's array now: the generation counter says so
+                return known
         found = shelf.names.look_up(store, key)
         if found is None:
             return None
         array_id, counter, generation = found
         try:
-            info, view = self._open(array_id, info if info is not None and info.id == array_id else None)
+            info, view = self._recent_of(array_id) or self._open(
+                array_id, info if info is not None and info.id == array_id else None
+            )
         except FileNotFoundError:
             return None
         if info.id != array_id or info.store != store or info.key != key:
@@ -70,7 +78,24 @@ class Reader:
         shelf.names.remember(info, counter, generation)
         return view
 
+    def _at_hand(self, array_id: str) -> np.ndarray[Any, Any] | None:
+        view: np.ndarray[Any, Any] | None = live_view(array_id)
+        if view is None and (recent := self._recent.get(array_id)) is not None:
+            return recent[1]
+        return view
+
+    def _recent_of(self, array_id: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]] | None:
+        """A recent array, if its file is there still, in memory."""
+        recent = self._recent.get(array_id)
+        return recent if recent is not None and os.access(f"{self._shelf.mem}/{array_id}", os.F_OK) else None
+
     def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        info, view = self._opened(array_id, info)
+        if info.size <= COPY_BELOW:
+            self._recent.add(info, unknown_to_live(info, view))
+        return info, view
+
+    def _opened(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
         shelf = self._shelf
         disk = shelf.disk
         if disk is None:

@@ -107,10 +107,21 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
     return info, buffer
 
 
+def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of the bytes that `open_view` has copied, of its own: who keeps it does not look at it."""
+    root: Any = view.base
+    return _array_of(info, view.dtype, root.base)
+
+
+def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[Any, Any]:
+    order = cast("Any", "F" if info.fortran else "C")
+    array: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
+    return array
+
+
 def _view_of(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
-    dtype, order = decode_dtype(info.dtype), cast("Any", "F" if info.fortran else "C")
     try:
-        root: np.ndarray[Any, Any] = np.ndarray(info.shape, dtype, buffer, info.offset, order=order)
+        root = _array_of(info, decode_dtype(info.dtype), buffer)
     except (TypeError, ValueError) as error:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:

@@ -28,9 +28,9 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Ask:
-    """Keepers, each its own, all at the same time. Answer: what they answer, by node, without those who do not.
+    """Keepers, at least one, each its own, all at the same time. Answer: what they answer, by node.
 
-    Who does not may have made the call, or may make it later.
+    Who does not answer is left out, and may have made the call, or may make it later.
     """
 
     calls: Mapping[str, Call]

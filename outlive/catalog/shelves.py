@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable
 from typing import Any
 
+from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.tend.fsck import Defect
 from outlive.catalog import asking, pages
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
@@ -39,7 +40,9 @@ def begin(state: State) -> Conversation[None]:
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
-    state.shelves = {node.id for node in state.nodes.values() if node.alive and node.id in state.shelves}
+    living = {node.id for node in state.nodes.values() if node.alive}
+    for node in state.shelves - living:
+        state.note_shelf(node, has_one=False)
     nodes = sorted(state.shelves.union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -89,7 +92,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
-        state.shelves.add(node)
+        state.note_shelf(node, has_one=True)
         yield from _write_down(state)  # before anything is put there that the next catalog has to know of
         yield FindKeeper(node)
         state.known.add(node)
@@ -122,16 +125,17 @@ def _write_down(state: State) -> Conversation[None]:
     """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
     under_way = state.under_way
     yield Wait(lambda: not under_way.saving_shelves)
-    nodes = set(state.shelves)
-    if nodes == state.saved_shelves:
+    if not state.unsaved_shelves:
         return
     under_way.saving_shelves = True
+    changed, state.unsaved_shelves = state.unsaved_shelves, set()
     try:
-        yield Save(pages.SHELVES, json.dumps(sorted(nodes)).encode())
-        state.saved_shelves = nodes
+        yield Save(pages.SHELVES, json.dumps(sorted(state.shelves)).encode())
+        changed = set()
     except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
         _log.warning("the head has not noted which nodes have shelves", exc_info=True)
     finally:
+        state.unsaved_shelves |= changed
         under_way.saving_shelves = False
 
 
@@ -196,13 +200,16 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
 
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
+    unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
+    have = yield from _who_have(state, sorted(unsure))
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
         keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
-            having = yield from ask_who_has(state, info.id, None)
-            keepers = yield from _who_keeps(state, info, having, node)
+            if info.id not in have:  # its keeper has gone since
+                have[info.id] = yield from ask_who_has(state, info.id, None)
+            keepers = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
@@ -214,6 +221,20 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
                 stale = admit(state, node, [Listed(info, kept=True)])
                 if stale:
                     yield Start(asking.drop_for_good(state, stale))
+
+
+def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list[str]]]:
+    """As `ask_who_has`, of many: each node is asked once about all."""
+    found: dict[str, list[str]] = {array_id: [] for array_id in array_ids}
+    for is_known in (True, False):
+        left = [array_id for array_id in array_ids if not found[array_id]]
+        if left:
+            nodes = state.keepers() if is_known else (yield from _join_unknown(state))
+            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, left))
+            for node in sorted(answers):
+                for array_id in itertools.compress(left, answers[node]):
+                    found[array_id].append(node)
+    return found
 
 
 def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> Conversation[list[str]]:
@@ -237,6 +258,9 @@ def ask_who_has(
     silent
         Takes the nodes that live and may have it, but do not say.
     """
+    if hint in state.nodes and state.is_alive(hint) and hint not in state.known | state.left:
+        with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
+            yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
     for alone in (True, False):
         some = hinted if alone else state.keepers()
@@ -250,13 +274,19 @@ def ask_who_has(
             silent.update((yield from asking.silent(state, set(some).difference(has))))
             if hint in some and hint not in silent:
                 silent.clear()  # copies on other nodes would be known
-    unknown = yield from asking.unknown_keepers(state)
+    unknown = yield from _join_unknown(state)
+    return (yield from asking.holding_nodes(state, array_id, unknown))
+
+
+def _join_unknown(state: State) -> Conversation[list[str]]:
+    """List the shelves of keepers that came after this catalog, and of which it has not heard; their nodes."""
+    unknown: list[str] = yield from asking.unknown_keepers(state)
     for node in unknown:
         try:
             yield from join(state, node)
         except StoreUnavailable as error:
             _log.debug("%s", error)
-    return (yield from asking.holding_nodes(state, array_id, unknown))
+    return unknown
 
 
 # --- compared with what is there
@@ -314,11 +344,14 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
         if node not in answers:
             return
         epoch, there = answers[node]
-        if epoch >= state.epochs.get(node, 0):
+        absent = [array_id for array_id, is_there in zip(array_ids, there, strict=True) if not is_there]
+        if node not in state.epochs:  # it has left, or is listed for the first time: it has more than this
+            state.note_gone(node, absent)
+            return
+        if epoch >= state.epochs[node]:
             state.epochs[node] = epoch
-            for array_id, is_there in zip(array_ids, there, strict=True):
-                if not is_there:
-                    state.not_there(node, array_id)
+            for array_id in absent:
+                state.not_there(node, array_id)
             return
 
 
@@ -337,7 +370,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
-    state.shelves.discard(node)
+    state.note_shelf(node, has_one=False)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
     state.epochs.pop(node, None)

@@ -38,7 +38,7 @@ class UnderWay:
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
         self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
         self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
-        self.losing = False  # a dead node's arrays
+        self.losing: set[str] = set()  # dead nodes, what they alone kept
         self.saving = False  # what is lost
         self.saving_shelves = False  # which nodes have one
         self.bulk = False  # copies are made together
@@ -69,11 +69,14 @@ class State:
         self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
         self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
-        self.saved_shelves: set[str] = set()  # of these, what was written down last
+        self.unsaved_shelves: set[str] = set()  # nodes that have one, or have none, since that was written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
+        self.ended: dict[
+            tuple[str, str], None
+        ] = {}  # arrays without a key, and nodes where they have ended: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -84,7 +87,7 @@ class State:
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
         self.settled = self.saved_settled = pages.settled(load)
-        self.shelves, self.saved_shelves = pages.shelves(load), pages.shelves(load)
+        self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
         self.index.lost.take_changed()
@@ -131,6 +134,12 @@ class State:
             raise StoreUnavailable(
                 f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
             )
+
+    def note_shelf(self, node: str, *, has_one: bool) -> None:
+        """Whether a node has a shelf, for the next catalog."""
+        if has_one != (node in self.shelves):
+            (self.shelves.add if has_one else self.shelves.discard)(node)
+            self.unsaved_shelves.add(node)
 
     # --- arrays
 
@@ -180,6 +189,12 @@ class State:
         while len(self.erased) > _MOST_ERASED:
             self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
 
+    def note_ended(self, array_id: str, node: str) -> None:
+        """Whoever is just copying it from there does not have it count as kept there."""
+        self.ended[array_id, node] = None
+        while len(self.ended) > _MOST_ERASED:
+            del self.ended[next(iter(self.ended))]
+
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""
         if (gone := self.under_way.listing.get(node)) is not None:
@@ -208,17 +223,36 @@ class State:
     # --- what must be true at every moment
 
     def validate(self) -> None:
-        """Raises AssertionError if something is wrong with the books, or an array that is listed has no replica."""
-        self.index.validate()
+        """Raises AssertionError unless the books say what they must, so that what must never happen does not.
+
+        *The last replica is dropped*: what is listed is kept at its home (`Index.validate`), which has been listed and
+        has not left, or has just died; and it is not unwanted. See `validate_ask`.
+
+        *An array is shown that is not sealed*, or is deleted: what was deleted, or whose put came to nothing, is not
+        listed, and has no copies. A draft is sealed as of its shelf's epoch, so only who has a keeper has one.
+
+        *Bytes of another array are returned*: an array stands for one key, which is its own, or was overwritten there
+        by another; it is not both (`Index.validate`).
+
+        *A reader is blocked by a writer or keeper that died*: who lists a shelf says so in both books of that. How
+        long each waits is no matter of the state.
+        """
+        index = self.index
+        index.validate()
+        for node in index.homes():
+            assert node in self.epochs or not self.is_alive(node), f"{node} is a home, and was not listed, or has left"
+        for array_id in self.unwanted:
+            assert not index.lists(array_id), f"{array_id} is to go, and listed"
         for array_id in self.erased:
-            assert not self.index.copies.of(array_id), f"{array_id} is deleted, and has copies"
-        for node in self.under_way.dropping:
-            assert node, "a node has a name"
-        for node in self.left - self.epochs.keys():
-            assert not self.index.at_home(node), f"{node} has left, and is a home"
+            assert not index.lists(array_id), f"{array_id} is deleted, and listed"
+        for node in self.epochs:
+            assert node in self.known, f"{node} has an epoch, and no keeper"
+        assert self.under_way.listing.keys() == self.under_way.deleted.keys(), "what is being listed"
+        for array_id in self.erased:
+            assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 
     def validate_ask(self, ask: Ask) -> None:
-        """Raises AssertionError if it would drop the last replica of an array that is listed."""
+        """Raises AssertionError if it would *drop the last replica* of an array that is listed."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
                 place = self.index.place(array_id)

@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Mapping
 
-from outlive.arrays.tend.fsck import Defect
+from outlive.arrays.defect import Defect
 from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.state import Outside, State

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 _OUTSIDE: dict[type, Callable[[Any, Peers], Any]] = {
-    ins.Ask: lambda ask, peers: peers.ask(ask.calls, ask.patience) if ask.calls else {},
+    ins.Ask: lambda ask, peers: peers.ask(ask.calls, ask.patience),
     ins.ListNodes: lambda _, peers: peers.nodes(),
     ins.ListKeepers: lambda _, peers: peers.keeper_nodes(),
     ins.WhoIsLate: lambda who, peers: set(filter(peers.is_late, who.nodes)),

@@ -45,7 +45,7 @@ def end(
             infos.append(shelf.info(array_id))
     with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
         shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
-    keyed = {info.id for info in infos if info.key is not None}
+    keyed = {info.id: (info.store, info.key) for info in infos if info.key is not None}
     spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
     for array_id in array_ids:
         if array_id not in keyed:
@@ -54,8 +54,8 @@ def end(
         end_copies(spread)
     if keyed:
         end_keys(list(keyed))  # last: the catalog may not answer
-    for array_id in keyed:
-        shelf.delete(array_id)
+    for array_id, name in keyed.items():
+        shelf.delete(array_id, name)  # whatever the catalog knew: nobody shall find it by its name
 
 
 def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
@@ -96,10 +96,22 @@ def leave_scopes_that_ended(shelf: Shelf, peers: Peers) -> None:
             continue
         try:
             over = peers.ask_keeper(node, Call.of("scope_is_over", number), _TO_LOOK)
-        except Nobody:
+        except Nobody:  # it does not leave as long as it has a scope, but may have died for good
+            if _start_keeper(peers, node):
+                silent.add(node)
+                continue
             over = True
         except StoreUnavailable:  # it is asked again, at the next round
             silent.add(node)
             continue
         if over:
             leave_scope(shelf.scopes, number)
+
+
+def _start_keeper(peers: Peers, node: str) -> bool:
+    """Have a keeper on a node that lives: False if it does not."""
+    if not any(one.id == node and one.alive for one in peers.nodes()):
+        return False
+    with contextlib.suppress(StoreUnavailable):
+        peers.find_keeper(node, start=True)
+    return True

@@ -17,6 +17,7 @@ from outlive.transfer.proof import Refused
 SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
 _SOON, _LATER = 1.0, 60.0  # seconds until a way is tried again: that has worked before, and that has not
+_FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +50,7 @@ class Links:
             way = self._find(node)
             with self._mutex.now:
                 self._ways[node] = way
+                self._forget_old()
         return way.link
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
@@ -60,6 +62,12 @@ class Links:
                 self._ways[node] = way
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
+
+    def _forget_old(self) -> None:
+        """Nodes from which nothing was wanted for long are gone, as a rule."""
+        long_ago = self._peers.now() - _FORGOTTEN
+        for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
+            del self._ways[node]
 
     def close(self) -> None:
         """End what is idle; harmless to repeat, and to go on."""

@@ -57,11 +57,19 @@ class RayPeers:
 
     def find_keeper(self, node: str, *, start: bool = False) -> None:
         try:
+            self._look_up(node)
+        except Nobody:
+            if not start or not self._is_alive(node):
+                raise
+            self._keepers[node] = starters.start_keeper(self, Connection().cluster, node)
+
+    def _look_up(self, node: str) -> Any:
+        """The keeper that has this node's name now, whichever had it before. Raises Nobody."""
+        try:
             self._keepers[node] = actors.keeper(node)
         except ValueError:
-            if not start or not self._is_alive(node):
-                raise Nobody(f"node {node} has no keeper") from None
-            self._keepers[node] = starters.start_keeper(self, Connection().cluster, node)
+            raise Nobody(f"node {node} has no keeper") from None
+        return self._keepers[node]
 
     def keeper_nodes(self) -> list[str]:
         return actors.keeper_nodes()
@@ -79,20 +87,18 @@ class RayPeers:
         starters.search_shelves(self, node)
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
-        known = self._keepers.get(node)
-        if known is None:
-            known = self._keepers[node] = _keeper(node)
+        known = self._keepers[node] if node in self._keepers else self._look_up(node)
         try:
             return _answer(known, call, patience)
         except Left:  # `ask` still has to find out: what it knows of the node stays, if nobody has the name
             with contextlib.suppress(Nobody):
-                self.find_keeper(node)
+                self._look_up(node)
             if self._keepers.get(node, known) == known:
                 raise
         return _answer(self._keepers[node], call, patience)  # another has its name by now
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
-        actor = _keeper(node)
+        actor = self._look_up(node)
         options: dict[str, Any] = {"num_returns": "streaming", "max_task_retries": 0}
         options["_generator_backpressure_num_objects"] = _AHEAD
         try:
@@ -138,7 +144,7 @@ class RayPeers:
     def _begin(self, node: str, call: Call, patience: float) -> _Waiting | None:
         if node not in self._keepers:
             try:
-                self.find_keeper(node)
+                self._look_up(node)
             except Nobody:
                 return None
         under_way = _UnderWay(self._keepers[node], call)
@@ -185,13 +191,11 @@ class RayPeers:
     def _without(self, node: str, one: _Waiting) -> bool:
         """A keeper is gone for good: ask the one that took its place, else somebody else. Whether nobody can be."""
         self._gone.add(node)
-        actor = None
-        with contextlib.suppress(ValueError):
-            actor = actors.keeper(node)
-        if actor is not None and actor != one.call.actor:
-            self._keepers[node] = actor
-            one.call = one.call.again(actor)
-            return False
+        with contextlib.suppress(Nobody):
+            actor = self._look_up(node)
+            if actor != one.call.actor:
+                one.call = one.call.again(actor)
+                return False
         one.is_gone = True
         if one.task is None and one.call.needs_files_alone and one.grace != math.inf:
             one.task = _ask_shelf(node, one.call)
@@ -347,13 +351,6 @@ def _owed(calls: dict[str, Any], node: str) -> bool:
 
 def _ask_shelf(node: str, call: _UnderWay) -> Any:
     return starters.ask_shelf(Connection().cluster, node, call.method, call.args)
-
-
-def _keeper(node: str) -> Any:
-    try:
-        return actors.keeper(node)
-    except ValueError:
-        raise Nobody(f"{node} has no keeper") from None
 
 
 def _answer(actor: Any, call: Call, patience: float | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from outlive.arrays.tend.fsck import Defect
+from outlive.arrays.defect import Defect
 from outlive.catalog.wire import pack, unpack
 
 if TYPE_CHECKING:

@@ -43,6 +43,7 @@ class Catalog:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
+        self.reader = Reader(shelf)  # one for all reads: it remembers what it has read
         self.restart()
 
     def restart(self) -> None:
@@ -63,16 +64,16 @@ class Catalog:
         draft.seal(self.bind(draft))  # no other catalog can have started in between: `restart` is this one's
 
     def read(self, key: str) -> np.ndarray[Any, Any] | None:
-        view = Reader(self.shelf).named(STORE, key)
+        view = self.reader.named(STORE, key)
         if view is not None:
             return view
         entry = self.index.find(STORE, key)
         if entry is None or entry.doomed:
             return None
         try:
-            view = Reader(self.shelf).view(entry.info)
+            view = self.reader.view(entry.info)
         except ArrayNotFound:  # listed, not sealed yet
-            return Reader(self.shelf).view(entry.info) if self.shelf.finish(entry.info.id, self.epoch) else None
+            return self.reader.view(entry.info) if self.shelf.finish(entry.info.id, self.epoch) else None
         self.shelf.name(entry.info)
         return view
 

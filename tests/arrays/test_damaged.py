@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outlive.arrays import segment
+from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.fsck import Defect, check
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, CorruptArray
 from tests.arrays.summing import compute_checksums

@@ -241,6 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.go_on_deleting(deletion, len(holdings))
         self.current.pop(key, None)
         assert self.catalog.read(key) is None
+        assert self.catalog.reader.named(STORE, key) is None
         assert Reader(self.shelf).named(STORE, key) is None
 
     @rule()
@@ -284,6 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
         for info in self.shelf.scan():
             forget(info.id)  # read the file, not what this process remembers of it
             assert np.array_equal(Reader(self.shelf).view(info), self.by_id[info.id].value)
+            assert np.array_equal(self.catalog.reader.view(info), self.by_id[info.id].value)
 
     @invariant()
     def views_do_not_change(self) -> None:

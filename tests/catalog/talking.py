@@ -72,7 +72,6 @@ class World:
             self.state.epochs[name] = 1
             self.state.known.add(name)
             self.state.shelves.add(name)
-            self.state.saved_shelves.add(name)
         return self.state
 
     def kill(self, name: str) -> None:

@@ -50,7 +50,6 @@ def world() -> World:
         state.index.lost.add(Lost(info(1000 + number, f"lost{number}"), "x", 1.0))
         keys.hold(state, "s", [f"other{number}"])
     state.index.lost.take_changed()
-    state.saved_shelves = state.shelves
     close(state)
     return world
 
@@ -78,7 +77,8 @@ def close(state: State) -> None:
     index._stores["s"] = Book(index._stores["s"].items())
     for name in ("dropped", "deleting"):
         setattr(under_way, name, Set(range(OTHERS)))
-    state.known, state.given_up["a"] = Set(state.known), Set(range(OTHERS))
+    state.known, state.shelves = Set(state.known), Set(state.shelves)
+    state.given_up["a"] = Set(range(OTHERS))
 
 
 def drop_replaced(world: World) -> None:

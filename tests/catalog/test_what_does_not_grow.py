@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import keys, replicas
-from outlive.catalog.wire import unpack
-from tests.catalog.talking import World, info
+from outlive.catalog import keys, replicas, shelves
+from outlive.catalog.wire import Listed, unpack
+from tests.catalog.talking import World, info, listing
 
 FEW, MANY = 20, 300
 
@@ -74,3 +74,16 @@ def test_enough_replicas_are_not_looked_for_again() -> None:
     asked(world)
     world.run(replicas.multiply(world.state, info(1, replicas=2)))
     assert not asked(world)
+
+
+def test_a_catalog_that_starts_asks_each_node_once_about_copies_that_nobody_keeps() -> None:
+    copies = [info(number, None) for number in range(1, 31)]
+    names = ["a", *(f"n{number}" for number in range(1, FEW))]
+    world = World(nodes=names)
+    for name in names:
+        world.answers[name, "holds"] = lambda ids, name=name: [name == "n5"] * len(ids)
+        world.answers[name, "keep"] = lambda ids: [True] * len(ids)
+    world.answers["n5", "listing_part"] = listing(1, *(Listed(one, kept=False) for one in copies))
+    world.run(shelves.begin(world.state))
+    assert asked(world)["holds"] == FEW
+    assert all(world.state.kept(one.id) == ["n5"] for one in copies)

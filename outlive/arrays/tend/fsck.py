@@ -7,9 +7,9 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from outlive.arrays import batches
+from outlive.arrays.defect import Defect
 from outlive.arrays.ended import Why
 from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, OWN_FILES, is_id
 from outlive.arrays.root import names_in
@@ -19,17 +19,6 @@ from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.errors import CorruptArray
 from outlive.units import format_size
-
-
-class Defect(NamedTuple):
-    """One defect of a shelf or of the catalog."""
-
-    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
-    problem: str
-    subject: str  # a path, a key or an id
-    action: str  # what was done about it, or what to do
-    mended: bool
-
 
 Listed = Callable[[list[str]], set[str]]  # asks the catalog which of these ids it has listed
 
