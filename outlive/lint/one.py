@@ -12,7 +12,7 @@ from outlive.lint.text import Text, Unreadable, decode
 
 
 def lint_one(job: Job) -> Outcome:
-    """Lint one source, and fix it if `job.fix`. Never raises for what stands in the source."""
+    """Lint one source, and fix it if `job.fix`. No source makes it raise."""
     result = Outcome(job.data)
     try:
         text = decode(job.data)
