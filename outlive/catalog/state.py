@@ -38,7 +38,7 @@ class UnderWay:
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
         self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
         self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
-        self.losing = False  # a dead node's arrays
+        self.losing: set[str] = set()  # dead nodes, what they alone kept
         self.saving = False  # what is lost
         self.saving_shelves = False  # which nodes have one
         self.bulk = False  # copies are made together

@@ -950,3 +950,42 @@ def test_what_left_a_node_while_that_is_listed_for_the_first_time_is_not_listed_
     told.answer({"b": (7, [False])})
     listed.answer({"b": []})
     assert listed.over and state.index.find("s", "k") is None
+
+
+def test_whoever_asks_for_what_a_living_node_keeps_does_not_wait_for_what_a_dead_one_had() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1, "lost"), "c", "b")
+    put(state, info(2, "kept"), "a", "c")
+    world.kill("c")
+    first = Talk(world, losing.look_for_dead(state))
+    assert first.calls == {"b": ("keep", ([info(1, "lost").id],))}  # b is stopped
+    assert world.run(locating.locate(state, info(2, "kept"), "c", "b")) == Located(["a"])
+
+
+def test_what_is_fetched_while_its_home_is_settled_is_kept_there() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "c", "b")
+    world.kill("c")
+    settling = Talk(world, losing.look_for_dead(state))
+    assert settling.calls == {"b": ("keep", ([info(1).id],))}
+    assert world.run(replicas.join_copies(state, [info(1)], "b", "a", kept=False)) == [1]
+    settling.answer({"b": [False]})  # it was evicted just then
+    assert settling.calls == {"a": ("keep", ([info(1).id],))}
+    settling.answer({"a": [True]})
+    assert state.kept(info(1).id) == ["a"] and len(state.index.lost) == 0
+
+
+def test_two_nodes_that_die_at_once_lose_nothing_that_another_has_cached() -> None:
+    world = World("abcd", {("a", "keep"): keeps(info(1, replicas=2).id)})
+    state = world.know()
+    one = put(state, info(1, replicas=2), "c", "a")
+    state.index.copies.add(one, "c", "d")
+    world.kill("c")
+    world.kill("d")
+    talks = [Talk(world, losing._settle(state, name)) for name in "cd"]
+    for talk in talks:
+        while not talk.over:
+            talk.answer(world.carry_out(talk.instruction))
+    assert state.kept(one.id) == ["a"] and len(state.index.lost) == 0
