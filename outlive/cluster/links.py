@@ -8,7 +8,7 @@ from typing import NamedTuple
 from outlive.arrays.lock import Mutex
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Peers
-from outlive.errors import StoreUnavailable
+from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lost
 from outlive.transfer.client import Link
@@ -34,7 +34,7 @@ class Links:
 
     Raises
     ------
-    ValueError
+    BadSetting
         The settings of TLS are wrong.
     """
 
@@ -97,6 +97,6 @@ def links(peers: Peers, here: str) -> Links | None:
     """None if everything goes through Ray."""
     try:
         return None if settings.is_off() else Links(peers, here)
-    except ValueError as error:
+    except BadSetting as error:
         _log.error("arrays of other nodes come through Ray: %s", error)
         return None

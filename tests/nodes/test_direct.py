@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -204,13 +205,11 @@ def test_a_keeper_without_a_server_says_why(
 def test_what_is_altered_on_the_way_comes_through_ray(
     cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, altered: int
 ) -> None:
-    info, count = put(cluster, ARRAY), 0
+    info, numbers = put(cluster, ARRAY), itertools.count()
     real = cluster.keepers["a"].serving._server._checksum  # type: ignore[union-attr]
 
     def wrong(data: Any) -> int:
-        nonlocal count
-        count += 1
-        return int(real(data)) ^ (count == altered + 1)
+        return int(real(data)) ^ (next(numbers) == altered)
 
     monkeypatch.setattr(cluster.keepers["a"].serving._server, "_checksum", wrong)  # type: ignore[union-attr]
     np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)

@@ -92,7 +92,7 @@ def test_what_a_server_cannot_open_ends_nothing(start_server: Start, files: File
 
     array_id, data = files.add(10)
     link = link_to(start_server(opened=opened))
-    with pytest.raises(Lost, match="status 3"):
+    with pytest.raises(Lost, match="status 2"):
         read(link, "b" * 32)
     assert read(link, array_id) == data
 
