@@ -33,8 +33,6 @@ class Node(NamedTuple):
 class Autoscaler(NamedTuple):
     """What scales a cluster."""
 
-    idle_timeout: float | None
-    """Seconds after which an idle node is removed, of the node type with the shortest. None: not known from here."""
     min_workers: dict[str, int]
     """How many nodes of each type always stay, the head's type left out. Empty where it is not known from here."""
     types: dict[str, str]

@@ -44,11 +44,6 @@ def lifetime_of(info: ArrayInfo) -> Lifetime:
     return Lifetime(kind_of(info.id), number_of(info.id), info.ttl)
 
 
-def job_number(job_id: str) -> int:
-    """The number of a Ray JobID, which is four bytes, the least significant first."""
-    return int.from_bytes(bytes.fromhex(job_id), "little")
-
-
 def job_id(number: int) -> str:
     """The JobID as Ray writes it."""
     return number.to_bytes(4, "little").hex()
@@ -138,6 +133,11 @@ def joined_scopes(folder: str) -> dict[int, str]:
         with contextlib.suppress(OSError, ValueError):
             found[int(name, 16)] = os.readlink(f"{folder}/{name}")
     return found
+
+
+def has_scope(folder: str, number: int) -> bool:
+    """Whether a scope of this node is open, or was as its process died."""
+    return os.path.isfile(scope_path(folder, number)) and not os.path.islink(scope_path(folder, number))
 
 
 def leave_scope(folder: str, number: int) -> None:

@@ -8,7 +8,7 @@ key that is being deleted stays listed, as `doomed`, until its files are.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -358,14 +358,15 @@ class Index:
         if listed is not None and entry is not None and entry.node == node:
             self._move(*listed, entry, other)
 
-    def endangered(self, node: str) -> list[tuple[ArrayInfo, list[str]]]:
-        """The arrays that are kept on this node alone, and where they are cached."""
+    def endangered(self, node: str, is_alive: Callable[[str], bool]) -> list[tuple[ArrayInfo, list[str]]]:
+        """The arrays that this node keeps and no living other, and on which of these they are cached."""
         found = []
         for info, is_kept in self.copies.on_node(node):
             nodes = self.copies.of(info.id)
-            if is_kept and not any(kept for other, kept in nodes.items() if other != node):
-                found.append((info, [other for other in nodes if other != node]))
-        return [(info, others) for info, others in found if others]
+            others = [other for other in nodes if other != node and is_alive(other)]
+            if is_kept and others and not any(nodes[other] for other in others):
+                found.append((info, others))
+        return found
 
     def holders(self, array_id: str) -> dict[str, bool]:
         """The nodes that have a copy, and whether they keep it or have it cached."""

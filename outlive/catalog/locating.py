@@ -24,7 +24,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     StoreUnavailable
         A node that has not said yet what it has may have it.
     """
-    yield from losing.look_for_dead(state)
+    yield from losing.settle(state, info.id)
     if info.id in state.erased:
         return Located([])
     found = list(filter(state.is_alive, state.index.holders(info.id)))
@@ -33,7 +33,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
         found = yield from shelves.ask_who_has(state, info.id, hint, silent)
     if found:
         return Located((yield from _nearest_first(state, found, asker)))
-    yield from losing.look_for_dead(state)  # who did not answer may have died
+    yield from losing.settle(state, info.id)  # who did not answer may have died
     lost = state.index.lost.of(info)
     if lost is not None and lost.info.id == info.id:
         return Located([], lost.node, lost.at)

@@ -39,16 +39,33 @@ def _search(state: State) -> Conversation[None]:
 
 
 def look_for_dead(state: State) -> Conversation[None]:
-    """Whoever asks where an array is waits until all is known of the dead nodes that had it."""
-    under_way = state.under_way
-    yield Wait(lambda: not under_way.losing)
-    under_way.losing = True
-    try:
-        had = [node for node in sorted(state.dead) if node in state.epochs or state.index.copies.is_on(node)]
-        for known in [state.nodes[node] for node in had]:
-            yield from _lose(state, known.id, known.died_at or state.outside.time())
-    finally:
-        under_way.losing = False
+    """All is known of what dead nodes had."""
+    for node in [node for node in sorted(state.dead) if _had_something(state, node)]:
+        yield from _settle(state, node)
+
+
+def settle(state: State, array_id: str) -> Conversation[None]:
+    """All is known of an array that dead nodes kept, unless a living one does: for others nobody has to wait."""
+    while not state.kept(array_id):
+        dead = [node for node in state.index.holders(array_id) if not state.is_alive(node)]
+        if not dead:
+            return
+        yield from _settle(state, dead[0])
+
+
+def _had_something(state: State, node: str) -> bool:
+    return node in state.epochs or state.index.copies.is_on(node) or bool(state.index.at_home(node))
+
+
+def _settle(state: State, node: str) -> Conversation[None]:
+    losing = state.under_way.losing
+    yield Wait(lambda: node not in losing)
+    if _had_something(state, node):
+        losing.add(node)
+        try:
+            yield from _lose(state, node, state.nodes[node].died_at or state.outside.time())
+        finally:
+            losing.discard(node)
 
 
 def _lose(state: State, node: str, at: float) -> Conversation[None]:
@@ -58,16 +75,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.note_shelf(node, has_one=False)
     state.known.discard(node)
     state.given_up.pop(node, None)
-    by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
-    for info, others in index.endangered(node):
-        for other in others:
-            by_node[other].append(info)
-    saved = yield from asking.keep(state, by_node)
-    silent = (by_node.keys() & state.known) - {other for other, _ in saved}
-    state.lost_keepers |= silent  # those that live say later what they have
-    for other, info in saved:
-        if state.is_wanted(info):
-            index.copies.add(info, other, other)
+    yield from _save_cached(state, node)
     older = index.older_than_lost(node)
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
@@ -79,6 +87,28 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
         )
     yield from save(state)
     _log.warning("node %s is dead", node)
+
+
+def _save_cached(state: State, node: str) -> Conversation[None]:
+    """Have others keep what they have cached, if no living node keeps it. Who fetches it meanwhile is asked too."""
+    asked = set[tuple[str, str]]()
+    while by_node := _cached_elsewhere(state, node, asked):
+        asked |= {(other, info.id) for other, infos in by_node.items() for info in infos}
+        saved = yield from asking.keep(state, by_node)
+        silent = (by_node.keys() & state.known) - {other for other, _ in saved}
+        state.lost_keepers |= silent  # those that live say later what they have
+        for other, info in saved:
+            if state.is_wanted(info):
+                state.index.copies.add(info, other, other)
+
+
+def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> dict[str, list[ArrayInfo]]:
+    by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
+    for info, others in state.index.endangered(node, state.is_alive):
+        for other in others:
+            if (other, info.id) not in asked:
+                by_node[other].append(info)
+    return by_node
 
 
 def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:

@@ -56,7 +56,13 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
         return 0
     if info.key is not None:
         home = state.index.home(info.id)
-    if node != home:
+    elif (info.id, home) in state.ended:  # since it was copied from there
+        keeping = [node] if kept else state.kept(info.id)
+        if not keeping:
+            return 0
+        home = keeping[0]
+    state.ended.pop((info.id, node), None)
+    if node != home or kept:
         state.index.copies.add(info, home, node, kept=kept)
         if kept:
             state.note_back(node, info.id)
@@ -293,3 +299,4 @@ def ended(state: State, array_ids: Iterable[str], node: str) -> None:
     """Arrays without a key have ended on a node, by their lifetime."""
     for array_id in array_ids:
         state.forget_copy(array_id, node)
+        state.note_ended(array_id, node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable
@@ -199,13 +200,16 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
 
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
+    unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
+    have = yield from _who_have(state, sorted(unsure))
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
         keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
-            having = yield from ask_who_has(state, info.id, None)
-            keepers = yield from _who_keeps(state, info, having, node)
+            if info.id not in have:  # its keeper has gone since
+                have[info.id] = yield from ask_who_has(state, info.id, None)
+            keepers = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
         if keepers:
             state.index.copies.add(info, keepers[0], node, kept=False)
@@ -217,6 +221,20 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
                 stale = admit(state, node, [Listed(info, kept=True)])
                 if stale:
                     yield Start(asking.drop_for_good(state, stale))
+
+
+def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list[str]]]:
+    """As `ask_who_has`, of many: each node is asked once about all."""
+    found: dict[str, list[str]] = {array_id: [] for array_id in array_ids}
+    for is_known in (True, False):
+        left = [array_id for array_id in array_ids if not found[array_id]]
+        if left:
+            nodes = state.keepers() if is_known else (yield from _join_unknown(state))
+            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, left))
+            for node in sorted(answers):
+                for array_id in itertools.compress(left, answers[node]):
+                    found[array_id].append(node)
+    return found
 
 
 def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> Conversation[list[str]]:
@@ -240,6 +258,9 @@ def ask_who_has(
     silent
         Takes the nodes that live and may have it, but do not say.
     """
+    if hint in state.nodes and state.is_alive(hint) and hint not in state.known and hint not in state.left:
+        with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
+            yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
     for alone in (True, False):
         some = hinted if alone else state.keepers()
@@ -253,13 +274,19 @@ def ask_who_has(
             silent.update((yield from asking.silent(state, set(some).difference(has))))
             if hint in some and hint not in silent:
                 silent.clear()  # copies on other nodes would be known
-    unknown = yield from asking.unknown_keepers(state)
+    unknown = yield from _join_unknown(state)
+    return (yield from asking.holding_nodes(state, array_id, unknown))
+
+
+def _join_unknown(state: State) -> Conversation[list[str]]:
+    """List the shelves of keepers that came after this catalog, and of which it has not heard; their nodes."""
+    unknown: list[str] = yield from asking.unknown_keepers(state)
     for node in unknown:
         try:
             yield from join(state, node)
         except StoreUnavailable as error:
             _log.debug("%s", error)
-    return (yield from asking.holding_nodes(state, array_id, unknown))
+    return unknown
 
 
 # --- compared with what is there

@@ -38,7 +38,7 @@ class UnderWay:
         self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
         self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
         self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
-        self.losing = False  # a dead node's arrays
+        self.losing: set[str] = set()  # dead nodes, what they alone kept
         self.saving = False  # what is lost
         self.saving_shelves = False  # which nodes have one
         self.bulk = False  # copies are made together
@@ -74,6 +74,9 @@ class State:
         # arrays
         self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
+        self.ended: dict[
+            tuple[str, str], None
+        ] = {}  # arrays without a key, and nodes where they have ended: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -185,6 +188,12 @@ class State:
         self.erased[array_id] = None
         while len(self.erased) > _MOST_ERASED:
             self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
+
+    def note_ended(self, array_id: str, node: str) -> None:
+        """Whoever is just copying it from there does not have it count as kept there."""
+        self.ended[array_id, node] = None
+        while len(self.ended) > _MOST_ERASED:
+            del self.ended[next(iter(self.ended))]
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

@@ -96,10 +96,22 @@ def leave_scopes_that_ended(shelf: Shelf, peers: Peers) -> None:
             continue
         try:
             over = peers.ask_keeper(node, Call.of("scope_is_over", number), _TO_LOOK)
-        except Nobody:
+        except Nobody:  # it does not leave as long as it has a scope, but may have died for good
+            if _start_keeper(peers, node):
+                silent.add(node)
+                continue
             over = True
         except StoreUnavailable:  # it is asked again, at the next round
             silent.add(node)
             continue
         if over:
             leave_scope(shelf.scopes, number)
+
+
+def _start_keeper(peers: Peers, node: str) -> bool:
+    """Have a keeper on a node that lives: False if it does not."""
+    if not any(one.id == node and one.alive for one in peers.nodes()):
+        return False
+    with contextlib.suppress(StoreUnavailable):
+        peers.find_keeper(node, start=True)
+    return True

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import kind_of, number_of
+from outlive.arrays.lifetimes import SCOPE, join_scope, scope_path
 from outlive.arrays.marks import evict, keep
 from outlive.arrays.shelf import StaleEpoch
 from outlive.catalog.wire import Located, pack, unpack
@@ -68,7 +71,8 @@ class Fetches:
         try:
             there = [info for info in ours.values() if self._shelf.has(info.id)]
             self._join_many([info for info in there if keep(self._shelf, info.id)], node, kept=True)
-            wanted = [array_id for array_id in ours if array_id not in {info.id for info in there}]
+            here = {info.id for info in there}
+            wanted = [array_id for array_id in ours if array_id not in here]
             if wanted:
                 self._copy_many(wanted, node)
         finally:
@@ -83,6 +87,7 @@ class Fetches:
         for parcel in receive_small(self._source(node, step=self.chunk_size() // 4), array_ids):
             drafts = drafts_of(self._shelf, parcel)
             try:
+                self._join_scopes([draft.info for draft in drafts], node)
                 # The catalog knows of the copies before anyone can read them; see `_copy`.
                 epochs = self._join_many([draft.info for draft in drafts], node, kept=False)
                 sealed = []
@@ -112,7 +117,10 @@ class Fetches:
             return None
         hinted = [] if hint is None or hint == self._node else [hint]
         located = from_nodes(
-            hinted, lambda: self._locate(info, hint), lambda node: self._copy(info, node, kept=kept, epoch=epoch)
+            hinted,
+            lambda: self._locate(info, hint),
+            lambda node: self._copy(info, node, kept=kept, epoch=epoch),
+            lambda node: self._peers.find_keeper(node, start=True),
         )
         if located is None or (self._shelf.has(info.id) and (not kept or self._keep(info, hint))):
             return None
@@ -135,6 +143,7 @@ class Fetches:
         source = self._source(node, epoch, self.chunk_size())
         draft = copy(self._shelf, source, info.id, kept=kept, size=info.size)
         try:
+            self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
             self.count += 1
             if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
@@ -149,6 +158,23 @@ class Fetches:
             raise
         if kept and not self._keep(draft.info, node):
             raise NotThere(f"{info.id} was replaced or deleted")
+
+    def _join_scopes(self, infos: list[ArrayInfo], node: str) -> None:
+        """Learn of the scopes of arrays that come from a node: what is of an unknown one would end at once.
+
+        Raises
+        ------
+        Unreachable
+        """
+        for number in {number_of(info.id) for info in infos if kind_of(info.id) & SCOPE}:
+            if os.path.lexists(scope_path(self._shelf.scopes, number)):
+                continue
+            try:
+                home: str | None = self._peers.ask_keeper(node, Call.of("node_of_scope", number))
+            except StoreUnavailable as error:
+                raise Unreachable(f"a scope of node {node}: {error}") from None
+            if home is not None and home != self._node:
+                join_scope(self._shelf.scopes, number, home)
 
     def _seal(self, draft: Draft, node: str, began: int) -> None:
         """The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.

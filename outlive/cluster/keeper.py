@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from outlive.arrays.defect import Defect
-from outlive.arrays.lifetimes import mark_scope, scope_is_over
+from outlive.arrays.lifetimes import has_scope, joined_scopes, mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
 from outlive.arrays.shelf import Shelf
@@ -156,6 +156,12 @@ class Keeper(ShelfCalls):
         """Arrays of this node's scope are put on that node."""
         if not scope_is_over(self._shelf.scopes, number):
             mark_scope(self._shelf.scopes, number, node)
+
+    def node_of_scope(self, number: int) -> str | None:
+        """Where the process of a scope is that arrays here are in; None if it is not known to be open."""
+        return joined_scopes(self._shelf.scopes).get(
+            number, self._node if has_scope(self._shelf.scopes, number) else None
+        )
 
     def scope_is_over(self, number: int) -> bool:
         return scope_is_over(self._shelf.scopes, number)

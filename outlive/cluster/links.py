@@ -8,7 +8,7 @@ from typing import NamedTuple
 from outlive.arrays.lock import Mutex
 from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Peers
-from outlive.errors import StoreUnavailable
+from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lost
 from outlive.transfer.client import Link
@@ -17,6 +17,7 @@ from outlive.transfer.proof import Refused
 SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
 _SOON, _LATER = 1.0, 60.0  # seconds until a way is tried again: that has worked before, and that has not
+_FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ class Links:
 
     Raises
     ------
-    ValueError
+    BadSetting
         The settings of TLS are wrong.
     """
 
@@ -49,6 +50,7 @@ class Links:
             way = self._find(node)
             with self._mutex.now:
                 self._ways[node] = way
+                self._forget_old()
         return way.link
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
@@ -60,6 +62,12 @@ class Links:
                 self._ways[node] = way
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
+
+    def _forget_old(self) -> None:
+        """Nodes from which nothing was wanted for long are gone, as a rule."""
+        long_ago = self._peers.now() - _FORGOTTEN
+        for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
+            del self._ways[node]
 
     def close(self) -> None:
         """End what is idle; harmless to repeat, and to go on."""
@@ -89,6 +97,6 @@ def links(peers: Peers, here: str) -> Links | None:
     """None if everything goes through Ray."""
     try:
         return None if settings.is_off() else Links(peers, here)
-    except ValueError as error:
+    except BadSetting as error:
         _log.error("arrays of other nodes come through Ray: %s", error)
         return None

@@ -14,7 +14,7 @@ from outlive.cluster.direct import head
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import Peers
 from outlive.cluster.transfer import NotThere, open_sealed
-from outlive.errors import StoreUnavailable
+from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.server import Counts, Gone, Opened, Server
 
@@ -38,14 +38,14 @@ class Serving:
                 self.why_not = f"{settings.TRANSFER}=ray"
             else:
                 self._server = self._start()
-        except (OSError, ValueError, StoreUnavailable) as error:
+        except (OSError, BadSetting, StoreUnavailable) as error:
             self.why_not = str(error)
             _log.warning("arrays of this node go to others through Ray: %s", error)
 
     def _start(self) -> Server:
         here = self._peers.node(self._node)
         if here is None:
-            raise ValueError("Ray does not say what this node's address is")
+            raise StoreUnavailable("Ray does not say what this node's address is")
         secret = self._peers.save_first(SECRET, os.urandom(_SECRET_SIZE))
         return Server(
             here.ip,

@@ -9,6 +9,7 @@ it is sealed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import mmap
@@ -49,6 +50,10 @@ class NotThere(OutliveError):
     """The sender has no such array (any more). It says so itself, so this gets through the port as it is."""
 
 
+class NoKeeper(NotThere):
+    """The sender has left its node, or its keeper died for good and nobody has started another yet."""
+
+
 class Unreachable(Exception):
     """The sender is away: it restarts, or its node died."""
 
@@ -73,7 +78,9 @@ def chunk_size(node: Node | None) -> int:
     return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
 
 
-def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None]) -> Located | None:
+def from_nodes(
+    hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None], start: Callable[[str], object]
+) -> Located | None:
     """Use the first node that serves; None then, else what the catalog says when no node has it.
 
     Parameters
@@ -84,6 +91,8 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
         Asks it. Until it says that a node is dead, one that cannot be reached is tried again.
     use
         Raises `NotThere` or `Unreachable` if a node does not serve.
+    start
+        Has a keeper started on a node that has the array, and none. Raises StoreUnavailable if it is dead.
 
     Raises
     ------
@@ -98,6 +107,11 @@ def from_nodes(hinted: list[str], locate: Callable[[], Located], use: Callable[[
             try:
                 use(node)
                 return None
+            except NoKeeper:  # where it is only thought to be, it may have left for good
+                if node in located.nodes:
+                    with contextlib.suppress(StoreUnavailable):
+                        start(node)
+                silent.add(node)
             except NotThere:
                 reached = True
                 denied.add(node)
@@ -186,7 +200,7 @@ def receive(source: Source, array_id: str, begin: int, end: int | None) -> Itera
             yield part
             del part
     except Nobody as error:
-        raise NotThere(str(error)) from None
+        raise NoKeeper(str(error)) from None
     except Failed:
         raise
     except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node

@@ -19,7 +19,6 @@ from outlive.ray_internals import rpc
 from outlive.ray_internals.node_table import PATIENCE, explained, gcs_client, node_records
 
 _MIRRORED = re.compile(r"node_[0-9a-f]{56}")  # format_readonly_node_type in autoscaler/_private/util.py
-_DEFAULT_MINUTES = 5.0  # `idle_timeout_minutes`, autoscaler/*/defaults.yaml
 _STATUS = b"__autoscaling_status"  # DEBUG_AUTOSCALING_STATUS of ray_constants.py; the v1 monitor writes it every 5 s
 
 
@@ -45,7 +44,7 @@ def autoscaler() -> Autoscaler | None:
         path = _option(command, "--autoscaling-config")
         return None if path is None else _configured(_load(path), real)
     if real or (not status and _v2_scales()):
-        return Autoscaler(None, {}, real)
+        return Autoscaler({}, real)
     return None
 
 
@@ -88,15 +87,13 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _configured(config: dict[str, Any], types: dict[str, str]) -> Autoscaler:
-    """Settings as ray-schema.json has them; `idle_timeout_s` of a node type is v2's."""
+    """The settings that keep nodes, as ray-schema.json has them."""
     if not config:
-        return Autoscaler(None, {}, types)
+        return Autoscaler({}, types)
     kinds: dict[str, dict[str, Any]] = config.get("available_node_types") or {}
     workers = {name: kind for name, kind in kinds.items() if name != config.get("head_node_type")}
-    timeouts = [60 * float(config.get("idle_timeout_minutes", _DEFAULT_MINUTES))]
-    own = [kind["idle_timeout_s"] for kind in workers.values() if kind.get("idle_timeout_s") is not None]
     least = {name: int(kind.get("min_workers") or 0) for name, kind in workers.items()}
-    return Autoscaler(min([*timeouts, *map(float, own)]), least, types)
+    return Autoscaler(least, types)
 
 
 def _v2_scales() -> bool:

@@ -65,4 +65,7 @@ def rows(
         source = transfer.Source(session.peers, node, session.chunk_size, epoch, session.links)
         transfer.rows(source, info, begin, end, memoryview(data))
 
-    return transfer.from_nodes([], lambda: locate(session, info, hint), use) or data
+    def start(node: str) -> None:
+        session.peers.find_keeper(node, start=True)
+
+    return transfer.from_nodes([], lambda: locate(session, info, hint), use, start) or data

@@ -108,7 +108,7 @@ def _rows(session: Session) -> list[NodeRow]:
             reasons = ["min_workers"]
         sizes = [one.nbytes for one in kept], [one.nbytes for one in alone]
         counts = len(kept), sum(sizes[0]), len(alone), sum(sizes[1])
-        by_ray = None if shelf is None else _through_ray(shelf)
+        by_ray = None if shelf is None else _through_ray(shelf, {one.id for one in every if one.alive})
         rows.append(NodeRow(node.id, node.host, node.ip, role, *counts, tuple(reasons), node.draining_until, by_ray))
     return rows + _lost_rows(session, every)
 
@@ -121,8 +121,8 @@ def _shelf(session: Session, node: str) -> ShelfStats | None:
     return stats
 
 
-def _through_ray(shelf: ShelfStats) -> str | None:
-    found = [f"from {node[:8]} through Ray: {why}" for node, why in shelf.through_ray]
+def _through_ray(shelf: ShelfStats, living: set[str]) -> str | None:
+    found = [f"from {node[:8]} through Ray: {why}" for node, why in shelf.through_ray if node in living]
     if shelf.no_server is not None:
         found.insert(0, f"to other nodes through Ray: {shelf.no_server}")
     return "; ".join(found) or None

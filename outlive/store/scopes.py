@@ -10,6 +10,7 @@ from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes, scope_
 from outlive.arrays.limits import number_of_files
 from outlive.cluster.ending import end_scope_here
 from outlive.cluster.port import Call, Nobody
+from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -31,7 +32,28 @@ def enter_scope(session: Session, scope: Scope) -> None:
     if scope.node != session.node and not known:
         with contextlib.suppress(Nobody):  # the keeper is gone, so the scope is over: this node's keeper will find that
             session.ask_node(scope.node, "mark_scope", scope.number, session.node, patience=_PATIENCE)
-        join_scope(session.shelf.scopes, scope.number, scope.node)
+        with session.shelf.ledger.locked():
+            _see_that_it_stays(session)
+            join_scope(session.shelf.scopes, scope.number, scope.node)
+
+
+def open_scope(session: Session) -> ScopeLock:
+    """A scope of this process.
+
+    Raises
+    ------
+    StoreUnavailable
+        The shelf was removed.
+    """
+    with session.shelf.ledger.locked():  # a keeper that leaves looks under it too whether there is a scope
+        _see_that_it_stays(session)
+        return ScopeLock(session.shelf.scopes)
+
+
+def _see_that_it_stays(session: Session) -> None:
+    if session.shelf.ledger.keeper_left or not session.shelf.exists():
+        session.shelf.removed = True
+        raise StoreUnavailable(f"the store was shut down: {session.shelf.path} is gone; call outlive.open() again")
 
 
 def end_scope(session: Session, lock: ScopeLock) -> None:

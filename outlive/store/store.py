@@ -16,7 +16,7 @@ from outlive.arrays.defect import Defect
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
-from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, ScopeLock, lifetime_from
+from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, lifetime_from
 from outlive.arrays.put_options import PutOptions
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
@@ -33,7 +33,7 @@ from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
 from outlive.store.replicas import check_replicas, replicate
-from outlive.store.scopes import Scope, end_scope, enter_scope
+from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Store(MutableMapping[str, Array]):
                 yield scoped
             return
         session = self._session()
-        lock = ScopeLock(session.shelf.scopes)
+        lock = open_scope(session)
         try:
             yield Store(self.name, Scope(lock.number, session.node))
         finally:

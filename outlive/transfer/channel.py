@@ -15,7 +15,6 @@ from typing import Any
 
 from outlive.arrays.lock import living, no_fork
 
-_BUFFERS = 4 << 20  # bytes that the kernel may hold in each direction; it takes less if `net.core.*mem_max` says so
 _AT_ONCE = 4 << 20  # bytes of one system call
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what has not been sent is thrown away
 
@@ -37,8 +36,8 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFERS)
+        # The sizes of its buffers are the kernel's to choose, up to 4 or 6 MiB: set here, they would stay, and be cut
+        # to `net.core.rmem_max`, which is 208 KiB on most machines.
 
     def secure(self, context: ssl.SSLContext, deadline: float, *, server: bool) -> None:
         """Go on with TLS. Raises Lost."""

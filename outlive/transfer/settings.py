@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from outlive.errors import BadSetting
+
 TRANSFER, PORT = "OUTLIVE_TRANSFER", "OUTLIVE_TRANSFER_PORT"
 _TLS, _CERT, _KEY, _CA = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
 
@@ -23,12 +25,12 @@ def is_off(environment: Mapping[str, str] = os.environ) -> bool:
 
     Raises
     ------
-    ValueError
+    BadSetting
         The setting has neither of its two values.
     """
     value = environment.get(TRANSFER, "").strip().lower() or "direct"
     if value not in {"direct", "ray"}:
-        raise ValueError(f"{TRANSFER}={value}: it is `direct`, the default, or `ray`")
+        raise BadSetting(f"{TRANSFER}={value}: it is `direct`, the default, or `ray`")
     return value == "ray"
 
 
@@ -37,7 +39,7 @@ def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
 
     Raises
     ------
-    ValueError
+    BadSetting
         The setting is neither a port nor a range of them.
     """
     value = environment.get(PORT, "").strip()
@@ -49,7 +51,7 @@ def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
     except ValueError:
         found = range(0)
     if not found or found[0] < 0 or found[-1] > 65535:
-        raise ValueError(f"{PORT}={value}: it is a port, as 7070, or a range, as 7070-7079")
+        raise BadSetting(f"{PORT}={value}: it is a port, as 7070, or a range, as 7070-7079")
     return found
 
 
@@ -58,7 +60,7 @@ def tls(environment: Mapping[str, str] = os.environ) -> Tls | None:
 
     Raises
     ------
-    ValueError
+    BadSetting
         Ray runs with TLS, and a file that it names cannot be used.
     """
     if environment.get(_TLS, "").strip().lower() not in {"1", "true"}:
@@ -74,7 +76,7 @@ def tls(environment: Mapping[str, str] = os.environ) -> Tls | None:
             context.load_verify_locations(authority)
         made.server.num_tickets = 0  # nobody comes back with one, and they would come unasked
     except KeyError as error:
-        raise ValueError(f"{_TLS} is set, and {error.args[0]} is not") from None
+        raise BadSetting(f"{_TLS} is set, and {error.args[0]} is not") from None
     except OSError as error:  # ssl.SSLError is one
-        raise ValueError(f"{_TLS} is set, and its certificates cannot be read: {error}") from None
+        raise BadSetting(f"{_TLS} is set, and its certificates cannot be read: {error}") from None
     return made

@@ -35,8 +35,8 @@ _READ, _RECEIVED = 1, 2  # kinds of requests
 _COPIES, _BY_VALUE = 1, 2  # flags of a request
 _WAITS = 1  # flag of an answer
 
-OK, GONE, BUSY, FAILED = range(4)
-"""The status of an answer: bytes follow; there is no such array; try later; whoever serves met an error."""
+OK, GONE, FAILED = range(3)
+"""The status of an answer: bytes follow; there is no such array; whoever serves met an error."""
 
 
 class Malformed(Exception):

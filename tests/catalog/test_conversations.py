@@ -201,6 +201,36 @@ def test_what_is_deleted_while_its_shelf_is_listed_does_not_come_back(known: boo
     assert len(state.index) == 0 and state.index.holders(one.id) == {}
 
 
+@pytest.mark.parametrize("ended", ["before it is sealed", "before it counts"])
+def test_what_has_ended_at_its_home_while_it_was_copied_does_not_count_there(ended: str) -> None:
+    """Else the only replica could be dropped, as another would be thought to be there."""
+    world, one = World(), info(1, None)
+    state = world.know()
+
+    def join(*, kept: bool) -> list[int]:
+        return world.run(replicas.join_copies(state, [one], "b", "a", kept=kept))
+
+    if ended == "before it counts":
+        assert join(kept=False) == [1]
+    replicas.ended(state, [one.id], "b")
+    if ended == "before it is sealed":
+        assert join(kept=False) == [0]
+    else:
+        assert join(kept=True) == [1]
+        assert state.index.holders(one.id) == {"a": True}
+        assert replicas.leave(state, [one], "a") == [False]
+
+
+def test_where_a_handle_leads_a_keeper_is_started_if_there_is_none() -> None:
+    """Its keeper died for good before this catalog heard of it: nobody else knows of the array."""
+    one = info(1, None)
+    world = World(answers={("b", "listing_part"): listing(2), ("b", "given_up"): [], ("b", "holds"): keeps(one.id)})
+    state = world.know("a")
+    state.nodes = dict(world.nodes)
+    world.keeperless = {"b"}
+    assert world.run(locating.locate(state, one, "b", "a")) == Located(["b"])
+
+
 # --- shelves
 
 
@@ -920,3 +950,61 @@ def test_what_left_a_node_while_that_is_listed_for_the_first_time_is_not_listed_
     told.answer({"b": (7, [False])})
     listed.answer({"b": []})
     assert listed.over and state.index.find("s", "k") is None
+
+
+def test_whoever_asks_for_what_a_living_node_keeps_does_not_wait_for_what_a_dead_one_had() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1, "lost"), "c", "b")
+    put(state, info(2, "kept"), "a", "c")
+    world.kill("c")
+    first = Talk(world, losing.look_for_dead(state))
+    assert first.calls == {"b": ("keep", ([info(1, "lost").id],))}  # b is stopped
+    assert world.run(locating.locate(state, info(2, "kept"), "c", "b")) == Located(["a"])
+
+
+def test_what_is_fetched_while_its_home_is_settled_is_kept_there() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "c", "b")
+    world.kill("c")
+    settling = Talk(world, losing.look_for_dead(state))
+    assert settling.calls == {"b": ("keep", ([info(1).id],))}
+    assert world.run(replicas.join_copies(state, [info(1)], "b", "a", kept=False)) == [1]
+    settling.answer({"b": [False]})  # it was evicted just then
+    assert settling.calls == {"a": ("keep", ([info(1).id],))}
+    settling.answer({"a": [True]})
+    assert state.kept(info(1).id) == ["a"] and len(state.index.lost) == 0
+
+
+def test_two_nodes_that_die_at_once_lose_nothing_that_another_has_cached() -> None:
+    world = World("abcd", {("a", "keep"): keeps(info(1, replicas=2).id)})
+    state = world.know()
+    one = put(state, info(1, replicas=2), "c", "a")
+    state.index.copies.add(one, "c", "d")
+    world.kill("c")
+    world.kill("d")
+    talks = [Talk(world, losing._settle(state, name)) for name in "cd"]
+    for talk in talks:
+        while not talk.over:
+            talk.answer(world.carry_out(talk.instruction))
+    assert state.kept(one.id) == ["a"] and len(state.index.lost) == 0
+
+
+def test_a_deletion_that_fails_beside_a_put_that_comes_to_nothing_is_finished_later() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a")
+    ending = Talk(world, deletion.end(state, [info(1).id]))
+    put(state, info(2), "a")
+    keys.take_off(state, [info(2).id])
+    assert state.index.find("s", "k") is None, "what is being deleted does not come back"
+    ending.answer({})  # a is silent
+    nodes = world.carry_out(ending.instruction)
+    with pytest.raises(StoreUnavailable):
+        ending.answer(nodes)
+    world.answers["a", "drop"] = drops
+    world.asked.clear()
+    world.run(losing.look_at_nodes(state))
+    assert ("a", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
+    assert not state.unwanted and not state.unfinished

@@ -168,7 +168,7 @@ def test_a_node_is_forgotten() -> None:
     index.copies.add(both, "a", "b")
     index.copies.add(unkeyed, "a", "a")
     index.copies.add(cached, "a", "b", kept=False)
-    assert {(one.id, *others) for one, others in index.endangered("a")} == {(cached.id, "b")}
+    assert {(one.id, *others) for one, others in index.endangered("a", lambda _: True)} == {(cached.id, "b")}
     assert {entry.info.id for _, _, entry in index.at_home("a")} == {alone.id, both.id, cached.id}
     assert {one.id for one in index.forget("a")} == {alone.id, unkeyed.id, cached.id}
     entry = index.find("s", "both")
@@ -182,10 +182,10 @@ def test_what_is_promoted_before_a_node_is_forgotten_is_not_lost() -> None:
     one = info(1)
     index.bind([one], "a")
     index.copies.add(one, "a", "b", kept=False)
-    [(found, others)] = index.endangered("a")
+    [(found, others)] = index.endangered("a", lambda _: True)
     index.copies.add(found, others[0], others[0])
     assert index.forget("a") == []
-    assert index.endangered("b") == []
+    assert index.endangered("b", lambda _: True) == []
     entry = index.find("s", "k")
     assert entry is not None and entry.node == "b"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -203,17 +205,29 @@ def test_a_keeper_without_a_server_says_why(
 def test_what_is_altered_on_the_way_comes_through_ray(
     cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch, altered: int
 ) -> None:
-    info, count = put(cluster, ARRAY), 0
+    info, numbers = put(cluster, ARRAY), itertools.count()
     real = cluster.keepers["a"].serving._server._checksum  # type: ignore[union-attr]
 
     def wrong(data: Any) -> int:
-        nonlocal count
-        count += 1
-        return int(real(data)) ^ (count == altered + 1)
+        return int(real(data)) ^ (next(numbers) == altered)
 
     monkeypatch.setattr(cluster.keepers["a"].serving._server, "_checksum", wrong)  # type: ignore[union-attr]
     np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
     assert [call.method for call in streams] == ["send"]
+
+
+def test_what_stops_on_the_way_comes_through_ray(
+    cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender is stopped: here for as long as the test takes."""
+    monkeypatch.setattr(client, "_STALLED", 0.2)
+    info, goes_on = put(cluster, ARRAY), threading.Event()
+    server = cluster.keepers["a"].serving._server  # type: ignore[union-attr]
+    monkeypatch.setattr(server, "_checksum", lambda _: goes_on.wait(60))
+    np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
+    assert [call.method for call in streams] == ["send"]
+    assert not [one for one in threading.enumerate() if one.name == "transfer-half"]  # nobody writes any more
+    goes_on.set()
 
 
 def test_a_damaged_segment_is_no_array_elsewhere(cluster: PlayedCluster) -> None:

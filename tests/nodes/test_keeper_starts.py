@@ -27,6 +27,7 @@ from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.store import own_cluster, session
 from outlive.store.elsewhere import fetch
+from outlive.store.scopes import Scope, enter_scope, open_scope
 from outlive.store.session import Session
 from tests.conftest import ROOT
 
@@ -124,7 +125,7 @@ def test_a_keeper_asks_the_head_for_its_own_node_alone(shelf: Shelf) -> None:
     for _ in range(3):
         staying.consider()
     assert asked == ["n", "n", "n"] and staying.stays is None
-    here, peers.autoscaler = here._replace(occupied=True), lambda: Autoscaler(None, {}, {})
+    here, peers.autoscaler = here._replace(occupied=True), lambda: Autoscaler({}, {})
     staying = Evacuation(shelf, "n", peers)
     staying.consider()  # where a program works there, no other node is asked about, nor what else is there
     assert staying._idle_since is None
@@ -305,7 +306,7 @@ def test_a_reader_gives_up_when_no_node_that_has_the_array_answers(monkeypatch: 
         raise transfer.Unreachable(node)
 
     with pytest.raises(StoreUnavailable, match="node b has the array"):
-        transfer.from_nodes(["b"], lambda: Located(["b"]), use)
+        transfer.from_nodes(["b"], lambda: Located(["b"]), use, lambda _: None)
 
 
 def test_a_node_that_did_not_answer_is_asked_last() -> None:
@@ -316,8 +317,20 @@ def test_a_node_that_did_not_answer_is_asked_last() -> None:
         if node == "b":
             raise transfer.Unreachable(node)
 
-    assert transfer.from_nodes(["b"], lambda: Located(["b", "c"]), use) is None
+    assert transfer.from_nodes(["b"], lambda: Located(["b", "c"]), use, lambda _: None) is None
     assert asked == ["b", "c"]
+
+
+def test_a_keeper_is_started_where_the_catalog_knows_an_array_and_none_is() -> None:
+    """Else no copy of its arrays would be made, as long as nobody else meets that node."""
+    started: list[str] = []
+
+    def use(node: str) -> None:
+        if node not in started:
+            raise transfer.NoKeeper(node)
+
+    assert transfer.from_nodes(["a"], lambda: Located(["b"]), use, started.append) is None
+    assert started == ["b"]
 
 
 @pytest.mark.parametrize(("there", "served"), [(True, True), (False, False)])
@@ -408,6 +421,33 @@ def test_a_scope_s_node_that_is_stopped_holds_up_no_other(shelf: Shelf) -> None:
     ending.leave_scopes_that_ended(shelf, peers)
     assert sorted(asked) == ["b", "c"]
     assert sorted(joined_scopes(shelf.scopes)) == [1, 2]
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_scope_is_not_over_as_its_node_s_keeper_died_for_good(shelf: Shelf, lives: bool) -> None:
+    """A keeper does not leave beside a scope. On a node that lives another is started, and asked at the next round."""
+    join_scope(shelf.scopes, 1, "b")
+    started: list[str] = []
+
+    def ask_keeper(node: str, *_: Any) -> bool:
+        raise Nobody(node)
+
+    nodes = [Node("b", "b", "b", False, lives, None, None, None, 0, None)]
+    peers: Any = SimpleNamespace(
+        ask_keeper=ask_keeper, nodes=lambda: nodes, find_keeper=lambda node, *, start: started.append(node)
+    )
+    ending.leave_scopes_that_ended(shelf, peers)
+    assert list(joined_scopes(shelf.scopes)) == ([1] if lives else [])
+    assert started == (["b"] if lives else [])
+
+
+def test_a_scope_is_not_opened_on_a_shelf_that_was_left(shelf: Shelf) -> None:
+    """Its arrays would be put on the next one, where nobody knows of it."""
+    session: Any = SimpleNamespace(shelf=shelf, node="a", ask_node=lambda *_, **__: None)
+    shelf.ledger.leave()
+    for begin in (lambda: open_scope(session), lambda: enter_scope(session, Scope(1, "b"))):
+        with pytest.raises(StoreUnavailable, match="is gone"):
+            begin()
 
 
 # --- in a keeper's stead

@@ -12,7 +12,8 @@ from tests.pages.page import DOCS, WIDTH
 
 ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend")  # of which docs/design.md tells all
+# Of these docs/design.md tells all.
+ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer")
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 
 

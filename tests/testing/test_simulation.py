@@ -35,6 +35,18 @@ ONCE_FAILED = (
     """[48, ["a", "b", "c"], [["client1", "c", [[0.611, "put", ["k"], 2, 5, 1]]],
     ["client2", "b", [[1.8801, "put", ["k"], 6, 5, 1]]]],
     [[1.4279, "end keeper", "c", "", 0.0], [1.4329, "kill catalog", "", "", 0.0]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # An array of a scope was evacuated to a node that did not know of the scope, and ended it at once.
+    """[459, ["a", "b"], [["client1", "b", [[1.2362, "drain", ["b"]]]],
+    ["client2", "b", [[0.0705, "open_scope", ["s"]], [0.1549, "put_scoped", ["s"], 1004],
+    [7.2706, "get_handle", ["s"]]]]], [], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A dead writer's draft was sealed as of the epoch of a listing that did not have it, and that came late.
+    """[1909, ["a", "b"], [["client1", "b", [[0.0079, "get", ["k"]], [0.0943, "put", ["m"], 1]]],
+    ["client3", "b", [[0.3667, "get_many", ["k", "m"], 11], [0.4349, "get", ["m"], 12],
+    [0.4434, "put_handle", ["h"], 1008, 5, 2]]]], [[0.108, "kill client", "client1"]],
+    [0.1, 0.0, 0.0, 0.05], []]""",
+    # A keeper died for good on a node where the catalog knows an array: no copy of it was ever made.
+    """[697, ["a", "b"], [["client1", "b", [[0.5671, "put", ["k"], 1], [6.5575, "put", ["m"], 2, 5, 2]]]],
+    [[2.0623, "end keeper", "b"]], [0.0, 0.0, 0.0, 0.0], []]""",
 )
 
 

@@ -92,7 +92,7 @@ def test_what_a_server_cannot_open_ends_nothing(start_server: Start, files: File
 
     array_id, data = files.add(10)
     link = link_to(start_server(opened=opened))
-    with pytest.raises(Lost, match="status 3"):
+    with pytest.raises(Lost, match="status 2"):
         read(link, "b" * 32)
     assert read(link, array_id) == data
 
@@ -200,6 +200,28 @@ def test_deadlines_end_what_hangs(start_server: Start, files: Files, monkeypatch
     deaf = socket.create_server(("127.0.0.1", 0))  # the kernel accepts, and nobody answers
     with deaf, pytest.raises(channel.Silent):
         read(client.Link(deaf.getsockname(), here="h", there="t", secret=b"", checksum=zlib.crc32), "a" * 32)
+
+
+def test_a_file_is_let_go_of_when_nobody_takes_its_bytes(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receiver is stopped, or hangs."""
+    monkeypatch.setattr(server, "_STALLED", 0.2)
+    array_id, data = files.add(64 * MIB)
+    held: list[int] = []
+
+    def opened(request: wire.Request) -> server.Opened:
+        held.append(files.opened(request).fd)
+        return server.Opened(held[-1], 0, len(data), b"")
+
+    there = start_server(opened=opened)
+    with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE)]) as (connection, _):
+        path = str(files.folder / array_id)
+        eventually(lambda: not there._channels)
+        assert path not in [_target(name) for name in os.listdir("/proc/self/fd")]
+        with pytest.raises(Lost):
+            connection.read_into(memoryview(bytearray(len(data))), 5)
+    assert there.counts.sent < len(data)
 
 
 def test_a_server_that_started_anew_is_found_again(start_server: Start, files: Files) -> None:

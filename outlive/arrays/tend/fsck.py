@@ -17,7 +17,6 @@ from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
-from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 from outlive.units import format_size
 
@@ -145,8 +144,3 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Defect]:
 
 def foreign(path: str) -> Defect:
     return Defect("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
-
-
-def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = never) -> int:
-    """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many."""
-    return Unsummed(shelf, again=False).compute(older_than=older_than, stop=stop)

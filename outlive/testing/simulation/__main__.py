@@ -35,6 +35,9 @@ def main(
     processes: Annotated[int, typer.Option(help="How many processes play; 0: one for each processor.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Play this seed alone, and show what happens.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Play the plan in this file, as --shrink prints it.")] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="What schedules are about; see `themes`. Else each seed has its own.")
+    ] = None,
     shrink: Annotated[bool, typer.Option("--shrink", help="Cut the schedule down, as long as it fails.")] = False,
     plant: Annotated[str | None, typer.Option(help="Plant this fault first; see --planted for their names.")] = None,
     planted: Annotated[bool, typer.Option("--planted", help="Plant each known fault, and look for it.")] = False,
@@ -45,20 +48,20 @@ def main(
         arguments = [sys.executable, "-m", "outlive.testing.simulation", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | SAME_ORDER)  # noqa: S606 - the same program
     if worker is not None:
-        work(range(*worker))
+        work(range(*worker), theme)
     elif seed is not None or plan is not None:
         from outlive.testing.simulation.report import show
 
-        raise typer.Exit(show(seed, plan, plant, shrink_it=shrink))
+        raise typer.Exit(show(seed, plan, theme, plant, shrink_it=shrink))
     elif planted:
         from outlive.testing.simulation.report import look_for_planted
 
-        raise typer.Exit(look_for_planted(first, most, plant))
+        raise typer.Exit(look_for_planted(first, most, theme, plant))
     else:
-        raise typer.Exit(_many(first, count, processes or os.cpu_count() or 1))
+        raise typer.Exit(_many(first, count, processes or os.cpu_count() or 1, theme))
 
 
-def _many(first: int, count: int, processes: int) -> int:
+def _many(first: int, count: int, processes: int, theme: str | None) -> int:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,18 +75,19 @@ def _many(first: int, count: int, processes: int) -> int:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("schedules", total=count)
-        failures = run(first, count, processes, lambda more: progress.advance(task, more))
+        failures = run(first, count, processes, lambda more: progress.advance(task, more), theme)
     for failure in failures:
-        _tell(failure)
+        _tell(failure, theme)
     sys.stdout.write(
         f"{len(failures)} of {count} schedules failed\n" if failures else f"{count} schedules: all is well\n"
     )
     return 1 if failures else 0
 
 
-def _tell(failure: Failure) -> None:
+def _tell(failure: Failure, theme: str | None) -> None:
+    of = "" if theme is None else f" --theme {theme}"
     sys.stdout.write(f"seed {failure.seed}: {failure.violation}\n")
-    sys.stdout.write(f"  python -m outlive.testing.simulation --seed {failure.seed} --shrink\n")
+    sys.stdout.write(f"  python -m outlive.testing.simulation --seed {failure.seed}{of} --shrink\n")
 
 
 if __name__ == "__main__":

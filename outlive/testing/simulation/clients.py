@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from outlive.store.nodes import drain
 from outlive.store.session import Session
 from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
+from outlive.testing.simulation.handles import Scoped
 from outlive.testing.simulation.peers import PlayedPeers
 from outlive.testing.simulation.plan import Client, Op
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 STORE = "s"
 _RECORDED: dict[str, Any] = {  # as which kind of operation on a register
-    **dict.fromkeys(("put", "put_many", "put_handle"), "put"),
-    **dict.fromkeys(("get", "get_many", "get_handle"), "get"),
+    **dict.fromkeys(("put", "put_many", "put_handle", "put_scoped"), "put"),
+    **dict.fromkeys(("get", "get_many", "get_handle", "touch_handle"), "get"),
     **dict.fromkeys(("delete", "delete_handle"), "delete"),
 }
 _STARTS = 5  # of a keeper
@@ -39,7 +41,7 @@ class PlayedSession(Session):
 
     def __init__(self, cluster: PlayedCluster, process: Process) -> None:
         self.node, self.peers = process.node.name, PlayedPeers(cluster, process)
-        connection: Any = SimpleNamespace(job=1, cluster="played", stands=lambda: True)
+        connection: Any = SimpleNamespace(job=process.job, cluster="played", stands=lambda: True)
         self.connection = connection
         self.root, self.on_disk, path = "", None, process.node.path
         for _ in range(_STARTS):
@@ -70,6 +72,7 @@ class Works:
     def __init__(self, cluster: PlayedCluster, process: Process, client: Client) -> None:
         self._cluster, self._process, self._client = cluster, process, client
         self.store = outlive.Store(STORE)
+        self._scopes: dict[str, Scoped] = {}  # that it is in, by the place where it left their stores
         self.done = self.busy = False
 
     def run(self) -> None:
@@ -79,6 +82,7 @@ class Works:
                 scheduler.sleep(op.at - scheduler.now)
             self.do(op)
         self.done = True
+        self._cluster.lifetimes.end_job(self._process.job)
 
     def do(self, op: Op) -> None:
         say, cluster = self._cluster.say, self._cluster
@@ -105,10 +109,14 @@ class Works:
 
     def _registers(self, op: Op) -> tuple[str, ...] | None:
         """What the history calls what it is about; None if nobody has left such a handle yet."""
+        if op.kind == "put_scoped" and op.keys[0] not in self._cluster.handles.scopes:
+            return None
+        if op.kind in {"put_handle", "put_scoped"}:
+            return (f"{op.keys[0]}{op.value}",)
+        if op.kind == "close_scope" and op.keys[0] not in self._scopes:
+            return None
         if not op.kind.endswith("_handle"):
             return op.keys
-        if op.kind == "put_handle":
-            return (f"{op.keys[0]}{op.value}",)
         known = self._cluster.handles.find(op.keys[0])
         return None if known is None else (known.register,)
 
@@ -122,8 +130,19 @@ class Works:
     # --- operations
 
     def _put(self, op: Op, recorded: _Recorded) -> None:
-        self.store.put(np.full(op.items, op.value), op.keys[0], replicas=op.replicas)
+        self._put_as(op, recorded, op.keys[0])
         recorded.end("done")
+
+    def _put_as(
+        self, op: Op, recorded: _Recorded, key: str | None, store: outlive.Store | None = None
+    ) -> outlive.ArrayHandle:
+        job = self._process.job if op.lifetime == "job" else 0
+        now = self._cluster.scheduler.now
+        self._cluster.lifetimes.begin(recorded.registers, self._process.node, now, op.ttl, job)
+        array, lifetime = np.full(op.items, op.value), op.lifetime if store is None else None
+        return (self.store if store is None else store).put(
+            array, key, replicas=op.replicas, lifetime=lifetime, ttl=op.ttl or None
+        )
 
     def _put_many(self, op: Op, recorded: _Recorded) -> None:
         self.store.put_many({key: np.full(op.items, op.value) for key in op.keys}, replicas=op.replicas)
@@ -154,7 +173,7 @@ class Works:
         return None
 
     def _put_handle(self, op: Op, recorded: _Recorded) -> None:
-        handle = self.store.put(np.full(op.items, op.value), replicas=op.replicas, lifetime=op.lifetime)  # type: ignore[arg-type]
+        handle = self._put_as(op, recorded, None)
         recorded.end("done")
         self._cluster.handles.leave(op.keys[0], recorded.registers[0], handle)
 
@@ -178,6 +197,41 @@ class Works:
             return error
         recorded.end("done")
         return None
+
+    def _touch_handle(self, _: Op, recorded: _Recorded) -> Any:
+        known, began = self._cluster.handles.find(recorded.registers[0]), self._process.node.clock
+        began += self._cluster.scheduler.now
+        assert known is not None
+        if not known.handle.ttl:
+            return "it has no time to live"
+        try:
+            known.handle.touch()
+        except outlive.ArrayNotFound:
+            recorded.saw([None])
+            return "not there"
+        self._cluster.lifetimes.touched(known.register, began)
+        return None
+
+    def _open_scope(self, op: Op, recorded: _Recorded) -> None:
+        scoped = Scoped(self.store.scope())
+        self._scopes[op.keys[0]] = self._cluster.handles.scopes[op.keys[0]] = scoped
+        self._process.at_death.append(functools.partial(self._cluster.end_scope, scoped))
+        recorded.end("done")
+
+    def _put_scoped(self, op: Op, recorded: _Recorded) -> None:
+        scoped = self._cluster.handles.scopes[op.keys[0]]
+        scoped.registers += recorded.registers
+        if scoped.over:
+            self._cluster.end_scope(scoped)
+        handle = self._put_as(op, recorded, None, scoped.store)
+        recorded.end("done")
+        self._cluster.handles.leave(op.keys[0], recorded.registers[0], handle)
+
+    def _close_scope(self, op: Op, recorded: _Recorded) -> None:
+        scoped = self._scopes.pop(op.keys[0])
+        self._cluster.end_scope(scoped)
+        scoped.leave()
+        recorded.end("done")
 
     def _keys(self, _: Op, recorded: _Recorded) -> Any:
         began = self._cluster.scheduler.now
@@ -233,9 +287,10 @@ class _Recorded:
             self._change(number, returned=moment, outcome=outcome)
 
     def saw(self, values: list[int | None]) -> None:
-        moment = self._cluster.tick()
-        for number, value in zip(self._numbers, values, strict=True):
-            self._change(number, returned=moment, outcome="done", value=value)
+        moment, ended = self._cluster.tick(), self._cluster.ended
+        for number, register, value in zip(self._numbers, self.registers, values, strict=True):
+            outcome = "unknown" if value is None and register in ended else "done"
+            self._change(number, returned=moment, outcome=outcome, value=value)
         if self._op.kind == "get_many":
             self._cluster.seen_together.append(self._numbers)
 
@@ -246,7 +301,7 @@ class _Recorded:
     def lost(self) -> None:
         """A read found that there was one."""
         if self._op.kind in {"get", "get_handle"}:
-            self.absent()
+            self.saw([None])
         else:
             self.end("unknown")
 

@@ -15,12 +15,13 @@ from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
 from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
 from outlive.testing.simulation.clients import PlayedSession, Works, let_go
-from outlive.testing.simulation.handles import Handles
+from outlive.testing.simulation.handles import Handles, Scoped
 from outlive.testing.simulation.judge import check_ledgers
+from outlive.testing.simulation.lifetimes import Lifetimes
 from outlive.testing.simulation.machines import Machine
 from outlive.testing.simulation.network import Actor, Died, Network
 from outlive.testing.simulation.peers import CATALOG, PlayedPeers, keeper_name
-from outlive.testing.simulation.plan import HEAD, Client, Fault, Op, Plan
+from outlive.testing.simulation.plan import HEAD, KEYS, Client, Fault, Op, Plan
 from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
 
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
@@ -56,8 +57,9 @@ class Cluster:
         self.violations: list[str] = []
         self.oddities: dict[int, str] = {}
         self.history: list[Operation] = []
+        self.ended: set[str] = set()  # arrays without a key that may have ended by themselves
         self.batches: list[list[int]] = []  # operations of one put_many each
-        self.handles = Handles()
+        self.handles, self.lifetimes = Handles(), Lifetimes(self.machines.values())
         self.seen_together: list[list[int]] = []  # and of one get_many
         self.sessions: list[PlayedSession] = []
         self.shelves: list[Shelf] = []
@@ -74,7 +76,18 @@ class Cluster:
     def tick(self) -> int:
         """The next moment of the history."""
         self._ticks += 1
+        for register in self.lifetimes.ended(self.scheduler.now):
+            self._may_end("its lifetime", register, self._ticks)
         return self._ticks
+
+    def _may_end(self, why: str, register: str, moment: int) -> None:
+        """An array may be gone from here on: as if somebody deleted it, if that explains what is read.
+
+        Without a key, each node ends its copy by itself: whoever does not find it says nothing of others.
+        """
+        self.history.append(Operation(why, "delete", register, None, moment, None, "unknown"))
+        if register not in KEYS:
+            self.ended.add(register)
 
     def say(self, process: Process | None, what: str) -> None:
         if self.traced and len(self.trace) < _TRACED:
@@ -99,6 +112,12 @@ class Cluster:
         return True
 
     # --- processes
+
+    def end_scope(self, scoped: Scoped) -> None:
+        """Its client is about to leave it, or is dead: what was put in it may be gone from here on."""
+        scoped.over, moment = True, self.tick()
+        for register in scoped.registers:
+            self._may_end("its scope", register, moment)
 
     def has_session(self, session: PlayedSession) -> None:
         self.sessions.append(session)
@@ -198,6 +217,8 @@ class Cluster:
     def _start(self, client: Client) -> None:
         machine = self.machines[client.node]
         process = self.processes[client.name] = Process(self.scheduler, client.name, machine)
+        process.job = len(self.processes)
+        process.at_death.append(lambda: self.lifetimes.end_job(process.job))
         machine.processes.append(process)
         works = self.works[client.name] = Works(self, process, client)
         self._unfinished.append((client.name, works))
@@ -240,7 +261,7 @@ class Cluster:
         end = self.scheduler.now + 400.0
         self.scheduler.run(lambda: self._is_calm() or self.scheduler.now > end, _LONGEST * 2)
         self._go_on_for(75.0)
-        ops = tuple(Op(0.0, "get", (key,)) for key in ("k", "m"))
+        ops = tuple(Op(0.0, "get", (key,)) for key in KEYS)
         ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in self.handles.all())
         for node, machine in self.machines.items():
             # Where nothing ever was, every read is a fresh copy: that is looked at now and then.
@@ -355,6 +376,7 @@ class Cluster:
 
     def _set_clock(self, fault: Fault) -> None:
         if fault.target in self.machines:
+            self.lifetimes.look_at_clocks(self.scheduler.now)
             self.machines[fault.target].clock += fault.seconds
 
     def close(self) -> None:

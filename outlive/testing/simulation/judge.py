@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import is_cached, is_id
-from outlive.arrays.marks import mode_of
+from outlive.arrays.layout import is_cached, is_id, kind_of
+from outlive.arrays.lifetimes import JOB, SCOPE, TTL
+from outlive.arrays.marks import deadline_of, mode_of
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.testing.history import History, Operation
+from outlive.testing.simulation.machines import EPOCH
+from outlive.testing.simulation.peers import keeper_name
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.actors import PlayedCatalog
     from outlive.testing.simulation.played import PlayedCluster
 
+_ROUNDS = 60.0  # seconds, in which a keeper has gone its rounds
+_ROUNDS_ENOUGH = 2  # of a keeper that has ended what was over when it began
 Holders = dict[str, dict[str, bool]]  # by array, by node: whether it is kept there, or cached
 
 
@@ -69,12 +74,15 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
         return
     there: Holders = {}
     keyless: dict[str, ArrayInfo] = {}
+    slowest = min(machine.clock for machine in cluster.machines.values())
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
             yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
+            if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
+                yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
     alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
@@ -83,7 +91,13 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
-        yield from _without_key(catalog, info, there[array_id], alive)
+        if not info.ttl:  # by clocks that differ it ends here and not there, and is copied again
+            yield from _without_key(catalog, info, there[array_id], alive)
+
+
+def _is_tended(cluster: PlayedCluster, name: str) -> bool:
+    actor = cluster.network.actors.get(keeper_name(name))
+    return actor is not None and actor.target is not None and actor.target.rounds() > _ROUNDS_ENOUGH
 
 
 def _deleted(cluster: PlayedCluster) -> set[str]:
@@ -129,6 +143,16 @@ def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[s
             yield f"key {key!r} still supersedes {entry.superseded}"
         if len(kept) < _as_many(catalog, entry.info, kept, alive):
             yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
+
+
+def _outlived(name: str, shelf: Shelf, now: float) -> Iterator[str]:
+    """What is to end by itself has ended: no client lives any more, and no scope."""
+    for array_id in shelf.ids():
+        kind = kind_of(array_id)
+        if kind & (JOB | SCOPE):
+            yield f"node {name}: array {array_id} has outlived its {'job' if kind & JOB else 'scope'}"
+        elif kind & TTL and now > deadline_of(shelf, array_id) / 1e9 + _ROUNDS:
+            yield f"node {name}: array {array_id} has outlived its time to live"
 
 
 def _shelf(name: str, shelf: Shelf) -> Iterator[str]:

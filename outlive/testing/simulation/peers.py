@@ -152,8 +152,9 @@ class PlayedPeers:
     def autoscaler(self) -> Autoscaler | None:
         return None
 
-    def jobs_that_ended(self, numbers: set[int]) -> set[int]:  # noqa: ARG002 - of the port
-        return set()
+    def jobs_that_ended(self, numbers: set[int]) -> set[int]:
+        self._cluster.scheduler.step()
+        return self._cluster.lifetimes.over(numbers)
 
     def address(self) -> str:
         return "head"

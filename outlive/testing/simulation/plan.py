@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from outlive.testing.simulation.network import Manners
 
 HEAD = "a"
-_KEYS = "k", "m"
+KEYS = "k", "m"
 SMALL, LARGE = 5, 6000  # items of 8 bytes: some are copied when they are read, some are mapped and recycled
 _KINDS = {  # of operations, and how often
     "put": 8,
@@ -46,13 +46,16 @@ class Op(NamedTuple):
     value: int = 0
     items: int = SMALL
     replicas: int = 1
-    lifetime: str = "detached"
+    lifetime: Literal["job", "detached"] = "detached"
+    ttl: float = 0.0  # seconds; 0: no limit
 
     def __str__(self) -> str:
         what = f"{self.kind} {' '.join(self.keys)}".replace("_", " ")
         if self.kind.startswith("put"):
             what += f" = {self.value}" + (f", replicas={self.replicas}" if self.replicas > 1 else "")
-            what += "" if self.lifetime == "detached" else f", lifetime={self.lifetime}"
+            what += ("" if self.lifetime == "detached" else f", lifetime={self.lifetime}") + (
+                f", ttl={self.ttl}" * bool(self.ttl)
+            )
         return what
 
 
@@ -144,9 +147,9 @@ def _moment(rng: random.Random, span: float, moments: list[float]) -> float:
 
 def _an_op(rng: random.Random, at: float, some_replicas: bool, nodes: int, value: int) -> Op:
     kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
-    keys: tuple[str, ...] = (rng.choice(_KEYS[:1] * 2 + _KEYS[1:]),)
+    keys: tuple[str, ...] = (rng.choice(KEYS[:1] * 2 + KEYS[1:]),)
     if kind.endswith("_many"):
-        keys = _KEYS
+        keys = KEYS
     if kind == "drain":
         keys = (rng.choice(("b", "c")[: nodes - 1]),)
     if kind in {"keys", "check"}:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from outlive.cluster.port import Call
     from outlive.testing.history import Operation
-    from outlive.testing.simulation.handles import Handles
+    from outlive.testing.simulation.handles import Handles, Scoped
+    from outlive.testing.simulation.lifetimes import Lifetimes
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.network import Actor, Network
     from outlive.testing.simulation.scheduler import Future, Process, Scheduler
@@ -25,6 +26,8 @@ class PlayedCluster(Protocol):
     batches: list[list[int]]
     seen_together: list[list[int]]
     handles: Handles
+    lifetimes: Lifetimes
+    ended: set[str]
     violations: list[str]
 
     @property
@@ -42,6 +45,9 @@ class PlayedCluster(Protocol):
 
     def note_unexpected(self, process: Process, error: BaseException) -> None:
         """An actor raised an error that is not outlive's."""
+
+    def end_scope(self, scoped: Scoped) -> None:
+        """Arrays of this scope may be gone from here on."""
 
     def has_session(self, session: Any) -> None:
         """A client has a new `PlayedSession`."""

@@ -13,9 +13,9 @@ from outlive.testing.simulation.themes import plan_of
 from outlive.testing.simulation.world import Result, World, a_world
 
 
-def show(seed: int | None, path: Path | None, plant: str | None, *, shrink_it: bool) -> int:
+def show(seed: int | None, path: Path | None, theme: str | None, plant: str | None, *, shrink_it: bool) -> int:
     """Play one schedule and say what happened; 1 if something is violated."""
-    plan = plan_of(seed or 0) if path is None else Plan.loads(path.read_text())
+    plan = plan_of(seed or 0, theme) if path is None else Plan.loads(path.read_text())
     with a_world() as world, planted(plant) if plant else contextlib.nullcontext():
         result = world.play(plan)
         if shrink_it and result.violations:
@@ -48,13 +48,13 @@ def _tell(result: Result) -> None:
     _say("\n".join(result.violations) if result.violations else "all is well")
 
 
-def look_for_planted(first: int, most: int, only: str | None) -> int:
+def look_for_planted(first: int, most: int, theme: str | None, only: str | None) -> int:
     """Plant each known fault, and say after how many schedules it was found; 1 if one was not."""
     missed = 0
     with a_world() as world:
         for name in [only] if only else list(PLANTED):
             with planted(name):
-                found = _look(world, first, most)
+                found = _look(world, first, most, theme)
             if found is None:
                 missed += 1
                 _say(f"{name}: not found in {most} schedules")
@@ -64,9 +64,9 @@ def look_for_planted(first: int, most: int, only: str | None) -> int:
     return 1 if missed else 0
 
 
-def _look(world: World, first: int, most: int) -> tuple[int, str] | None:
+def _look(world: World, first: int, most: int, theme: str | None) -> tuple[int, str] | None:
     for count in range(1, most + 1):
-        violations = world.play(plan_of(first + count - 1)).violations
+        violations = world.play(plan_of(first + count - 1, theme)).violations
         if violations:
             return count, violations[0]
     return None

@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
+
+from outlive.arrays.lock import OwnedFile
 
 _MASK = (1 << 64) - 1
 _MOST_STEPS = 50_000
@@ -55,10 +58,12 @@ class Process:
         self.alive, self.stopped = True, False
         self.backlog: list[tuple[Task, int]] = []  # what came due while it was stopped
         self.at_death: list[Callable[[], None]] = []
+        self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # files that it has open, and may have locked
         self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
         self.version = 0  # the latest that it has given
         self.chances = 0  # how often it asked for chance
         self.session: Any = None  # its store's
+        self.job = 0  # its number, of a client
         self._spawned = itertools.count(1)
 
     def spawn(self, what: str, function: Callable[..., object], *args: Any, key: int = 0) -> Task:
@@ -73,6 +78,8 @@ class Process:
         if self.alive:
             self.alive, self.stopped = False, False
             self.backlog.clear()
+            for file in self.locks:
+                file.close()
             for work in self.at_death:
                 work()
 

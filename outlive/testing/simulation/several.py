@@ -26,7 +26,12 @@ def share(first: int, count: int, processes: int) -> list[range]:
 
 
 def run(
-    first: int, count: int, processes: int, told: Callable[[int], object], most_failures: int = 10
+    first: int,
+    count: int,
+    processes: int,
+    told: Callable[[int], object],
+    theme: str | None = None,
+    most_failures: int = 10,
 ) -> list[Failure]:
     """Play schedules; returns those that fail, the first few.
 
@@ -34,11 +39,13 @@ def run(
     ----------
     told
         Called with how many more were played.
+    theme
+        Of all of them.
     """
     from outlive.testing.simulation.world import a_folder
 
     with a_folder() as folder:
-        return _run([_start(seeds, folder) for seeds in share(first, count, processes)], told, most_failures)
+        return _run([_start(seeds, folder, theme) for seeds in share(first, count, processes)], told, most_failures)
 
 
 def _run(workers: list[subprocess.Popen[str]], told: Callable[[int], object], most_failures: int) -> list[Failure]:
@@ -62,8 +69,9 @@ def _run(workers: list[subprocess.Popen[str]], told: Callable[[int], object], mo
     return sorted(failures)
 
 
-def _start(seeds: range, folder: str) -> subprocess.Popen[str]:
+def _start(seeds: range, folder: str, theme: str | None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "outlive.testing.simulation", "--worker", *map(str, _parts(seeds))]
+    command += [] if theme is None else ["--theme", theme]
     environment = os.environ | SAME_ORDER | {"OUTLIVE_SIMULATION_ROOT": folder}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
 
@@ -88,7 +96,7 @@ def _lines(workers: list[subprocess.Popen[str]]) -> Iterator[str]:
                 selector.unregister(key.fileobj)
 
 
-def work(seeds: range) -> None:
+def work(seeds: range, theme: str | None) -> None:
     """What a worker does: it writes how many it has played, and what failed, one a line."""
     from outlive.testing.simulation.themes import plan_of
     from outlive.testing.simulation.world import a_world
@@ -96,7 +104,7 @@ def work(seeds: range) -> None:
     with a_world() as world:
         played = 0
         for seed in seeds:
-            violations = world.play(plan_of(seed)).violations
+            violations = world.play(plan_of(seed, theme)).violations
             played += 1
             if violations:
                 _say([seed, violations[0]])

@@ -140,7 +140,7 @@ def point() -> None:
 def set_up() -> None:
     """Once in a process that simulates."""
     global _session
-    import outlive.store  # noqa: F401
+    import outlive.store.store  # noqa: F401
     from outlive.cluster import catalog, keeper  # noqa: F401
 
     _session = sys.modules["outlive.store.session"]
@@ -165,6 +165,7 @@ def set_up() -> None:
     changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
     ledger.FileLock = green.FileLock  # type: ignore[attr-defined,assignment]
     ledger.Ledger.locked = _before(ledger.Ledger.locked)  # type: ignore[method-assign]
+    lock.OwnedFile.__init__ = _noted(lock.OwnedFile.__init__)  # type: ignore[method-assign]
     Reader._open = _before(Reader._open)  # type: ignore[method-assign]  # noqa: SLF001
     warnings.simplefilter("ignore")
     log = logging.getLogger("outlive")
@@ -187,6 +188,17 @@ class _Listens(logging.Handler):
 def _watch_nothing(self: changes.Changes, folders: tuple[str, ...]) -> None:
     """The kernel does not tell of changes, so folders are listed: it takes milliseconds to end such a watch."""
     self._watched = folders
+
+
+def _noted(begin: Callable[..., None]) -> Callable[..., None]:
+    """The kernel closes what a process has open when it is killed."""
+
+    def begin_and_note(file: lock.OwnedFile, *args: Any) -> None:
+        begin(file, *args)
+        if (task := running()) is not None:
+            task.process.locks.add(file)
+
+    return begin_and_note
 
 
 def _before(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Literal
 
-from outlive.testing.simulation.plan import LARGE, SMALL, Client, Op, Plan, drawn
+from outlive.testing.simulation.plan import KEYS, LARGE, SMALL, Client, Fault, Op, Plan, drawn
 
 HANDLES = "h", "j"  # what a client has put last without a key, and others know of
 _LONGEST = 8.0  # seconds of a schedule, at most
@@ -16,11 +17,12 @@ _LONGEST = 8.0  # seconds of a schedule, at most
 Theme = Callable[[random.Random, Plan], Plan]
 
 
-def plan_of(seed: int) -> Plan:
-    """The plan of a seed."""
+def plan_of(seed: int, theme: str | None = None) -> Plan:
+    """The plan of a seed. `theme`: this one, and not its own."""
     rng, plan = random.Random(f"theme of {seed}"), drawn(seed)  # noqa: S311
-    chosen = rng.choices([None, *THEMES], [_WITHOUT, *THEMES.values()])[0]
-    return plan if chosen is None else chosen(rng, plan)
+    chosen = rng.choices([None, *THEMES], [_WITHOUT, *_OFTEN.values()])[0]
+    chosen = theme or chosen
+    return plan if chosen is None else THEMES[chosen](rng, plan)
 
 
 def _handles(rng: random.Random, plan: Plan) -> Plan:
@@ -33,6 +35,43 @@ def _handles(rng: random.Random, plan: Plan) -> Plan:
         return Op(at, kind, (rng.choice(HANDLES[:1] * 2 + HANDLES[1:]),), value, items, replicas)
 
     return _with_ops(rng, plan, 3, an_op)
+
+
+def _lifetimes(rng: random.Random, plan: Plan) -> Plan:
+    """Arrays end by themselves, while clocks jump and clients touch them, or go."""
+    kinds = {"put_handle": 4, "get_handle": 6, "touch_handle": 4, "delete_handle": 1, "put": 2, "get": 2}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        replicas, ttl = (2 if rng.random() < 0.3 else 1), round(rng.choice((0.3, 2.0, 8.0)) * rng.uniform(0.2, 1.0), 3)
+        lifetime: Literal["job", "detached"] = "job" if kind == "put_handle" and rng.random() < 0.3 else "detached"
+        key = rng.choice(KEYS if kind in {"put", "get"} else HANDLES)
+        ends = ttl if kind.startswith("put") and (lifetime == "detached" or rng.random() < 0.2) else 0.0
+        return Op(at, kind, (key,), value, SMALL, replicas, lifetime, ends)
+
+    plan = _with_ops(rng, plan, 4, an_op)
+    jumps = [
+        Fault(round(rng.uniform(0, _LONGEST), 4), "set clock", rng.choice(plan.nodes), seconds=rng.choice((-3.0, 3.0)))
+        for _ in range(rng.choice((0, 0, 1, 2)))
+    ]
+    return plan._replace(faults=tuple(sorted((*plan.faults, *jumps))))
+
+
+def _scopes(rng: random.Random, plan: Plan) -> Plan:
+    """A client has a scope, and others put in it too; it leaves it, or is killed in it."""
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(("put_scoped", "get_handle", "delete_handle"), (5, 6, 1))[0]
+        return Op(at, kind, ("s",), value, SMALL, 2 if rng.random() < 0.2 else 1)
+
+    plan = _with_ops(rng, plan, 4, an_op)
+    clients = list(plan.clients)
+    number = rng.randrange(len(clients))
+    moments = sorted(op.at for client in clients for op in client.ops)
+    begin, end = moments[0] / 2, rng.choice(moments) + rng.uniform(0, 0.5)
+    own = (*clients[number].ops, Op(begin, "open_scope", ("s",)), Op(round(end, 4), "close_scope", ("s",)))
+    clients[number] = clients[number]._replace(ops=tuple(sorted(own)))
+    return plan._replace(clients=tuple(clients))
 
 
 def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float, int], Op]) -> Plan:
@@ -49,4 +88,5 @@ def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float,
 
 
 _WITHOUT = 6  # how often a schedule has no theme, as against those
-THEMES: dict[Theme, float] = {_handles: 1.0}
+_OFTEN: dict[Theme, float] = {_handles: 1.0, _lifetimes: 1.0, _scopes: 0.7}
+THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}

@@ -1,0 +1,104 @@
+"""The first read of the other node's array, by size: directly, through Ray, and by a connection that does no more."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import numpy as np
+import ray
+
+import outlive
+from benchmarks.cluster import GIB, KIB, MIB
+from benchmarks.line import Line, times_faster
+from benchmarks.several import raylets
+from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, stopwatch
+from benchmarks.wire import wire
+
+NAME = "remote"
+ABOUT = "two raylets: first remote read by size, by the transfer port and through Ray, and what a connection can carry"
+_SIZES = {"1 KiB": KIB, "64 KiB": 64 * KIB, "1 MiB": MIB, "16 MiB": 16 * MIB, "256 MiB": 256 * MIB}
+_ASKED = {"1 KiB": 1.0, "1 MiB": 1.5, "256 MiB": 3.0}  # times as fast as `ray.get`
+_TURNED_OFF = "OUTLIVE_TRANSFER"
+
+
+def run(quick: bool) -> list[Line]:
+    rounds = 3 if quick else 10
+    direct, by_ray = _reads(rounds), _reads(rounds, through_ray=True)
+    limit = _limit(256 * MIB, rounds)
+    lines = []
+    for name in _SIZES:
+        state = "warm: both stores wrote such arrays before; a new array each time"
+        line = times_faster(NAME, f"first read of {name} of the other node", state, direct[name], _ASKED.get(name))
+        if name == "256 MiB":
+            line.note = f"a connection that does no more: {min(limit):.3f} to {max(limit):.3f} s"
+        lines += [
+            line,
+            times_faster(NAME, f"the same through Ray: {name}", state, by_ray[name], note=f"{_TURNED_OFF}=ray"),
+        ]
+    state = "two streams, from tmpfs into recycled tmpfs, on the loopback, no checksum"
+    return [*lines, Line(NAME, "256 MiB by sendfile and recv_into alone", state, limit)]
+
+
+@ray.remote
+class _Reader:
+    """A program on the other node. Each method returns seconds."""
+
+    def __init__(self) -> None:
+        outlive.open()
+
+    def ray_get(self, refs: list[Any]) -> float:
+        with stopwatch() as watch:
+            array = ray.get(refs[0])
+        assert array[0] == array[-1]
+        return watch.seconds
+
+    def get(self, handle: outlive.ArrayHandle) -> float:
+        with stopwatch() as watch:
+            array = handle.get()
+        assert array[0] == array[-1]
+        return watch.seconds
+
+
+def _reads(rounds: int, *, through_ray: bool = False) -> dict[str, Samples]:
+    """By size. The first of each is left out: connections, arenas and segments are new then."""
+    before = os.environ.pop(_TURNED_OFF, None)
+    if through_ray:
+        os.environ[_TURNED_OFF] = "ray"
+    try:
+        with raylets(2, GIB, 2 * GIB) as nodes:
+            store = outlive.open()
+            reader: Any = _Reader.options(**nodes.on(1)).remote()
+            found = {}
+            for name, size in _SIZES.items():
+                samples = _alternate(store, reader, size, rounds + 2)
+                found[name] = {side: some[2:] for side, some in samples.items()}
+            return found
+    finally:
+        os.environ.pop(_TURNED_OFF, None)
+        if before is not None:
+            os.environ[_TURNED_OFF] = before
+
+
+def _alternate(store: outlive.Store, reader: Any, size: int, rounds: int) -> Samples:
+    numbers = itertools.count()
+
+    def array() -> Any:
+        return np.full(size // 8, float(next(numbers)))
+
+    def with_ray() -> float:
+        return float(ray.get(reader.ray_get.remote([ray.put(array())])))
+
+    def with_outlive() -> float:
+        handle = store.put(array())
+        seconds = float(ray.get(reader.get.remote(handle)))
+        store.delete(handle)  # both copies
+        return seconds
+
+    return alternate({RAY: with_ray, OUTLIVE: with_outlive}, rounds)
+
+
+def _limit(size: int, rounds: int) -> list[float]:
+    with wire(size, 2) as connection:
+        return [connection.receive() for _ in range(rounds + 1)][1:]
