@@ -18,6 +18,7 @@ from outlive.cli import (
     list_commands,
     node_commands,
     store_commands,
+    tune_command,
     workers_commands,
 )
 from outlive.cli.options import ADDRESS, JSON, STORE
@@ -53,6 +54,7 @@ for _commands in (
     doctor_command,
     explain_command,
     lint_command,
+    tune_command,
     demo_command,
 ):
     _commands.register(app)

@@ -16,8 +16,9 @@ from outlive.catalog.state import State
 from outlive.cluster.port import Peers
 
 T = TypeVar("T")
-CREWS = {"list": 16, "copy": 4, "start": 16}
-"""The threads of each crew: who lists shelves, who makes copies, and whom nobody waits for."""
+CREWS = {"list": 16, "copy": 4, "start": 64}
+"""The threads of each crew, at most: who lists shelves, who makes copies, and whom nobody waits for, as one for each
+node that is silent."""
 _SMALL, _SELDOM = 500, 100  # keys up to which the state is validated in every step; else in every so many
 _log = logging.getLogger(__name__)
 

@@ -71,7 +71,8 @@ class Fetches:
         try:
             there = [info for info in ours.values() if self._shelf.has(info.id)]
             self._join_many([info for info in there if keep(self._shelf, info.id)], node, kept=True)
-            wanted = [array_id for array_id in ours if array_id not in {info.id for info in there}]
+            here = {info.id for info in there}
+            wanted = [array_id for array_id in ours if array_id not in here]
             if wanted:
                 self._copy_many(wanted, node)
         finally:

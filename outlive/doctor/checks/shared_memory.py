@@ -10,6 +10,8 @@ from outlive.doctor.cluster import Cluster
 from outlive.doctor.model import Evidence, Symptom
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals.node_workers import LiveNode
+from outlive.tune import facts
+from outlive.tune.advice import advice
 from outlive.units import count, format_size
 
 SHM = "/dev/shm"
@@ -37,9 +39,10 @@ class Room:
 
 def check(cluster: Cluster) -> Iterable[Symptom]:
     """Look at each node of this machine. If asked for, a task without CPUs looks at each other one."""
-    missing, elsewhere = [], []
+    missing, elsewhere, here = [], [], False
     for node in cluster.nodes:
         room = look(node)
+        here = here or room is not None
         if room is None and not cluster.exact:
             elsewhere.append(node.node_id[:8])
         elif room is None and (room := look_there(node)) is None:
@@ -51,8 +54,16 @@ def check(cluster: Cluster) -> Iterable[Symptom]:
             f"/dev/shm of {count(len(elsewhere), 'node')} on other machines was not looked at; --exact asks there, by a "
             "task that makes the node busy for a moment"
         )
+    if here and (note := page_note()) is not None:
+        cluster.notes.append(note)
     if missing:
         raise StoreUnavailable(f"no look at /dev/shm of node {', '.join(missing)}")
+
+
+def page_note() -> str | None:
+    """What is to be said of this machine's pages; None if they are huge, or cannot be."""
+    found = next((one for one in advice(facts.look()) if one.kind == "small-pages"), None)
+    return None if found is None else f"{found.what}; `outlive tune` measures what huge pages bring here, and says how"
 
 
 def look(node: LiveNode) -> Room | None:
