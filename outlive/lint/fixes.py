@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from outlive.lint.check_source import check_source, on_deep_stack
 from outlive.lint.finding import Edit, Finding
+from outlive.lint.linter import check_source, on_deep_stack
 from outlive.lint.source import Source
 from outlive.lint.text import Text, Unreadable
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 
 from outlive.lint import fixes
-from outlive.lint.check_source import check_source
 from outlive.lint.finding import Failure
 from outlive.lint.job import Job, Outcome
+from outlive.lint.linter import check_source
 from outlive.lint.text import Text, Unreadable, decode
 
 
