@@ -69,6 +69,9 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
         state.under_way.deleting.difference_update(ids.values())
     if silent:
         state.unfinished.update(ids.values())
+        for one, key in gone.items():
+            if not state.index.lists(one.array_id):  # it was replaced meanwhile, perhaps by what came to nothing
+                state.want_no_more(one, (store, key))
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "
             f"{', '.join(map(repr, keys[:5]))}: its keeper does not answer. Until it does, the arrays can be read "

@@ -42,6 +42,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 continue
             path = f"{folder}/{name}"
             if name in complete and not is_copy(path) and shelf.finish(name, epoch):
+                shelf.delete_draft(path)  # left if it is incomplete, and the array has come to the shelf as well
                 yield Defect("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
                 _discard(shelf, path, name)

@@ -89,7 +89,8 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.kind} {self.target}".strip() + (f" - {self.other}" if self.other else "")
-        text += f" for {self.seconds:.2f} s" if self.seconds else ""
+        how = "after {:.0f} steps" if self.kind.startswith("crash") else "for {:.2f} s"
+        text += f" {how.format(self.seconds)}" if self.seconds else ""
         return text + (f", upon {self.upon}" if self.upon else "")
 
 
