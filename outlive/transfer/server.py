@@ -207,20 +207,22 @@ class Server:
 
     def _send_copied(self, channel: Channel, opened: Opened) -> None:
         answer = wire.Answer(wire.OK, opened.end - opened.begin, len(opened.head))
-        first = [answer.packed(), opened.head]
+        first: list[bytes | memoryview] = [answer.packed(), opened.head]
         buffer = memoryview(bytearray(min(answer.size, wire.PIECE)))
-        offset = opened.begin
+        offset, sums = opened.begin, list[int]()
         while offset < opened.end:
             piece = buffer[: min(wire.PIECE, opened.end - offset)]
             if os.preadv(opened.fd, [piece], offset) != len(piece):
                 raise Lost("the file ends before it should")
             offset += len(piece)
-            more = offset < opened.end
             self._count(len(piece))
-            channel.send([*first, piece, wire.CHECKSUM.pack(self._checksum(piece))], _STALLED, more=more)
-            first = []
-        if first:
-            channel.send(first, _STALLED)
+            sums.append(self._checksum(piece))
+            if offset < opened.end:
+                channel.send([*first, piece], _STALLED, more=True)
+                first = []
+            else:
+                first.append(piece)
+        channel.send([*first, wire.checksums(sums)], _STALLED)
 
     def _send_pages(self, channel: Channel, opened: Opened) -> None:
         """The lock that `opened` has is kept until the other side has all, or the connection has thrown it away."""
@@ -228,13 +230,14 @@ class Server:
         try:
             channel.send([answer.packed(), opened.head], _STALLED, more=True)
             with mmap.mmap(opened.fd, opened.end, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
+                sums = list[int]()
                 for offset in range(opened.begin, opened.end, wire.PIECE):
                     end = min(offset + wire.PIECE, opened.end)
                     channel.send_file(opened.fd, offset, end, _STALLED)
                     with view[offset:end] as piece:
-                        checksum = self._checksum(piece)
+                        sums.append(self._checksum(piece))
                     self._count(end - offset)
-                    channel.send([wire.CHECKSUM.pack(checksum)], _STALLED, more=end < opened.end)
+            channel.send([wire.checksums(sums)], _STALLED)
             if channel.read(wire.REQUEST_SIZE, time.monotonic() + _STALLED) != wire.RECEIVED:
                 raise wire.Malformed("it did not say that it has received what was sent")
         except BaseException:

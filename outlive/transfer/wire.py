@@ -2,16 +2,20 @@
 
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
     exchange     request                           by who asks; several may be on their way
-                 answer, its head, its pieces      by who serves, in the order of the requests
+                 answer, its head, its bytes       by who serves, in the order of the requests
+                 checksums
                  received                          by who asks, if the answer says that it is waited for
-    piece        up to PIECE bytes of the file, and their checksum
+    checksums    one for each PIECE bytes of the file, and for what is left of them at the end
 
-An error is an answer with a status and no bytes. Whatever else is sent ends the connection.
+The checksums come last: whoever serves may be killed at any moment, and what it has sent by then may be the pages of a
+file that somebody writes again. An error is an answer with a status and no bytes. Whatever else is sent ends the
+connection.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MAGIC = b"outlive\x01"  # its last byte: the version of what is sent
@@ -25,7 +29,6 @@ HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, who asks, who shall
 CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
-CHECKSUM = struct.Struct("<I")
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<BB2xIQ")
@@ -61,7 +64,7 @@ class Request(NamedTuple):
 
 
 RECEIVED = _REQUEST.pack(_RECEIVED, 0, bytes(16), 0, 0, 0)
-"""All pieces are here: the file may change from now on."""
+"""All bytes are here: the file may change from now on."""
 
 
 def request(frame: bytes) -> Request:
@@ -72,8 +75,13 @@ def request(frame: bytes) -> Request:
     return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES), bool(flags & _BY_VALUE))
 
 
+def checksums(found: Sequence[int]) -> bytes:
+    """As they are sent: four bytes each."""
+    return struct.pack(f"<{len(found)}I", *found)
+
+
 class Answer(NamedTuple):
-    """What comes before the pieces."""
+    """What comes before the bytes."""
 
     status: int
     size: int = 0  # bytes of the file that follow

@@ -106,8 +106,8 @@ def test_a_client_that_is_sent_anything(liar: Liar, seed: int, size: int) -> Non
     """It has what was sent and verified, or an error, and nothing else."""
     chance = random.Random(seed)
     data = chance.randbytes(size)
-    pieces = data + (wire.CHECKSUM.pack(zlib.crc32(data)) if data else b"")
-    said = wire.Answer(wire.OK, size, 4).packed() + b"head" + pieces
+    sums = wire.checksums([zlib.crc32(data)] if data else [])
+    said = wire.Answer(wire.OK, size, 4).packed() + b"head" + data + sums
     liar.says = altered(said, chance)
     into = bytearray(size)
     link = Link(liar.address, here="here", there="there", secret=SECRET, checksum=zlib.crc32)
