@@ -135,7 +135,7 @@ class Link:
         for first in range(0, len(array_ids), _AT_ONCE):
             some = array_ids[first : first + _AT_ONCE]
             requests = [
-                wire.Request(array_id, 0, wire.WHOLE, by_value=True, **options)  # type: ignore[arg-type]
+                wire.Request(array_id, 0, wire.WHOLE, **options)  # type: ignore[arg-type]
                 for array_id in some
             ]
             with self._channel(requests) as (channel, answer):
@@ -240,7 +240,7 @@ class _Reply:
     """An answer whose bytes are still to be read."""
 
     def __init__(self, channel: Channel, answer: wire.Answer) -> None:
-        self._channel, self.status, self.size, self._waits = channel, answer.status, answer.size, answer.waits
+        self._channel, self.status, self.size = channel, answer.status, answer.size
         self.head = channel.read(answer.head, time.monotonic() + _ANSWER)
 
     def into(self, sink: Sink, offset: int, checksum: Checksum) -> None:
@@ -261,8 +261,6 @@ class _Reply:
             offset += size
         if channel.read(4 * len(sums), time.monotonic() + _STALLED) != wire.checksums(sums):
             raise Damaged("some bytes did not arrive as they were sent")
-        if self._waits:
-            channel.send([wire.RECEIVED], _STALLED)
 
 
 class _Beside:

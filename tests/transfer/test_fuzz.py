@@ -50,7 +50,7 @@ def test_a_server_that_is_sent_anything(start_server: Callable[..., Server], fil
                 nonce, _ = wire.CHALLENGE.unpack(rough.recv(wire.CHALLENGE.size, socket.MSG_WAITALL))
                 rough.sendall(hmac.new(SECRET, b"client\0" + HELLO + nonce, hashlib.sha256).digest())
                 assert rough.recv(1) == wire.ACCEPTED
-                rough.sendall(altered(request, chance) + altered(wire.RECEIVED, chance))
+                rough.sendall(altered(request, chance) + altered(request, chance))
             else:
                 rough.sendall(altered(HELLO, chance) + chance.randbytes(32 * (seed % 2)) + request * 2)
             rough.shutdown(socket.SHUT_WR)
