@@ -66,6 +66,10 @@ class BadSetting(OutliveError, ValueError):
     """A bound, a limit or a setting cannot be: contradictory, out of range, or below what a bare worker needs."""
 
 
+class TuneRefused(OutliveError, PermissionError):
+    """The system does not let this process change or measure its shared memory. The message says what was refused."""
+
+
 class BadTrace(OutliveError, ValueError):
     """The file is not a trace of tasks. Record one with `outlive workers record`."""
 

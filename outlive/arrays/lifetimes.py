@@ -44,11 +44,6 @@ def lifetime_of(info: ArrayInfo) -> Lifetime:
     return Lifetime(kind_of(info.id), number_of(info.id), info.ttl)
 
 
-def job_number(job_id: str) -> int:
-    """The number of a Ray JobID, which is four bytes, the least significant first."""
-    return int.from_bytes(bytes.fromhex(job_id), "little")
-
-
 def job_id(number: int) -> str:
     """The JobID as Ray writes it."""
     return number.to_bytes(4, "little").hex()

@@ -45,13 +45,14 @@ def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
     return [node for node in living if state.is_alive(node) and (node in state.epochs or node in state.unlisted)]
 
 
-def forbid(state: State, infos: Iterable[ArrayInfo], nodes: Iterable[str]) -> Conversation[list[str]]:
-    """Nobody there finds by name what is earlier than these versions of their keys.
+def forbid(state: State, there: Iterable[tuple[str, ArrayInfo]]) -> Conversation[list[str]]:
+    """On each of these nodes, nobody finds by name what is earlier than this version of its key.
 
     Returns the nodes that live and did not confirm it: what is read by name there may be anything.
     """
-    names = [(info.store, info.key or "", info.version) for info in infos]
-    asked = dict.fromkeys(nodes, names)
+    asked: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for node, info in there:
+        asked[node].append((info.store, info.key or "", info.version))
     done = yield from ask_known(state, "forbid", asked)
     return (yield from silent(state, asked.keys() - done.keys()))
 

@@ -69,13 +69,19 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
         state.under_way.deleting.difference_update(ids.values())
     if silent:
         state.unfinished.update(ids.values())
+        for one, key in gone.items():
+            if not state.index.lists(one.array_id):  # it was replaced meanwhile, perhaps by what came to nothing
+                state.want_no_more(one, (store, key))
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "
             f"{', '.join(map(repr, keys[:5]))}: its keeper does not answer. Until it does, the arrays can be read "
             "there; then they are deleted"
         )
+    files: dict[str, list[Holding]] = defaultdict(list)
+    for one, key in gone.items():
+        files[key].append(one)
     for key, holdings in doomed:
-        _unbind(state, store, key, holdings[-1], [one for one, of in gone.items() if of == key])
+        _unbind(state, store, key, holdings[-1], files[key])
     return list(ids.values())
 
 
@@ -87,14 +93,14 @@ def _drop(
     The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
     """
     silent = list[str]()
-    older = [holding for holding in files if holding.array_id not in array_ids]
+    older = {holding for holding in files if holding.array_id not in array_ids}
     for holding in older:
         state.want_no_more(holding, (store, files[holding]))
     for some in ([one for one in files if one not in homes], [one for one in files if one in homes]):
         if not silent:
             silent = yield from asking.drop(state, [(holding, (store, files[holding])) for holding in some])
-            for holding in older:
-                if holding in some and holding.node not in silent:
+            for holding in older.intersection(some):
+                if holding.node not in silent:
                     state.has_gone(holding)
     return silent
 
@@ -124,12 +130,11 @@ def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversat
         listed = [entry.info for entry in entries if entry is not None and entry.info.id in only]
         where = {info.id: {*state.index.holders(info.id), *state.unlisted} for info in listed}
         spread = [info for info in listed if len(where[info.id]) > 1]
-        left = {(node, info.id) for info in spread for node in where[info.id]} - done
+        left = [(node, info) for info in spread for node in where[info.id] if (node, info.id) not in done]
         if not left:
             return state.index.doom(store, [info.key or "" for info in listed])
-        later = [info._replace(version=info.version + 1) for info in spread]
-        yield from asking.forbid(state, later, {node for node, _ in left})
-        done |= left
+        yield from asking.forbid(state, [(node, info._replace(version=info.version + 1)) for node, info in left])
+        done |= {(node, info.id) for node, info in left}
 
 
 def finish_deletions(state: State) -> Conversation[None]:

@@ -46,9 +46,9 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
         yield from shelves.join(state, node)
     yield from shelves.list_unlisted(state)
     state.left.discard(node)
-    done: set[tuple[str, str]] = set()
+    done: set[tuple[str, str, ArrayInfo]] = set()
     while left := _named_elsewhere(state, infos, node) - done:
-        silent = yield from asking.forbid(state, infos, {other for other, _ in left})
+        silent = yield from asking.forbid(state, [(other, info) for other, _, info in left])
         if silent:
             raise StoreUnavailable(
                 f"node {', '.join(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
@@ -73,13 +73,14 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     return Bound(state.epochs[node])
 
 
-def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str]]:
-    """Nodes other than this whose readers may find what these arrays replace by name; with its id."""
-    found = {(other, "") for other in state.unlisted if other != node}  # it may have any of them
+def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str, ArrayInfo]]:
+    """Nodes other than this whose readers may find by name what these arrays replace: its id, and what replaces it."""
+    found = set[tuple[str, str, ArrayInfo]]()
     for info in infos:
+        found |= {(other, "", info) for other in state.unlisted if other != node}  # it may have any of them
         entry = state.index.find(info.store, info.key or "")
         if entry is not None and entry.info.id != info.id:
-            found |= {(other, entry.info.id) for other in state.index.holders(entry.info.id) if other != node}
+            found |= {(other, entry.info.id, info) for other in state.index.holders(entry.info.id) if other != node}
     return found
 
 

@@ -258,7 +258,7 @@ def ask_who_has(
     silent
         Takes the nodes that live and may have it, but do not say.
     """
-    if hint in state.nodes and state.is_alive(hint) and hint not in state.known | state.left:
+    if hint in state.nodes and state.is_alive(hint) and hint not in state.known and hint not in state.left:
         with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
             yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []

@@ -1,4 +1,4 @@
-"""The command `outlive` itself: what comes before a command's name, and which commands there are."""
+"""The command `outlive` itself: the options before a command's name, and the list of commands."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from outlive.cli import (
     list_commands,
     node_commands,
     store_commands,
+    tune_command,
     workers_commands,
 )
 from outlive.cli.options import ADDRESS, JSON, STORE
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # an expected error is one line, any other a plain traceback for the bug report
+    pretty_exceptions_enable=False,  # an expected error is one line; any other is a plain traceback for the bug report
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _commands in (
@@ -53,6 +54,7 @@ for _commands in (
     doctor_command,
     explain_command,
     lint_command,
+    tune_command,
     demo_command,
 ):
     _commands.register(app)
@@ -77,7 +79,7 @@ def _before_command(
     ] = False,
 ) -> None:
     """Make options given before the command the defaults of those after it."""
-    if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, knows it by itself
+    if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, follows it by itself
         context.color = False
     given = {"store": store, "address": address, "as_json": as_json or None}
     chosen = {name: value for name, value in given.items() if value is not None}

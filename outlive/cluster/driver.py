@@ -16,8 +16,9 @@ from outlive.catalog.state import State
 from outlive.cluster.port import Peers
 
 T = TypeVar("T")
-CREWS = {"list": 16, "copy": 4, "start": 16}
-"""The threads of each crew: who lists shelves, who makes copies, and whom nobody waits for."""
+CREWS = {"list": 16, "copy": 4, "start": 64}
+"""The threads of each crew, at most: who lists shelves, who makes copies, and whom nobody waits for, as one for each
+node that is silent."""
 _SMALL, _SELDOM = 500, 100  # keys up to which the state is validated in every step; else in every so many
 _log = logging.getLogger(__name__)
 
@@ -138,13 +139,13 @@ class Driver:
         self._waiters.append(waiter)
         try:
             while not one.until():
-                left = None if until is None else until - self.peers.now()
-                if left is not None and left <= 0:
+                seconds = None if until is None else until - self.peers.now()
+                if seconds is not None and seconds <= 0:
                     return False
                 waiter.event.clear()
                 self._lock.release()
                 try:
-                    waiter.event.wait(left)
+                    waiter.event.wait(seconds)
                 finally:
                     self._lock.acquire()
             return True

@@ -71,7 +71,8 @@ class Fetches:
         try:
             there = [info for info in ours.values() if self._shelf.has(info.id)]
             self._join_many([info for info in there if keep(self._shelf, info.id)], node, kept=True)
-            wanted = [array_id for array_id in ours if array_id not in {info.id for info in there}]
+            here = {info.id for info in there}
+            wanted = [array_id for array_id in ours if array_id not in here]
             if wanted:
                 self._copy_many(wanted, node)
         finally:
@@ -97,11 +98,11 @@ class Fetches:
                             self._shelf.seal_copy(draft)
                             sealed.append(draft.info)
             finally:
-                left = [draft for draft in drafts if not draft.settled]
-                for draft in left:
+                unsealed = [draft for draft in drafts if not draft.settled]
+                for draft in unsealed:
                     draft.discard()
-            if left:
-                unkeyed = [draft.info.id for draft in left if draft.info.key is None]
+            if unsealed:
+                unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
                 self._ask("ended", unkeyed, self._node)
             self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
 

@@ -27,6 +27,10 @@ _OPTIONS: dict[str, Any] = {
     "max_task_retries": -1,
 }
 
+# A call that waits for a silent node has its thread for up to 40 s, and 160 threads more take 1.5 MB. Who lists keys
+# waits for deletions: in a group of their own, so that readers do not wait for them.
+_CATALOG_THREADS = {"slow": 32, "list": 16, "change": 64, "copy": 16}
+
 _remote: Any = ray.remote  # its type knows no concurrency groups
 
 
@@ -43,8 +47,7 @@ def start_catalog(peers: Peers) -> Any:
     """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
     from outlive.cluster.catalog import Catalog
 
-    # Who lists keys waits for deletions: in a group of their own, so that readers do not wait for them.
-    actor = _actor(Catalog, {"slow": 8, "list": 4, "change": 8, "copy": 4})
+    actor = _actor(Catalog, _CATALOG_THREADS)
     return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
 
 

@@ -104,7 +104,6 @@ put_by_actor = either(
     _put_by("actor task", "ray.put of an actor's method (or a thread), so that the actor owned it"),
     _put_by("actor creation task", "ray.put of an actor's __init__, so that the actor owned it"),
 )
-put_by_thread = _put_by("thread or async actor", "ray.put of a thread or async actor; its process owned it")
 is_put = id_says(lambda it: _of(it) + "it comes from ray.put, which has no lineage" if it.put else None)
 is_return = id_says(
     lambda it: (

@@ -19,16 +19,16 @@ from outlive.ray_internals import rpc
 from outlive.ray_internals.node_table import PATIENCE, explained, gcs_client, node_records
 
 _MIRRORED = re.compile(r"node_[0-9a-f]{56}")  # format_readonly_node_type in autoscaler/_private/util.py
-_DEFAULT_MINUTES = 5.0  # `idle_timeout_minutes`, autoscaler/*/defaults.yaml
 _STATUS = b"__autoscaling_status"  # DEBUG_AUTOSCALING_STATUS of ray_constants.py; the v1 monitor writes it every 5 s
 
 
 def autoscaler() -> Autoscaler | None:
-    """What removes idle nodes, or None if nothing does: `ray.init()`, `ray start --head`.
+    """The autoscaler that removes idle nodes. None if nothing does, as after `ray.init()` or `ray start --head`.
 
-    On the head the monitor's command line and its config file say all. Elsewhere, and where no monitor can be seen
-    (KubeRay), the types of the nodes tell that there is one, but not its settings. One or two calls of the GCS, and
-    a look at the processes of this machine. Ask again now and then: the monitor starts last, its file may change.
+    On the head, the monitor's command line and its config file say all. On other nodes, and if no monitor can be seen
+    (KubeRay), the types of the nodes show that there is one, but not its settings. It takes one or two calls of the
+    GCS, and a look at the processes of this machine. Ask again now and then: the monitor starts last, and its file may
+    change.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def autoscaler() -> Autoscaler | None:
         path = _option(command, "--autoscaling-config")
         return None if path is None else _configured(_load(path), real)
     if real or (not status and _v2_scales()):
-        return Autoscaler(None, {}, real)
+        return Autoscaler({}, real)
     return None
 
 
@@ -77,7 +77,7 @@ def _option(command: list[str], name: str) -> str | None:
 
 
 def _load(path: str) -> dict[str, Any]:
-    """The autoscaler's config, YAML or JSON, which it reads again at every round itself."""
+    """The autoscaler's config, YAML or JSON. The autoscaler itself reads it again in every round."""
     import yaml  # a dependency of Ray
 
     try:
@@ -88,19 +88,17 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _configured(config: dict[str, Any], types: dict[str, str]) -> Autoscaler:
-    """Settings as ray-schema.json has them; `idle_timeout_s` of a node type is v2's."""
+    """The settings that keep nodes, as ray-schema.json has them."""
     if not config:
-        return Autoscaler(None, {}, types)
+        return Autoscaler({}, types)
     kinds: dict[str, dict[str, Any]] = config.get("available_node_types") or {}
     workers = {name: kind for name, kind in kinds.items() if name != config.get("head_node_type")}
-    timeouts = [60 * float(config.get("idle_timeout_minutes", _DEFAULT_MINUTES))]
-    own = [kind["idle_timeout_s"] for kind in workers.values() if kind.get("idle_timeout_s") is not None]
     least = {name: int(kind.get("min_workers") or 0) for name, kind in workers.items()}
-    return Autoscaler(min([*timeouts, *map(float, own)]), least, types)
+    return Autoscaler(least, types)
 
 
 def _v2_scales() -> bool:
-    """Autoscaler v2 reports to the GCS, and its nodes were told their type (`RAY_NODE_TYPE_NAME`)."""
+    """Whether an autoscaler v2 reports to the GCS, and its nodes were told their type (`RAY_NODE_TYPE_NAME`)."""
     pb = rpc.messages("autoscaler")
     with explained():
         reply = pb.GetClusterStatusReply.FromString(gcs_client().get_cluster_status(timeout_s=int(PATIENCE)))

@@ -156,7 +156,8 @@ class _Settling:
                     shelf.ended.add([draft.info for draft in self._failed], Why.NOT_PUT, time.time_ns())
             for draft in self._failed:
                 draft.discard()
-        return self._failed, [draft for draft in self._drafts if draft not in self._failed]
+        failed = {draft.info.id for draft in self._failed}
+        return self._failed, [draft for draft in self._drafts if draft.info.id not in failed]
 
     def _decide(self) -> list[Draft]:
         shelf = self._session.shelf

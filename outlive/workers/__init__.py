@@ -1,4 +1,4 @@
-"""Who is idle, why they stay, and how to let them go without harm. On any Ray cluster, with or without a store."""
+"""The idle workers of a Ray cluster: why each stays, and how to let it go without harm. It needs no store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes with the installed Ray for `ray up`: the schema of its files, and what it starts Ray with by default."""
+"""The files of the installed Ray for `ray up`: their schema, and the default commands that start Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DISTINCTIVE = {
 
 
 def is_cluster(data: Any) -> bool:
-    """It looks like a file for `ray up`."""
+    """Whether it looks like a file for `ray up`."""
     return isinstance(data, dict) and bool(DISTINCTIVE & set(data)) and not {"services", "kind"} & set(data)
 
 
@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
 
 
 def start_commands(provider: str) -> list[str] | None:
-    """What the head is started with if the file says nothing; None if Ray has no defaults for this provider."""
+    """The default commands that start the head; None if Ray has no defaults for this provider."""
     import yaml
 
     path = _folder() / provider / "defaults.yaml"

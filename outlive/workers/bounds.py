@@ -1,4 +1,4 @@
-"""What trim may do: bounds, and which workers they let go. A decision only; `trimming` carries it out."""
+"""The bounds of trim, and which workers leave by them. A decision only: `trimming` carries it out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Bounds:
     """How many idle workers a node may keep, and how large one may be."""
 
     min_idle: int = 0
-    """Never fewer."""
+    """Never fewer stay."""
     max_idle: int | None = None
-    """No more, the largest leave first."""
+    """No more stay. The largest leave first."""
     max_memory: int | None = None
     """Bytes of unique memory: an idle worker above this leaves, if `min_idle` others stay."""
 
@@ -48,14 +48,14 @@ def bounds(min_idle: int = 0, max_idle: int | None = None, max_memory: str | int
 
 
 def choose(candidates: Sequence[Candidate], idle: int, limits: Bounds) -> list[tuple[Candidate, str]]:
-    """The workers of one node that leave, and why; the largest first.
+    """The workers of one node that leave, and the reason. The largest come first.
 
     Parameters
     ----------
     candidates
         Those that may leave.
     idle
-        How many are idle in all, those that must stay too.
+        The number of all idle workers, including those that must stay.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which settings suit a trace: the Pareto front of cold starts and idle memory, and a choice on it."""
+"""The settings that suit a trace: the Pareto front of cold starts and idle memory, and a choice on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _THRESHOLDS_MS = (500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000)
 
 
 def candidates(trace: Trace) -> list[Reaper]:
-    """The settings that are worth a try: Ray's own, and a grid that ends at the node's CPUs."""
+    """The settings that are worth a try: Ray's defaults, and a grid that ends at the node's CPUs."""
     most = max((int(node.cpus) for node in trace.nodes), default=1)
     limits = {-1, 0, most} | {2**i for i in range(most.bit_length()) if 2**i < most}
     return [Reaper(200, threshold, limit) for limit in sorted(limits) for threshold in _THRESHOLDS_MS]
@@ -35,7 +35,7 @@ def outcomes(trace: Trace, reapers: Sequence[Reaper] | None = None) -> list[Outc
 
 
 def pareto(found: Sequence[Outcome]) -> list[Outcome]:
-    """Those that no other beats in both cold starts and idle memory; from few cold starts to little memory."""
+    """The outcomes that no other beats in both cold starts and idle memory, from few cold starts to little memory."""
     front: list[Outcome] = []
     for outcome in sorted(found, key=lambda one: (one.cold_starts, one.idle_memory_hours, one.reaper.threshold_ms)):
         if not front or outcome.idle_memory_hours < front[-1].idle_memory_hours:
@@ -44,7 +44,7 @@ def pareto(found: Sequence[Outcome]) -> list[Outcome]:
 
 
 def pick(found: Sequence[Outcome], goal: Goal) -> Outcome:
-    """The point of the front that suits the goal: an end of it, or where both are nearest to their best."""
+    """The point of the front that suits the goal: one of its ends, or where both are nearest to their best."""
     front = pareto(found)
     if goal == "latency":
         return front[0]
@@ -56,7 +56,7 @@ def pick(found: Sequence[Outcome], goal: Goal) -> Outcome:
 
 
 def plan_for_trace(trace: Trace, goal: Goal) -> Plan:
-    """The settings that the replay of this trace favours, and what it says of them.
+    """The settings that the replay of this trace favours, and its outcome.
 
     Raises
     ------

@@ -15,9 +15,9 @@ from outlive.workers.settings import Value
 from outlive.workers.shell import Command, Word
 
 Edit = tuple[int, int, str]
-"""Letters from, to, and what takes their place."""
+"""An edit: the offsets of the first letter and behind the last, and the text that replaces them."""
 Outer = Callable[[Edit], Edit]
-"""An edit of a text in quotes, as one of the text around it."""
+"""Turns an edit of a text in quotes into an edit of the text around it."""
 
 _OPTION = "--system-config"
 _SHELLS = {"ash", "bash", "dash", "ksh", "sh", "zsh"}
@@ -25,7 +25,7 @@ _PRINTS = {
     "[", "[[", "alias", "awk", "cat", "die", "echo", "egrep", "error", "fail", "grep", "info", "killall", "log", "man",
     "pgrep", "pkill", "print", "printf", "read", "rg", "sed", "test", "usage", "warn", "warning", "which",
 }  # fmt: skip
-"""Programs that show or look for a text: a `ray start` behind them is none."""
+"""Programs that print or search a text: a `ray start` behind them is not run."""
 _LAUNCHERS = {
     "aprun", "apptainer", "blaunch", "builtin", "command", "conda", "docker", "enroot", "env", "exec", "ibrun", "jsrun",
     "kubectl", "micromamba", "mpiexec", "mpirun", "nice", "nohup", "numactl", "oc", "pdsh", "pixi", "podman", "poetry",
@@ -33,7 +33,7 @@ _LAUNCHERS = {
 }  # fmt: skip
 """Programs that run the command behind them."""
 _DEEPEST = 4
-"""How many quotes and here-documents within each other are looked into."""
+"""The depth to which nested quotes and here-documents are read."""
 _VARIABLE = re.compile(r"RAY_\w+\Z")
 
 
@@ -42,32 +42,32 @@ class RayStart:
     """One `ray start ...` in a shell text."""
 
     text: str
-    """As it is written, from `ray` to its last word."""
+    """The command as it is written, from `ray` to its last word."""
     offset: int
-    """Where it starts in the outermost text."""
+    """The offset of its start in the outermost text."""
     words: tuple[str, ...]
-    """Behind `ray start`, quotes undone."""
+    """The words behind `ray start`, with quotes undone."""
     known: bool
-    """No word of it is made when it runs, as `$ARGS` is."""
+    """Whether all words are known. `$ARGS`, for example, is known only when the command runs."""
     option: tuple[int, int] | None = field(default=None, repr=False)
-    """Where `--system-config` and its value stand."""
+    """The span of `--system-config` and its value."""
     before: int = field(default=0, repr=False)
-    """Where the word before them ends."""
+    """The end of the word before them."""
     end: int = field(default=0, repr=False)
     config: str | None = None
-    """What stands behind `--system-config`, quotes undone; None if the option is not there, or not known."""
+    """The value of `--system-config`, with quotes undone; None if there is no such option, or it is not known."""
     outer: Outer = field(default=lambda edit: edit, repr=False, compare=False)
     quote: str = ""
     """The quotes around the whole command, as of `bash -c '...'`."""
 
     @property
     def head(self) -> bool:
-        """It starts a head node."""
+        """Whether it starts a head node."""
         return "--head" in self.words
 
     @property
     def worker(self) -> bool:
-        """It certainly starts no head node."""
+        """Whether it certainly starts no head node."""
         return not self.head and (self.known or any(word.startswith("--address") for word in self.words))
 
     def settings(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class RayStart:
         Raises
         ------
         ValueError
-            It is no JSON object, or is made when the command runs.
+            It is not a JSON object, or is made when the command runs.
         """
         if self.option is None:
             return {}
@@ -88,28 +88,28 @@ class RayStart:
         return loaded
 
     def with_settings(self, settings: dict[str, Value]) -> Edit:
-        """The edit that adds these settings to its `--system-config`; others are kept.
+        """The edit that adds these settings to its `--system-config`. Other settings stay.
 
         Raises
         ------
         ValueError
-            What stands there is no JSON object.
+            The present value is not a JSON object.
         """
         return self.with_only({**self.settings(), **settings})
 
     def with_only(self, settings: dict[str, Any]) -> Edit:
-        """The edit that gives it just these settings."""
+        """The edit that gives it these settings and no others."""
         written = system_config_option(settings, self.quote)
         return self.outer((*self.option, written) if self.option else (self.end, self.end, f" {written}"))
 
     def without_settings(self) -> Edit | None:
-        """The edit that takes its `--system-config` away; None if there is none."""
+        """The edit that removes its `--system-config`; None if there is none."""
         return None if self.option is None else self.outer((self.before, self.option[1], ""))
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that a shell text puts into the environment of what it starts."""
+    """A variable that a shell text puts into the environment of the programs that it starts."""
 
     name: str
     value: str
@@ -136,13 +136,14 @@ def find(text: str, *, prose: bool = False) -> list[RayStart]:
     Parameters
     ----------
     prose
-        The text may be something else than commands: only what begins with `ray start` or a program that runs others.
+        The text may have other things than commands. Only lines that begin with `ray start`, or with a program that
+        runs another, count.
     """
     return [one for one in _scan(text, prose) if isinstance(one, RayStart)]
 
 
 def environment(text: str, *, prose: bool = False) -> list[Variable]:
-    """The `RAY_...` variables that a shell text sets for what it starts."""
+    """The `RAY_...` variables that a shell text sets for the programs that it starts."""
     return [one for one in _scan(text, prose) if isinstance(one, Variable)]
 
 
@@ -172,7 +173,7 @@ class _Scan:
                 yield from below.run(first, last, depth + 1)
 
     def _inside(self, command: Command, depth: int) -> Iterator[RayStart | Variable]:
-        """What stands in the quotes of its words."""
+        """The texts in the quotes of a command's words."""
         script = _script(command)
         for word in (*command.assignments, *command.words):
             if not word.quoted or "start" not in word.text:
@@ -215,7 +216,7 @@ class _Scan:
 
 
 def _outer(word: Word, around: Outer) -> Outer:
-    """Edits of the text of a word, as edits of the text that the word stands in."""
+    """Turns edits of a word's text into edits of the text that has the word."""
 
     def outer(edit: Edit) -> Edit:
         start, end, new = edit
@@ -225,14 +226,14 @@ def _outer(word: Word, around: Outer) -> Outer:
         else:
             first = last = word.spans[start - 1][1] if start else word.spans[0][0]
             quote = following = word.quotes[max(start - 1, 0)]
-        close = quote + following if quote != following else ""  # the text goes on in other quotes
+        close = quote + following if quote != following else ""  # the next letters are in other quotes
         return around((first, last, shell.quoted_for(new, quote) + close))
 
     return outer
 
 
 def _ray(command: Command, prose: bool) -> int | None:
-    """Where `ray start` stands among the words of a command that runs it."""
+    """The index of `ray start` among the words of a command that runs it."""
     words = [word.text for word in command.words]
     if command.name in _PRINTS:
         return None
@@ -258,7 +259,7 @@ def _positional(words: list[str]) -> bool:
 
 
 def _script(command: Command) -> Word | None:
-    """The script of `bash -c SCRIPT`, wherever in the command that stands."""
+    """The script of `bash -c SCRIPT`, anywhere in the command."""
     names = [word.text.rpartition("/")[2] for word in command.words]
     for i, name in enumerate(names):
         if name in _SHELLS:
@@ -269,7 +270,7 @@ def _script(command: Command) -> Word | None:
 
 
 def _exports(command: Command) -> bool:
-    """Its arguments `NAME=value` become variables of what is started."""
+    """Whether its arguments `NAME=value` become variables of the program that it starts."""
     return command.name in {"export", "declare", "typeset", "env", "sudo", "docker", "podman", "setenv"}
 
 

@@ -1,4 +1,4 @@
-"""Workers whose job has ended: whether anybody can still use them, or needs what they hold.
+"""Workers whose job has ended: whether a task can still reach them, or a process needs their objects.
 
 A raylet gives a worker to tasks of its own job alone (src/ray/raylet/worker_pool.cc, `WorkerFitForLease`), and once the
 job has ended only to those that descend from a detached actor of it. Ray's reaper forces all others out, with whatever
@@ -15,24 +15,26 @@ from outlive.workers.rows import Report, Worker
 
 
 def left_over(workers: Iterable[Worker]) -> list[Worker]:
-    """Those that no task can reach any more."""
+    """The workers that no task can reach any more."""
     return [
         worker for worker in workers if worker.job_ended and not worker.heir and worker.state in {"idle", "leaving"}
     ]
 
 
 def unneeded(workers: Sequence[Worker], processes: Iterable[Process]) -> set[str]:
-    """Ids of the left-over workers of which nobody needs what they hold. They may be forced out, as the reaper would.
+    """The ids of left-over workers that hold nothing that a process needs. They may be forced out, as the reaper would
+    do.
 
-    A worker is needed if a process that stays holds an object that this one owns: it would be lost. And if a process
-    other than the owner holds an object that this one borrowed: the owner may know of that one through this one alone.
+    A worker is needed if a process that stays holds an object that this worker owns: the object would be lost. It is
+    also needed if a process other than the owner holds an object that this worker borrowed: the owner may know of that
+    process through this worker alone.
 
     Parameters
     ----------
     workers
         Of the whole cluster.
     processes
-        Every process of the cluster, with its references. One that is missing could hold anything.
+        Every process of the cluster, with its references. A process that is missing here could hold anything.
 
     Examples
     --------
@@ -54,7 +56,7 @@ def unneeded(workers: Sequence[Worker], processes: Iterable[Process]) -> set[str
 
 
 def _held(processes: Iterable[Process]) -> tuple[set[str], set[str]]:
-    """Objects that these hold, and those of them that they do not own."""
+    """The objects that these processes hold, and those among them that they do not own."""
     references = [one for process in processes for one in process.references]
     return {one.object_id for one in references}, {one.object_id for one in references if not one.owned}
 
@@ -67,9 +69,9 @@ def root(actors: Sequence[JobActor], origin: str | None, *, ended: bool) -> JobA
     actors
         Of the worker's job, the dead ones too.
     origin
-        Id of the actor from whose calls the worker's last task descended, if that is known.
+        The id of the actor from whose calls the worker's last task descended, if it is known.
     ended
-        Its job has ended: only the right one will do. Else any one gets a worker that ran for the driver.
+        Its job has ended: only the right actor will do. Otherwise any actor gets a worker that ran for the driver.
     """
     detached = [actor for actor in actors if actor.detached]
     own = [actor for actor in detached if actor.actor_id == origin]
@@ -82,7 +84,7 @@ def root(actors: Sequence[JobActor], origin: str | None, *, ended: bool) -> JobA
 
 
 def unneeded_now(report: Report) -> set[str]:
-    """`unneeded`, asked of the cluster. Empty if no left-over worker holds anything, or if any process is silent."""
+    """`unneeded`, for the running cluster. Empty if no left-over worker holds anything, or if any process is silent."""
     from outlive.ray_internals import node_stats, node_workers
 
     if not any(worker.owned or worker.borrowed for worker in left_over(report.workers)):

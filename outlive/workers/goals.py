@@ -14,14 +14,14 @@ GOALS: tuple[Goal, ...] = ("memory", "balanced", "latency")
 
 @dataclass(frozen=True)
 class Planned:
-    """One setting, why it has this value, and what that costs."""
+    """One setting, the reason for its value, and its cost."""
 
     name: str
     value: Value
     reason: str
     cost: str
     yields: bool = False
-    """What a file says already stays: nobody asked for another value."""
+    """A value that a file already has stays: no other value was asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Plan:
         return {planned.name: planned.value for planned in self.autoscaler}
 
     def with_upscaling(self, speed: float) -> Plan:
-        """The same with an `upscaling_speed` that takes the place of what a file says.
+        """The same plan with an `upscaling_speed` that replaces the value in a file.
 
         Raises
         ------
@@ -101,7 +101,8 @@ def plan_for_numbers(
     Parameters
     ----------
     min_idle, max_idle
-        Idle workers on each node. Ray has one soft limit; it becomes `max_idle`, None the number of available CPUs.
+        Idle workers on each node. Ray has one soft limit, which becomes `max_idle`; for None, the number of available
+        CPUs.
     idle_after
         Seconds after which a worker counts as idle.
     node_idle_after
@@ -109,7 +110,7 @@ def plan_for_numbers(
     prestart
         Start workers with the node; None leaves Ray's default.
     upscaling
-        How many nodes may be started at once, as a multiple of those that run; where a file does not say.
+        How many nodes may be started at once, as a multiple of the running nodes. It is used if a file does not say.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The memory of idle workers on other machines, which only a task there can see: asked where a bound on it is to hold.
+"""The memory of idle workers on other machines, for a bound on it. Only a task on that machine can see it.
 
-A task makes its node busy for a moment. So nobody is asked who has no idle worker to let go, nor again before a task
-other than the question itself has run there.
+A task makes its node busy for a moment. So a node is not asked if it has no idle worker to let go, and not again before
+other tasks have run there.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from outlive.workers.rows import Report, Worker
 
 
 class IdleSizes:
-    """What was seen so far."""
+    """The sizes seen so far."""
 
     def __init__(self) -> None:
         self._unique: dict[str, tuple[int, int]] = {}
         self._ran: dict[str, dict[str, int]] = {}
 
     def filled(self, report: Report, spare: int = 0) -> Report:
-        """The report, with the memory of idle workers on each node that has more than `spare` that could leave.
+        """The report, with the memory of idle workers on each node where more than `spare` of them could leave.
 
         Raises
         ------
         StoreUnavailable
-            The GCS does not answer. A node that does not is left as it is.
+            The GCS does not answer. The entry of a node that does not answer stays as it is.
         """
         unknown: dict[str, list[Worker]] = {}
         for worker in report.workers:
@@ -48,7 +48,7 @@ class IdleSizes:
         return replace(report, workers=tuple(self._with_size(worker) for worker in report.workers))
 
     def _changed(self, node_id: str, workers: Iterable[Worker]) -> bool:
-        """More ran there since the last look than that look itself, which is one task."""
+        """Whether more tasks ran there since the last look than the one task of that look."""
         before = self._ran.get(node_id)
         return before is None or sum(worker.tasks - before.get(worker.worker_id, 0) for worker in workers) > 1
 

@@ -16,7 +16,7 @@ from outlive.ray_internals.processes import Answer, Silent, WorkerStats, worker_
 from outlive.workers import probe, reasons, settings
 from outlive.workers.rows import NodeReport, Report, Worker
 
-_LOOKS = 16  # other machines that are asked by a task at the same time
+_LOOKS = 16  # other machines that run a probe at the same time
 _ASKED: tuple[Callable[[], Any], ...] = (
     config.system_config,
     node_workers.registered,
@@ -26,13 +26,13 @@ _ASKED: tuple[Callable[[], Any], ...] = (
 
 
 class _Cluster:
-    """What is the same for all nodes, asked of the GCS once, all at the same time."""
+    """Facts that are the same for all nodes: the GCS is asked once for each, all at the same time."""
 
     def __init__(self, *, with_history: bool) -> None:
         import ray
 
         self.ray_version: str = ray.__version__
-        self.nodes = node_workers.nodes()  # first: a GCS that is away is waited for once
+        self.nodes = node_workers.nodes()  # first: if the GCS is down, this waits once
         with ThreadPoolExecutor(len(_ASKED)) as pool:
             histories = pool.submit(node_workers.task_histories) if with_history else None
             asked = [pool.submit(question) for question in _ASKED]
@@ -45,23 +45,23 @@ class _Cluster:
 
     @cached_property
     def max_calls(self) -> dict[tuple[str, str], list[int]]:
-        """Of the functions of jobs whose tasks the living workers ran."""
+        """The options of the functions that the living workers ran, by job."""
         ran = [self.histories[worker_id].calls for worker_id in self.started if worker_id in self.histories]
-        head = next((node.node_id for node in self.nodes if node.head), "")  # no other cluster has it
+        head = next((node.node_id for node in self.nodes if node.head), "")  # only this cluster has this job
         return functions.max_calls({job for calls in ran for job, _ in calls}, head)
 
     @cached_property
     def actors(self) -> dict[str, list[JobActor]]:
-        """Those that live, by job; asked for where a worker's job has ended."""
+        """The living detached actors, by job. The GCS is asked only if a worker's job has ended."""
         return job_actors.by_job()
 
     def heir(self, job: str | None) -> str | None:
-        """A detached actor of this ended job that lives, in words."""
+        """Names a living detached actor of this ended job."""
         names = [actor.label for actor in self.actors.get(str(job), ())] if job in self.ended else []
         return None if not names else names[0] if len(names) == 1 else f"{names[0]} (one of {len(names)})"
 
     def spent(self, stats: WorkerStats) -> str | None:
-        """Why the worker takes no more tasks, if so."""
+        """The reason if the worker takes no more tasks."""
         history = self.histories.get(stats.worker_id, TaskHistory())
         if history.leaving is not None:
             return history.leaving
@@ -82,9 +82,10 @@ class _Cluster:
 def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
-    Costs one call per raylet and a few of the GCS, and changes nothing: no worker is leased, no task runs. The memory
-    of workers is read from /proc, so that it is not known of other machines. Where a raylet has not answered after
-    1.5 s, each of its processes is asked by itself; one that has not answered after 3 s is in the report as `silent`.
+    It costs one call per raylet and a few calls of the GCS, and changes nothing: no worker is leased, and no task runs.
+    The memory of workers is read from /proc, so it is unknown for other machines. If a raylet has not answered after
+    1.5 s, each of its processes is asked by itself. A process that has not answered after 3 s is in the report as
+    `silent`.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ class _Heard:
 
     @property
     def pids(self) -> list[int]:
-        """Of those that answered or did not."""
+        """The node's processes, those that answered and those that did not."""
         return [*(stats.pid for stats in self.found), *(one.pid for one in self.silent)]
 
 
@@ -143,7 +144,7 @@ def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeRepor
     """One node."""
     node, raylet = heard.node, seen.raylets.get(heard.node.node_id)
     if raylet is None:
-        seen = probe.Seen(error=seen.error)  # these pids are other processes here
+        seen = probe.Seen(error=seen.error)  # on this machine these pids belong to other processes
     environment = None if raylet is None else raylet.environment
     known = settings.in_force(cluster.system_config, environment or {}, cluster.ray_version)
     reaper = settings.reaper(known)
@@ -163,11 +164,11 @@ def _look(cluster: _Cluster, heard: _Heard, seen: probe.Seen) -> tuple[NodeRepor
 
 
 def _silent_row(cluster: _Cluster, node: LiveNode, one: Silent, seen: probe.Seen) -> Worker:
-    """A worker that did not answer: nothing is known of it but what others say."""
+    """A worker that did not answer: only what other processes say of it is known."""
     unique, shared = seen.memory.get(one.pid, (None, None))
     history = cluster.histories.get(one.worker_id, TaskHistory())
     last = history.last_end or cluster.started.get(one.worker_id)
-    jobs = {job for job, _ in history.calls}  # a worker is of one job for as long as it lives
+    jobs = {job for job, _ in history.calls}  # a worker belongs to one job for its whole life
     return Worker(
         node_id=node.node_id,
         worker_id=one.worker_id,

@@ -18,8 +18,8 @@ from outlive.workers.rows import Report
 from outlive.workers.trimming import Trimmed, carry_out, decide
 
 _log = logging.getLogger(__name__)
-_STARTS = 30.0  # seconds for a worker to start, after which another may be started in its place
-_WARM = 3600  # seconds for which the reaper leaves alone a worker that was started ahead
+_STARTS = 30.0  # seconds for a worker to start: after that another may be started instead
+_WARM = 3600  # seconds for which the reaper spares a worker that was started ahead
 
 
 class KeepTrim:
@@ -37,14 +37,14 @@ class KeepTrim:
         self._starting: dict[str, list[float]] = {}
         self._stopped = threading.Event()
         self.retired = 0
-        """Workers that left so far."""
+        """The number of workers that have left so far."""
         self.freed = 0
-        """Bytes of unique memory that came back with them."""
+        """Bytes of unique memory that they gave back."""
         self._thread = threading.Thread(target=self._run, name="outlive-keep-trim", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop trimming; no lease is held any more when this returns."""
+        """Stop trimming. When this returns, no lease is held any more."""
         self._stopped.set()
         self._thread.join()
 
@@ -64,7 +64,8 @@ class KeepTrim:
                 return
             try:
                 self.once()
-            except OutliveError as error:  # a node went, the GCS restarts: the next round will see
+            # such as a node that went, or a GCS that restarts: the next round looks again
+            except OutliveError as error:
                 _log.warning("not trimmed this time: %s", error)
             except Exception:
                 if ray.is_initialized():
@@ -72,7 +73,7 @@ class KeepTrim:
                 return
 
     def once(self) -> Trimmed | None:
-        """One round, now. None if there is nothing to trim by."""
+        """Make one round now. None if there is no bound to trim by."""
         report = inspect(with_history=False)
         trimmed = None
         if self._limits is not None:
@@ -85,7 +86,7 @@ class KeepTrim:
         return trimmed
 
     def _warm_up(self, report: Report) -> None:
-        """Start workers where fewer than `min_idle` are idle, and none is on its way already."""
+        """Start workers on nodes where fewer than `min_idle` are idle, unless some are starting already."""
         job = next((job for job in node_workers.jobs() if job.job_id == self._job), None)
         if job is None:
             return
@@ -113,14 +114,14 @@ def keep_trim(
 ) -> KeepTrim:
     """Keep the idle workers of this program's job within bounds on every node, for as long as it runs.
 
-    What Ray has no setting for: a hard maximum, a minimum, and a bound on memory. A daemon thread of this process
-    looks every so often; a worker is only ever leased while there is one too many, so that a node without idle workers
-    to spare can still be scaled down.
+    It sets bounds for which Ray has no setting: a hard maximum, a minimum, and a limit of memory. A daemon thread of
+    this process looks at each interval. A worker is leased only while there is one too many, so a node without spare
+    idle workers can still be scaled down.
 
     Parameters
     ----------
     min_idle
-        Idle workers that stay on each node. Where there are fewer, workers are started ahead.
+        Idle workers that stay on each node. If a node has fewer, workers are started ahead.
     max_idle, max_memory
         As for `trim`.
     every

@@ -1,4 +1,4 @@
-"""The Ray clusters of a file for Kubernetes: of RayCluster, RayJob, RayService, RayCronJob, and of Helm's values."""
+"""The Ray clusters in a file for Kubernetes: RayCluster, RayJob, RayService, RayCronJob, and Helm values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ KINDS: dict[str, YamlPath] = {
     "RayService": ("spec", "rayClusterConfig"),
     "RayCronJob": ("spec", "jobTemplate", "rayClusterSpec"),
 }
-"""Where each kind has the spec of its cluster (ray.io/v1 of KubeRay 1.7.0)."""
+"""The path of the cluster's spec in each kind (ray.io/v1 of KubeRay 1.7.0)."""
 _CHART = {"autoscalerOptions", "containerEnv", "enableInTreeAutoscaling", "rayStartParams", "rayVersion"}
-"""What the `head` of the values of KubeRay's chart ray-cluster may have, and no other file's."""
+"""Keys that only the `head` in the values of KubeRay's chart ray-cluster has."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Resource:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the parts of one Ray cluster stand."""
+    """The paths of the parts of one Ray cluster."""
 
     title: str
-    """As `RayJob pi`."""
+    """A name for messages, such as `RayJob pi`."""
     spec: YamlPath
-    """What has `enableInTreeAutoscaling` and `autoscalerOptions`."""
+    """The mapping with `enableInTreeAutoscaling` and `autoscalerOptions`."""
     head: YamlPath
     workers: tuple[YamlPath, ...]
     resource: YamlPath
-    """The document."""
+    """The number of the document."""
 
 
 def resources(file: YamlFile) -> list[Resource]:
-    """KubeRay's resources of a file, as they stand."""
+    """KubeRay's resources in a file, in the order of the text."""
     found = []
     for path, data in _objects(file):
         group = str(data.get("apiVersion", "")).partition("/")[0]
@@ -58,7 +58,7 @@ def resources(file: YamlFile) -> list[Resource]:
 
 
 def clusters(file: YamlFile) -> list[Cluster]:
-    """The Ray clusters of a file, as they stand."""
+    """The Ray clusters in a file, in the order of the text."""
     found = []
     for one in resources(file):
         spec = (*one.path, *KINDS.get(one.kind, ("spec",)))
@@ -71,12 +71,12 @@ def clusters(file: YamlFile) -> list[Cluster]:
 
 
 def is_kubernetes(file: YamlFile) -> bool:
-    """Some document says what kind it is."""
+    """Whether any document has a `kind`."""
     return any("kind" in data and "apiVersion" in data for _, data in _objects(file))
 
 
 def autoscales(file: YamlFile, cluster: Cluster) -> bool:
-    """An autoscaler runs beside the head."""
+    """Whether an autoscaler runs beside the head."""
     return file.value((*cluster.spec, "enableInTreeAutoscaling")) is True
 
 
@@ -86,7 +86,7 @@ def system_config(parameters: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        After the shell has taken off a layer of quotes, it is no JSON object.
+        It is not a JSON object after the shell has taken off a layer of quotes.
     """
     raw = parameters.get("system-config") if isinstance(parameters, dict) else None
     if raw is None:
@@ -101,13 +101,13 @@ def system_config(parameters: Any) -> dict[str, Any]:
 
 
 def quoted(settings: dict[str, Any]) -> str:
-    """Settings for `rayStartParams`: JSON, with the quotes that the shell takes off."""
+    """Settings for `rayStartParams`: JSON in the quotes that the shell takes off."""
     written = json.dumps(json.dumps(settings, separators=(",", ":")))
     return written.replace("$", "\\$").replace("`", "\\`")
 
 
 def own_command(file: YamlFile, cluster: Cluster) -> bool:
-    """The head's container has a command of its own, without the one that KubeRay makes of rayStartParams."""
+    """Whether the head's container has a command of its own that does not run KubeRay's, made of rayStartParams."""
     annotations = file.value((*cluster.resource, "metadata", "annotations"))
     marked = isinstance(annotations, dict) and annotations.get("ray.io/overwrite-container-cmd") == "true"
     container = file.value((*cluster.head, "template", "spec", "containers", 0))
@@ -127,7 +127,7 @@ def _objects(file: YamlFile) -> Iterator[tuple[YamlPath, dict[str, Any]]]:
 
 
 def _charts(file: YamlFile) -> Iterator[Cluster]:
-    """Values of the chart ray-cluster, by themselves or below the name of a chart that uses it."""
+    """The values of the chart ray-cluster, at the top or below the name of a chart that uses it."""
     for number, data in enumerate(file.data):
         if not isinstance(data, dict) or "kind" in data:
             continue

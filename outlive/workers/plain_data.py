@@ -1,4 +1,4 @@
-"""What a file says as Python data: a value at a place, another value there, and whether two are the same."""
+"""The content of a YAML file as Python data: reading and replacing the value at a path, and comparing two values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import itertools
 from typing import Any
 
 YamlPath = tuple[Any, ...]
-"""The number of the document, then keys and indices."""
+"""A path: the number of the document, then keys and indices."""
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, in types too: 1, 1.0 and true are three values."""
+    """Whether two values are equal, in their types too: 1, 1.0 and true are three values."""
     pairs, seen = [(one, other)], set()
     while pairs:
         a, b = pairs.pop()
@@ -34,7 +34,7 @@ def _keys(data: dict[Any, Any]) -> set[tuple[type, Any]]:
 
 
 def changed(data: list[Any], path: YamlPath, value: Any) -> list[Any]:
-    """The data with another value at the path; nothing else that shares it changes."""
+    """The data with another value at the path. Other uses of a shared value do not change."""
     made = list(data)
     here: Any = made
     for key, following in itertools.pairwise(path):

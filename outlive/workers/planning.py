@@ -1,4 +1,4 @@
-"""A plan, written as what a user can paste: for a program, a shell, a cluster YAML, a RayCluster."""
+"""A plan as text to paste: into a program, a shell, a cluster YAML, or a RayCluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_environment(plan: Plan) -> str:
 
 
 def as_command(plan: Plan) -> str:
-    """For the head node; workers get the settings from it, and may not be given any."""
+    """For the head node. Workers get the settings from the head, and may not be given any."""
     return f"ray start --head {commands.system_config_option(plan.system_config())}"
 
 
@@ -35,7 +35,7 @@ def patch_cluster(file: YamlFile, plan: Plan) -> None:
     Raises
     ------
     BadClusterFile
-        It is no file for `ray up`, or something in it cannot be changed by itself.
+        It is not a file for `ray up`, or one of the values cannot be changed without changing others.
     """
     if kuberay.resources(file) or kuberay.clusters(file):
         raise BadClusterFile(f"{file.name} is for KubeRay: give it as --kuberay")
@@ -57,7 +57,7 @@ def patch_cluster(file: YamlFile, plan: Plan) -> None:
 
 
 def _add_commands(file: YamlFile, plan: Plan) -> None:
-    """Write out what Ray starts the head with by default, with the settings."""
+    """Write out Ray's default commands for the head, with the settings."""
     if file.value((0, _HEAD)) is not None:
         raise BadClusterFile(f"{file.name}, line {file.line_of((0, _HEAD))}: no `ray start --head` among its {_HEAD}")
     provider = file.value((0, "provider", "type"))
@@ -72,7 +72,7 @@ def _add_commands(file: YamlFile, plan: Plan) -> None:
 
 
 def _patch_commands(file: YamlFile, key: str, plan: Plan) -> int:
-    """Change the commands of a list; how many of them start a head."""
+    """Change the commands of a list; returns how many of them start a head."""
     listed, heads = file.value((0, key)), 0
     for index in range(len(listed) if isinstance(listed, list) else 0):
         path = (0, key, index)
@@ -95,7 +95,7 @@ def _text(file: YamlFile, path: YamlPath) -> str:
 
 
 def _without(start: commands.RayStart) -> commands.Edit | None:
-    """A worker may not be given settings; what `$ARGS` may make a head is left alone."""
+    """Check that a worker is given no settings. A command that `$ARGS` may turn into a head's is left alone."""
     return start.without_settings() if start.worker else None
 
 
@@ -105,7 +105,7 @@ def patch_kuberay(file: YamlFile, plan: Plan) -> None:
     Raises
     ------
     BadClusterFile
-        There is no Ray cluster in it, or something in it cannot be changed by itself.
+        It has no Ray cluster, or one of the values cannot be changed without changing others.
     """
     found = kuberay.clusters(file)
     if not found or any(one.kind not in kuberay.KINDS for one in kuberay.resources(file)):
@@ -149,7 +149,7 @@ def _patch_idle_timeout(file: YamlFile, cluster: kuberay.Cluster, plan: Plan) ->
 
 
 def _no_cluster(file: YamlFile) -> str:
-    """Why there is nothing to patch."""
+    """The reason why there is nothing to patch."""
     for one in kuberay.resources(file):
         row = file.line_of((*one.path, "kind"))
         if one.kind not in kuberay.KINDS:

@@ -1,4 +1,4 @@
-"""What only a process on the node itself can see: each worker's memory and title, and the raylet's environment."""
+"""A look at a node by a process on that node: each worker's memory and title, and the raylet's environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.ray_internals.node_workers import LiveNode
 
-_OWN_WORKER = {"env_vars": {"OUTLIVE_PROBE": "1"}}  # an environment of its own: no worker of the user's job is used up
+_OWN_WORKER = {"env_vars": {"OUTLIVE_PROBE": "1"}}  # an environment of its own: it takes no worker of the user's job
 _PATIENCE = 20.0  # seconds for a node to run the probe
 
 
@@ -17,22 +17,23 @@ class Raylet:
     """How a node's raylet was started."""
 
     environment: dict[str, str] | None
-    """Its `RAY_...` variables, without the prefix. None: another user's, which cannot be read."""
+    """Its `RAY_...` variables, without the prefix. None: the raylet belongs to another user, and they cannot be read.
+    """
     start_at_once: int
-    """Its `--maximum_startup_concurrency`; 0: not known."""
+    """Its `--maximum_startup_concurrency`; 0 if not known."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a machine told. Missing pids are those of processes that are gone, or of another user."""
+    """The facts of one machine. A pid is missing if the process is gone, or belongs to another user."""
 
     memory: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Pid to (unique, shared) bytes; together the process's RES."""
+    """By pid: unique and shared bytes, which make up the process's RES."""
     titles: dict[int, str] = field(default_factory=dict)
     stopped: frozenset[int] = frozenset()
     """Pids of processes that the kernel does not run: stopped by a signal, or traced by a debugger."""
     raylets: dict[str, Raylet] = field(default_factory=dict)
-    """By node id, those that run there and whose pids mean the same to the one who looked."""
+    """By node id: the raylets on that machine that share this process's pid namespace."""
     error: str | None = None
 
 
@@ -42,15 +43,15 @@ def look(pids: Mapping[str, Sequence[int]]) -> Seen:
     Parameters
     ----------
     pids
-        Pids by node id. Nodes that do not run here are left out: other processes may have these numbers here.
+        Pids by node id. Nodes of other machines are ignored: their numbers belong to other processes here.
     """
     return _seen(_make_probe()({node_id: list(numbers) for node_id, numbers in pids.items()}))
 
 
 def look_there(node: LiveNode, pids: Sequence[int]) -> Seen:
-    """Look at a node by a task of no CPUs, in a worker of its own that ends with it. No actor stays behind.
+    """Look at a node by a task without CPUs, in a worker of its own that ends with it.
 
-    That would hold the node. This process has to have joined the cluster.
+    An actor would hold the node. This process must have joined the cluster.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -76,14 +77,14 @@ def _seen(told: _Told) -> Seen:
 
 
 def _make_probe() -> Callable[[dict[str, list[int]]], _Told]:  # noqa: C901 - it is sent as a whole
-    """The probe, as a closure: so it is sent by value, and the node needs no outlive."""
+    """The probe as a closure, which travels by value: the node needs no outlive."""
 
     def read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
 
     def numbering(pid: str) -> int:
-        """How deep in containers the process is: only at the same depth do pids mean the same."""
+        """The depth of the process's pid namespace. Pids mean the same only at the same depth."""
         names = [line for line in read(f"/proc/{pid}/status").splitlines() if line.startswith(b"NSpid:")]
         return len(names[0].split()) if names else 2
 
@@ -96,7 +97,7 @@ def _make_probe() -> Callable[[dict[str, list[int]]], _Told]:  # noqa: C901 - it
         return {name[4:]: value for name, _, value in parts}
 
     def raylet(pid: str) -> tuple[str, dict[str, str] | None, int] | None:
-        """Node id, environment and starts at once, if this process is a raylet that numbers processes as we do."""
+        """Node id, environment and startup concurrency of a process, if it is a raylet in our pid namespace."""
         words = read(f"/proc/{pid}/cmdline").split(b"\0")
         if not words[0].endswith(b"raylet") or numbering(pid) != numbering("self"):
             return None

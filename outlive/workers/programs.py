@@ -1,7 +1,7 @@
-"""What a task did: it worked, submitted other tasks, and waited for them.
+"""The program of a task: it worked, submitted other tasks, and waited for them.
 
-Ray's task events do not say when a task waited in `ray.get`. It is concluded from what it submitted: those that ended
-before it were waited for, from its last submission before they ended. While it waits, it needs no CPU.
+Ray's task events do not say when a task waited in `ray.get`. It is concluded from the tasks that it submitted: it
+waited for those that ended before it did, from its last submission before their end. While it waits, it needs no CPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Wait:
     tasks: frozenset[str] = frozenset()
     """The ids of tasks of the same node."""
     seconds: float = 0.0
-    """How long the others took, which ran elsewhere: their nodes are replayed apart."""
+    """The time that tasks on other nodes took: their nodes are replayed separately."""
 
 
 Step = Work | Submit | Wait
@@ -42,7 +42,7 @@ Step = Work | Submit | Wait
 
 @dataclass
 class Programs:
-    """The tasks of one node: those that nothing of the node submitted, and what each task did."""
+    """The tasks of one node: the roots, which no task of the node submitted, and the program of each task."""
 
     roots: list[Task] = field(default_factory=list)
     _children: dict[str, list[Task]] = field(default_factory=lambda: defaultdict(list))
@@ -50,24 +50,24 @@ class Programs:
 
     @classmethod
     def of(cls, node: str, tasks: Iterable[Task]) -> Programs:
-        """Those of one node, from the tasks of all."""
+        """The tasks of one node, out of all tasks."""
         everything = [task for task in tasks if not task.actor or task.node == node]
         parents = {task.id for task in everything if task.id and task.node == node and not task.actor}
         found = cls(_here=frozenset(parents))
         for task in sorted(everything, key=lambda one: one.ready):
             if task.parent in parents and task.parent != task.id:
                 found._children[task.parent].append(task)
-                if task.node == node and task.ready < 0:  # it was there before the trace began
+                if task.node == node and task.ready < 0:  # it ran before the trace began
                     found.roots.append(task)
             elif task.node == node:
                 found.roots.append(task)
         return found
 
     def steps(self, task: Task) -> deque[Step]:
-        """What a task did since the trace began."""
+        """The program of a task since the trace began."""
         now = max(task.start, 0.0)
         steps: deque[Step] = deque()
-        open_: list[Task] = []  # submitted, waited for at some time, and not yet
+        open_: list[Task] = []  # submitted, to be waited for, and not waited for yet
         for child in [*self._children.get(task.id, ()), None]:
             until = task.end if child is None else max(child.ready, now)
             ended = [one for one in open_ if now < one.end <= until]

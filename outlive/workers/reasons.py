@@ -1,9 +1,9 @@
-"""Why is it still here? The reaper's rules, turned round.
+"""The reasons why a worker is still here: the rules of Ray's reaper, read backwards.
 
 Ray's reaper (src/ray/raylet/worker_pool.cc, `TryKillingIdleWorkers`) counts the workers that are idle for longer than
-the threshold. While there are more of them than the soft limit it asks one to exit, which that worker refuses while it
-holds a reference, a pending task or a pin (`CoreWorker::HandleExit`). So a worker stays because it is not idle, would
-refuse, or is not asked.
+the threshold. While there are more of them than the soft limit, it asks one to exit. That worker refuses while it holds
+a reference, a pending task or a pin (`CoreWorker::HandleExit`). So a worker stays because it is not idle, would refuse,
+or is not asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STORE = "store the arrays with outlive (`outlive.open().put`), then no worker o
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one worker."""
+    """The facts of one worker."""
 
     state: State
     owned: int
@@ -28,7 +28,7 @@ class Facts:
     pending: int
     idle_for: float | None
     spent: str | None = None
-    """Why it takes no more tasks: `max_calls=2`, or a limit of `recycle`."""
+    """The reason if it takes no more tasks: `max_calls=2`, or a limit of `recycle`."""
     job_ended: bool = False
     heir: str | None = None
     """A detached actor of the ended job that lives."""
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Pool:
-    """What is known of the workers of its node."""
+    """The facts of the workers of its node."""
 
     reaper: Reaper
     keeps: int
@@ -46,16 +46,16 @@ class Pool:
     killable: int
     """Workers that are idle for longer than the threshold."""
     unused: int = 0
-    """Those of them that have run no task yet. The reaper takes these first, and leaves some alone."""
+    """How many of them have run no task yet. The reaper takes these first, and spares some."""
 
 
 def killable(facts: Facts, reaper: Reaper) -> bool:
-    """The reaper counts it: idle for longer than the threshold. Unknown idle time counts as long."""
+    """Whether the reaper counts it: it is idle for longer than the threshold. An unknown idle time counts as long."""
     return facts.state == "idle" and (facts.idle_for is None or facts.idle_for * 1000 > reaper.threshold_ms)
 
 
 def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
-    """Every reason for which this worker is still here; first the one that has to go first."""
+    """Every reason why this worker is still here. The first is the one to remove first."""
     if facts.state == "actor":
         return (Reason("not idle", "not idle: it is the home of an actor", "ends with the actor"),)
     if facts.state == "io":
@@ -81,7 +81,7 @@ def explain(facts: Facts, pool: Pool) -> tuple[Reason, ...]:
 
 
 def spent(calls: int, limits: Sequence[int]) -> str | None:
-    """Why a worker takes no more tasks, if that is certain, as `max_calls=2`.
+    """The reason why a worker certainly takes no more tasks, such as `max_calls=2`.
 
     Ray tells how often a worker ran functions of one name, and counts each function by itself.
 
@@ -103,12 +103,12 @@ def spent(calls: int, limits: Sequence[int]) -> str | None:
 
 
 def silent(seconds: float, last_sign: float | None, stopped: bool) -> Reason:
-    """Why nothing more is said of one that did not answer.
+    """The reason for a worker that did not answer.
 
     Parameters
     ----------
     seconds
-        Since it was first asked in vain.
+        Time since it first did not answer.
     last_sign
         Seconds since its last task ended, or since it started if it is not known to have run any.
     stopped
@@ -123,7 +123,7 @@ def silent(seconds: float, last_sign: float | None, stopped: bool) -> Reason:
 
 
 def _left_over(reaper: Reaper) -> Reason:
-    """Why one stays that no task can reach any more. The reaper asks these first, and forces them."""
+    """The reason for a worker that no task can reach any more. The reaper asks these first, and forces them."""
     if reaper.off:
         text = "its job has ended, so that no task can reach it; the reaper, which would free it, is off"
         return Reason(
@@ -133,7 +133,7 @@ def _left_over(reaper: Reaper) -> Reason:
 
 
 def _refusals(facts: Facts) -> list[Reason]:
-    """Why it refuses to exit. What it owns comes first: no setting helps against that."""
+    """The reasons why it refuses to exit. Owned objects come first: no setting helps against them."""
     found = []
     if facts.state == "leaving":
         because = f"spent ({facts.spent})"
@@ -158,7 +158,7 @@ def _refusals(facts: Facts) -> list[Reason]:
 
 
 def _not_asked(facts: Facts, pool: Pool) -> list[Reason]:
-    """Why the reaper does not ask it to exit."""
+    """The reason why the reaper does not ask it to exit."""
     reaper = pool.reaper
     if reaper.off:
         text = "the reaper is off (kill_idle_workers_interval_ms=0): no idle worker is ever asked to exit"
@@ -181,7 +181,7 @@ def _not_asked(facts: Facts, pool: Pool) -> list[Reason]:
 
 
 def _started_ahead(reaper: Reaper) -> Reason:
-    """Why one stays that has run nothing: `keep_alive_until` of worker_pool.cc, which no process tells."""
+    """The reason for a worker that has run no task: `keep_alive_until` of worker_pool.cc, which cannot be asked for."""
     text = (
         "started ahead, and has run no task: stays as long as whoever started it asked Ray to keep it "
         "(PrestartWorkers, as min_idle of keep_trim does); without that, the reaper takes it within "

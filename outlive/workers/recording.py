@@ -11,8 +11,8 @@ from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report
 from outlive.workers.trace import NodeFacts, Sample, Trace, from_events
 
-_START_UP = 0.7  # seconds, where no worker of the cluster told
-_MEMORY = 50 << 20  # bytes, where no idle worker was seen
+_START_UP = 0.7  # seconds, if no worker of the cluster told
+_MEMORY = 50 << 20  # bytes, if no idle worker was seen
 _LAG = 1.5  # seconds for the last task events to reach the GCS (`task_events_report_interval_ms` is 1000)
 
 
@@ -24,7 +24,8 @@ def record(
     progress: Callable[[float, float], None] | None = None,
     leave_out_job: str | None = None,
 ) -> Trace:
-    """Watch the cluster for a while, and return what ran. What Ray had dropped by then is counted in `Trace.lost`.
+    """Watch the cluster for a while, and return the tasks that ran. `Trace.lost` counts those that Ray had dropped by
+    then.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def record(
     stopped
         Asked after each sample: whether to end early.
     progress
-        Told how many of how many seconds are over.
+        Called with the seconds that are over and the seconds in all.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A worker that leaves after the task that took it over a limit: `@recycle`, Celery's `worker_max_memory_per_child`."""
+"""`@recycle`: a worker leaves after the task that took it over a limit, like Celery's `worker_max_memory_per_child`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LUCK = random.Random()  # noqa: S311 - one number per process, so that not all 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a worker leaves."""
+    """The limits above which a worker leaves."""
 
     max_memory: int | None
     max_age: float | None
@@ -43,7 +43,7 @@ def recycle(
     crash, and the next task gets another worker. If it owns live objects it takes no more tasks and ends once they are
     gone, as Ray does at `max_calls`; `outlive workers` then says so.
 
-    Recycling never changes what a task returns or raises. What goes wrong in it is logged, and the worker stays.
+    Recycling never changes what a task returns or raises. If it fails, that is logged, and the worker stays.
 
     Parameters
     ----------
@@ -94,15 +94,15 @@ def recycle(
 
 
 class _AtFirst:
-    """What this process's memory was when it loaded the function: a worker that had run no task was a bare one then.
+    """The memory of this process when it loaded the function: that of a bare worker, if it had run no task.
 
     It travels in the function's closure and is made anew in each worker. Ray loads the function before it reads the
-    arguments, so that a large argument is no part of this.
+    arguments, so a large argument is not counted.
     """
 
     def __init__(self, memory: int | None = None) -> None:
         self.memory = memory
-        """Bytes; None if the worker had run other tasks, or could not be looked at."""
+        """Bytes; None if the worker had run other tasks, or its memory could not be read."""
 
     def __reduce__(self) -> tuple[Callable[[], _AtFirst], tuple[()]]:
         return _at_first, ()
@@ -142,7 +142,7 @@ def _limited(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]
 
 
 def _leave_if_over(limits: Limits, first: _AtFirst) -> None:
-    """Let this worker leave if it is over a limit. Whatever fails here is logged: the task's own outcome goes out."""
+    """Let this worker leave if it is over a limit. A failure is only logged: the task's own outcome is delivered."""
     try:
         if not functions.in_pooled_worker():
             return
@@ -157,7 +157,7 @@ def _leave_if_over(limits: Limits, first: _AtFirst) -> None:
 
 
 def _that_can_hold(limits: Limits, first: _AtFirst) -> Limits:
-    """Without a `max_memory` that a new worker exceeds: every worker would leave after every task, and free nothing."""
+    """The limits without a `max_memory` that a new worker exceeds: all workers would leave after each task, in vain."""
     if limits.max_memory is None or first.memory is None or first.memory < limits.max_memory:
         return limits
     _log_once(
@@ -175,9 +175,9 @@ def _log_once(message: str) -> None:
 
 
 def _over(limits: Limits) -> str | None:
-    """Which limit this process is over, in words."""
+    """Names the limit that this process is over."""
     if limits.max_memory is not None and _resident() > limits.max_memory and unique_memory() > limits.max_memory:
-        gc.collect()  # garbage that comes back by itself is no reason to leave
+        gc.collect()  # collect garbage first: memory that comes back by itself is no reason to leave
         if unique_memory() > limits.max_memory:
             return f"recycle(max_memory={format_size(limits.max_memory)})"
     if limits.max_age is not None and _age() > limits.max_age * (1 + limits.jitter * _luck()):

@@ -1,4 +1,4 @@
-"""A user's file gets other bytes, all or nothing where that can be done."""
+"""Replacing the content of a user's file, in one step where possible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put the content in the file's place: through a new file beside it, with the same owner and mode.
+    """Replace the content of a file: by a new file beside it, with the same owner and mode, that is renamed.
 
     A file with several names, a file that is a mount by itself (as Docker's `-v file:file`), and one in a folder where
     nothing may be created are written in place.
@@ -16,7 +16,7 @@ def replace(path: Path, content: bytes) -> None:
     Raises
     ------
     OSError
-        There is no room, or no permission. Where a new file could be made, the old one is as it was.
+        There is no room, or no permission. If a new file could be made, the old one is unchanged.
     """
     path = Path(os.path.realpath(path))
     about = path.stat()
@@ -50,7 +50,7 @@ def _beside(path: Path) -> Path | None:
 
 
 def _take_over(name: Path, about: os.stat_result) -> bool:
-    """Give the new file the owner and the mode of the old one, if that may be done."""
+    """Give the new file the owner and the mode of the old one, if this process may do that."""
     try:
         os.chown(name, about.st_uid, about.st_gid)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""What `inspect` returns: a row per worker process, totals, and the settings in force."""
+"""The report that `inspect` returns: a row per worker process, totals, and the settings in force."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ReasonKind = Literal[
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a worker is still here, and what would let it go."""
+    """A reason why a worker is still here, and what would let it go."""
 
     kind: ReasonKind
     text: str
@@ -38,22 +38,22 @@ class Reason:
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker process. Sizes are in bytes, times in seconds; None where the node does not tell."""
+    """One worker process. Sizes are in bytes, times in seconds. None: the node does not tell."""
 
     node_id: str
     worker_id: str
     pid: int
     job: str | None
-    """None: started ahead, and not given to any job yet."""
+    """None: it was started ahead, and has no job yet."""
     title: str | None
     state: State
     idle_for: float | None
     unique: int | None
-    """Memory that comes back when it ends (USS)."""
+    """Memory that becomes free when it ends (USS)."""
     shared: int | None
     """The rest of its RES: libraries and arrays that other processes map too. RES = unique + shared."""
     owned: int
-    """Objects that it owns, and that would be lost with it."""
+    """Objects that it owns. They would be lost with it."""
     borrowed: int
     """Other objects and actors to which it holds references."""
     tasks: int
@@ -64,11 +64,12 @@ class Worker:
     heir: str | None = None
     """A detached actor of its ended job that lives, and whose tasks it may get."""
     silent_since: float | None = None
-    """Unix time at which this process first asked a `silent` one in vain. What it owns and runs is then not known."""
+    """Unix time at which a `silent` worker first did not answer this process. What it owns and runs is not known then.
+    """
     function: str | None = None
-    """Of its last task that ended: what is left in its memory came from that one, or from those before."""
+    """The function of its last task that ended. Its memory holds remains of that task, or of those before."""
     reasons: tuple[Reason, ...] = ()
-    """Why it is still here: all that hold, the one to mend first coming first."""
+    """All reasons why it is still here. The first is the one to remove first."""
 
     @property
     def why(self) -> str:
@@ -77,7 +78,7 @@ class Worker:
 
     @property
     def retirable(self) -> bool:
-        """`trim` may end it: it is idle, and holds nothing that anyone could miss."""
+        """Whether `trim` may end it: it is idle, and holds nothing that a process needs."""
         return self.state == "idle" and not any(
             reason.kind in {"not idle", "waits for its tasks", "owns objects", "holds borrowed refs"}
             for reason in self.reasons
@@ -93,7 +94,7 @@ class Total:
     idle: int
     unique: int
     idle_unique: int
-    """What would come back if every idle worker left."""
+    """Bytes that would become free if every idle worker left."""
     owned: int
 
 
@@ -105,12 +106,12 @@ class NodeReport:
     name: str
     available_cpus: int
     keeps: int
-    """How many workers idle for longer than the threshold its reaper keeps now."""
+    """The number of workers that its reaper keeps now although they are idle for longer than the threshold."""
     settings: tuple[Setting, ...]
     start_at_once: int
     """Workers that may be starting at the same moment (`maximum_startup_concurrency`); 0: not known."""
     settings_known: bool
-    """False: the raylet's environment could not be read, so that a default may be overridden there."""
+    """False: the raylet's environment could not be read. It may override a default."""
     error: str | None = None
 
 
@@ -123,11 +124,11 @@ class Report:
     workers: tuple[Worker, ...] = ()
     nodes: tuple[NodeReport, ...] = field(default=())
     entrypoints: dict[str, str] = field(default_factory=dict)
-    """How each job of these workers was started, by its id."""
+    """By job id: how the job was started."""
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """What was not seen, in words: nodes and workers that did not answer."""
+        """Names the nodes and workers that did not answer."""
         nodes = [f"node {node.node_id[:8]}: {node.error}" for node in self.nodes if node.error]
         silent = [worker for worker in self.workers if worker.state == "silent"]
         return (*nodes, *(f"pid {one.pid} on node {one.node_id[:8]}: {one.why}" for one in silent))
@@ -141,11 +142,11 @@ class Report:
         return _totals(self.workers, lambda worker: worker.job or "none")
 
     def by_function(self) -> list[Total]:
-        """Totals of the workers whose last task was of one function; `none` is for those of which none is known."""
+        """Totals by the function of the workers' last tasks; `none` is for workers without a known one."""
         return _totals(self.workers, lambda worker: worker.function or "none")
 
     def total(self) -> Total:
-        """All of them."""
+        """Totals of all workers."""
         return _total("all", self.workers)
 
     def to_json(self) -> dict[str, Any]:

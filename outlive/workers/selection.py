@@ -19,12 +19,12 @@ ORDERS: dict[str, Callable[[Worker], Any]] = {
     "job": lambda worker: worker.job or "",
     "function": lambda worker: worker.function or "",
 }
-"""By what workers can be put in order: numbers with the largest first, names from a to z."""
+"""The keys for the order of workers. Numbers: the largest first. Names: from a to z."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which workers to show. None: it does not matter."""
+    """The workers to show. None: no condition."""
 
     node: str | None = None
     """An id, the beginning of one, or a host name."""
@@ -38,12 +38,12 @@ class Selection:
         _check("sort", self.sort, ORDERS)
 
     def of(self, report: Report) -> Report:
-        """The report with these workers alone; its nodes are those that are asked for.
+        """The report with only these workers, and the nodes that were asked for.
 
         Raises
         ------
         BadSetting
-            There is no such node, or no such job: the message lists those there are.
+            There is no such node or job. The message lists the nodes or jobs.
         """
         nodes = [
             node

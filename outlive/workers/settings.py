@@ -1,4 +1,4 @@
-"""The settings that decide how long an idle worker stays: names, types, defaults, and since which Ray.
+"""The settings that decide how long an idle worker stays: names, types, defaults, and Ray versions.
 
 Sources: `RAY_CONFIG(type, name, default)` in src/ray/common/ray_config_def.h of Ray, and the strings in the
 raylets of the wheels of Ray 2.49.1 and 2.60.0. The values in force are read from the cluster, see `in_force`.
@@ -28,7 +28,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as a node has it."""
+    """A setting, with its value on one node."""
 
     name: str
     value: Value
@@ -77,13 +77,10 @@ KNOWN: dict[str, Known] = {
 }
 REAPER = ("kill_idle_workers_interval_ms", "idle_worker_killing_time_threshold_ms", "num_workers_soft_limit")
 
-AUTOSCALER_DEFAULTS = {"idle_timeout_minutes": 5, "upscaling_speed": 1.0}
-"""ray/autoscaler/_private/util.py and the schema's documentation; KubeRay: `idleTimeoutSeconds` 60."""
-
 
 @dataclass(frozen=True)
 class Reaper:
-    """Ray's idle-worker killer, as it is set on one node."""
+    """Ray's killer of idle workers, with its settings on one node."""
 
     interval_ms: int = 200
     threshold_ms: int = 1000
@@ -91,11 +88,11 @@ class Reaper:
 
     @property
     def off(self) -> bool:
-        """No idle worker is ever killed, not even those of jobs that ended."""
+        """Whether the reaper kills no idle worker, not even those of ended jobs."""
         return self.interval_ms == 0
 
     def kept(self, available_cpus: int) -> int:
-        """How many workers that are idle for longer than the threshold it keeps, at most."""
+        """The largest number of workers that it keeps although they are idle for longer than the threshold."""
         return self.soft_limit if self.soft_limit >= 0 else available_cpus
 
 
@@ -110,12 +107,13 @@ def version(text: str) -> tuple[int, int]:
 
 
 def in_force(system_config: Mapping[str, Any], environment: Mapping[str, str], ray_version: str) -> list[Setting]:
-    """The known settings as a raylet has them: the head's system config, else its own environment, else the default.
+    """The values of the known settings on a raylet: from the head's system config, else its environment, else the
+    default.
 
     Parameters
     ----------
     system_config
-        What the head was started with.
+        The settings that the head was started with.
     environment
         The raylet's `RAY_...` variables, without the prefix.
     ray_version
@@ -131,7 +129,7 @@ def _one(known: Known, system_config: Mapping[str, Any], environment: Mapping[st
         try:
             return Setting(known.name, parsed(known, environment[known.name]), "environment")
         except ValueError:
-            pass  # the raylet too goes on with the default
+            pass  # the raylet uses the default too
     return Setting(known.name, known.default, "default")
 
 
@@ -144,6 +142,6 @@ def parsed(known: Known, text: str) -> Value:
 
 
 def reaper(settings: list[Setting]) -> Reaper:
-    """The reaper that these settings make."""
+    """The reaper that has these settings."""
     values: dict[str, Any] = {setting.name: setting.value for setting in settings}
     return Reaper(*(int(values[name]) for name in REAPER))

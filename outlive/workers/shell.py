@@ -1,7 +1,7 @@
-"""Shell text as simple commands: their words with quotes undone, and where each letter of a word stands.
+"""Shell text as simple commands: their words with quotes undone, and the offset of each letter.
 
-As much of POSIX and bash as start scripts use: quotes, continuation lines, comments, here-documents, `$(...)`.
-Nothing is run or expanded: a word with `$` in it is marked as not known.
+It reads the part of POSIX and bash that start scripts use: quotes, continuation lines, comments, here-documents,
+`$(...)`. Nothing is run or expanded: a word with `$` in it is marked as not known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _REDIRECTION = re.compile(r"\d*(?:&>>?|>&|<&|<<<|>>|>\||<>|>|<)|\{\w+\}[<>]")
 _HERE = re.compile(r"\d*<<-?(?!<)[ \t]*")
 _DEEPEST = 30
-"""How many `$(...)` within each other are read."""
+"""The depth to which nested `$(...)` are read."""
 _NOTHING = re.compile(r"(?:[ \t\r]|\\\r?\n)+|#[^\n]*")
 _CONTINUED = re.compile(r"\\\r?\n")
 
@@ -27,20 +27,20 @@ class Word:
     end: int
     letters: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """Where each letter stands."""
+    """The offset of each letter."""
     quotes: list[str] = field(default_factory=list)
-    """In which quote each letter stands: "", "'" or '"'."""
+    """The quote around each letter: "", "'" or '"'."""
     known: bool = True
-    """Nothing in it is made when the command runs."""
+    """Whether all of it is known before the command runs."""
 
     @property
     def text(self) -> str:
-        """Without quotes. What the shell would make of `$x` stands as it is written."""
+        """The word without quotes. `$x` stays as it is written."""
         return "".join(self.letters)
 
     @property
     def quoted(self) -> bool:
-        """Some of it is in quotes."""
+        """Whether some of it is in quotes."""
         return any(self.quotes)
 
     def add(self, letter: str, start: int, end: int, quote: str) -> None:
@@ -57,7 +57,7 @@ class Command:
     assignments: list[Word] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
     here: list[tuple[int, int]] = field(default_factory=list)
-    """Where its here-documents stand."""
+    """The spans of its here-documents."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Command:
 
 
 def commands(text: str, start: int = 0, end: int | None = None) -> list[Command]:
-    """The simple commands of a shell text, those in `$(...)` and backquotes included, as they stand."""
+    """The simple commands of a shell text in their order, including those in `$(...)` and backquotes."""
     reader = _Reader(text, len(text) if end is None else end)
     reader.read(start)
     return sorted(
@@ -75,12 +75,12 @@ def commands(text: str, start: int = 0, end: int | None = None) -> list[Command]
 
 
 def end_of(command: Command) -> int:
-    """Where its here-documents begin; for a command that has nothing else."""
+    """The start of its here-documents, for a command that has nothing else."""
     return command.here[0][0] if command.here else 0
 
 
 def quoted_for(text: str, quote: str) -> str:
-    """A text, as it is written inside this quote of a shell."""
+    """A text as it has to be written inside this quote of a shell."""
     if quote == "'":
         return text.replace("'", "'\\''")
     if quote == '"':
@@ -97,7 +97,7 @@ class _Reader:
         self.depth = 0
 
     def read(self, at: int, closing: str = "") -> int:
-        """Read commands until `closing` or the end; where that stands."""
+        """Read commands until `closing` or the end; returns that offset."""
         command = Command()
         opened = 0
         while at < self.end:
@@ -146,7 +146,7 @@ class _Reader:
             self.found.append(command)
 
     def _here_documents(self, at: int) -> int:
-        """Skip the here-documents that begin on this line; their text belongs to their command."""
+        """Skip the here-documents that begin on this line. Their text belongs to their command."""
         for delimiter, tabs, command in self.waiting:
             start = at
             while at < self.end:
@@ -229,7 +229,7 @@ class _Reader:
         else:
             name = re.compile(r"\$(?:\w+|[@*#?$!-])?").match(self.text, at, self.end)
             at = name.end() if name else at + 1
-            if at == start + 1:  # a dollar alone
+            if at == start + 1:  # only a dollar sign
                 word.add("$", start, at, quote)
                 return at
         word.known = False

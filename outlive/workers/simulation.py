@@ -1,6 +1,6 @@
 """Replay a trace under any settings of the reaper, in a fraction of the time. The model itself is `pool_model.py`.
 
-One node at a time, as each raylet has its own pool.
+It replays one node at a time, because each raylet has its own pool.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from outlive.workers.trace import Trace
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a reaper with these settings makes of a trace."""
+    """The outcome of a trace under a reaper with these settings."""
 
     reaper: Reaper
     tasks: int
     cold_starts: int
     """Tasks that waited for a worker to start."""
     started: int
-    """Workers that were started, those that no task waited for too."""
+    """Workers that were started, including those that no task waited for."""
     idle_memory_hours: float
     """GiB of idle workers, times hours."""
     waited: float
     """Seconds that tasks waited for workers to start, all together."""
     curve: tuple[tuple[float, int], ...]
-    """(time, number of workers from then on), of all nodes."""
+    """Pairs of a time and the number of workers on all nodes from then on."""
 
     def workers_at(self, time: float) -> int:
-        """How many workers there were."""
+        """The number of workers at a time."""
         number = 0
         for moment, count in self.curve:
             if moment > time:
@@ -46,8 +46,8 @@ def simulate(trace: Trace, reaper: Reaper, first_pass: float | None = None) -> O
     Parameters
     ----------
     first_pass
-        When the reaper looks first, in seconds after the trace began, which no trace tells. After one interval by
-        default.
+        The time of the reaper's first look, in seconds after the trace began. A trace does not tell it. By default one
+        interval.
     """
     ends = dict(trace.job_ends)
     first = reaper.interval_ms / 1000 if first_pass is None else first_pass

@@ -1,11 +1,11 @@
-"""Helm and Jinja templates: their parts are covered letter for letter, so that the rest can be read in its place."""
+"""Helm and Jinja templates: their parts are covered letter for letter, so that offsets in the rest stay right."""
 
 from __future__ import annotations
 
 import re
 
 UNKNOWN = "\ue000"
-"""Stands for each letter of a part whose value is not known. From Unicode's private area, which YAML allows."""
+"""Replaces each letter of a part whose value is not known. It is from Unicode's private area, which YAML allows."""
 _PART = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _ANY = re.compile(r"[^\r\n]")
 
@@ -36,7 +36,7 @@ def covered(text: str) -> tuple[str, list[int]]:
 
 
 def _alone(text: str, start: int, end: int) -> bool:
-    """Nothing else stands on its lines but other parts."""
+    """Whether its lines have only template parts."""
     line_start = text.rfind("\n", 0, start) + 1
     line_end = text.find("\n", end)
     line = text[line_start : len(text) if line_end < 0 else line_end]

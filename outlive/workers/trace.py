@@ -1,4 +1,4 @@
-"""A trace: when each task was ready, began and ended, and how many workers there were meanwhile. A Parquet file."""
+"""A trace: when each task was ready, began and ended, and the number of workers over time. Kept as a Parquet file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from outlive.ray_internals.task_times import ActorLife
 
 _KEY = b"outlive-workers-trace"
-_VERSION = 2  # 1 had neither jobs nor actors, and did not say who submitted a task
+_VERSION = 2  # version 1 had no jobs, no actors, and not the submitter of a task
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Task:
     environment: str
     cpus: float
     ready: float
-    """Its arguments were there, and it asked for a worker."""
+    """When its arguments were there, and it asked for a worker."""
     start: float
     end: float
     id: str = ""
@@ -35,24 +35,24 @@ class Task:
     """The id of the task that submitted it. A driver has one too."""
     function: str = ""
     actor: bool = False
-    """It made an actor, which lived until its end."""
+    """Whether it made an actor, which lived until its end."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How many pooled workers a node had at a moment."""
+    """The number of pooled workers of a node at one moment."""
 
     time: float
     node: str
     workers: int
     idle: int
     unique: int
-    """Bytes of unique memory of the idle ones; 0 if it is not known."""
+    """Bytes of unique memory of the idle workers; 0 if not known."""
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What the model has to know of a node."""
+    """The facts of a node that the model needs."""
 
     node: str
     cpus: float
@@ -70,7 +70,7 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class Trace:
-    """Tasks and what they ran on."""
+    """Tasks and the nodes that they ran on."""
 
     tasks: tuple[Task, ...]
     nodes: tuple[NodeFacts, ...]
@@ -79,7 +79,7 @@ class Trace:
     job_ends: tuple[tuple[str, float], ...] = ()
     """Jobs that ended meanwhile or before, and when."""
     lost: int = 0
-    """Tasks at most that ran meanwhile and are not in it: Ray had dropped what it knew of them."""
+    """The largest number of tasks that may be missing: Ray had dropped their events."""
 
     def write(self, path: Path) -> None:
         """Write it as a Parquet file: a row per task; the rest is in the schema's metadata."""
@@ -146,12 +146,12 @@ def from_events(
     leave_out_job: str | None = None,
     actors: Mapping[str, ActorLife] | None = None,
 ) -> list[Task]:
-    """The tasks of these task events that ran between two moments (Unix times), but for one job's.
+    """The tasks in these task events that ran between two moments (Unix times), without those of one job.
 
     Parameters
     ----------
     actors
-        Where actors lived, and until when, by their ids. Those that are not in it are left out.
+        By actor id: the node of an actor, and its end. Other actors are left out.
     """
     from outlive.ray_internals.task_times import task_times
 

@@ -39,7 +39,7 @@ _SILENT = "did not answer: its job has ended, and no task will reach it"
 
 @dataclass(frozen=True)
 class Choice:
-    """A worker that trim would let go, or did."""
+    """A worker that trim let go, or would let go."""
 
     worker: Worker
     because: str
@@ -48,23 +48,23 @@ class Choice:
 
     @property
     def left(self) -> bool:
-        """It is gone."""
+        """Whether it has left."""
         return self.outcome == "left"
 
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What trim did or would do, and whom it spares."""
+    """The result of trim: the workers that left or would leave, and those that are spared."""
 
     chosen: tuple[Choice, ...]
     spared: tuple[Worker, ...]
-    """Idle, but never touched: each has its reason."""
+    """Idle workers that are never touched. Each has its reason."""
     unseen: tuple[str, ...] = ()
-    """What did not answer, in words: nodes, and workers that may be idle."""
+    """Names the nodes, and the possibly idle workers, that did not answer."""
 
     @property
     def freed(self) -> int:
-        """Bytes of unique memory of those that left, or would."""
+        """Bytes of unique memory of the workers that left, or would leave."""
         return sum(
             choice.worker.unique or 0 for choice in self.chosen if choice.left or choice.outcome == "would leave"
         )
@@ -92,19 +92,19 @@ def trim(
     job
         Only workers of this job, and those of no job yet.
     dry_run
-        Only say which.
+        Only say which workers would leave.
 
     Returns
     -------
     Trimmed
-        Who left, and who is idle but was spared, with the reason of each.
+        The workers that left, and the idle ones that were spared, each with its reason.
 
     Raises
     ------
     BadSetting
         The bounds contradict each other.
     StoreUnavailable
-        This process is connected to no cluster, or the GCS does not answer. What else does not is in `unseen`.
+        This process is connected to no cluster, or the GCS does not answer. Other silence is in `unseen`.
     UnsupportedRay
         This version of Ray leases workers in a way that outlive does not know.
     """
@@ -114,12 +114,12 @@ def trim(
 
 
 def decide(report: Report, limits: Bounds, job: str | None = None, sizes: IdleSizes | None = None) -> list[Choice]:
-    """Who should leave.
+    """The workers that should leave.
 
     Parameters
     ----------
     sizes
-        What is known of the memory of workers on other machines, if this is not the first time.
+        The known memory of workers on other machines, if this is not the first time.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
 
 
 def lacks_job(chosen: Sequence[Choice]) -> bool:
-    """One of them is of no job yet, and none runs: a process that joined the cluster would be one."""
+    """Whether a chosen worker has no job yet while no job runs. A process that joined the cluster would be a job."""
     return any(choice.worker.job is None for choice in chosen) and all(job.dead for job in node_workers.jobs())
 
 
@@ -198,9 +198,9 @@ def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
 
 
 def _guessed(workers: Sequence[Worker], histories: Mapping[str, TaskHistory]) -> dict[str, TaskHistory]:
-    """For those that ran no task yet: the runtime environment, not the job's own, that most of its others have.
+    """For workers that ran no task yet: the runtime environment that most other workers of the job have.
 
-    Those without are left out: where no worker of a pool is idle, a lease makes the raylet start one.
+    Workers without one are left out: if no worker of a pool is idle, a lease makes the raylet start one.
     """
     jobs = {job.job_id: job for job in node_workers.jobs()} if workers else {}
     used: dict[str, Counter[bytes]] = {}
@@ -217,20 +217,21 @@ def _guessed(workers: Sequence[Worker], histories: Mapping[str, TaskHistory]) ->
 
 
 def _unreached(worker: Worker) -> str:
-    """Why no lease could be asked for."""
+    """The reason why no lease could be asked for."""
     if worker.job is None:
         return _NO_JOB
     return _HEIR.format(worker.heir) if worker.heir else _GONE
 
 
 def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
-    """Ask workers of ended jobs to exit: no task can reach them, so that nothing has to be held meanwhile.
+    """Ask workers of ended jobs to exit. No task can reach them, so no lease is needed.
 
-    One that holds something was found to be needed by nobody (`ended.unneeded`), and is forced, as the reaper would.
+    A worker that still holds something is forced, as the reaper would do: `ended.unneeded` found that no process needs
+    it.
     """
     if not chosen:
         return []
-    actors = job_actors.by_job()  # once more: the report may be old
+    actors = job_actors.by_job()  # look once more, because the report may be old
     theirs = {choice.worker.node_id for choice in chosen}
     answers = processes.ask([node for node in node_workers.nodes() if node.node_id in theirs])
     found = {stats.worker_id: stats for answer in answers for stats in worker_stats(answer)}
@@ -267,7 +268,7 @@ def _retire_all(
 def _pools(
     chosen: Sequence[Choice], actors: Mapping[str, Sequence[JobActor]], histories: Mapping[str, TaskHistory]
 ) -> dict[tuple[str, Pool], list[Choice]]:
-    """The chosen workers by node, and by what a lease must ask for to get one of them."""
+    """The chosen workers by node and pool: what a lease must ask for to get one of them."""
     jobs = {job.job_id: job for job in node_workers.jobs()}
     alive = next((job for job in jobs.values() if not job.dead), None)
     pools: dict[tuple[str, Pool], list[Choice]] = {}
@@ -289,10 +290,10 @@ def _pools(
 
 
 def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
-    """Lease workers of the pool until all members have come by or none is idle; ask the members to exit.
+    """Lease workers of the pool until all members have come, or none is idle; ask the members to exit.
 
-    At most `idle` leases: where no worker is idle, the raylet would start one. Where the raylet does not answer, they
-    stay.
+    It takes at most `idle` leases: if no worker is idle, the raylet would start one. If the raylet does not answer, the
+    workers stay.
     """
     wanted = {choice.worker.worker_id: choice for choice in members}
     held: list[Lease] = []
@@ -314,6 +315,6 @@ def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) ->
     except StoreUnavailable as error:
         return done + [replace(choice, outcome=f"stays: {error}") for choice in wanted.values()]
     finally:
-        for lease in reversed(held):  # so that they are idle in the order in which they were
+        for lease in reversed(held):  # so that they keep their order of idleness
             leases.give_back(lease)
     return done + [replace(choice, outcome=_TAKEN) for choice in wanted.values()]

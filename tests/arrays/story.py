@@ -20,9 +20,10 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import promote_hot, spill_ahead
-from outlive.arrays.tend.fsck import check, compute_checksums
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import StoreFull
+from tests.arrays.summing import compute_checksums
 
 from .conftest import MIB
 from .local_store import assert_counted

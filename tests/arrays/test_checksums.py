@@ -13,9 +13,10 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
 from outlive.arrays.tend import unsummed as unsummed_module
 from outlive.arrays.tend.checksums import Checksums, checksum_of
-from outlive.arrays.tend.fsck import check, compute_checksums
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.tend.unsummed import Known, Unsummed
 from outlive.arrays.writer import Writer
+from tests.arrays.summing import compute_checksums
 
 
 def test_checksums(root: Path) -> None:

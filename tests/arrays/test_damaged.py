@@ -24,9 +24,10 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.fsck import check, compute_checksums
+from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, CorruptArray
+from tests.arrays.summing import compute_checksums
 
 from .local_store import disk_usage
 

@@ -31,9 +31,10 @@ from outlive.arrays.live import forget
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.fsck import check, clear_orphans, compute_checksums
+from outlive.arrays.tend.fsck import check, clear_orphans
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreFull
+from tests.arrays.summing import compute_checksums
 
 from .local_store import assert_counted
 

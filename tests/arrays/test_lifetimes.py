@@ -18,7 +18,6 @@ from outlive.arrays.lifetimes import (
     Lifetime,
     ScopeLock,
     job_id,
-    job_number,
     lifetime_from,
     lifetime_of,
 )
@@ -63,9 +62,8 @@ def test_an_id_says_with_what_its_array_ends(shelf: Shelf, lifetime: Lifetime) -
 
 
 def test_job_ids() -> None:
-    assert job_number("02000000") == 2
     assert job_id(2) == "02000000"
-    assert job_id(job_number("0a0b0c0d")) == "0a0b0c0d"
+    assert job_id(0x0D0C0B0A) == "0a0b0c0d"
 
 
 def test_with_a_job(shelf: Shelf) -> None:

@@ -27,9 +27,10 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.segment import header_of, read_info_at
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
-from outlive.arrays.tend.fsck import check, check_arrays, compute_checksums
+from outlive.arrays.tend.fsck import check, check_arrays
 from outlive.arrays.writer import Writer, fill, mapped
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
+from tests.arrays.summing import compute_checksums
 
 from .local_store import disk_usage
 from .test_shelf import forked, kill

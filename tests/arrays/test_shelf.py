@@ -249,6 +249,19 @@ def test_drafts_of_the_dead_go(shelf: Shelf) -> None:
     assert os.listdir(shelf.new) == []
 
 
+def test_an_incomplete_draft_of_an_array_that_is_there_goes(shelf: Shelf) -> None:
+    """Its keeper died before it could mark it as a copy, and made another."""
+    info = Writer(shelf).put(np.full(5, 1), store="s")
+    Draft.make(shelf, info).settled = True  # nobody else discards it
+    assert shelf._staging is not None
+    shelf._staging.close()
+    shelf._staging = None
+    for _ in range(2):
+        list(clear_orphans(shelf, lambda ids: set(ids)))
+        assert not shelf.has_draft(info.id) and shelf.has(info.id)
+    assert shelf.recount() == 0
+
+
 def test_listed_drafts_of_the_dead_are_sealed(shelf: Shelf) -> None:
     def leave() -> Any:
         return [Writer(Shelf(shelf.path)).draft_of(np.arange(6), key=key) for key in "abc"]

@@ -29,10 +29,11 @@ from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
 from outlive.arrays.spill.room import candidates, make_room, promote_hot, spill_ahead
 from outlive.arrays.spill.waiting import may_come
 from outlive.arrays.tend.checksums import Checksums
-from outlive.arrays.tend.fsck import check, clear_orphans, compute_checksums, mend_doubles
+from outlive.arrays.tend.fsck import check, clear_orphans, mend_doubles
 from outlive.arrays.writer import Writer, mapped
 from outlive.cluster import listing
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
+from tests.arrays.summing import compute_checksums
 
 from .conftest import MIB
 from .local_store import Catalog, assert_counted, disk_usage

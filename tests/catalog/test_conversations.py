@@ -989,3 +989,22 @@ def test_two_nodes_that_die_at_once_lose_nothing_that_another_has_cached() -> No
         while not talk.over:
             talk.answer(world.carry_out(talk.instruction))
     assert state.kept(one.id) == ["a"] and len(state.index.lost) == 0
+
+
+def test_a_deletion_that_fails_beside_a_put_that_comes_to_nothing_is_finished_later() -> None:
+    world = World()
+    state = world.know()
+    put(state, info(1), "a")
+    ending = Talk(world, deletion.end(state, [info(1).id]))
+    put(state, info(2), "a")
+    keys.take_off(state, [info(2).id])
+    assert state.index.find("s", "k") is None, "what is being deleted does not come back"
+    ending.answer({})  # a is silent
+    nodes = world.carry_out(ending.instruction)
+    with pytest.raises(StoreUnavailable):
+        ending.answer(nodes)
+    world.answers["a", "drop"] = drops
+    world.asked.clear()
+    world.run(losing.look_at_nodes(state))
+    assert ("a", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
+    assert not state.unwanted and not state.unfinished

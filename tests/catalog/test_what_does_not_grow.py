@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import keys, replicas, shelves
+from outlive.catalog import deletion, keys, replicas, shelves
 from outlive.catalog.wire import Listed, unpack
 from tests.catalog.talking import World, info, listing
 
@@ -87,3 +87,51 @@ def test_a_catalog_that_starts_asks_each_node_once_about_copies_that_nobody_keep
     world.run(shelves.begin(world.state))
     assert asked(world)["holds"] == FEW
     assert all(world.state.kept(one.id) == ["n5"] for one in copies)
+
+
+@pytest.mark.parametrize("what", ["overwritten", "deleted"])
+def test_each_node_is_told_of_what_it_has_and_of_no_other_array(what: str) -> None:
+    names = ["a", *(f"n{number}" for number in range(1, FEW))]
+    world = World(nodes=names)
+    state = world.know()
+    for name in names:
+        world.answers[name, "forbid"] = None
+        world.answers[name, "drop"] = lambda some: [True] * len(some)
+    old = [info(number, f"k{number}") for number in range(1, FEW)]
+    for one, name in zip(old, names[1:], strict=True):
+        assert keys.bind(state, [one], "a", 0).epoch
+        state.index.copies.add(one, "a", name, kept=False)
+    if what == "overwritten":
+        new = [info(100 + number, one.key) for number, one in enumerate(old)]
+        assert world.run(keys.replace(state, new, "a", 0)).epoch
+    else:
+        assert len(world.run(deletion.end(state, [one.id for one in old]))) == len(old)
+    told = {name: len(args[0]) for name, method, args in world.asked if method == "forbid" and name != "a"}
+    assert told == dict.fromkeys(names[1:], 1)
+
+
+class Key(str):
+    """A key that counts how often it is compared with others."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Key.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_many_keys_are_deleted_in_as_many_steps() -> None:
+    steps = []
+    for count in (100, 400):
+        world = World(nodes="a")
+        state = world.know()
+        world.answers["a", "drop"] = lambda some: [True] * len(some)
+        some = [info(number, Key(f"k{number}")) for number in range(1, count + 1)]
+        assert keys.bind(state, some, "a", 0).epoch
+        state.validate = lambda: None  # type: ignore[method-assign] # that goes through all
+        Key.compared = 0
+        assert len(world.run(deletion.end(state, [one.id for one in some]))) == count
+        steps.append(Key.compared)
+    assert steps[1] <= 5 * (steps[0] + 100)

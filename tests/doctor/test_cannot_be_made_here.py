@@ -17,6 +17,8 @@ from outlive.doctor.checks import CHECKS, idle_workers, node_states, settings, s
 from outlive.doctor.model import Symptom, ranked
 from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, ObjectStore
 from outlive.ray_internals.node_workers import LiveNode
+from outlive.tune import facts
+from outlive.tune.mount import Mount
 from outlive.workers.rows import Worker
 from outlive.workers.settings import Known
 
@@ -160,3 +162,12 @@ def test_a_keeper_of_outlive_is_no_reason_to_keep_a_node():
     cluster.scaled = False
     (finding,) = node_states.kept(cluster)
     assert (finding.severity, "No autoscaler runs here" in finding.why) == ("info", True)
+
+
+@pytest.mark.parametrize(("huge", "says"), [("never", True), ("within_size", False)])
+def test_plain_data_pages_of_shared_memory(monkeypatch, huge, says):
+    shm = Mount("/dev/shm", "tmpfs", (f"huge={huge}",), 8 << 30, 8 << 30, 0, 0)
+    seen = facts.Facts("/dev/shm/outlive-0", shm, "never", 2 << 20, 1 << 20, 1 << 20, 16 << 30)
+    monkeypatch.setattr(facts, "look", lambda: seen)
+    note = shared_memory.page_note()
+    assert (note is not None and "outlive tune" in note and "huge=never" in note) == says

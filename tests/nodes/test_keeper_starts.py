@@ -125,7 +125,7 @@ def test_a_keeper_asks_the_head_for_its_own_node_alone(shelf: Shelf) -> None:
     for _ in range(3):
         staying.consider()
     assert asked == ["n", "n", "n"] and staying.stays is None
-    here, peers.autoscaler = here._replace(occupied=True), lambda: Autoscaler(None, {}, {})
+    here, peers.autoscaler = here._replace(occupied=True), lambda: Autoscaler({}, {})
     staying = Evacuation(shelf, "n", peers)
     staying.consider()  # where a program works there, no other node is asked about, nor what else is there
     assert staying._idle_since is None

@@ -56,9 +56,9 @@ def test_the_cluster_is_seen_to_be_autoscaled(autoscaled: str) -> None:
             return autoscaler()
 
     here = eventually(autoscaler)
-    assert (here.idle_timeout, here.min_workers) == (pytest.approx(IDLE_SECONDS), {"small": 0})
+    assert here.min_workers == {"small": 0}
     there = ray.get(Elsewhere.remote().ask.remote())
-    assert there[:2] == here[:2]
+    assert there.min_workers == here.min_workers
     eventually(lambda: (found := autoscaler()) and found.types.get(HEAD) == "ray.head.default")
 
 

@@ -17,7 +17,6 @@ from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
-from outlive.arrays.tend.unsummed import Unsummed, never
 from outlive.errors import CorruptArray
 from outlive.units import format_size
 
@@ -43,6 +42,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 continue
             path = f"{folder}/{name}"
             if name in complete and not is_copy(path) and shelf.finish(name, epoch):
+                shelf.delete_draft(path)  # left if it is incomplete, and the array has come to the shelf as well
                 yield Defect("unfinished", name, "sealed: its writer died after the catalog had listed it", True)
             elif is_id(name.removesuffix(COPY)):
                 _discard(shelf, path, name)
@@ -145,8 +145,3 @@ def check_arrays(shelf: Shelf, array_ids: list[str]) -> list[Defect]:
 
 def foreign(path: str) -> Defect:
     return Defect("foreign", path, "ignored: outlive did not put it here; remove it if you did not either", True)
-
-
-def compute_checksums(shelf: Shelf, *, older_than: float = 2.0, stop: Callable[[], bool] = never) -> int:
-    """Record the checksums of arrays that have none yet and are older than `older_than` seconds; return how many."""
-    return Unsummed(shelf, again=False).compute(older_than=older_than, stop=stop)

@@ -25,6 +25,7 @@ from outlive.testing.simulation.plan import HEAD, KEYS, Client, Fault, Op, Plan
 from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
 
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
+_TO_LEARN = 3.0  # seconds that an actor goes on which was taken for dead
 _TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
 SHELF_BYTES = 64 << 20
 _PAUSES = 1.0, 2.0, 4.0  # how many times as long as usual, in some schedules: less is mended while much happens
@@ -68,6 +69,7 @@ class Cluster:
         self.processes: dict[str, Process] = {}  # of clients
         pause = _PAUSES[plan.seed % len(_PAUSES)]
         self.rounds_every = 0.7 * pause, 1.5 * pause  # seconds: at least, and what is added at most
+        self._replaced: list[Process] = []  # of actors, taken for dead
         self._ticks = 0
         self._calm_since: float | None = None
 
@@ -251,8 +253,12 @@ class Cluster:
             if not machine.alive and machine.known_dead_at is None:
                 self._notice(machine)
             for process in machine.processes:
+                process.steps_left = None
                 process.go_on()
-        for process in self.processes.values():  # those that wrote are gone, and what they held is free
+        for process in (
+            *self._replaced,
+            *self.processes.values(),
+        ):  # those that wrote are gone, and what they held is free
             process.kill()
         self._calm_since = self.scheduler.now
         self.rounds_every = 4.0, 2.0
@@ -370,9 +376,40 @@ class Cluster:
             self.machines[fault.target].draining = True
 
     def _cut(self, fault: Fault) -> None:
+        self._cut_one_way(fault)
+        self._cut_one_way(fault._replace(target=fault.other, other=fault.target))
+
+    def _cut_one_way(self, fault: Fault) -> None:
         if fault.target in self.machines and fault.other in self.machines:
             one, other = self.machines[fault.target], self.machines[fault.other]
             self.network.cut(one, other, self.scheduler.now + fault.seconds)
+
+    def _replace_catalog(self, fault: Fault) -> None:
+        self._replace(self.network.actors.get(CATALOG), fault)
+
+    def _replace_keeper(self, fault: Fault) -> None:
+        self._replace(self._keeper(fault), fault)
+
+    def _replace(self, actor: Actor | None, fault: Fault) -> None:
+        """It is taken for dead, and is not: it was stopped, goes on beside the one in its place, and learns of it."""
+        if actor is not None and actor.process.alive:
+            old = actor.process
+            self._stop(old, fault.seconds)
+            self._replaced.append(old)
+            self.scheduler.at(self.scheduler.now + fault.seconds + _TO_LEARN, old.kill)
+            actor.replace()
+
+    def _crash_client(self, fault: Fault) -> None:
+        self._crash(self.processes.get(fault.target), fault)
+
+    def _crash_keeper(self, fault: Fault) -> None:
+        actor = self._keeper(fault)
+        self._crash(None if actor is None else actor.process, fault)
+
+    def _crash(self, process: Process | None, fault: Fault) -> None:
+        """It is killed between two calls of the system, `fault.seconds` of them later."""
+        if process is not None and process.alive:
+            process.steps_left = int(fault.seconds)
 
     def _set_clock(self, fault: Fault) -> None:
         if fault.target in self.machines:

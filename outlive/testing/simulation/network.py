@@ -97,8 +97,12 @@ class Actor:
         try:
             target = self._start(process)
         except Exception as error:  # noqa: BLE001 - Ray gives up such an actor
+            if process is not self.process:
+                return
             self.network.say(process, f"cannot start: {error}")
             self.end()
+            return
+        if process is not self.process:  # another has its place
             return
         self.target = target
         self.network.say(process, "has started")
@@ -134,7 +138,11 @@ class Actor:
         lost = [*self._under_way, *itertools.chain.from_iterable(self._queues.values())]
         self._under_way.clear()
         self._begin()
-        self._waiting += lost
+        for message in lost:
+            if message.once:
+                self.network.fail(message)
+            else:
+                self._waiting.append(message)
 
     def end(self) -> None:
         """It is gone for good, and its name is free."""
@@ -216,14 +224,14 @@ class Network:
         self.scheduler, self.manners, self.say, self._oddity = scheduler, manners, say, oddity
         self.actors: dict[str, Actor] = {}
         self.starts: dict[str, int] = {}  # how often an actor of this name was started
-        self._cut: dict[frozenset[str], float] = {}  # two machines, and until when
+        self._cut: dict[tuple[str, str], float] = {}  # from one machine to another, and until when
         self.calls = 0
         self.traced = False
 
     def cut(self, one: Machine, other: Machine, until: float) -> None:
-        """No message gets from one of these to the other until then."""
-        pair = frozenset((one.name, other.name))
-        self._cut[pair] = max(until, self._cut.get(pair, 0.0))
+        """No message gets from the one of these to the other until then."""
+        way = one.name, other.name
+        self._cut[way] = max(until, self._cut.get(way, 0.0))
 
     def heal(self) -> None:
         """All messages get through, and take the usual time."""
@@ -251,16 +259,16 @@ class Network:
         return message
 
     def _arrive(self, message: Message) -> None:
-        if until := self._until(message):
+        if until := self._until(message.machine, message.actor.machine):
             self.scheduler.at(until + 0.001, lambda: self._arrive(message))
         else:
             message.actor.take(message)
 
-    def _until(self, message: Message) -> float:
-        """Until when the way of a message is cut; 0 if it is not."""
+    def _until(self, one: Machine, other: Machine) -> float:
+        """Until when the way from the one to the other is cut; 0 if it is not."""
         if not self._cut:
             return 0.0
-        until = self._cut.get(frozenset((message.machine.name, message.actor.machine.name)), 0.0)
+        until = self._cut.get((one.name, other.name), 0.0)
         return until if until > self.scheduler.now else 0.0
 
     def answer(self, message: Message, value: Any, error: BaseException | None) -> None:
@@ -284,7 +292,7 @@ class Network:
         self.scheduler.at(self.scheduler.now + delay, lambda: self._back(message, future, value, None))
 
     def _back(self, message: Message, future: Future, value: Any, error: BaseException | None) -> None:
-        if until := self._until(message):
+        if until := self._until(message.actor.machine, message.machine):
             self.scheduler.at(until + 0.001, lambda: self._back(message, future, value, error))
         elif message.caller.process.alive:
             future.set(value, error)

@@ -78,7 +78,8 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.kind} {self.target}".strip() + (f" - {self.other}" if self.other else "")
-        return text + (f" for {self.seconds:.2f} s" if self.seconds else "")
+        how = "after {:.0f} steps" if self.kind.startswith("crash") else "for {:.2f} s"
+        return text + (f" {how.format(self.seconds)}" if self.seconds else "")
 
 
 class Plan(NamedTuple):

@@ -56,9 +56,11 @@ class Process:
         self.scheduler, self.name, self.node = scheduler, name, node
         self.key = mix(scheduler.key, number_of(name))
         self.alive, self.stopped = True, False
+        self.steps_left: int | None = None  # calls of the system until it is killed
         self.backlog: list[tuple[Task, int]] = []  # what came due while it was stopped
         self.at_death: list[Callable[[], None]] = []
         self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # files that it has open, and may have locked
+        self.flocks: list[tuple[int, int]] = []  # descriptors that it has locked, and inodes: may be closed since
         self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
         self.version = 0  # the latest that it has given
         self.chances = 0  # how often it asked for chance
@@ -73,6 +75,9 @@ class Process:
             self.scheduler.due(self.scheduler.now, task)
         return task
 
+    def let_go(self) -> None:
+        """Of the locks of descriptors: see `stage`."""
+
     def kill(self) -> None:
         """As by SIGKILL."""
         if self.alive:
@@ -80,6 +85,7 @@ class Process:
             self.backlog.clear()
             for file in self.locks:
                 file.close()
+            self.let_go()
             for work in self.at_death:
                 work()
 
@@ -231,6 +237,13 @@ class Scheduler:
         if task.interrupt is not None:
             error, task.interrupt = task.interrupt, None
             raise error
+
+    def kill_running(self) -> None:
+        """Kill the process of the task that runs, here and now: nothing of it goes on."""
+        task = self.task
+        task.process.kill()
+        task.parked += 1
+        self._park(task)
 
     # --- by whoever plans
 

@@ -6,6 +6,8 @@ be: time is virtual and each machine's own, ids come from the seed, and each pro
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import random
@@ -32,6 +34,20 @@ _REAL_TIME = {
     *("outlive.arrays.spill.waiting", "outlive.arrays.spill.room"),
 }
 _REAL_THREADS = {"outlive.arrays.lock", "outlive.arrays.remains"}
+_real_flock = fcntl.flock
+_STEPS = (
+    "rename",
+    "unlink",
+    "symlink",
+    "chmod",
+    "fchmod",
+    "utime",
+    "ftruncate",
+    "posix_fallocate",
+    "pwrite",
+    "mkdir",
+    "rmdir",
+)
 _SWITCHES = 0.25  # of the moments before a shelf is locked, at which others go on
 
 
@@ -137,6 +153,26 @@ def point() -> None:
         task.process.scheduler.step()
 
 
+def _step_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A call of the system that changes files, before which a process may be killed: see `Process.steps_left`."""
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        task = running()
+        if task is not None and task.process.steps_left is not None and not task.process.scheduler.over:
+            task.process.steps_left -= 1
+            if task.process.steps_left < 0:
+                green.FileLock.holder = None  # the kernel lets go of it
+                task.process.scheduler.kill_running()
+        return function(*args, **kwargs)
+
+    return step
+
+
+def _count_steps() -> None:
+    for what in _STEPS:
+        setattr(os, what, _step_of(getattr(os, what)))
+
+
 def set_up() -> None:
     """Once in a process that simulates."""
     global _session
@@ -162,6 +198,9 @@ def set_up() -> None:
                     if what in vars(module):
                         setattr(module, what, other)
     os.urandom = urandom
+    _count_steps()
+    fcntl.flock = _flock
+    Process.let_go = _let_go  # type: ignore[assignment,method-assign]
     changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
     ledger.FileLock = green.FileLock  # type: ignore[attr-defined,assignment]
     ledger.Ledger.locked = _before(ledger.Ledger.locked)  # type: ignore[method-assign]
@@ -188,6 +227,20 @@ class _Listens(logging.Handler):
 def _watch_nothing(self: changes.Changes, folders: tuple[str, ...]) -> None:
     """The kernel does not tell of changes, so folders are listed: it takes milliseconds to end such a watch."""
     self._watched = folders
+
+
+def _flock(file: Any, operation: int) -> None:
+    """What `fcntl.flock` does. The kernel lets go of it when the process is killed."""
+    _real_flock(file, operation)
+    if isinstance(file, int) and operation & fcntl.LOCK_EX and (task := running()) is not None:
+        task.process.flocks.append((file, os.fstat(file).st_ino))
+
+
+def _let_go(process: Process) -> None:
+    for fd, inode in process.flocks:
+        with contextlib.suppress(OSError):  # it was closed
+            if os.fstat(fd).st_ino == inode:
+                _real_flock(fd, fcntl.LOCK_UN)
 
 
 def _noted(begin: Callable[..., None]) -> Callable[..., None]:

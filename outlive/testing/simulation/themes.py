@@ -74,6 +74,48 @@ def _scopes(rng: random.Random, plan: Plan) -> Plan:
     return plan._replace(clients=tuple(clients))
 
 
+def _doubles(rng: random.Random, plan: Plan) -> Plan:
+    """A catalog, or a keeper, is taken for dead and replaced, and goes on beside the one in its place."""
+
+    def a_fault(at: float) -> Fault:
+        seconds = round(rng.choice((0.0, 0.5, 3.0)) * rng.uniform(0.1, 1.0), 3)
+        if rng.random() < 0.6:
+            return Fault(at, "replace catalog", seconds=seconds)
+        return Fault(at, "replace keeper", rng.choice(plan.nodes), seconds=seconds)
+
+    return _with_faults(rng, plan, 2, a_fault)
+
+
+def _crashes(rng: random.Random, plan: Plan) -> Plan:
+    """Clients and keepers are killed between two calls of the system, also as they hold a lock."""
+
+    def a_fault(at: float) -> Fault:
+        steps = float(rng.randrange(30))
+        if rng.random() < 0.7:
+            return Fault(at, "crash client", rng.choice(plan.clients).name, seconds=steps)
+        return Fault(at, "crash keeper", rng.choice(plan.nodes), seconds=steps)
+
+    return _with_faults(rng, plan, 3, a_fault)
+
+
+def _partitions(rng: random.Random, plan: Plan) -> Plan:
+    """One machine is cut off from all others, or hears and is not heard."""
+
+    def a_fault(at: float) -> Fault:
+        one, other = rng.sample(plan.nodes, 2)
+        seconds = round(rng.choice((1.0, 10.0, 25.0)) * rng.uniform(0.2, 1.0), 3)
+        return Fault(at, rng.choice(("cut", "cut one way")), one, other, seconds)
+
+    return _with_faults(rng, plan, 4, a_fault)
+
+
+def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[float], Fault]) -> Plan:
+    """More goes wrong, about when clients do something: at most so often."""
+    moments = [op.at for client in plan.clients for op in client.ops] or [1.0]
+    faults = [a_fault(round(rng.choice(moments) + rng.uniform(-0.01, 0.03), 4)) for _ in range(rng.randint(1, most))]
+    return plan._replace(faults=tuple(sorted((*plan.faults, *faults))))
+
+
 def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float, int], Op]) -> Plan:
     """Each client does some more, about when it does the rest: at most so many operations."""
     clients, value = [], 1000
@@ -88,5 +130,12 @@ def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float,
 
 
 _WITHOUT = 6  # how often a schedule has no theme, as against those
-_OFTEN: dict[Theme, float] = {_handles: 1.0, _lifetimes: 1.0, _scopes: 0.7}
+_OFTEN: dict[Theme, float] = {
+    _handles: 1.0,
+    _lifetimes: 1.0,
+    _scopes: 0.7,
+    _doubles: 0.7,
+    _crashes: 1.0,
+    _partitions: 0.5,
+}
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}

@@ -1,0 +1,159 @@
+"""The command that looks at a node's shared memory, and can make it faster: tune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outlive.cli.failures import explained
+from outlive.cli.options import AsJson
+from outlive.cli.text import print_json
+from outlive.units import format_size
+
+if TYPE_CHECKING:
+    from outlive.tune.advice import Advice
+    from outlive.tune.facts import Facts
+    from outlive.tune.speed import Speeds
+
+_ROWS = {"put": "put, new memory", "put_again": "put, recycled", "first_read": "first read", "memcpy": "plain memcpy"}
+_GIB = 1 << 30
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `outlive`."""
+    codes = "Exit codes: 0 done; 2 usage, or the system did not let it."
+    app.command(epilog=codes, rich_help_panel="Understand")(explained(tune))
+
+
+def tune(
+    change: Annotated[bool, typer.Option("--apply", help="Remount with huge pages, where this process may.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what --apply changed.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what this node's shared memory gives, how fast it is, and how to make it faster.
+
+    Measures for a few seconds: as it is now, and on a private mount with huge pages
+    where it may make one. Needs no cluster. Changes nothing unless asked.
+
+    [bold]Example[/bold]
+    $ outlive tune
+    $ sudo outlive tune --apply
+    $ sudo outlive tune --undo
+    """
+    if change and undo:
+        raise typer.BadParameter("--apply and --undo are two things; ask for one", param_hint="--undo")
+    if change or undo:
+        _change(undo=undo, as_json=as_json)
+        return
+    from outlive.tune.advice import advice
+    from outlive.tune.facts import look
+
+    facts = look()
+    found = advice(facts)
+    now, tuned, refused = (None, None, None) if quick else _measured(facts, found)
+    if as_json:
+        print_json(_document(facts, found, now, tuned, refused))
+    else:
+        _show(facts, found, now, tuned, refused)
+
+
+def _change(*, undo: bool, as_json: bool) -> None:
+    from outlive.arrays.root import default_root
+    from outlive.tune import record
+
+    if undo:
+        undone = record.undo()
+        said = [f"{change.folder}: huge={change.before} again" for change in undone] or ["nothing to take back"]
+    else:
+        change = record.apply(default_root()[0])
+        undone = [] if change is None else [change]
+        said = [
+            "it gives huge pages already; nothing was changed"
+            if change is None
+            else f"{change.folder}: huge={change.after}, was {change.before}. Arrays that are put from now on get huge "
+            "pages. `outlive tune --undo` takes it back, and so does a restart of the machine"
+        ]
+    if as_json:
+        print_json({"undone" if undo else "applied": [one._asdict() for one in undone]})
+        return
+    for line in said:
+        typer.echo(line)
+
+
+def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds | None, str | None]:
+    """As it is now; with huge pages, if that would be another thing; and why something was not measured."""
+    from outlive.errors import TuneRefused
+    from outlive.tune.record import WANTED
+    from outlive.tune.speed import measure, measure_private
+
+    now = None
+    try:
+        now = measure(facts.mount.folder if facts.mount.kind == "tmpfs" else _folder(facts.root))
+        tuned = measure_private(WANTED) if any(one.kind == "small-pages" for one in found) else None
+    except (TuneRefused, OSError) as error:
+        return now, None, str(error)
+    return now, tuned, None
+
+
+def _folder(root: str) -> str:
+    from outlive.arrays.limits import existing
+
+    return existing(root)
+
+
+def _document(
+    facts: Facts, found: list[Advice], now: Speeds | None, tuned: Speeds | None, refused: str | None
+) -> dict[str, Any]:
+    return {
+        **facts._asdict(),
+        "mount": {**facts.mount._asdict(), "huge": facts.mount.huge},
+        "bytes_per_second": None if now is None else now._asdict(),
+        "bytes_per_second_with_huge_pages": None if tuned is None else tuned._asdict(),
+        "times_faster": None if now is None or tuned is None else tuned.times(now),
+        "not_measured": refused,
+        "advice": [{**one._asdict(), "ways": [way._asdict() for way in one.ways]} for one in found],
+    }
+
+
+def _show(facts: Facts, found: list[Advice], now: Speeds | None, tuned: Speeds | None, refused: str | None) -> None:
+    mount = facts.mount
+    typer.secho(f"{facts.root} on {mount.folder}", bold=True)
+    pages = f"huge={mount.huge}; the kernel says {facts.kernel_setting}" if facts.huge_page else "this kernel has none"
+    limit = "no limit" if not mount.inodes else f"{mount.free_inodes} free of {mount.inodes}"
+    for label, value in (
+        ("file system", f"{mount.kind}, {format_size(mount.free)} free of {format_size(mount.size)}"),
+        ("huge pages", pages),
+        ("files", limit),
+        ("a process", f"{facts.descriptors} descriptors, {facts.maps or '?'} maps, {format_size(facts.memory)} memory"),
+    ):
+        typer.echo(f"   {label:<12} {value}")
+    if now is not None:
+        _show_speeds(now, tuned)
+    if refused is not None:
+        typer.secho("not measured: ", fg="yellow", bold=True, nl=False)
+        typer.echo(refused)
+    for number, one in enumerate(found, 1):
+        typer.secho(f"\n{number}. {one.what}  ", bold=True, nl=False)
+        typer.secho(f"[{one.kind}]", dim=True)
+        gain = _gain(now, tuned) if one.kind == "small-pages" else ""
+        typer.echo(f"   why   {one.why}{gain}")
+        for way in one.ways:
+            typer.echo(f"   fix   {way.where}:\n         {way.command}")
+    if not found:
+        typer.echo("\nnothing to advise")
+
+
+def _show_speeds(now: Speeds, tuned: Speeds | None) -> None:
+    typer.echo(f"\n   GiB/s, {format_size(now.nbytes)}      now" + ("" if tuned is None else "   huge pages"))
+    for name, label in _ROWS.items():
+        second = "" if tuned is None else f"{getattr(tuned, name) / _GIB:10.1f}"
+        typer.echo(f"   {label:<17} {getattr(now, name) / _GIB:9.1f}{second}")
+
+
+def _gain(now: Speeds | None, tuned: Speeds | None) -> str:
+    if now is None or tuned is None:
+        return ""
+    times = tuned.times(now)
+    return f" Measured here: put {times['put']:.1f} times as fast, first read {times['first_read']:.1f} times."

@@ -1,0 +1,115 @@
+"""The record of what `outlive tune --apply` changed, so that `--undo` takes it back.
+
+It lies in /run, which a restart of the machine empties: that takes the changes back too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from outlive.errors import TuneRefused
+from outlive.tune.mount import IN_MEMORY, kernel_setting, mount_of, remount
+
+RECORD = Path("/run/outlive-tune.json")
+WANTED = "within_size"
+
+
+class Change(NamedTuple):
+    """Of when the files of a mount take huge pages."""
+
+    folder: str
+    device: int  # of the file system, which a later mount at the same folder does not have
+    before: str
+    after: str
+
+
+def apply(root: str, record: Path = RECORD) -> Change | None:
+    """Have the mount that `root` is on give huge pages to files as large as these; None if it does already.
+
+    Raises
+    ------
+    TuneRefused
+        It is no tmpfs, the kernel has no huge pages or denies them, or the system does not let this process.
+    """
+    mount = mount_of(root)
+    if mount.kind != IN_MEMORY:
+        raise TuneRefused(f"{mount.folder} is no tmpfs but {mount.kind}: there is nothing to remount")
+    if kernel_setting() in (None, "deny"):
+        raise TuneRefused("this kernel gives no huge pages to shared memory: see `outlive tune`")
+    if mount.huge in (WANTED, "always"):
+        return None
+    change = Change(mount.folder, os.stat(mount.folder).st_dev, mount.huge, WANTED)
+    changes = _load(record)
+    # Written first: a process that is killed in between leaves a line too many, which undoes nothing.
+    _save(record, [*changes, change])
+    try:
+        remount(change.folder, change.after)
+    except TuneRefused:
+        _save(record, changes)
+        raise
+    return change
+
+
+def undo(record: Path = RECORD) -> list[Change]:
+    """Take back what `apply` changed, the last first; returns what was changed. What somebody changed since stays.
+
+    Raises
+    ------
+    TuneRefused
+        The system does not let this process. What was not taken back stays in the record.
+    """
+    changes, undone = _load(record), []
+    while changes:
+        change = changes[-1]
+        if _stands(change):
+            remount(change.folder, change.before)
+            undone.append(change)
+        changes.pop()
+        _save(record, changes)
+    return undone
+
+
+def _stands(change: Change) -> bool:
+    try:
+        return os.stat(change.folder).st_dev == change.device and mount_of(change.folder).huge == change.after
+    except OSError:
+        return False
+
+
+def _load(record: Path) -> list[Change]:
+    try:
+        fd = os.open(record, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise TuneRefused(f"{record} cannot be read ({error.strerror})") from None
+    with open(fd) as file:
+        if os.fstat(fd).st_uid not in (0, os.geteuid()):
+            raise TuneRefused(f"{record} belongs to another user; refused")
+        try:
+            return [Change(*fields) for fields in json.load(file)]
+        except (ValueError, TypeError):
+            raise TuneRefused(f"{record} is damaged; remove it, and restart the machine or remount by hand") from None
+
+
+def _save(record: Path, changes: list[Change]) -> None:
+    """In one step, and nothing if there are none."""
+    new = record.with_name(f"{record.name}.new")
+    try:
+        if not changes:
+            with contextlib.suppress(FileNotFoundError):
+                record.unlink()
+            return
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            json.dump(changes, file)
+        new.rename(record)
+    except OSError as error:
+        raise TuneRefused(
+            f"{record} cannot be written ({error.strerror}), so nothing could be taken back: run it as root"
+        ) from None

@@ -1,0 +1,122 @@
+"""The speed of shared memory: measured in a folder, or on a private mount with huge pages that ends with its process.
+
+`python -m outlive.tune.speed FOLDER` measures in a folder and prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from outlive.arrays.limits import memory_limit
+from outlive.arrays.live import forget
+from outlive.arrays.reader import Reader
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
+from outlive.errors import TuneRefused
+
+_T = TypeVar("_T")
+_LARGEST, _LEAST = 128 << 20, 8 << 20  # bytes of the array
+_ROUNDS = 4
+_SECONDS = 120.0  # for a process that measures
+_SCRIPT = 'mount -t tmpfs -o "$1" outlive-tune "$2" && shift && exec "$2" -m outlive.tune.speed "$1"'
+
+
+class Speeds(NamedTuple):
+    """The best of a few rounds, in bytes a second."""
+
+    nbytes: int  # of the array
+    put: float  # into memory that the kernel has to find first
+    put_again: float  # into memory that a deleted array had
+    first_read: float  # map it, and sum it up
+    memcpy: float  # from array to array, in this process's own memory
+
+    def times(self, before: Speeds) -> dict[str, float]:
+        """How many times as fast this is."""
+        return {name: getattr(self, name) / getattr(before, name) for name in ("put", "put_again", "first_read")}
+
+
+def measure(folder: str) -> Speeds:
+    """Measure in a shelf of its own below `folder`, which is gone afterwards.
+
+    Raises
+    ------
+    TuneRefused
+        There is too little room.
+    """
+    system = os.statvfs(folder)
+    nbytes = min(_LARGEST, system.f_bavail * system.f_frsize // 4, memory_limit() // 16) // 4096 * 4096
+    if nbytes < _LEAST:
+        raise TuneRefused(f"{folder} has too little room to measure in")
+    array = np.ones(nbytes // 8)
+    copy = np.zeros_like(array)
+    place = tempfile.mkdtemp(prefix="outlive-tune-", dir=folder)
+    try:
+        shelf = Shelf(f"{place}/shelf", budget=3 * nbytes)
+        reader, writer = Reader(shelf), Writer(shelf)
+        fresh, again, read, copied = [], [], [], []
+        for _ in range(_ROUNDS):
+            shelf.pool.trim()
+            seconds, info = _timed(lambda: writer.put(array))
+            fresh.append(seconds)
+            forget(info.id)
+            read.append(_timed(lambda info=info: float(reader.view(info).sum()))[0])  # type: ignore[misc]
+            shelf.delete(info.id)
+            seconds, info = _timed(lambda: writer.put(array))
+            again.append(seconds)
+            shelf.delete(info.id)
+            copied.append(_timed(lambda: np.copyto(copy, array))[0])
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return Speeds(nbytes, *(nbytes / min(seconds) for seconds in (fresh, again, read, copied)))
+
+
+def measure_private(huge: str) -> Speeds:
+    """Measure on a tmpfs with huge pages, in a mount namespace of its own: nobody else sees it, and it ends with it.
+
+    Raises
+    ------
+    TuneRefused
+        The system does not let this process.
+    """
+    folder = tempfile.mkdtemp(prefix="outlive-tune-")
+    own = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        own += ["--user", "--map-root-user"]
+    options = f"mode=700,size={8 * _LARGEST},huge={huge}"
+    try:
+        done = subprocess.run(  # noqa: S603 - this module
+            [*own, "sh", "-c", _SCRIPT, "sh", options, folder, sys.executable],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TuneRefused(f"no private mount to measure on: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return Speeds(**json.loads(done.stdout))
+    except (ValueError, TypeError):
+        said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise TuneRefused(f"no private mount to measure on: {said}") from None
+
+
+def _timed(operation: Callable[[], _T]) -> tuple[float, _T]:
+    begin = time.perf_counter()
+    result = operation()
+    return time.perf_counter() - begin, result
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])._asdict()))

@@ -1,0 +1,198 @@
+"""What `outlive tune` sees, advises, measures, changes, and takes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from outlive.arrays.root import default_root
+from outlive.cli.app import app
+from outlive.errors import TuneRefused
+from outlive.tune import mount, record, speed
+from outlive.tune.advice import advice
+from outlive.tune.facts import Facts, look
+from outlive.tune.mount import Mount, mount_of
+from tests.arrays.test_full_disks import REPOSITORY, namespace
+from tests.arrays.test_mounts import REFUSED
+
+GIB = 1 << 30
+SHM = Mount("/dev/shm", "tmpfs", ("rw", "size=8388608k"), 8 * GIB, 8 * GIB, 10**6, 10**6)
+GOOD = Facts(
+    "/dev/shm/outlive-0", SHM._replace(options=("rw", "huge=within_size")), "never", 2 << 20, 1 << 20, 1 << 20, 16 * GIB
+)
+
+
+def kinds(**changes: Any) -> list[str]:
+    return [one.kind for one in advice(GOOD._replace(**changes))]
+
+
+@pytest.mark.parametrize("huge", ["never", "advise", "within_size", "always"])
+def test_advice_by_the_mount(huge: str) -> None:
+    found = kinds(mount=SHM._replace(options=("rw", f"huge={huge}")))
+    assert found == (["small-pages"] if huge in ("never", "advise") else [])
+
+
+def test_advice_by_the_rest() -> None:
+    small = SHM  # without a word of huge pages
+    assert small.huge == "never"
+    assert kinds() == []
+    assert kinds(mount=small, kernel_setting=None) == kinds(mount=small, huge_page=0) == []
+    assert kinds(mount=small, kernel_setting="force") == []
+    assert kinds(kernel_setting="deny") == ["huge-pages-denied"]
+    assert kinds(mount=GOOD.mount._replace(size=64 << 20)) == ["little-shared-memory"]
+    assert kinds(mount=SHM._replace(folder="/", kind="ext4")) == ["little-shared-memory"]
+    assert kinds(descriptors=1024, maps=65530) == ["few-descriptors", "few-maps"]
+    assert kinds(descriptors=-1, maps=None) == []
+
+
+def test_a_command_is_quoted() -> None:
+    [one] = advice(GOOD._replace(mount=SHM._replace(folder="/a b")))
+    assert one.ways[0].command == "mount -o remount,huge=within_size '/a b'"
+
+
+def test_in_a_namespace(tmp_path: Path) -> None:
+    command, why_not = namespace()
+    if not command:
+        pytest.skip(why_not)
+    body = [sys.executable, "-m", "tests.tune.mounts", tmp_path]
+    done = subprocess.run([*command, *body], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=100)
+    if REFUSED in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_speeds_are_measured_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_LARGEST", 8 << 20)
+    monkeypatch.setattr(speed, "_ROUNDS", 1)
+    found = speed.measure(str(tmp_path))
+    assert found.nbytes == 8 << 20
+    assert all(one > 0 for one in found)
+    assert set(found.times(found).values()) == {1.0}
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(speed, "_LEAST", 1 << 60)
+    with pytest.raises(TuneRefused, match="too little room"):
+        speed.measure(str(tmp_path))
+
+
+# --- what cannot be changed, or taken back, is not
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """/dev/shm seems to give small pages; what is remounted is only written down."""
+    asked: list[str] = []
+    monkeypatch.setattr(record, "mount_of", lambda _: SHM)
+    monkeypatch.setattr(record, "kernel_setting", lambda: "never")
+    monkeypatch.setattr(record, "remount", lambda folder, huge: asked.append(f"{folder} {huge}"))
+    return asked
+
+
+def test_nothing_is_changed_that_cannot_be_written_down(tmp_path: Path, small: list[str]) -> None:
+    with pytest.raises(TuneRefused, match="cannot be written"):
+        record.apply("/dev/shm", tmp_path / "no folder" / "record.json")
+    assert small == []
+
+
+def test_a_damaged_record_changes_nothing(tmp_path: Path, small: list[str]) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("{")
+    for attempt in (lambda: record.apply("/dev/shm", path), lambda: record.undo(path)):
+        with pytest.raises(TuneRefused, match="damaged"):
+            attempt()
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(TuneRefused, match="cannot be read"):
+        record.undo(path)
+    assert small == []
+
+
+def test_what_was_refused_is_not_written_down(
+    tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: str, huge: str) -> None:
+        raise TuneRefused("must be superuser")
+
+    monkeypatch.setattr(record, "remount", refuse)
+    with pytest.raises(TuneRefused, match="superuser"):
+        record.apply("/dev/shm", tmp_path / "record.json")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("setting", [None, "deny"])
+def test_a_kernel_without_huge_pages(
+    tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    monkeypatch.setattr(record, "kernel_setting", lambda: setting)
+    with pytest.raises(TuneRefused, match="no huge pages"):
+        record.apply("/dev/shm", tmp_path / "record.json")
+    assert small == []
+
+
+def test_only_a_tmpfs_is_remounted(tmp_path: Path) -> None:
+    with pytest.raises(TuneRefused, match="no tmpfs but proc"):
+        record.apply("/proc", tmp_path / "record.json")
+
+
+def test_mount_says_what_it_was_asked_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 32, "", "mount: must be superuser\n")
+
+    monkeypatch.setattr(mount.subprocess, "run", refused)
+    with pytest.raises(TuneRefused, match="mount -o remount,huge=always /x y: mount: must be superuser"):
+        mount.remount("/x y", "always")
+
+
+# --- the command
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["tune", *arguments])
+
+
+def test_command() -> None:
+    shown = run("--quick")
+    assert shown.exit_code == 0
+    assert default_root()[0] in shown.stdout
+    found = json.loads(run("--quick", "--json").stdout)
+    assert found["mount"]["folder"] == mount_of(look().root).folder
+    assert found["mount"]["size"] > 0
+    assert [one["kind"] for one in found["advice"]] == [one.kind for one in advice(look())]
+    assert found["bytes_per_second"] is found["times_faster"] is None
+
+
+def test_command_with_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = speed.Speeds(128 << 20, 2.0 * GIB, 4.0 * GIB, 4.0 * GIB, 10.0 * GIB)
+    tuned = now._replace(put=9.0 * GIB, first_read=24.0 * GIB)
+    monkeypatch.setattr("outlive.tune.facts.look", lambda: GOOD._replace(mount=SHM))
+    monkeypatch.setattr(speed, "measure", lambda _: now)
+    monkeypatch.setattr(speed, "measure_private", lambda _: tuned)
+    shown = run().stdout
+    assert "put 4.5 times as fast, first read 6.0 times" in shown
+    assert json.loads(run("--json").stdout)["times_faster"]["put"] == 4.5
+
+    def refuse(_: str) -> None:
+        raise TuneRefused("no private mount to measure on: not permitted")
+
+    monkeypatch.setattr(speed, "measure_private", refuse)
+    shown = run().stdout
+    assert "not measured: no private mount to measure on: not permitted" in shown
+    assert "mount -o remount,huge=within_size /dev/shm" in shown
+
+
+def test_command_that_changes(tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record.apply, "__defaults__", (tmp_path / "record.json",))
+    monkeypatch.setattr(record.undo, "__defaults__", (tmp_path / "record.json",))
+    assert run("--apply", "--undo").exit_code == 2
+    assert small == []
+    assert "huge=within_size, was never" in run("--apply").stdout
+    monkeypatch.setattr(record, "_stands", lambda _: True)
+    assert json.loads(run("--undo", "--json").stdout)["undone"][0]["before"] == "never"
+    assert small == ["/dev/shm within_size", "/dev/shm never"]
+    assert "nothing to take back" in run("--undo").stdout
