@@ -189,7 +189,7 @@ def _decode_task(digits: str) -> DecodedId:
 
 
 def _maker(task: str, index: int | None) -> Maker:
-    """What kind of task this is. `index`: that of the object it made, if an object is what we have."""
+    """The kind of a task. `index`: that of the object that it made, if the id is an object's."""
     rest_of_task, actor = task[2:16], task[16:40]
     if _is_nil(actor):
         return "driver" if _is_nil(rest_of_task) else "normal task"
