@@ -39,7 +39,7 @@ def ls(
     r"""List keys, sorted, one a line.
 
     Characters that a terminal would act upon are escaped: a newline as \n,
-    a backslash as \\\\. With --json keys are exact.
+    a backslash as \\. With --json keys are exact.
 
     [bold]Example[/bold]
     $ outlive ls ct/ --long
