@@ -22,6 +22,7 @@ from benchmarks.rows import (
     align,
     create,
     get,
+    huge,
     live,
     long,
     many,
@@ -41,7 +42,7 @@ from benchmarks.rows import (
 
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
-ALONE = {row.NAME: row for row in (align, world)}  # without Ray
+ALONE = {row.NAME: row for row in (align, huge, world)}  # without Ray
 SEVERAL = {row.NAME: row for row in (nodes, remote, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 

@@ -87,7 +87,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: keeper and catalog, which need none, stay without numpy."""
+    """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
     if name == "workers":
         return importlib.import_module("outlive.workers")
     if name not in _HOME:

@@ -1,4 +1,4 @@
-"""What Ray says of a node, and what scales its cluster: plain values, for those who know nothing of Ray."""
+"""Plain values of Ray's nodes and of the autoscaler, for modules that import no Ray."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Node(NamedTuple):
     """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
 
     A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
-    so that a keeper that leaves as the last ends the node.
+    so a keeper that is the last to leave ends the node.
     """
     object_store_memory: int
     """Bytes that its object store may hold, as it was started."""
@@ -31,7 +31,7 @@ class Node(NamedTuple):
 
 
 class Autoscaler(NamedTuple):
-    """What scales a cluster."""
+    """The autoscaler of a cluster."""
 
     min_workers: dict[str, int]
     """How many nodes of each type always stay, the head's type left out. Empty where it is not known from here."""

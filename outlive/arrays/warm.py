@@ -31,8 +31,7 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
 
     Memory that is missing would be a SIGBUS when written to, and is an error of `write(2)`.
     """
-    status = os.fstat(fd)
-    if size < LEAST or not is_allocated(status, size):
+    if size < LEAST or not is_allocated(status := os.fstat(fd), size):
         return None
     identity = status.st_dev, status.st_ino  # the kernel gives this number to no other file while it is mapped here
     with _lock.now:

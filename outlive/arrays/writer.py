@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
+_GATHERED = 64 << 20  # bytes of a non-contiguous array that are copied at a time, between which an interrupt gets in
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -94,7 +95,7 @@ def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:
 
 def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
     head, foot = segment.header_of(info), segment.footer(info)
-    if array.flags.forc and (warm := writable_map(fd, info.size)):
+    if (array.flags.forc or _is_plain(array)) and (warm := writable_map(fd, info.size)):
         _copy(warm, info, array, head, foot)
     elif array.flags.forc or not array.nbytes:
         data: Any = array.ravel(order="K").view(np.uint8).data if info.nbytes else b""
@@ -111,8 +112,19 @@ def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
 def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
     """Write header, data and footer to the mapped segment."""
     warm[: info.offset] = head
-    np.frombuffer(warm, np.uint8, info.nbytes, info.offset)[:] = array.ravel(order="K").view(np.uint8)
+    if array.flags.forc:
+        np.frombuffer(warm, np.uint8, info.nbytes, info.offset)[:] = array.ravel(order="K").view(np.uint8)
+    else:
+        target: np.ndarray[Any, Any] = np.ndarray(info.shape, array.dtype, warm, info.offset)
+        step = max(1, _GATHERED * len(array) // info.nbytes)
+        for start in range(0, len(array), step):
+            target[start : start + step] = array[start : start + step]
     warm[info.offset + info.nbytes :] = foot
+
+
+def _is_plain(array: np.ndarray[Any, Any]) -> bool:
+    """Whether NumPy assigns its items byte for byte. What is between the fields of a structure it leaves as it was."""
+    return array.dtype.names is None and array.ndim > 0
 
 
 def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:

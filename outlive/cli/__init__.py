@@ -1,4 +1,4 @@
-"""The command line: `outlive put`, `get`, `ls`, ... Each group of commands is a module; `outlive --help` lists them."""
+"""The command line: `outlive put`, `get`, `ls`, ... Each group has a module. `outlive --help` lists them."""
 
 from __future__ import annotations
 

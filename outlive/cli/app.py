@@ -1,4 +1,4 @@
-"""The command `outlive` itself: what comes before a command's name, and which commands there are."""
+"""The command `outlive` itself: the options before a command's name, and the list of commands."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # an expected error is one line, any other a plain traceback for the bug report
+    pretty_exceptions_enable=False,  # an expected error is one line; any other is a plain traceback for the bug report
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _commands in (
@@ -79,7 +79,7 @@ def _before_command(
     ] = False,
 ) -> None:
     """Make options given before the command the defaults of those after it."""
-    if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, knows it by itself
+    if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, follows it by itself
         context.color = False
     given = {"store": store, "address": address, "as_json": as_json or None}
     chosen = {name: value for name, value in given.items() if value is not None}

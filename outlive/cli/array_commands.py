@@ -1,4 +1,4 @@
-"""Commands that change what is stored, or copy it out: put, get, rm."""
+"""Commands that put, copy out or delete arrays: put, get, rm."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def put(
         source = npy_file.read_stream(sys.stdin.buffer, "stdin")
     elif (path := Path(file)).is_file():
         source = npy_file.read_header(path)
-    else:  # a pipe, as of `outlive put <(program) KEY`; what cannot be opened says so here
+    else:  # a pipe, as in `outlive put <(program) KEY`; a file that cannot be opened raises here
         with path.open("rb") as stream:
             source = npy_file.read_stream(stream, file)
     target = open_store(store, address, memory, disk, spill_to)

@@ -1,4 +1,4 @@
-"""How a command finds the Ray cluster. It never starts one: that would end with the command, arrays and all."""
+"""Finding the Ray cluster for a command. None is started: it would end with the command, and its arrays too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from outlive.store.store import Store
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
-_CLIENT = "ray://"  # Ray Client, for machines that are no node of the cluster
+_CLIENT = "ray://"  # Ray Client, for machines that are not nodes of the cluster
 _OUTSIDE = "put, get, rm, ls, info, stats, check, shutdown, nodes and drain"  # as in docs/nodes.md
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
@@ -26,7 +26,7 @@ def open_store(
     disk: str | None = None,
     spill_to: str | None = None,
 ) -> Store:
-    """The store `name` of the cluster; the limits are as for `outlive.open`.
+    """The store `name` of the cluster. The limits are those of `outlive.open`.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def open_store(
     connect(address)
     import outlive
 
-    outlive.open(name)  # what is wrong with the name is said first
+    outlive.open(name)  # an error in the name is reported first
     try:
         return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
     except OutliveError:
@@ -48,9 +48,9 @@ def open_store(
 
 
 def connect(address: str | None, *, from_inside: bool = False) -> None:
-    """Connect this process to the cluster, unless it is connected to one already. Raises as `open_store`.
+    """Connect this process to the cluster, unless it is connected already. It raises the errors of `open_store`.
 
-    A command that is used `from_inside` asks raylets and GCS itself, which a Ray Client cannot.
+    A command `from_inside` asks raylets and GCS itself. A Ray Client cannot do that.
     """
     chosen, origin = _named(address, from_inside=from_inside)
     import ray
@@ -73,7 +73,7 @@ def connect(address: str | None, *, from_inside: bool = False) -> None:
 
 
 def find(address: str | None) -> str:
-    """`HOST:PORT` of the cluster's GCS, of which this process may then ask. Joins nothing. Raises as `connect`."""
+    """`HOST:PORT` of the cluster's GCS, which this process may then ask. It joins nothing, and raises as `connect`."""
     chosen, origin = _named(address, from_inside=True)
     from outlive.ray_internals.joining import find as found_by_ray
 
@@ -89,7 +89,7 @@ def find(address: str | None) -> str:
 
 
 def _named(address: str | None, *, from_inside: bool) -> tuple[str, str]:
-    """The address to try, and who said so. One that is named accepts a connection."""
+    """The address to try, and the option or variable that named it. A named address accepts a connection."""
     chosen, origin = _chosen(address)
     if from_inside and chosen.startswith(_CLIENT):
         raise StoreUnavailable(
@@ -106,7 +106,7 @@ def _named(address: str | None, *, from_inside: bool) -> tuple[str, str]:
 
 
 def _chosen(address: str | None) -> tuple[str, str]:
-    """The address to try, and who said so."""
+    """The address to try, and the option or variable that named it."""
     if address:
         return address, "--address"
     if named := os.environ.get("RAY_ADDRESS"):

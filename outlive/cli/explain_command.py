@@ -51,7 +51,7 @@ def explain(
 
 
 def _explain_argument(what: str, address: str | None, as_json: bool) -> None:
-    """What is no file: an id, or an error's text."""
+    """Explain an argument that is not a file: an id, or an error's text."""
     from outlive.explain import NotAnId, decode, read
     from outlive.explain.render import id_record, show_id
 

@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what it was asked: one line on stderr, and an exit code."""
+"""Failures of a command: one line on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from outlive.errors import ArrayLost, ArrayNotFound, CorruptArray, OutliveError,
 
 P = ParamSpec("P")
 
-NOT_SO = 1  # what was asked for is not so
-UNABLE = 2  # usage, a bad file, no cluster
+NOT_SO = 1  # the answer is no
+UNABLE = 2  # wrong usage, a bad file, no cluster
 INTERRUPTED = 130  # as shells report Ctrl-C
 READER_GONE = 141  # as shells report SIGPIPE
 
@@ -54,7 +54,7 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError:
             _ignore_stdout()
             raise typer.Exit(READER_GONE) from None
-        except Exception as error:  # which of them are Ray's is known only once Ray is imported
+        except Exception as error:  # Ray's errors are known only once Ray is imported
             if not isinstance(error, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
                 raise
             report(error, as_json=bool(kwargs.get("as_json")))
@@ -64,7 +64,7 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def report(error: BaseException, *, as_json: bool) -> None:
-    """Say on stderr what went wrong."""
+    """Print the error on stderr."""
     message = str(error)
     if isinstance(error, OSError) and error.strerror and not isinstance(error, OutliveError):
         message = error.strerror + (f": {error.filename!r}" if error.filename is not None else "")
@@ -82,5 +82,5 @@ def _ray_errors() -> tuple[type[BaseException], ...]:
 
 
 def _ignore_stdout() -> None:
-    """Let what is still buffered go nowhere: flushing it at exit would complain again."""
+    """Drop buffered output: flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -69,7 +69,7 @@ def lint(
 
 
 def _checked(parse: Callable[[], Any]) -> Any:
-    """What `parse` gives; what it finds wrong is wrong usage."""
+    """The result of `parse`. Its errors are reported as wrong usage."""
     from outlive.lint.config import BadConfiguration
     from outlive.lint.selection import UnknownRule
 
@@ -115,7 +115,7 @@ def _lint(
     from outlive.lint.finding import Failure
     from outlive.lint.run import STDIN, run
 
-    if find_spec("libcst") is None:  # its import alone takes longer than all that does not need it
+    if find_spec("libcst") is None:  # its import takes longer than all commands that do not need it
         typer.echo("error: lint needs libcst, which is not installed: pip install 'outlive[lint]'", err=True)
         raise typer.Exit(UNABLE)
     settings = _checked(lambda: config.load(Path.cwd()))

@@ -1,4 +1,4 @@
-"""Commands that tell what is stored: ls, info."""
+"""Commands that show stored arrays: ls, info."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from outlive.units import count
 if TYPE_CHECKING:
     from outlive.store.store import Store
 
-_WIDEST_DTYPE = 24  # a structured one may be any length; `outlive info` shows all of it
+_WIDEST_DTYPE = 24  # a structured dtype may be of any length; `outlive info` shows all of it
 
 
 def register(app: typer.Typer) -> None:

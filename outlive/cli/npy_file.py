@@ -21,7 +21,7 @@ _STEP = 64 << 20  # bytes between two calls of `progress`
 
 
 class NpyHeader(NamedTuple):
-    """What a .npy file says about its array, and where the array's bytes begin."""
+    """The header of a .npy file, and the offset of the array's bytes."""
 
     path: Path
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class NpyHeader(NamedTuple):
     def read_into(self, out: Array, progress: Progress) -> None:
         """Fill `out`, which has this header's shape, dtype and order.
 
-        The file is read, not mapped: should somebody truncate it meanwhile, that is an error and not a SIGBUS.
+        The file is read, not mapped: if another program truncates it meanwhile, that is an error and not a SIGBUS.
 
         Raises
         ------
@@ -72,7 +72,8 @@ def read_header(path: Path) -> NpyHeader:
 def read_stream(stream: BinaryIO, name: str) -> Array:
     """The array of a .npy file that comes through a pipe. Raises `BadFile` as `read_header`."""
     try:
-        reader: Any = types.SimpleNamespace(read=stream.read)  # with nothing else, numpy does not try to seek
+        # an object with only `read`, so that numpy does not try to seek
+        reader: Any = types.SimpleNamespace(read=stream.read)
         return np.lib.format.read_array(reader, allow_pickle=False)
     except OSError:
         raise
@@ -92,7 +93,7 @@ def write(array: Array, file: BinaryIO, progress: Progress) -> None:
 
 
 def save(array: Array, path: Path, progress: Progress, *, force: bool) -> None:
-    """Write the file `path` in full, or not at all. A device or pipe is written to as it is.
+    """Write the file `path` in full, or not at all. A device or pipe is written to directly.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def save(array: Array, path: Path, progress: Progress, *, force: bool) -> None:
         return
     if path.exists() and not force:
         raise FileExistsError(17, "File exists; --force replaces it", str(path))
-    target = path.resolve()  # a link stays one
+    target = path.resolve()  # a link stays a link
     partial = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.partial")
     try:
         with partial.open("xb") as file:

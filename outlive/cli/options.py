@@ -1,4 +1,4 @@
-"""Options that every command takes, before or after its name, and the argument that many take."""
+"""Options of every command, before or after its name, and an argument of many."""
 
 from __future__ import annotations
 

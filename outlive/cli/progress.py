@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for people only, and only for what takes its time."""
+"""A progress bar on stderr, only on a terminal and only for long work."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from outlive.units import count
 if TYPE_CHECKING:
     from outlive.cluster.keeper import ShelfStats
 
-_STATS_SECONDS = 10.0  # a keeper that takes longer is away; it may be shut down all the same
+_STATS_SECONDS = 10.0  # seconds: a keeper that takes longer counts as silent, and can still be shut down
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""How values are written, for people and for scripts."""
+"""Values as text, for people and for scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the commands `outlive workers ...` find the cluster, and what they say when an extra is not installed."""
+"""Finding the cluster for the commands `outlive workers ...`, and the message if an extra is not installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from outlive.cli.failures import UNABLE
 
 
 def joined(address: str | None) -> str | None:
-    """Connect to the cluster. The job of this command if it made one, whose workers are not worth showing."""
+    """Connect to the cluster. Returns the job of this command if it made one: its workers are not shown."""
     import ray
 
     from outlive.cli.connection import connect
@@ -26,9 +26,9 @@ def joined(address: str | None) -> str | None:
 
 
 def found(address: str | None) -> str | None:
-    """Find the cluster without joining it, so that nothing starts there and no job is added. Returns as `joined`.
+    """Find the cluster without joining it, so nothing starts there and no job is added. Returns the same as `joined`.
 
-    A process that has joined one already looks at that.
+    A process that has joined a cluster looks at that one.
     """
     import ray
 

@@ -81,7 +81,7 @@ def record(
 
 
 def _check_writable(output: Path) -> None:
-    """Raise OSError now, and not after a long recording. A file that is there stays as it is."""
+    """Raise OSError now, and not after a long recording. An existing file does not change."""
     was_there = output.exists()
     with output.open("ab"):
         pass

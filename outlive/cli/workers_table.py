@@ -1,4 +1,4 @@
-"""How `outlive workers` writes a report: a table as wide as the terminal, totals, and the settings."""
+"""The report of `outlive workers` as text: a table as wide as the terminal, totals, and the settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from outlive.workers.rows import Report, Total, Worker
 
 BY = ("node", "job", "function")
-_LEAST = 44  # columns for the reasons in full; with less they are named, and told below the table
+_LEAST = 44  # columns for the reasons in full; with fewer they are named, and explained below the table
 _NAMED = 14  # columns for their names
-_LEFT_OUT = ("TITLE", "SHARED", "JOB", "OWNS", "IDLE FOR", "NODE")  # where there is no room, the first of these first
+# the columns that are left out if there is no room, in this order
+_LEFT_OUT = ("TITLE", "SHARED", "JOB", "OWNS", "IDLE FOR", "NODE")
 _WIDE = 120
-_LONGEST = 24  # letters of a function's name; half of them on a terminal that is not wide
+_LONGEST = 24  # letters of a function's name; half as many on a narrow terminal
 
 
 def width() -> int | None:
-    """Columns of the terminal, or what COLUMNS says. None: nothing is cut, so that it can be searched."""
+    """Columns of the terminal, or the value of COLUMNS. None: nothing is cut, so that the output can be searched."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
@@ -97,7 +98,7 @@ def _workers(report: Report, before: Mapping[str, int] | None, room: int | None)
 
 
 def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:
-    """Each reason that the table only names, in full; where its numbers differ, those of one worker."""
+    """Each reason that the table only names, in full. If its numbers differ, those of one worker."""
     found: dict[str, dict[str, int]] = {}
     for worker in workers:
         for one in worker.reasons:
@@ -115,7 +116,7 @@ def _size(number: int | None) -> str:
 
 
 def _growth(worker: Worker, before: Mapping[str, int]) -> str:
-    """How much unique memory it has gained since the last look."""
+    """The unique memory that a worker has gained since the last look."""
     if worker.unique is None or worker.worker_id not in before:
         return "-"
     change = worker.unique - before[worker.worker_id]
@@ -136,7 +137,7 @@ def _totals(by: str, totals: list[Total], report: Report, room: int | None) -> I
 
 
 def _about(report: Report) -> Iterator[str]:
-    """Totals, what was not seen, and the settings: once for all nodes that agree."""
+    """Totals, missing answers, and the settings: once for all nodes with the same."""
     from outlive.units import format_size
 
     for label, totals in (("node", report.by_node()), ("job", report.by_job())):

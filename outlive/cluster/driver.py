@@ -139,13 +139,13 @@ class Driver:
         self._waiters.append(waiter)
         try:
             while not one.until():
-                left = None if until is None else until - self.peers.now()
-                if left is not None and left <= 0:
+                seconds = None if until is None else until - self.peers.now()
+                if seconds is not None and seconds <= 0:
                     return False
                 waiter.event.clear()
                 self._lock.release()
                 try:
-                    waiter.event.wait(left)
+                    waiter.event.wait(seconds)
                 finally:
                     self._lock.acquire()
             return True

@@ -106,9 +106,9 @@ class Evacuation:
         self._tried_at = self._peers.now()
         for step in steps(self.kept()):
             self.evacuate([one.id for one in step], anywhere=anywhere)
-        if left := self.kept():
-            size = format_size(sum(one.nbytes for one in left))
-            self.stays = f"{len(left)} arrays ({size}) live here alone: no other node has room for them"
+        if kept := self.kept():
+            size = format_size(sum(one.nbytes for one in kept))
+            self.stays = f"{len(kept)} arrays ({size}) live here alone: no other node has room for them"
         else:
             self.leave()
 
@@ -134,14 +134,16 @@ class Evacuation:
             for info in safe_infos:
                 if info.key is not None:
                     self._shelf.names.forbid(info.store, info.key, info.version + 1)
-        left: list[bool] = self._ask("leave", pack(safe_infos), self._node)
-        for info, may_go in zip(safe_infos, left, strict=True):
+        may_leave: list[bool] = self._ask("leave", pack(safe_infos), self._node)
+        for info, may_go in zip(safe_infos, may_leave, strict=True):
             if not may_go:
                 mark(self._shelf, info.id, remove=LEAVING)
             elif not drop_if_leaving(self._shelf, info.id) and not self._stay(info):
                 self._shelf.delete(info.id)
         gone = [
-            info.id for info, may_go in zip(safe_infos, left, strict=True) if may_go and not self._shelf.has(info.id)
+            info.id
+            for info, may_go in zip(safe_infos, may_leave, strict=True)
+            if may_go and not self._shelf.has(info.id)
         ]
         if gone:
             self._ask("dropped", gone, self._node)

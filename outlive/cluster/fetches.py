@@ -98,11 +98,11 @@ class Fetches:
                             self._shelf.seal_copy(draft)
                             sealed.append(draft.info)
             finally:
-                left = [draft for draft in drafts if not draft.settled]
-                for draft in left:
+                unsealed = [draft for draft in drafts if not draft.settled]
+                for draft in unsealed:
                     draft.discard()
-            if left:
-                unkeyed = [draft.info.id for draft in left if draft.info.key is None]
+            if unsealed:
+                unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
                 self._ask("ended", unkeyed, self._node)
             self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
 

@@ -14,7 +14,7 @@ from outlive.demo.results import Result
 _COLOURS = {"ray": "#d1495b", "outlive": "#00798c"}
 _LABELS = {"ray": "ray.put", "outlive": "outlive, its keeper and catalog included"}
 _ALL = ("worker", "keeper", "catalog")
-_PLACES = {  # of the labels: apart from each other, whatever the distances
+_PLACES = {  # heights of the labels: apart from each other at any distance
     "work done": "above left",
     "producer killed": "above right",
     "keeper killed": "below right",
@@ -22,7 +22,7 @@ _PLACES = {  # of the labels: apart from each other, whatever the distances
     "both are back": "above right",
 }
 _WIDTH = 9.5  # inches
-_LABEL_ROOM = 0.16  # of the time axis, that a label takes
+_LABEL_ROOM = 0.16  # of the time axis: the width of a label
 
 
 def draw(sides: list[Result], path: Path) -> None:
@@ -59,7 +59,7 @@ def _line(axes: Any, side: Result) -> None:
 
 
 def _events(axes: Any, side: Result, longest: float) -> None:
-    """Dots where something happened; events too close for labels of their own share one."""
+    """Dots at events. Events that are too close for labels of their own share one."""
     times, heights = [sample.seconds for sample in side.samples], _mebibytes(side, _ALL)
     labels: list[tuple[str, float, float, list[str]]] = []
     for seconds, event in side.events:

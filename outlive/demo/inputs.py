@@ -14,15 +14,15 @@ import numpy as np
 Volume = np.ndarray[Any, Any]
 SUFFIXES = (".npy", ".dcm", ".nii", ".nii.gz")
 MOST_VOLUMES = 8
-MOST_BYTES = 256 << 20  # of all volumes together, as 32-bit floats
+MOST_BYTES = 256 << 20  # bytes of all volumes together, as 32-bit floats
 
 
 class NoInput(Exception):
-    """There is nothing to work on; the message says where it was looked for."""
+    """There is nothing to work on. The message says where it was looked for."""
 
 
 class Source(NamedTuple):
-    """Where one volume comes from: any process can `load` it."""
+    """The source of one volume. Any process can `load` it."""
 
     name: str
     paths: tuple[str, ...]  # one file, or the slices of a DICOM series in their order
@@ -37,12 +37,12 @@ class Skipped(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What was found."""
+    """The volumes that were found."""
 
     sources: list[Source]
     skipped: list[Skipped]
     left_out: int  # volumes beyond what a demo should take
-    nbytes: int  # of the largest volume as 32-bit floats
+    nbytes: int  # bytes of the largest volume as 32-bit floats
 
 
 class _Unreadable(Exception):
@@ -89,14 +89,14 @@ def load(source: Source) -> Volume:
     Raises
     ------
     Exception
-        Whatever the file's library raises if it cannot be read.
+        The error of the file's library if it cannot read the file.
     """
     return np.ascontiguousarray(_read(source), dtype=np.float32)
 
 
 def _packaged() -> list[Path]:
     """An MRI series of two volumes, and an ultrasound cine loop of 30 colour frames."""
-    import nibabel  # here and below, since they take their time, and a worker needs at most one of them
+    import nibabel  # imported here and below, because they take time and a worker needs at most one of them
     import pydicom
 
     return [
@@ -209,7 +209,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Without the libraries' remarks on odd files: what cannot be read is reported once, by name."""
+    """Silences the libraries' remarks on odd files: a file that cannot be read is reported once, by name."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "nibabel.global")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

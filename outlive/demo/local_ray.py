@@ -1,4 +1,4 @@
-"""A private local Ray: quiet, and gone afterwards whatever happens."""
+"""A private local Ray, which is quiet and always stopped at the end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LEAST_OBJECT_STORE = 256 << 20  # bytes
 def local_ray(object_store: int, before_stop: Callable[[], None]) -> Iterator[None]:
     """Start a Ray that no other program uses, and stop it at the end.
 
-    Workers, reaper and all else are as Ray has them by default. What Ray would print on standard output and error, of
-    workers that were killed, say, is dropped.
+    Workers and reaper have Ray's defaults. Ray's own output on standard output and error is dropped, such as that about
+    killed workers.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def local_ray(object_store: int, before_stop: Callable[[], None]) -> Iterator[No
         raise RuntimeError("this process is connected to Ray, and the demo needs one of its own: run `outlive demo`")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            with interrupts_held():  # half-started, Ray could not be stopped
+            with interrupts_held():  # a half-started Ray could not be stopped
                 _start(object_store)
             yield
         finally:
@@ -49,7 +49,7 @@ def local_ray(object_store: int, before_stop: Callable[[], None]) -> Iterator[No
 
 def _start(object_store: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"  # those of the workers that are killed on purpose
+    os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"  # messages about the workers that are killed on purpose
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(

@@ -22,8 +22,8 @@ from outlive.demo.sides import Side
 from outlive.demo.watch import Watch, gone, wait_for
 
 Tell = Callable[[str], None]
-LEAK = 48 << 20  # bytes that each call leaks, as a careless native library would
-CALLS = 2  # that a worker may serve until Ray replaces it
+LEAK = 48 << 20  # bytes that each call leaks, as a careless native library does
+CALLS = 2  # calls that a worker may serve until Ray replaces it
 STEPS = 7  # that are told, besides one for each job
 _QUIET = 3.0  # seconds without a worker coming or going; Ray's reaper takes one second
 _PATIENCE = 20.0
@@ -33,7 +33,7 @@ _leaked: list[Volume] = []
 
 
 class Made(NamedTuple):
-    """What a producer says about the array it made."""
+    """A producer's report of the array that it made."""
 
     kept: Any
     checksum: str
@@ -48,7 +48,7 @@ def run(side: Side, jobs: list[Job], nbytes: int, tell: Tell) -> Result:
     Parameters
     ----------
     nbytes
-        Of the largest array.
+        Bytes of the largest array.
     tell
         Called when a step begins.
     """
@@ -70,7 +70,7 @@ def run(side: Side, jobs: list[Job], nbytes: int, tell: Tell) -> Result:
 
 
 def checksum(volume: Volume) -> str:
-    """Of dtype, shape and bytes."""
+    """The checksum of dtype, shape and bytes."""
     about = f"{volume.dtype.str}{volume.shape}".encode()
     return hashlib.sha256(about + b"\0" + np.ascontiguousarray(volume).data.cast("B")).hexdigest()
 
@@ -86,7 +86,7 @@ def produce(side: Side, job: Job) -> Made:
 
 
 def produce_and_stay(side: Side, job: Job) -> Iterator[Made]:
-    """As `produce`, and then never end. Runs as a task, to be killed."""
+    """The same as `produce`, but it never ends. Runs as a task, to be killed."""
     yield produce(side, job)
     threading.Event().wait()
 
@@ -107,7 +107,7 @@ def read_all(side: Side, made: list[Made], watch: Watch) -> Reading:
         seconds.append(took)
         if checksum(volume) != one.checksum:
             errors["other content"] += 1
-        del volume  # so that the next reading maps it anew
+        del volume  # drop the view, so that the next reading maps the array anew
     return Reading(len(made), len(made) - errors.total(), dict(errors), seconds)
 
 
@@ -117,7 +117,7 @@ def _spent(made: list[Made]) -> list[int]:
 
 
 def _warm_up(side: Side) -> None:
-    """What a process does only once, connecting for instance, is in no measurement of its reads."""
+    """Read once without measuring, so that first-time work such as connecting is in no measurement."""
     side.get(side.put(np.zeros(1 << 16)))
 
 
@@ -135,7 +135,7 @@ def _produce(side: Side, jobs: list[Job], watch: Watch, tell: Tell) -> list[Made
 
 
 def _observe(side: Side, made: list[Made], watch: Watch, result: Result, tell: Tell) -> None:
-    """The first read of each array, and what is left when all is quiet."""
+    """Read each array for the first time, and count the processes when all is quiet."""
     tell(f"{side.name}: reading all arrays")
     result.readings["work"] = read_all(side, made, watch)
     tell(f"{side.name}: waiting until no worker comes or goes")
@@ -183,13 +183,13 @@ def _kill_actors(side: Side, made: list[Made], watch: Watch, result: Result, tel
         _kill(catalog, "catalog", watch)
         result.readings["catalog"] = read_all(side, made, watch)
     if keeper is not None and catalog is not None:
-        side.keeper_pid()  # answered by the new keeper and the new catalog
+        side.keeper_pid()  # the new keeper and the new catalog answer this
         watch.mark("both are back")
         result.readings["back"] = read_all(side, made, watch)
 
 
 def _kill(pid: int, what: str, watch: Watch) -> None:
-    """Only ever a process of the Ray that this demo started."""
+    """Kill a process of the Ray that this demo started, and no other."""
     assert pid in {process.pid for process in watch.look().processes}, f"{what} {pid} is no worker of this Ray"
     os.kill(pid, signal.SIGKILL)
     watch.mark(f"{what} killed")

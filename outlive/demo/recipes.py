@@ -1,4 +1,4 @@
-"""What is made of a volume: one derived volume a task, with numpy alone."""
+"""Recipes for derived volumes: one a task, with numpy alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Job(NamedTuple):
 
 
 def plan(sources: list[Source], least: int) -> list[Job]:
-    """A job for each source, and as many more, by other recipes, as it takes to have `least`."""
+    """A job for each source, and further jobs by other recipes until there are `least`."""
     count, names = len(sources), list(RECIPES)
     return [Job(sources[n % count], names[n // count % len(names)], n) for n in range(max(count, least))]
 

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: a table, and one sentence that follows from the numbers."""
+"""The report at the end of the demo: a table, and one sentence that follows from the numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(plain: Result, kept: Result) -> list[tuple[str, str, str]]:
 
 
 def notes(plain: Result, kept: Result) -> list[str]:
-    """What the table's cells do not say."""
+    """Notes below the table."""
     said = ["Spent: has served its max_calls, and Ray wants it to exit. Ray keeps some others idle for the next task."]
     said += [f"The producer killed with {_name(side)}: {side.killed}." for side in (plain, kept)]
     for side in (plain, kept):

@@ -1,4 +1,4 @@
-"""What one run measured: plain values, from which table, chart and conclusion are made."""
+"""The measurements of one run, as plain values for table, chart and conclusion."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Reading:
 
     arrays: int
     identical: int  # read without error, and with the checksum that their producer computed
-    errors: dict[str, int]  # how many of the others, by what went wrong
-    seconds: list[float]  # that each read without error took
+    errors: dict[str, int]  # the number of other arrays, by error
+    seconds: list[float]  # seconds of each read without error
 
     @property
     def lost(self) -> int:
-        """Arrays that could not be read, or were not what was put."""
+        """The number of arrays that could not be read, or had other bytes than were put."""
         return self.arrays - self.identical
 
 
@@ -33,7 +33,7 @@ class Leftover:
     workers_rss: int
     tending: int  # keeper and catalog
     tending_uss: int
-    settled: bool  # no worker came or went any more; else this is where it stood when patience ran out
+    settled: bool  # True: no worker came or went any more; False: patience ran out first
 
 
 @dataclass
@@ -44,16 +44,16 @@ class Result:
     puts: list[float] = field(default_factory=list)  # seconds each, in the producer
     nbytes: int = 0  # of all arrays
     spent: int = 0  # workers that served as many calls as they may
-    spent_left: int = 0  # of them, still there when all is quiet
+    spent_left: int = 0  # spent workers that are still there when all is quiet
     left: Leftover | None = None
-    killed: str = ""  # which producer
+    killed: str = ""  # the producer that was killed
     readings: dict[str, Reading] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     events: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
-        """The most arrays that any reading missed."""
+        """The largest number of arrays that a reading missed."""
         return max((reading.lost for reading in self.readings.values()), default=0)
 
     @property

@@ -1,4 +1,4 @@
-"""The two sides that are compared: how a task keeps an array, and how a program reads it."""
+"""The two sides that are compared: each has a way to keep an array in a task, and a way to read it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Side(Protocol):
     name: str
 
     def start(self) -> None:
-        """What comes after Ray has started."""
+        """Called after Ray has started."""
 
     def put(self, volume: Volume) -> Any:
-        """Keep a volume; returns what it takes to read it."""
+        """Keep a volume; returns the value with which it can be read."""
 
     def get(self, kept: Any) -> Volume:
-        """Read what `put` kept."""
+        """Read a volume that `put` kept."""
 
     def keeper_pid(self) -> int | None:
         """The process that tends the arrays, if there is one."""
 
     def stop(self) -> None:
-        """What comes before Ray is stopped."""
+        """Called before Ray is stopped."""
 
 
 class RaySide:
-    """`ray.put`, and the ref handed out in a list: a ref by itself would be replaced by its value."""
+    """`ray.put`, with the ref in a list: Ray would replace a plain ref by its value."""
 
     name = "ray"
 
@@ -56,7 +56,7 @@ class RaySide:
 
 
 class OutliveSide:
-    """`store.put`, and its handle. Without keys: `ray.put` has none either."""
+    """`store.put`, with its handle. It uses no keys, because `ray.put` has none."""
 
     name = "outlive"
 

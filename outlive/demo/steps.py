@@ -1,4 +1,4 @@
-"""The steps of the demo, told on stderr: a bar on a terminal, plain lines elsewhere."""
+"""The steps of the demo, shown on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Steps:
 
     def __init__(self, total: int) -> None:
         self._total, self._begun, self._began = total, 0, time.monotonic()
-        self._stream = sys.stderr  # as it is now: it is redirected while Ray runs
+        self._stream = sys.stderr  # the present stderr: it is redirected while Ray runs
         self._bar: Progress | None = None
         if self._stream.isatty():
             columns = SpinnerColumn(), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn()

@@ -1,4 +1,4 @@
-"""The watch: samples which worker processes a local Ray has, and how much memory each holds."""
+"""The watch: samples the worker processes of a local Ray, and the memory of each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Process(NamedTuple):
 
     pid: int
     role: str  # "worker", "keeper" or "catalog"
-    uss: int  # bytes that only this process has
-    rss: int  # bytes, those it shares included
+    uss: int  # bytes that this process alone has
+    rss: int  # bytes, with those that it shares
 
 
 class Sample(NamedTuple):
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 class Watch:
     """Follows the workers of the Ray that this process started, from a thread of its own.
 
-    Workers are the children of its raylet, in whatever state; Ray's agents, dashboard and IO workers are not counted.
+    Workers are the children of its raylet, in any state. Ray's agents, dashboard and IO workers are not counted.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Watch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No sample is taken meanwhile: what is timed in the block does not compete with the watch."""
+        """Takes no sample in the block, so that the watch does not disturb a measurement."""
         with self._pause:
             yield
 
@@ -73,7 +73,7 @@ class Watch:
         return Sample(moment, [process for child in found if (process := _measure(child)) is not None])
 
     def settle(self, unchanged: float, patience: float) -> tuple[Sample, bool]:
-        """Wait until the set of workers has been the same for `unchanged` seconds; and whether `patience` sufficed."""
+        """Wait until the set of workers has been the same for `unchanged` seconds. False: `patience` ran out first."""
         last, since = self.look(), time.monotonic()
         deadline = since + patience
         while time.monotonic() < deadline:
@@ -99,7 +99,7 @@ def pids(sample: Sample) -> set[int]:
 
 
 def wait_for(condition: Callable[[], bool], patience: float) -> bool:
-    """Wait until `condition` holds; whether it did in time."""
+    """Wait until `condition` holds; returns whether it did in time."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
@@ -109,7 +109,7 @@ def wait_for(condition: Callable[[], bool], patience: float) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """The process has ended; one that nobody has reaped yet counts as ended."""
+    """Whether the process has ended. A zombie counts as ended."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

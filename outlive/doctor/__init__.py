@@ -1,4 +1,4 @@
-"""What is wrong or risky now on a live cluster, the worst first.
+"""Finds what is wrong or risky now on a live cluster. The worst comes first.
 
 >>> import outlive.doctor
 >>> diagnosis = outlive.doctor.examine()  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The facts that checks are made of, each asked for once, when a check first needs it."""
+"""The facts that checks use. Each is asked for once, when a check first needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Cluster:
-    """The cluster that this process looks at. A fact that cannot be had raises, each time.
+    """The cluster that this process looks at. A fact that is not available raises, each time.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Cluster:
     exact
         Other machines may be asked by a task.
     join
-        Joins the cluster, where it was not joined yet, and returns the job that this made.
+        Joins the cluster if this process has not joined it, and returns the job that this made.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Cluster:
         self.own_job = own_job
         self.exact = exact
         self.notes: list[str] = []
-        """What was left out on purpose, and how to have it."""
+        """Notes on checks that were left out on purpose, and how to have them."""
         self._join = join
         self._known: dict[str, tuple[Any, Exception | None]] = {}
 
@@ -52,13 +52,15 @@ class Cluster:
         return known
 
     def join(self) -> None:
-        """For a check that has to call an actor; it comes last. For the first driver of a node Ray starts workers."""
+        """Join the cluster, for a check that calls an actor. It comes last: for a node's first driver Ray starts
+        workers.
+        """
         if self._join is not None:
             self.own_job = self._join() or self.own_job
 
     @property
     def ray_version(self) -> str:
-        """As `ray.__version__`."""
+        """The same as `ray.__version__`."""
         import ray
 
         version: str = ray.__version__
@@ -66,7 +68,7 @@ class Cluster:
 
     @property
     def nodes(self) -> list[LiveNode]:
-        """`node_workers.Node` of each node that is alive."""
+        """`node_workers.LiveNode` of each node that is alive."""
         from outlive.ray_internals import node_workers
 
         return self._once("nodes", node_workers.nodes)
@@ -80,11 +82,11 @@ class Cluster:
 
     @property
     def looks(self) -> list[NodeStats | OutliveError]:
-        """For each node its `NodeStats`, or the error that says why there is none."""
+        """For each node its `NodeStats`, or the error if it did not answer."""
         return self._once("looks", self.look_again)
 
     def look_again(self) -> list[NodeStats | OutliveError]:
-        """As `looks`, of this moment."""
+        """The same as `looks`, but asked now."""
         from outlive.ray_internals import node_stats
 
         return list(node_stats.look_at_all(self.nodes))
@@ -120,7 +122,7 @@ class Cluster:
 
     @property
     def scaled(self) -> bool:
-        """An autoscaler removes idle nodes. True as well where it cannot be told."""
+        """Whether an autoscaler removes idle nodes. True if that is not known."""
         from outlive.ray_internals.autoscaler import autoscaler
 
         try:
@@ -137,7 +139,7 @@ class Cluster:
 
     @property
     def system_config(self) -> dict[str, Any]:
-        """What the head was started with."""
+        """The settings that the head was started with."""
         from outlive.ray_internals import config
 
         return self._once("system_config", config.system_config)
@@ -151,7 +153,7 @@ class Cluster:
 
 
 def unchecked(check: str, error: Exception) -> Unchecked:
-    """Say why a check could not be made."""
+    """Note why a check could not be made."""
     if isinstance(error, ModuleNotFoundError):
         missing = "grpcio" if (error.name or "").split(".")[0] == "grpc" else error.name
         return Unchecked(check, f"{missing} is not installed: pip install 'outlive[workers]'")

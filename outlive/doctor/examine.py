@@ -1,4 +1,4 @@
-"""Make every check, and put what they find in order."""
+"""Make every check, and sort the findings."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ def examine(
     join: Callable[[], str | None] | None = None,
     mutes: Iterable[Mute] = (),
 ) -> Diagnosis:
-    """What is wrong or risky now on the cluster that this process looks at.
+    """Find what is wrong or risky now on the cluster that this process looks at.
 
-    Changes nothing. A check that cannot be made is named in `unchecked` and does not hide the others.
+    It changes nothing. A check that cannot be made is named in `unchecked`, and the others are made.
 
     Parameters
     ----------
     own_job
         The job of a command that only looks: its workers are left out.
     exact
-        Look at /dev/shm of other machines too, each by a task of no CPUs: busy for a moment.
+        Look at /dev/shm of other machines too, each by a task without CPUs, which makes its node busy for a moment.
     progress
         Called with the number of checks made and of all.
     join
-        Joins the cluster, and returns the job that this made: where this process has not joined it, and something can
-        be asked of an actor alone, which is so where outlive keeps arrays.
+        Joins the cluster, and returns the job that this made. It is called if this process has not joined the cluster,
+        and an actor has to be asked: so if outlive keeps arrays there.
     mutes
         Findings to set aside, see `mutes.load`.
 
     Raises
     ------
     StoreUnavailable
-        This process is connected to no cluster, and was told of none; or the GCS does not answer.
+        This process is connected to no cluster, and none was named; or the GCS does not answer.
     """
     from ray.exceptions import RayError
 
     cluster = Cluster(own_job, exact=exact, join=join)
-    _ = cluster.nodes  # a GCS that does not answer is no finding
+    _ = cluster.nodes  # first: a GCS that does not answer is an error, not a finding
     found: list[Symptom] = []
     missed: list[Unchecked] = []
     for number, (name, check) in enumerate(CHECKS.items()):

@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The values that an examination returns."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any, Literal
 
 Severity = Literal["wrong", "risk", "waste", "info"]
 SEVERITIES: tuple[Severity, ...] = ("wrong", "risk", "waste", "info")
-"""The worst first. wrong: something is lost or does not answer. risk: it may be. waste: memory or nodes are kept.
-info: nothing is to be done about it, as far as the doctor can see."""
+"""The worst first. wrong: something is lost or does not answer. risk: it may be lost later. waste: memory or nodes are
+kept. info: no action is needed, as far as the doctor can see.
+"""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One thing that was seen."""
+    """One observation."""
 
     text: str
     node: str | None = None
-    """Its id."""
+    """The id of the node."""
     pid: int | None = None
     numbers: dict[str, int | float | None] = field(default_factory=dict)
-    """What the text says in numbers; bytes and seconds."""
+    """The numbers in the text, in bytes and seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Symptom:
     """Something wrong or risky now."""
 
     kind: str
-    """As `idle-owners`: stable, for scripts."""
+    """A stable name for scripts, such as `idle-owners`."""
     severity: Severity
     what: str
     why: str
@@ -38,9 +39,9 @@ class Symptom:
     """A command, a setting or code."""
     evidence: tuple[Evidence, ...] = ()
     source: str | None = None
-    """Where it is written that Ray does so."""
+    """A source that says that Ray does so."""
     weight: int = 0
-    """Bytes at stake: the more, the earlier on the page."""
+    """Bytes at stake. Symptoms with more come earlier."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `examine` returns: findings, the worst first."""
+    """The result of `examine`: findings, the worst first."""
 
     ray_version: str
     nodes: int
@@ -62,13 +63,13 @@ class Diagnosis:
     findings: tuple[Symptom, ...]
     unchecked: tuple[Unchecked, ...]
     muted: tuple[Symptom, ...] = ()
-    """Those that were told to be left out."""
+    """Findings that `outlive-doctor.toml` or `--mute` leaves out."""
     notes: tuple[str, ...] = ()
-    """What was left out on purpose, and how to have it."""
+    """Notes on checks that were left out on purpose, and how to have them."""
 
     @property
     def healthy(self) -> bool:
-        """Nothing was found but information, and everything was looked at. What is muted does not count."""
+        """Whether all checks were made, and found at most information. Muted findings do not count."""
         return not self.unchecked and all(finding.severity == "info" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,12 +78,12 @@ class Diagnosis:
 
 
 def ranked(findings: list[Symptom]) -> tuple[Symptom, ...]:
-    """The worst first."""
+    """The findings sorted, the worst first."""
     return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), -one.weight, one.kind)))
 
 
 def call_site(text: str) -> str:
-    """The caller's own line of a call site as Ray writes it, the innermost first, joined by `|`; empty if it has none.
+    """The caller's own line in Ray's text of a call site (frames joined by `|`, the innermost first); empty if none.
 
     >>> call_site("(put object) | /venv/ray/_private/auto_init_hook.py:wrapper:22 | /app/make.py:make:7")
     '/app/make.py:make:7'

@@ -2,7 +2,7 @@
 
 [[mute]]
 kind = "kept-node"
-node = "gpu-*"                        # optional: host name, ip, or id or its beginning; * and ? stand for letters
+node = "gpu-*"                        # optional: host name, ip, or beginning of the id; * and ? stand for letters
 reason = "kept warm for the demo"     # optional
 
 """
@@ -29,15 +29,15 @@ _KEYS = ("kind", "node", "reason")
 
 @dataclass(frozen=True)
 class Mute:
-    """A kind of finding that is not to be shown: everywhere, or on some nodes."""
+    """A kind of finding that is not shown: on all nodes, or on some."""
 
     kind: str
     node: str | None = None
-    """A pattern of a host name, an ip or an id; None: wherever it is seen."""
+    """A pattern for a host name, an ip or an id; None: all nodes."""
     reason: str | None = None
 
     def silences(self, evidence: Evidence, nodes: Mapping[str, LiveNode]) -> bool:
-        """It is about what was seen there."""
+        """Whether it mutes what was seen on this node."""
         if self.node is None:
             return True
         if evidence.node is None:
@@ -48,17 +48,18 @@ class Mute:
 
 
 def nearest(folder: Path) -> Path | None:
-    """The file at or above `folder`, if there is one."""
+    """The path of the file in `folder` or the nearest folder above; None if there is none."""
     return next((path for above in (folder, *folder.parents) if (path := above / FILE).is_file()), None)
 
 
 def load(path: Path) -> tuple[Mute, ...]:
-    """What the file mutes.
+    """The mutes in a file.
 
     Raises
     ------
     BadSetting
-        It is no TOML, or says something that the doctor does not know: the message says where, and what there is.
+        It is not TOML, or has a key or kind that the doctor does not know. The message says where, and lists the known
+        ones.
     OSError
         It cannot be read.
     """
@@ -95,10 +96,10 @@ def _mute(given: dict[str, Any], where: str) -> Mute:
 def apart(
     findings: Iterable[Symptom], mutes: Iterable[Mute], nodes: Iterable[LiveNode]
 ) -> tuple[list[Symptom], list[Symptom]]:
-    """The findings that are left, and those that are muted.
+    """The findings to show, and those that are muted.
 
-    One that was seen on several nodes is muted if each of them is. Else it stays, without what was seen on the muted
-    ones: its sums are of all, and it says so.
+    A finding on several nodes is muted if each of them is. Otherwise it stays without the evidence of the muted nodes.
+    Its sums still count all nodes, and it says so.
     """
     by_id, mutes = {node.node_id: node for node in nodes}, tuple(mutes)
     remaining, muted = [], []

@@ -1,4 +1,4 @@
-"""What an error of Ray means, in this program, on this cluster: ids decoded, logs read, causes with their evidence.
+"""Explains errors of Ray in this program, on this cluster: ids decoded, logs read, causes with their evidence.
 
 >>> import outlive.explain
 >>> decoded = outlive.explain.decode("00f7ac668d3063a5ffffffffffffffffffffffff0200000002e1f505")

@@ -1,4 +1,4 @@
-"""Signs: small predicates that find evidence in a text. The knowledge tables are written in terms of these."""
+"""Signs: small predicates that find evidence in a text. The knowledge tables use them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 160  # characters of a quoted line
 
 
 def says(pattern: str) -> Sign:
-    """The error's own message says so."""
+    """A sign: the error's own message says so."""
 
     def sign(scene: Scene) -> str | None:
         wanted = compiled(pattern)
@@ -30,9 +30,9 @@ def says(pattern: str) -> Sign:
 
 
 def nearby(pattern: str, *, same_process: bool = False) -> Sign:
-    """A line anywhere in the text says so. Lines of the error's process, or with an id or address of it, are preferred.
+    """A sign: a line anywhere in the text says so. Lines of the error's process, or with its id or address, come first.
 
-    With `same_process`, lines of other processes do not count: what crashes one process does not crash another.
+    With `same_process`, lines of other processes do not count: the crash of one process is not that of another.
     """
     SIGNALS.append(pattern)
 
@@ -55,11 +55,11 @@ def nearby(pattern: str, *, same_process: bool = False) -> Sign:
 
 
 SIGNALS: list[str] = []
-"""What the reader has to keep of a text because `nearby` may ask for it."""
+"""Patterns of the lines that the reader keeps, because `nearby` may ask for them."""
 
 
 def id_says(question: Callable[[DecodedId], str | None]) -> Sign:
-    """The id of the object or task says so. `question` gets each decoded id."""
+    """A sign: the id of the object or task says so. `question` gets each decoded id."""
 
     def sign(scene: Scene) -> str | None:
         return next((answer for decoded in scene.ids if (answer := question(decoded))), None)
@@ -68,12 +68,12 @@ def id_says(question: Callable[[DecodedId], str | None]) -> Sign:
 
 
 def anywhere(pattern: str, *, same_process: bool = False) -> Sign:
-    """The error's own message, or another line of the text says so."""
+    """A sign: the error's own message or another line of the text says so."""
     return either(says(pattern), nearby(pattern, same_process=same_process))
 
 
 def either(*signs: Sign) -> Sign:
-    """The first of the signs that is there."""
+    """A sign: the first of these signs that has evidence."""
 
     def sign(scene: Scene) -> str | None:
         return next((evidence for one in signs if (evidence := one(scene))), None)
@@ -82,7 +82,7 @@ def either(*signs: Sign) -> Sign:
 
 
 def owned_by_driver(scene: Scene) -> str | None:
-    """The owner that the message names is a driver: its id says so."""
+    """A sign: the owner in the message is a driver, by its id."""
     for occurrence in scene.occurrences:
         for mention in mentions([occurrence], ()):
             if mention.label.lower().startswith("owner") and mention.id.maker == "driver":

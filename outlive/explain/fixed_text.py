@@ -1,6 +1,6 @@
 """Sentences that Ray prints with every message of a kind, in the wording of Ray 1.6 to 2.60: they are no evidence.
 
-"Some common causes include ... SIGSEGV" stands below a worker that was killed for memory, too.
+For example, "Some common causes include ... SIGSEGV" also comes with a worker that was killed for memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WORDS = (
 
 
 def without_fixed_text(text: str) -> str:
-    """What Ray says of this case, without what it says each time."""
+    """Ray's text of this case, without the sentences that come each time."""
     if not any(word in text for word in _WORDS):
         return text
     return _FIXED.sub("", text)

@@ -1,7 +1,7 @@
-"""Frames: what loggers, log collectors, terminals and people put around each line. Taken off here, and remembered.
+"""Frames: the text that loggers, log collectors, terminals and people put around each line. It is taken off here.
 
 A line may stand in several frames (a pod's name, a time, a logger's header); they are taken off from left to right.
-What a frame of an unknown kind is shows in what lines have in common in front of text that Ray always writes.
+An unknown kind of frame is recognised by text that lines have in common in front of Ray's own text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from outlive.explain.packed import unpack, without_colours
 from outlive.explain.wrapped import joins
 
-_AT_A_TIME = 400  # lines that are looked at together
+_AT_A_TIME = 400  # lines that are examined together
 _DEEPEST = 8  # frames around one line
 _MOST_LEARNED = 16  # frames of unknown kinds that are remembered at a time
 _MOST_KINDS = 20
@@ -61,7 +61,7 @@ _ANCHOR = re.compile(
 )
 _ANCHOR_WORDS = ("ray.exceptions.", "Traceback (", '  File "', "The actor ", "\tclass_name", "owner has exited",
                  "Memory on the node", "PID\tMEM", "pid=", "(raylet)", " E ", " W ", " C ", '{"')  # fmt: skip
-_OWN = re.compile(r"ray::|Error|Exception|Removed")  # Ray's own words are no frame
+_OWN = re.compile(r"ray::|Error|Exception|Removed")  # Ray's own words are not a frame
 _DIGITS = re.compile(r"\d+")
 
 
@@ -93,7 +93,7 @@ class FramedLine:
 
 @dataclass
 class Unframer:
-    """Takes lines out of their frames.
+    """Takes the frames off lines.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Unframer:
     _learned: list[re.Pattern[str]] = field(default_factory=list)
 
     def lines(self, raw: Iterable[tuple[int, str]]) -> Iterator[FramedLine]:
-        """The lines without their frames; several for one that holds several."""
+        """The lines without their frames. A line that holds several gives several."""
         waiting: list[FramedLine] = []
         for number, text in raw:
             waiting.append(FramedLine(number, text.rstrip("\r\n")))
@@ -167,7 +167,7 @@ class Unframer:
 
 
 def _unwrapped(lines: list[FramedLine]) -> list[FramedLine]:
-    """Lines of one writer that were broken at a fixed width, put together."""
+    """Join lines of one writer that were broken at a fixed width."""
     broken = set(joins([line.text for line in lines]))
     if not broken:
         return lines
@@ -181,7 +181,7 @@ def _unwrapped(lines: list[FramedLine]) -> list[FramedLine]:
 
 
 def _shape(front: str) -> str:
-    """A pattern for `front` with any digits; its last blanks may be missing where the line is empty."""
+    """A pattern for `front` with any digits. Its last blanks may be missing if the line is empty."""
     body = front.rstrip()
     blanks = re.escape(front[len(body) :])
     shape = re.sub(r"(?:\\[ \t])+", "[ \\\\t]+", re.escape(_DIGITS.sub("0", body))).replace("0", r"\d+")
@@ -237,7 +237,7 @@ def _take(line: FramedLine, match: re.Match[str], kind: str) -> None:
 
 
 def _unindent(lines: list[FramedLine], at: int, blanks: str) -> None:
-    """Take the blanks in front of a line of Ray off all lines around it that have them."""
+    """Take common blanks off a line of Ray and the lines around it."""
     for step in (1, -1):
         here = at if step == 1 else at - 1
         while 0 <= here < len(lines) and (lines[here].text.startswith(blanks) or not lines[here].text.strip()):

@@ -1,4 +1,4 @@
-"""What ids say, in plain words; and the numbers that Ray builds them with."""
+"""The meaning of ids in plain words, and the numbers that Ray builds them with."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Kind = Literal[
     "ObjectID", "TaskID", "ActorID", "JobID", "WorkerID or NodeID", "WorkerID", "PlacementGroupID", "LeaseID"
 ]
 
-_PLAUSIBLE_PUTS = 100_000_000  # more than any process makes, and few enough that random bytes seldom fall within
+_PLAUSIBLE_PUTS = 100_000_000  # more than any process makes, but so few that random bytes are seldom in this range
 _PLAUSIBLE_JOBS = 1 << 20
 _PLAUSIBLE_ATTEMPTS = 32
 _SIZES: dict[int, Kind] = {
@@ -39,12 +39,12 @@ _ONLY_WRAPPING = re.compile(r"[^0-9A-Za-z]*\Z")
 
 
 class NotAnId(ValueError):
-    """The text is no id of Ray. The message says what is wrong with it."""
+    """The text is not an id of Ray. The message says why."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A part of an id: its name, its hex digits as they stand in the id, and what they say."""
+    """A part of an id: its name, its hex digits as in the id, and their meaning."""
 
     name: str
     hex: str
@@ -53,7 +53,7 @@ class Field:
 
 @dataclass(frozen=True)
 class DecodedId:
-    """What an id says by itself.
+    """The content of an id.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def decode(text: str) -> DecodedId:
     Raises
     ------
     NotAnId
-        It is something else, or was shortened.
+        The text is something else, or was shortened.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def _short(text: str) -> str:
 
 
 def _is_object(digits: str, wrapper: str) -> bool:
-    """Worker and node ids are as long, but random throughout, or a job followed by ff."""
+    """Tells apart ids of the same length: worker and node ids are random throughout, or a job followed by ff."""
     if wrapper.lower() in {"objectref", "objectid"}:
         return True
     if wrapper.lower() in {"workerid", "nodeid", "clientid", "uniqueid"}:
@@ -189,7 +189,7 @@ def _decode_task(digits: str) -> DecodedId:
 
 
 def _maker(task: str, index: int | None) -> Maker:
-    """What kind of task this is. `index`: that of the object it made, if an object is what we have."""
+    """The kind of a task. `index`: that of the object that it made, if the id is an object's."""
     rest_of_task, actor = task[2:16], task[16:40]
     if _is_nil(actor):
         return "driver" if _is_nil(rest_of_task) else "normal task"

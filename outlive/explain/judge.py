@@ -1,4 +1,4 @@
-"""Weighs the causes of an entry by the evidence in a text."""
+"""Sorts the causes of an entry by the evidence in a text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from outlive.explain.model import Cause, Entry, Explanation, JudgedCause, Scene,
 
 
 def judge(entry: Entry, scene: Scene, error: str, count: int = 1, lines: tuple[int, ...] = ()) -> Explanation:
-    """Explain what `entry` is about, in the light of `scene`.
+    """Explain the error of `entry` by the evidence in `scene`.
 
-    Causes with evidence about this very error come first, then those with evidence elsewhere in the text, then those
-    without, and those that are ruled out last; each by their weight, then in the order of the entry.
+    Causes with evidence about this error come first, then those with evidence elsewhere in the text, then those without
+    evidence, and ruled out ones last. Within each group the weight decides, then the order in the entry.
     """
     judged = [(_judge_cause(cause, scene), cause.weight(scene) if cause.weight else 0.0) for cause in entry.causes]
     ranked = [cause for cause, _ in sorted(judged, key=lambda pair: (_rank(pair[0]), -pair[1]))]
@@ -48,6 +48,6 @@ def _judge_cause(cause: Cause, scene: Scene) -> JudgedCause:
 
 
 def _for_every_id(sign: Sign, scene: Scene) -> str | None:
-    """The evidence, if it holds for each of the ids: a cause is not ruled out because it is not that of one of many."""
+    """The evidence, if it holds for each of the ids. A cause that one of many ids contradicts is not ruled out."""
     found = [sign(replace(scene, ids=(one,))) for one in scene.ids] or [sign(scene)]
     return found[0] if all(found) else None

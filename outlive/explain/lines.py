@@ -1,4 +1,4 @@
-"""Lines of a log as Ray writes them: "repeated 3x across cluster", phrases that come each time; and lines of files."""
+"""Lines of Ray's logs (with "repeated 3x across cluster"), and lines of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from outlive.explain.frames import FramedLine
 
-LONGEST = 1 << 16  # bytes of one line that are looked at together; what is longer is read as several lines
+LONGEST = 1 << 16  # bytes of a line: a longer line is read as several
 _REPEATED = re.compile(r"\s*\[repeated (\d{1,9})x across cluster\].*")
 Progress = Callable[[int, int], None]
 
@@ -31,7 +31,7 @@ class CleanLine:
 
 
 def clean(line: FramedLine) -> CleanLine:
-    """Take off what Ray says of how often the line was written."""
+    """Take off Ray's remark on how often the line was written."""
     text, count = line.text, 1
     if "across cluster]" in text and (match := _REPEATED.search(text)):
         count, text = max(1, int(match[1])), text[: match.start()]
@@ -56,7 +56,7 @@ def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Ite
             progress(done, max(total, done))
             reported = done
         if done == len(line) and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            utf16 = codecs.getincrementaldecoder("utf-16")("replace")  # what PowerShell's `>` writes
+            utf16 = codecs.getincrementaldecoder("utf-16")("replace")  # the encoding of PowerShell's `>`
         if utf16 is None:
             yield line.decode("utf-8", "replace")
         elif text := utf16.decode(line).removeprefix("\ufeff"):

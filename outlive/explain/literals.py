@@ -1,4 +1,4 @@
-"""Which words a line must contain for a regular expression to match: looking for words first is many times faster."""
+"""Words that a line must contain for a regular expression to match. Looking for words first is many times faster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHORTEST = 3
 
 
 def required_words(pattern: str) -> tuple[str, ...]:
-    """Words of which every match of `pattern` contains at least one; `("",)` if there are none such.
+    """Words such that every match of `pattern` contains at least one of them; `("",)` if there are none.
 
     Examples
     --------
@@ -23,7 +23,7 @@ def required_words(pattern: str) -> tuple[str, ...]:
 
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The compiled pattern. Most are never needed for a text, and compiling all would take longer than reading it."""
+    """The pattern, compiled when first needed. Compiling all of them would take longer than reading a text."""
     return re.compile(pattern)
 
 

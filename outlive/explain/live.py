@@ -1,4 +1,4 @@
-"""What a running cluster still knows about an id, as sentences. Needs a connection (`ray.init`) and grpcio."""
+"""Facts that a running cluster still has about an id, as sentences. Needs a connection (`ray.init`) and grpcio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def facts(decoded: DecodedId) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        One sentence for each fact; one that says so where the cluster knows nothing or does not answer.
+        One sentence for each fact. If the cluster knows nothing or does not answer, a sentence says so.
     """
     ask = _QUESTIONS.get(decoded.kind)
     if ask is None:
@@ -34,7 +34,7 @@ def facts(decoded: DecodedId) -> tuple[str, ...]:
 
 
 def holders(object_id: str) -> list[str]:
-    """Who holds a reference to the object now, one sentence each; processes of this cluster only.
+    """The processes of this cluster that hold a reference to the object now, one sentence each.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def holders(object_id: str) -> list[str]:
 
 
 def owner(worker_id: str) -> list[str]:
-    """What became of a worker: its process, whether it lives, and how it ended, as sentences."""
+    """The state of a worker, as sentences: its process, whether it lives, and how it ended."""
     from outlive.ray_internals import records
 
     record = records.worker_record(worker_id)
@@ -86,7 +86,7 @@ def _task_facts(decoded: DecodedId) -> Iterator[str]:
     if decoded.task is not None:
         events = records.task_events(decoded.task)
     elif decoded.put and decoded.maker in {"normal task", "actor task"}:
-        # A put has the id of its task but for the first byte, where the attempt stands.
+        # The id of a put has the id of its task, except for the first byte, which has the attempt.
         job = decoded.hex[40:48]
         events = [one for one in records.job_task_events(job) if one.task_id.hex()[2:] == decoded.hex[2:48]]
     else:
@@ -156,7 +156,7 @@ def _worker_facts(decoded: DecodedId) -> Iterator[str]:
 
 
 def _real(call_site: str) -> bool:
-    """Ray writes `disabled` where no call sites are recorded."""
+    """Whether Ray recorded a call site. It writes `disabled` if it records none."""
     return bool(call_site.strip()) and call_site.strip() != "disabled"
 
 

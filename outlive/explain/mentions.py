@@ -1,4 +1,4 @@
-"""The ids that a message names: those it is about, and others (its owner, node, worker, lease), each decoded."""
+"""The ids in a message, decoded: those that the error is about, and others (its owner, node, worker, lease)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from outlive.explain.ids import DecodedId, NotAnId, decode
 from outlive.explain.model import Line, Mention, Occurrence
 
-_MOST = 6  # of one explanation
+_MOST = 6  # mentions in one explanation
 _ID = re.compile(r"(?<![0-9a-zA-Z-])(?:[0-9a-f]{56}|[0-9a-f]{48}|[0-9a-f]{32})(?![0-9a-zA-Z-])", re.IGNORECASE)
 _LABEL = re.compile(
     r"((?:[Oo]wner|[Nn]ode|[Ww]orker|[Aa]ctor|[Tt]ask|RayTask|[Ll]ease|[Rr]aylet|node with node)[ _]?(?:id|Id|ID))"
@@ -20,7 +20,7 @@ _ABOUT_TASKS = re.compile(r"Task")
 
 
 def subject_ids(occurrence: Occurrence) -> list[str]:
-    """The ids that an error is about, in the order of their appearance: objects, else tasks or actors."""
+    """The ids that an error is about, in the order of the text: objects, or else tasks or actors."""
     found = {decoded.hex: decoded for line in occurrence.lines for _, decoded in _named(line)}
     preferred = "ObjectID"
     if _ABOUT_ACTORS.search(occurrence.name):
@@ -31,7 +31,7 @@ def subject_ids(occurrence: Occurrence) -> list[str]:
 
 
 def mentions(occurrences: list[Occurrence], subjects: tuple[DecodedId, ...]) -> tuple[Mention, ...]:
-    """The other ids: those that Ray's message gives a name, and drivers' wherever they stand."""
+    """The other ids: those that Ray's message labels, and the ids of drivers anywhere."""
     known = {decoded.hex for decoded in subjects}
     found: dict[str, Mention] = {}
     for occurrence in occurrences:

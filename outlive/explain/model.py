@@ -1,4 +1,4 @@
-"""The values that explaining is made of: what is known of an error, what was found in a text, and the answer."""
+"""The values of explaining: the knowledge of an error, the facts in a text, and the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from outlive.explain.ids import DecodedId
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the text, by its number (from 1), without colours and prefixes; and who wrote it."""
+    """A line of the text without colours and prefixes, its number (from 1), and its writer."""
 
     number: int
     text: str
@@ -49,7 +49,7 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a cause may be judged by: the occurrences of one error, their ids, and telling lines of the text."""
+    """The facts for judging a cause: the occurrences of one error, their ids, and lines with evidence."""
 
     occurrences: tuple[Occurrence, ...]
     ids: tuple[DecodedId, ...]
@@ -62,7 +62,9 @@ Sign = Callable[[Scene], "str | None"]
 
 @dataclass(frozen=True)
 class Cause:
-    """A likely cause. `signs` speak for it, `against` rules it out; of two with evidence the weightier comes first."""
+    """A likely cause. `signs` speak for it, and `against` rules it out. Of two with evidence, the one of more weight is
+    first.
+    """
 
     text: str
     signs: tuple[Sign, ...] = ()
@@ -72,7 +74,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one error, or of one variant of it.
+    """The knowledge of one error, or of one variant of it.
 
     Attributes
     ----------
@@ -120,7 +122,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mention:
-    """An id that a message names beside the one it is about: what the message calls it, and what it says."""
+    """An id in a message that the error is not about: its label in the message, and its content."""
 
     label: str
     id: DecodedId
@@ -128,7 +130,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class JudgedCause:
-    """A cause, with the evidence for it (or, if `ruled_out`, against it) in this very text."""
+    """A cause, with the evidence in this text for it, or against it if `ruled_out`."""
 
     text: str
     evidence: tuple[str, ...]
@@ -174,7 +176,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Unknown:
-    """An error line or exception of Ray that nothing is known of: the first one verbatim, and how many alike."""
+    """An unknown error line or exception of Ray: the first one verbatim, and the number of similar ones."""
 
     text: str
     line: int
@@ -183,7 +185,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Frame:
-    """What stood in front of lines and was taken off: its first example, and how many lines had such a one."""
+    """A prefix that was taken off lines: its first example, and the number of lines that had one."""
 
     example: str
     lines: int
@@ -191,7 +193,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text says.
+    """The errors in a text, explained.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Explains exceptions where they are raised: as data, or as a note (PEP 678) on Ray's own exception.
 
-The exception keeps its class, its traceback and its place; nothing is caught for good. Python 3.10 has no notes: there
+The exception keeps its class and its traceback, and is always raised again. Python 3.10 has no notes: there
 they are put into `__notes__` all the same, and a hook prints them below the traceback of an uncaught exception.
 """
 
@@ -23,7 +23,7 @@ _PRINTED = "_outlive_printed"  # Python 3.10: set on an exception whose notes we
 
 
 def why(error: BaseException, *, live: bool = True) -> Explanation | None:
-    """What an exception of Ray means, and why it was probably raised.
+    """The meaning of an exception of Ray, and the probable causes.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _of_ray(error: BaseException) -> tuple[BaseException, str] | None:
 
 
 def _of_task(error: BaseException) -> Explanation | None:
-    """What the traceback of a task says, where its exception is none of Ray's."""
+    """The explanation of a task's traceback whose exception is not Ray's."""
     from outlive.explain.knowledge import ENTRIES
 
     known = {entry.name for entry in ENTRIES if entry.remote}
@@ -124,7 +124,7 @@ def _of_task(error: BaseException) -> Explanation | None:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """It, and what it comes from."""
+    """The exception, and those that it comes from."""
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting:
@@ -149,7 +149,7 @@ def _with_live_facts(explanation: Explanation) -> Explanation:
 
 
 def _explain(error: BaseException, *, hook: bool = True) -> None:
-    """Add the note, once. Whatever goes wrong here must not hide the error."""
+    """Add the note, once. A failure here must not hide the error."""
     try:
         notes = vars(error).get("__notes__") or []
         if any(str(note).startswith(_BEGINS) for note in notes):

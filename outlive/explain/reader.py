@@ -1,4 +1,4 @@
-"""Finds Ray's errors in a text: one pass, whose work and memory per line are bounded."""
+"""Finds Ray's errors in a text, in one pass with bounded work and memory per line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from outlive.explain.mentions import mentions, subject_ids
 from outlive.explain.model import Entry, Explanation, Frame, Line, Occurrence, Reading, Scene, Unknown
 from outlive.explain.remote import RemoteTracebacks
 
-_MOST_LINES = 60  # of one error's message that are kept
-_MOST_KEPT = 20  # occurrences of one kind, and lines for one signal, that are kept; all are counted
+_MOST_LINES = 60  # lines of one error's message that are kept
+_MOST_KEPT = 20  # occurrences of one kind, and lines of one signal, that are kept; all are counted
 _MOST_IDS = 10_000
-_LONGEST = 2000  # characters of a line that are kept of a sign or of what is not known
-_MOST_WRITERS = 1_000  # whose unfinished messages are remembered at a time
+_LONGEST = 2000  # characters that are kept of a line with a sign, or of an unknown line
+_MOST_WRITERS = 1_000  # writers whose unfinished messages are remembered at a time
 _SHOWN_IDS = 5
 
 CLASSES = frozenset(name for entry in ENTRIES for name in entry.classes)
@@ -59,7 +59,7 @@ _STATUS = re.compile(r"(?:status = |: )(?P<name>CreationTaskError): ")  # of the
 
 
 class Reader:
-    """Takes the lines of a text one after the other, and explains what it has seen.
+    """Takes the lines of a text one after the other, and explains the errors in them.
 
     Memory is bounded by the number of kinds of errors, not by the length of the text.
     """
@@ -73,7 +73,7 @@ class Reader:
         self._unexplained: Counter[str] = Counter()
         self._unknown: dict[str, Unknown] = {}
         self._signals: list[Line] = []
-        self._wanted: dict[str, list[str]] = {}  # by a word that a line must contain
+        self._wanted: dict[str, list[str]] = {}  # entries by a word that a line must contain
         self._found: Counter[str] = Counter()
         for pattern in dict.fromkeys((*SIGNALS, *_REFINING)):
             for word in required_words(pattern):
@@ -90,7 +90,7 @@ class Reader:
             yield self._lines, line
 
     def reading(self) -> Reading:
-        """What has been found so far."""
+        """The errors found so far, explained."""
         for block in self._open.values():
             self._close(block)
         self._open.clear()
@@ -131,7 +131,7 @@ class Reader:
             self._note_frame(line)
 
     def _begins_error(self, line: CleanLine, text: str, block: _Block | None) -> bool:
-        """Whether an exception stands here; if so, it is taken."""
+        """Take an exception in this line. Returns whether there is one."""
         if not any(word in text for word in _WORDS_OF_NAMES):
             return False
         found = _AT_START.match(text)
@@ -155,7 +155,7 @@ class Reader:
         return True
 
     def _begin(self, line: CleanLine, text: str, block: _Block | None, name: str, *, wrapped: bool) -> None:
-        """Take an exception that stands in this line: a new one, or the one that its traceback led to."""
+        """Take the exception in this line: a new one, or the one at the end of its traceback."""
         first = Line(line.number, text, line.writer)
         if block is not None and block.occurrence is not None and block.is_about(name, wrapped=wrapped):
             block.reached(first)
@@ -185,7 +185,7 @@ class Reader:
         self._open[writer] = block
 
     def _note_frame(self, line: CleanLine) -> None:
-        """Remember that the next line of this writer is source code, in which names of exceptions mean nothing."""
+        """Remember that the next line of this writer is source code: exceptions named there were not raised."""
         frame = _FRAME.match(line.text)
         block = self._open.get(line.writer)
         if frame and block is None:
@@ -243,12 +243,12 @@ class _Block:
         self._wrapped = wrapped  # a RayTaskError: a remote traceback, and then the error itself, are still to come
 
     def _note_frame(self, frame: re.Match[str] | None) -> None:
-        """The next line is source code, perhaps of Ray's own, which is no evidence of anything."""
+        """Note that the next line is source code, which is no evidence."""
         self.after_frame = frame is not None
         self.in_ray = frame is not None and _RAYS_OWN.search(frame["path"]) is not None
 
     def is_ended_by(self, line: CleanLine) -> bool:
-        """Whether a logger began a new record: not where it heads each line of one."""
+        """Whether a logger began a new record. Some loggers put a head on each line of a record."""
         return bool(line.head) and (self._bare or line.head != self._head)
 
     def goes_on(self, line: CleanLine) -> None:
@@ -263,12 +263,12 @@ class _Block:
         )
 
     def reached(self, line: Line) -> None:
-        """The error itself, after the traceback of the task that met it."""
+        """Take the error itself, after the traceback of its task."""
         self.add(line)
         self._wrapped = "RayTaskError(" in line.text
 
     def expects_more(self, text: str) -> bool:
-        """Whether a line that would end a message belongs to this one: a remote traceback."""
+        """Whether a line that looks like an end belongs to this message: it begins a remote traceback."""
         remote = self._wrapped or (self.occurrence is not None and self.occurrence.quotes_traceback)
         return remote and not text.startswith(("[", "During", "The above", "=", "-"))
 
@@ -282,7 +282,7 @@ class _Block:
 
 
 class _Group:
-    """All occurrences of what one entry explains."""
+    """All occurrences that one entry explains."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
@@ -334,7 +334,7 @@ def _is_of_ray(name: str, module: str, text: str, *, wrapped: bool) -> bool:
 
 
 def entry_for(occurrence: Occurrence) -> Entry | None:
-    """The entry that explains it: the first whose class and variant (if it has one) fit; else whose class does."""
+    """The entry that explains it: the first that fits in class and variant, or else in class."""
     text = occurrence.text
     of_class = [entry for entry in ENTRIES if occurrence.name in entry.classes]
     fitting = (entry for entry in of_class if entry.when is None or compiled(entry.when).search(text))

@@ -1,4 +1,4 @@
-"""One text, read from its beginning to its end. What reads it is imported when it is first needed: it takes 0.2 s."""
+"""Reading one text. The reader is imported when first needed, because that takes 0.2 s."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read(text: str | Iterable[str]) -> Reading:
     Returns
     -------
     Reading
-        Its `explanations` are empty if there is none: nothing is ever made up.
+        Its `explanations` are empty if there is no error of Ray.
     """
     from outlive.explain.lines import of_text
     from outlive.explain.reader import Reader

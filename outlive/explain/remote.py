@@ -1,8 +1,7 @@
-"""Tracebacks of tasks, as Ray brings them to whoever asks: `ray::make() (pid=7, ip=...)`, frames, and the exception.
+"""Tracebacks of tasks, as Ray brings them to the caller: `ray::make() (pid=7, ip=...)`, frames, and the exception.
 
-Ray leaves out its own frames. So the first frame that is left, together with the last line, says where it was raised:
-in a task's own code, or while Ray carried what the task returned. What another exception was raised from is none of its
-own.
+Ray leaves out its own frames. So the first remaining frame and the last line say where the exception was raised: in the
+task's own code, or while Ray carried its result. The tracebacks of causes ("direct cause of") are not used.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from outlive.explain.lines import CleanLine
 from outlive.explain.literals import compiled
 from outlive.explain.model import Entry, Line, Occurrence
 
-_MOST_WRITERS = 1_000  # whose unfinished tracebacks are remembered at a time
+_MOST_WRITERS = 1_000  # writers whose unfinished tracebacks are remembered at a time
 _BEGINS = re.compile(r"(?:^|[\s:])ray::[^\s(].{0,300}?\(pid=\d+")
 _FRAME = re.compile(r'\s*File "')
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: |:?$)")
-_LOOKED_AT = 2  # lines after the exception: an empty one in a log collector's record is none that is blank
+_LOOKED_AT = 2  # lines after the exception: an empty line in a log collector's record does not look blank
 _GOES_ON = ("The above exception was the direct cause", "During handling of the above exception")
 
 
 @dataclass
 class _Traceback:
-    """One that is being read: its lines so far, of which the frames in the middle are not kept."""
+    """A traceback that is being read: its lines so far, without the frames in the middle."""
 
     first: Line
     count: int
@@ -40,14 +39,14 @@ class _Traceback:
 
 
 class RemoteTracebacks:
-    """Takes the lines of a text, and finds the tracebacks of tasks of which an entry knows. Keeps writers apart."""
+    """Takes the lines of a text, and finds the tracebacks of tasks that an entry explains. It keeps writers apart."""
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         self._entries = [(entry, *entry.remote) for entry in entries if entry.remote]
         self._open: dict[str, _Traceback] = {}
 
     def take(self, line: CleanLine) -> tuple[Entry, Occurrence] | None:
-        """Take a line. Returns what ended before it, if that is known: only the lines after it say that it is all."""
+        """Take a line. Returns the traceback that ended before it: only later lines show that it has ended."""
         found = self._open.get(line.writer)
         begins = "ray::" in line.text and _BEGINS.search(line.text) is not None
         ended = None
@@ -64,7 +63,7 @@ class RemoteTracebacks:
         return ended
 
     def rest(self) -> Iterator[tuple[Entry, Occurrence]]:
-        """What ended with the text."""
+        """The tracebacks that ended with the text."""
         for found in self._open.values():
             if found.exception is not None and (known := self._known(found)):
                 yield known

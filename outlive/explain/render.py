@@ -12,7 +12,7 @@ from outlive.explain.ids import DecodedId
 from outlive.explain.model import Explanation, JudgedCause, Reading, Unknown
 
 _SHOWN_LINES = 5
-_SHOWN_UNKNOWN = 500  # characters of a line that nothing is known of
+_SHOWN_UNKNOWN = 500  # characters that are shown of an unknown line
 
 
 def id_record(decoded: DecodedId, live: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -58,7 +58,8 @@ _Styled = tuple[str, str]  # a style of rich, and a line
 
 
 def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
-    if not sys.stdout.isatty() and "FORCE_COLOR" not in os.environ:  # a pipe needs no rich, which takes a while to load
+    # output to a pipe needs no rich, which takes a while to load
+    if not sys.stdout.isatty() and "FORCE_COLOR" not in os.environ:
         for _, line in lines:
             indent = len(line) - len(line.lstrip())
             sys.stdout.write(" " * indent + printable(line.lstrip()) + "\n")
@@ -78,7 +79,7 @@ def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` without what a terminal would act upon: a log may hold anything."""
+    """`text` without control sequences for a terminal: a log may have any."""
     return "".join(letter if letter.isprintable() or letter == "\t" else "\ufffd" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Lines that a terminal or a mail program broke at a fixed width: put together again."""
+"""Joining lines that a terminal or a mail program broke at a fixed width."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BEGINS_ANEW = re.compile(
 
 
 def joins(texts: list[str]) -> list[int]:
-    """Which lines go on in the next one: places in `texts`, none unless lines were broken at a fixed width.
+    """The indices in `texts` of lines that go on in the next one; none unless lines were broken at a fixed width.
 
-    That is so if no line is longer than the width, several are exactly as long (one, if the width is a usual one), and
-    a word was broken. Where all breaks of one or two lines fall between words, that cannot be told.
+    Lines were broken if none is longer than the width, several are exactly as long (for a usual width: one), and a word
+    was broken. If there are only one or two breaks, all between words, that cannot be told.
     """
     width = max(map(len, texts), default=0)
     if not _NARROWEST <= width <= _WIDEST:
@@ -29,7 +29,7 @@ def joins(texts: list[str]) -> list[int]:
         if len(text) == width
         and (text[-1].isalnum() or len(set(text[-8:])) > 1)
         and not _BEGINS_ANEW.match(texts[at + 1])
-        and _begin(text) != _begin(texts[at + 1])  # both stand in a frame, or are of one kind
+        and _begin(text) != _begin(texts[at + 1])  # both are in a frame, or of the same kind
     ]
     words = sum(" " not in texts[at][-1] + texts[at + 1][0] for at in full)
     return full if len(full) >= 3 or (words and (len(full) == 2 or width in _USUAL)) else []

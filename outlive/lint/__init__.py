@@ -10,14 +10,14 @@ from outlive.lint.rules import RULES
 from outlive.lint.text import Unreadable
 
 if TYPE_CHECKING:
-    from outlive.lint.check_source import check_source
+    from outlive.lint.linter import check_source
 
 __all__ = ["RULES", "Edit", "Failure", "Finding", "Rule", "Unreadable", "check_source"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "check_source":  # loads the parser
-        from outlive.lint.check_source import check_source
+        from outlive.lint.linter import check_source
 
         return check_source
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

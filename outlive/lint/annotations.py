@@ -1,4 +1,4 @@
-"""What type annotations say about refs."""
+"""Refs in type annotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REF = re.compile(r"\b(?:ObjectRef|ObjectID)\b")
 
 
 def annotated(annotation: cst.Annotation | None, node: cst.CSTNode) -> Value:
-    """What an annotation says: `ObjectRef`, or a list of them."""
+    """The value that an annotation declares: an `ObjectRef`, or a list of them."""
     if annotation is None:
         return UNKNOWN
     text = cst.Module([]).code_for_node(annotation.annotation)

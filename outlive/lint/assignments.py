@@ -100,7 +100,7 @@ class Assignments:
 
 
 def _grown(container: Value, added: Value, keys: frozenset[str], *, by_key: bool) -> Value | None:
-    """The container with one more element; None where it is not known to be one."""
+    """The container with one more element; None if it is not known to be a container."""
     if container.kind is Kind.MAPPING:
         return replace(mapping(_parts(container, added)), is_list=False, keys=container.keys | keys)
     if container.kind is Kind.COLLECTION:

@@ -1,4 +1,4 @@
-"""What calls give, of what Ray and this module define, and what they pass on."""
+"""The results of calls of Ray's functions and of this module's, and the values that they pass to parameters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CONTAINERS = {Kind.COLLECTION, Kind.MAPPING}
 
 
 class Called:
-    """What a call gives. Its arguments are evaluated already."""
+    """The result of a call. Its arguments are evaluated already."""
 
     def __init__(self, state: State, assignments: Assignments) -> None:
         self._state, self._assignments = state, assignments
 
     def result(self, call: Call) -> Value:  # noqa: PLR0911 - one for each kind
-        """What the call gives."""
+        """The value that the call gives."""
         values = [argument.value for argument in call.arguments]
         first = values[0] if values else UNKNOWN
         if call.callee.kind is Kind.SYMBOL and call.callee.symbol in _KNOWN:
@@ -52,7 +52,7 @@ class Called:
         return UNKNOWN
 
     def _method(self, call: Call, first: Value) -> Value:
-        """A method of something of ours that is no class of the module: of a list, a dict."""
+        """The result of a method of a list or a dict, or of a builtin."""
         if not isinstance(call.node.func, cst.Attribute):
             if call.name == "__import__" and call.arguments:
                 return symbol(calls.text(call.node.args[0].value) or "")
@@ -111,14 +111,14 @@ class Called:
         self._pass(call, function, remote=False)
 
     def _pass(self, call: Call, function: Function | None, *, remote: bool) -> None:
-        """Tell each parameter what is passed. A ref that is itself an argument of a task arrives as its value."""
+        """Record the values passed to parameters. A ref as a direct argument of a task arrives as its value."""
         if function is None or any(argument.node.star for argument in call.arguments):
             return
         names = iter(function.parameters)
         for argument in call.arguments:
             keyword = argument.node.keyword
             name = keyword.value if keyword else next(names, None)
-            if keyword and name not in function.parameters:  # goes to **options
+            if keyword and name not in function.parameters:  # it goes to **options
                 more = Value(Kind.MAPPING, keys=calls.keys(argument.node))
                 function.received.setdefault("**", []).append(more)
                 continue
@@ -130,7 +130,7 @@ class Called:
 
 
 def made_remote(value: Value, options: Mapping[str, cst.BaseExpression]) -> Value:
-    """What `ray.remote(**options)` makes of a function or class."""
+    """The remote function or actor class that `ray.remote(**options)` makes."""
     if value.definition is not None:
         value.definition.options = dict(options)
     kind = Kind.ACTOR_CLASS if value.kind is Kind.CLASS else Kind.TASK

@@ -1,4 +1,4 @@
-"""What is known about calls without knowing the module: literals, builtins, options of `ray.remote`."""
+"""Parts of calls that need no knowledge of the module: literals, builtins, options of `ray.remote`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PUBLIC = frozenset({"put", "get", "wait", "remote", "get_actor", "init"})
 
 
 def canonical(name: str) -> str:
-    """The public name of what a dotted name means.
+    """The public name for a dotted name.
 
     >>> canonical("ray._private.worker.put"), canonical("ray.util.queue")
     ('ray.put', 'ray.util.queue')
@@ -34,7 +34,7 @@ def canonical(name: str) -> str:
 
 
 def integer(node: cst.CSTNode | None) -> int | None:
-    """The value of an integer literal, -1 too."""
+    """The value of an integer literal, including -1."""
     if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Minus):
         inner = integer(node.expression)
         return None if inner is None else -inner
@@ -62,7 +62,7 @@ def is_none(node: cst.CSTNode | None) -> bool:
 
 
 def options(call: cst.Call) -> dict[str, cst.BaseExpression]:
-    """The keyword arguments; those of `**{"max_calls": 2}` too. Other `**` arguments are under the name `**`."""
+    """The keyword arguments, including those in `**{"max_calls": 2}`. Other `**` arguments have the name `**`."""
     found: dict[str, cst.BaseExpression] = {}
     for argument in call.args:
         if argument.keyword is not None:
@@ -78,7 +78,7 @@ def options(call: cst.Call) -> dict[str, cst.BaseExpression]:
 
 
 def key(name: cst.BaseExpression, value: cst.BaseExpression) -> frozenset[str]:
-    """The key of a dict that a literal names; none if what is stored there is None."""
+    """The literal key of a dict item; none if its value is None."""
     literal = text(name)
     return frozenset() if literal is None or is_none(value) else frozenset({literal})
 
@@ -89,7 +89,7 @@ def keys(*arguments: cst.Arg) -> frozenset[str]:
 
 
 def looks_like_class(function: cst.BaseExpression) -> bool:
-    """`Store` in `stores.Store.remote` has the name of a class."""
+    """Whether the name looks like a class, as `Store` in `stores.Store.remote` does."""
     before = function.value if isinstance(function, cst.Attribute) else function
     name = before.attr if isinstance(before, cst.Attribute) else before
     if isinstance(name, cst.Call):
@@ -102,7 +102,7 @@ def looks_like_class(function: cst.BaseExpression) -> bool:
 
 
 def streams(given: Mapping[str, cst.BaseExpression], function: Function | None) -> bool:
-    """The call gives a generator of refs."""
+    """Whether the call gives a generator of refs."""
     asked = given.get("num_returns") or ((function.options or {}).get("num_returns") if function else None)
     if asked is not None:
         return text(asked) in {"streaming", "dynamic"}
@@ -110,7 +110,7 @@ def streams(given: Mapping[str, cst.BaseExpression], function: Function | None) 
 
 
 def builtin(name: str, values: Sequence[Value]) -> Value:  # noqa: PLR0911 - one for each builtin
-    """What a builtin function gives. Any name that is not bound in the module may be one."""
+    """The result of a builtin function. A name that is not bound in the module may be one."""
     first = values[0] if values else UNKNOWN
     if name in _PLAIN:
         return PLAIN
@@ -128,7 +128,7 @@ def builtin(name: str, values: Sequence[Value]) -> Value:  # noqa: PLR0911 - one
 
 
 def of_collection(name: str, base: Value) -> Value:
-    """What a method of a list or dict gives."""
+    """The result of a method of a list or dict."""
     if base.kind is Kind.COLLECTION and name in {"pop", "popleft"}:
         return item(base, None)
     if base.kind is Kind.COLLECTION and name == "copy":

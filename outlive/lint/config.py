@@ -16,12 +16,12 @@ else:
 
 
 class BadConfiguration(ValueError):
-    """pyproject.toml is no TOML, or says something under [tool.outlive.lint] that lint does not know."""
+    """pyproject.toml is not TOML, or has something under [tool.outlive.lint] that lint does not know."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What pyproject.toml says."""
+    """The settings in pyproject.toml."""
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Configuration:
 
 
 def load(folder: Path) -> Configuration:
-    """What the nearest pyproject.toml at or above `folder` says.
+    """The settings in the nearest pyproject.toml at or above `folder`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The functions and classes of a module, and what happens in them that concerns lifetimes."""
+"""The functions and classes of a module, with the events in them that concern lifetimes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Argument:
-    """One argument of a call, and the name of the parameter that it goes to, if that is known."""
+    """One argument of a call, and the name of its parameter, if that is known."""
 
     node: cst.Arg
     value: Value
@@ -22,12 +22,12 @@ class Argument:
 
 @dataclass(eq=False)
 class Call:
-    """A call, what is called, and with what. `loops`: the loops and comprehensions around it, innermost last."""
+    """A call: the callee and the arguments. `loops`: the loops and comprehensions around it, innermost last."""
 
     node: cst.Call
     callee: Value
-    base: Value  # what stands before the last dot
-    name: str  # what stands behind it
+    base: Value  # the value before the last dot
+    name: str  # the name behind the last dot
     arguments: list[Argument]
     result: Value
     function: Function
@@ -51,7 +51,7 @@ class Loop:
     target: cst.BaseExpression | None
     iterable: cst.BaseExpression | None
     value: Value  # of the iterable
-    tries: int  # as of `Call`
+    tries: int  # the same as in `Call`
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class Keeping:
     """A value is stored where it outlives the call: a global, an attribute of a class, module or function."""
 
     node: cst.CSTNode
-    where: str  # as the source has it
+    where: str  # as it is written in the source
     value: Value
 
 
@@ -90,18 +90,18 @@ class Exit:
 
 @dataclass(eq=False)
 class Function(Definition):
-    """A function, method or lambda-free scope; the module itself is one too, without a node."""
+    """A function or method. The module itself counts as one, without a node."""
 
     name: str
     node: cst.FunctionDef | None
     owner: Class | None = None
     parameters: tuple[str, ...] = ()  # `self` left out
-    annotations: dict[str, Value] = field(default_factory=dict)  # parameters that are said to be refs
+    annotations: dict[str, Value] = field(default_factory=dict)  # parameters that are annotated as refs
     decorators: tuple[Value, ...] = ()
-    binds: frozenset[str] = frozenset()  # names of its own, parameters left out
+    binds: frozenset[str] = frozenset()  # the names that it binds, without parameters
     is_generator: bool = False
     nested: bool = False  # inside another function
-    received: dict[str, list[Value]] = field(default_factory=dict)  # what callers pass, by parameter
+    received: dict[str, list[Value]] = field(default_factory=dict)  # the values that callers pass, by parameter
     returned: Value = UNKNOWN  # all returns merged, as of the last pass
     calls: list[Call] = field(default_factory=list)
     keepings: list[Keeping] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Class(Definition):
     of_instance: set[str] = field(default_factory=set)  # bound as an attribute of `self`
 
     def shares(self, name: str) -> bool:
-        """All instances share this attribute."""
+        """Whether all instances share this attribute."""
         return name in self.of_class and name not in self.of_instance
 
     @property

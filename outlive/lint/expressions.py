@@ -1,4 +1,4 @@
-"""What each expression of a module evaluates to. What calls give is in `called`, the walk over statements in `flow`."""
+"""The value of each expression of a module. `called` has the results of calls, and `flow` the walk over statements."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Expressions:
         self._called = Called(state, self.assignments)
 
     def evaluate(self, node: cst.BaseExpression) -> Value:
-        """What `node` may be; what happens in it is recorded."""
+        """The possible value of `node`. The events in it are recorded."""
         method = getattr(self, f"_evaluate_{name_of(node)}", None)
         value: Value = method(node) if method else self.evaluate_parts(node)
         self._state.values[node] = value

@@ -1,4 +1,4 @@
-"""Which files a path stands for."""
+"""The files that a path stands for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SKIPPED = frozenset(
 
 @dataclass
 class Found:
-    """The files to lint, in order, each once; and what was left out."""
+    """The files to lint, in order and each once, and the folders that were left out."""
 
     files: list[Path] = field(default_factory=list)
     notebooks: int = 0
@@ -26,8 +26,8 @@ class Found:
 def find(paths: Iterable[Path], exclude: Sequence[str] = ()) -> Found:
     """All Python files in these files and directories.
 
-    A file that is named is taken whatever it is called. Directories are walked without hidden ones, virtual
-    environments, `node_modules`, build products and `site-packages`, unless they are named themselves.
+    A file that is named itself is always taken. In directories, these are skipped unless they are named themselves:
+    hidden ones, virtual environments, `node_modules`, build products and `site-packages`.
 
     Parameters
     ----------

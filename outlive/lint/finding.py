@@ -1,4 +1,4 @@
-"""What lint finds."""
+"""The findings of lint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apply safe fixes: to the text, and to the file in one step that happens or does not."""
+"""Applying safe fixes to the text, and to the file in one atomic step."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from outlive.lint.check_source import check_source, on_deep_stack
 from outlive.lint.finding import Edit, Finding
+from outlive.lint.linter import check_source, on_deep_stack
 from outlive.lint.source import Source
 from outlive.lint.text import Text, Unreadable
 
-_ROUNDS = 10  # a fix may uncover another one; none of the rules needs more than two
+_ROUNDS = 10  # rounds: a fix may uncover another one; no rule needs more than two
 
 
 class ChangedMeanwhile(OSError):
-    """The file was changed by somebody else while it was linted. It was not touched; lint it again."""
+    """Another program changed the file while it was linted. The file was not touched: lint it again."""
 
 
 def fixed(code: str, path: str, rules: Collection[str] | None = None) -> tuple[str, list[Finding]]:
-    """`code` with all safe fixes applied, and what they were.
+    """`code` with all safe fixes applied, and the findings that were fixed.
 
-    Applied to its own result it changes nothing. Raises `Unreadable` as `check_source`.
+    Applied to its own result it changes nothing. Raises `Unreadable` as `check_source` does.
     """
     applied: list[Finding] = []
     for _ in range(_ROUNDS):
@@ -34,7 +34,7 @@ def fixed(code: str, path: str, rules: Collection[str] | None = None) -> tuple[s
             break
         try:
             on_deep_stack(lambda changed=changed: Source(changed))  # type: ignore[misc]
-        except Unreadable:  # never seen; the source is worth more than the fix
+        except Unreadable:  # a fix broke the source, which was never seen: drop the fix
             break
         code = changed
         applied += chosen
@@ -58,14 +58,14 @@ def _apply(code: str, edits: Sequence[Edit]) -> str:
 
 
 def write(path: Path, before: bytes, text: Text, code: str) -> None:
-    """Replace the file's content, all of it or nothing. A link stays a link; the mode stays.
+    """Replace the content of a file in one step. A link stays a link, and the mode stays.
 
     Raises
     ------
     ChangedMeanwhile
-        It no longer is `before`.
+        The content is no longer `before`.
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     target = Path(os.path.realpath(path))
     data = text.encoded(code)

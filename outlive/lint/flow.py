@@ -1,6 +1,7 @@
-"""The walk over a module: statements in their order, branches joined, functions after what surrounds them.
+"""The walk over a module: statements in order, branches joined, functions after the code around them.
 
-Three passes: in the later ones every function knows what is passed to it and what the functions that it calls return.
+It makes three passes. In the later ones, the arguments of every function and the results of the functions that it calls
+are known.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from outlive.lint.values import (
 )
 
 _MODULE = "<module>"
-_STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # what `from ray import *` brings
+_STAR = ("put", "get", "wait", "remote", "get_actor", "init")  # the names that `from ray import *` binds
 
 
 class Flow:
@@ -143,7 +144,7 @@ class Flow:
             name = _dotted(alias.name)
             bound = alias.asname.name if alias.asname else alias.name
             if isinstance(bound, cst.Name):
-                # `ray` of a module of one's own is Ray itself, handed on
+                # a `ray` that is imported from the user's own module is Ray itself
                 self._state.scope.bind(bound.value, symbol("ray") if name == "ray" else attribute(symbol(source), name))
 
     def _branch(self, before: dict[str, Value], *suites: cst.BaseSuite) -> dict[str, Value]:
@@ -164,7 +165,7 @@ class Flow:
         self._join([(then, node.body), (self._state.scope.snapshot(), node.orelse)])
 
     def _join(self, branches: list[tuple[dict[str, Value], cst.CSTNode | None]]) -> None:
-        """Continue after the branches that do not leave."""
+        """Continue with the names of the branches that do not leave."""
         going_on = [names for names, suite in branches if not _leaves(suite)]
         self._state.scope.join(*(going_on or [names for names, _ in branches]))
 
@@ -304,7 +305,7 @@ def _dotted(node: cst.BaseExpression) -> str:
 
 
 def _leaves(suite: cst.CSTNode | None) -> bool:
-    """The last statement of the suite is a return, raise, continue or break."""
+    """Whether the last statement of the suite is a return, raise, continue or break."""
     body = getattr(suite, "body", None)
     if isinstance(suite, cst.Else | cst.If):
         return _leaves(suite.body) if isinstance(suite, cst.Else) else False

@@ -1,4 +1,4 @@
-"""One source to lint, and what came out of it: what goes from process to process. Loads no parser."""
+"""One source to lint, and its outcome: the values that travel between processes. This module loads no parser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from outlive.lint.finding import Failure, Finding
 
 @dataclass(frozen=True)
 class Job:
-    """One source to lint. `path` is None for what is no file."""
+    """One source to lint. `path` is None if it is not a file."""
 
     name: str
     data: bytes
@@ -22,7 +22,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What came out. `data` is the source afterwards."""
+    """The outcome. `data` is the source afterwards."""
 
     data: bytes
     findings: list[Finding] = field(default_factory=list)

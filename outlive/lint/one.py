@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 
 from outlive.lint import fixes
-from outlive.lint.check_source import check_source
 from outlive.lint.finding import Failure
 from outlive.lint.job import Job, Outcome
+from outlive.lint.linter import check_source
 from outlive.lint.text import Text, Unreadable, decode
 
 
 def lint_one(job: Job) -> Outcome:
-    """Lint one source, and fix it if `job.fix`. Never raises for what stands in the source."""
+    """Lint one source, and fix it if `job.fix`. No source makes it raise."""
     result = Outcome(job.data)
     try:
         text = decode(job.data)

@@ -1,11 +1,11 @@
-"""The page of a rule: what it finds, why, and how to mend it, with a program that fails."""
+"""The page of a rule: the mistake, its reason and its fix, with a program that fails."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_FOLDERS = (_HERE / "pages", _HERE.parents[1] / "docs" / "rules")  # in a wheel; in a checkout
+_FOLDERS = (_HERE / "pages", _HERE.parents[1] / "docs" / "rules")  # the folder in a wheel, and in a checkout
 
 
 def page(code: str) -> str:

@@ -1,4 +1,4 @@
-"""Several processes that lint, each one source at a time, for as long as the process that started them wants.
+"""Several processes that lint one source at a time, until their parent has no more.
 
 parent                                   child
   Job, pickled      --- its stdin --->   lint_one(job)
@@ -24,22 +24,23 @@ from collections.abc import Iterator, Sequence
 from outlive.lint.finding import Failure
 from outlive.lint.job import Job, Outcome
 
-# The modules of the parent, and none of those that stand in the current directory: `-c` and `-m` alone would take them.
+# The child imports the parent's modules, and none from the current directory: plain `-c` and `-m` would do that.
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from outlive.lint.processes import serve; serve()"
-_WORTH_ONE = 150_000  # bytes of source that take as long to lint as a process takes to start
+_WORTH_ONE = 150_000  # bytes of source: linting them takes as long as starting a process
 
 
 def wanted(jobs: Sequence[Job]) -> int:
-    """How many processes are worth their start, this one included."""
+    """The number of processes that are worth their start, including this one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, len(jobs), sum(len(job.data) for job in jobs) // _WORTH_ONE)) if sys.executable else 1
 
 
 def outcomes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, Outcome]]:
-    """Lint `jobs` in so many processes. Yields the number of each and what came out, in the order in which they end.
+    """Lint `jobs` in so many processes. Yields the number and the outcome of each job, in the order in which they end.
 
     A source that kills the process that lints it (LibCST's parser is native code) is a failure of that source alone.
-    Left early, it waits until each process has ended the source at hand: a file is fixed in full or not at all.
+    If the caller stops early, it waits until each process has finished its source: a file is fixed in full or not at
+    all.
     """
     waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome] | BaseException] = queue.SimpleQueue()
@@ -111,10 +112,10 @@ def _died(job: Job, status: int) -> Outcome:
 
 
 def serve() -> None:
-    """The child: lint what comes, until no more comes."""
+    """The child: lint jobs until no more come."""
     from outlive.lint.one import lint_one
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets this one end its source
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and lets this process finish its source
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent

@@ -1,4 +1,4 @@
-"""What a rule is, and what it yields."""
+"""A rule, and the matches that it yields."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Hit:
 class Rule:
     """One lifetime mistake.
 
-    `check` names the function that finds it, as `module` or `module:function` of `outlive.lint.rules`: the texts of all
-    rules can be shown without the parser, whose import takes longer than all the rest.
+    `check` names the function that finds it, as `module` or `module:function` of `outlive.lint.rules`: so the texts of
+    all rules can be shown without importing the parser, which takes longer than everything else.
     """
 
     code: str
@@ -38,7 +38,7 @@ class Rule:
     fixable: bool = False
 
     def hits(self, flow: Flow) -> Iterator[Hit]:
-        """Where the rule holds."""
+        """The places where the rule holds."""
         module, _, function = self.check.partition(":")
         found: Iterator[Hit] = getattr(importlib.import_module(f"outlive.lint.rules.{module}"), function or "check")(
             flow

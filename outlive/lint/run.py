@@ -1,4 +1,4 @@
-"""Lint files: read those that mention Ray, and lint them, in several processes if there is much."""
+"""Linting files: those that mention Ray are linted, in several processes if there are many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_NOTEBOOKS = "notebooks are not linted; convert it first: jupyter nbconvert -
 
 @dataclass
 class Report:
-    """What came out."""
+    """The outcome of a run."""
 
     findings: list[Finding] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 findings, 2 something could not be linted."""
+        """The exit code: 0 clean, 1 findings, 2 a file could not be linted."""
         return 2 if self.failures else int(bool(self.findings))
 
 
@@ -65,7 +65,7 @@ def run(
 
 
 def _sources(report: Report, files: Sequence[Path], stdin: bytes | None) -> list[tuple[str, bytes, Path | None]]:
-    """Name, content and path of all that mentions Ray; the others are only counted."""
+    """Name, content and path of the sources that mention Ray. The others are only counted."""
     sources: list[tuple[str, bytes, Path | None]] = []
     if stdin is not None:
         report.files += 1

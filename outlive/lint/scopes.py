@@ -1,4 +1,4 @@
-"""Which name means what, where."""
+"""Scopes: the values of names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Scope:
     parent: Scope | None = None
     is_class: bool = False
     names: dict[str, Value] = field(default_factory=dict)
-    own: frozenset[str] = frozenset()  # bound somewhere in this function, so never a name of an outer scope
+    # names that this function binds somewhere, so they are never those of an outer scope
+    own: frozenset[str] = frozenset()
     globals: set[str] = field(default_factory=set)
 
     def module(self) -> Scope:
         return self if self.parent is None else self.parent.module()
 
     def find(self, name: str) -> tuple[Value, Scope | None]:
-        """The value, and the scope that has the name; unknown and None where none has it."""
+        """The value, and the scope that has the name; unknown and None if no scope has it."""
         if name in self.globals:
             module = self.module()
             return module.names.get(name, UNKNOWN), module
@@ -47,7 +48,7 @@ class Scope:
         return dict(self.names)
 
     def join(self, *branches: dict[str, Value]) -> None:
-        """Continue with what may be after any of the branches. A name that only some bind is what they bind."""
+        """Continue with the merged values of the branches. A name that only some of them bind has their value."""
         self.names = {
             name: merged([branch[name] for branch in branches if name in branch])
             for name in dict.fromkeys(name for branch in branches for name in branch)
@@ -74,7 +75,7 @@ _BINDING = frozenset(
 
 
 def bound_in(body: cst.BaseSuite) -> frozenset[str]:
-    """The names that a function with this body binds, its parameters left out."""
+    """The names that a function with this body binds, without its parameters."""
     names: set[str] = set()
     outer: set[str] = set()
     for node in walk(body, functions=False):

@@ -1,4 +1,4 @@
-"""Which rules are on: `--select`, `--ignore`, by code or prefix of codes, as ruff does it."""
+"""The rules that are on: `--select` and `--ignore`, by code or prefix, as in ruff."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UnknownRule(ValueError):
 
 
 def parse(text: str) -> list[str]:
-    """Codes and prefixes, divided by commas or spaces.
+    """The codes and prefixes in a text, separated by commas or spaces.
 
     >>> parse("OUT1, out302")
     ['OUT1', 'OUT302']
@@ -33,7 +33,7 @@ def parse(text: str) -> list[str]:
 
 
 def selected(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str]:
-    """The codes of the rules that are on: the longer prefix wins, and of two that are equal, the one to ignore.
+    """The codes of the rules that are on. The longer prefix wins. If both are equal, `ignore` wins.
 
     >>> sorted(selected(["OUT1"], ["OUT102"]))
     ['OUT101', 'OUT103']

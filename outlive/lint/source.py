@@ -15,7 +15,7 @@ _NOQA = re.compile(
 )
 _NEWLINE = re.compile(r"\r\n?|\n")
 _STRING = re.compile(r"""\"(?:[^"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'""")
-_BRACKETS = 150  # deeper than any source that CPython takes (200 levels of parentheses)
+_BRACKETS = 150  # deeper than any source that CPython accepts (200 levels of parentheses)
 
 
 class Source:
@@ -24,7 +24,7 @@ class Source:
     Raises
     ------
     Unreadable
-        It does not parse, or is nested too deeply.
+        The source does not parse, or is nested too deeply.
     """
 
     def __init__(self, code: str) -> None:
@@ -36,7 +36,7 @@ class Source:
             raise Unreadable(f"does not parse: {_reason(error)}", error.raw_line, error.raw_column + 1) from None
         except RecursionError:
             raise Unreadable("nested too deeply to be parsed") from None
-        except cst.CSTValidationError as error:  # what LibCST's parser lets pass, and its nodes do not
+        except cst.CSTValidationError as error:  # LibCST's parser accepts it, and its nodes do not
             raise Unreadable(f"does not parse: {error}") from None
         self._starts = [0, *(match.end() for match in _NEWLINE.finditer(code))]
         self._positions: dict[cst.CSTNode, CodeRange] | None = None
@@ -44,7 +44,7 @@ class Source:
         self._noqa: dict[int, frozenset[str] | None] = {}
 
     def position(self, node: cst.CSTNode) -> CodeRange:
-        """Where the node stands: lines from 1, columns from 0."""
+        """The position of the node: lines from 1, columns from 0."""
         if self._positions is None:
             wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
             self._positions = dict(wrapper.resolve(PositionProvider))
@@ -65,7 +65,7 @@ class Source:
         self._statements.sort()
 
     def silenced(self, code: str, where: CodeRange) -> bool:
-        """A `# noqa` on the lines of the node, or where its statement ends, says so."""
+        """Whether a `# noqa` on the lines of the node, or at the end of its statement, silences the rule."""
         last = where.end.line
         index = bisect_right(self._statements, (where.start.line, float("inf"))) - 1
         if index >= 0 and self._statements[index][0] <= where.start.line <= self._statements[index][1]:
@@ -82,7 +82,7 @@ def _reason(error: cst.ParserSyntaxError) -> str:
 
 
 def _check_depth(code: str) -> None:
-    """Refuse what CPython's parser refuses too: LibCST's, in Rust, recurses, and has no limit but its stack."""
+    """Refuse nesting that CPython refuses too: LibCST's parser in Rust recurses, with no limit but its stack."""
     depth = line = 0
     for number, text in enumerate(_NEWLINE.split(code), 1):
         if not any(letter in text for letter in "([{)]}"):

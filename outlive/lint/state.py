@@ -1,4 +1,4 @@
-"""What the walk over a module knows at a moment. All its parts share one `State`."""
+"""The state of the walk over a module. All its parts share one `State`."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from outlive.lint.values import UNKNOWN, Kind, Value, symbol
 
 
 class State:
-    """Where the walk is (scope, loops, class), and what it has found so far in this pass."""
+    """The position of the walk (scope, loops, class), and its results so far in this pass."""
 
     def __init__(self, module: cst.Module, scope: Scope) -> None:
         self.module = module
         self.scope = scope
-        self.loops: tuple[Loop, ...] = ()  # around what is evaluated, innermost last
+        self.loops: tuple[Loop, ...] = ()  # the loops around the present node, innermost last
         self.tries = 0  # `try` statements with handlers around it
-        self.defined_class: Class | None = None  # whose body this is
+        self.defined_class: Class | None = None  # the class whose body this is
         self.values: dict[cst.CSTNode, Value] = {}
-        self.awaited: set[cst.CSTNode] = set()  # calls whose results somebody waits for
+        self.awaited: set[cst.CSTNode] = set()  # calls whose results the program waits for
         self.assigned: dict[cst.CSTNode, str] = {}  # the name that an expression is bound to
 
 
 class Evaluator(Protocol):
-    """Evaluates expressions. An assignment needs it, and an expression may assign: so assignments are handed it."""
+    """Evaluates expressions. Expressions may assign, and assignments evaluate: so assignments are handed this."""
 
     def evaluate(self, node: cst.BaseExpression) -> Value:
-        """What `node` may be; what happens in it is recorded."""
+        """The possible value of `node`. The events in it are recorded."""
 
     def evaluate_parts(self, node: cst.CSTNode) -> Value:
         """Evaluate all expressions in `node`; the result is unknown."""
 
 
 def attribute(base: Value, name: str) -> Value:
-    """What `base.name` is."""
+    """The value of `base.name`."""
     if base.kind is Kind.SYMBOL:
         return symbol(calls.canonical(f"{base.symbol}.{name}"))
     if isinstance(base.definition, Class):

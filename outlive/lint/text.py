@@ -1,4 +1,4 @@
-"""A file's text: decoded as Python decodes it. Without a parser, which is loaded only for what mentions Ray."""
+"""The text of a file, decoded as Python does. No parser is needed: that is loaded only for files that mention Ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMES = re.compile(rb"\b(?:ray|outlive|RAY_\w+)\b")
 
 
 class Unreadable(ValueError):
-    """This file is no Python source that can be linted. The message says why, and where."""
+    """This file cannot be linted as Python source. The message says why, and where."""
 
     def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ def decode(data: bytes) -> Text:
     Raises
     ------
     Unreadable
-        Binary, or not in the encoding that it declares.
+        The file is binary, or not in the encoding that it declares.
     """
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
@@ -55,6 +55,6 @@ def decode(data: bytes) -> Text:
 
 
 def concerns_ray(data: bytes) -> bool:
-    """The source has Ray's name, or outlive's. No rule holds in any other, so that need not be parsed."""
+    """Whether the source has the name of Ray or outlive. No rule holds in other sources, so they are not parsed."""
     hinted = any(name in data for name in (b"ray", b"outlive", b"RAY_"))  # much faster than the pattern
     return hinted and _NAMES.search(data) is not None

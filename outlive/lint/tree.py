@@ -23,7 +23,7 @@ _LAYOUT = (
 _LEAVES = frozenset({cst.Name, cst.Integer, cst.Float, cst.Imaginary, cst.SimpleString})
 _SCOPES = frozenset({cst.FunctionDef, cst.ClassDef, cst.Lambda})
 _parts: dict[type, tuple[str, ...]] = {}
-_nodes: dict[type, bool] = {}  # isinstance(..., cst.CSTNode), which is an abstract class and slow to ask
+_nodes: dict[type, bool] = {}  # cached isinstance(..., cst.CSTNode): an abstract class makes that slow
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
@@ -52,7 +52,7 @@ def _is_node(value: object) -> bool:
 
 
 def walk(node: cst.CSTNode, *, functions: bool = True) -> Iterator[cst.CSTNode]:
-    """`node` and all nodes below it. `functions=False`: not what is inside other functions, classes and lambdas."""
+    """`node` and all nodes below it. `functions=False`: without the inside of other functions, classes and lambdas."""
     queue = [node]
     while queue:
         current = queue.pop()

@@ -1,6 +1,6 @@
-"""What an expression may be, as far as lifetimes care: an ObjectRef, a collection of them, an actor, ...
+"""Values of expressions, as far as lifetimes are concerned: an ObjectRef, a collection of them, an actor, ...
 
-Everything else is `UNKNOWN` or `PLAIN`. Unknown is always allowed, and rules keep quiet about it.
+Everything else is `UNKNOWN` or `PLAIN`. Rules report nothing for an unknown value.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import libcst as cst
 
-_DEPTH = 4  # of refs to refs and lists of lists; what is nested deeper is unknown
+_DEPTH = 4  # levels of refs to refs and lists of lists; a value that is nested deeper is unknown
 
 
 class Kind(enum.Enum):
-    """What a value is."""
+    """The kind of a value."""
 
     UNKNOWN = enum.auto()
-    PLAIN = enum.auto()  # certainly no ref, and holds none
-    NONE = enum.auto()  # the literal None: may stand for anything that comes later
-    REF = enum.auto()  # an ObjectRef; `inner` is what ray.get gives
+    PLAIN = enum.auto()  # certainly neither a ref nor a holder of refs
+    NONE = enum.auto()  # the literal None: the variable may get any value later
+    REF = enum.auto()  # an ObjectRef; `inner` is the result of ray.get
     COLLECTION = enum.auto()  # list, tuple, set; `inner` is an element
     MAPPING = enum.auto()  # dict; `inner` is a value of it
-    SYMBOL = enum.auto()  # something imported, or an attribute of it; `symbol` is its dotted name
+    SYMBOL = enum.auto()  # an import or an attribute of one; `symbol` is its dotted name
     FUNCTION = enum.auto()
     CLASS = enum.auto()
     INSTANCE = enum.auto()
@@ -38,7 +38,7 @@ class Kind(enum.Enum):
 
 @dataclass(eq=False, kw_only=True)
 class Definition:
-    """What a value is defined by: a function or a class of the module (`definitions` has both)."""
+    """The definition of a value: a function or a class of the module (`definitions` has both)."""
 
     options: Mapping[str, cst.BaseExpression] | None = None  # of ray.remote; None: neither a task nor an actor
     attributes: dict[str, Value] = field(default_factory=dict)  # of a class and of its instances
@@ -46,7 +46,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Value:
-    """One possible value. `sites` are the calls that made the refs in it (or the parameter that they came in by)."""
+    """One possible value. `sites` are the calls that made the refs in it, or the parameter that passed them in."""
 
     kind: Kind
     inner: Value | None = None
@@ -55,7 +55,7 @@ class Value:
     definition: Definition | None = None
     options: Mapping[str, cst.BaseExpression] = field(default_factory=dict, hash=False)
     sites: frozenset[cst.CSTNode] = frozenset()
-    parameter: str = ""  # the name of the parameter that this is, as it was passed
+    parameter: str = ""  # the name of the parameter whose unchanged value this is
     keys: frozenset[str] = frozenset()  # of a dict: those that are literals, and whose value is not None
     is_list: bool = False
     awaited: bool = False  # from ray.wait: ready, or known to be not
@@ -105,7 +105,7 @@ def mapping(values: Iterable[Value]) -> Value:
 
 
 def merged(values: Iterable[Value]) -> Value:
-    """What it is if it is one of these. Of different kinds: unknown, but the sites are kept."""
+    """The value that may be any of these. If their kinds differ, it is unknown, but the sites are kept."""
     result: Value | None = None
     for value in values:
         result = value if result is None else _merge(result, value)
@@ -138,14 +138,14 @@ def _merge(a: Value, b: Value) -> Value:
 
 
 def element(value: Value) -> Value:
-    """What one gets by iterating over it."""
+    """The elements that iteration gives."""
     if value.kind is Kind.COLLECTION and value.inner is not None:
         return replace(value.inner, awaited=value.inner.awaited or value.awaited)
     return UNKNOWN
 
 
 def item(value: Value, index: int | None) -> Value:
-    """What one gets by `value[index]`; `index` is None if it is not a literal."""
+    """The value of `value[index]`. `index` is None if it is not a literal."""
     if value.kind is Kind.COLLECTION and index is not None and value.items:
         return value.items[index] if -len(value.items) <= index < len(value.items) else UNKNOWN
     if value.kind in {Kind.COLLECTION, Kind.MAPPING} and value.inner is not None:
@@ -154,7 +154,7 @@ def item(value: Value, index: int | None) -> Value:
 
 
 def fetched(value: Value) -> Value:
-    """What `ray.get(value)` gives."""
+    """The result of `ray.get(value)`."""
     if value.kind is Kind.REF:
         return value.inner or UNKNOWN
     if value.kind is Kind.COLLECTION:

@@ -1,4 +1,4 @@
-"""All that touches Ray's private API, one module per use. Each says which, and since when it holds (2.49 to 2.60)."""
+"""All uses of Ray's private API, one module per use. Each names its source in Ray, and the versions (2.49 to 2.60)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ class Connection:
         if not worker.connected or worker.node is None:
             raise _why_not()
         self._node = weakref.ref(worker.node)
-        self.cluster: str = worker.node.session_name  # the same on all nodes of a cluster, and of no other
+        # names the cluster: the same on all its nodes, and different for each cluster
+        self.cluster: str = worker.node.session_name
         self.job = int(worker.current_job_id.int())
         self.node_id: str = worker.current_node_id.hex()
         started: Any = _worker._global_node
         self.started_cluster = started is not None and started.is_head() and worker.mode == ray.SCRIPT_MODE
-        """This process started the cluster, which will end with it."""
+        """Whether this process started the cluster, which will end with it."""
 
     def stands(self) -> bool:
-        """The process is still connected, and to the same cluster. Takes well under a microsecond."""
+        """Whether the process is still connected to the same cluster. Takes well under a microsecond."""
         node: Any = _worker.global_worker.node
         return node is not None and self._node() is node
 
 
 def jobs_that_ended(numbers: set[int]) -> set[int]:
-    """Which of these jobs have ended, however that came. A job that Ray no longer knows of has.
+    """The jobs among these that have ended, for any reason. A job that Ray no longer knows has ended too.
 
     Source: `ray._private.state.GlobalState.job_table`, which asks the GCS.
     """

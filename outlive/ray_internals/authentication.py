@@ -1,8 +1,8 @@
 """Token authentication: whether a cluster asks for a token, and which one this process has.
 
-`ray.init` uses the token that is there only if it finds the cluster by itself: with an explicit address or RAY_ADDRESS
-it asks without one, and gives up after 20 s. Here the cluster is asked first, and the process is put into the mode that
-the cluster needs.
+`ray.init` uses a token only if it finds the cluster by itself. With an explicit address or RAY_ADDRESS it asks without
+a token, and gives up after 20 s. Here the cluster is asked first, and the process is put into the mode that the cluster
+needs.
 
 Source: ray/_private/authentication/, `GcsClient` and `AuthenticationTokenLoader` of `ray._raylet` (2.60; Ray 2.49 knows
 no tokens), and src/ray/rpc/authentication/authentication_token_loader.cc for where a token is looked for.
@@ -23,7 +23,7 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 CLIENT = "ray://"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _PATIENCE = 4.0  # seconds for an answer; after 5, Ray itself writes to stderr
-_turned_on = False  # the mode of this process was changed here
+_turned_on = False  # whether this module changed the mode of the process
 
 
 def agree(address: str) -> None:
@@ -32,13 +32,13 @@ def agree(address: str) -> None:
     Raises
     ------
     StoreUnavailable
-        It asks for one, and there is none here, or another one, or RAY_AUTH_MODE forbids to use it; or it did not
-        answer within 4 s.
+        The cluster asks for a token, and this process has none, or a wrong one, or RAY_AUTH_MODE forbids its use. Or
+        the cluster did not answer within 4 s.
     """
     raylet = _raylet()
     if not hasattr(raylet, "get_authentication_mode"):
         return
-    _turn_off()  # what the last cluster needed
+    _turn_off()  # the mode that the last cluster needed
     mode = os.environ.get(MODE, "").lower()
     source = _source(raylet, address) if mode == "token" else None  # without one, Ray ends the process
     if _admits(address):
@@ -59,7 +59,7 @@ def agree(address: str) -> None:
 
 def _turn_on(raylet: Any) -> None:
     global _turned_on
-    raylet.AuthenticationTokenLoader.instance().reset_cache()  # it may be another one since
+    raylet.AuthenticationTokenLoader.instance().reset_cache()  # the token may have changed since
     if not os.environ.get(MODE):
         os.environ[MODE] = "token"
         _turned_on = True
@@ -77,12 +77,12 @@ def _turn_off() -> None:
 
 
 def _source(raylet: Any, address: str) -> str:
-    """Where this process has a token, in the order in which Ray looks.
+    """The place of this process's token, in the order in which Ray looks.
 
     Raises
     ------
     StoreUnavailable
-        Nowhere. The message says where it was looked for.
+        There is none. The message says where it was looked for.
     """
     if os.environ.get(TOKEN, "").strip():
         return TOKEN
@@ -104,12 +104,12 @@ def _source(raylet: Any, address: str) -> str:
 
 
 def _admits(address: str) -> bool:
-    """Whether the cluster answers this process as it is now. If nobody listens there, it may be about to start: True.
+    """Whether the cluster answers this process as it is now. True if nothing listens there: it may be about to start.
 
     Raises
     ------
     StoreUnavailable
-        Whoever listens there does not answer.
+        A process listens there and does not answer.
     """
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
@@ -125,10 +125,10 @@ def _admits(address: str) -> bool:
 
 
 def _asked(address: str) -> bool | None:
-    """As `_admits`; None without an answer."""
+    """The same as `_admits`; None without an answer."""
     try:
         import grpc
-    except ModuleNotFoundError:  # then it is no Ray Client
+    except ModuleNotFoundError:  # then it is not Ray Client's server
         return _asked_by_ray(address)
     try:
         if address.startswith(CLIENT):
@@ -146,7 +146,7 @@ def _asked(address: str) -> bool | None:
 
 
 def _asked_by_ray(address: str) -> bool | None:
-    """Ray writes a warning to stderr if it is refused, and its own deadline is 40 s."""
+    """Silences Ray's warnings on stderr if it is refused, and shortens its deadline of 40 s."""
     from ray.exceptions import AuthenticationError, RayError
 
     answers: list[bool] = []

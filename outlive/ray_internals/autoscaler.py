@@ -23,11 +23,12 @@ _STATUS = b"__autoscaling_status"  # DEBUG_AUTOSCALING_STATUS of ray_constants.p
 
 
 def autoscaler() -> Autoscaler | None:
-    """What removes idle nodes, or None if nothing does: `ray.init()`, `ray start --head`.
+    """The autoscaler that removes idle nodes. None if nothing does, as after `ray.init()` or `ray start --head`.
 
-    On the head the monitor's command line and its config file say all. Elsewhere, and where no monitor can be seen
-    (KubeRay), the types of the nodes tell that there is one, but not its settings. One or two calls of the GCS, and
-    a look at the processes of this machine. Ask again now and then: the monitor starts last, its file may change.
+    On the head, the monitor's command line and its config file say all. On other nodes, and if no monitor can be seen
+    (KubeRay), the types of the nodes show that there is one, but not its settings. It takes one or two calls of the
+    GCS, and a look at the processes of this machine. Ask again now and then: the monitor starts last, and its file may
+    change.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def _option(command: list[str], name: str) -> str | None:
 
 
 def _load(path: str) -> dict[str, Any]:
-    """The autoscaler's config, YAML or JSON, which it reads again at every round itself."""
+    """The autoscaler's config, YAML or JSON. The autoscaler itself reads it again in every round."""
     import yaml  # a dependency of Ray
 
     try:
@@ -97,7 +98,7 @@ def _configured(config: dict[str, Any], types: dict[str, str]) -> Autoscaler:
 
 
 def _v2_scales() -> bool:
-    """Autoscaler v2 reports to the GCS, and its nodes were told their type (`RAY_NODE_TYPE_NAME`)."""
+    """Whether an autoscaler v2 reports to the GCS, and its nodes were told their type (`RAY_NODE_TYPE_NAME`)."""
     pb = rpc.messages("autoscaler")
     with explained():
         reply = pb.GetClusterStatusReply.FromString(gcs_client().get_cluster_status(timeout_s=int(PATIENCE)))

@@ -11,11 +11,11 @@ from outlive.errors import StoreUnavailable
 
 
 class OutsideCluster(StoreUnavailable):
-    """This process is a Ray Client: what needs a shelf has to run in the cluster. `store.gateway` has it do so."""
+    """This process is a Ray Client: calls that need a shelf have to run in the cluster, by way of `store.gateway`."""
 
 
 def connection() -> Any:
-    """What stands for this process's connection by Ray Client, another one after each `ray.init`; None without one."""
+    """The object of this process's connection by Ray Client: a new one after each `ray.init`, None without one."""
     from ray.util.client import ray as client
 
     return client.get_context().client_worker if client.is_connected() else None  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Settings in force: what the cluster was started with, and which names this Ray knows."""
+"""Settings: the ones that the cluster was started with, and the names that this Ray knows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _INLINED = 16  # a name this short may be a number in the code instead of a stri
 
 
 def system_config() -> dict[str, Any]:
-    """What the head was given as `--system-config` or `_system_config`, and Ray's own additions, for all nodes.
+    """The head's `--system-config` or `_system_config`, with Ray's own additions. It holds for all nodes.
 
-    Asked of the GCS (`InternalKVGcsService.GetInternalConfig`), which hands the same to every raylet.
+    The GCS hands the same to every raylet (`InternalKVGcsService.GetInternalConfig`).
     """
     gcs_service_pb2 = rpc.messages("gcs_service")
 
@@ -53,7 +53,7 @@ def knows_setting(name: str) -> bool | None:
 
 @lru_cache(maxsize=1)
 def known_settings() -> frozenset[str]:
-    """The names of settings that can be read from the installed raylet. Not all: see `knows_setting`."""
+    """The names of settings that can be read from the installed raylet. Some are missing: see `knows_setting`."""
     import re
 
     try:

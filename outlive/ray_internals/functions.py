@@ -1,4 +1,4 @@
-"""`max_calls`: what each remote function was declared with, and Ray's exit at its end brought forward."""
+"""`max_calls`: the value of each remote function, and ending a worker before it is reached."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"a record of Ray's function table holds {module}.{name}")
 
 
-_MANY = 100  # records of one call: each holds its function, of some KB or more
+_MANY = 100  # records that one call reads: each holds its function, of some KB or more
 _known: dict[tuple[str, bytes], tuple[tuple[str, str], int] | None] = {}
-"""What the record of a cluster's key says. A record never changes."""
+"""The content of a record, by cluster and key. A record never changes."""
 
 
 def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], list[int]]:
-    """`max_calls` of every remote function (job, name) of these jobs; 0 means none. One entry for each that
-    has the name.
+    """`max_calls` of every remote function (job, name) of these jobs; 0 means none. One entry for each function of a
+    name.
 
     Ray exports each function to the GCS's key-value store, namespace `fun`, as
     `RemoteFunction:<job>:<function id>` (ray/_private/function_manager.py, 2.49 to 2.60). A record is read once.
@@ -38,7 +38,7 @@ def max_calls(jobs: Collection[str], cluster: str) -> dict[tuple[str, str], list
     Parameters
     ----------
     cluster
-        Any name that no other cluster has.
+        A name that no other cluster has.
     """
     pb = rpc.messages("gcs_service")
     kv = rpc.gcs("InternalKV")
@@ -69,11 +69,11 @@ def _declared(key: bytes, record: bytes) -> tuple[tuple[str, str], int] | None:
 
 
 def end_worker_after_this_task() -> None:
-    """Let Ray end this worker once the running task is done, as it does when `max_calls` is reached.
+    """Make Ray end this worker once the running task is done, as it does when `max_calls` is reached.
 
     Ray counts the calls of each function in `FunctionActorManager._num_task_executions` and compares after each task
-    (`_raylet.pyx`, `execute_task`): this brings the count of every function that can end a worker to just below its
-    `max_calls`. The owner is told with the task's reply that the worker leaves, so that it sends no further task.
+    (`_raylet.pyx`, `execute_task`): this sets the count of every function that can end a worker to just below its
+    `max_calls`. The task's reply tells the owner that the worker leaves, so it sends no further task.
     """
     manager: Any = _worker.global_worker.function_actor_manager
     counts, infos = manager._num_task_executions, manager._function_execution_info
@@ -83,16 +83,16 @@ def end_worker_after_this_task() -> None:
 
 
 def in_pooled_worker() -> bool:
-    """This process is a worker of the pool: neither a driver nor an actor's home."""
+    """Whether this process is a worker of the pool: neither a driver nor an actor."""
     worker: Any = _worker.global_worker
     return bool(worker.mode == ray.WORKER_MODE and worker.actor_id.is_nil())
 
 
 def loaded_none() -> bool:
-    """This worker has loaded no function yet, and so has run no task.
+    """Whether this worker has loaded no function yet, and so has run no task.
 
     `FunctionActorManager._function_execution_info` gets a function once it is unpickled. Its counts of executions say
-    less: Ray counts only what has a `max_calls`.
+    less: Ray counts only functions with a `max_calls`.
     """
     worker: Any = _worker.global_worker
     return not worker.function_actor_manager._function_execution_info
@@ -104,7 +104,7 @@ def unwrapped(remote_function: Any) -> tuple[Any, dict[str, Any]]:
     Raises
     ------
     TypeError
-        It is no remote function.
+        It is not a remote function.
     """
     from ray.remote_function import RemoteFunction
 

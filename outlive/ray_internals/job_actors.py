@@ -16,7 +16,7 @@ class JobActor:
     label: str
     """Its name, else its class and id."""
     alive: bool
-    """It takes calls: neither dead, nor starting, nor starting again."""
+    """Whether it takes calls: it is neither dead, nor starting, nor starting again."""
     dead: bool
     detached: bool
     record: Any = field(compare=False)
@@ -24,7 +24,7 @@ class JobActor:
 
 
 def by_job(*, dead: bool = False) -> dict[str, list[JobActor]]:
-    """Every actor that is not dead, or every one, by the id of its job; the detached ones first."""
+    """Actors by the id of their job, the detached ones first: all, or those that are not dead."""
     pb, gcs = rpc.messages("gcs_service"), rpc.messages("gcs")
     states = gcs.ActorTableData.ActorState
     with rpc.explained("the GCS"):

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster: `ray.init`, with a token where the cluster asks for one.
+"""Joining a Ray cluster: `ray.init`, with a token if the cluster asks for one.
 
 Source: ray/_private/services.py, `canonicalize_bootstrap_address` (2.49 to 2.60).
 """
@@ -19,9 +19,9 @@ def join(address: str | None, **options: Any) -> None:
     Raises
     ------
     StoreUnavailable
-        The cluster asks for a token that this process has not, or does not answer within 4 s.
+        The cluster asks for a token that this process does not have, or does not answer within 4 s.
     Exception
-        Whatever else `ray.init` raises.
+        Other errors that `ray.init` raises.
     """
     found = address if address is not None and "://" in address else _found(address, options.get("logging_level"))
     if found is not None:
@@ -35,14 +35,14 @@ def find(address: str, level: int) -> str | None:
     Parameters
     ----------
     level
-        Of what Ray logs meanwhile.
+        The level of Ray's log meanwhile.
 
     Raises
     ------
     StoreUnavailable
         As `join`.
     ConnectionError
-        There is none on this machine, and none was named.
+        No cluster was named, and there is none on this machine.
     """
     found = _found(address, level) if address == "auto" else address
     if found is not None:

@@ -18,7 +18,7 @@ def put(key: str, value: bytes) -> None:
 
 
 def put_first(key: str, value: bytes) -> None:
-    """Put it unless there is one: of several that do so at once, one has its way."""
+    """Put the value unless there is one. If several processes do so at once, one of them succeeds."""
     kv: Any = internal_kv
     kv._internal_kv_put(key.encode(), value, overwrite=False, namespace=_NAMESPACE)
 

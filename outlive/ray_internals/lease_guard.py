@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 Entry = dict[str, Any]
-"""What is known of one lease: `lease` (its id, in hex), `raylet`, `worker`, `worker_id`, `port`, `asked`."""
+"""The facts of one lease: `lease` (its id, in hex), `raylet`, `worker`, `worker_id`, `port`, `asked`."""
 
 _RETURNER = Path(__file__).with_name("lease_returner.py")
 _LONGEST_END = 1.0  # seconds that the small process may take to end
@@ -38,10 +38,10 @@ class LeaseGuard:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _after_fork(self) -> None:
-        """What its parent holds is none of a child's, and the pipe is to end with the parent."""
+        """In a forked child: it holds none of its parent's leases, and must not keep the parent's pipe open."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-            self._process.returncode = 0  # it is no child of this process
+            self._process.returncode = 0  # the small process is the parent's child, not this one's
         self._reset()
 
     def _end(self) -> None:
@@ -51,7 +51,7 @@ class LeaseGuard:
                 self._process.wait(0.0 if self._held else _LONGEST_END)
 
     def about_to_take(self, lease: bytes, raylet: str) -> None:
-        """This lease will be asked for at that raylet, in the name of a driver that lives on.
+        """Note a lease before that raylet is asked for it, in the name of a driver that lives on.
 
         Raises
         ------
@@ -63,14 +63,14 @@ class LeaseGuard:
             self._send(entry)
 
     def learn(self, lease: bytes, **known: Any) -> None:
-        """More is known of a lease that was told."""
-        with self._lock, contextlib.suppress(OSError):  # it is known well enough to return it
+        """Note more facts of a lease."""
+        with self._lock, contextlib.suppress(OSError):  # the first facts are enough to return it
             if (entry := self._held.get(lease.hex())) is not None:
                 entry.update(known)
                 self._send(entry)
 
     def returned(self, lease: bytes) -> None:
-        """This lease holds nothing any more."""
+        """Note that a lease is returned."""
         with self._lock, contextlib.suppress(OSError):
             if self._held.pop(lease.hex(), None) is not None:
                 self._send({"lease": lease.hex(), "returned": True})
@@ -86,12 +86,12 @@ class LeaseGuard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C must not reach it
         )
         for one in self._held.values():
             self._write(one)
 
     def _write(self, entry: Entry) -> None:
-        """A line is shorter than PIPE_BUF: it is written as a whole, or not at all."""
+        """Write one line. It is shorter than PIPE_BUF, so it is written as a whole or not at all."""
         assert self._process is not None and self._process.stdin is not None
         os.write(self._process.stdin.fileno(), json.dumps(entry).encode() + b"\n")

@@ -20,7 +20,7 @@ _PAUSE = 2.0  # seconds between tries to return a lease
 
 
 def watch(parent: int) -> dict[str, dict[str, Any]]:
-    """Listen until the parent has ended. What it still held then."""
+    """Listen until the parent has ended; returns the leases that it still held."""
     held: dict[str, dict[str, Any]] = {}
     unread = b""
     while True:
@@ -37,7 +37,7 @@ def watch(parent: int) -> dict[str, dict[str, Any]]:
 
 
 def give_back(held: dict[str, dict[str, Any]]) -> None:
-    """Return these leases; a raylet that does not answer is tried again some times."""
+    """Return these leases. A raylet that does not answer is tried again a few times."""
     from outlive.errors import OutliveError
     from outlive.ray_internals import leases
 

@@ -2,9 +2,9 @@
 
 The `Exit` RPC by itself races with the raylet, which may hand the worker to a task at the same moment: that task is
 lost. So the raylet is asked for the worker first, as the owner of a task would (`RequestWorkerLease`, no resources):
-it pops the worker off its idle list, and whoever needs one next gets another. A worker refuses `Exit` while it holds
-any reference, pending task or pin, which is the rule of Ray's own reaper. Then the lease is returned, and the worker
-with it if it refused. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
+it takes the worker off its idle list, and the next task gets another worker. A worker refuses `Exit` while it holds
+any reference, pending task or pin, which is the rule of Ray's own reaper. Then the lease is returned. If the worker
+refused, it is returned too. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
 worker_pool.cc `PopWorker`, `KillIdleWorker`.)
 
 A raylet notes of each worker from which detached actor its last lease descended (`root_detached_actor_id`), and leases
@@ -31,31 +31,31 @@ from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.lease_guard import Entry, LeaseGuard
 from outlive.ray_internals.node_workers import Job, LiveNode
 
-_STARTING = 0.25  # seconds after which the raylet, having no idle worker, is told not to start one
-_GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased for no other
+_STARTING = 0.25  # seconds: if the raylet has no idle worker by then, it is told not to start one
+_GPU = 0.0001  # the smallest share that Ray can lease: a worker that served GPU tasks is leased only for GPU tasks
 NO_ENVIRONMENT = b"\n\x02{}"
-"""`RuntimeEnvInfo(serialized_runtime_env="{}")`: what workers have that were started before any job."""
+"""`RuntimeEnvInfo(serialized_runtime_env="{}")`: that of workers that were started before any job."""
 _NO_TASK = b"\xff" * 20
 _guard = LeaseGuard()
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The workers that one lease may get: those of a job and a runtime environment, with GPU or without."""
+    """The workers that one lease may get: of one job and one runtime environment, with or without GPU."""
 
     job: Job
     runtime_env: bytes
     """`RuntimeEnvInfo`, serialized."""
     gpu: bool = False
     root: JobActor | None = None
-    """Where the job has detached actors: the one from whose tasks theirs descended. It may be dead."""
+    """If the job has detached actors: the one from which the workers' tasks descended. It may be dead."""
     caller: JobActor | None = None
-    """Where the job has ended: a detached actor of it, alive, in whose name they are leased."""
+    """If the job has ended: a living detached actor of it, in whose name they are leased."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A worker that nobody else can use."""
+    """A worker that no other process can use."""
 
     node: LiveNode
     lease_id: bytes
@@ -72,7 +72,7 @@ def job_environment(job: Job) -> bytes:
 
 
 def is_job_environment(job: Job, runtime_env: bytes) -> bool:
-    """Whether the raylet takes it for the same one: it compares no more than the environment's own text."""
+    """Whether the raylet takes it for the job's environment: it compares only the text."""
     own = job.record.config.runtime_env_info
     text: str = type(own).FromString(runtime_env).serialized_runtime_env
     return (text or "{}") == (own.serialized_runtime_env or "{}")
@@ -100,7 +100,7 @@ def take(node: LiveNode, pool: Pool) -> Lease | None:
         answer = raylet.RequestWorkerLease.future(request, timeout=rpc.PATIENCE * 6)
         try:
             reply = answer.result(timeout=_STARTING)
-        except grpc.FutureTimeoutError:  # it is starting a worker: it is granted or cancelled, either of them soon
+        except grpc.FutureTimeoutError:  # it is starting a worker: the lease is granted or cancelled soon
             raylet.CancelWorkerLease(_cancel(node_manager_pb2, lease_id), timeout=rpc.PATIENCE)
             reply = answer.result()
             fresh = True
@@ -125,7 +125,7 @@ def take(node: LiveNode, pool: Pool) -> Lease | None:
 
 
 def _is_own(job: Job) -> bool:
-    """This process is the driver of that job: when it ends, the raylet takes back what was leased in its name."""
+    """Whether this process is the job's driver: when it ends, the raylet takes back the leases in its name."""
     import ray
     from ray._private import worker
 
@@ -134,7 +134,7 @@ def _is_own(job: Job) -> bool:
 
 
 def let_exit(lease: Lease) -> bool | None:
-    """`ask_to_exit`, of a leased one."""
+    """`ask_to_exit`, for a leased worker."""
     _guard.learn(lease.lease_id, asked=True)
     return ask_to_exit(lease.address)
 
@@ -142,14 +142,14 @@ def let_exit(lease: Lease) -> bool | None:
 def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
     """Ask a worker that no task can reach to exit: a leased one, or one of an ended job that no actor can use.
 
-    False: it refused, since it holds an object, a reference or a pending task. None: it did not answer, so that nobody
-    knows whether it will. A leased one must not go back to the pool then: return the lease with `exiting`. Then no task
-    can reach it, and what it owns stays.
+    False: it refused, because it holds an object, a reference or a pending task. None: it did not answer, so it may
+    still exit. A leased worker must not go back to the pool then: return the lease with `exiting`. So no task can reach
+    it, and its objects stay.
 
     Parameters
     ----------
     force
-        It goes whatever it holds, and takes that with it.
+        It exits even if it holds objects, which are lost then.
     """
     import grpc
 
@@ -162,7 +162,7 @@ def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
 
 
 def give_back(lease: Lease, *, exiting: bool = False) -> None:
-    """Return the lease. The worker goes back to the idle ones, as the latest of them, unless it is `exiting`."""
+    """Return the lease. The worker becomes idle again, as the latest, unless it is `exiting`."""
     with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
         _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
     _guard.returned(lease.lease_id)
@@ -183,7 +183,7 @@ def _return(raylet: str, lease_id: bytes, worker_id: str, port: int, *, exiting:
 
 
 def settle(entry: Entry) -> None:
-    """Return a lease whose taker was killed, whatever that had done with it.
+    """Return a lease whose holder was killed, at any step.
 
     Raises
     ------
@@ -193,17 +193,17 @@ def settle(entry: Entry) -> None:
     lease_id, raylet = bytes.fromhex(entry["lease"]), entry["raylet"]
     worker_id, port = entry.get("worker_id", ""), entry.get("port", 0)
     exiting = False
-    if entry.get("asked"):  # it may be about to exit: then no task may get it
+    if entry.get("asked"):  # it may be about to exit: no task may get it
         exiting = ask_to_exit(entry["worker"]) is not False
     with rpc.explained(f"the raylet at {raylet}"):
-        if not worker_id:  # it may not be granted yet
+        if not worker_id:  # the lease may not be granted yet
             stub = rpc.raylet(raylet)
             stub.CancelWorkerLease(_cancel(rpc.messages("node_manager"), lease_id), timeout=rpc.PATIENCE)
         _return(raylet, lease_id, worker_id, port, exiting=exiting)
 
 
 def prestart(node: LiveNode, pool: Pool, number: int, keep_alive: int) -> None:
-    """Start `number` workers for the pool; the reaper leaves them alone for `keep_alive` seconds."""
+    """Start `number` workers for the pool. The reaper spares them for `keep_alive` seconds."""
     common_pb2 = rpc.messages("common")
     node_manager_pb2 = rpc.messages("node_manager")
 

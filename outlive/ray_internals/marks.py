@@ -1,7 +1,7 @@
 """A note that a worker leaves about itself, for `inspect` to read.
 
-It is an event of the running task (`CoreWorker.profile_event`, 2.49 to 2.60), as those of `ray timeline`. The worker
-hands it to a buffer and waits for nobody; Ray sends it to the GCS with the task's other events, and drops it with them.
+It is an event of the running task (`CoreWorker.profile_event`, 2.49 to 2.60), like those of `ray timeline`. The worker
+puts it into a buffer and does not wait. Ray sends it to the GCS with the task's other events, and drops it with them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ _NAME = "outlive:leaving"
 
 
 def mark_leaving(reason: str) -> None:
-    """Note that this worker takes no more tasks, and why. Only needed if it holds objects, so that it stays a while."""
+    """Note that this worker takes no more tasks, and why. It is needed only if the worker stays because it holds
+    objects.
+    """
     worker: Any = _worker.global_worker
     with worker.core_worker.profile_event(_NAME.encode(), {"reason": reason}):
         pass

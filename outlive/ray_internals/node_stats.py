@@ -1,4 +1,4 @@
-"""What each node holds now: the references of every process, its object store, its actors, and why it counts as busy.
+"""The present state of each node: the references of every process, object store, actors, and why it counts as busy.
 
 `NodeManager.GetNodeStats` of each raylet, `ActorInfo.GetAllActorInfo` and `AutoscalerState.GetClusterResourceState` of
 the GCS, with the fields that Ray 2.49 to 2.60 have in common.
@@ -24,17 +24,19 @@ class Reference:
 
     object_id: str
     size: int | None
-    """Bytes, if the process knows."""
+    """Bytes, if the process knows them."""
     owned: bool
-    """By the process that counts it: `ReferenceCounter::AddObjectRefStats` gives a task status to these alone."""
+    """Whether the process that counts it owns it: `ReferenceCounter::AddObjectRefStats` gives a task status only to
+    these.
+    """
     in_use: bool
-    """By Python or by a task; else only its value is still mapped."""
+    """Whether Python or a task uses it. Otherwise only its value is still mapped."""
     call_site: str
     """Empty unless `RAY_record_ref_creation_sites` is 1."""
 
     @property
     def actor_handle(self) -> bool:
-        """It stands for an actor, not for an object."""
+        """Whether it stands for an actor and not for an object."""
         return self.object_id.startswith(_ACTOR_HANDLE)
 
 
@@ -55,14 +57,14 @@ class Process:
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """`ObjectStoreStats` of node_manager.proto. Bytes, since the raylet started where it says so."""
+    """`ObjectStoreStats` of node_manager.proto, in bytes."""
 
     used: int
     capacity: int
-    """Its field is called `object_store_bytes_avail`, and is what the store was given."""
+    """The size of the store. Ray's field is called `object_store_bytes_avail`."""
     objects: int
     fallback: int
-    """In files on disk, as the store was full of objects in use."""
+    """Bytes in files on disk, because the store was full of objects in use."""
     spilled: int
     """Since the start."""
     restored: int
@@ -76,11 +78,11 @@ class NodeStats:
     node: LiveNode
     processes: tuple[Process, ...]
     store: ObjectStore | None
-    """None: the raylet, which alone could tell, waits for a process that is silent."""
+    """None: only the raylet knows, and it waits for a silent process."""
     complete: bool
-    """Every process answered."""
+    """Whether every process answered."""
     silent: tuple[Silent, ...] = ()
-    """Those that did not."""
+    """The processes that did not answer."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Activity:
-    """How the autoscaler sees a node."""
+    """The state of a node as the autoscaler sees it."""
 
     draining: bool
     reasons: tuple[str, ...]
-    """Why it is busy, in Ray's words."""
+    """The reasons why it is busy, in Ray's words."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def look(node: LiveNode) -> NodeStats:
 
 
 def look_at_all(nodes: Sequence[LiveNode]) -> list[NodeStats | StoreUnavailable]:
-    """`look` at each of them, at the same time; the error where there is one.
+    """`look` at all of these nodes at the same time. For a node that does not answer, the error.
 
     Raises
     ------
@@ -212,7 +214,7 @@ def actors() -> list[Actor]:
 
 
 def activities() -> dict[str, Activity]:
-    """How the autoscaler sees each node, by node id."""
+    """By node id: the node's state as the autoscaler sees it."""
     pb = rpc.messages("autoscaler")
     with rpc.explained("the GCS"):
         reply = rpc.autoscaler().GetClusterResourceState(pb.GetClusterResourceStateRequest(), timeout=rpc.PATIENCE)

@@ -1,7 +1,7 @@
-"""The cluster's nodes: which there are, what keeps each from being idle, and whether anything removes idle ones.
+"""The table of the cluster's nodes in the GCS, and what keeps each node from being idle.
 
-Most is asked of the GCS through the client that every Ray process has (`GcsClient` of `ray._raylet`), so that it works
-in actors and drivers alike and without grpcio. What the autoscaler calls idle is decided by each raylet:
+Most calls go to the GCS through the client that every Ray process has (`GcsClient` of `ray._raylet`), so they work in
+actors and drivers and without grpcio. Each raylet decides whether the autoscaler takes its node for idle:
 `LocalResourceManager::GetResourceIdleTime` in src/ray/raylet/scheduling/local_resource_manager.cc.
 """
 
@@ -27,7 +27,7 @@ from outlive.units import count
 PATIENCE = 10.0  # seconds for an answer
 NAMESPACE = "outlive"
 _HEAD = "node:__internal_head__"  # HEAD_NODE_RESOURCE_NAME, which `ray start --head` gives its node
-_NOBODY = "f"  # an actor id of these digits alone is none, `BaseID::Nil` in id.h
+_NOBODY = "f"  # an actor id of only these digits means no actor, `BaseID::Nil` in id.h
 _LEASED = "Busy workers on node."
 _IN_USE = "Resource: {} currently in use."
 
@@ -51,7 +51,7 @@ def nodes() -> list[Node]:
 
 
 def node(node_id: str) -> Node | None:
-    """One of them; None if the GCS does not know it. Raises as `nodes`. See `can_ask_for_one`."""
+    """One node; None if the GCS does not know it. It raises the errors of `nodes`. See `can_ask_for_one`."""
     selector = rpc.messages("gcs_service").GetAllNodeInfoRequest.NodeSelector(node_id=bytes.fromhex(node_id))
     with explained():
         found = gcs_client().get_all_node_info(timeout=PATIENCE, node_selectors=[selector])
@@ -85,7 +85,7 @@ def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
 
 
 def _active(snapshot: Any) -> list[str]:
-    """What keeps a node from being idle, in the raylet's words: stale unless its state is `ACTIVE`."""
+    """The reasons why a node is not idle, in the raylet's words. They are stale unless its state is `ACTIVE`."""
     is_active = snapshot.state == rpc.messages("gcs").NodeSnapshot.State.Value("ACTIVE")
     return list(snapshot.node_activity) if is_active else []
 
@@ -98,7 +98,8 @@ def _why_it_died(info: Any) -> str | None:
 
 
 def busy(node_id: str, apart_from: set[str]) -> list[str]:
-    """Why this node is not idle, apart from actors with these names in the namespace `outlive`. Empty: it is.
+    """The reasons why this node is not idle, without actors of these names in the namespace `outlive`. Empty: it is
+    idle.
 
     Three calls of the GCS and one of the node's raylet, which asks each of its workers: about 2.5 ms.
 
@@ -137,7 +138,7 @@ def busy(node_id: str, apart_from: set[str]) -> list[str]:
 
 
 def _activities(snapshot: Any, state: Any) -> list[str]:
-    """Why the raylet is busy, in its words (`LocalResourceManager::PopulateResourceViewSyncMessage`)."""
+    """The reasons why the raylet is busy, in its words (`LocalResourceManager::PopulateResourceViewSyncMessage`)."""
     states = rpc.messages("gcs").NodeSnapshot.State
     if snapshot.state == states.Value("ACTIVE"):
         return _active(snapshot)
@@ -148,7 +149,7 @@ def _activities(snapshot: Any, state: Any) -> list[str]:
 
 
 def _resources(state: Any, activities: list[str]) -> Iterator[str]:
-    """What is in use, how much of it as far as `NodeState` knows, and what else the raylet is busy with."""
+    """The resources in use, with amounts if `NodeState` has them, and the raylet's other reasons to be busy."""
     names = {activity.removeprefix("Resource: ").removesuffix(" currently in use.") for activity in activities}
     for name in sorted(names & {*state.total_resources, "object_store_memory"}):
         total = state.total_resources.get(name, 0)
@@ -191,7 +192,7 @@ def _tasks(record: Any, actors: set[bytes]) -> Iterator[str]:
         with rpc.explained(f"the raylet at {address}"):
             reply = rpc.raylet(address).GetNodeStats(pb.GetNodeStatsRequest(), timeout=PATIENCE)
     except StoreUnavailable as error:
-        yield str(error)  # nobody knows: not idle
+        yield str(error)  # not known: count it as not idle
         return
     running = [
         stats
@@ -217,7 +218,7 @@ def node_records() -> list[Any]:
 
 
 def gcs_client() -> Any:
-    """`GcsClient` of `ray._raylet`, which every connected process has; else one for the GCS that was named."""
+    """`GcsClient` of `ray._raylet`, which every connected process has. Otherwise one for the GCS that was named."""
     worker: Any = _worker.global_worker
     if worker.connected and worker.gcs_client is not None:
         return worker.gcs_client
@@ -241,7 +242,7 @@ def _accessor() -> Any:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn Ray's errors into one that says who did not answer."""
+    """Turn Ray's errors into one that says that the GCS did not answer."""
     try:
         yield
     except RayError as error:

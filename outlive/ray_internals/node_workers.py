@@ -1,4 +1,4 @@
-"""What raylets and the GCS know of each worker process: `GetNodeStats`, the worker, job and task tables."""
+"""Facts of each worker process, from the raylets' `GetNodeStats` and the GCS's tables of workers, jobs and tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LiveNode:
     name: str
     head: bool = False
     cpus: float = 0.0
-    """As it was started."""
+    """The number with which it was started."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +42,29 @@ class Registered:
     kind: str
     """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
     job: str | None
-    """None: no job's, or its Ray does not tell: older ones do not."""
+    """None: it has no job, or its version of Ray does not tell."""
     since: float
     """Unix time at which it registered."""
 
 
 @dataclass
 class TaskHistory:
-    """What the GCS's task events tell of one worker. Empty if there are none: `task_events_report_interval_ms` 0."""
+    """The history of one worker in the GCS's task events. Empty if they are off: `task_events_report_interval_ms` 0."""
 
     last_end: float | None = None
     """Unix time at which its last task ended."""
     last_function: str | None = None
-    """Of which function that was."""
+    """The function of that task."""
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often it ran the function (job, name) to its end."""
     runtime_env: bytes | None = None
     """`RuntimeEnvInfo` of its tasks, serialized."""
     gpu: bool = False
-    """Its tasks asked for a GPU: then the raylet gives it no others."""
+    """Whether its tasks asked for a GPU. Then the raylet gives it no others."""
     leaving: str | None = None
-    """Why it takes no more tasks, as it noted itself."""
+    """The worker's own note why it takes no more tasks."""
     actor: str | None = None
-    """The actor from whose calls its last task descended; None: none, or that is not known any more."""
+    """The actor from whose calls its last task descended. None: there is none, or it is not known any more."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Job:
 
 
 def id_or_none(raw: bytes) -> str | None:
-    """An id, or None where Ray writes "none" as all ones."""
+    """An id, or None if all its bits are ones: Ray writes "none" like that."""
     text = raw.hex()
     return None if not text.strip(_NO_ID) else text
 
@@ -103,7 +103,8 @@ def nodes() -> list[LiveNode]:
 
 
 def _node_table(state: int) -> list[Any]:
-    if importlib.util.find_spec("grpc") is None:  # this alone is asked without it: doctor then tells what is missing
+    # only this call is made without grpcio: doctor then tells what is missing
+    if importlib.util.find_spec("grpc") is None:
         return node_records()
     request = rpc.messages("gcs_service").GetAllNodeInfoRequest()
     if "state_filter" in request.DESCRIPTOR.fields_by_name:
@@ -131,14 +132,14 @@ def registered() -> list[Registered]:
 
 
 def _node_of(address: Any) -> str:
-    raw: bytes = getattr(address, "node_id", b"") or getattr(address, "raylet_id", b"")  # as it was called before
+    raw: bytes = getattr(address, "node_id", b"") or getattr(address, "raylet_id", b"")  # its name in earlier versions
     return raw.hex()
 
 
 def start_times() -> dict[str, tuple[float, float | None]]:
     """For each worker id: Unix time at which it registered, and how many seconds it took to start, if known.
 
-    Of dead workers too, as far as the GCS remembers them.
+    It also has dead workers that the GCS remembers.
     """
     found: dict[str, tuple[float, float | None]] = {}
     for worker in _worker_table(living=False):
@@ -158,11 +159,11 @@ def _worker_table(*, living: bool) -> list[Any]:
 
 
 _NOT_ASKED = {"skip_submission_job_info_field", "skip_is_running_tasks_field"}
-"""What the GCS would ask others for: a key each, and each job's driver, which may be stopped."""
+"""Facts that the GCS would have to ask others for: a key for each job, and each job's driver, which may be stopped."""
 
 
 def jobs() -> list[Job]:
-    """Every job of the cluster, those that ended too."""
+    """Every job of the cluster, also the ended ones."""
     request = rpc.messages("gcs_service").GetAllJobInfoRequest()
     for name in _NOT_ASKED & {*request.DESCRIPTOR.fields_by_name}:
         setattr(request, name, True)
@@ -202,7 +203,7 @@ def task_events(limit: int | None = None) -> Any:
 
 
 def task_events_dropped() -> int:
-    """Of how many attempts of tasks the GCS has dropped what it knew, since it started: it keeps a limited number."""
+    """The number of attempts of tasks whose events the GCS has dropped since it started: it keeps a limited number."""
     gcs_service_pb2 = rpc.messages("gcs_service")
 
     with rpc.explained("the GCS"):
@@ -211,9 +212,9 @@ def task_events_dropped() -> int:
 
 
 def task_histories() -> dict[str, TaskHistory]:
-    """What each worker ran, by worker id, as far as it is among the latest 10,000 tasks of the cluster.
+    """By worker id: the tasks that each worker ran, if they are among the latest 10,000 tasks of the cluster.
 
-    Up to a second (`task_events_report_interval_ms`) behind.
+    It is up to a second behind (`task_events_report_interval_ms`).
     """
     common_pb2 = rpc.messages("common")
 
@@ -241,7 +242,7 @@ def task_histories() -> dict[str, TaskHistory]:
 
 
 def _origin(task_id: bytes, parents: Mapping[bytes, bytes]) -> str | None:
-    """The actor that began this chain of tasks. A TaskID ends with 12 bytes of the actor's and 4 of the job's."""
+    """The actor that began this chain of tasks. A TaskID ends with 12 bytes of the actor's id and 4 of the job's."""
     while len(task_id) == _TASK_ID:
         if task_id[8:20] != _NO_ACTOR:
             return task_id[8:].hex()

@@ -1,7 +1,7 @@
-"""What each process of a node says of itself, and which do not answer.
+"""The statistics of each process of a node, and the processes that do not answer.
 
 A raylet asks all of its processes and waits for every one, without a deadline (`HandleGetNodeStats` in
-src/ray/raylet/node_manager.cc): one that is stopped, a driver too, hides its whole node. So where a raylet takes longer
+src/ray/raylet/node_manager.cc): a stopped process, also a driver, hides its whole node. So if a raylet takes longer
 than a moment, each process is asked by itself (`CoreWorkerService.GetCoreWorkerStats`). The GCS has their addresses.
 """
 
@@ -21,16 +21,16 @@ from outlive.ray_internals.node_workers import LiveNode, Registered
 
 RAYLET_PATIENCE = 1.5  # seconds for a raylet to ask all its processes
 PATIENCE = 3.0  # seconds for one process
-_AGAIN = 1.0  # seconds for a process that was silent before
-_AT_ONCE = 256  # questions that wait for an answer at the same time; those to processes take a descriptor each
+_AGAIN = 1.0  # seconds for a process that did not answer before
+_AT_ONCE = 256  # calls that wait at the same time; a call to a process takes a descriptor
 
 _silent_since: dict[str, float] = {}
-"""Unix time since when this process has had no answer of a worker id: its node is then asked without its raylet."""
+"""By worker id: Unix time since when it has not answered this process. Its node is then asked without its raylet."""
 
 
 @dataclass(frozen=True)
 class Silent:
-    """A process that did not answer, though the GCS takes it for alive."""
+    """A process that did not answer although the GCS takes it for alive."""
 
     worker_id: str
     pid: int
@@ -38,27 +38,27 @@ class Silent:
     """`WORKER`, `DRIVER`, `SPILL_WORKER` or `RESTORE_WORKER`."""
     job: str | None
     since: float
-    """Unix time at which it was first asked in vain by this process."""
+    """Unix time at which it first did not answer this process."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was heard of a node."""
+    """The answers from a node."""
 
     node: LiveNode
     processes: tuple[Any, ...] = ()
-    """`CoreWorkerStats` of common.proto, one of each process that answered."""
+    """`CoreWorkerStats` of common.proto, one for each process that answered."""
     silent: tuple[Silent, ...] = ()
     ended: int = 0
-    """Processes that were about to start or end, so that they could not be asked."""
+    """Processes that were starting or ending, and could not be asked."""
     store: Any = None
-    """`ObjectStoreStats` of node_manager.proto. None: only the raylet could tell, and did not."""
+    """`ObjectStoreStats` of node_manager.proto. None: only the raylet knows, and it did not answer."""
     error: str | None = None
-    """The raylet itself does not answer, in words."""
+    """A text if the raylet itself does not answer."""
 
     @property
     def complete(self) -> bool:
-        """Every process of the node is among `processes`."""
+        """Whether every process of the node is among `processes`."""
         return not (self.silent or self.ended or self.error)
 
 
@@ -77,13 +77,13 @@ class WorkerStats:
     """Tasks that it submitted and that have not ended."""
     owned: int
     in_scope: int
-    """Objects that it owns or borrows, actor handles too."""
+    """Objects that it owns or borrows, and actor handles."""
     executed: int
     address: str
 
 
 def worker_stats(answer: Answer) -> list[WorkerStats]:
-    """Those that answered, typed."""
+    """The processes that answered, typed."""
     kinds = rpc.messages("common").WorkerType
     return [
         WorkerStats(
@@ -106,19 +106,19 @@ def worker_stats(answer: Answer) -> list[WorkerStats]:
 def ask(
     nodes: Sequence[LiveNode], *, references: bool = False, registered: Iterable[Registered] | None = None
 ) -> list[Answer]:
-    """Ask each node's raylet, and where it is slow each process. Takes 5 s at most, if no more than 256 are silent.
+    """Ask each node's raylet, and if it is slow, each process. Takes 5 s at most if no more than 256 are silent.
 
     Parameters
     ----------
     references
-        With each reference that a process counts: some 100 bytes each. How many there are is told without.
+        Include each reference that a process counts, of some 100 bytes. Their number is told without this.
     registered
-        What the GCS takes for alive, if that was asked already.
+        The processes that the GCS takes for alive, if it was asked already.
 
     Raises
     ------
     StoreUnavailable
-        The GCS does not answer, which is asked where a raylet is slow. A node that does not is no error.
+        The GCS does not answer. It is asked if a raylet is slow. A node that does not answer is no error.
     """
     known = None if registered is None else list(registered)
     if known is None and _silent_since:
@@ -133,12 +133,12 @@ def ask(
 
 
 def ask_one(node: LiveNode, *, references: bool = False) -> Answer:
-    """`ask`, of one node.
+    """`ask`, for one node.
 
     Raises
     ------
     StoreUnavailable
-        Its raylet does not answer, or the GCS.
+        Its raylet or the GCS does not answer.
     """
     (answer,) = ask([node], references=references)
     if answer.error is not None:
@@ -147,7 +147,7 @@ def ask_one(node: LiveNode, *, references: bool = False) -> Answer:
 
 
 def _of_raylets(nodes: Sequence[LiveNode], references: bool) -> dict[str, Answer]:
-    """By node id, those whose raylet has heard of all its processes soon."""
+    """By node id: the replies of raylets that heard from all their processes soon."""
     request = rpc.messages("node_manager").GetNodeStatsRequest(include_memory_info=references)
 
     def of_raylet(node: LiveNode) -> Any:
@@ -165,17 +165,17 @@ def _of_raylets(nodes: Sequence[LiveNode], references: bool) -> dict[str, Answer
 @dataclass(frozen=True)
 class _Failure:
     code: str
-    """As `unavailable`, `deadline exceeded`."""
+    """The name of the error, such as `unavailable` or `deadline exceeded`."""
 
 
 def _gather(questions: Iterable[Callable[[], Any]]) -> list[Any]:
-    """The replies to all calls, `_AT_ONCE` of which wait at the same time; a `_Failure` for each that has none."""
+    """The replies to all calls, of which `_AT_ONCE` wait at the same time. A call without a reply has a `_Failure`."""
     import grpc
 
     slots = threading.BoundedSemaphore(_AT_ONCE)
     calls = []
     for question in questions:
-        slots.acquire()  # until a call's deadline at the latest
+        slots.acquire()  # this waits until a call's deadline at the latest
         call = question()
         call.add_done_callback(lambda _: slots.release())
         calls.append(call)
@@ -246,7 +246,7 @@ def _answer(node: LiveNode, raylet: Any, replies: Sequence[tuple[Registered, Any
 
 
 def _remember(answers: Iterable[Answer], registered: Iterable[Registered] | None) -> None:
-    """Which processes are silent now. One that has answered, or that the GCS takes for dead, is not."""
+    """Note which processes are silent now: those that neither answered nor are dead to the GCS."""
     for answer in answers:
         for stats in answer.processes:
             _silent_since.pop(stats.worker_id.hex(), None)
@@ -258,5 +258,5 @@ def _remember(answers: Iterable[Answer], registered: Iterable[Registered] | None
 
 
 def forget() -> None:
-    """Ask everyone as if for the first time."""
+    """Forget which processes were silent: all are asked as if for the first time."""
     _silent_since.clear()

@@ -1,4 +1,4 @@
-"""Where a node's logs are, and which process its raylet is."""
+"""The folder of a node's logs, and the process of its raylet."""
 
 from __future__ import annotations
 

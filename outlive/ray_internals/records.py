@@ -1,4 +1,4 @@
-"""What a running cluster remembers of a task, a worker, an actor or a node, and who holds an object now.
+"""Ray's records of a task, a worker, an actor or a node, and the present holders of an object.
 
 The services are Ray's own, see `rpc`: `TaskInfo.GetTaskEvents`, `WorkerInfo.GetWorkerInfo`, `ActorInfo.GetActorInfo`,
 `NodeInfo.GetAllNodeInfo` of the GCS and `NodeManager.GetNodeStats` of each raylet, with the fields that Ray 2.49 to
@@ -54,7 +54,7 @@ def node_records() -> list[Any]:
 
 
 def references() -> Iterator[tuple[str, Any, Any]]:
-    """(node id, `CoreWorkerStats`, `ObjectRefInfo`) of each reference that a living process holds, if it answers."""
+    """(node id, `CoreWorkerStats`, `ObjectRefInfo`) of each reference held by a living process that answers."""
     for answer in processes.ask(node_workers.nodes(), references=True):
         for process in answer.processes:
             for reference in process.object_refs:
@@ -62,7 +62,7 @@ def references() -> Iterator[tuple[str, Any, Any]]:
 
 
 def label(message: Any, field: str) -> str:
-    """The name of the enum value that a message's field has, as `SYSTEM_ERROR`."""
+    """The name of the enum value of a message's field, such as `SYSTEM_ERROR`."""
     kind = message.DESCRIPTOR.fields_by_name[field].enum_type
     value = kind.values_by_number.get(getattr(message, field))
     return "UNKNOWN" if value is None else str(value.name)

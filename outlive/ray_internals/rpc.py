@@ -24,13 +24,13 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else grpcio writes to stderr whenever a cluster ends
 
 PATIENCE = 10.0  # seconds for an answer
-GCS_PATIENCE = 5.0  # seconds for one of the GCS, where a command waits for it: with what else it does, under 10 s
-_RECONNECTS = 2000  # milliseconds at most between tries to reach what was away; grpcio's default is 2 minutes
+GCS_PATIENCE = 5.0  # seconds for an answer of the GCS to a command, which then ends in under 10 s
+_RECONNECTS = 2000  # milliseconds at most between two tries to connect again; grpcio's default is 2 minutes
 _LARGEST = 512 << 20  # bytes of one answer, as Ray's own `max_grpc_message_size`; grpcio's default is 4 MiB
 
 
 def messages(name: str) -> Any:
-    """The messages of `<name>.proto`. Made at run time, so that no type checker knows them."""
+    """The messages of `<name>.proto`. They are made at run time, so type checkers do not know them."""
     return importlib.import_module(f"ray.core.generated.{name}_pb2")
 
 
@@ -47,7 +47,7 @@ def _channel(address: str) -> Any:
     return init_grpc_channel(address, options)
 
 
-@lru_cache(maxsize=4096)  # more than a cluster has nodes: they are asked in turn
+@lru_cache(maxsize=4096)  # more than a cluster has nodes: they are asked in turn, so a smaller cache would never hit
 def _kept_channel(address: str) -> Any:
     return _channel(address)
 
@@ -58,7 +58,7 @@ def raylet(address: str) -> Any:
 
 
 def gcs(service: str) -> Any:
-    """Stub of the GCS's service of this name, as `JobInfo`, for the cluster of `gcs_address`."""
+    """Stub of the GCS's service of this name, such as `JobInfo`, for the cluster of `gcs_address`."""
     stub = getattr(_services("gcs_service"), f"{service}GcsServiceStub")
     return stub(_kept_channel(gcs_address()))
 
@@ -74,20 +74,20 @@ _named: list[str] = []
 def name_gcs(address: str) -> None:
     """From now on ask the GCS at `address` (`host:port`), unless this process joins a cluster.
 
-    So a command that only looks starts nothing: for the first driver of a node, its raylet starts a worker for each CPU
-    (`WorkerPool::RegisterDriver`, `prestart_worker_first_driver`). And it outlasts a GCS that is away for a minute,
-    which ends a driver.
+    A command that only looks then starts nothing. Joining would: for the first driver of a node, its raylet starts a
+    worker for each CPU (`WorkerPool::RegisterDriver`, `prestart_worker_first_driver`). The command also survives a GCS
+    that is away for a minute, which ends a driver.
     """
     _named[:] = [address]
 
 
 def gcs_address() -> str:
-    """The GCS of the cluster that this process has joined; else the one that was named.
+    """The address of the GCS of the cluster that this process has joined, or else of the one that was named.
 
     Raises
     ------
     StoreUnavailable
-        There is neither.
+        No cluster was joined or named.
     """
     if ray.is_initialized():
         return str(ray.get_runtime_context().gcs_address)
@@ -97,7 +97,7 @@ def gcs_address() -> str:
 
 
 def worker(address: str) -> AbstractContextManager[Any]:
-    """Stub of one worker's `CoreWorkerService`; its channel ends with the block, as the worker may."""
+    """Stub of one worker's `CoreWorkerService`. Its channel ends with the block, because the worker may end."""
     return _stub(address, "core_worker", "CoreWorkerService")
 
 
@@ -113,7 +113,7 @@ def server_of_client(address: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _stub(address: str, file: str, service: str) -> Iterator[Any]:
-    """Over a channel that ends with the block."""
+    """A stub over a channel that ends with the block."""
     channel = _channel(address)
     try:
         yield getattr(_services(file), f"{service}Stub")(channel)
@@ -123,7 +123,7 @@ def _stub(address: str, file: str, service: str) -> Iterator[Any]:
 
 @contextmanager
 def explained(whom: str) -> Iterator[None]:
-    """Turn gRPC's errors into one that says who did not answer."""
+    """Turn gRPC's errors into one that names the process that did not answer."""
     import grpc
 
     try:

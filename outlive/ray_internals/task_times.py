@@ -1,4 +1,4 @@
-"""When tasks ran and actors lived, as the GCS tells: `TaskEvents`, `ActorTableData`, `JobTableData` (2.49 to 2.60)."""
+"""Times of tasks and actors, from the GCS's `TaskEvents`, `ActorTableData` and `JobTableData` (2.49 to 2.60)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from outlive.ray_internals import rpc
 
 @dataclass(frozen=True)
 class TaskTimes:
-    """When and where a task ran, one that made an actor too; Unix times."""
+    """The time and node of a task, or of one that made an actor. Unix times."""
 
     node: str
     job: str
     environment: str
     cpus: float
-    """That it held while it ran; for an actor, while that lives."""
+    """The resources that it held while it ran. For an actor: while it lives."""
     ready: float
     start: float
     end: float | None
@@ -29,7 +29,7 @@ class TaskTimes:
 
 
 def task_times(event: Any) -> TaskTimes | None:
-    """What a `TaskEvents` tells of a task that got a worker; None for all others, and for calls of actors."""
+    """The times in a `TaskEvents`, for a task that got a worker. None for other tasks, and for calls of actors."""
     common_pb2 = rpc.messages("common")
     status, kinds = common_pb2.TaskStatus.Value, common_pb2.TaskType
     times, task = event.state_updates.state_ts_ns, event.task_info
@@ -55,7 +55,7 @@ def task_times(event: Any) -> TaskTimes | None:
 
 @dataclass(frozen=True)
 class ActorLife:
-    """Where an actor lives or lived, which the event of the task that made it does not tell."""
+    """The node of an actor, which the event of the task that made it does not tell."""
 
     node: str
     end: float | None
@@ -77,7 +77,7 @@ def actor_lives() -> dict[str, ActorLife]:
 
 
 def job_ends() -> dict[str, float]:
-    """When each job ended that has (Unix time), by its id."""
+    """By id: when each ended job ended (Unix time)."""
     pb = rpc.messages("gcs_service")
     with rpc.explained("the GCS"):
         reply = rpc.gcs("JobInfo").GetAllJobInfo(pb.GetAllJobInfoRequest(), timeout=rpc.PATIENCE)

@@ -1,7 +1,7 @@
-"""A YAML file that is changed at the very place of a value: every other letter of the text stays as it is.
+"""A YAML file that is changed only at the value itself: every other letter of the text stays as it is.
 
-Each change is tried on the text, read again, and compared with what was meant: the new file differs from the old one in
-that value alone, or the change is refused.
+Each change is tried on the text, which is read again and compared. The new file differs from the old one in that value
+alone, or the change is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _LARGEST_BYTES = 8 << 20
 
 
 class YamlFile:
-    """The text of the file, and its documents as nodes that know where they stand."""
+    """The text of the file, and its documents as nodes that know their offsets."""
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         self.original = text
         self.unread: list[int] = []
-        """The lines of a template that may become anything, from 1."""
+        """The lines of a template whose result is not known, from 1."""
         self.template = False
-        """Parts of it are filled in by Helm, Jinja or the like; those read as `templates.UNKNOWN`."""
+        """Whether Helm, Jinja or the like fill in parts of it. These read as `templates.UNKNOWN`."""
         self._json = _is_json(text)
         self.notes: list[str] = []
-        """What else whoever changes the file should know."""
+        """Notes for the user who changes the file."""
         self._take(text)
 
     @classmethod
@@ -44,7 +44,7 @@ class YamlFile:
         Raises
         ------
         BadClusterFile
-            It is not YAML in UTF-8 with a mapping in it.
+            The file is not YAML in UTF-8 with a mapping in it.
         """
         raw = path.read_bytes()
         if len(raw) > _LARGEST_BYTES:
@@ -61,7 +61,7 @@ class YamlFile:
         return self.text.splitlines(keepends=True)
 
     def diff(self) -> str:
-        """What changed, as a unified diff. The empty text if nothing did."""
+        """The changes, as a unified diff. Empty if there are none."""
         before, after = (text.splitlines(keepends=True) for text in (self.original, self.text))
         made = difflib.unified_diff(before, after, self.name, self.name + " (patched)")
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
@@ -71,14 +71,14 @@ class YamlFile:
         replacing.replace(path, self.text.encode())
 
     def node(self, path: YamlPath) -> YamlNode | None:
-        """What stands there, through aliases and merge keys; None if nothing does."""
+        """The node at a path, through aliases and merge keys; None if there is none."""
         found: YamlNode | None = self.documents[path[0]] if path[0] < len(self.documents) else None
         for key in path[1:]:
             found = yaml_nodes.child(found, key)
         return None if found is None else yaml_nodes.target(found)
 
     def letters(self, node: Scalar) -> Letters | None:
-        """Where each letter of a scalar stands in the text."""
+        """The offset in the text of each letter of a scalar."""
         return letters(self._cover, node)
 
     def value(self, path: YamlPath) -> Any:
@@ -94,7 +94,7 @@ class YamlFile:
         return at
 
     def line_of(self, path: YamlPath) -> int:
-        """The line of a key or an item, from 1; of what holds it, if it is not there."""
+        """The line of a key or an item, from 1. If it is missing, the line of its container."""
         line = 1
         node: YamlNode | None = self.documents[path[0]]
         for key in path[1:]:
@@ -107,7 +107,7 @@ class YamlFile:
         return line
 
     def set(self, path: YamlPath, value: Any, *, before: str | None = None, after: str | None = None) -> None:
-        """Give a key this value. What is missing on the way to it is added.
+        """Give a key this value. Missing mappings on the way to it are added.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class YamlFile:
             raise self._refused(path, f"there is no mapping to put {rest[0]} into")
 
     def splice(self, path: YamlPath, start: int, end: int, new: str) -> None:
-        """Write `new` in place of the letters `start` to `end` of a text, wherever and however those are written.
+        """Write `new` in place of the letters `start` to `end` of a scalar, in any style.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class YamlFile:
         self._apply([(start, end, "")], without(self.data, path), path)
 
     def rename(self, path: YamlPath, name: str) -> None:
-        """Call a key otherwise.
+        """Rename a key.
 
         Raises
         ------
@@ -244,7 +244,7 @@ class YamlFile:
         self._cover = cover
 
     def _closest(self, path: YamlPath) -> tuple[YamlNode, YamlPath, YamlNode | None]:
-        """The last node on the way that stands there itself, the rest of the path, and what its first key has."""
+        """The last node on the path that is not an alias, the rest of the path, and the value of its first key."""
         parent: YamlNode = self.documents[path[0]]
         for i, key in enumerate(path[1:], 1):
             found: YamlNode | None = None
@@ -275,11 +275,11 @@ class YamlFile:
         self._apply([edit, *self._written_out(found)], expected, path)
 
     def _emit(self, value: Any) -> str:
-        """A value on one line; in a file of JSON, which YAML reads too, as JSON."""
+        """A value on one line. In a file of JSON, which is YAML too, as JSON."""
         return json.dumps(value) if self._json else emit(value)
 
     def _written_out(self, node: YamlNode) -> list[_Edit]:
-        """An alias of a value that changes keeps the old one, written out."""
+        """Write out the old value at each alias of a value that changes."""
         if node.anchor is None or not isinstance(node, Scalar):
             return []
         found = []
@@ -307,7 +307,7 @@ class YamlFile:
         return self._line_behind(above[1].end if above is not None else mapping.end, lines)
 
     def _line_behind(self, at: int, lines: list[str]) -> _Edit:
-        """Lines below the one that `at` is on."""
+        """The lines below that of `at`."""
         end = self.text.find("\n", at)
         newline = self._newline(at)
         if end < 0:
@@ -315,13 +315,13 @@ class YamlFile:
         return end + 1, end + 1, "".join(line + newline for line in lines)
 
     def _newline(self, at: int) -> str:
-        """The line end that is used there."""
+        """The line end that the text uses there."""
         end = self.text.find("\n", at)
         end = self.text.rfind("\n", 0, at) if end < 0 else end
         return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
 
     def _apply(self, edits: list[_Edit], expected: Any, path: YamlPath) -> None:
-        """Make the edits if the file then means what is expected."""
+        """Make the edits, if the file then has the expected content."""
         text = self.text
         for start, end, new in sorted(edits, reverse=True):
             text = text[:start] + new + text[end:]
@@ -366,7 +366,7 @@ def _plain(documents: list[YamlNode], name: str) -> list[Any]:
 
 
 def _is_template(document: YamlNode) -> bool:
-    """`name: {{ .Name }}` reads as braces in braces."""
+    """Whether it is a template: `name: {{ .Name }}` reads as braces in braces."""
     for node in yaml_nodes.walk(document):
         if isinstance(node, Mapping) and node.flow and any(isinstance(key, Mapping) for key, _ in node.entries):
             return True
@@ -374,7 +374,7 @@ def _is_template(document: YamlNode) -> bool:
 
 
 def _in_quotes(text: str, node: Scalar, made: Letters, span: tuple[int, int], new: str) -> _Edit:
-    """A plain scalar in quotes: lines fold in them as they did without."""
+    """A plain scalar in quotes: its lines fold in the same way."""
     first, last = made.span(*span)
     raw = encode(text[node.start : first], "'") + encode(new, "'") + encode(text[last : node.end], "'")
     return node.start, node.end, f"'{raw}'"

@@ -1,6 +1,6 @@
-"""YAML as a tree whose nodes know where they stand in the text: documents, anchors, aliases and merge keys included.
+"""YAML as a tree whose nodes know their offsets in the text, with documents, anchors, aliases and merge keys.
 
-PyYAML reads the events, as `ray up` does, so that a value means here what it means to Ray.
+PyYAML reads the events, as it does for `ray up`, so a value has the same meaning here as in Ray.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from outlive.errors import BadClusterFile
 
 MERGE = "<<"
 _LARGEST = 1_000_000
-"""Nodes that a file may have once its aliases are written out: a few lines of anchors can mean billions."""
+"""The largest number of nodes in a file with its aliases written out: a few lines of anchors can mean billions."""
 _PROPERTIES = re.compile(r"(?:[&!]\S*(?:[ \t\r\n]+(?:#[^\n]*)?)*)+")
 BLOCK_HEADER = re.compile(r"[|>][0-9+-]*[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)")
 
 
 @dataclass(eq=False)
 class YamlNode:
-    """A value and its place: `start` and `end` are offsets into the text, behind its anchor and tag."""
+    """A value and its offsets in the text: `start` and `end`, behind its anchor and tag."""
 
     start: int
     end: int
@@ -34,7 +34,7 @@ class YamlNode:
 
 @dataclass(eq=False)
 class Scalar(YamlNode):
-    """A single value. `text` is what the quotes, folds and escapes mean; `value` what YAML 1.1 takes that for."""
+    """A single value. `text` is the text without quotes, folds and escapes; `value` is its value in YAML 1.1."""
 
     text: str = ""
     value: Any = None
@@ -58,7 +58,7 @@ class Mapping(YamlNode):
     flow: bool = False
 
     def explicit(self, key: Any) -> tuple[YamlNode, YamlNode] | None:
-        """The entry of a key that stands in this mapping itself. Of two, the last: the one that counts."""
+        """The entry of a key in this mapping itself. If there are two, the last counts."""
         found = None
         for name, value in self.entries:
             if isinstance(name, Scalar) and name.value == key and not is_merge(name):
@@ -75,12 +75,12 @@ class Alias(YamlNode):
 
 
 def is_merge(key: YamlNode) -> bool:
-    """It is an unquoted `<<`."""
+    """Whether the key is an unquoted `<<`."""
     return isinstance(key, Scalar) and key.text == MERGE and key.style is None
 
 
 def target(node: YamlNode) -> YamlNode:
-    """The node itself, or what the alias stands for."""
+    """The node itself, or the node that an alias refers to."""
     return node.target if isinstance(node, Alias) else node
 
 
@@ -105,7 +105,7 @@ def merged(node: Mapping) -> Iterator[YamlNode]:
 
 
 def items(node: YamlNode | None) -> list[YamlNode]:
-    """The items of a list, aliases followed; empty for anything else."""
+    """The items of a list, with aliases followed; empty for anything else."""
     node = None if node is None else target(node)
     return [target(item) for item in node.items] if isinstance(node, Sequence) else []
 
@@ -117,7 +117,7 @@ def scalar(node: YamlNode | None) -> Any:
 
 
 def walk(node: YamlNode) -> Iterator[YamlNode]:
-    """The node and all below it, as they stand in the text."""
+    """The node and all nodes below it, in the order of the text."""
     yield node
     if isinstance(node, Sequence):
         for item in node.items:
@@ -129,12 +129,12 @@ def walk(node: YamlNode) -> Iterator[YamlNode]:
 
 
 def plain(node: YamlNode, memo: dict[int, Any] | None = None) -> Any:
-    """The value as Python data. An alias gives the very object that its anchor gives.
+    """The value as Python data. An alias gives the same object as its anchor.
 
     Raises
     ------
     ValueError
-        A key is a list or a mapping; with its line.
+        A key is a list or a mapping. The message has the line.
     """
     memo = {} if memo is None else memo
     node = target(node)
@@ -166,7 +166,7 @@ def parse(text: str, name: str) -> list[YamlNode]:
     Raises
     ------
     BadClusterFile
-        It is no YAML: with the line, and why.
+        The text is not YAML. The message has the line and the reason.
     """
     import yaml
 
@@ -246,7 +246,7 @@ class _Composer:
         return self._closed(mapping, [value for _, value in mapping.entries[-1:]])
 
     def _closed(self, node: YamlNode, last: list[YamlNode]) -> YamlNode:
-        """PyYAML says that lines end where the next thing begins, comments and blank lines later."""
+        """The end of a block. PyYAML puts it at the next value, behind comments and blank lines."""
         end = self.loader.get_event().end_mark.index
         flow = isinstance(node, Sequence | Mapping) and node.flow
         node.end = end if flow or not last else last[0].end
@@ -287,7 +287,7 @@ class _Composer:
             tag = self.loader.resolve(self.yaml.ScalarNode, event.value, event.implicit)
         try:
             value = self.loader.construct_object(self.yaml.ScalarNode(tag, event.value))
-        except (self.yaml.YAMLError, ValueError, KeyError):  # a tag of another program, a 30th of February
+        except (self.yaml.YAMLError, ValueError, KeyError):  # such as a tag of another program, or a 30th of February
             value = event.value
         place["end"] = event.end_mark.index
         if style in {"|", ">"}:
@@ -296,7 +296,7 @@ class _Composer:
 
 
 def _block_end(text: str, start: int, end: int) -> int:
-    """Where the content of the block that begins with `|` or `>` ends; after a `+` blank lines are content."""
+    """The end of the content of a block that begins with `|` or `>`. After a `+`, blank lines are content."""
     header = BLOCK_HEADER.match(text, start)
     block = text[start:end]
     if header is not None and "+" in header.group().partition("#")[0] and block.endswith("\n"):

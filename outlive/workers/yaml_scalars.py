@@ -1,4 +1,4 @@
-"""Scalars of YAML, letter by letter: which letters of the text a letter of the value stands for, and the way back."""
+"""Scalars of YAML, letter by letter: the letters of the text for a letter of the value, and the other way round."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLD = re.compile(r"[ \t]*(?:\r\n|\r|\n)[ \t\r\n]*")
 
 @dataclass
 class Letters:
-    """A decoded text, and for each of its letters where it starts and ends in the text that it was decoded from."""
+    """A decoded text, with the start and end of each of its letters in the original text."""
 
     value: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Letters:
         return "".join(self.value)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where the letters `start` to `end` stand; for an empty span, directly behind the letter before it.
+        """The span in the original text of the letters `start` to `end`. An empty span is behind the letter before it.
 
         The line ends that close a block are not among the letters.
         """
@@ -61,7 +61,7 @@ def letters(text: str, node: Scalar) -> Letters | None:
 
 
 def encode(text: str, style: str | None) -> str:
-    """A text without line ends, as it is written inside a scalar of this style."""
+    """A text without line ends, written for the inside of a scalar of this style."""
     if style == '"':
         return json.dumps(text, ensure_ascii=False)[1:-1]
     return text.replace("'", "''") if style == "'" else text
@@ -73,7 +73,7 @@ def emit(value: Any, *, flow: bool = True) -> str:
     Parameters
     ----------
     flow
-        It has to be safe between braces too.
+        The text has to be safe between braces too.
     """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{emit(key)}: {emit(below)}" for key, below in value.items()) + "}"
@@ -107,7 +107,7 @@ def _entry(head: str, value: Any, indent: int) -> list[str]:
 
 
 def _is_plain(text: str, *, flow: bool) -> bool:
-    """It reads as itself without quotes."""
+    """Whether the text reads as itself without quotes."""
     import yaml
 
     if text != text.strip() or not text.isprintable():
@@ -145,7 +145,7 @@ def _flow(text: str, start: int, end: int, style: str | None) -> Letters:
 
 
 def _escape(text: str, at: int, end: int, made: Letters) -> int:
-    """An escape of a double-quoted scalar; where the text goes on."""
+    """Read an escape in a double-quoted scalar; returns the offset behind it."""
     letter = text[at + 1 : at + 2]
     if letter in _HEX:
         stop = at + 2 + _HEX[letter]
@@ -169,7 +169,7 @@ def _escape(text: str, at: int, end: int, made: Letters) -> int:
 
 
 def _block(text: str, node: Scalar) -> Letters | None:
-    """Literal and folded scalars. Which indent is meant shows in the value."""
+    """Literal and folded scalars. The value shows which indentation is meant."""
     header = BLOCK_HEADER.match(text, node.start)
     if header is None:
         return None
@@ -202,7 +202,8 @@ def _literal(text: str, lines: list[tuple[int, int]], indent: int) -> Letters:
 def _folded(text: str, lines: list[tuple[int, int]], indent: int) -> Letters:
     """Lines are joined by a space. Blank lines, and lines that are indented deeper, keep their line ends."""
     made = Letters()
-    previous: tuple[int, bool] | None = None  # where the last line with content ended; it was indented deeper
+    # the end of the last line with content, and whether that was indented deeper
+    previous: tuple[int, bool] | None = None
     blank = 0
     for start, end in lines:
         content = text[start + indent : end]

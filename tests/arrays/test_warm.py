@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from outlive.arrays import warm
+from outlive.arrays import writer as writing
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import forget
 from outlive.arrays.reader import Reader
@@ -47,6 +49,34 @@ def test_written_again_and_again(shelf: Shelf) -> None:
     assert (view == 4).all()
     forget(shelf.named_info("default", "4").id)  # type: ignore[union-attr]
     assert (Reader(shelf).named("default", "4") == 4).all()
+
+
+LAYOUTS = {
+    "every second": lambda: np.arange(2 * COUNT)[::2],
+    "backwards": lambda: np.arange(COUNT)[::-1],
+    "transposed and cut": lambda: np.arange(2 * COUNT, dtype=">f4").reshape(64, -1, 128).transpose(2, 0, 1)[:, ::-1],
+    "large items": lambda: np.frombuffer(np.random.default_rng(0).bytes(4 << 20), "V4096").reshape(32, 32).T[::-1],
+    "few and wide": lambda: np.arange(2 * COUNT).reshape(2, -1)[:, ::2],
+    "fields with gaps": lambda: np.frombuffer(
+        np.random.default_rng(0).bytes(4 << 20), {"names": ["a"], "formats": ["i4"], "offsets": [5], "itemsize": 16}
+    )[::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("step", [1, 300_000, warm.LEAST * 64])
+def test_arrays_that_are_not_contiguous(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, layout: str, step: int) -> None:
+    """Bit by bit, whatever was there before."""
+    monkeypatch.setattr(writing, "_GATHERED", step)
+    array = LAYOUTS[layout]()
+    assert not array.flags.forc
+    for _ in range(2):
+        shelf.delete(Writer(shelf).put(np.full(array.nbytes, 0xA5, "u1")).id)
+    again = Writer(shelf).put(array)
+    assert len(warm._maps) == 1
+    stored = Path(f"{shelf.mem}/{again.id}").read_bytes()[again.offset : again.offset + again.nbytes]
+    assert stored == array.tobytes() or array.dtype.names is not None  # in the gaps may be anything of this process
+    assert np.array_equal(Reader(shelf).view(again), array)
 
 
 @pytest.mark.parametrize("more", [-5000, -1, 1, 5000])

@@ -1,4 +1,4 @@
-"""The checks. Each is a function of the cluster's facts that yields findings; a new one goes into `CHECKS`."""
+"""The checks. Each is a function that takes the cluster's facts and yields findings. A new one goes into `CHECKS`."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ CHECKS: dict[str, Check] = {
     "known bugs of this Ray": versions.check,
     "room on outlive's shelves": shelves.check,
 }
-"""By what they look for, in words that end "not checked: ...". """
+"""By the thing that they look for, in words that complete "not checked: ..."."""

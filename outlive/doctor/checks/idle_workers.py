@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from outlive.ray_internals.node_stats import NodeStats, Process
     from outlive.workers.rows import Worker
 
-_SETTLED = 1.0  # seconds: Ray's default idle_worker_killing_time_threshold_ms; before, a worker is between two tasks
-_SITES = 2  # call sites that are shown of each worker
+# seconds: Ray's default idle_worker_killing_time_threshold_ms; until then a worker may be between two tasks
+_SETTLED = 1.0
+_SITES = 2  # call sites that are shown for each worker
 _KEEP = "handle = outlive.open().put(array)   # instead of ray.put(array): no worker owns it; handle.get() reads it"
 _REFUSES = "Ray: src/ray/core_worker/core_worker.cc, CoreWorker::HandleExit"
 
@@ -40,7 +41,7 @@ def by_worker(stats: Iterable[NodeStats]) -> dict[str, Process]:
 
 
 def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
-    """`owners`, of plain data."""
+    """`owners`, on plain data."""
     found = [worker for worker in workers if worker.state == "idle" and worker.owned and _settled(worker)]
     if not found:
         return
@@ -60,7 +61,7 @@ def of_owners(workers: Iterable[Worker], processes: dict[str, Process]) -> Itera
 
 
 def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
-    """`spent`, of plain data."""
+    """`spent`, on plain data."""
     found = [worker for worker in workers if worker.state == "leaving" and worker.owned]
     if not found:
         return
@@ -82,7 +83,7 @@ def of_spent(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterat
 
 
 def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> Iterator[Symptom]:
-    """`borrowers`, of plain data."""
+    """`borrowers`, on plain data."""
     found = [
         worker
         for worker in workers
@@ -105,7 +106,7 @@ def of_borrowers(workers: Iterable[Worker], processes: dict[str, Process]) -> It
 
 
 def _settled(worker: Worker) -> bool:
-    """It is not just between two tasks. Ray may not tell how long it has been idle."""
+    """Whether it is more than just between two tasks. Ray may not tell how long it has been idle."""
     return worker.idle_for is None or worker.idle_for >= _SETTLED
 
 
@@ -119,7 +120,7 @@ def _sum(workers: list[Worker]) -> str:
 
 
 def _owned(worker: Worker, processes: dict[str, Process]) -> tuple[list[str], int]:
-    """Where a worker's objects were made, and their bytes."""
+    """The call sites of a worker's objects, with their bytes."""
     process = processes.get(worker.worker_id)
     mine = [one for one in process.references if one.owned] if process is not None else []
     return _sites(one.call_site for one in mine), sum(one.size or 0 for one in mine)

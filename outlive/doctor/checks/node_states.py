@@ -23,14 +23,15 @@ _SOURCE = (
 
 
 def silent(cluster: Cluster) -> Iterable[Symptom]:
-    """Nodes that Ray takes for alive and that do not answer."""
+    """Nodes that do not answer although Ray takes them for alive."""
     return of_silent(list(zip(cluster.nodes, cluster.looks, strict=True)), raylets.log_folder, raylets.pid_here)
 
 
 def kept(cluster: Cluster) -> Iterable[Symptom]:
-    """Nodes, the head left out, on which nothing works and that no idle timeout reaches.
+    """Nodes on which nothing works and that no idle timeout removes. The head is left out.
 
-    A keeper of outlive is no reason: it copies its arrays elsewhere and leaves where an autoscaler could take the node.
+    A keeper of outlive does not count as a reason: it copies its arrays elsewhere and leaves if an autoscaler could
+    take the node.
     """
     for stats in cluster.stats:
         if stats.node.node_id == cluster.head:
@@ -51,7 +52,7 @@ def of_silent(
     log_folder: Callable[[str], str],
     pid_here: Callable[[str], int | None],
 ) -> Iterator[Symptom]:
-    """`silent`, of plain data, and of what tells a node's log folder and the pid of its raylet by the node's id."""
+    """`silent`, on plain data, and on functions that return a node's log folder and the pid of its raylet."""
     for node, look in looks:
         if isinstance(look, OutliveError):
             pid = pid_here(node.node_id)
@@ -92,14 +93,14 @@ def of_kept(
     own_job: str | None = None,
     scaled: bool = True,
 ) -> Iterator[Symptom]:
-    """`kept`, of plain data: one node.
+    """`kept`, on plain data, for one node.
 
     Parameters
     ----------
     long_task
-        A task that has run for this many seconds keeps its node; with a shorter one the node simply works.
+        A task that has run for this many seconds keeps its node. With a shorter task the node simply works.
     scaled
-        An autoscaler would remove an idle node.
+        Whether an autoscaler would remove an idle node.
     """
     node, store, now = stats.node, stats.store, time.time()
     if store is None:

@@ -1,4 +1,4 @@
-"""Object stores that are nearly full, and what they had to put on disk."""
+"""Object stores that are nearly full, or had to put objects on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(cluster: Cluster) -> Iterable[Symptom]:
 
 
 def of_store(stats: NodeStats) -> Iterator[Symptom]:
-    """`check`, of plain data: one node."""
+    """`check`, on plain data, for one node."""
     store, node = stats.store, stats.node
     if store is None:
         return

@@ -1,4 +1,4 @@
-"""References whose object is gone with its owner, or will be."""
+"""References to objects that are gone with their owner, or will be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from outlive.explain import decode
 from outlive.ray_internals.node_stats import Actor, NodeStats, Process, Reference
 from outlive.units import count, format_size
 
-_SHOWN = 20  # references of which an evidence is given
+_SHOWN = 20  # references that are given as evidence
 _DOCS = "https://docs.ray.io/en/latest/ray-core/fault_tolerance/objects.html#recovering-from-owner-failure"
 
 
@@ -25,7 +25,7 @@ class Held:
 
 
 def orphans(cluster: Cluster) -> Iterable[Symptom]:
-    """References to objects that no living process owns. Looks twice: while it looks, references come and go."""
+    """References to objects that no living process owns. It looks twice, because references come and go meanwhile."""
     suspects = _orphaned(_complete(cluster.looks))
     if suspects:
         seen = {(one.holder.worker_id, one.reference.object_id) for one in suspects}
@@ -70,7 +70,7 @@ def _orphaned(stats: list[NodeStats]) -> list[Held]:
 
 
 def of_orphans(orphaned: list[Held]) -> Iterator[Symptom]:
-    """`orphans`, of plain data."""
+    """`orphans`, on plain data."""
     if not orphaned:
         return
     processes = len({held.holder.worker_id for held in orphaned})
@@ -90,7 +90,7 @@ def of_orphans(orphaned: list[Held]) -> Iterator[Symptom]:
 
 
 def of_doomed(stats: list[NodeStats], actors: list[Actor], entrypoints: dict[str, str]) -> Iterator[Symptom]:
-    """`doomed`, of plain data: one finding for each job whose objects are held beyond it."""
+    """`doomed`, on plain data: one finding for each job whose objects are held longer than it lives."""
     owners, detached = _owners(stats), {actor.actor_id for actor in actors if actor.detached}
     names = {actor.actor_id: actor.name or actor.class_name for actor in actors}
     found: dict[str, list[tuple[Held, Process]]] = {}

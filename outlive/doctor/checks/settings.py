@@ -15,12 +15,12 @@ _SOURCE = "Ray: src/ray/common/ray_config_def.h; src/ray/raylet/worker_pool.cc, 
 
 
 def check(cluster: Cluster) -> Iterable[Symptom]:
-    """The settings of the head, and of each raylet's own environment."""
+    """Check the settings of the head, and those in each raylet's environment."""
     yield from of_settings(cluster.system_config, cluster.report.nodes)
 
 
 def of_settings(system_config: dict[str, Any], nodes: Iterable[NodeReport]) -> Iterator[Symptom]:
-    """`check`, of plain data."""
+    """`check`, on plain data."""
     from outlive.workers.checking import system_settings
 
     given = {name: value for name, value in system_config.items() if name in KNOWN}

@@ -18,27 +18,27 @@ SHM = "/dev/shm"
 DOCKER = 64 << 20
 """What Docker gives a container without --shm-size (docs.docker.com/reference/cli/docker/container/run)."""
 _PATIENCE = 20.0  # seconds for a node to run the probe
-_PAGES = 16 << 20  # bytes by which a store may be larger than the room that is left, before it is worth a word
+_PAGES = 16 << 20  # bytes: a store that is larger than the free room by less than this is no finding
 _SERVICES = "Ray: python/ray/_private/services.py, determine_plasma_store_config"
 _SIGBUS = "https://github.com/ray-project/ray/issues/14182, https://github.com/ray-project/ray/issues/5543"
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a process on the node sees. Bytes."""
+    """The shared memory of a node, as a process there sees it. Bytes."""
 
     total: int
     free: int
     directory: str
-    """Where the raylet was told to keep its store."""
+    """The folder in which the raylet was told to keep its store."""
     capacity: int
-    """What the raylet was told to keep at most."""
+    """The size of the store that the raylet was told."""
     taken: int
     """Bytes of the store's file that have pages already."""
 
 
 def check(cluster: Cluster) -> Iterable[Symptom]:
-    """Each node of this machine; those of others by a task of no CPUs, if they are to be asked."""
+    """Look at each node of this machine. If asked for, a task without CPUs looks at each other one."""
     missing, elsewhere, here = [], [], False
     for node in cluster.nodes:
         room = look(node)
@@ -73,7 +73,7 @@ def look(node: LiveNode) -> Room | None:
 
 
 def look_there(node: LiveNode) -> Room | None:
-    """`look`, by a task on the node; None if that fails. This process has to have joined the cluster."""
+    """`look`, by a task on the node; None if that fails. This process must have joined the cluster."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -87,7 +87,7 @@ def look_there(node: LiveNode) -> Room | None:
 
 
 def of_room(node: LiveNode, room: Room) -> Iterator[Symptom]:
-    """`check`, of plain data: one node."""
+    """`check`, on plain data, for one node."""
     name = f"node {node.node_id[:8]} ({node.ip})"
     docker = (
         f"docker run --shm-size={_gigabytes(room.capacity)}g ...   # Kubernetes: an emptyDir of medium Memory there"
@@ -146,7 +146,7 @@ def _gigabytes(size: int) -> int:
 
 
 def _make_probe() -> Callable[[str], tuple[int, int, str, int, int] | None]:
-    """The probe, as a closure: so it is sent by value, and the node needs no outlive."""
+    """The probe as a closure, which travels by value: the node needs no outlive."""
 
     def probe(node_id: str) -> tuple[int, int, str, int, int] | None:
         import os
@@ -172,7 +172,7 @@ def _make_probe() -> Callable[[str], tuple[int, int, str, int, int] | None]:
                     if os.readlink(path).startswith("/dev/shm/plasma"):
                         taken += os.stat(path).st_blocks * 512
             except OSError:
-                pass  # of another user
+                pass  # it belongs to another user
             return total, free, given.get("plasma_directory", "/dev/shm"), int(given["object_store_memory"]), taken
         return None
 

@@ -19,7 +19,7 @@ _PATIENCE = 10.0  # seconds for a keeper to answer
 
 
 def check(cluster: Cluster) -> Iterable[Symptom]:
-    """Each shelf. Starts nothing, and joins only a cluster that has a store."""
+    """Check each shelf. It starts nothing, and joins only a cluster that has a store."""
     import ray
     from ray.exceptions import GetTimeoutError
 
@@ -45,7 +45,7 @@ def check(cluster: Cluster) -> Iterable[Symptom]:
 
 
 def _pid(cluster: Cluster, node: str) -> int | None:
-    """Of the keeper of this node, as the GCS knows it."""
+    """The name of this node's keeper in the GCS."""
     from outlive.cluster import actors
 
     name = actors.keeper_name(node)
@@ -53,7 +53,7 @@ def _pid(cluster: Cluster, node: str) -> int | None:
 
 
 def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Symptom:
-    """A keeper that did not answer."""
+    """The finding for a keeper that did not answer."""
     which = "PID" if pid is None else str(pid)
     return Symptom(
         kind="silent-keeper",
@@ -67,7 +67,7 @@ def of_silence(node: str, reason: str, pid: int | None, log_folder: str) -> Symp
 
 
 def of_shelf(shelf: ShelfStats) -> Iterator[Symptom]:
-    """`check`, of plain data: one shelf."""
+    """`check`, on plain data, for one shelf."""
     arrays = count(shelf.arrays, "array")
     if shelf.budget and shelf.used >= NEARLY_FULL * shelf.budget:
         yield Symptom(

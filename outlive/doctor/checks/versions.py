@@ -1,4 +1,4 @@
-"""Bugs that are known of this very version of Ray. Only what Ray's own tracker says."""
+"""Known bugs of this version of Ray, from Ray's own tracker only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Bug:
     what: str
     why: str
     until_then: str
-    """What helps without another version."""
+    """A workaround without another version."""
     fixed: tuple[int, int, int]
     source: str
     since: tuple[int, int, int] | None = None
     severity: Severity = "risk"
 
     def concerns(self, version: tuple[int, int, int]) -> bool:
-        """This version has it."""
+        """Whether this version has the bug."""
         return (self.since is None or self.since <= version) and version < self.fixed
 
 
@@ -70,12 +70,12 @@ BUGS = (
 
 
 def check(cluster: Cluster) -> Iterable[Symptom]:
-    """The version of the Ray that is installed here, which is the cluster's: Ray lets no other connect."""
+    """Check the version of the installed Ray. The cluster has the same: Ray lets no other connect."""
     return of_version(cluster.ray_version)
 
 
 def of_version(version: str) -> Iterator[Symptom]:
-    """`check`, of plain data."""
+    """`check`, on plain data."""
     parts = parsed(version)
     for bug in BUGS:
         if bug.concerns(parts):

@@ -1,4 +1,4 @@
-"""What is known of Ray's errors: tables, one module for each family. Order matters: the first entry that fits explains."""
+"""The knowledge of Ray's errors: tables, one module for each family. The first entry that fits explains."""
 
 from __future__ import annotations
 

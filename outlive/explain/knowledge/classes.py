@@ -1,4 +1,4 @@
-"""Classes of ray.exceptions that have no entry of their own: what Ray's documentation says of them, and in which versions.
+"""Classes of ray.exceptions without an entry of their own: Ray's documentation of them, and their versions.
 
 `ray_classes.json` is made from Ray's wheels by `tests/explain/make_ray_classes.py`.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from outlive.explain.model import Cause, Entry
 
-_BASES = {"RayError", "RayTaskError"}  # say nothing by themselves: the error they carry is explained
+_BASES = {"RayError", "RayTaskError"}  # these only carry another error, which is explained
 
 
 def table() -> dict[str, dict[str, str]]:
-    """By class: `since` and `until` (versions of Ray), and what Ray `says` of it."""
+    """By class: `since` and `until` (versions of Ray), and Ray's text (`says`)."""
     known: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("ray_classes.json").read_text())["classes"]
     return known
 

@@ -1,4 +1,4 @@
-"""Who holds the memory, by the table of processes in the message of an OutOfMemoryError, largest first."""
+"""The holders of memory, by the table of processes in an OutOfMemoryError's message, the largest first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from outlive.explain.model import Scene, Sign
 
 Group = Literal["idle", "tasks", "ray", "others"]
 _ROW = re.compile(r"^\s*(\d{1,8})\s+(\d{1,6}(?:\.\d+)?)\s+(\S.*)")
-_LEAST = 0.5  # GB that a group must hold to be a cause
+_LEAST = 0.5  # GB: a group that holds less is no cause
 _ONE: dict[Group, str] = {
     "idle": "idle worker",
     "tasks": "task or actor",
@@ -40,7 +40,7 @@ def held_by(group: Group) -> Sign:
 
 
 def weight(group: Group) -> Callable[[Scene], float]:
-    """How much memory a group holds, in GB."""
+    """The memory that a group holds, in GB."""
     return lambda scene: sum(size for each, size, _ in _rows(scene) if each == group)
 
 

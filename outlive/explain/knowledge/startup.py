@@ -1,4 +1,4 @@
-"""What keeps Ray, a worker or a connection from starting: limits of the system, a GCS out of reach, an environment."""
+"""Reasons why Ray, a worker or a connection does not start: limits of the system, the GCS, an environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All rules, by code. Each has a module here that checks it, loaded when it is asked, and a page in docs/rules."""
+"""All rules, by code. Each has a module here that checks it, loaded when needed, and a page in docs/rules."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _in_order(loop: Loop, called: Call) -> bool:
-    """Each call needs the answer to the one before, or the loop ends, waits or hands over in between."""
+    """Whether each call needs the answer to the one before, or the loop ends, waits or passes it on in between."""
     body = loop.node.body if isinstance(loop.node, cst.For) else None
     if body is None:
         return isinstance(loop.node, cst.CompFor) and bool(loop.node.ifs)
@@ -61,7 +61,7 @@ def _given(called: Call) -> set[str]:
 
 
 def _names(node: cst.BaseExpression) -> set[str]:
-    """The names in an expression; the names of attributes left out."""
+    """The names in an expression, without names of attributes."""
     found = set()
     queue: list[cst.CSTNode] = [node]
     while queue:

@@ -25,5 +25,5 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _inside(part: Function, function: Function) -> bool:
-    """A function defined inside the task captures what the task has: that is the task's own."""
+    """Whether a function inside the task captures it: then the ref is the task's own."""
     return part is not function and part.nested

@@ -1,4 +1,4 @@
-"""OUT301, OUT302: a detached actor that nobody will find again."""
+"""OUT301, OUT302: a detached actor that no program will find again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def without_name(flow: Flow) -> Iterator[Hit]:
 
 
 def without_namespace(flow: Flow) -> Iterator[Hit]:
-    """None in a module that names a namespace anywhere: there, somebody has thought of it."""
+    """No finding in a module that names a namespace anywhere: its author has thought of it."""
     for function in flow.functions:
         for call in function.calls:
             if call.callee.symbol in _NAMED and {"namespace", "**"} & set(calls.options(call.node)):

@@ -1,4 +1,4 @@
-"""OUT501: a store entry is constructed, with dummy data, just to read what is stored."""
+"""OUT501: a store entry is constructed with dummy data, just to read the stored data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _data(call: Call) -> Argument | None:
 
 
 def _stores(function: Function, parameter: str) -> bool:
-    """It puts this parameter, or sends it to an actor."""
+    """Whether it puts this parameter, or sends it to an actor."""
     for call in function.calls:
         if call.callee.symbol == "ray.put" or call.name in {"remote", "put"}:
             for argument in call.arguments:
@@ -55,7 +55,7 @@ def _stores(function: Function, parameter: str) -> bool:
 
 
 def _is_nothing(node: cst.BaseExpression) -> bool:
-    """`None`, `[]`, `np.empty(0)`, `np.array([])`."""
+    """Whether it is dummy data: `None`, `[]`, `np.empty(0)`, `np.array([])`."""
     if calls.is_none(node):
         return True
     if isinstance(node, cst.List | cst.Tuple):
@@ -82,7 +82,7 @@ def _last_name(node: cst.BaseExpression) -> str:
 
 
 def _is_read(flow: Flow, function: Function, call: Call) -> bool:
-    """`Store(dummy, key).retrieve()`, or a variable of which nothing but methods that read are called."""
+    """Whether it is only read: `Store(dummy, key).retrieve()`, or a variable on which only reading methods run."""
     for other in function.calls:
         if isinstance(other.node.func, cst.Attribute) and other.node.func.value is call.node:
             return other.name.startswith(_READS)

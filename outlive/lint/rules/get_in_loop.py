@@ -25,7 +25,7 @@ def check(flow: Flow) -> Iterator[Hit]:
                 continue
             loop = call.loops[-1]
             argument = call.node.args[0].value
-            if call.tries > loop.tries:  # to tell which of them failed
+            if call.tries > loop.tries:  # the program wants to tell which of them failed
                 continue
             if loop.target is None or not isinstance(argument, cst.Name) or argument.value not in names_in(loop.target):
                 continue
@@ -33,7 +33,7 @@ def check(flow: Flow) -> Iterator[Hit]:
                 if comprehensions is None:
                     comprehensions = {node.for_in: node for node in walk(flow.module) if isinstance(node, cst.ListComp)}
                 whole = comprehensions.get(loop.node)
-                if whole is not None and isinstance(whole.elt, cst.IfExp):  # not all of them are refs
+                if whole is not None and isinstance(whole.elt, cst.IfExp):  # only some of them are refs
                     continue
                 yield Hit(
                     call.node if whole is None else whole,
@@ -44,7 +44,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 def _over_refs(call: Call, loop: Loop, name: str) -> bool:
     value = call.arguments[0].value
-    if value.awaited:  # from ray.wait: ready, all of them
+    if value.awaited:  # all of them are ready, from ray.wait
         return False
     if value.kind is Kind.REF:
         return not (value.inner is not None and value.inner.kind is Kind.REF)
@@ -56,13 +56,13 @@ def _over_refs(call: Call, loop: Loop, name: str) -> bool:
 
 
 def _streamed(iterable: cst.BaseExpression) -> bool:
-    """It may be a generator of refs, or refs that ray.wait found ready: one after the other is right then."""
+    """Whether it may be a generator of refs, or refs that ray.wait found ready: then one after the other is right."""
     name = iterable.attr.value if isinstance(iterable, cst.Attribute) else getattr(iterable, "value", "")
     return bool(re.search(r"ready|done|finished|completed|gen|stream|iter", str(name), re.IGNORECASE))
 
 
 def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | None:
-    """`ray.get(refs)` for `[ray.get(ref) for ref in refs]`; nothing where that might mean something else."""
+    """`ray.get(refs)` for `[ray.get(ref) for ref in refs]`; None if that might mean something else."""
     clause = whole.for_in
     known = loop.value.is_refs and loop.value.kind is Kind.COLLECTION
     simple = (

@@ -29,7 +29,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _is_value(value: Value) -> bool:
-    """What the ref stands for is no ref, as far as can be told."""
+    """Whether the value of the ref is not a ref itself, as far as can be told."""
     inner = value.inner
     return inner is not None and inner.kind in {Kind.PLAIN, Kind.UNKNOWN, Kind.NONE} and not carried(inner)
 

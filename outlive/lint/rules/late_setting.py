@@ -33,7 +33,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _set(function: Function) -> Iterator[tuple[cst.CSTNode, str, int]]:
-    """Where the function sets one in its environment: the node, the name, and how many calls come before."""
+    """The settings in the environment: the node, the name, and the number of calls before it."""
     for setting in function.settings:
         if setting.name in _SETTINGS:
             yield setting.node, setting.name, setting.before

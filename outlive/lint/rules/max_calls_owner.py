@@ -32,7 +32,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def limit(function: Function) -> str | None:
-    """Why its worker is to leave: `max_calls=2`."""
+    """The reason why its worker will leave: `max_calls=2`."""
     if function.options is None or function.owner is not None:
         return None
     limit = function.options.get("max_calls")

@@ -20,7 +20,8 @@ _PINNING = {f"{module}.{name}" for module in ("cloudpickle", "ray.cloudpickle") 
 def check(flow: Flow) -> Iterator[Hit]:
     used = _used(flow)
     for function in flow.functions:
-        registers = any(call.name.endswith("register_object_ref") for call in function.calls)  # tells Ray the owner
+        # this tells Ray the owner
+        registers = any(call.name.endswith("register_object_ref") for call in function.calls)
         for call in function.calls:
             name, arguments = call.callee.symbol, call.arguments
             if call.callee.kind is not Kind.SYMBOL or not arguments:

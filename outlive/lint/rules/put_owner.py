@@ -35,7 +35,7 @@ def _puts(call: Call) -> bool:
         partial = call.callee.symbol == "functools.partial"
         first = call.positional(0) if partial else None
         return call.callee.symbol == "ray.put" or (first is not None and first.value.symbol == "ray.put")
-    function = call.node.func  # self.ray.put: ray itself, as an attribute of something unknown
+    function = call.node.func  # self.ray.put: Ray itself as an attribute of an unknown object
     return (
         call.name == "put"
         and isinstance(function, cst.Attribute)

@@ -30,5 +30,5 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _captured(function: Function) -> set[cst.CSTNode]:
-    """What it did not get by a parameter."""
+    """The sites that did not come by a parameter."""
     return {site for capture in function.captures for site in carried(capture.value)}

@@ -17,12 +17,12 @@ def check(flow: Flow) -> Iterator[Hit]:
         in_actor = function.owner is not None and function.owner.is_actor
         if not (in_actor or function.is_task) or limit(function) is not None:  # that is OUT201
             continue
-        if in_actor and function.name.startswith("_"):  # the actor's own business
+        if in_actor and function.name.startswith("_"):  # the actor may do so
             continue
         put: set[cst.CSTNode] = {
             call.node for part in function.extent() for call in part.calls if call.callee.symbol == "ray.put"
         }
-        if in_actor:  # one that keeps the ref itself is meant to be the owner
+        if in_actor:  # an actor that keeps the ref itself is meant to be the owner
             put -= {site for part in function.extent() for site in part.kept}
         who = "actor" if in_actor else "worker"
         for exit_ in function.exits:

@@ -46,13 +46,13 @@ def called_method(flow: Flow, call: Call) -> Function | None:
         return None
     if not isinstance(function.value, cst.Attribute):
         return None
-    name = function.value.attr.value  # a handle that came from elsewhere: whose method can it be?
+    name = function.value.attr.value  # a handle from elsewhere: its method may be any class's
     owners = [made for made in flow.classes if made.is_actor and name in made.methods]
     return owners[0].methods[name] if len(owners) == 1 else None
 
 
 def passed(call: Call, method: Function) -> Iterator[tuple[str, Argument]]:
-    """Each argument, and the parameter that it goes to."""
+    """Each argument with its parameter."""
     names = iter(method.parameters)
     for argument in call.arguments:
         if argument.node.star:
@@ -64,7 +64,7 @@ def passed(call: Call, method: Function) -> Iterator[tuple[str, Argument]]:
 
 
 def _means_refs(flow: Flow, owner: Class, method: Function, parameter: str, attribute: str) -> bool:
-    """The class takes what it stores there for refs."""
+    """Whether the class takes the stored value for refs."""
     if _NAME_OF_REF.search(parameter) or _NAME_OF_REF.search(attribute) or parameter in method.annotations:
         return True
     needle = f"self.{attribute}"

@@ -1,4 +1,4 @@
-"""Is this cluster set up as it was meant to be? `check_target` reads a file, a command line or the running cluster."""
+"""Checks of a cluster's settings: `check_target` reads a file, a command line or the running cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster YAML of `ray up`: Ray's own schema, and what the schema lets pass."""
+"""A cluster YAML of `ray up`: Ray's own schema, and mistakes that the schema lets pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check(file: YamlFile) -> list[Misconfiguration]:
 
 
 def _unknown(key: str, value: Any) -> str | None:
-    """As `prepare_config` in ray/autoscaler/_private/util.py has it."""
+    """The rule of `prepare_config` in ray/autoscaler/_private/util.py."""
     if key == "min_workers":
         return "`ray up` drops it without a word"
     if key in {"head_node", "worker_nodes"} and not value:
@@ -47,7 +47,7 @@ def _unknown(key: str, value: Any) -> str | None:
 
 
 def _bounds(file: YamlFile) -> Iterator[Misconfiguration]:
-    """What `validate_config` there refuses besides."""
+    """Further rules of `validate_config` in the same file."""
     types, head = file.value((0, "available_node_types")), file.value((0, "head_node_type"))
     if not isinstance(types, dict) or file.template:
         return
@@ -73,7 +73,7 @@ def _writer(file: YamlFile, path: YamlPath) -> Callable[[int, Edit], None]:
 
 
 def _unreachable(file: YamlFile, eager: bool) -> Iterator[Misconfiguration]:
-    """An idle timeout that cannot let any node go, or not when it is meant to."""
+    """An idle timeout that can let no node go, or too late."""
     timeout = file.value((0, "idle_timeout_minutes"))
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         return

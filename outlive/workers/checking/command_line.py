@@ -25,16 +25,16 @@ def check_text(
     eager: bool = False,
     change: Callable[[int, Edit], None] | None = None,
 ) -> list[Misconfiguration]:
-    """Look at all that a shell text starts and sets.
+    """Check the `ray start` commands and the variables in a shell text.
 
     Parameters
     ----------
     line_of
         The line of a letter of the text, from 1.
     prose
-        The text may be something else than commands.
+        The text may have other things than commands.
     worker
-        It stands where workers are started.
+        The text starts workers.
     eager
         A comment nearby says that cleaning up aggressively is meant.
     change
@@ -109,17 +109,17 @@ def _options(start: RayStart, line: int | None) -> list[Misconfiguration]:
 
 
 def option_advice(name: str) -> str:
-    """What to write in place of an option that there is not."""
+    """The advice for an option that does not exist."""
     told = spelling.advice(name, known_options())
     return "see `ray start --help`" if told == "leave it out" else told
 
 
 @lru_cache(maxsize=1)
 def known_options() -> frozenset[str]:
-    """The options of the installed `ray start`; empty if they cannot be had."""
+    """The options of the installed `ray start`; empty if they cannot be read."""
     try:
         from ray.scripts.scripts import start
-    except ImportError:  # parts of Ray's command line need more than Ray
+    except ImportError:  # parts of Ray's command line need further packages
         return frozenset()
     parameters: Any = start.params
     return frozenset(option for one in parameters for option in (*one.opts, *one.secondary_opts)) | {"--help"}

@@ -1,4 +1,4 @@
-"""Settings that come as `RAY_...` variables of the environment in which Ray is started."""
+"""Settings in `RAY_...` variables of the environment in which Ray is started."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(name: str, value: str, line: int | None, *, eager: bool = False) -> li
 
 
 def _misspelled(setting: str, value: str, line: int | None) -> list[Misconfiguration]:
-    """Ray's settings are in small letters; of the many other variables nothing is said."""
+    """Ray's settings are in small letters. The many other variables are ignored."""
     if setting != setting.lower() or config.knows_setting(setting) is not False:
         return []
     name = spelling.meant(setting, {*KNOWN, *config.known_settings()})

@@ -69,7 +69,7 @@ def _autoscaler(file: YamlFile, cluster: Cluster) -> Iterator[Misconfiguration]:
         options = {}
     if cluster.resource == cluster.spec[:-1] and "kind" not in file.value(
         cluster.resource
-    ):  # Helm values: no schema of their own
+    ):  # Helm values have no schema of their own
         rules = _rules()["$defs"]["RayClusterSpec"]["properties"]["autoscalerOptions"]
         yield from schema.check(file, path, rules, f"KubeRay {_rules()['version']}", _dropped) if options else ()
     seconds = options.get("idleTimeoutSeconds")

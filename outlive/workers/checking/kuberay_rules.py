@@ -1,4 +1,4 @@
-"""What KubeRay's operator refuses besides its schema (ray-operator/controllers/ray/utils/validation.go, v1.7.0)."""
+"""Rules of KubeRay's operator beside its schema (ray-operator/controllers/ray/utils/validation.go, v1.7.0)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESOURCES = ("num-cpus", "num-gpus", "memory", "resources")
 
 
 def check_job(file: YamlFile, resource: Resource) -> Iterator[Misconfiguration]:
-    """A job has a cluster of its own, or names one."""
+    """Check that a job has a cluster of its own, or names one."""
     spec = (*resource.path, "spec")
     named = any(file.value((*spec, name)) for name in ("rayClusterSpec", "clusterSelector"))
     if resource.kind == "RayJob" and not named and not file.template:

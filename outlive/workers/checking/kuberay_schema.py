@@ -1,7 +1,7 @@
-"""Makes kuberay_schema.json of a checkout: `python -m outlive.workers.checking.kuberay_schema FOLDER VERSION`.
+"""Makes kuberay_schema.json from a checkout: `python -m outlive.workers.checking.kuberay_schema FOLDER VERSION`.
 
-The custom resource definitions are 4 MB, most of it Kubernetes' own pods, four times. Kept are KubeRay's fields: names,
-types, bounds and what is required.
+The custom resource definitions are 4 MB, most of it Kubernetes' own pods, four times. KubeRay's fields are kept: names,
+types, bounds and required ones.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def small(schema: dict[str, Any], name: str = "") -> dict[str, Any]:
 
 
 def build(folder: Path, version: str) -> dict[str, Any]:
-    """The schemas of all kinds. What several have in common stands there once."""
+    """The schemas of all kinds. Common parts are in it once."""
     import yaml
 
     specs: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The findings of a check."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Misconfiguration:
-    """Something that is not as it should be."""
+    """A setting that does not do what is meant, or that Ray refuses."""
 
     kind: str
-    """As `reaper-off`: for scripts."""
+    """A stable name for scripts, such as `reaper-off`."""
     line: int | None
     """From 1; None where there are no lines."""
     what: str
@@ -22,5 +22,5 @@ class Misconfiguration:
 
     @property
     def safe(self) -> bool:
-        """`--fix` writes it."""
+        """Whether `--fix` writes it."""
         return self.mend is not None

@@ -1,4 +1,4 @@
-"""YAML of other programs that start Ray: compose files, Deployments, workflows, tasks. Their commands and variables."""
+"""Commands and variables in YAML of other programs that start Ray: compose files, Deployments, workflows, tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(file: YamlFile) -> list[Misconfiguration]:
 
 
 def starts_ray(file: YamlFile) -> bool:
-    """There is something in it that `check` looks at."""
+    """Whether it has anything that `check` looks at."""
     texts = [(node.text, key not in _COMMANDS) for key, node in _strings(file)]
     texts += [(shlex.join(words), False) for words, _ in _lists(file)]
     found = any(commands.find(text, prose=prose) or commands.environment(text, prose=prose) for text, prose in texts)
@@ -42,7 +42,7 @@ def starts_ray(file: YamlFile) -> bool:
 
 
 def _strings(file: YamlFile) -> Iterator[tuple[str, Scalar]]:
-    """Texts with the key that they stand at."""
+    """The texts in it, each with its key."""
     for document in file.documents:
         yield from _below("", document)
 
@@ -81,7 +81,7 @@ def _words(node: Sequence) -> list[str]:
 
 
 def _variables(file: YamlFile) -> Iterator[tuple[str, str, int]]:
-    """Name, value and line of each `RAY_...` variable: as a mapping, as `NAME=value`, as `name:` and `value:`."""
+    """Name, value and line of each `RAY_...` variable: in a mapping, as `NAME=value`, or as `name:` and `value:`."""
     for document in file.documents:
         for node in yaml_nodes.walk(document):
             if not isinstance(node, Mapping):

@@ -15,20 +15,20 @@ from outlive.workers.yaml_file import YamlFile
 
 Unknown = Callable[[str, Any], str | None]
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{\w+\}|<[^<>]+>|__\w+__|\w*PLACEHOLDER\w*")
-"""What envsubst, sed and people fill in."""
+"""A placeholder that envsubst, sed or a person fills in."""
 
 
 def check(
     file: YamlFile, path: YamlPath, rules: dict[str, Any], source: str, unknown: Unknown
 ) -> Iterator[Misconfiguration]:
-    """Look at what stands at a path.
+    """Check the value at a path.
 
     Parameters
     ----------
     source
-        Whose schema it is.
+        The name of the schema, for messages.
     unknown
-        What happens to a key that the schema does not have, with its value; None if that is no fault.
+        The effect of a key that the schema does not have, with its value; None if such a key is allowed.
     """
     validator = _validator(rules)
     data = json.loads(json.dumps(file.value(path), default=str, skipkeys=True))
@@ -58,7 +58,7 @@ def _validator(rules: dict[str, Any]) -> Any:
 
 
 def _left_open(file: YamlFile, error: Any) -> bool:
-    """A template fills it in, or it is null, which Kubernetes and Ray take for absent."""
+    """Whether a template fills it in, or it is null, which Kubernetes and Ray take for absent."""
     text = json.dumps(error.instance, ensure_ascii=False)
     return UNKNOWN in text or error.instance is None or (bool(file.unread) and error.validator == "required")
 
@@ -91,7 +91,7 @@ def _unknown(file: YamlFile, where: YamlPath, error: Any, unknown: Unknown) -> I
 
 
 def _fits(value: Any, rules: dict[str, Any]) -> bool:
-    """The value may stand at the other key: else another thing is meant."""
+    """Whether the value is allowed at the other key. If it is not, something else is meant."""
     if "$ref" in json.dumps(rules):
         return isinstance(value, dict)
     return bool(_validator(rules).is_valid(value))

@@ -1,4 +1,4 @@
-"""Text that starts Ray: shell scripts, Dockerfiles, systemd units, notes. What is not a command becomes blank lines."""
+"""Text that starts Ray: shell scripts, Dockerfiles, systemd units, notes. All but commands becomes blank lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNIT_KEY = re.compile(r"(Environment|Exec\w+)[ \t]*=[ \t]*[-@:+!|]*")
 
 
 def shell_text(path: Path, text: str) -> tuple[str, bool]:
-    """A file as a shell would have it, each thing on its line, and whether it may be prose."""
+    """A file as shell text, with the same line numbers, and whether it may be prose."""
     if path.suffix == ".service" or _UNIT.search(text):
         return _unit(text), False
     name = path.name.lower()
@@ -36,7 +36,7 @@ def shell_text(path: Path, text: str) -> tuple[str, bool]:
 
 
 def check(path: Path, text: str) -> list[Misconfiguration] | None:
-    """Look at a file; None if there is nothing of Ray in it."""
+    """Check a file; None if it has nothing of Ray."""
     shell, prose = shell_text(path, text)
     if not commands.find(shell, prose=prose) and not commands.environment(shell, prose=prose):
         return None
@@ -63,7 +63,7 @@ def _blank(text: str) -> str:
 
 
 def _bridged(text: str) -> str:
-    """Comments between the lines of one command, which a shell would end it with, become continuations."""
+    """Turn comments between the lines of one command into continuations: in a shell they would end it."""
     return re.sub(r"^[ \t]*#[^\r\n]*", r"\\", text, flags=re.MULTILINE)
 
 
@@ -91,13 +91,13 @@ def _dockerfile(text: str) -> str:
 
 
 def _variables(rest: str) -> str:
-    """`ENV a=b` or `ENV a b`, for a shell."""
+    """`ENV a=b` or `ENV a b` as shell text."""
     words = rest.split()
     return "export " + (rest if words and "=" in words[0] else re.sub(r"\A(\S+)[ \t]+", r"\1=", rest))
 
 
 def _command(rest: str) -> str:
-    """`["ray", "start"]` as a shell would have it."""
+    """`["ray", "start"]` as shell text."""
     try:
         words = json.loads(rest.replace("\\\n", "\n"))
     except ValueError:

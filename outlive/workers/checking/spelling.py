@@ -1,4 +1,4 @@
-"""Is a name that nobody knows certainly a misspelling of one that is known? Only then may it be written anew.
+"""Misspelled names: an unknown name is corrected only if it is certainly a misspelling of a known one.
 
 Names that look alike may mean different things: `head_node` was a machine, `head_node_type` is the name of a kind.
 """
@@ -25,7 +25,7 @@ LEGACY = {
     "--include-webui": "it is --include-dashboard since Ray 1",
     "--internal-config": "it is --system-config since Ray 1",
 }
-"""Names of other versions, or of the other kind of file, and what became of them."""
+"""Names of other versions, or of the other kind of file, and their names now."""
 
 
 def meant(name: str, known: Iterable[str]) -> str | None:
@@ -37,7 +37,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
 
 
 def advice(name: str, known: Iterable[str]) -> str:
-    """What to write instead."""
+    """The advice what to write instead."""
     known = sorted(known)
     if certain := meant(name, known):
         return f"did you mean {certain}?"
@@ -54,7 +54,7 @@ def _bare(name: str) -> str:
 
 
 def _one_off(one: str, other: str) -> bool:
-    """One edit apart (Damerau); not for short names, in which one letter makes another word."""
+    """Whether they are one edit apart (Damerau). False for short names: there one letter makes another word."""
     if min(len(one), len(other)) < 6 or abs(len(one) - len(other)) > 1:
         return False
     start = 0

@@ -1,4 +1,4 @@
-"""Settings of the raylet, wherever they were found: names, types, and values that do not do what is meant."""
+"""Settings of the raylet, from any source: names, types, and values that do not do what is meant."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from outlive.workers.checking.misconfiguration import Misconfiguration
 from outlive.workers.settings import KNOWN, Known, version
 
 START_UP_MS = 500
-"""What a worker takes to start at the very least: 0.5 to 2 s on a warm machine, more with imports."""
+"""The shortest time that a worker takes to start: 0.5 to 2 s on a warm machine, more with imports."""
 _RARELY_MS = 1000
 _NAMES: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 Change = Callable[[Mapping[str, Any]], None]
-"""Writes other settings where these were found."""
+"""Writes other settings in place of these."""
 
 
 def check(
@@ -36,9 +36,9 @@ def check(
     eager
         A comment nearby says that cleaning up aggressively is meant.
     change
-        How to write them anew, where that can be done.
+        Writes them anew; None if that cannot be done.
     start_up_ms
-        What a worker takes to start here.
+        The time that a worker takes to start here.
     """
     found = []
     for name, value in settings.items():
@@ -66,7 +66,7 @@ def _unknown(
     name: str, value: Any, settings: Mapping[str, Any], line: int | None, change: Change | None
 ) -> list[Misconfiguration]:
     if config.knows_setting(name) is not False and name in config.known_settings():
-        return []  # one of the hundreds that this is not about
+        return []  # one of the hundreds of other settings
     bare, known = name.removeprefix("RAY_"), {*KNOWN, *config.known_settings()}
     close = spelling.meant(bare, known)
     if not close and config.knows_setting(name) is not False:
@@ -110,7 +110,7 @@ def _value(
     change: Change | None,
     start_up_ms: int,
 ) -> list[Misconfiguration]:
-    """A value that is allowed, and does not do what is meant."""
+    """A value that is allowed, but does not do what is meant."""
     reset = None
     if change is not None:
 

@@ -1,4 +1,4 @@
-"""What is to be checked: a file, a `ray start` command line, or the running cluster."""
+"""The target of a check: a file, a `ray start` command line, or the running cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _YAML = {".json", ".yaml", ".yml"}
 
 @dataclass(frozen=True)
 class Checked:
-    """What was checked, and what was found."""
+    """The target of a check, and the findings."""
 
     target: str
     findings: tuple[Misconfiguration, ...]
@@ -30,7 +30,7 @@ def check_target(target: str | None) -> Checked:
     Raises
     ------
     BadClusterFile
-        It cannot be read, or there is nothing of Ray in it.
+        It cannot be read, or has nothing of Ray in it.
     OSError
         The file cannot be read.
     """
@@ -57,12 +57,12 @@ def check_file(path: Path) -> Checked:
 
 
 def check_yaml(file: YamlFile) -> list[Misconfiguration]:
-    """Look at a YAML file, as what it is.
+    """Check a YAML file by its kind.
 
     Raises
     ------
     BadClusterFile
-        There is nothing of Ray in it.
+        It has nothing of Ray in it.
     """
     found = [*yaml_lines.doubled(file), *yaml_lines.unread(file)]
     if kuberay.resources(file) or kuberay.clusters(file):
@@ -76,7 +76,7 @@ def check_yaml(file: YamlFile) -> list[Misconfiguration]:
 
 
 def _unreadable(path: Path, text: str, error: BadClusterFile) -> Checked:
-    """A template whose lines make no YAML: its commands can be read all the same."""
+    """Check a template whose lines are not YAML: its commands can still be read."""
     found = script.check(path, text) if templates.parts(text) else None
     if found is None:
         raise error
@@ -87,7 +87,7 @@ def _unreadable(path: Path, text: str, error: BadClusterFile) -> Checked:
 
 
 def mend(checked: Checked) -> list[Misconfiguration]:
-    """Write the safe fixes into the file's text, one at a time; each is found anew, as lines move."""
+    """Write the safe fixes into the file's text, one at a time. Each is found anew, because lines move."""
     done: list[Misconfiguration] = []
     refused: set[tuple[str, str]] = set()
     file = checked.file

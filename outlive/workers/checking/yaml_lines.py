@@ -1,4 +1,4 @@
-"""Where things stand in a YAML file, and what its comments say."""
+"""Lines in a YAML file, and its comments."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _EAGER = ("aggressive", "eager", "quick", "as soon as", "immediately", "sooner")
 
 
 def says_eager(lines: Iterable[str]) -> bool:
-    """A comment says that cleaning up aggressively is meant."""
+    """Whether a comment says that aggressive cleaning up is meant."""
     comments = (line.partition("#")[2].lower() for line in lines if "#" in line)
     return any(word in comment for comment in comments for word in _EAGER)
 
 
 def line_in(file: YamlFile, path: YamlPath) -> Callable[[int], int]:
-    """The line of a letter of the text that stands at a path, from 1."""
+    """Gives the line (from 1) of a letter of the text at a path."""
     node = file.node(path)
     return line_in_scalar(file, node) if isinstance(node, Scalar) else lambda _: file.line_of(path)
 
 
 def line_in_scalar(file: YamlFile, node: Scalar) -> Callable[[int], int]:
-    """The line of a letter of a scalar, from 1."""
+    """Gives the line (from 1) of a letter of a scalar."""
     made = file.letters(node)
     if made is None:
         return lambda _: node.line
@@ -34,7 +34,7 @@ def line_in_scalar(file: YamlFile, node: Scalar) -> Callable[[int], int]:
 
 
 def doubled(file: YamlFile) -> Iterator[Misconfiguration]:
-    """Keys that stand twice in one mapping."""
+    """Keys that are twice in one mapping."""
     if file.template:
         return  # the branches of an `if`
     for document in file.documents:
@@ -56,7 +56,7 @@ def _doubled(mapping: Mapping) -> Iterator[Misconfiguration]:
 
 
 def unread(file: YamlFile) -> Iterator[Misconfiguration]:
-    """Lines of a template, which may become anything."""
+    """Lines of a template whose result is not known."""
     if file.unread:
         what = f"a template: lines {_some(file.unread)} cannot be read"
         why = "what stands there is known once it is rendered"

@@ -18,7 +18,8 @@ from outlive.lint.source import Source
 from outlive.lint.text import Unreadable, concerns_ray
 
 T = TypeVar("T")
-_STACK = 512 << 20  # bytes; address space only. LibCST recurses, in Rust and in Python, as deep as the source is nested
+# bytes of address space only. LibCST recurses in Rust and in Python, as deep as the source is nested
+_STACK = 512 << 20
 _DEPTH = 20_000
 
 
@@ -28,20 +29,20 @@ def check_source(code: str, path: str = "<string>", rules: Collection[str] | Non
     Parameters
     ----------
     code
-        Python source. What mentions neither Ray nor outlive is not parsed.
+        Python source. It is not parsed if it mentions neither Ray nor outlive.
     path
-        What findings call it.
+        The path in findings.
     rules
         Codes; all rules by default.
 
     Returns
     -------
-    Findings in the order of the source, those with a `# noqa` left out.
+    Findings in the order of the source, without those that a `# noqa` silences.
 
     Raises
     ------
     Unreadable
-        It does not parse.
+        The source does not parse.
     """
     chosen = [rule for code_, rule in RULES.items() if rules is None or code_ in rules]
     if not concerns_ray(code.encode("utf-8", "surrogatepass")):
@@ -112,7 +113,7 @@ def on_deep_stack(work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait for one source: the interpreter aborts if it ends while a thread is in LibCST's parser."""
+    """Delay Ctrl-C until one source is done: the interpreter aborts if it ends while a thread is in LibCST's parser."""
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
