@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -19,6 +21,7 @@ import numpy as np
 
 from outlive.arrays.limits import memory_limit
 from outlive.arrays.live import forget
+from outlive.arrays.lock import try_lock
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
@@ -27,6 +30,7 @@ from outlive.errors import TuneRefused
 _T = TypeVar("_T")
 _LARGEST, _LEAST = 128 << 20, 8 << 20  # bytes of the array
 _ROUNDS = 4
+_PREFIX = "outlive-tune-"
 _SECONDS = 120.0  # for a process that measures
 _SCRIPT = 'mount -t tmpfs -o "$1" outlive-tune "$2" && shift && exec "$2" -m outlive.tune.speed "$1"'
 
@@ -59,8 +63,11 @@ def measure(folder: str) -> Speeds:
         raise TuneRefused(f"{folder} has too little room to measure in")
     array = np.ones(nbytes // 8)
     copy = np.zeros_like(array)
-    place = tempfile.mkdtemp(prefix="outlive-tune-", dir=folder)
+    _clear(folder)
+    place = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
+    lives = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
+        fcntl.flock(lives, fcntl.LOCK_EX)
         shelf = Shelf(f"{place}/shelf", budget=3 * nbytes)
         reader, writer = Reader(shelf), Writer(shelf)
         fresh, again, read, copied = [], [], [], []
@@ -77,7 +84,23 @@ def measure(folder: str) -> Speeds:
             copied.append(_timed(lambda: np.copyto(copy, array))[0])
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        os.close(lives)
     return Speeds(nbytes, *(nbytes / min(seconds) for seconds in (fresh, again, read, copied)))
+
+
+def _clear(folder: str) -> None:
+    """Remove what processes left that were killed while they measured: their locks are gone."""
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
+        with contextlib.suppress(OSError):
+            if not name.startswith(_PREFIX) or os.lstat(path).st_uid != os.geteuid():
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if try_lock(fd):
+                    shutil.rmtree(path)
+            finally:
+                os.close(fd)
 
 
 def measure_private(huge: str) -> Speeds:
@@ -88,7 +111,7 @@ def measure_private(huge: str) -> Speeds:
     TuneRefused
         The system does not let this process.
     """
-    folder = tempfile.mkdtemp(prefix="outlive-tune-")
+    folder = tempfile.mkdtemp(prefix="outlive-private-")  # no place to clear: others do not see what is in it
     own = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
         own += ["--user", "--map-root-user"]

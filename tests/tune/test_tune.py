@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -79,6 +80,21 @@ def test_speeds_are_measured_and_nothing_stays(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(speed, "_LEAST", 1 << 60)
     with pytest.raises(TuneRefused, match="too little room"):
         speed.measure(str(tmp_path))
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_LARGEST", 8 << 20)
+    monkeypatch.setattr(speed, "_ROUNDS", 1)
+    for name in ("outlive-tune-dead", "outlive-tune-lives", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "outlive-tune-link").symlink_to("other")
+    fd = os.open(tmp_path / "outlive-tune-lives", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    speed.measure(str(tmp_path))
+    os.close(fd)
+    assert sorted(os.listdir(tmp_path)) == ["other", "outlive-tune-link", "outlive-tune-lives"]
+    assert os.listdir(tmp_path / "other") == ["file"]
 
 
 # --- what cannot be changed, or taken back, is not
