@@ -48,7 +48,7 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     state.left.discard(node)
     done: set[tuple[str, str, ArrayInfo]] = set()
     while left := _named_elsewhere(state, infos, node) - done:
-        silent = yield from asking.forbid(state, [(other, info) for other, _, info in left])
+        silent = yield from asking.forbid(state, [(other, info) for other, _, info in left], node)
         if silent:
             raise StoreUnavailable(
                 f"node {', '.join(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
@@ -152,7 +152,9 @@ def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Convers
 def find(state: State, store: str, keys: Iterable[str]) -> list[Found | None]:
     """What each key stands for. Raises StoreUnavailable if a node that has not said what it has may know better."""
     found = [_found(state, state.index.find(store, key)) or _found_lost(state, store, key) for key in keys]
-    if state.unlisted and any(one is None or one.lost_at or one.info.id in state.late for one in found):
+    if (state.unlisted or state.unheard) and any(
+        one is None or one.lost_at or one.info.id in state.late for one in found
+    ):
         state.say_unlisted("an array of this key")
     return found
 

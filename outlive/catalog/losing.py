@@ -25,6 +25,8 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from _search(state)
     yield from replicas.multiply_few(state)
     yield from save(state)
+    while state.heard_of:  # what they took is written down
+        state.note_shelf(state.heard_of.pop(), has_one=False)
     replaced.try_again(state)
     yield from replaced.clear(state)
     yield from deletion.finish_deletions(state)

@@ -11,7 +11,7 @@ from typing import Any
 
 from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, pages
+from outlive.catalog import asking, pages, successors
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
     Call,
@@ -41,11 +41,11 @@ def begin(state: State) -> Conversation[None]:
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
     living = {node.id for node in state.nodes.values() if node.alive}
-    for node in state.shelves - living:
-        state.note_shelf(node, has_one=False)
-    nodes = sorted(state.shelves.union(keepers))
+    state.unheard = state.shelves - living - set(state.settled)
+    nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
+    yield from successors.account(state)
 
 
 def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
@@ -54,7 +54,7 @@ def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
     except StoreUnavailable as error:
         if state.is_alive(node):
             _log.warning("%s; what it has is not known yet", error)
-            state.unlisted.add(node)
+        state.unlisted.add(node)  # also one that died just now: see `mend`
         return []
 
 
@@ -107,7 +107,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
-        state.late.update(one.info.id for one in listed if one.late)
+        state.late.update((one.info.id, one.successors) for one in listed if one.late)
         doomed = state.index.doomed_at(node)
         older = state.index.relist(node)
         stale = admit(state, node, listed)
@@ -183,7 +183,7 @@ def _answer_of(node: str, call: Call) -> Conversation[Any]:
 def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, Name | None]]:
     """What a keeper told of its shelf. Returns what is to be dropped there: it was deleted, or is earlier than lost."""
     stale = list[tuple[Holding, Name | None]]()
-    for info, kept, _ in listed:
+    for info, kept, *_ in listed:
         lost = state.index.lost.of(info)
         is_older = lost is not None and lost.info.version > info.version
         if info.id in state.erased or info.id in state.unwanted or is_older:
@@ -396,11 +396,13 @@ def mend(state: State) -> Conversation[None]:
     yield from _write_down(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
+    dead = {node for node in state.unlisted if not state.is_alive(node)}
+    state.unlisted -= dead
+    state.unheard |= dead - state.epochs.keys()
+    yield from successors.account(state)
     for node in sorted(state.lost_keepers | state.unlisted):
         state.lost_keepers.discard(node)
-        if not state.is_alive(node):
-            state.unlisted.discard(node)
-        elif node in state.epochs or node in state.unlisted:  # else it has left
+        if state.is_alive(node) and (node in state.epochs or node in state.unlisted):  # else it has left
             leavings = state.leavings[node]
             try:
                 yield from join(state, node)

@@ -49,18 +49,13 @@ class Channel:
             secured.settimeout(_left(deadline))
             secured.do_handshake()
 
-    @property
-    def by_reference(self) -> bool:
-        """Whether `send_file` sends pages of the file as they are when they arrive."""
-        return not isinstance(self.socket, ssl.SSLSocket)
-
     # --- out
 
     def send(self, parts: Sequence[bytes | memoryview], patience: float, *, more: bool = False) -> None:
         """Send all of `parts`. `more`: something follows at once. Raises Lost."""
         with _explained():
             self.socket.settimeout(patience)
-            if not self.by_reference:
+            if isinstance(self.socket, ssl.SSLSocket):
                 self.socket.sendall(b"".join(parts))
                 return
             flags = socket.MSG_MORE if more and hasattr(socket, "MSG_MORE") else 0
@@ -71,24 +66,6 @@ class Channel:
                     sent -= len(rest.pop(0))
                 if rest:
                     rest[0] = rest[0][sent:]
-
-    def send_file(self, fd: int, begin: int, end: int, patience: float) -> None:
-        """Send bytes of a file that nobody changes until they are received. Raises Lost; OSError of the file."""
-        out = self.socket.fileno()
-        ready = select.poll()
-        ready.register(out, select.POLLOUT)
-        with _explained():
-            self.socket.settimeout(patience)  # and so it does not block
-            while begin < end:
-                try:
-                    sent = os.sendfile(out, fd, begin, min(end - begin, _AT_ONCE))
-                except BlockingIOError:
-                    if not ready.poll(patience * 1000):
-                        raise Silent(f"nothing could be sent for {patience:.0f} s") from None
-                    continue
-                if not sent:
-                    raise Lost("the file ends before it should")
-                begin += sent
 
     # --- in
 

@@ -27,7 +27,7 @@ class NotServed(Exception):
 
 
 class Damaged(Lost):
-    """A piece did not arrive as it was sent."""
+    """Bytes did not arrive as they were sent."""
 
 
 class Sink(Protocol):
@@ -37,7 +37,7 @@ class Sink(Protocol):
         """Memory for these bytes; None if there is none, and `write` takes them."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Take bytes that are verified."""
+        """Take these bytes, as they are now. They are verified later: if they are wrong, the read fails."""
 
 
 class Memory:
@@ -135,7 +135,7 @@ class Link:
         for first in range(0, len(array_ids), _AT_ONCE):
             some = array_ids[first : first + _AT_ONCE]
             requests = [
-                wire.Request(array_id, 0, wire.WHOLE, by_value=True, **options)  # type: ignore[arg-type]
+                wire.Request(array_id, 0, wire.WHOLE, **options)  # type: ignore[arg-type]
                 for array_id in some
             ]
             with self._channel(requests) as (channel, answer):
@@ -237,31 +237,30 @@ class Link:
 
 
 class _Reply:
-    """An answer whose pieces are still to be read."""
+    """An answer whose bytes are still to be read."""
 
     def __init__(self, channel: Channel, answer: wire.Answer) -> None:
-        self._channel, self.status, self.size, self._waits = channel, answer.status, answer.size, answer.waits
+        self._channel, self.status, self.size = channel, answer.status, answer.size
         self.head = channel.read(answer.head, time.monotonic() + _ANSWER)
 
     def into(self, sink: Sink, offset: int, checksum: Checksum) -> None:
         """Raises Lost."""
-        end, own, channel = offset + self.size, None, self._channel
+        channel, end, sums = self._channel, offset + self.size, list[int]()
+        own: memoryview | None = None
         while offset < end:
             size = min(wire.PIECE, end - offset)
-            window = sink.window(offset, size)
-            if window is None:
-                own = own or memoryview(bytearray(min(wire.PIECE, self.size)))
-            piece = own[:size] if window is None and own is not None else window
-            assert piece is not None
-            channel.read_into(piece, _STALLED)
-            (expected,) = wire.CHECKSUM.unpack(channel.read(wire.CHECKSUM.size, time.monotonic() + _STALLED))
-            if checksum(piece) != expected:
-                raise Damaged("a piece did not arrive as it was sent")
-            if window is None:
-                sink.write(offset, piece)
+            piece = sink.window(offset, size)
+            if piece is None:
+                own = own or memoryview(bytearray(size))
+                channel.read_into(own[:size], _STALLED)
+                sink.write(offset, own[:size])
+                piece = own[:size]
+            else:
+                channel.read_into(piece, _STALLED)
+            sums.append(checksum(piece))  # while the processor's caches have it
             offset += size
-        if self._waits:
-            channel.send([wire.RECEIVED], _STALLED)
+        if channel.read(4 * len(sums), time.monotonic() + _STALLED) != wire.checksums(sums):
+            raise Damaged("some bytes did not arrive as they were sent")
 
 
 class _Beside:

@@ -2,9 +2,9 @@
 
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
     exchange     request                           by who asks; several may be on their way
-                 answer, its head, its pieces      by who serves, in the order of the requests
-                 received                          by who asks, if the answer says that it is waited for
-    piece        up to PIECE bytes of the file, and their checksum
+                 answer, its head, its bytes       by who serves, in the order of the requests
+                 checksums
+    checksums    one for each PIECE bytes of the file, and for what is left of them at the end
 
 An error is an answer with a status and no bytes. Whatever else is sent ends the connection.
 """
@@ -12,6 +12,7 @@ An error is an answer with a status and no bytes. Whatever else is sent ends the
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MAGIC = b"outlive\x01"  # its last byte: the version of what is sent
@@ -25,15 +26,13 @@ HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, who asks, who shall
 CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
-CHECKSUM = struct.Struct("<I")
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
-_ANSWER = struct.Struct("<BB2xIQ")
+_ANSWER = struct.Struct("<B3xIQ")
 REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
 
-_READ, _RECEIVED = 1, 2  # kinds of requests
-_COPIES, _BY_VALUE = 1, 2  # flags of a request
-_WAITS = 1  # flag of an answer
+_READ = 1  # the kind of a request
+_COPIES = 1  # its flag
 
 OK, GONE, FAILED = range(3)
 """The status of an answer: bytes follow; there is no such array; whoever serves met an error."""
@@ -52,42 +51,40 @@ class Request(NamedTuple):
     epoch: int = 0  # of the listing under which the array may be sealed first
     copies: bool = False
     """Whether a copy of the array is made of it: it is marked so before the first byte leaves."""
-    by_value: bool = False
-    """Whether the bytes shall be copied as they are sent, so that no `received` is waited for."""
 
     def packed(self) -> bytes:
-        flags = _COPIES * self.copies | _BY_VALUE * self.by_value
-        return _REQUEST.pack(_READ, flags, bytes.fromhex(self.array_id), self.begin, self.end, self.epoch)
-
-
-RECEIVED = _REQUEST.pack(_RECEIVED, 0, bytes(16), 0, 0, 0)
-"""All pieces are here: the file may change from now on."""
+        return _REQUEST.pack(
+            _READ, _COPIES * self.copies, bytes.fromhex(self.array_id), self.begin, self.end, self.epoch
+        )
 
 
 def request(frame: bytes) -> Request:
     """The request that a frame of `REQUEST_SIZE` bytes is. Raises Malformed."""
     kind, flags, array_id, begin, end, epoch = _REQUEST.unpack(frame)
-    if kind != _READ or flags & ~(_COPIES | _BY_VALUE) or begin > end:
+    if kind != _READ or flags & ~_COPIES or begin > end:
         raise Malformed(f"a request of kind {kind}, with flags {flags}, from {begin} to {end}")
-    return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES), bool(flags & _BY_VALUE))
+    return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES))
+
+
+def checksums(found: Sequence[int]) -> bytes:
+    """As they are sent: four bytes each."""
+    return struct.pack(f"<{len(found)}I", *found)
 
 
 class Answer(NamedTuple):
-    """What comes before the pieces."""
+    """What comes before the bytes."""
 
     status: int
     size: int = 0  # bytes of the file that follow
     head: int = 0  # bytes of the head, which comes first
-    waits: bool = False
-    """Whether `RECEIVED` is waited for: the bytes are not copied before they are here."""
 
     def packed(self) -> bytes:
-        return _ANSWER.pack(self.status, _WAITS * self.waits, self.head, self.size)
+        return _ANSWER.pack(self.status, self.head, self.size)
 
 
 def answer(frame: bytes) -> Answer:
     """The answer that a frame of `ANSWER_SIZE` bytes is. Raises Malformed."""
-    status, flags, head, size = _ANSWER.unpack(frame)
-    if status > FAILED or flags & ~_WAITS or head > LONGEST_HEAD or (status != OK and size):
-        raise Malformed(f"an answer of status {status}, with flags {flags}, {head} bytes of a head, and {size} more")
-    return Answer(status, size, head, bool(flags & _WAITS))
+    status, head, size = _ANSWER.unpack(frame)
+    if status > FAILED or head > LONGEST_HEAD or (status != OK and size):
+        raise Malformed(f"an answer of status {status}, with {head} bytes of a head, and {size} more")
+    return Answer(status, size, head)

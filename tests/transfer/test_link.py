@@ -53,7 +53,6 @@ def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int) -
     link = link_to(start_server())
     for end in (wire.WHOLE, size):  # of known length: by two connections, if it is large
         assert read(link, array_id, 0, end) == data
-        assert read(link, array_id, 0, end, by_value=True) == data
     assert read(link, array_id, size // 3, size // 2) == data[size // 3 : size // 2]
 
 
@@ -112,36 +111,6 @@ def test_altered_bytes_are_noticed(start_server: Start, files: Files, size: int)
     link = link_to(start_server(checksum=lambda data: zlib.crc32(data) ^ (len(data) != MIB or len(data) == size)))
     with pytest.raises(Damaged):
         read(link, array_id, 0, size - 1 if size > MIB else size)
-
-
-def test_a_file_is_held_until_it_has_arrived(start_server: Start, files: Files) -> None:
-    """Its pages are what is on the way: who may write it again too early would change what arrives."""
-    array_id, _ = files.add(2 * MIB)
-    held: list[int] = []
-
-    def opened(request: wire.Request) -> server.Opened:
-        found = files.opened(request)
-        held.append(found.fd)
-        return found
-
-    there = start_server(opened=opened)
-    link = link_to(there)
-    with link._channel(
-        [wire.Request(array_id, 0, wire.WHOLE).packed()] and [wire.Request(array_id, 0, wire.WHOLE)]
-    ) as (
-        connection,
-        answer,
-    ):
-        reply = client._Reply(connection, answer)
-        assert answer.waits
-        path = os.readlink(f"/proc/self/fd/{held[0]}")
-        into = bytearray(reply.size)
-        reply._waits = False  # all has come, and the server has not been told
-        reply.into(Memory(memoryview(into)), 0, zlib.crc32)
-        assert os.readlink(f"/proc/self/fd/{held[0]}") == path
-        connection.send([wire.RECEIVED], 5)
-        eventually(lambda: there.counts.sent == 2 * MIB)
-        eventually(lambda: path not in [_target(name) for name in os.listdir("/proc/self/fd")])
 
 
 def _target(name: str) -> str:

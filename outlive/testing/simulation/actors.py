@@ -7,6 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog import losing, replaced, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.index import Index
@@ -68,6 +69,7 @@ class PlayedKeeper(Keeper):
     def take_over(self, _: str) -> Shelf:
         with open(f"{self._its_shelf.path}/keeper", "w") as file:
             file.write(f"{PROTOCOL}\n")
+        list(mend_doubles(self._its_shelf))
         return self._its_shelf
 
     def go_on(self) -> None:
@@ -77,7 +79,8 @@ class PlayedKeeper(Keeper):
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        for work in (self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
+        works = [self._tending.balance] if self._its_shelf.disk is not None else []
+        for work in (*works, self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
             with contextlib.suppress(OutliveError, FileNotFoundError):  # a catalog that is stopped, a shelf that goes
                 work()
 

@@ -99,6 +99,10 @@ class Works:
             self.busy = False
             say(self._process, f"gives up: {op}: {type(error).__name__}: {error}")
             recorded.end("unknown")
+        except outlive.StoreFull as error:
+            self.busy = False
+            say(self._process, f"has no room: {op}: {error}")
+            recorded.end("failed")
         except outlive.ArrayLost as error:
             self.busy = False
             say(self._process, f"is told that it is lost: {op}: {error}")

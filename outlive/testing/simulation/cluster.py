@@ -144,7 +144,7 @@ class Cluster:
         others = [one for one in machine.processes if one is not process and one.name.startswith("keeper-")]
         while any(one.alive for one in others):  # it holds the keeper's lock
             self.scheduler.sleep(0.05)
-        shelf = Shelf(machine.path, SHELF_BYTES)
+        shelf = Shelf(machine.path, self.plan.memory or SHELF_BYTES)
         keeper = PlayedKeeper(self, process, PlayedPeers(self, process), shelf)
         self.shelves.append(shelf)
         process.at_death.append(lambda: let_go(shelf))

@@ -16,6 +16,7 @@ from outlive.testing.simulation.machines import EPOCH
 from outlive.testing.simulation.peers import keeper_name
 
 if TYPE_CHECKING:
+    from outlive.arrays.disk import Disk
     from outlive.arrays.info import ArrayInfo
     from outlive.catalog.index import Index
     from outlive.testing.simulation.actors import PlayedCatalog
@@ -85,14 +86,15 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
                 yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
     alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
-    yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless})
+    known = {one: _known(cluster, one, nodes) for one, nodes in there.items()}
+    yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless}, known)
     yield from _keys(catalog, there, alive)
     deleted = _deleted(cluster)
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
         if not info.ttl:  # by clocks that differ it ends here and not there, and is copied again
-            yield from _without_key(catalog, info, there[array_id], alive)
+            yield from _without_key(catalog, info, there[array_id], known[array_id], alive)
 
 
 def _is_tended(cluster: PlayedCluster, name: str) -> bool:
@@ -106,9 +108,11 @@ def _deleted(cluster: PlayedCluster) -> set[str]:
     return {known.handle.id for known in cluster.handles.all() if known.register in registers}
 
 
-def _without_key(catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], alive: set[str]) -> Iterator[str]:
+def _without_key(
+    catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], known: dict[str, bool], alive: set[str]
+) -> Iterator[str]:
     """The catalog knows where those are that are on several nodes, or shall be."""
-    known, kept = dict(catalog.index.holders(info.id)), {node for node, is_kept in nodes.items() if is_kept}
+    kept = {node for node, is_kept in nodes.items() if is_kept}
     if known != nodes and (known or len(nodes) > 1 or info.replicas > 1):
         yield f"array {info.id} without a key is on {nodes}, and the catalog says {known}"
     if not kept:
@@ -122,13 +126,18 @@ def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], alive: set
     return min(info.replicas, len(alive - catalog.left_nodes | kept))
 
 
-def _arrays(index: Index, there: Holders) -> Iterator[str]:
+def _known(cluster: PlayedCluster, array_id: str, nodes: dict[str, bool]) -> dict[str, bool]:
+    """What the catalog knows of an array that is on these nodes. It is not told of cached copies that were evicted."""
+    known = cluster.catalog.index.holders(array_id)
+    return {node: kept for node, kept in known.items() if kept or node in nodes or not cluster.plan.memory}
+
+
+def _arrays(index: Index, there: Holders, known: Holders) -> Iterator[str]:
     for array_id, nodes in sorted(there.items()):
-        known = dict(index.holders(array_id))
         if not index.lists(array_id):
             yield f"array {array_id} on {sorted(nodes)} is nobody's: the catalog does not list it"
-        elif known != nodes:
-            yield f"array {array_id} is on {nodes}, and the catalog says {known}"
+        elif known[array_id] != nodes:
+            yield f"array {array_id} is on {nodes}, and the catalog says {known[array_id]}"
         if not any(nodes.values()):
             yield f"array {array_id} is kept nowhere: {nodes}"
 
@@ -164,11 +173,21 @@ def _shelf(name: str, shelf: Shelf) -> Iterator[str]:
             yield f"node {name}: {file} is no array"
     if (used := _used(shelf)) != shelf.ledger.used:
         yield f"node {name}: the ledger says {shelf.ledger.used} bytes, the files take {used}"
+    yield from _on_disk(name, shelf)
     if shelf.ledger.batches:
         yield f"node {name}: {shelf.ledger.batches} batches are under way"
 
 
-def _used(shelf: Shelf) -> int:
+def _on_disk(name: str, shelf: Shelf) -> Iterator[str]:
+    if (disk := shelf.disk) is not None:
+        for folder in os.listdir(disk.new):
+            for draft in os.listdir(f"{disk.new}/{folder}"):
+                yield f"node {name}: {folder}/{draft} is left on disk"
+        if (used := _used(disk)) != shelf.ledger.disk.used:
+            yield f"node {name}: the ledger says {shelf.ledger.disk.used} bytes on disk, the files take {used}"
+
+
+def _used(shelf: Shelf | Disk) -> int:
     sealed = sum(pages(os.lstat(f"{shelf.mem}/{file}").st_size) for file in os.listdir(shelf.mem))
     return sealed + sum(pages(int(file.partition(".")[0])) for file in os.listdir(shelf.pool.folder))
 

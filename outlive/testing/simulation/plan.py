@@ -91,13 +91,15 @@ class Plan(NamedTuple):
     faults: tuple[Fault, ...]
     manners: Manners = Manners()
     without: frozenset[int] = frozenset()  # what would go wrong with these messages does not
+    memory: int = 0  # bytes that a shelf may hold in memory, if it spills to disk
+    disk: int = 0  # and on disk
 
     def dumps(self) -> str:
         return json.dumps(self._replace(without=sorted(self.without)))  # type: ignore[arg-type]
 
     @classmethod
     def loads(cls, text: str) -> Plan:
-        seed, nodes, clients, faults, manners, without = json.loads(text)
+        seed, nodes, clients, faults, manners, without, *rest = json.loads(text)
         ops = [(name, node, tuple(_op(one) for one in some)) for name, node, some in clients]
         return cls(
             seed,
@@ -106,6 +108,7 @@ class Plan(NamedTuple):
             tuple(Fault(*one) for one in faults),
             Manners(*manners),
             frozenset(without),
+            *rest,
         )
 
     @property

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.lifetimes import Lifetimes
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.network import Actor, Network
+    from outlive.testing.simulation.plan import Plan
     from outlive.testing.simulation.scheduler import Future, Process, Scheduler
 
 
 class PlayedCluster(Protocol):
     """`cluster.Cluster` is one. Its parts are made by it, so they know no more of it than this."""
 
+    plan: Plan
     scheduler: Scheduler
     network: Network
     machines: dict[str, Machine]

@@ -109,6 +109,21 @@ def _partitions(rng: random.Random, plan: Plan) -> Plan:
     return _with_faults(rng, plan, 4, a_fault)
 
 
+def _disk(rng: random.Random, plan: Plan) -> Plan:
+    """Memory has room for a few arrays, and the disk for some more: they are spilled, and come back."""
+    kinds = {"put": 4, "get": 6, "put_handle": 3, "get_handle": 4, "put_many": 1, "delete": 1, "delete_handle": 1}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        key = rng.choice(HANDLES if kind.endswith("handle") else KEYS)
+        keys = KEYS if kind == "put_many" else (key,)
+        return Op(at, kind, keys, value, LARGE if rng.random() < 0.8 else SMALL, 2 if rng.random() < 0.2 else 1)
+
+    plan = _with_ops(rng, plan, 6, an_op)
+    memory, disk = rng.choice((110_000, 160_000, 260_000)), rng.choice((110_000, 64 << 20))
+    return plan._replace(memory=memory, disk=disk)
+
+
 def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[float], Fault]) -> Plan:
     """More goes wrong, about when clients do something: at most so often."""
     moments = [op.at for client in plan.clients for op in client.ops] or [1.0]
@@ -137,5 +152,6 @@ _OFTEN: dict[Theme, float] = {
     _doubles: 0.7,
     _crashes: 1.0,
     _partitions: 0.5,
+    _disk: 0.8,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}

@@ -59,7 +59,7 @@ class World:
         if self._played % _COLLECT_EVERY == 0:
             gc.collect()
         os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
-        cluster = Cluster(plan, {node: empty_shelf(f"{self._root}/{node}") for node in plan.nodes}, traced=traced)
+        cluster = Cluster(plan, {node: self._shelf(node, plan) for node in plan.nodes}, traced=traced)
         try:
             cluster.run()
             violations = judge(cluster)
@@ -69,6 +69,15 @@ class World:
         return Result(
             plan, violations, cluster.trace, cluster.oddities, scheduler.steps, cluster.network.calls, scheduler.now
         )
+
+    def _shelf(self, node: str, plan: Plan) -> str:
+        path, on_disk = empty_shelf(f"{self._root}/{node}"), f"{self._root}/disk-{node}"
+        shutil.rmtree(on_disk, ignore_errors=True)
+        if plan.memory:
+            shelf = Shelf(path, plan.memory)
+            shelf.spill_to(on_disk)
+            shelf.ledger.disk.budget = plan.disk
+        return path
 
 
 def a_folder() -> tempfile.TemporaryDirectory[str]:
@@ -94,8 +103,9 @@ def empty_shelf(path: str) -> str:
                 else:
                     os.unlink(entry.path)
         os.truncate(f"{path}/ended", 0)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}/keeper")
+    for name in ("keeper", "disk"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/{name}")
     if not os.path.exists(f"{path}/ledger"):
         Shelf(path)
         with open(f"{path}/ended", "xb"):
