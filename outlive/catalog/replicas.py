@@ -219,9 +219,9 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
 def multiply_few(state: State) -> Conversation[None]:
     """Copy again what is kept on too few nodes."""
     copies = state.index.copies
-    left = copies.lacking + 1
-    while copies.lacking < left:  # a portion at a time, as long as that gets on
-        left = copies.lacking
+    before = copies.lacking + 1
+    while copies.lacking < before:  # a portion at a time, as long as that gets on
+        before = copies.lacking
         few = yield from too_few(state)
         if few:
             yield from _replicate_all(state, few)

@@ -516,7 +516,7 @@ def test_what_a_dead_node_alone_kept_is_lost_and_the_rest_is_not() -> None:
     assert [lost.info.key for lost in state.index.lost] == ["alone"]
     saved = pages.saved_as_lost(world.saved.get)
     assert [(lost.info, lost.node) for lost in saved] == [(info(1, "alone"), "c")]
-    assert json.loads(world.saved[pages.SETTLED]) == ["c"]
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == ["c"]
     assert pages.wanted_of("c", world.saved.get)(info(1, "alone"))
     assert not pages.wanted_of("c", world.saved.get)(info(2, "cached"))
 
@@ -1043,7 +1043,7 @@ def _after_both(successor: ArrayInfo, *, settled: bool = False) -> World:
     listed = Listed(info(1), True, True, [Successor(successor.version, successor.id, "c")])
     answers = {("b", "listing_part"): listing(3, listed), ("b", "given_up"): [], ("a", "given_up"): []}
     world = World("abc", {**answers, ("b", "drop"): drops, ("c", "given_up"): []})
-    world.saved |= {pages.SHELVES: b'["a", "b", "c"]', pages.SETTLED: b'["c"]' if settled else b"[]"}
+    world.saved |= {pages.SHELVES: b'["a", "b", "c"]', pages.LOSSES_KNOWN: b'["c"]' if settled else b"[]"}
     world.state.remember(world.saved.get)
     return world
 
@@ -1059,7 +1059,7 @@ def test_what_was_replaced_on_a_node_that_died_with_the_catalog_is_not_shown_aga
     assert [lost.info.version for lost in pages.saved_as_lost(world.saved.get)] == [2]
     world.run(shelves.mend(world.state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a", "b"]
-    assert json.loads(world.saved[pages.SETTLED]) == [], "what else is on its shelf is wanted back"
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == [], "what else is on its shelf is wanted back"
 
 
 def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_does_not_have_that() -> None:
