@@ -293,9 +293,13 @@ class Index:
         return gone
 
     def older_than_lost(self, node: str) -> list[tuple[ArrayInfo, Holding]]:
-        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
+        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays.
+
+        Of several that overwrote it, one after the other, the one that was to have the fewest replicas: the put of one
+        that was to have no other has returned.
+        """
         return [
-            (entry.info, holding)
+            (min(_lost_after(holding, entry, node), key=lambda info: info.replicas), holding)
             for _, _, entry in self.at_home(node)
             if not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded
@@ -394,3 +398,10 @@ class Index:
         for key in itertools.islice(reversed(self._stores.get(store, {})), _LOOKED_AT):
             (near if key.startswith(head) else rest).append(key)
         return [*near, *rest][:limit]
+
+
+def _lost_after(older: Holding, entry: Entry, node: str) -> list[ArrayInfo]:
+    """What overwrote an array, and goes with a node that alone has it: the entry's array, and those between the two."""
+    elsewhere = {one.array_id for one in entry.superseded if one.node != node}
+    there = [one.info for one in entry.superseded if one.info is not None and one.array_id not in elsewhere]
+    return [entry.info, *(info for info in there if older.info is None or info.version > older.info.version)]

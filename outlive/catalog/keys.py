@@ -87,9 +87,12 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
 def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
     """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile.
 
-    What that call made them replace has its key again.
+    What that call made them replace has its key again. One that has copies was sealed, and not deleted: it is gone from
+    where it was put because its node was evacuated.
     """
     for info in infos:
+        if state.index.copies.of(info.id):
+            continue
         state.restore(state.index.take_off(info.id))
 
 
