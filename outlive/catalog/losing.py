@@ -25,6 +25,8 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from _search(state)
     yield from replicas.multiply_few(state)
     yield from save(state)
+    replacing = {entry.info.id for _, _, entry in state.index.replacing()}
+    state.secured &= replacing
     while state.heard_of:  # what they took is written down
         state.note_shelf(state.heard_of.pop(), has_one=False)
     replaced.try_again(state)
@@ -83,9 +85,10 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
         index.lost.add(Lost(info, node, at))
     state.settled = [*state.settled, node][-_MOST_SETTLED:]
     if older:
-        yield from _bring_back(state, [holding for info, holding in older if info.replicas > 1])
+        shown = {info.id for info, _ in older if info.replicas == 1 or info.id in state.secured}
+        yield from _bring_back(state, [holding for info, holding in older if info.id not in shown])
         yield from asking.drop_for_good(
-            state, [(holding, asking.name_of(info)) for info, holding in older if info.replicas == 1]
+            state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
     yield from save(state)
     _log.warning("node %s is dead", node)

@@ -75,6 +75,7 @@ class State:
         self.heard_of: set[str] = set()  # of these, what they took with them is known, and is to be written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
+        self.secured: set[str] = set()  # that others keep too, or of which that was tried: what they replaced is over
         self.late: dict[str, Sequence[Successor]] = {}  # that were to be replaced or deleted: a node may have to say
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.ended: dict[

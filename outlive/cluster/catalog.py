@@ -191,6 +191,11 @@ class Catalog:
         return self.driver.run(replicas.replicate, unpack(packed), home)
 
     @in_group("copy")
+    def secure(self, array_ids: list[str]) -> None:
+        """See `replicas.secure`."""
+        self.driver.run(replicas.secure, array_ids)
+
+    @in_group("copy")
     def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:
         """See `replicas.evacuate`; infos by `wire.pack`."""
         return self.driver.run(replicas.evacuate, unpack(packed), node, anywhere=anywhere)

@@ -197,8 +197,15 @@ def _view(session: Session, found: Found) -> Here | Gone:
         raise lost(found.info, found.nodes[0], found.lost_at)
     outcome = _reach(session, found, listed=True)
     if isinstance(outcome, Here) and not found.doomed:
+        _secure(session, found)
         session.shelf.name(found.info)
     return outcome
+
+
+def _secure(session: Session, found: Found) -> None:
+    """Nobody is shown an array that others are to keep too before they do: it could go, and the former come back."""
+    if found.alone:
+        session.ask_catalog("secure", [found.info.id])
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
@@ -214,6 +221,8 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
         sealed = session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
     else:  # only a key whose older array may still be read needs this
         sealed = not found.replacing or bool(session.ask_catalog("verify", found.info.id))
+    if sealed:
+        _secure(session, found)
     return Here(found) if sealed else Gone()
 
 
