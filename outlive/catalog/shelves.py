@@ -41,7 +41,7 @@ def begin(state: State) -> Conversation[None]:
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
     living = {node.id for node in state.nodes.values() if node.alive}
-    state.unheard = state.shelves - living - set(state.settled)
+    state.unheard = state.shelves - living - set(state.losses_known)
     nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
@@ -205,14 +205,14 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
-        keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
-        if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
+        holders = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
+        if not holders and info.key is None:  # one that was put there and never asked for again is not listed
             if info.id not in have:  # its keeper has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
-            keepers = yield from _who_keeps(state, info, have[info.id], node)
+            holders = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
-        if keepers:
-            state.index.copies.add(info, keepers[0], node, kept=False)
+        if holders:
+            state.index.copies.add(info, holders[0], node, kept=False)
         elif current is not None and current.info.version > info.version:  # which may not be sealed yet
             state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
         elif current is None or current.info.id != info.id:  # else it is kept there by now
@@ -227,12 +227,12 @@ def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list
     """As `ask_who_has`, of many: each node is asked once about all."""
     found: dict[str, list[str]] = {array_id: [] for array_id in array_ids}
     for is_known in (True, False):
-        left = [array_id for array_id in array_ids if not found[array_id]]
-        if left:
+        remaining = [array_id for array_id in array_ids if not found[array_id]]
+        if remaining:
             nodes = state.keepers() if is_known else (yield from _join_unknown(state))
-            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, left))
+            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, remaining))
             for node in sorted(answers):
-                for array_id in itertools.compress(left, answers[node]):
+                for array_id in itertools.compress(remaining, answers[node]):
                     found[array_id].append(node)
     return found
 

@@ -60,8 +60,8 @@ class State:
         self.head = ""
         self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
         self.seen: set[str] = set()  # and that were
-        self.settled: list[str] = []  # dead nodes of which it is known what they took: another list each time
-        self.saved_settled = self.settled  # what was written down last
+        self.losses_known: list[str] = []  # dead nodes whose losses are known: another list each time
+        self.saved_losses_known = self.losses_known  # the list that was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
         # shelves
         self.epochs: dict[str, int] = {}  # by node, of its last listing
@@ -90,7 +90,7 @@ class State:
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
-        self.settled = self.saved_settled = pages.settled(load)
+        self.losses_known = self.saved_losses_known = pages.losses_known(load)
         self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
@@ -259,8 +259,8 @@ class State:
         """Raises AssertionError if it would *drop the last replica* of an array that is listed."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
-                place = self.index.place(array_id)
-                entry = None if place is None else self.index.find(*place)
+                store_and_key = self.index.key_of(array_id)
+                entry = None if store_and_key is None else self.index.find(*store_and_key)
                 assert entry is None or entry.doomed or self.kept(array_id, node), (
                     f"node {node} is to drop {array_id}, which nobody else keeps"
                 )

@@ -251,6 +251,21 @@ def test_a_shelf_is_listed_by_one_at_a_time() -> None:
     assert [entry.info for entry in state.index.all_entries()] == [info(2)]
 
 
+def test_an_array_without_a_key_that_is_put_while_its_shelf_is_listed_gets_its_replicas() -> None:
+    """That listing does not have it, and must not make the catalog forget it."""
+    world = World(answers={("a", "room"): None})
+    state, one = world.know(), info(1, None, replicas=2)
+    joining = Talk(world, shelves.join(state, "b"))
+    joining.answer(None)  # its keeper was found, and answers, before the array is put
+    replicating = Talk(world, replicas.replicate(state, [one], "b"))
+    joining.answer({"b": listing(2)})
+    joining.answer({"b": []})
+    assert joining.over
+    replicating.go_on()
+    assert state.index.holders(one.id) == {"b": True}
+    assert [lacking.id for lacking, _ in state.index.copies.too_few()] == [one.id]
+
+
 def test_a_draft_is_not_listed_as_of_an_epoch_that_a_listing_under_way_has_raised() -> None:
     """That listing does not have it: sealed as of its epoch, it would be an array that no catalog lists."""
     world = World()
@@ -501,7 +516,7 @@ def test_what_a_dead_node_alone_kept_is_lost_and_the_rest_is_not() -> None:
     assert [lost.info.key for lost in state.index.lost] == ["alone"]
     saved = pages.saved_as_lost(world.saved.get)
     assert [(lost.info, lost.node) for lost in saved] == [(info(1, "alone"), "c")]
-    assert json.loads(world.saved[pages.SETTLED]) == ["c"]
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == ["c"]
     assert pages.wanted_of("c", world.saved.get)(info(1, "alone"))
     assert not pages.wanted_of("c", world.saved.get)(info(2, "cached"))
 
@@ -513,7 +528,7 @@ def test_what_is_deleted_while_it_is_rescued_stays_deleted() -> None:
     world.kill("c")
     losing_it = Talk(world, losing.look_for_dead(state))
     assert losing_it.calls == {"b": ("keep", ([info(1).id],))}
-    keys.unbind(state, [info(1)])
+    state.index.unbind("s", "k", info(1).id)  # the end of a deletion
     losing_it.answer({"b": [True]})
     while not losing_it.over:
         losing_it.answer(world.carry_out(losing_it.instruction))
@@ -625,6 +640,16 @@ def test_a_repeated_call_whose_array_is_gone_gives_back_what_it_replaced() -> No
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
     keys.unbind(state, [info(1)])
     assert state.index.find("s", "k") is None
+
+
+def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed() -> None:
+    """The writer was stopped before it sealed its draft, and finds that it is gone: but not that nobody has it."""
+    state, one = World().know(), info(1)
+    put(state, one, "c")
+    state.index.copies.add(one, "c", "a")
+    assert replicas.leave(state, [one], "c") == [True]
+    keys.unbind(state, [one])
+    assert state.index.holders(one.id) == {"a": True} and state.index.current(one.id) is not None
 
 
 def test_a_keeper_that_left_and_says_so_late_takes_nothing_from_the_next_one() -> None:
@@ -1018,7 +1043,7 @@ def _after_both(successor: ArrayInfo, *, settled: bool = False) -> World:
     listed = Listed(info(1), True, True, [Successor(successor.version, successor.id, "c")])
     answers = {("b", "listing_part"): listing(3, listed), ("b", "given_up"): [], ("a", "given_up"): []}
     world = World("abc", {**answers, ("b", "drop"): drops, ("c", "given_up"): []})
-    world.saved |= {pages.SHELVES: b'["a", "b", "c"]', pages.SETTLED: b'["c"]' if settled else b"[]"}
+    world.saved |= {pages.SHELVES: b'["a", "b", "c"]', pages.LOSSES_KNOWN: b'["c"]' if settled else b"[]"}
     world.state.remember(world.saved.get)
     return world
 
@@ -1034,7 +1059,7 @@ def test_what_was_replaced_on_a_node_that_died_with_the_catalog_is_not_shown_aga
     assert [lost.info.version for lost in pages.saved_as_lost(world.saved.get)] == [2]
     world.run(shelves.mend(world.state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a", "b"]
-    assert json.loads(world.saved[pages.SETTLED]) == [], "what else is on its shelf is wanted back"
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == [], "what else is on its shelf is wanted back"
 
 
 def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_does_not_have_that() -> None:
