@@ -25,8 +25,6 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from _search(state)
     yield from replicas.multiply_few(state)
     yield from save(state)
-    replacing = {entry.info.id for _, _, entry in state.index.replacing()}
-    state.secured &= replacing
     while state.heard_of:  # what they took is written down
         state.note_shelf(state.heard_of.pop(), has_one=False)
     replaced.try_again(state)

@@ -73,7 +73,7 @@ def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[l
     """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
     yield from _know_keyless(state, infos, home)
     counts = yield from _replicate_all(state, infos)
-    state.secured.update(info.id for info in infos if info.key is not None)
+    state.note_secured(info.id for info in infos)
     return counts
 
 
@@ -84,7 +84,7 @@ def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
     """
     entries = [entry for entry in map(state.index.current, array_ids) if entry is not None and not entry.doomed]
     yield from _replicate_all(state, [entry.info for entry in entries])
-    state.secured.update(entry.info.id for entry in entries)
+    state.note_secured(entry.info.id for entry in entries)
 
 
 def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversation[None]:
