@@ -69,6 +69,9 @@ FOUND_SOON = (
     "evacuate without looking",
     "versions are not compared",
     "no epoch for a listing",
+    "sent without a mark",
+    "only the known are asked",
+    "kept are evicted",
 )
 
 
