@@ -32,10 +32,10 @@ LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING = (
 OWNER = "owner"
 
 COPY = ".copy"  # how the name of a copy ends, so that nobody takes it for a draft
-NEXT = ".new"  # of what takes another file's place
-MOVED = ".moved"  # of what comes from another file system
-BATCH = ".batch"  # of a writer's mark, see `batches`
-REMOVED = ".removed"  # of a folder that is being removed
+NEXT = ".new"  # how the name of a file ends that is about to replace another
+MOVED = ".moved"  # how the name of a file ends that comes from another file system
+BATCH = ".batch"  # how the name of a batch's marker ends, see `batches`
+REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 OWN_FILES = frozenset({
     NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING,
@@ -127,7 +127,7 @@ def mark_name(number: int, node: str) -> str:
     return f"{scope_name(number)}.{node}"
 
 
-# --- modes: what the mode of a segment's file says of it, beyond that only its user may read and write it
+# --- modes: bits in the mode of a segment's file that say how the array is kept
 
 FOLDER_MODE = 0o700
 PRIVATE = 0o600

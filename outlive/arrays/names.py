@@ -7,7 +7,8 @@ while the change lasts: a process that remembers a name trusts it as long as the
 missing or leads nowhere says nothing: only the catalog knows then.
 
 A link to `<version>.-` forbids earlier versions of the key: another node is about to replace or delete them, and no
-reader here may turn the name back to one of them.
+reader here may turn the name back to one of them. Behind the `-` is by what they are replaced, `<version>+<id>+<home>`,
+with commas in between: see `catalog.successors`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ from outlive.arrays.layout import NEXT
 from outlive.arrays.ledger import Ledger
 
 _REMEMBERED = 100_000  # names that a process remembers, about 50 MB
-_FORBIDDEN = "-"
+_FORBIDDEN = "-"  # what such a target begins with
+_MOST_SUCCESSORS = 8  # that a name remembers, the latest
 _IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
 
@@ -57,12 +59,17 @@ class Names:
         path, counter = self._link(store, key)
         generation = self._ledger.generation(counter)
         target = _read(path)
-        return None if target is None or target[1] == _FORBIDDEN else (target[1], counter, generation)
+        return None if target is None or _forbids(target) else (target[1], counter, generation)
 
     def knows_later(self, info: ArrayInfo) -> bool:
         """Whether the key of `info` leads to a later version, or may not lead to this one."""
         target = None if info.key is None else _read(self._link(info.store, info.key)[0])
         return target is not None and target[0] > info.version
+
+    def successors(self, info: ArrayInfo) -> list[tuple[int, str, str]]:
+        """By what other nodes were about to replace `info` lately: version, id and home of each."""
+        target = None if info.key is None else _read(self._link(info.store, info.key)[0])
+        return [one for one in _successors(target) if one[0] > info.version]
 
     def standing(self, store: str, key: str) -> int:
         """The value of a key's generation counter. While it is even and the same, the name leads where it led."""
@@ -80,8 +87,8 @@ class Names:
         before, target = _read(path), f"{info.version}.{info.id}"
         if before is not None and (
             before[1] == info.id
-            or (before[0] > info.version and before[1] == _FORBIDDEN)
-            or (before[0] >= info.version and has(before[1]))
+            or (before[0] > info.version and _forbids(before))
+            or (before[0] >= info.version and not _forbids(before) and has(before[1]))
         ):
             return
         try:
@@ -107,17 +114,26 @@ class Names:
         os.rename(f"{path}{NEXT}", path)
         self._ledger.changed(counter)
 
-    def forbid(self, store: str, key: str, version: int) -> None:
-        """Forbid versions of a key before `version` on this shelf. A name that leads to one leads nowhere then."""
+    def forbid(self, store: str, key: str, version: int, by: tuple[int, str, str] | None = None) -> None:
+        """Forbid versions of a key before `version` on this shelf. A name that leads to one leads nowhere then.
+
+        Parameters
+        ----------
+        by
+            What replaces them: its version, id and home. With what else was to, as all but one may come to nothing.
+        """
         path, counter = self._link(store, key)
         before = _read(path)
         if before is None or before[0] < version:
-            self._turn(path, f"{version}.{_FORBIDDEN}", counter, new=before is None)
+            others = [one for one in _successors(before) if by is None or one[1] != by[1]]
+            some = [*others, *([] if by is None else [by])][-_MOST_SUCCESSORS:]
+            marks = ",".join("+".join(map(str, one)) for one in some)
+            self._turn(path, f"{version}.{_FORBIDDEN}{marks}", counter, new=before is None)
             since = uptime()
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
-    def forbid_all(self, names: list[tuple[str, str, int]]) -> None:
-        """Forbid the versions of these stores' keys before these, in one step. It takes the lock itself.
+    def forbid_all(self, names: Iterable[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
+        """Forbid the versions of these stores' keys before these, in one step; see `forbid`. It takes the lock itself.
 
         Raises
         ------
@@ -125,8 +141,8 @@ class Names:
             There is no room, not even for a name. Some may be forbidden all the same.
         """
         with self._ledger.locked():
-            for store, key, version in names:
-                self.forbid(store, key, version)
+            for store, key, version, by in names:
+                self.forbid(store, key, version, by)
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
         """Make a key lead nowhere, if it leads to this array, and forbid earlier versions."""
@@ -185,15 +201,26 @@ def name_of(store: str, key: str) -> str:
 def _leads_nowhere(path: str, has: Callable[[str], bool]) -> bool:
     try:
         target = _read(path)
-        return target is None or (not has(target[1]) and not _is_fresh(path))
+        return target is None or not (_is_fresh(path) if _forbids(target) else has(target[1]))
     except FileNotFoundError:  # another process removed it
         return False
 
 
 def _is_fresh(path: str) -> bool:
-    """Whether this link forbids versions, and was made recently."""
-    target = _read(path)
-    return target is not None and target[1] == _FORBIDDEN and uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
+    """Whether this link, which forbids versions, was made recently."""
+    return uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
+
+
+def _forbids(target: tuple[int, str]) -> bool:
+    return target[1].startswith(_FORBIDDEN)
+
+
+def _successors(target: tuple[int, str] | None) -> list[tuple[int, str, str]]:
+    """What a link says that earlier versions were replaced by."""
+    if target is None or not _forbids(target):
+        return []
+    marks = [mark.split("+") for mark in target[1].removeprefix(_FORBIDDEN).split(",")]
+    return [(int(mark[0]), mark[1], mark[2]) for mark in marks if len(mark) == 3 and mark[0].isdecimal()]
 
 
 def _read(path: str) -> tuple[int, str] | None:

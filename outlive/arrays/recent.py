@@ -52,7 +52,7 @@ class Recent:
         self._lock = Mutex()
 
     def get(self, array_id: str) -> tuple[ArrayInfo, np.ndarray[Any, Any]] | None:
-        """What is known of an array, and a view of its bytes; None if they are not here."""
+        """The `ArrayInfo` of an array, and a view of its bytes; None if they are not here."""
         kept = self._new.get(array_id) or self._old.get(array_id)
         if kept is None or not 0 <= time.monotonic() - kept.since < _SECONDS:
             return None

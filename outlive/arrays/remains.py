@@ -1,4 +1,4 @@
-"""Remains: what an object leaves behind when it is forgotten, cleared away later.
+"""Remains of an object that was dropped before it was finished. They are cleared away later.
 
 Python prints and loses an exception that is raised in a finalizer. Ctrl-C is an exception too, and Python raises it in
 whichever Python code runs next. So when an object dies, only C code runs, which puts its remains into a list. The next
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-_watched: set[Remains] = set()  # those that were not settled
+_watched: set[Remains] = set()  # the remains that are not settled
 _left: collections.deque[Any] = collections.deque()
 # a thread that finds remains waits until they are cleared away: their path may be used again
 _clearing = threading.RLock()

@@ -108,7 +108,7 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
 
 
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """An array of the bytes that `open_view` has copied, of its own: who keeps it does not look at it."""
+    """An array over bytes that `open_view` has copied. It is the caller's own: keeping it holds no view."""
     root: Any = view.base
     return _array_of(info, view.dtype, root.base)
 

@@ -123,7 +123,7 @@ def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: b
 
 
 def _is_plain(array: np.ndarray[Any, Any]) -> bool:
-    """Whether NumPy assigns its items byte for byte. What is between the fields of a structure it leaves as it was."""
+    """Whether NumPy assigns its items byte for byte. It does not copy the bytes between the fields of a structure."""
     return array.dtype.names is None and array.ndim > 0
 
 

@@ -10,6 +10,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import PATIENCE, Ask, Call, Conversation, ListKeepers, ListNodes
 from outlive.catalog.state import Name, State
+from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 
 
@@ -45,14 +46,21 @@ def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
     return [node for node in living if state.is_alive(node) and (node in state.epochs or node in state.unlisted)]
 
 
-def forbid(state: State, there: Iterable[tuple[str, ArrayInfo]]) -> Conversation[list[str]]:
+def forbid(state: State, there: Iterable[tuple[str, ArrayInfo]], home: str = "") -> Conversation[list[str]]:
     """On each of these nodes, nobody finds by name what is earlier than this version of its key.
 
     Returns the nodes that live and did not confirm it: what is read by name there may be anything.
+
+    Parameters
+    ----------
+    home
+        Where the arrays are that replace what is earlier. The shelves remember it: see `successors`. Of one that shall
+        have replicas they do not, as its put returns once another node has it.
     """
-    asked: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    asked: dict[str, list[tuple[str, str, int, Successor | None]]] = defaultdict(list)
     for node, info in there:
-        asked[node].append((info.store, info.key or "", info.version))
+        by = Successor(info.version, info.id, home) if home and info.replicas == 1 else None
+        asked[node].append((info.store, info.key or "", info.version, by))
     done = yield from ask_known(state, "forbid", asked)
     return (yield from silent(state, asked.keys() - done.keys()))
 

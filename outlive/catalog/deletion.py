@@ -30,20 +30,20 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     yield from shelves.list_unlisted(state)
     gone = lost.remove_ids(ids)
     by_store: dict[str, list[str]] = defaultdict(list)
-    for store, key in filter(None, map(state.index.place, array_ids)):
+    for store, key in filter(None, map(state.index.key_of, array_ids)):
         by_store[store].append(key)
     for store, keys in by_store.items():
         gone += yield from _delete(state, store, keys, ids)
     gone += lost.remove_ids(ids)  # its last node died meanwhile
-    if left := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
-        old = state.index.superseded(left)
+    if remaining := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
+        old = state.index.superseded(remaining)
         for holding, _ in old:
             state.note_erased(holding.array_id)  # it does not come back if that is never sealed
         silent = yield from asking.drop_for_good(state, old)
         if silent:
             raise StoreUnavailable(
-                f"node {', '.join(silent)} did not confirm that it deleted {', '.join(sorted(left))}: its keeper does "
-                "not answer. Until it does, what is being overwritten can be read there; then it is deleted"
+                f"node {', '.join(silent)} did not confirm that it deleted {', '.join(sorted(remaining))}: its keeper "
+                "does not answer. Until it does, what is being overwritten can be read there; then it is deleted"
             )
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
@@ -54,17 +54,17 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
 def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
     doomed = yield from doom(state, store, keys, only)
     ids = {key: holdings[-1].array_id for key, holdings in doomed}
-    left = {holding: key for key, holdings in doomed for holding in holdings}
+    remaining = {holding: key for key, holdings in doomed for holding in holdings}
     homes, gone, silent = {holdings[-1] for _, holdings in doomed}, dict[Holding, str](), list[str]()
     # Copies of nodes that have not said yet what they have would come back with them.
     for key, holdings in doomed:
-        left |= {Holding(ids[key], node): key for node in sorted(state.unlisted) if node != holdings[-1].node}
+        remaining |= {Holding(ids[key], node): key for node in sorted(state.unlisted) if node != holdings[-1].node}
     state.under_way.deleting.update(ids.values())  # none of them comes back, if it is listed meanwhile
     try:
-        while left and not silent:
-            silent = yield from _drop(state, store, left, set(ids.values()), homes)
-            gone |= left
-            left = {one: key for key in ids for one in _files(state, store, key, ids[key]) if one not in gone}
+        while remaining and not silent:
+            silent = yield from _drop(state, store, remaining, set(ids.values()), homes)
+            gone |= remaining
+            remaining = {one: key for key in ids for one in _files(state, store, key, ids[key]) if one not in gone}
     finally:
         state.under_way.deleting.difference_update(ids.values())
     if silent:
@@ -130,11 +130,11 @@ def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversat
         listed = [entry.info for entry in entries if entry is not None and entry.info.id in only]
         where = {info.id: {*state.index.holders(info.id), *state.unlisted} for info in listed}
         spread = [info for info in listed if len(where[info.id]) > 1]
-        left = [(node, info) for info in spread for node in where[info.id] if (node, info.id) not in done]
-        if not left:
+        remaining = [(node, info) for info in spread for node in where[info.id] if (node, info.id) not in done]
+        if not remaining:
             return state.index.doom(store, [info.key or "" for info in listed])
-        yield from asking.forbid(state, [(node, info._replace(version=info.version + 1)) for node, info in left])
-        done |= {(node, info.id) for node, info in left}
+        yield from asking.forbid(state, [(node, info._replace(version=info.version + 1)) for node, info in remaining])
+        done |= {(node, info.id) for node, info in remaining}
 
 
 def finish_deletions(state: State) -> Conversation[None]:

@@ -172,7 +172,7 @@ class Index:
 
     def doom_again(self, array_ids: Iterable[str]) -> None:
         """These are still being deleted, although they were listed anew."""
-        for store, key in filter(None, map(self.place, array_ids)):
+        for store, key in filter(None, map(self.key_of, array_ids)):
             self.doom(store, [key])
 
     def _undoom(self, store: str, key: str) -> None:
@@ -192,11 +192,11 @@ class Index:
 
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
         """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
-        places = {array_id: self._older[array_id] for array_id in array_ids & self._older.keys()}
+        keys = {array_id: self._older[array_id] for array_id in array_ids & self._older.keys()}
         return [
-            (holding, place)
-            for array_id, place in places.items()
-            for holding in self._stores[place[0]][place[1]].superseded
+            (holding, store_and_key)
+            for array_id, store_and_key in keys.items()
+            for holding in self._stores[store_and_key[0]][store_and_key[1]].superseded
             if holding.array_id == array_id
         ]
 
@@ -206,8 +206,8 @@ class Index:
 
     def no_file(self, array_id: str, node: str) -> None:
         """A node has no file of an array that was overwritten: none can come back there."""
-        if (place := self._older.get(array_id)) is not None:
-            entry = self._stores[place[0]][place[1]]
+        if (store_and_key := self._older.get(array_id)) is not None:
+            entry = self._stores[store_and_key[0]][store_and_key[1]]
             self._keep_superseded(entry, [one for one in entry.superseded if one != Holding(array_id, node)])
 
     def files(self, entry: Entry) -> list[Holding]:
@@ -234,11 +234,11 @@ class Index:
 
     def take_off(self, array_id: str) -> list[Holding]:
         """Unlist an array that was listed and never sealed. Returns what it would have replaced: see `restore`."""
-        place = self._listed.get(array_id)
-        entry = None if place is None else self.find(*place)
-        if place is None or entry is None:
+        store_and_key = self._listed.get(array_id)
+        entry = None if store_and_key is None else self.find(*store_and_key)
+        if store_and_key is None or entry is None:
             return []
-        self.unbind(*place, array_id)
+        self.unbind(*store_and_key, array_id)
         return entry.superseded
 
     def restore(self, holdings: Iterable[Holding]) -> list[Replacement]:
@@ -293,9 +293,13 @@ class Index:
         return gone
 
     def older_than_lost(self, node: str) -> list[tuple[ArrayInfo, Holding]]:
-        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays."""
+        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays.
+
+        Of several that overwrote it, one after the other, the one that was to have the fewest replicas: the put of one
+        that was to have no other has returned.
+        """
         return [
-            (entry.info, holding)
+            (min(_lost_after(holding, entry, node), key=lambda info: info.replicas), holding)
             for _, _, entry in self.at_home(node)
             if not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded
@@ -378,10 +382,10 @@ class Index:
 
     def current(self, array_id: str) -> Entry | None:
         """The entry of a current array."""
-        place = self._listed.get(array_id)
-        return None if place is None else self.find(*place)
+        store_and_key = self._listed.get(array_id)
+        return None if store_and_key is None else self.find(*store_and_key)
 
-    def place(self, array_id: str) -> tuple[str, str] | None:
+    def key_of(self, array_id: str) -> tuple[str, str] | None:
         """Store and key of a current array."""
         return self._listed.get(array_id)
 
@@ -394,3 +398,10 @@ class Index:
         for key in itertools.islice(reversed(self._stores.get(store, {})), _LOOKED_AT):
             (near if key.startswith(head) else rest).append(key)
         return [*near, *rest][:limit]
+
+
+def _lost_after(older: Holding, entry: Entry, node: str) -> list[ArrayInfo]:
+    """What overwrote an array, and goes with a node that alone has it: the entry's array, and those between the two."""
+    elsewhere = {one.array_id for one in entry.superseded if one.node != node}
+    there = [one.info for one in entry.superseded if one.info is not None and one.array_id not in elsewhere]
+    return [entry.info, *(info for info in there if older.info is None or info.version > older.info.version)]

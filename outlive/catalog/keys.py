@@ -47,15 +47,15 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     yield from shelves.list_unlisted(state)
     state.left.discard(node)
     done: set[tuple[str, str, ArrayInfo]] = set()
-    while left := _named_elsewhere(state, infos, node) - done:
-        silent = yield from asking.forbid(state, [(other, info) for other, _, info in left])
+    while remaining := _named_elsewhere(state, infos, node) - done:
+        silent = yield from asking.forbid(state, [(other, info) for other, _, info in remaining], node)
         if silent:
             raise StoreUnavailable(
                 f"node {', '.join(silent)} may have a copy of what is replaced, and did not confirm that nobody there "
                 "reads it by its key any more: nobody there answers, or its file system is full. Nothing was "
                 "changed; try again, or `outlive drain` that node"
             )
-        done |= left
+        done |= remaining
     return _bind(state, infos, node)
 
 
@@ -87,9 +87,12 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
 def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
     """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile.
 
-    What that call made them replace has its key again.
+    What that call made them replace has its key again. One that has copies was sealed, and not deleted: it is gone from
+    where it was put because its node was evacuated.
     """
     for info in infos:
+        if state.index.copies.of(info.id):
+            continue
         state.restore(state.index.take_off(info.id))
 
 
@@ -152,7 +155,9 @@ def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Convers
 def find(state: State, store: str, keys: Iterable[str]) -> list[Found | None]:
     """What each key stands for. Raises StoreUnavailable if a node that has not said what it has may know better."""
     found = [_found(state, state.index.find(store, key)) or _found_lost(state, store, key) for key in keys]
-    if state.unlisted and any(one is None or one.lost_at or one.info.id in state.late for one in found):
+    if (state.unlisted or state.unheard) and any(
+        one is None or one.lost_at or one.info.id in state.late for one in found
+    ):
         state.say_unlisted("an array of this key")
     return found
 
@@ -217,13 +222,13 @@ def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
 
 def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversation[None]:
     """Those that are under way: until its file is gone, an array can be read, and so is not to be missed here."""
-    index, left = state.index, list(state.index.doomed(store, prefix))
+    index, remaining = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
         """Asked after each step that anybody makes: it looks at one that is not over, and not at all."""
-        while left and (left[-1] in state.unfinished or not index.is_doomed(left[-1])):
-            left.pop()
-        return not left
+        while remaining and (remaining[-1] in state.unfinished or not index.is_doomed(remaining[-1])):
+            remaining.pop()
+        return not remaining
 
     yield Wait(over, PATIENCE)
 

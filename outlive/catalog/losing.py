@@ -14,7 +14,7 @@ from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
 
-_MOST_SETTLED = 1000  # as many dead nodes as the GCS remembers
+_MOST_KNOWN = 1000  # as many dead nodes as the GCS remembers
 _log = logging.getLogger(__name__)
 
 
@@ -25,6 +25,8 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from _search(state)
     yield from replicas.multiply_few(state)
     yield from save(state)
+    while state.heard_of:  # what they took is written down
+        state.note_shelf(state.heard_of.pop(), has_one=False)
     replaced.try_again(state)
     yield from replaced.clear(state)
     yield from deletion.finish_deletions(state)
@@ -79,7 +81,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     older = index.older_than_lost(node)
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
-    state.settled = [*state.settled, node][-_MOST_SETTLED:]
+    state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]
     if older:
         yield from _bring_back(state, [holding for info, holding in older if info.replicas > 1])
         yield from asking.drop_for_good(
@@ -132,21 +134,22 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
 
 
 def save(state: State) -> Conversation[None]:
-    """Have the head remember what is lost, and which nodes are settled: what changed of it."""
+    """Have the head remember what is lost, and of which nodes it is known: the changes of both."""
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
-    if not lost.changed and state.settled is state.saved_settled:
+    if not lost.changed and state.losses_known is state.saved_losses_known:
         return
     under_way.saving = True
-    changed, numbers, settled = lost.take_changed(), lost.pages, state.settled
+    changed, numbers, losses_known = lost.take_changed(), lost.pages, state.losses_known
     try:
         for number, some in changed.items():
             yield Save(pages.page(number), pages.pack_lost(some))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
-        if settled is not state.saved_settled:  # last: of a node that is settled, what is not lost is not wanted
-            yield Save(pages.SETTLED, json.dumps(settled).encode())
-            state.saved_settled = settled
+        # last: of a node whose losses are known, only lost arrays are wanted back
+        if losses_known is not state.saved_losses_known:
+            yield Save(pages.LOSSES_KNOWN, json.dumps(losses_known).encode())
+            state.saved_losses_known = losses_known
     except BaseException:
         lost.changed_again(changed)
         raise

@@ -10,7 +10,7 @@ from outlive.catalog.losses import Lost
 from outlive.catalog.wire import Found, pack_found, unpack_found
 
 LOST = "lost"  # which pages of what was lost there are; each is there too
-SETTLED = "settled"  # the dead nodes of which it is known
+LOSSES_KNOWN = "settled"  # the dead nodes whose losses are known
 SHELVES = "shelves"  # the nodes that have one, or may have by now
 Load = Callable[[str], bytes | None]
 
@@ -24,9 +24,9 @@ def pack_lost(lost: Iterable[Lost]) -> bytes:
     return pack_found(Found(one.info, [one.node], lost_at=one.at) for one in lost)
 
 
-def settled(load: Load) -> list[str]:
-    """The dead nodes of which it is known what they took."""
-    found: list[str] = json.loads(load(SETTLED) or b"[]")
+def losses_known(load: Load) -> list[str]:
+    """The dead nodes whose losses are known."""
+    found: list[str] = json.loads(load(LOSSES_KNOWN) or b"[]")
     return found
 
 
@@ -45,9 +45,9 @@ def saved_as_lost(load: Load) -> list[Lost]:
 def wanted_of(node: str, load: Load) -> Callable[[ArrayInfo], bool]:
     """Which of a dead node's arrays are wanted back, by what the catalog wrote down of it.
 
-    Of a node that it has settled, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
+    Of a node whose losses it knows, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
     """
-    if node not in settled(load):
+    if node not in losses_known(load):
         return lambda _: True
     lost = {one.info.id for one in saved_as_lost(load)}
     return lambda info: info.key is None or info.id in lost

@@ -79,6 +79,8 @@ def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversati
     """Where arrays without a key are, of which nobody told this catalog yet."""
     with contextlib.suppress(StoreUnavailable):  # the node dies, and that is seen too
         yield from shelves.know(state, home)
+    if any(info.key is None for info in infos):  # a listing under way may not have them, and would have them forgotten
+        yield Wait(lambda: home not in state.under_way.listing)
     for info in infos:
         if info.key is None and info.id not in state.erased:
             state.index.copies.add(info, home, home)
@@ -217,9 +219,9 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
 def multiply_few(state: State) -> Conversation[None]:
     """Copy again what is kept on too few nodes."""
     copies = state.index.copies
-    left = copies.lacking + 1
-    while copies.lacking < left:  # a portion at a time, as long as that gets on
-        left = copies.lacking
+    before = copies.lacking + 1
+    while copies.lacking < before:  # a portion at a time, as long as that gets on
+        before = copies.lacking
         few = yield from too_few(state)
         if few:
             yield from _replicate_all(state, few)

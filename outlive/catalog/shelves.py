@@ -11,7 +11,7 @@ from typing import Any
 
 from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, pages
+from outlive.catalog import asking, pages, successors
 from outlive.catalog.index import Entry, Holding
 from outlive.catalog.instructions import (
     Call,
@@ -41,11 +41,11 @@ def begin(state: State) -> Conversation[None]:
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
     living = {node.id for node in state.nodes.values() if node.alive}
-    for node in state.shelves - living:
-        state.note_shelf(node, has_one=False)
-    nodes = sorted(state.shelves.union(keepers))
+    state.unheard = state.shelves - living - set(state.losses_known)
+    nodes = sorted((state.shelves & living).union(keepers))
     cached = yield Together([_list_if_it_answers(state, node) for node in nodes], "list")
     yield from _admit_cached(state, [one for some in cached for one in some])
+    yield from successors.account(state)
 
 
 def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
@@ -54,7 +54,7 @@ def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
     except StoreUnavailable as error:
         if state.is_alive(node):
             _log.warning("%s; what it has is not known yet", error)
-            state.unlisted.add(node)
+        state.unlisted.add(node)  # also one that died just now: see `mend`
         return []
 
 
@@ -107,7 +107,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.epochs[node] = epoch
         state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
         state.unlisted.discard(node)
-        state.late.update(one.info.id for one in listed if one.late)
+        state.late.update((one.info.id, one.successors) for one in listed if one.late)
         doomed = state.index.doomed_at(node)
         older = state.index.relist(node)
         stale = admit(state, node, listed)
@@ -183,7 +183,7 @@ def _answer_of(node: str, call: Call) -> Conversation[Any]:
 def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, Name | None]]:
     """What a keeper told of its shelf. Returns what is to be dropped there: it was deleted, or is earlier than lost."""
     stale = list[tuple[Holding, Name | None]]()
-    for info, kept, _ in listed:
+    for info, kept, *_ in listed:
         lost = state.index.lost.of(info)
         is_older = lost is not None and lost.info.version > info.version
         if info.id in state.erased or info.id in state.unwanted or is_older:
@@ -205,14 +205,14 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
-        keepers = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
-        if not keepers and info.key is None:  # one that was put there and never asked for again is not listed
+        holders = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
+        if not holders and info.key is None:  # one that was put there and never asked for again is not listed
             if info.id not in have:  # its keeper has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
-            keepers = yield from _who_keeps(state, info, have[info.id], node)
+            holders = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
-        if keepers:
-            state.index.copies.add(info, keepers[0], node, kept=False)
+        if holders:
+            state.index.copies.add(info, holders[0], node, kept=False)
         elif current is not None and current.info.version > info.version:  # which may not be sealed yet
             state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
         elif current is None or current.info.id != info.id:  # else it is kept there by now
@@ -227,12 +227,12 @@ def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list
     """As `ask_who_has`, of many: each node is asked once about all."""
     found: dict[str, list[str]] = {array_id: [] for array_id in array_ids}
     for is_known in (True, False):
-        left = [array_id for array_id in array_ids if not found[array_id]]
-        if left:
+        remaining = [array_id for array_id in array_ids if not found[array_id]]
+        if remaining:
             nodes = state.keepers() if is_known else (yield from _join_unknown(state))
-            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, left))
+            answers = yield from asking.ask_known(state, "holds", dict.fromkeys(nodes, remaining))
             for node in sorted(answers):
-                for array_id in itertools.compress(left, answers[node]):
+                for array_id in itertools.compress(remaining, answers[node]):
                     found[array_id].append(node)
     return found
 
@@ -396,11 +396,13 @@ def mend(state: State) -> Conversation[None]:
     yield from _write_down(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
+    dead = {node for node in state.unlisted if not state.is_alive(node)}
+    state.unlisted -= dead
+    state.unheard |= dead - state.epochs.keys()
+    yield from successors.account(state)
     for node in sorted(state.lost_keepers | state.unlisted):
         state.lost_keepers.discard(node)
-        if not state.is_alive(node):
-            state.unlisted.discard(node)
-        elif node in state.epochs or node in state.unlisted:  # else it has left
+        if state.is_alive(node) and (node in state.epochs or node in state.unlisted):  # else it has left
             leavings = state.leavings[node]
             try:
                 yield from join(state, node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
@@ -12,6 +12,7 @@ from outlive.catalog import pages
 from outlive.catalog.holds import Holds
 from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
+from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
@@ -59,8 +60,8 @@ class State:
         self.head = ""
         self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
         self.seen: set[str] = set()  # and that were
-        self.settled: list[str] = []  # dead nodes of which it is known what they took: another list each time
-        self.saved_settled = self.settled  # what was written down last
+        self.losses_known: list[str] = []  # dead nodes whose losses are known: another list each time
+        self.saved_losses_known = self.losses_known  # the list that was written down last
         self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
         # shelves
         self.epochs: dict[str, int] = {}  # by node, of its last listing
@@ -70,9 +71,11 @@ class State:
         self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
         self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
         self.unsaved_shelves: set[str] = set()  # nodes that have one, or have none, since that was written down
+        self.unheard: set[str] = set()  # nodes that had a shelf, and are dead before they said what they have
+        self.heard_of: set[str] = set()  # of these, what they took with them is known, and is to be written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
-        self.late: set[str] = set()  # that were to be replaced or deleted: by whom, a node may have to say yet
+        self.late: dict[str, Sequence[Successor]] = {}  # that were to be replaced or deleted: a node may have to say
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.ended: dict[
             tuple[str, str], None
@@ -86,7 +89,7 @@ class State:
 
     def remember(self, load: pages.Load) -> None:
         """What an earlier catalog wrote down."""
-        self.settled = self.saved_settled = pages.settled(load)
+        self.losses_known = self.saved_losses_known = pages.losses_known(load)
         self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
             self.index.lost.add(lost)
@@ -121,8 +124,8 @@ class State:
         return sorted(filter(self.is_alive, self.known))
 
     def say_unlisted(self, what: str) -> None:
-        """Raises StoreUnavailable if a node has not said yet what it has."""
-        if unlisted := sorted(filter(self.is_alive, self.unlisted)):
+        """Raises StoreUnavailable if a node has not said yet what it has, or died and nobody knows yet what it took."""
+        if unlisted := sorted(self.unlisted | self.unheard):
             raise StoreUnavailable(
                 f"{what} may be on node {', '.join(unlisted)}, which has not yet told the catalog what it has: its "
                 "keeper does not answer. Try again"
@@ -255,8 +258,8 @@ class State:
         """Raises AssertionError if it would *drop the last replica* of an array that is listed."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
-                place = self.index.place(array_id)
-                entry = None if place is None else self.index.find(*place)
+                store_and_key = self.index.key_of(array_id)
+                entry = None if store_and_key is None else self.index.find(*store_and_key)
                 assert entry is None or entry.doomed or self.kept(array_id, node), (
                     f"node {node} is to drop {array_id}, which nobody else keeps"
                 )

@@ -7,7 +7,7 @@ call, or a tuple instead of `bytes` as its answer, takes 0.1 ms.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from outlive.arrays.info import ArrayInfo
@@ -32,12 +32,21 @@ class Found(NamedTuple):
     replacing: bool = False  # an array that some may still read, because this one may not be sealed yet
 
 
+class Successor(NamedTuple):
+    """An array that was about to replace another, and was put on its home alone."""
+
+    version: int
+    id: str
+    home: str
+
+
 class Listed(NamedTuple):
     """What a keeper tells of an array on its shelf."""
 
     info: ArrayInfo
     kept: bool  # else cached
     late: bool = False  # a later array of its key was to replace it, or it was to be deleted
+    successors: Sequence[Successor] = ()  # by which, if so
 
 
 class Located(NamedTuple):
@@ -97,7 +106,10 @@ def pack_listed(listed: Iterable[Listed]) -> bytes:
 
 
 def unpack_listed(data: bytes) -> list[Listed]:
-    return [Listed(_info(fields), *rest) for fields, *rest in json.loads(data)]
+    return [
+        Listed(_info(fields), kept, late, [Successor(*one) for one in successors])
+        for fields, kept, late, successors in json.loads(data)
+    ]
 
 
 def _found(found: list[Any]) -> list[Found | None]:

@@ -40,7 +40,7 @@ def doctor(
     ] = False,
     mutes: Annotated[
         Path | None,
-        typer.Option("--mutes", metavar="FILE", help="What to mute; else outlive-doctor.toml here or above."),
+        typer.Option("--mutes", metavar="FILE", help="Findings to mute; by default outlive-doctor.toml here or above."),
     ] = None,
     address: Address = None,
     as_json: AsJson = False,

@@ -38,8 +38,8 @@ def ls(
 ) -> None:
     r"""List keys, sorted, one a line.
 
-    What a terminal would act upon is escaped: a newline as \n, a backslash as \\.
-    With --json keys are exact.
+    Characters that a terminal would act upon are escaped: a newline as \n,
+    a backslash as \\. With --json keys are exact.
 
     [bold]Example[/bold]
     $ outlive ls ct/ --long

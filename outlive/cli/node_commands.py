@@ -85,7 +85,7 @@ def drain(
     """Copy the arrays that live only on NODE to others, so that it may go.
 
     Reads and writes go on meanwhile. Asks first if stdin is a terminal.
-    What has no room elsewhere stays, and the command says so.
+    Arrays for which no other node has room stay, and the command says so.
 
     [bold]Example[/bold]
     $ outlive nodes

@@ -1,4 +1,4 @@
-"""The commands `outlive workers ...`: who is idle and why, plan, check, trim, record, simulate."""
+"""The commands `outlive workers ...`: the table of workers, plan, check, trim, record, simulate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from outlive.cli.workers_table import BY, lines, width
 if TYPE_CHECKING:
     from outlive.workers.rows import Report
 
-_HELP = """Who is idle, why they stay, and how to let them go without harm.
+_HELP = """Show idle workers, why they stay, and how to let them go without harm.
 
 Without a command: every worker process of the cluster, the memory that would come
 back with it, and why it is still here. UNIQUE is what comes back when the process

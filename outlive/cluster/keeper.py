@@ -128,7 +128,7 @@ class Keeper(ShelfCalls):
             self._leave_if_removed()
         return self._listing.part(after)
 
-    def forbid(self, names: list[tuple[str, str, int]]) -> None:
+    def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
         while self._evacuation.leaving:  # then there is nothing to be read by name
             if not self._shelf.exists():
                 return

@@ -10,13 +10,13 @@ from outlive.cluster.checksum import checksum
 from outlive.cluster.port import Call, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.channel import Lost
+from outlive.transfer.channel import Lost, Silent
 from outlive.transfer.client import Link
 from outlive.transfer.proof import Refused
 
 SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
-_SOON, _LATER = 1.0, 60.0  # seconds until a way is tried again: that has worked before, and that has not
+_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a way is tried again; see `_until_again`
 _FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Links:
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
         """It failed: arrays come through Ray until it is tried again."""
-        again = _LATER if isinstance(error, Refused) or not link.worked else _SOON
+        again = _until_again(link, error)
         way = _Way(None, str(error), self._peers.now() + again)
         with self._mutex.now:
             if node in self._ways and self._ways[node].link is link:
@@ -91,6 +91,13 @@ class Links:
             return _Way(None, told if isinstance(told, str) else "its version of outlive has no transfer server", later)
         host, port = told
         return _Way(Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls))
+
+
+def _until_again(link: Link, error: Lost) -> float:
+    """Soon if it has worked before: its keeper starts again, as a rule. Seldom where each try is a long wait."""
+    if link.worked and not isinstance(error, Refused):
+        return _SOON
+    return _SELDOM if isinstance(error, Silent) else _LATER
 
 
 def links(peers: Peers, here: str) -> Links | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import is_cached, is_copied
 from outlive.arrays.marks import mode_of
-from outlive.catalog.wire import Listed, pack_listed
+from outlive.catalog.wire import Listed, Successor, pack_listed
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -50,7 +50,12 @@ class Listing:
     def _pack(self, array_ids: Iterable[str]) -> bytes:
         modes = ((info, mode_of(self._shelf, info.id)) for info in self._shelf.infos(array_ids))
         return pack_listed(
-            Listed(info, kept=not is_cached(mode), late=self._shelf.names.knows_later(info))
+            Listed(
+                info,
+                kept=not is_cached(mode),
+                late=self._shelf.names.knows_later(info),
+                successors=[Successor(*one) for one in self._shelf.names.successors(info)],
+            )
             for info, mode in modes
             if info.key is not None or info.replicas > 1 or is_cached(mode) or is_copied(mode)
         )

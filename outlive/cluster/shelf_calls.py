@@ -51,8 +51,10 @@ class ShelfCalls:
         """
         return [self._shelf.delete(array_id, name) for array_id, name in arrays]
 
-    def forbid(self, names: list[tuple[str, str, int]]) -> None:
+    def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
         """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on.
+
+        And what replaces that, if it is given, is remembered for a while: version, id and home.
 
         Raises
         ------

@@ -20,7 +20,7 @@ from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
 from outlive.errors import StoreFull
 
-PROTOCOL = 7  # raised when a keeper or catalog of one version cannot serve programs of another
+PROTOCOL = 8  # raised when a keeper or catalog of one version cannot serve programs of another
 _TO_GO = 120.0  # seconds for a keeper of this shelf that died to be quite gone
 _TRY_AGAIN = 1.0  # seconds until it is looked again whether there is room
 _log = logging.getLogger(__name__)

@@ -139,7 +139,7 @@ class JudgedCause:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer for one error of a text: what it means, why it probably happened, and what to do.
+    """The answer for one error of a text: its meaning, its probable causes, and its fix.
 
     Attributes
     ----------

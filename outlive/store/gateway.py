@@ -43,7 +43,7 @@ def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable
     Parameters
     ----------
     before
-        Checks the arguments before they are sent; what it returns is sent as the leading ones.
+        Checks the arguments before they are sent. Its results are sent as the leading arguments.
     """
 
     def decorate(function: F) -> F:

@@ -1,4 +1,4 @@
-"""StoreKeys: what `Store.keys` returns."""
+"""StoreKeys: the result of `Store.keys`."""
 
 from __future__ import annotations
 

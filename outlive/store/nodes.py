@@ -1,4 +1,4 @@
-"""Nodes: what each holds, and how to have one let go."""
+"""The nodes of the cluster, with the arrays of each, and draining a node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: what programs call."""
+"""The store, which programs call."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ src/ray/core_worker/task_submission/normal_task_submitter.cc:
 - a lease request prestarts workers if fewer are idle or starting than its backlog and the available CPUs ask for (none
   with a soft limit of 0, as measured with Ray 2.60), and then takes the worker that became idle last, of its job and
   runtime environment, or starts one;
-- at most `start_at_once` workers start at a time; whoever is ready first serves the request that has waited longest;
+- at most `start_at_once` workers start at a time; the first that is ready serves the request that has waited longest;
 - of tasks of one kind run as many as the node has CPUs for, those that wait in `ray.get` too; one more is let in after
   a second, another after two more, and so on;
 - a task that waits in `ray.get` gives its CPUs back, and has them again at once when it goes on, free or not;
@@ -37,13 +37,13 @@ _FIRST_DELAY, _LONGEST_DELAY = (
     1.0,
     10.0,
 )  # seconds: worker_cap_initial_backoff_delay_ms, worker_cap_max_backoff_delay_ms
-_ON_THE_WAY = 0.002  # seconds from a worker to the raylet: a request is slower than the word that the worker waits
+_ON_THE_WAY = 0.002  # seconds from a worker to the raylet: a request is slower than the note that the worker waits
 _EPSILON = 1e-9
 
 Kind = tuple[str, str]
-"""Job and runtime environment: what a worker can serve."""
+"""Job and runtime environment: a worker serves only these."""
 Class = tuple[str, str, float, int]
-"""Environment, function, CPUs, depth: what Ray schedules alike."""
+"""Environment, function, CPUs, depth: Ray schedules tasks with the same ones alike."""
 
 
 @dataclass(eq=False)
@@ -79,18 +79,18 @@ class Pool:
     """Seconds after the trace began."""
     now: float = 0.0
     free: float = 0.0
-    """CPUs; negative while a task that waited has gone on although its CPUs were given away."""
+    """CPUs. Negative while a task that waited has gone on although its CPUs were given away."""
     idle: list[Worker] = field(default_factory=list)
     starting: int = 0
     to_start: deque[Kind] = field(default_factory=deque)
     waiting: list[tuple[float, Task]] = field(default_factory=list)
-    """Granted by CPUs, waiting for a worker: since when, and the task."""
+    """Tasks that have their CPUs and wait for a worker, each with the time since when."""
     queues: dict[Class, deque[Task]] = field(default_factory=dict)
-    """Waiting for CPUs."""
+    """Tasks that wait for CPUs."""
     granted: Counter[Class] = field(default_factory=Counter)
-    """Tasks that have a worker, or wait for one."""
+    """Tasks that have a worker, or have CPUs and wait for one."""
     let_in: dict[Class, float] = field(default_factory=dict)
-    """When one more of a class that is at its limit is let in."""
+    """The time when one more task of a class that is at its limit is let in."""
     depths: dict[str, int] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     waiters: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
@@ -104,13 +104,13 @@ class Pool:
     _order: Any = field(default_factory=itertools.count)
 
     def replay(self, until: float) -> None:
-        """Run what is in the trace, until then."""
+        """Replay the trace until this time."""
         self.free = self.facts.cpus
         for job in [_NO_JOB] * self.facts.idle_at_first + list(self.facts.idle_of_jobs):
             self._change(+1)
             self._push(Worker((job, ""), used=job != _NO_JOB))
         for worker in self.idle:
-            worker.keep_until = 0.0  # nobody knows since when they were idle
+            worker.keep_until = 0.0  # the trace does not tell since when they were idle
         for task in self.programs.roots:
             if task.start < 0:
                 self._was_running(task)
@@ -136,7 +136,7 @@ class Pool:
     # --- tasks
 
     def _was_running(self, task: Task) -> None:
-        """When the trace began."""
+        """Give a worker to a task that ran when the trace began."""
         self.free -= task.cpus
         self.granted[self._class(task)] += 1
         self._change(+1)
@@ -164,7 +164,7 @@ class Pool:
     _on_grant = _grant
 
     def _fair_share(self) -> float:
-        """How many of a class may run while others wait and more is asked for than the node has."""
+        """The number of a class's tasks that may run while others wait and more is asked for than the node has."""
         asking = [one for one, queue in self.queues.items() if queue and one[2] > 0]
         if sum(len(self.queues[one]) * one[2] for one in asking) <= self.facts.cpus:
             return math.inf
@@ -201,11 +201,11 @@ class Pool:
         worker.used = True
         worker.kind = _kind(task)
         if task.actor:
-            self._change(-1)  # it is not of the pool any more
+            self._change(-1)  # it does not belong to the pool any more
         self._on_go(Run(task, worker, self.now + _LEASE, self.programs.steps(task)))
 
     def _on_go(self, run: Run) -> None:
-        """Let a task do what it does next."""
+        """Let a task take its next step."""
         while run.steps:
             step = run.steps.popleft()
             if isinstance(step, Work):
@@ -275,7 +275,7 @@ class Pool:
                 self._start(wanted)
 
     def _push(self, worker: Worker) -> None:
-        """A worker has nothing to do: `WorkerPool::PushWorker`."""
+        """Handle a worker without work: `WorkerPool::PushWorker`."""
         for i, (since, task) in enumerate(self.waiting):
             if _fits(worker, task):
                 del self.waiting[i]

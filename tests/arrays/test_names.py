@@ -226,3 +226,29 @@ def change(shelf: Shelf, done: mmap.mmap) -> None:
             if before is not None:
                 shelf.delete(before.id)  # as the catalog does, a little later
         done[:8] = number.to_bytes(8, "little")
+
+
+def test_a_shelf_remembers_by_what_others_were_about_to_replace_an_array(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    first, second = (info.version + 1, "1" * 32, "f" * 56), (info.version + 2, "2" * 32, "e" * 56)
+    shelf.names.forbid_all([(STORE, "k", first[0], first)])
+    assert value(shelf) is None and shelf.named_info(STORE, "k") is None
+    shelf.name(info)
+    assert value(shelf) is None, "it stays forbidden"
+    assert shelf.names.successors(info) == [first]
+    shelf.names.forbid_all([(STORE, "k", second[0], second), (STORE, "other", 1, None)])
+    assert shelf.names.successors(info) == [first, second], "either may have come to nothing"
+    shelf.names.forbid_all([(STORE, "k", second[0] + 1, (second[0] + 1, *second[1:]))])
+    assert shelf.names.successors(info) == [first, (second[0] + 1, *second[1:])], "it was restamped"
+    shelf.names.forbid_all([(STORE, "k", second[0] + 2, None)])
+    assert len(shelf.names.successors(info)) == 2 and shelf.names.knows_later(info)
+    assert check(shelf) == [] and shelf.names.successors(info), "it is kept for a while"
+    later = info._replace(version=second[0] + 3)
+    assert shelf.names.successors(later) == []
+
+
+def test_a_shelf_remembers_the_latest_of_many_successors(shelf: Shelf) -> None:
+    info = put(shelf, 1)
+    many = [(info.version + number, f"{number:032x}", "f" * 56) for number in range(1, 21)]
+    shelf.names.forbid_all([(STORE, "k", one[0], one) for one in many])
+    assert shelf.names.successors(info) == many[-8:]

@@ -102,7 +102,7 @@ def test_it_is_never_stale(shelf: Shelf, reader: Reader, change: str) -> None:
 def test_a_forbidden_version_is_not_read(shelf: Shelf, reader: Reader) -> None:
     info = Writer(shelf).put(np.arange(3), key="k")
     assert named(reader) == [0, 1, 2]
-    other_process(shelf).names.forbid_all([(STORE, "k", info.version + 1)])
+    other_process(shelf).names.forbid_all([(STORE, "k", info.version + 1, None)])
     assert named(reader) is None
 
 

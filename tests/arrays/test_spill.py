@@ -458,7 +458,7 @@ def test_checked_wherever_they_are(shelf: Shelf) -> None:
     spilled = next(info for info in infos if on_disk(shelf, info))
     path = Path(shelf.locate(spilled.id) or "")
     data = path.read_bytes()
-    path.write_bytes(data[:5000] + b"?" + data[5001:])
+    path.write_bytes(data[: spilled.offset] + b"?" + data[spilled.offset + 1 :])
     [finding] = check(shelf)
     assert finding[:2] == ("flipped", str(path))
     path.write_bytes(data)

@@ -13,7 +13,7 @@ from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
-from outlive.catalog.wire import Bound, Listed, Located, pack
+from outlive.catalog.wire import Bound, Listed, Located, Successor, pack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import Talk, World, info, listing, node
 
@@ -61,7 +61,7 @@ def test_names_go_first_where_others_have_copies() -> None:
     state = world.know()
     put(state, info(1), "a", "b")
     talk = Talk(world, keys.replace(state, [info(2)], "a", 0))
-    assert talk.calls == {"b": ("forbid", ([("s", "k", 2)],))}
+    assert talk.calls == {"b": ("forbid", ([("s", "k", 2, (2, info(2).id, "a"))],))}
     state.index.copies.add(info(1), "a", "c", kept=False)  # meanwhile
     talk.answer({"b": None})
     assert talk.calls.keys() == {"c"} or talk.calls.keys() == {"b", "c"}
@@ -117,7 +117,7 @@ def test_a_reader_is_told_that_a_node_may_know_better() -> None:
     assert [one and one.info for one in keys.find(state, "s", ["k"])] == [info(1)]
     with pytest.raises(StoreUnavailable, match="may be on node b"):
         keys.find(state, "s", ["k", "never"])
-    state.late.add(info(1).id)
+    state.late[info(1).id] = []
     with pytest.raises(StoreUnavailable, match="may be on node b"):
         keys.find(state, "s", ["k"])
 
@@ -249,6 +249,21 @@ def test_a_shelf_is_listed_by_one_at_a_time() -> None:
     second.answer({"b": []})
     assert state.epochs["b"] == 3
     assert [entry.info for entry in state.index.all_entries()] == [info(2)]
+
+
+def test_an_array_without_a_key_that_is_put_while_its_shelf_is_listed_gets_its_replicas() -> None:
+    """That listing does not have it, and must not make the catalog forget it."""
+    world = World(answers={("a", "room"): None})
+    state, one = world.know(), info(1, None, replicas=2)
+    joining = Talk(world, shelves.join(state, "b"))
+    joining.answer(None)  # its keeper was found, and answers, before the array is put
+    replicating = Talk(world, replicas.replicate(state, [one], "b"))
+    joining.answer({"b": listing(2)})
+    joining.answer({"b": []})
+    assert joining.over
+    replicating.go_on()
+    assert state.index.holders(one.id) == {"b": True}
+    assert [lacking.id for lacking, _ in state.index.copies.too_few()] == [one.id]
 
 
 def test_a_draft_is_not_listed_as_of_an_epoch_that_a_listing_under_way_has_raised() -> None:
@@ -501,7 +516,7 @@ def test_what_a_dead_node_alone_kept_is_lost_and_the_rest_is_not() -> None:
     assert [lost.info.key for lost in state.index.lost] == ["alone"]
     saved = pages.saved_as_lost(world.saved.get)
     assert [(lost.info, lost.node) for lost in saved] == [(info(1, "alone"), "c")]
-    assert json.loads(world.saved[pages.SETTLED]) == ["c"]
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == ["c"]
     assert pages.wanted_of("c", world.saved.get)(info(1, "alone"))
     assert not pages.wanted_of("c", world.saved.get)(info(2, "cached"))
 
@@ -513,7 +528,7 @@ def test_what_is_deleted_while_it_is_rescued_stays_deleted() -> None:
     world.kill("c")
     losing_it = Talk(world, losing.look_for_dead(state))
     assert losing_it.calls == {"b": ("keep", ([info(1).id],))}
-    keys.unbind(state, [info(1)])
+    state.index.unbind("s", "k", info(1).id)  # the end of a deletion
     losing_it.answer({"b": [True]})
     while not losing_it.over:
         losing_it.answer(world.carry_out(losing_it.instruction))
@@ -625,6 +640,16 @@ def test_a_repeated_call_whose_array_is_gone_gives_back_what_it_replaced() -> No
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
     keys.unbind(state, [info(1)])
     assert state.index.find("s", "k") is None
+
+
+def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed() -> None:
+    """The writer was stopped before it sealed its draft, and finds that it is gone: but not that nobody has it."""
+    state, one = World().know(), info(1)
+    put(state, one, "c")
+    state.index.copies.add(one, "c", "a")
+    assert replicas.leave(state, [one], "c") == [True]
+    keys.unbind(state, [one])
+    assert state.index.holders(one.id) == {"a": True} and state.index.current(one.id) is not None
 
 
 def test_a_keeper_that_left_and_says_so_late_takes_nothing_from_the_next_one() -> None:
@@ -1008,3 +1033,69 @@ def test_a_deletion_that_fails_beside_a_put_that_comes_to_nothing_is_finished_la
     world.run(losing.look_at_nodes(state))
     assert ("a", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
     assert not state.unwanted and not state.unfinished
+
+
+# --- what went with its node and the catalog
+
+
+def _after_both(successor: ArrayInfo, *, settled: bool = False) -> World:
+    """A catalog that starts. One before it had b's name forbidden for what was put on c, and had written that down."""
+    listed = Listed(info(1), True, True, [Successor(successor.version, successor.id, "c")])
+    answers = {("b", "listing_part"): listing(3, listed), ("b", "given_up"): [], ("a", "given_up"): []}
+    world = World("abc", {**answers, ("b", "drop"): drops, ("c", "given_up"): []})
+    world.saved |= {pages.SHELVES: b'["a", "b", "c"]', pages.LOSSES_KNOWN: b'["c"]' if settled else b"[]"}
+    world.state.remember(world.saved.get)
+    return world
+
+
+def test_what_was_replaced_on_a_node_that_died_with_the_catalog_is_not_shown_again() -> None:
+    world = _after_both(info(2))
+    world.kill("c")
+    world.run(shelves.begin(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.lost_at and (found.info.id, found.nodes) == (info(2).id, ["c"])
+    assert ("b", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
+    world.run(losing.look_at_nodes(world.state))
+    assert [lost.info.version for lost in pages.saved_as_lost(world.saved.get)] == [2]
+    world.run(shelves.mend(world.state))
+    assert json.loads(world.saved[pages.SHELVES]) == ["a", "b"]
+    assert json.loads(world.saved[pages.LOSSES_KNOWN]) == [], "what else is on its shelf is wanted back"
+
+
+def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_does_not_have_that() -> None:
+    world = _after_both(info(2))
+    world.run(shelves.begin(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(1) and not found.lost_at
+
+
+def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:
+    world = _after_both(info(2))
+    world.answers["a", "listing_part"] = listing(1, Listed(info(2), kept=False))
+    world.answers["a", "keep"] = keeps(info(2).id)
+    world.kill("c")
+    world.run(shelves.begin(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(2) and found.nodes[0] == "a" and not found.lost_at
+
+
+def test_what_a_catalog_has_settled_is_not_lost_by_the_next() -> None:
+    world = _after_both(info(2), settled=True)
+    world.kill("c")
+    world.run(shelves.begin(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(1)
+
+
+def test_nobody_is_shown_what_was_replaced_on_a_node_of_which_it_is_not_known_whether_it_lives() -> None:
+    world = _after_both(info(2))
+    del world.answers["c", "listing_part"]  # it died just now, and Ray does not say so yet
+    world.run(shelves.begin(world.state))
+    with pytest.raises(StoreUnavailable, match="node c"):
+        keys.find(world.state, "s", ["k"])
+    world.kill("c")
+    with pytest.raises(StoreUnavailable, match="node c"):
+        keys.find(world.state, "s", ["k"])
+    world.run(shelves.mend(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.lost_at and found.info.id == info(2).id

@@ -217,6 +217,20 @@ def test_what_a_lost_array_had_overwritten() -> None:
     assert index.older_than_lost("c") == []  # it is not lost
 
 
+def test_what_was_read_between_an_older_array_and_a_lost_one_decides_too() -> None:
+    """A put with one replica has returned: what it replaced does not come back, whatever replaced it in turn."""
+    index = Index()
+    first, second, third = replicated(1), info(2), replicated(3)
+    index.bind([first], "a")
+    index.bind([second], "c")
+    index.bind([third], "c")
+    assert index.older_than_lost("c") == [(second, Holding(first.id, "a"))]
+    index = Index()
+    index.bind([first], "a")
+    index.bind([third], "c")
+    assert index.older_than_lost("c") == [(third, Holding(first.id, "a"))]
+
+
 def test_putting_again_takes_it_off_the_lost() -> None:
     index = Index()
     index.bind([info(1)], "a")

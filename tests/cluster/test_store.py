@@ -189,7 +189,7 @@ def test_check_finds_flipped_bits(store: outlive.Store) -> None:
     assert store.check() == []
     path = Path(session.current().shelf.mem, handle.id)
     data = bytearray(path.read_bytes())
-    data[1000] ^= 1
+    data[handle.info.offset] ^= 1
     path.write_bytes(data)
     assert [(finding.problem, finding.mended) for finding in store.check()] == [("flipped", False)]
     del store["k"]

@@ -23,7 +23,7 @@ from outlive.cluster.port import Call
 from outlive.errors import ArrayNotFound, CorruptArray
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
-from outlive.transfer import client
+from outlive.transfer import channel, client, proof
 from tests.conftest import ROOT, eventually
 from tests.nodes.played import PlayedCluster, play
 
@@ -221,10 +221,12 @@ def test_what_stops_on_the_way_comes_through_ray(
     cluster: PlayedCluster, streams: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its sender is stopped: here for as long as the test takes."""
-    monkeypatch.setattr(client, "_STALLED", 0.2)
-    info, goes_on = put(cluster, ARRAY), threading.Event()
+    for patience in ("_STALLED", "_ANSWER"):
+        monkeypatch.setattr(client, patience, 0.2)
+    info, goes_on, numbers = put(cluster, ARRAY), threading.Event(), itertools.count()
     server = cluster.keepers["a"].serving._server  # type: ignore[union-attr]
-    monkeypatch.setattr(server, "_checksum", lambda _: goes_on.wait(60))
+    real = server._checksum  # type: ignore[union-attr]
+    monkeypatch.setattr(server, "_checksum", lambda data: goes_on.wait(60) if next(numbers) > 4 else real(data))
     np.testing.assert_array_equal(by_handle(cluster.session("b"), info, "a"), ARRAY)
     assert [call.method for call in streams] == ["send"]
     assert not [one for one in threading.enumerate() if one.name == "transfer-half"]  # nobody writes any more
@@ -258,3 +260,28 @@ def test_small_arrays_of_which_some_came_go_on_through_ray(
     parcels = list(small_copies.receive_small(source, [info.id for info in infos]))
     assert [one.id for parcel in parcels for one in small_copies.unpack(parcel.infos)] == [info.id for info in infos]
     assert len(streams) == 1 and len(streams[0].args[0]) < 30
+
+
+@pytest.mark.parametrize(
+    ("error", "worked", "again"),
+    [
+        (channel.Lost("reset"), True, 1.0),
+        (channel.Silent("stopped"), True, 1.0),
+        (proof.Refused("another secret"), True, 60.0),
+        (channel.Lost("Connection refused"), False, 60.0),
+        (channel.Silent("a firewall"), False, 600.0),  # each try takes seconds
+    ],
+)
+def test_when_a_way_is_tried_again(cluster: PlayedCluster, error: channel.Lost, worked: bool, again: float) -> None:
+    here = links.Links(cluster.peers, "b")
+    link = here.to("a")
+    assert link is not None
+    link.worked = worked
+    now = cluster.peers.now()
+    cluster.peers.now = lambda: now  # type: ignore[method-assign]
+    here.lost("a", link, error)
+    assert here.to("a") is None
+    cluster.peers.now = lambda: now + again - 0.1  # type: ignore[method-assign]
+    assert here.to("a") is None
+    cluster.peers.now = lambda: now + again  # type: ignore[method-assign]
+    assert here.to("a") is not None

@@ -29,6 +29,10 @@ def test_a_seed_is_replayed_to_the_letter() -> None:
 
 
 ONCE_FAILED = (
+    # A machine and the catalog die together: what had been replaced on that machine was shown again.
+    """[7, ["a", "b", "c"], [["client1", "b", [[0.5, "put", ["k"], 1, 5, 1]]],
+    ["client2", "c", [[1.5, "put", ["k"], 2, 5, 1]]]],
+    [[1.5392, "kill machine", "c", "", 0.0], [1.5392, "kill catalog", "", "", 0.0]], [0.0, 0.0, 0.0, 0.0], []]""",
     # A keeper is gone for good, and the next catalog did not know of its shelf: "no array", or an earlier one by name.
     """[3408, ["a", "b"], [["client1", "b", [[0.8325, "put", ["m"], 1, 5, 1]]]],
     [[0.9876, "kill catalog", "", "", 0.0], [0.99, "end keeper", "b", "", 0.0]], [0.0, 0.0, 0.0, 0.0], []]""",

@@ -16,7 +16,7 @@ from outlive.units import count, format_size
 
 SHM = "/dev/shm"
 DOCKER = 64 << 20
-"""What Docker gives a container without --shm-size (docs.docker.com/reference/cli/docker/container/run)."""
+"""Bytes of /dev/shm in a container without --shm-size (docs.docker.com/reference/cli/docker/container/run)."""
 _PATIENCE = 20.0  # seconds for a node to run the probe
 _PAGES = 16 << 20  # bytes: a store that is larger than the free room by less than this is no finding
 _SERVICES = "Ray: python/ray/_private/services.py, determine_plasma_store_config"
@@ -61,7 +61,7 @@ def check(cluster: Cluster) -> Iterable[Symptom]:
 
 
 def page_note() -> str | None:
-    """What is to be said of this machine's pages; None if they are huge, or cannot be."""
+    """A note on this machine's pages; None if they are huge, or cannot be."""
     found = next((one for one in advice(facts.look()) if one.kind == "small-pages"), None)
     return None if found is None else f"{found.what}; `outlive tune` measures what huge pages bring here, and says how"
 

@@ -36,7 +36,7 @@ _ALL = (
             "Ray fetches a ref that is itself an argument before the call, so the parameter is the value, and "
             "ray.get of it raises ValueError."
         ),
-        fix="Use the parameter as it is, or pass the ref inside a list where the task itself shall fetch it.",
+        fix="Use the parameter as it is, or pass the ref inside a list if the task itself is to fetch it.",
         check="get_of_argument",
     ),
     Rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ _RECORDED: dict[str, Any] = {  # as which kind of operation on a register
     **dict.fromkeys(("get", "get_many", "get_handle", "touch_handle"), "get"),
     **dict.fromkeys(("delete", "delete_handle"), "delete"),
 }
+_TOOK_IT = re.compile(r" was lost at .* with node (\w+), | gone from the shelf of node (\w+),")
 _STARTS = 5  # of a keeper
 
 
@@ -106,7 +108,7 @@ class Works:
         except outlive.ArrayLost as error:
             self.busy = False
             say(self._process, f"is told that it is lost: {op}: {error}")
-            recorded.lost()
+            recorded.lost(str(error))
         else:
             self.busy = False
             say(self._process, f"ends: {op}{'' if said is None else f' -> {said}'}")
@@ -242,7 +244,10 @@ class Works:
         began = self._cluster.scheduler.now
         found = list(self.store.keys())
         # Else it may have given up waiting for a deletion; one that failed is not listed, and can be read.
-        failed = any(one.kind == "delete" and one.outcome == "unknown" for one in self._cluster.history)
+        # A lost key is not listed either, and its reads say that it is lost.
+        failed = any(not machine.alive for machine in self._cluster.machines.values()) or any(
+            one.kind == "delete" and one.outcome == "unknown" for one in self._cluster.history
+        )
         if self._cluster.scheduler.now - began < 15 and not failed:
             recorded.listed(found)
         return found
@@ -264,6 +269,11 @@ class Works:
         if not (array == value).all():
             self._cluster.violated(f"{self._process} read an array that is torn: {np.unique(array)}")
         return value
+
+
+def lost_with(machine: str) -> int:
+    """What a read is said to have returned that says that a machine took the array: as if its death had put it."""
+    return -ord(machine)
 
 
 class _Recorded:
@@ -303,9 +313,13 @@ class _Recorded:
         """It found nothing."""
         self._change(self._numbers[0], kind="get", value=None, returned=self._cluster.tick(), outcome="done")
 
-    def lost(self) -> None:
-        """A read found that there was one."""
-        if self._op.kind in {"get", "get_handle"}:
+    def lost(self, said: str) -> None:
+        """A read found that there was one, and perhaps which machine took it."""
+        found = _TOOK_IT.search(said)
+        machine = self._cluster.machines[found[1] or found[2]] if found is not None else None
+        if self._op.kind == "get" and machine is not None and not machine.alive:
+            self.saw([lost_with(machine.name)])
+        elif self._op.kind in {"get", "get_handle"}:
             self.saw([None])
         else:
             self.end("unknown")

@@ -15,15 +15,15 @@ from outlive.errors import OutliveError
 from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
 from outlive.testing.simulation.actors import CATALOG_GROUPS, KEEPER_GROUPS, Helper, PlayedCatalog, PlayedKeeper
-from outlive.testing.simulation.clients import PlayedSession, Works, let_go
+from outlive.testing.simulation.clients import PlayedSession, Works, let_go, lost_with
 from outlive.testing.simulation.handles import Handles, Scoped
 from outlive.testing.simulation.judge import check_ledgers
 from outlive.testing.simulation.lifetimes import Lifetimes
 from outlive.testing.simulation.machines import Machine
-from outlive.testing.simulation.network import Actor, Died, Network
+from outlive.testing.simulation.network import Actor, Died, Message, Network
 from outlive.testing.simulation.peers import CATALOG, PlayedPeers, keeper_name
 from outlive.testing.simulation.plan import HEAD, KEYS, Client, Fault, Op, Plan
-from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
+from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix, number_of
 
 _LONGEST = 900.0  # seconds of a schedule, after which it does not end
 _TO_LEARN = 3.0  # seconds that an actor goes on which was taken for dead
@@ -33,6 +33,7 @@ _PAUSES = 1.0, 2.0, 4.0  # how many times as long as usual, in some schedules: l
 _LONGEST_PAUSE = 20.0  # seconds between two rounds
 _SLOWER_AFTER = 8.0  # seconds of a schedule, after which rounds come half as often
 _NEW_READERS = 4  # schedules, at whose end one of them has nodes read that had no shelf
+_LITTLE = 0.012  # seconds after which something goes wrong with a call that has begun, at most
 _TRACED = 4000  # lines at most
 
 
@@ -206,7 +207,7 @@ class Cluster:
         for client in self.plan.clients:
             self._start(client)
         for fault in self.plan.faults:
-            self.scheduler.at(fault.at, functools.partial(self._do, fault))
+            self.scheduler.at(fault.at, functools.partial(self._meet, fault))
         try:
             last = max((fault.at for fault in self.plan.faults), default=0.0)
             self.scheduler.at(last, lambda: None)
@@ -256,10 +257,11 @@ class Cluster:
             for process in machine.processes:
                 process.steps_left = None
                 process.go_on()
-        for process in (
-            *self._replaced,
-            *self.processes.values(),
-        ):  # those that wrote are gone, and what they held is free
+        for machine in self.machines.values():  # else it may be that nobody comes to one whose keeper is gone for good
+            if machine.alive and os.path.exists(f"{machine.path}/{KEEPER}"):
+                self.start_keeper(machine)
+        # Those that wrote are gone, and what they held is free.
+        for process in (*self._replaced, *self.processes.values()):
             process.kill()
         self._calm_since = self.scheduler.now
         self.rounds_every = 4.0, 2.0
@@ -291,6 +293,29 @@ class Cluster:
         return None if actor is None else actor.target
 
     # --- faults
+
+    def _meet(self, fault: Fault) -> None:
+        """It happens now, or a little after a call begins."""
+        if not fault.upon or fault.kind.endswith("call"):
+            self._do(fault)
+            return
+        delay = _LITTLE * mix(self.scheduler.key, number_of(str(fault))) / 2**64
+        at, do = self.scheduler.at, functools.partial(self._do, fault)
+        self.network.awaited.setdefault(fault.upon, []).append(lambda: at(self.scheduler.now + delay, do))
+
+    def _delay_call(self, fault: Fault) -> None:
+        self.network.delayed[fault.upon, fault.target] = lambda _: fault.seconds
+
+    def _abandon_call(self, fault: Fault) -> None:
+        def abandon(message: Message) -> float:
+            process = message.caller.process
+            interrupts = fault.other == "interrupt" and process.name in self.works
+            end = functools.partial(self._interrupt, process) if interrupts else process.kill
+            draw = mix(self.scheduler.key, number_of(str(fault))) / 2**64
+            self.scheduler.at(self.scheduler.now + draw * min(fault.seconds, 1.0), end)
+            return fault.seconds
+
+        self.network.delayed[fault.upon, fault.target] = abandon
 
     def _do(self, fault: Fault) -> None:
         self.say(None, f"FAULT: {fault}")
@@ -328,8 +353,12 @@ class Cluster:
             self._stop(self.processes[fault.target], fault.seconds)
 
     def _interrupt_client(self, fault: Fault) -> None:
-        process, works = self.processes.get(fault.target), self.works.get(fault.target)
-        if process is None or works is None or not process.alive or not works.busy:
+        if (process := self.processes.get(fault.target)) is not None:
+            self._interrupt(process)
+
+    def _interrupt(self, process: Process) -> None:
+        works = self.works.get(process.name)
+        if works is None or not process.alive or not works.busy:
             return
         for task in self.scheduler.tasks:
             if task.process is process and task.what == "works" and not task.dead and task.parked:
@@ -360,12 +389,23 @@ class Cluster:
                     actor.end()
 
     def judge_loss(self, machine: Machine) -> None:
-        """What was there alone may be lost: as if somebody had deleted it, if that explains what is read."""
+        """What was there alone may be lost: as if somebody had put, in its place, that it is, if that explains a read.
+
+        A read may find nothing instead, as if somebody had deleted it, where nobody can know: of an array without a
+        key, or as the catalog died too.
+        """
+        lost = lost_with(machine.name)
+        is_forgotten = any(
+            fault.kind in {"kill catalog", "replace catalog", "abandon call"} for fault in self.plan.faults
+        )
         for key in dict.fromkeys(one.key for one in self.history):
             puts = [one for one in self.history if one.kind == "put" and one.key == key]
             if any(self._may_be_lost(one) for one in puts):
-                moment = self.tick()
-                self.history.append(Operation(f"death of {machine.name}", "delete", key, None, moment, None, "unknown"))
+                what, moment = f"death of {machine.name}", self.tick()
+                if key in KEYS:
+                    self.history.append(Operation(what, "put", key, lost, moment, None, "unknown"))
+                if key not in KEYS or is_forgotten:
+                    self.history.append(Operation(what, "delete", key, None, moment, None, "unknown"))
 
     def _may_be_lost(self, put: Operation) -> bool:
         ops = (op for client in self.plan.clients for op in client.ops if op.value == put.value)

@@ -87,6 +87,7 @@ class Actor:
         number = self.network.starts[self.name] = self.network.starts.get(self.name, 0) + 1
         self.target, self._threads, self._queues = None, {}, {}
         process = Process(self.network.scheduler, f"{self.name}.{number}", self.machine)
+        process.alive = self.machine.alive  # else nobody begins, and callers wait until the head knows of it
         process.at_death.append(lambda: self._died(process))
         self.process = process
         self.machine.processes.append(process)
@@ -178,6 +179,7 @@ class Actor:
 
     def _make(self, process: Process, message: Message, method: Callable[..., Any], group: str) -> None:
         value, error, network = None, None, self.network
+        network.begins(message.method)
         if network.traced:
             network.say(process, f"begins {shown(message.method, message.args)} for {message.caller}")
         try:
@@ -227,6 +229,8 @@ class Network:
         self._cut: dict[tuple[str, str], float] = {}  # from one machine to another, and until when
         self.calls = 0
         self.traced = False
+        self.awaited: dict[str, list[Callable[[], object]]] = {}  # by method: what happens as the next call begins
+        self.delayed: dict[tuple[str, str], Callable[[Message], float]] = {}  # by method and way: for how long the next
 
     def cut(self, one: Machine, other: Machine, until: float) -> None:
         """No message gets from the one of these to the other until then."""
@@ -236,7 +240,15 @@ class Network:
     def heal(self) -> None:
         """All messages get through, and take the usual time."""
         self._cut.clear()
+        self.awaited.clear()
+        self.delayed.clear()
         self.manners = Manners()
+
+    def begins(self, method: str) -> None:
+        """A call begins to be made."""
+        if self.awaited and method in self.awaited:
+            for work in self.awaited.pop(method):
+                work()
 
     def call(
         self, actor: Actor, method: str, args: tuple[Any, ...], *, once: bool = False, ends: bool = True
@@ -248,7 +260,7 @@ class Network:
         self.calls += 1
         repeated = 0.0 if once else self.manners.repeated
         message.repeat = repeated > 0 and self._odd(message, 3, repeated, "it", "is made twice")
-        delay = self._delay(message, 4, "its call", ends=ends)
+        delay = self._delay(message, 4, "its call", ends=ends) + self._extra(message, "there")
         self.scheduler.at(self.scheduler.now + delay, lambda: self._arrive(message))
         return message
 
@@ -281,7 +293,7 @@ class Network:
         future = message.future if message.parts is None else message.parts[-1]
         if message.parts is not None and error is None:
             error = StopIteration()
-        delay = self._delay(message, 6, "its answer", ends=True)
+        delay = self._delay(message, 6, "its answer", ends=True) + self._extra(message, "back")
         self.scheduler.at(self.scheduler.now + delay, lambda: self._back(message, future, value, error))
 
     def answer_part(self, message: Message, value: Any) -> None:
@@ -303,6 +315,11 @@ class Network:
         future = message.future if message.parts is None else message.parts[-1]
         delay = least + more * mix(message.key, 9) / 2**64
         self.scheduler.at(self.scheduler.now + delay, lambda: future.set(error=Died(str(message))))
+
+    def _extra(self, message: Message, way: str) -> float:
+        """By how much a fault of the plan delays it, in seconds."""
+        delayed = self.delayed.pop((message.method, way), None) if self.delayed else None
+        return 0.0 if delayed is None else delayed(message)
 
     def _delay(self, message: Message, what: int, name: str, *, ends: bool) -> float:
         least, more = _USUAL

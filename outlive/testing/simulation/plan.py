@@ -32,9 +32,19 @@ _FAULTS = {
     "kill machine": 1,
     "cut": 2,
     "set clock": 2,
-    "end keeper": 1,
+    "end keeper": 2,
     "drain machine": 0.7,
+    "delay call": 4,
+    "abandon call": 4,  # it is delayed, and whoever makes it is killed or interrupted meanwhile
 }
+# During which calls something goes wrong, if it does not at some moment: those that change what others rely on.
+_OF_CATALOG = "bind", "replace", "join_copy", "replicate", "drop", "end", "finish", "listing_part", "evacuate", "leave"
+_OF_KEEPER = "fetch", "send", "join_copy", "drop", "forbid", "keep", "finish", "listing_part", "evacuate", "leave"
+_OF_CLIENT = "bind", "replace", "find", "hold", "fetch", "forbid", "drop", "end"
+_UPON = {"catalog": _OF_CATALOG, "keeper": _OF_KEEPER, "client": _OF_CLIENT, "machine": _OF_KEEPER}
+_WATCHED, _LOOKS = 0.25, 10  # of schedules: the key that is watched, how often
+_DURING = 0.5  # of what goes wrong with processes
+_DELAYED = *_OF_CATALOG, "bind", "given_up", "forbid", "keep", "take_off", "fetch", "kept", "room"
 
 
 class Op(NamedTuple):
@@ -75,11 +85,13 @@ class Fault(NamedTuple):
     target: str = ""  # a node or a client
     other: str = ""  # a second node
     seconds: float = 0.0  # how long
+    upon: str = ""  # the method of a call, the first from then on, as which begins it happens; else it happens at once
 
     def __str__(self) -> str:
         text = f"{self.kind} {self.target}".strip() + (f" - {self.other}" if self.other else "")
         how = "after {:.0f} steps" if self.kind.startswith("crash") else "for {:.2f} s"
-        return text + (f" {how.format(self.seconds)}" if self.seconds else "")
+        text += f" {how.format(self.seconds)}" if self.seconds else ""
+        return text + (f", upon {self.upon}" if self.upon else "")
 
 
 class Plan(NamedTuple):
@@ -138,10 +150,21 @@ def drawn(seed: int) -> Plan:
             for _ in range(rng.randint(2, 5))
         ]
         clients.append(Client(f"client{number + 1}", node, tuple(sorted(ops))))
+    if rng.random() < _WATCHED:
+        clients.append(_watcher(rng, span, moments, rng.choice(nodes)))
     faults = tuple(
-        sorted(_a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 3))))
+        sorted(
+            _a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 2, 3)))
+        )
     )
     return Plan(seed, nodes, tuple(clients), faults, _manners(rng))
+
+
+def _watcher(rng: random.Random, span: float, moments: list[float], node: str) -> Client:
+    """Reads one key again and again: what is wrong for a short while shows."""
+    begin, pause, key = rng.choice((0.0, *moments)), rng.choice((0.002, 0.05, span / 10)), (rng.choice(KEYS),)
+    ops = (Op(round(begin + pause * number * rng.uniform(0.8, 1.2), 4), "get", key) for number in range(_LOOKS))
+    return Client("watcher", node, tuple(sorted(ops)))
 
 
 def _moment(rng: random.Random, span: float, moments: list[float]) -> float:
@@ -165,22 +188,39 @@ def _an_op(rng: random.Random, at: float, some_replicas: bool, nodes: int, value
 
 def _a_fault(rng: random.Random, at: float, nodes: tuple[str, ...], clients: list[Client]) -> Fault:
     kind = rng.choices(list(_FAULTS), list(_FAULTS.values()))[0]
-    target, other, seconds = "", "", 0.0
-    if kind.endswith("client"):
-        target = rng.choice(clients).name
-    elif kind in {"kill keeper", "stop keeper", "set clock", "end keeper"}:
-        target = rng.choice(nodes)
-    elif kind in {"kill machine", "drain machine"}:
-        target = rng.choice(nodes[1:])
-    elif kind == "cut":
-        target, other = rng.sample(nodes, 2)
+    if kind.endswith("call"):
+        return _of_a_call(rng, at, kind)
+    (target, other), seconds, upon = _target(rng, kind, nodes, clients), 0.0, ""
     if kind.startswith("stop") or kind == "cut":
         seconds = round(rng.choice((0.2, 2.0, 10.0, 30.0)) * rng.uniform(0.2, 1.0), 3)
     if kind == "cut":
         seconds = min(seconds, 10.0)
     if kind == "set clock":
         seconds = round(rng.choice((-1, 1)) * rng.choice((0.01, 1.0, 1000.0)), 3)
-    return Fault(at, kind, target, other, seconds)
+    if (what := kind.partition(" ")[2]) in _UPON and rng.random() < _DURING:
+        at, upon = round(at * rng.random(), 4), rng.choice(_UPON[what])
+    return Fault(at, kind, target, other, seconds, upon)
+
+
+def _target(rng: random.Random, kind: str, nodes: tuple[str, ...], clients: list[Client]) -> tuple[str, str]:
+    """What it happens to: a client, or one or two nodes."""
+    if kind.endswith("client"):
+        return rng.choice(clients).name, ""
+    if kind in {"kill keeper", "stop keeper", "set clock", "end keeper"}:
+        return rng.choice(nodes), ""
+    if kind in {"kill machine", "drain machine"}:
+        return rng.choice(nodes[1:]), ""
+    if kind == "cut":
+        one, other = rng.sample(nodes, 2)
+        return one, other
+    return "", ""
+
+
+def _of_a_call(rng: random.Random, at: float, kind: str) -> Fault:
+    """It is delayed, on its way there or back."""
+    seconds = round(rng.choice((0.05, 0.5, 4.0, 30.0)) * rng.uniform(0.2, 1.0), 3)
+    how = rng.choice(("kill", "interrupt")) if kind == "abandon call" else ""
+    return Fault(round(at * rng.random(), 4), kind, rng.choice(("there", "back")), how, seconds, rng.choice(_DELAYED))
 
 
 def _manners(rng: random.Random) -> Manners:

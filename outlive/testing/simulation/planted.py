@@ -14,14 +14,13 @@ from outlive.arrays.names import Names
 from outlive.arrays.segment import read_info_at
 from outlive.arrays.shelf import Shelf
 from outlive.catalog import asking, keys, replaced, replicas, shelves
-from outlive.catalog.holds import Holds
 from outlive.catalog.index import Index
 from outlive.catalog.instructions import Ask, Conversation
 from outlive.catalog.state import State
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.store import commit
+from outlive.store import commit, reading
 from outlive.testing.simulation.themed_faults import THEMED, Change
 
 
@@ -132,9 +131,12 @@ def _evacuate_without_looking() -> Iterator[Change]:
     yield replicas, "evacuate", evacuate
 
 
-def _ignore_holds() -> Iterator[Change]:
-    """What a reader holds is dropped all the same."""
-    yield Holds, "put_off", lambda *_: False
+def _moved_is_gone() -> Iterator[Change]:
+    """A reader takes what was replaced while it looked for deleted.
+
+    That holds are ignored is no fault that a history shows: who misses what it held looks again, and finds the next.
+    """
+    yield reading, "_why", lambda *_: reading.Gone()
 
 
 def _versions_are_not_compared() -> Iterator[Change]:
@@ -159,8 +161,9 @@ def _names_turn_back() -> Iterator[Change]:
 
 
 def _older_listing_wins() -> Iterator[Change]:
-    """What was deleted while a shelf was listed is listed again."""
+    """What was deleted while a shelf was listed is listed again: neither its id nor its version is remembered."""
     yield State, "note_gone", lambda *_: None
+    yield State, "is_deleted_since", lambda *_: False
 
 
 def _no_epoch_for_a_listing() -> Iterator[Change]:
@@ -230,7 +233,7 @@ PLANTED: dict[str, Callable[[], Iterator[Change]]] = {
         _unbind_before_files_are_gone,
         _homes_alone,
         _evacuate_without_looking,
-        _ignore_holds,
+        _moved_is_gone,
         _versions_are_not_compared,
         _names_turn_back,
         _older_listing_wins,

@@ -15,6 +15,7 @@ import heapq
 import itertools
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -62,6 +63,7 @@ class Process:
         self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # files that it has open, and may have locked
         self.flocks: list[tuple[int, int]] = []  # descriptors that it has locked, and inodes: may be closed since
         self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
+        self.left: deque[Any] = deque()  # by objects that it has forgotten
         self.version = 0  # the latest that it has given
         self.chances = 0  # how often it asked for chance
         self.session: Any = None  # its store's

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from outlive.arrays import changes, clock, info, ledger, live, lock
+from outlive.arrays import changes, clock, info, ledger, live, lock, remains
 from outlive.arrays.reader import Reader
 from outlive.arrays.spill import room, waiting
 from outlive.errors import OutliveError
@@ -124,6 +124,7 @@ def resumed(process: Process) -> None:
             _previous.version = info._version  # noqa: SLF001
         info._version = process.version  # noqa: SLF001
         live._live = process.live  # noqa: SLF001
+        remains._left = process.left  # noqa: SLF001
         if _session is not None:
             _session._session = process.session  # noqa: SLF001
         _previous = process
@@ -138,6 +139,7 @@ def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
     """A world begins. `unexpected` is told of errors that nobody waits for, and that are none of outlive's own."""
     global _actors, _chance, _previous, _unexpected
     _actors, _chance, _previous, _unexpected = scheduler, 0, None, unexpected
+    remains._watched.clear()  # noqa: SLF001
     green.FileLock.holder = None
     random.seed(seed)
 
