@@ -14,7 +14,7 @@ ended job the raylet leases workers for a root alone, in the name of a caller th
 lives none is leased, and asking is safe.
 
 The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet does not
-kill the worker, as it does with the workers of a dead owner. A process beside this one returns it then (`lease_guard`).
+kill the worker, as it does with the workers of a dead owner. Another process returns it then (`lease_returner`).
 
 2.49 leases by `TaskSpec` and returns with `ReturnWorker`; from 2.50 on there are `LeaseSpec` and `ReturnWorkerLease`.
 """

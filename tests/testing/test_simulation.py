@@ -18,7 +18,8 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_schedules_hold() -> None:
-    done = simulate("--count", "300", "--processes", "1")
+    """`make simulate` plays as many as one likes: 20,000 take five minutes of a processor."""
+    done = simulate("--count", "1000", "--processes", "1")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -68,20 +69,25 @@ def test_a_schedule_that_once_failed_holds(plan: str, tmp_path: Path) -> None:
 
 FOUND_SOON = (
     "seal in any epoch",
-    "copy in any epoch",
+    "copy without the catalog",
     "seal before bind",
     "forget to forbid",
     "do not ask to forbid",
     "count cached copies",
-    "drop before sealed",
     "homes alone",
     "evacuate without looking",
+    "moved is gone",
     "versions are not compared",
     "no epoch for a listing",
+    "sent without a mark",
+    "only the known are asked",
+    "kept are evicted",
+    "evicted while it is kept",
+    "lost is forgotten",
 )
 
 
-@pytest.mark.parametrize("fault", FOUND_SOON)
-def test_a_fault_that_is_planted_is_found(fault: str) -> None:
-    done = simulate("--planted", "--plant", fault, "--most", "1500")
-    assert done.returncode == 0 and "found by schedule" in done.stdout, done.stdout + done.stderr
+def test_faults_that_are_planted_are_found() -> None:
+    """Those that some hundred schedules find; `--planted` alone looks for all."""
+    done = simulate("--planted", "--plant", ",".join(FOUND_SOON), "--most", "1500")
+    assert done.returncode == 0 and done.stdout.count("found by schedule") == len(FOUND_SOON), done.stdout + done.stderr

@@ -39,7 +39,10 @@ def main(
         str | None, typer.Option(help="What schedules are about; see `themes`. Else each seed has its own.")
     ] = None,
     shrink: Annotated[bool, typer.Option("--shrink", help="Cut the schedule down, as long as it fails.")] = False,
-    plant: Annotated[str | None, typer.Option(help="Plant this fault first; see --planted for their names.")] = None,
+    plant: Annotated[
+        str | None,
+        typer.Option(help="Plant this fault first; see --planted for their names. With that, several, by commas."),
+    ] = None,
     planted: Annotated[bool, typer.Option("--planted", help="Plant each known fault, and look for it.")] = False,
     most: Annotated[int, typer.Option(help="Schedules after which a planted fault counts as not found.")] = 2000,
     worker: Annotated[tuple[int, int, int] | None, typer.Option(hidden=True)] = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from outlive.testing.simulation.plan import Plan
 from outlive.testing.simulation.planted import PLANTED, planted
 from outlive.testing.simulation.shrink import shrink
+from outlive.testing.simulation.themed_faults import THEME_OF
 from outlive.testing.simulation.themes import plan_of
 from outlive.testing.simulation.world import Result, World, a_world
 
@@ -52,9 +53,8 @@ def look_for_planted(first: int, most: int, theme: str | None, only: str | None)
     """Plant each known fault, and say after how many schedules it was found; 1 if one was not."""
     missed = 0
     with a_world() as world:
-        for name in [only] if only else list(PLANTED):
-            with planted(name):
-                found = _look(world, first, most, theme)
+        for name in only.split(",") if only else list(PLANTED):
+            found = _look(world, name, range(first, first + most), theme or THEME_OF.get(name))
             if found is None:
                 missed += 1
                 _say(f"{name}: not found in {most} schedules")
@@ -64,10 +64,13 @@ def look_for_planted(first: int, most: int, theme: str | None, only: str | None)
     return 1 if missed else 0
 
 
-def _look(world: World, first: int, most: int, theme: str | None) -> tuple[int, str] | None:
-    for count in range(1, most + 1):
-        violations = world.play(plan_of(first + count - 1, theme)).violations
-        if violations:
+def _look(world: World, name: str, seeds: range, theme: str | None) -> tuple[int, str] | None:
+    """A schedule that fails without the fault too has not found it."""
+    for count, seed in enumerate(seeds, 1):
+        plan = plan_of(seed, theme)
+        with planted(name):
+            violations = world.play(plan).violations
+        if violations and not world.play(plan).violations:
             return count, violations[0]
     return None
 

@@ -71,6 +71,9 @@ class World:
         )
 
     def _shelf(self, node: str, plan: Plan) -> str:
+        for name in os.listdir(self._root):  # of a shelf that was being removed as its process was killed
+            if name.startswith(f"{node}."):
+                shutil.rmtree(f"{self._root}/{name}")
         path, on_disk = empty_shelf(f"{self._root}/{node}"), f"{self._root}/disk-{node}"
         shutil.rmtree(on_disk, ignore_errors=True)
         if plan.memory:
