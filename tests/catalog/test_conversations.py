@@ -636,10 +636,17 @@ def test_a_repeated_call_whose_array_is_gone_gives_back_what_it_replaced() -> No
     state = World().know()
     put(state, info(1), "a")
     put(state, info(2), "a")
-    keys.unbind(state, [info(2)])
+    keys.unbind(state, [info(2)], "a")
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
-    keys.unbind(state, [info(1)])
+    keys.unbind(state, [info(1)], "a")
     assert state.index.find("s", "k") is None
+
+
+def test_a_repeated_call_whose_array_is_gone_before_it_had_its_replicas_is_taken_back() -> None:
+    state = World().know()
+    one = put(state, info(1, replicas=2), "a")
+    keys.unbind(state, [one], "a")
+    assert state.index.find("s", "k") is None and not state.index.copies.of(one.id)
 
 
 def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed() -> None:
@@ -648,7 +655,7 @@ def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed
     put(state, one, "c")
     state.index.copies.add(one, "c", "a")
     assert replicas.leave(state, [one], "c") == [True]
-    keys.unbind(state, [one])
+    keys.unbind(state, [one], "c")
     assert state.index.holders(one.id) == {"a": True} and state.index.current(one.id) is not None
 
 
@@ -704,7 +711,7 @@ def test_what_is_taken_back_during_its_deletion_gives_nothing_back() -> None:
     put(state, info(2), "a")
     talk = Talk(world, deletion.end(state, [info(2).id]))
     while not talk.over:
-        keys.unbind(state, [info(2)])
+        keys.unbind(state, [info(2)], "a")
         talk.answer(world.carry_out(talk.instruction))
     assert state.index.find("s", "k") is None
 
