@@ -2,6 +2,9 @@
 
 After each step all that must be true of the state is asserted, and of each `Ask` that it drops no last replica. At the
 end, when all is calm, each key that was put and never deleted has its last array or a later one.
+
+The seeds up to 15,000 were tried once. Those that failed are in `ONCE_FAILED`. What a seed plays changes with the
+catalog.
 """
 
 from __future__ import annotations
