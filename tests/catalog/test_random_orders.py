@@ -238,7 +238,7 @@ class Orders:
             if info.id in shelf.files:  # somebody who reads was faster
                 break
             if info.id not in shelf.drafts:  # deleted meanwhile
-                self.step(keys.unbind, [info])
+                self.step(keys.unbind, [info], name)
                 return
             if bound.behind:
                 info = shelf.drafts[info.id] = info._replace(version=bound.behind + 1)

@@ -58,6 +58,8 @@ class World:
         self._played += 1
         if self._played % _COLLECT_EVERY == 0:
             gc.collect()
+            if self._played == _COLLECT_EVERY:  # what was imported since is looked at no more either
+                gc.freeze()
         os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
         cluster = Cluster(plan, {node: self._shelf(node, plan) for node in plan.nodes}, traced=traced)
         try:
