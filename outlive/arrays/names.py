@@ -132,6 +132,13 @@ class Names:
             since = uptime()
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
+    def hide(self, info: ArrayInfo) -> None:
+        """The name of `info` leads nowhere, if not to a later array, until `point`: readers ask the catalog."""
+        try:
+            self.forbid(info.store, info.key or "", info.version)
+        except OSError:  # no room, not even for a name
+            self._unlink(*self._link(info.store, info.key or ""))
+
     def forbid_all(self, names: Iterable[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
         """Forbid the versions of these stores' keys before these, in one step; see `forbid`. It takes the lock itself.
 

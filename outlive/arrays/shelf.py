@@ -237,9 +237,14 @@ class Shelf:
     def _commit(self, path: str, info: ArrayInfo) -> bool:
         """Make an array exist. Its name turns first: if this process dies in between, a reader that asks the catalog
         seals the draft. False if it is neither a draft nor sealed. The caller holds the ledger's lock.
+
+        The name of an array that shall have replicas leads nowhere before it has them, so that nobody reads what may
+        go with this node: see `name`.
         """
-        if info.key is not None:
+        if info.key is not None and info.replicas == 1:
             self.names.point(info, self.has)
+        elif info.key is not None:
+            self.names.hide(info)
         if self._rename(path, info.id) or self.has(info.id):  # the second: another process sealed it (`finish`)
             return True
         if info.key is not None:

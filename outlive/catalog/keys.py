@@ -84,16 +84,15 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
     return found
 
 
-def unbind(state: State, infos: Iterable[ArrayInfo]) -> None:
-    """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile.
+def unbind(state: State, infos: Iterable[ArrayInfo], node: str) -> None:
+    """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile on a node.
 
-    What that call made them replace has its key again. One that has copies was sealed, and not deleted: it is gone from
-    where it was put because its node was evacuated.
+    What that call made them replace has its key again. One that others have was sealed, and not deleted: it is gone
+    from where it was put because that node was evacuated.
     """
     for info in infos:
-        if state.index.copies.of(info.id):
-            continue
-        state.restore(state.index.take_off(info.id))
+        if not state.index.holders(info.id).keys() - {node}:
+            state.restore(state.index.take_off(info.id))
 
 
 def take_off(state: State, array_ids: Iterable[str]) -> None:
@@ -182,7 +181,8 @@ def _found(state: State, entry: Entry | None) -> Found | None:
         return None
     others = [node for node in state.index.holders(entry.info.id) if node != entry.node]
     epoch, replacing = state.epochs.get(entry.node, 0), bool(entry.superseded)
-    return Found(entry.info, [entry.node, *others], entry.doomed, epoch, replacing=replacing)
+    alone = replacing and entry.info.replicas > 1 and entry.info.id not in state.secured
+    return Found(entry.info, [entry.node, *others], entry.doomed, epoch, replacing=replacing, alone=alone)
 
 
 def _found_lost(state: State, store: str, key: str) -> Found | None:

@@ -83,9 +83,10 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
         index.lost.add(Lost(info, node, at))
     state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]
     if older:
-        yield from _bring_back(state, [holding for info, holding in older if info.replicas > 1])
+        shown = {info.id for info, _ in older if info.replicas == 1 or info.id in state.secured}
+        yield from _bring_back(state, [holding for info, holding in older if info.id not in shown])
         yield from asking.drop_for_good(
-            state, [(holding, asking.name_of(info)) for info, holding in older if info.replicas == 1]
+            state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
     yield from save(state)
     _log.warning("node %s is dead", node)

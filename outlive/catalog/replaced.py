@@ -73,7 +73,7 @@ def _make_safe(state: State, replacement: Replacement) -> Conversation[None]:
     """Before the old array goes, the new one is on as many nodes as it shall be, as far as it can."""
     entry = state.index.find(replacement.store, replacement.key)
     if entry is not None and entry.info.id == replacement.new.array_id and entry.info.replicas > 1:
-        yield from replicas.multiply(state, entry.info)
+        yield from replicas.secure(state, [entry.info.id])
 
 
 def try_again(state: State) -> None:

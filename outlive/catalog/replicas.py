@@ -72,7 +72,19 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
 def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[list[int]]:
     """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
     yield from _know_keyless(state, infos, home)
-    return (yield from _replicate_all(state, infos))
+    counts = yield from _replicate_all(state, infos)
+    state.note_secured(info.id for info in infos)
+    return counts
+
+
+def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
+    """Others keep these arrays too, as far as they can, before anybody is shown them.
+
+    Until then a node that dies takes the array along, and what it had replaced stands again.
+    """
+    entries = [entry for entry in map(state.index.current, array_ids) if entry is not None and not entry.doomed]
+    yield from _replicate_all(state, [entry.info for entry in entries])
+    state.note_secured(entry.info.id for entry in entries)
 
 
 def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversation[None]:

@@ -398,7 +398,7 @@ def mend(state: State) -> Conversation[None]:
     state.lost_keepers |= gone
     dead = {node for node in state.unlisted if not state.is_alive(node)}
     state.unlisted -= dead
-    state.unheard |= dead - state.epochs.keys()
+    state.unheard.update(node for node in dead if node not in state.epochs)
     yield from successors.account(state)
     for node in sorted(state.lost_keepers | state.unlisted):
         state.lost_keepers.discard(node)

@@ -75,6 +75,7 @@ class State:
         self.heard_of: set[str] = set()  # of these, what they took with them is known, and is to be written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
+        self.secured = OrderedDict[str, None]()  # that others keep too, or of which that was tried: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # that were to be replaced or deleted: a node may have to say
         self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
         self.ended: dict[
@@ -197,6 +198,15 @@ class State:
         self.ended[array_id, node] = None
         while len(self.ended) > _MOST_ERASED:
             del self.ended[next(iter(self.ended))]
+
+    def note_secured(self, array_ids: Iterable[str]) -> None:
+        """Others keep these too, as far as they can: what they replaced never stands again."""
+        for array_id in array_ids:
+            entry = self.index.current(array_id)
+            if entry is not None and entry.superseded:
+                self.secured[array_id] = None
+        while len(self.secured) > _MOST_ERASED:
+            self.secured.popitem(last=False)
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

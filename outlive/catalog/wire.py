@@ -30,6 +30,7 @@ class Found(NamedTuple):
     epoch: int = 0  # under which the array, if it is not sealed yet, may be
     lost_at: float = 0.0  # when its last copy went with nodes[0], in seconds since 1970; 0: it is not lost
     replacing: bool = False  # an array that some may still read, because this one may not be sealed yet
+    alone: bool = False  # it may go with its node, and what it replaced come back: ask `secure`, and show it then
 
 
 class Successor(NamedTuple):

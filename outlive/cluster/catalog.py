@@ -60,9 +60,9 @@ class Catalog:
         """See `keys.replace`; as `bind`."""
         return pack_bound(self.driver.run(keys.replace, *unpack_request(request)))
 
-    def unbind(self, packed: bytes) -> None:
+    def unbind(self, packed: bytes, node: str) -> None:
         """See `keys.unbind`; infos by `wire.pack`."""
-        self.driver.step(keys.unbind, unpack(packed))
+        self.driver.step(keys.unbind, unpack(packed), node)
 
     @in_group("change")
     def take_off(self, array_ids: list[str]) -> None:
@@ -189,6 +189,11 @@ class Catalog:
     def replicate(self, packed: bytes, home: str) -> list[int]:
         """See `replicas.replicate`; infos by `wire.pack`."""
         return self.driver.run(replicas.replicate, unpack(packed), home)
+
+    @in_group("copy")
+    def secure(self, array_ids: list[str]) -> None:
+        """See `replicas.secure`."""
+        self.driver.run(replicas.secure, array_ids)
 
     @in_group("copy")
     def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:

@@ -62,7 +62,7 @@ def _commit(session: Session, drafts: list[Draft]) -> None:
                 stale = bound.epoch
             else:
                 if gone:
-                    session.ask_catalog("unbind", pack(draft.info for draft in gone))
+                    session.ask_catalog("unbind", pack(draft.info for draft in gone), session.node)
                 return
         drafts = [draft for draft in drafts if draft.exists()]
         if not drafts:

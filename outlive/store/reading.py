@@ -197,8 +197,15 @@ def _view(session: Session, found: Found) -> Here | Gone:
         raise lost(found.info, found.nodes[0], found.lost_at)
     outcome = _reach(session, found, listed=True)
     if isinstance(outcome, Here) and not found.doomed:
+        _secure(session, found)
         session.shelf.name(found.info)
     return outcome
+
+
+def _secure(session: Session, found: Found) -> None:
+    """Nobody is shown an array that others are to keep too before they do: it could go, and the former come back."""
+    if found.alone:
+        session.ask_catalog("secure", [found.info.id])
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
@@ -213,8 +220,16 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
     if session.node in found.nodes:
         sealed = session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
     else:  # only a key whose older array may still be read needs this
-        sealed = not found.replacing or bool(session.ask_catalog("verify", found.info.id))
+        sealed = not found.replacing or (session.ask_catalog("verify", found.info.id) and _stands(session, found.info))
+    if sealed:
+        _secure(session, found)
     return Here(found) if sealed else Gone()
+
+
+def _stands(session: Session, info: ArrayInfo) -> bool:
+    """Whether a key stands for this array still. If its put came to nothing, the former stands again."""
+    [found] = find(session, info.store, [info.key or ""])
+    return found is not None and found.info.id == info.id
 
 
 def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:

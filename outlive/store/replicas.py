@@ -30,6 +30,9 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
     kept = session.ask_catalog("replicate", pack(infos), session.node)
+    for info in infos:
+        if info.key is not None:
+            session.shelf.name(info)
     fewest = min(zip(kept, infos, strict=True), key=lambda pair: pair[0] - pair[1].replicas)
     if fewest[0] < fewest[1].replicas:
         warnings.warn(

@@ -636,10 +636,17 @@ def test_a_repeated_call_whose_array_is_gone_gives_back_what_it_replaced() -> No
     state = World().know()
     put(state, info(1), "a")
     put(state, info(2), "a")
-    keys.unbind(state, [info(2)])
+    keys.unbind(state, [info(2)], "a")
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
-    keys.unbind(state, [info(1)])
+    keys.unbind(state, [info(1)], "a")
     assert state.index.find("s", "k") is None
+
+
+def test_a_repeated_call_whose_array_is_gone_before_it_had_its_replicas_is_taken_back() -> None:
+    state = World().know()
+    one = put(state, info(1, replicas=2), "a")
+    keys.unbind(state, [one], "a")
+    assert state.index.find("s", "k") is None and not state.index.copies.of(one.id)
 
 
 def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed() -> None:
@@ -648,7 +655,7 @@ def test_what_was_sealed_for_its_writer_and_has_left_the_node_since_stays_listed
     put(state, one, "c")
     state.index.copies.add(one, "c", "a")
     assert replicas.leave(state, [one], "c") == [True]
-    keys.unbind(state, [one])
+    keys.unbind(state, [one], "c")
     assert state.index.holders(one.id) == {"a": True} and state.index.current(one.id) is not None
 
 
@@ -704,7 +711,7 @@ def test_what_is_taken_back_during_its_deletion_gives_nothing_back() -> None:
     put(state, info(2), "a")
     talk = Talk(world, deletion.end(state, [info(2).id]))
     while not talk.over:
-        keys.unbind(state, [info(2)])
+        keys.unbind(state, [info(2)], "a")
         talk.answer(world.carry_out(talk.instruction))
     assert state.index.find("s", "k") is None
 
@@ -1099,3 +1106,38 @@ def test_nobody_is_shown_what_was_replaced_on_a_node_of_which_it_is_not_known_wh
     world.run(shelves.mend(world.state))
     [found] = keys.find(world.state, "s", ["k"])
     assert found is not None and found.lost_at and found.info.id == info(2).id
+
+
+# --- what shall have replicas is shown once it has them
+
+
+def test_what_shall_have_replicas_and_replaces_something_is_secured_before_it_is_shown() -> None:
+    world = World(answers={("a", "forbid"): None, ("b", "finish"): keeps(info(2, replicas=2).id)})
+    state = world.know()
+    put(state, info(1), "a")
+    one = info(2, replicas=2)
+    world.run(keys.replace(state, [one], "b", 0))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.alone
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "a", kept=True)) and None
+    world.answers["c", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "c", kept=True)) and None
+    world.run(replicas.secure(state, [one.id]))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and not found.alone and len(state.kept(one.id)) == 2
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> None:
+    old, new = info(1), info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("a", "keep"): keeps(old.id), ("a", "describe"): [pack([old])]})
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    if shown:
+        world.run(replicas.secure(state, [new.id]))  # a has no room, so it is alone all the same
+        world.answers["a", "drop"] = drops
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None
+    assert (found.info.id, bool(found.lost_at)) == ((new.id, True) if shown else (old.id, False))

@@ -48,7 +48,7 @@ class ScriptedCatalog:
         self.stale.append(stale)
         return pack_bound(self.answers[min(len(self.asked), len(self.answers)) - 1](infos))
 
-    def unbind(self, packed: bytes) -> None:
+    def unbind(self, packed: bytes, _node: str) -> None:
         self.unbound += unpack(packed)
 
 

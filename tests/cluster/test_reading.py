@@ -106,3 +106,17 @@ def test_a_handle_of_what_was_replaced_is_of_nothing_else(cluster: PlayedCluster
     forget(info.id)
     with pytest.raises(ArrayNotFound, match="overwritten by a later put"):
         by_handle(cluster.session("b"), info, "a")
+
+
+def test_a_put_that_comes_to_nothing_while_it_is_asked_for_is_not_what_the_key_stands_for(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cluster.put("a", "k", 1)
+    session = cluster.session("b")
+    [old] = reading.find(session, "s", ["k"])
+    assert old is not None
+    never_put = old._replace(info=before._replace(id="f" * 32, version=before.version + 1), replacing=True)
+    answers = iter([[never_put], [old], [old]])
+    monkeypatch.setattr(reading, "find", lambda *_: next(answers))
+    found = reading.info(session, "s", "k")
+    assert found is not None and found.info == before

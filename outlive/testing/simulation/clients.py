@@ -221,6 +221,7 @@ class Works:
     def _open_scope(self, op: Op, recorded: _Recorded) -> None:
         scoped = Scoped(self.store.scope())
         self._scopes[op.keys[0]] = self._cluster.handles.scopes[op.keys[0]] = scoped
+        self._cluster.handles.opened.append(scoped)
         self._process.at_death.append(functools.partial(self._cluster.end_scope, scoped))
         recorded.end("done")
 

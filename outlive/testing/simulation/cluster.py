@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -459,6 +460,9 @@ class Cluster:
     def close(self) -> None:
         """No task goes on, and no file stays open."""
         self.scheduler.close()
+        for scoped in self.handles.opened:  # else they are left some time later, in another schedule
+            with contextlib.suppress(BaseException):
+                scoped.leave()
         for machine in self.machines.values():
             for process in machine.processes:
                 process.alive = True

@@ -36,6 +36,7 @@ class Handles:
         self._known: dict[str, Known] = {}
         self._registers: list[str] = []
         self.scopes: dict[str, Scoped] = {}  # the latest, by place
+        self.opened: list[Scoped] = []
 
     def leave(self, place: str, register: str, handle: ArrayHandle) -> None:
         """A client has put an array without a key; others find its handle at this place, instead of an earlier one."""

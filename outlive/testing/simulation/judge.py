@@ -79,7 +79,8 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
-            yield from _shelf(name, shelf)
+            if keeper_name(name) in cluster.network.actors or name in catalog.state.shelves:  # else nobody tends it
+                yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
             if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper

@@ -21,8 +21,7 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.store import commit, reading
-
-Change = tuple[Any, str, Any]  # an object, an attribute's name, what it is instead
+from outlive.testing.simulation.themed_faults import THEMED, Change
 
 
 def _seal_in_any_epoch() -> Iterator[Change]:
@@ -246,6 +245,7 @@ PLANTED: dict[str, Callable[[], Iterator[Change]]] = {
         _lost_is_forgotten,
     )
 }
+PLANTED |= THEMED
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from outlive.testing.simulation.plan import Plan
 from outlive.testing.simulation.planted import PLANTED, planted
 from outlive.testing.simulation.shrink import shrink
+from outlive.testing.simulation.themed_faults import THEME_OF
 from outlive.testing.simulation.themes import plan_of
 from outlive.testing.simulation.world import Result, World, a_world
 
@@ -53,7 +54,7 @@ def look_for_planted(first: int, most: int, theme: str | None, only: str | None)
     missed = 0
     with a_world() as world:
         for name in only.split(",") if only else list(PLANTED):
-            found = _look(world, name, range(first, first + most), theme)
+            found = _look(world, name, range(first, first + most), theme or THEME_OF.get(name))
             if found is None:
                 missed += 1
                 _say(f"{name}: not found in {most} schedules")

@@ -162,6 +162,8 @@ def _step_of(function: Callable[..., Any]) -> Callable[..., Any]:
             task.process.steps_left -= 1
             if task.process.steps_left < 0:
                 green.FileLock.holder = None  # the kernel lets go of it
+                for file in lock.living(lock._open):  # noqa: SLF001 - and of these
+                    file.close()
                 task.process.scheduler.kill_running()
         return function(*args, **kwargs)
 

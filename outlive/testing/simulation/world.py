@@ -58,6 +58,8 @@ class World:
         self._played += 1
         if self._played % _COLLECT_EVERY == 0:
             gc.collect()
+            if self._played == _COLLECT_EVERY:  # what was imported since is looked at no more either
+                gc.freeze()
         os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
         cluster = Cluster(plan, {node: self._shelf(node, plan) for node in plan.nodes}, traced=traced)
         try:
@@ -71,6 +73,9 @@ class World:
         )
 
     def _shelf(self, node: str, plan: Plan) -> str:
+        for name in os.listdir(self._root):  # of a shelf that was being removed as its process was killed
+            if name.startswith(f"{node}."):
+                shutil.rmtree(f"{self._root}/{name}")
         path, on_disk = empty_shelf(f"{self._root}/{node}"), f"{self._root}/disk-{node}"
         shutil.rmtree(on_disk, ignore_errors=True)
         if plan.memory:

@@ -1,0 +1,71 @@
+"""Planted faults that only schedules of a theme find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from outlive.arrays.spill import room
+from outlive.catalog import asking, shelves
+from outlive.cluster import transfer
+from outlive.cluster.fetches import Fetches
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.tending import Tending
+
+Change = tuple[Any, str, Any]  # an object, an attribute's name, what it is instead
+
+
+def _sent_without_a_mark() -> Iterator[Change]:
+    """An array without a key is not marked when it is copied: who deletes it asks nobody."""
+    yield transfer, "mark", lambda *_, **__: True
+
+
+def _one_file_is_dropped() -> Iterator[Change]:
+    """Of several files that nodes are to drop, only the first goes."""
+    drop = asking.drop
+    yield asking, "drop", lambda state, holdings: drop(state, list(holdings)[:1])
+
+
+def _only_the_known_are_asked() -> Iterator[Change]:
+    """An array without a key is nowhere, if the catalog does not know where it is."""
+
+    def nobody(*_: Any, **__: Any) -> Any:
+        return []
+        yield
+
+    yield shelves, "ask_who_has", nobody
+
+
+def _touched_here_alone() -> Iterator[Change]:
+    """Other nodes do not hear of a touch."""
+    yield ShelfCalls, "touch", lambda *_: True
+
+
+def _nothing_ends() -> Iterator[Change]:
+    """Keepers end nothing."""
+    yield Tending, "end_what_is_over", lambda _: None
+
+
+def _scopes_are_not_joined() -> Iterator[Change]:
+    """A node that has a copy of an array of a scope does not know of the scope."""
+    yield Fetches, "_join_scopes", lambda *_: None
+
+
+def _kept_are_evicted() -> Iterator[Change]:
+    """Who needs room deletes what was read least recently."""
+    candidates = room.candidates
+    yield room, "candidates", lambda *args: [one._replace(kept=False) for one in candidates(*args)]
+    yield room, "evict", lambda shelf, array_id: shelf.delete(array_id)
+
+
+_FAULTS: dict[Callable[[], Iterator[Change]], str] = {
+    _sent_without_a_mark: "handles",
+    _one_file_is_dropped: "handles",
+    _only_the_known_are_asked: "handles",
+    _touched_here_alone: "lifetimes",
+    _nothing_ends: "lifetimes",
+    _scopes_are_not_joined: "scopes",
+    _kept_are_evicted: "disk",
+}
+THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS}
+THEME_OF = {function.__name__.strip("_").replace("_", " "): theme for function, theme in _FAULTS.items()}
