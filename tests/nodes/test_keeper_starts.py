@@ -462,7 +462,7 @@ def test_another_process_does_what_a_keeper_is_asked() -> None:
         epoch, listed = shelf_calls.call("stead", "n", "listing", ())
         assert epoch == shelf.ledger.epoch
         assert [one.info for one in unpack_listed(listed)] == [info]
-        shelf_calls.call("stead", "n", "forbid", ([("s", "k", info.version + 1)],))
+        shelf_calls.call("stead", "n", "forbid", ([("s", "k", info.version + 1, None)],))
         assert shelf.named_info("s", "k") is None
         assert shelf_calls.call("stead", "n", "drop", ([(info.id, None)],)) == [True]
         assert not shelf.has(info.id)
