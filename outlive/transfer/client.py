@@ -273,7 +273,7 @@ class _Reply:
 
 
 class _Beside:
-    """The second half, by a thread and a connection of its own."""
+    """The second half, by a thread and a connection of its own. Raises Lost."""
 
     def __init__(self, link: Link, request: wire.Request, sink: Sink, offset: int) -> None:
         self._link, self._request, self._sink, self._offset = link, request, sink, offset
@@ -281,7 +281,10 @@ class _Beside:
         self._aborted, self._channel = False, None  # type: bool, Channel | None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="transfer-half", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no thread is to be had
+            raise Lost(str(error)) from error
 
     def _run(self) -> None:
         try:
