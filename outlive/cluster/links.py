@@ -11,7 +11,7 @@ from outlive.cluster.port import Call, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lost, Silent
-from outlive.transfer.client import Link
+from outlive.transfer.client import KEPT_FOR, Link
 from outlive.transfer.proof import Refused
 
 SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
@@ -41,10 +41,12 @@ class Links:
     def __init__(self, peers: Peers, here: str) -> None:
         self._peers, self._here, self._tls = peers, here, settings.tls()
         self._ways: dict[str, _Way] = {}
+        self._looked = peers.now()  # for connections that nobody uses
         self._mutex = Mutex()
 
     def to(self, node: str) -> Link | None:
         """The link to a node's server; None if arrays come from there through Ray for now."""
+        self._close_old()
         way = self._ways.get(node)
         if way is None or (way.link is None and self._peers.now() >= way.until):
             way = self._find(node)
@@ -68,6 +70,16 @@ class Links:
         long_ago = self._peers.now() - _FORGOTTEN
         for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
             del self._ways[node]
+
+    def _close_old(self) -> None:
+        """End connections that are too old to be used again: their nodes may be gone for good."""
+        now = self._peers.now()
+        if now < self._looked + KEPT_FOR:
+            return
+        self._looked = now
+        for way in list(self._ways.values()):
+            if way.link is not None:
+                way.link.close_old()
 
     def close(self) -> None:
         """End what is idle; harmless to repeat, and to go on."""

@@ -105,7 +105,8 @@ class Channel:
     def abort(self) -> None:
         """Have whoever reads or writes fail at once. For other threads."""
         with contextlib.suppress(OSError, ValueError):
-            self.socket.shutdown(socket.SHUT_RDWR)
+            # `SSLSocket.shutdown` ends TLS first: its other thread would go on in the clear until the connection ends.
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self, *, throw_away: bool = False) -> None:
         """Harmless to repeat. `throw_away`: what is still to be sent is not sent."""

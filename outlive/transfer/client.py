@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from outlive.transfer.settings import Tls
 _CONNECT = 2.0  # seconds
 _ANSWER = 5.0  # seconds for the beginning of an answer
 _STALLED = 20.0  # seconds without a byte of one that has begun
-_KEPT, _KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
+_KEPT, KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
 _AT_ONCE = 64  # requests that may be on their way on one connection
 _WORTH_ANOTHER = 4 << 20  # bytes for each stream
 _STREAMS = 2
@@ -152,9 +153,17 @@ class Link:
 
     def close(self) -> None:
         """End the connections that are idle."""
+        self._close_until(math.inf)
+
+    def close_old(self) -> None:
+        """End those that have been idle for too long to be used again."""
+        self._close_until(time.monotonic() - KEPT_FOR)
+
+    def _close_until(self, until: float) -> None:
         with self._mutex.now:
-            idle, self._idle = self._idle, []
-        for _, channel in idle:
+            old = [channel for since, channel in self._idle if since <= until]
+            self._idle = [(since, channel) for since, channel in self._idle if since > until]
+        for channel in old:
             channel.close()
 
     # --- connections
@@ -210,7 +219,7 @@ class Link:
         with self._mutex.now:
             while self._idle:
                 since, channel = self._idle.pop()
-                if time.monotonic() < since + _KEPT_FOR and channel.is_quiet():
+                if time.monotonic() < since + KEPT_FOR and channel.is_quiet():
                     return channel
                 channel.close()
         return None
@@ -264,7 +273,7 @@ class _Reply:
 
 
 class _Beside:
-    """The second half, by a thread and a connection of its own."""
+    """The second half, by a thread and a connection of its own. Raises Lost."""
 
     def __init__(self, link: Link, request: wire.Request, sink: Sink, offset: int) -> None:
         self._link, self._request, self._sink, self._offset = link, request, sink, offset
@@ -272,7 +281,10 @@ class _Beside:
         self._aborted, self._channel = False, None  # type: bool, Channel | None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="transfer-half", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no thread is to be had
+            raise Lost(str(error)) from error
 
     def _run(self) -> None:
         try:

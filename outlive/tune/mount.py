@@ -45,7 +45,7 @@ def mount_of(path: str) -> Mount:
     wanted, found = f"{os.major(device)}:{os.minor(device)}", ("/", "unknown", tuple[str, ...]())
     with contextlib.suppress(OSError), open("/proc/self/mountinfo") as file:  # macOS has none
         for line in file:
-            fields = line.split()
+            fields = line.rstrip("\n").split(" ")  # a mount's source may be empty
             point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
             if fields[2] == wanted and f"{os.path.realpath(folder)}/".startswith(f"{point.rstrip('/')}/"):
                 kind, _, options = fields[fields.index("-") + 1 :]

@@ -285,3 +285,24 @@ def test_when_a_way_is_tried_again(cluster: PlayedCluster, error: channel.Lost, 
     assert here.to("a") is None
     cluster.peers.now = lambda: now + again  # type: ignore[method-assign]
     assert here.to("a") is not None
+
+
+def test_connections_to_nodes_that_nothing_comes_from_any_more_are_closed(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their nodes may be gone for good: each would keep up to four descriptors until this process ends."""
+    info = put(cluster, ARRAY)
+    here = links.Links(cluster.peers, "b")
+    transfer.rows(transfer.Source(cluster.peers, "a", MIB, 0, here), info, 0, 80, memoryview(bytearray(80)))
+    link = here.to("a")
+    assert link is not None
+    assert len(link._idle) == 1
+    used = link._idle[0][1]
+    assert here.to("c") is not None
+    assert link._idle, "it is used again soon"
+    monkeypatch.setattr(client, "KEPT_FOR", 0.0)
+    now = cluster.peers.now() + 3600
+    cluster.peers.now = lambda: now  # type: ignore[method-assign]
+    assert here.to("c") is not None
+    assert not link._idle
+    assert used.socket.fileno() == -1

@@ -230,6 +230,24 @@ def test_half_that_breaks_ends_the_other(start_server: Start, files: Files) -> N
     assert read(link, array_id, 0, len(data)) == data
 
 
+def test_without_a_thread_for_the_second_half_it_is_lost(
+    start_server: Start, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is read through Ray: no thread is to be had where a limit of processes is reached."""
+    array_id, data = files.add(9 * MIB)
+    link = link_to(start_server())
+    start = threading.Thread.start
+
+    def limited(self: threading.Thread) -> None:
+        if self.name == "transfer-half":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(Lost, match="can't start new thread"):
+        read(link, array_id, 0, len(data))
+
+
 def test_a_forked_child_has_none_of_the_connections(start_server: Start, files: Files) -> None:
     array_id, data = files.add(10)
     there = start_server()

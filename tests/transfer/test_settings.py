@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import select
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from outlive.transfer import settings
-from outlive.transfer.channel import Lost
+from outlive.transfer.channel import Channel, Lost, connect
 from outlive.transfer.server import Server
 from tests.conftest import eventually
 from tests.transfer.conftest import MIB, Files, link_to
@@ -80,6 +84,29 @@ def test_tls(start_server: Callable[..., Server], files: Files, tmp_path: Path) 
     eventually(lambda: there.counts.refused == 2)
     with pytest.raises(Lost):
         read(link_to(start_server(), tls=ours), array_id)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes certificates here")
+def test_what_is_aborted_goes_on_by_tls_or_not_at_all(tmp_path: Path) -> None:
+    """Not in the clear: `SSLSocket.shutdown` ends TLS before it ends the connection, and another thread goes on."""
+    ours = settings.tls(certificates(tmp_path, "ours"))
+    assert ours is not None
+    deadline = time.monotonic() + 20
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        client = connect(listener.getsockname(), 5)
+        server = Channel(listener.accept()[0])
+        done = thread.submit(server.secure, ours.server, deadline, server=True)
+        client.secure(ours.client, deadline, server=False)
+        done.result()
+        server.send([b"outlive" * 10], 5)
+        assert select.select([client.socket], [], [], 20)[0]
+        client.abort()
+        assert client.read(70, deadline) == b"outlive" * 10  # it had come before
+        for goes_on in (lambda: client.read(1, deadline), lambda: client.send([b"outlive"], 5)):
+            with pytest.raises(Lost):
+                goes_on()
+        client.close()
+        server.close()
 
 
 def test_tls_that_cannot_be_had_is_said(tmp_path: Path) -> None:

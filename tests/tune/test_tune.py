@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -56,6 +57,15 @@ def test_advice_by_the_rest() -> None:
 def test_a_command_is_quoted() -> None:
     [one] = advice(GOOD._replace(mount=SHM._replace(folder="/a b")))
     assert one.ways[0].command == "mount -o remount,huge=within_size '/a b'"
+
+
+def test_a_mount_without_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mount(2) makes one of an empty name, and the kernel then writes it."""
+    device = os.stat(tmp_path).st_dev
+    line = f"63 43 {os.major(device)}:{os.minor(device)} / / rw,relatime shared:1 - tmpfs  rw,huge=advise\n"
+    monkeypatch.setattr(mount, "open", lambda _: io.StringIO(line), raising=False)
+    found = mount_of(str(tmp_path))
+    assert (found.folder, found.kind, found.huge) == ("/", "tmpfs", "advise")
 
 
 def test_in_a_namespace(tmp_path: Path) -> None:
