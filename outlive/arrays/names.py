@@ -123,8 +123,11 @@ class Names:
             What replaces them: its version, id and home. With what else was to, as all but one may come to nothing.
         """
         path, counter = self._link(store, key)
-        before = _read(path)
-        if before is None or before[0] < version:
+        before, known = _read(path), False
+        if before is not None and before[0] >= version:  # it is forbidden, maybe by what comes to nothing
+            version = before[0]
+            known = by is None or not _forbids(before) or any(_is_of(one, by) for one in _successors(before))
+        if not known:
             others = [one for one in _successors(before) if by is None or one[1] != by[1]]
             some = [*others, *([] if by is None else [by])][-_MOST_SUCCESSORS:]
             marks = ",".join("+".join(map(str, one)) for one in some)
@@ -228,6 +231,11 @@ def _successors(target: tuple[int, str] | None) -> list[tuple[int, str, str]]:
         return []
     marks = [mark.split("+") for mark in target[1].removeprefix(_FORBIDDEN).split(",")]
     return [(int(mark[0]), mark[1], mark[2]) for mark in marks if len(mark) == 3 and mark[0].isdecimal()]
+
+
+def _is_of(mark: tuple[int, str, str], by: tuple[int, str, str]) -> bool:
+    """Whether a link says by this array, or by what it was restamped to since."""
+    return mark[1] == by[1] and mark[0] >= by[0]
 
 
 def _read(path: str) -> tuple[int, str] | None:

@@ -247,6 +247,18 @@ def test_a_shelf_remembers_by_what_others_were_about_to_replace_an_array(shelf: 
     assert shelf.names.successors(later) == []
 
 
+def test_a_shelf_remembers_a_successor_that_a_later_one_overtook(shelf: Shelf) -> None:
+    """The later one may come to nothing, and the earlier one be listed and acknowledged."""
+    info = put(shelf, 1)
+    first, second = (info.version + 1, "1" * 32, "f" * 56), (info.version + 2, "2" * 32, "e" * 56)
+    for by in (second, first, first, (second[0] - 1, *second[1:])):  # a call may be repeated, and come late
+        shelf.names.forbid_all([(STORE, "k", by[0], by)])
+    assert sorted(shelf.names.successors(info)) == [first, second]
+    later = info._replace(version=second[0])
+    assert not shelf.names.knows_later(later)
+    assert shelf.names.knows_later(info._replace(version=first[0])), "the later version stays forbidden"
+
+
 def test_a_shelf_remembers_the_latest_of_many_successors(shelf: Shelf) -> None:
     info = put(shelf, 1)
     many = [(info.version + number, f"{number:032x}", "f" * 56) for number in range(1, 21)]
