@@ -197,15 +197,22 @@ def _view(session: Session, found: Found) -> Here | Gone:
         raise lost(found.info, found.nodes[0], found.lost_at)
     outcome = _reach(session, found, listed=True)
     if isinstance(outcome, Here) and not found.doomed:
-        _secure(session, found)
+        if not _is_secure(session, found):
+            return Gone()
         session.shelf.name(found.info)
     return outcome
 
 
-def _secure(session: Session, found: Found) -> None:
-    """Nobody is shown an array that others are to keep too before they do: it could go, and the former come back."""
-    if found.alone:
-        session.ask_catalog("secure", [found.info.id])
+def _is_secure(session: Session, found: Found) -> bool:
+    """Nobody is shown an array that others are to keep too before they do: it could go, and the former come back.
+
+    False if its node died, or another took its key, before that was done. While it is deleted, that cannot be.
+    """
+    if not found.alone or found.doomed:
+        return True
+    session.ask_catalog("secure", [found.info.id])
+    [now] = find(session, found.info.store, [found.info.key or ""])
+    return now is not None and now.info.id == found.info.id and not now.lost_at and not now.alone
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
@@ -221,9 +228,7 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
         sealed = session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
     else:  # only a key whose older array may still be read needs this
         sealed = not found.replacing or (session.ask_catalog("verify", found.info.id) and _stands(session, found.info))
-    if sealed:
-        _secure(session, found)
-    return Here(found) if sealed else Gone()
+    return Here(found) if sealed and _is_secure(session, found) else Gone()
 
 
 def _stands(session: Session, info: ArrayInfo) -> bool:

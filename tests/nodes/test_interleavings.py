@@ -33,7 +33,7 @@ from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.port import Call, NoAnswer
-from outlive.errors import StoreUnavailable
+from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store import reading
 from outlive.store.check import check as check_cluster
 from outlive.store.commit import commit
@@ -669,6 +669,33 @@ def test_a_handle_is_of_what_every_node_reads(cluster: PlayedCluster) -> None:
     found = reading.info(cluster.session("b"), "s", "k")
     assert found is not None and found.info.id == draft.info.id
     assert cluster.get("a", "k") == 2
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_goes_before_others_keep_it_is_not_shown(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """The reader's node has no room for a copy: nothing of the new array is left."""
+    old = cluster.put("a", "k", 1)
+    draft = cluster.draft("c", "k", 2, replicas=2)
+    commit(cluster.session("c"), [draft])  # its put makes the replicas next
+    session, secure = cluster.session("b"), cluster.catalog.secure
+
+    def full(*_: Any) -> None:
+        raise StoreFull("no room")
+
+    def dies_first(array_ids: list[str]) -> None:
+        cluster.kill("c")
+        secure(array_ids)
+
+    monkeypatch.setattr(reading, "fetch", full)
+    monkeypatch.setattr(cluster.catalog, "secure", dies_first)
+    if whole:
+        array = reading.read(session, "s", "k")
+        assert array is not None and array[0] == 1
+    else:
+        found = reading.info(session, "s", "k")
+        assert found is not None and found.info.id == old.id
 
 
 def read_many(cluster: PlayedCluster, node: str, keys: list[str]) -> list[int | None]:
