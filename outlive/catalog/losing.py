@@ -24,9 +24,11 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.rounds += 1
     yield from _search(state)
     yield from replicas.multiply_few(state)
+    heard_of = set(state.heard_of)
     yield from save(state)
-    while state.heard_of:  # what they took is written down
-        state.note_shelf(state.heard_of.pop(), has_one=False)
+    for node in sorted(heard_of):  # what they took is written down
+        state.note_shelf(node, has_one=False)
+    state.heard_of -= heard_of
     replaced.try_again(state)
     yield from replaced.clear(state)
     yield from deletion.finish_deletions(state)
@@ -74,7 +76,6 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     """A node is dead, and what it alone kept is lost."""
     index = state.index
     state.epochs.pop(node, None)
-    state.note_shelf(node, has_one=False)
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)
@@ -89,6 +90,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
             state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
     yield from save(state)
+    state.note_shelf(node, has_one=False)  # not before: a catalog that starts has to know of one of the two
     _log.warning("node %s is dead", node)
 
 

@@ -11,6 +11,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
+from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
 from outlive.catalog.wire import Bound, Listed, Located, Successor, pack
@@ -1106,6 +1107,39 @@ def test_nobody_is_shown_what_was_replaced_on_a_node_of_which_it_is_not_known_wh
     world.run(shelves.mend(world.state))
     [found] = keys.find(world.state, "s", ["k"])
     assert found is not None and found.lost_at and found.info.id == info(2).id
+
+
+def test_a_dead_node_has_a_shelf_until_it_is_written_down_what_it_took() -> None:
+    """Else a catalog that starts in between knows neither, and may show what was replaced there."""
+    world = World()
+    state = world.know()
+    put(state, info(1), "c")
+    world.kill("c")
+    losing_it = Talk(world, losing.look_for_dead(state))
+    while not isinstance(losing_it.instruction, Save):
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.run(shelves.mend(state))
+    assert json.loads(world.saved.get(pages.SHELVES, b'["c"]')).count("c") == 1
+    while not losing_it.over:
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.run(shelves.mend(state))
+    assert json.loads(world.saved[pages.SHELVES]) == ["a", "b"]
+
+
+def test_what_is_lost_while_others_are_written_down_is_not_taken_for_written_down() -> None:
+    world = World()
+    state = world.know()
+    state.index.lost.add(Lost(info(1), "b", 1.0))
+    looking = Talk(world, losing.look_at_nodes(state))
+    while not isinstance(looking.instruction, Save):
+        looking.answer(world.carry_out(looking.instruction))
+    state.index.lost.add(Lost(info(2, "other"), "c", 1.0))  # as `successors.account` does
+    state.heard_of.add("c")
+    while not looking.over:
+        looking.answer(world.carry_out(looking.instruction))
+    assert "c" in state.shelves
+    world.run(losing.look_at_nodes(state))
+    assert "c" not in state.shelves and not state.heard_of
 
 
 # --- what shall have replicas is shown once it has them
