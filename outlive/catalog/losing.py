@@ -119,6 +119,12 @@ def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> d
 def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     """What was being overwritten by arrays that went with their node before they had their replicas."""
     by_node: dict[str, list[str]] = defaultdict(list)
+    lost = {holding.array_id: state.index.lost.of(holding.info) for holding in holdings if holding.info is not None}
+
+    def may_stand(info: ArrayInfo | None) -> bool:
+        """Nothing later of its key was lost meanwhile."""
+        return info is not None and state.index.lost.of(info) in (None, lost.get(info.id))
+
     for holding in holdings:
         by_node[holding.node].append(holding.array_id)
     kept = yield from asking.ask_known(state, "keep", by_node)
@@ -127,8 +133,11 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
         for node, some in kept.items()
     }
     described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
+    # Who does not answer has it still: else it would be dropped there later, as earlier than what is lost.
+    silent = [one for one in holdings if one.kept and one.node not in kept and one.node in state.epochs]
+    state.restore([one for one in silent if may_stand(one.info)])
     for node, parts in described.items():
-        infos = [info for packed in parts for info in unpack(packed) if not state.is_going(info.id)]
+        infos = [info for packed in parts for info in unpack(packed) if not state.is_going(info.id) and may_stand(info)]
         for info in infos:
             state.index.lost.remove(info)
         stale = shelves.admit(state, node, [Listed(info, kept=True) for info in infos])

@@ -1175,3 +1175,38 @@ def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> No
     [found] = keys.find(state, "s", ["k"])
     assert found is not None
     assert (found.info.id, bool(found.lost_at)) == ((new.id, True) if shown else (old.id, False))
+
+
+def test_what_nobody_was_shown_is_taken_back_although_the_node_that_has_the_former_is_silent() -> None:
+    old, new = info(1), info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None})
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    world.answers |= {("a", "listing_part"): listing(2, Listed(old, kept=True)), ("a", "given_up"): []}
+    world.run(shelves.join(state, "a"))  # it answers again
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and (found.info.id, found.lost_at, found.nodes) == (old.id, 0.0, ["a"])
+    assert "drop" not in world.methods("a")
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_is_lost_while_the_former_is_taken_back_stays_lost(silent: bool) -> None:
+    old, new, later = info(1), info(2, replicas=2), info(3)
+    world = World("abc", {("a", "forbid"): None, ("a", "describe"): [pack([old])], ("a", "drop"): drops})
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.kill("b")
+    losing_it = Talk(world, losing.look_for_dead(state))
+    assert losing_it.calls == {"a": ("keep", ([old.id],))}
+    put(state, later, "c")
+    world.kill("c")
+    world.run(losing._settle(state, "c"))
+    losing_it.answer({} if silent else {"a": [True]})
+    while not losing_it.over:
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info.id == later.id and found.lost_at
