@@ -79,7 +79,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)
-    older = index.older_than_lost(node)
+    older = index.older_than_lost(node, state.secured)
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
     state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]

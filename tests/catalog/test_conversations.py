@@ -1177,6 +1177,23 @@ def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> No
     assert (found.info.id, bool(found.lost_at)) == ((new.id, True) if shown else (old.id, False))
 
 
+def test_what_was_shown_between_the_former_and_the_last_decides_too() -> None:
+    """It has fewer replicas than it was to have: its put returned all the same."""
+    old, middle, last = info(1), info(2, replicas=2), info(3, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("a", "keep"): keeps(old.id), ("a", "describe"): [pack([old])]})
+    world.answers["a", "room"] = 0
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [middle], "b", 0))
+    assert world.run(replicas.replicate(state, [middle], "b")) == [1]
+    put(state, last, "b")  # somebody holds the first, so it is there still
+    world.kill("b")
+    world.answers["a", "drop"] = drops
+    world.run(losing.look_for_dead(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info.id == last.id and found.lost_at
+
+
 def test_what_nobody_was_shown_is_taken_back_although_the_node_that_has_the_former_is_silent() -> None:
     old, new = info(1), info(2, replicas=2)
     world = World("ab", {("a", "forbid"): None})
