@@ -8,7 +8,7 @@ key that is being deleted stays listed, as `doomed`, until its files are.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -292,18 +292,13 @@ class Index:
                 gone.append(entry.info)
         return gone
 
-    def older_than_lost(self, node: str, secured: Container[str] = ()) -> list[tuple[ArrayInfo, Holding]]:
+    def older_than_lost(self, node: str, may_be_shown: Callable[[ArrayInfo], bool]) -> list[tuple[ArrayInfo, Holding]]:
         """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays.
 
-        Of several that overwrote it, one after the other, one that may have been read, if there is one: it is among
-        those `secured`, or was to have no replicas, so its put has returned.
+        Of several that overwrote it, one after the other, one that may have been read, if there is one.
         """
-
-        def may_be_unread(info: ArrayInfo) -> bool:
-            return info.replicas > 1 and info.id not in secured
-
         return [
-            (min(_lost_after(holding, entry, node), key=may_be_unread), holding)
+            (max(_lost_after(holding, entry, node), key=may_be_shown), holding)
             for _, _, entry in self.at_home(node)
             if not any(kept for other, kept in self.holders(entry.info.id).items() if other != node)
             for holding in entry.superseded

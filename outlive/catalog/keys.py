@@ -181,7 +181,7 @@ def _found(state: State, entry: Entry | None) -> Found | None:
         return None
     others = [node for node in state.index.holders(entry.info.id) if node != entry.node]
     epoch, replacing = state.epochs.get(entry.node, 0), bool(entry.superseded)
-    alone = replacing and entry.info.replicas > 1 and entry.info.id not in state.secured
+    alone = replacing and not state.may_be_shown(entry.info)
     return Found(entry.info, [entry.node, *others], entry.doomed, epoch, replacing=replacing, alone=alone)
 
 

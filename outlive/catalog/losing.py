@@ -79,12 +79,12 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)
-    older = index.older_than_lost(node, state.secured)
+    older = index.older_than_lost(node, state.may_be_shown)
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
     state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]
     if older:
-        shown = {info.id for info, _ in older if info.replicas == 1 or info.id in state.secured}
+        shown = {info.id for info, _ in older if state.may_be_shown(info)}
         yield from _bring_back(state, [holding for info, holding in older if info.id not in shown])
         yield from asking.drop_for_good(
             state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]

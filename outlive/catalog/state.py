@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ from outlive.catalog import pages
 from outlive.catalog.holds import Holds
 from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
+from outlive.catalog.latest import Latest
 from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
 Name = tuple[str, str]  # store and key
-_MOST_ERASED = 100_000  # ids that are remembered to be deleted
 
 
 class Outside(NamedTuple):
@@ -75,12 +75,10 @@ class State:
         self.heard_of: set[str] = set()  # of these, what they took with them is known, and is to be written down
         self.leavings = Counter[str]()  # how often the keeper of a node has left
         # arrays
-        self.secured = OrderedDict[str, None]()  # that others keep too, or of which that was tried: they may be shown
+        self.secured = Latest[str]()  # that others keep too, or of which that was tried: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # that were to be replaced or deleted: a node may have to say
-        self.erased = OrderedDict[str, None]()  # deleted ones without a key, and puts that were taken back: late calls
-        self.ended: dict[
-            tuple[str, str], None
-        ] = {}  # arrays without a key, and nodes where they have ended: late calls
+        self.erased = Latest[str]()  # deleted ones without a key, and puts that were taken back: late calls
+        self.ended = Latest[tuple[str, str]]()  # arrays without a key, and nodes where they have ended: late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
         self.replaced: list[Replacement] = []  # to be dropped
@@ -189,24 +187,22 @@ class State:
 
     def note_erased(self, array_id: str) -> None:
         """Whoever comes late with this array is refused."""
-        self.erased[array_id] = None
-        while len(self.erased) > _MOST_ERASED:
-            self.erased.popitem(last=False)  # of a dict, the first is the slower to be found the more were before it
+        self.erased.add(array_id)
 
     def note_ended(self, array_id: str, node: str) -> None:
         """Whoever is just copying it from there does not have it count as kept there."""
-        self.ended[array_id, node] = None
-        while len(self.ended) > _MOST_ERASED:
-            del self.ended[next(iter(self.ended))]
+        self.ended.add((array_id, node))
 
     def note_secured(self, array_ids: Iterable[str]) -> None:
         """Others keep these too, as far as they can: what they replaced never stands again."""
         for array_id in array_ids:
             entry = self.index.current(array_id)
             if entry is not None and entry.superseded:
-                self.secured[array_id] = None
-        while len(self.secured) > _MOST_ERASED:
-            self.secured.popitem(last=False)
+                self.secured.add(array_id)
+
+    def may_be_shown(self, info: ArrayInfo) -> bool:
+        """Whether anybody may have seen an array that is replacing another: others keep it too, or are not to."""
+        return info.replicas == 1 or info.id in self.secured
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
         """For the listing of that shelf that may be under way: it may have seen them."""

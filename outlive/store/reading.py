@@ -211,8 +211,8 @@ def _is_secure(session: Session, found: Found) -> bool:
     if not found.alone or found.doomed:
         return True
     session.ask_catalog("secure", [found.info.id])
-    [now] = find(session, found.info.store, [found.info.key or ""])
-    return now is not None and now.info.id == found.info.id and not now.lost_at and not now.alone
+    now = _standing(session, found.info)
+    return now is not None and not now.lost_at and not now.alone
 
 
 def _sealed(session: Session, found: Found) -> Here | Gone:
@@ -227,14 +227,19 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
     if session.node in found.nodes:
         sealed = session.shelf.has(found.info.id) or session.shelf.finish(found.info.id, found.epoch)
     else:  # only a key whose older array may still be read needs this
-        sealed = not found.replacing or (session.ask_catalog("verify", found.info.id) and _stands(session, found.info))
+        sealed = not found.replacing or (
+            session.ask_catalog("verify", found.info.id) and _standing(session, found.info) is not None
+        )
     return Here(found) if sealed and _is_secure(session, found) else Gone()
 
 
-def _stands(session: Session, info: ArrayInfo) -> bool:
-    """Whether a key stands for this array still. If its put came to nothing, the former stands again."""
+def _standing(session: Session, info: ArrayInfo) -> Found | None:
+    """What the catalog says of an array now; None if its key does not stand for it any more.
+
+    If its put came to nothing, the former stands again.
+    """
     [found] = find(session, info.store, [info.key or ""])
-    return found is not None and found.info.id == info.id
+    return found if found is not None and found.info.id == info.id else None
 
 
 def _reach(session: Session, found: Found, *, listed: bool) -> Here | Gone:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, locating, losing, replaced, replicas, shelves
+from outlive.catalog.latest import Latest
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from tests.catalog.talking import World, info
@@ -20,7 +20,7 @@ def _refuse(*_: object) -> Any:
     raise AssertionError("a book is gone through")
 
 
-class Book(OrderedDict[Any, Any]):
+class Book(Latest[Any]):
     """One in which things can be looked up, put and taken out, and nothing else."""
 
     __iter__ = __reversed__ = keys = items = values = copy = __or__ = __ror__ = _refuse

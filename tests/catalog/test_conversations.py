@@ -847,13 +847,19 @@ def test_what_a_listing_finds_of_a_key_that_is_deleted_goes_with_it() -> None:
     assert ending.over and len(state.index) == 0
 
 
-def test_what_nobody_confirmed_is_dropped_once_its_node_answers_although_what_replaced_it_is_lost() -> None:
+def _unconfirmed() -> tuple[World, State]:
+    """An array on b has replaced one on a, which did not confirm that it dropped that."""
     world = World(answers={("b", "finish"): keeps(info(2).id), ("a", "forbid"): None})
     state = world.know()
     put(state, info(1), "a")
     world.run(keys.replace(state, [info(2)], "b", 0))
     replaced.sort_out(state)
     world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
+    return world, state
+
+
+def test_what_nobody_confirmed_is_dropped_once_its_node_answers_although_what_replaced_it_is_lost() -> None:
+    world, state = _unconfirmed()
     world.kill("b")
     world.run(losing.look_for_dead(state))
     world.answers["a", "drop"] = drops
@@ -867,12 +873,7 @@ def test_what_nobody_confirmed_is_dropped_once_its_node_answers_although_what_re
 
 
 def test_what_is_not_confirmed_to_be_dropped_is_not_current_again() -> None:
-    world = World(answers={("b", "finish"): keeps(info(2).id), ("a", "forbid"): None})
-    state = world.know()
-    put(state, info(1), "a")
-    world.run(keys.replace(state, [info(2)], "b", 0))
-    replaced.sort_out(state)
-    world.run(replaced.drop_where_sealed(state, "b", state.to_drop.pop("b")))
+    world, state = _unconfirmed()
     keys.take_off(state, [info(2).id])
     assert state.index.find("s", "k") is None
     assert shelves.admit(state, "a", [Listed(info(1), kept=True)]) == [(Holding(info(1).id, "a"), ("s", "k"))]

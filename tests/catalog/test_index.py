@@ -204,17 +204,21 @@ def test_move_home() -> None:
     index.move_home("f" * 32, "a", "b")  # nobody's
 
 
+def is_alone_by_wish(one: ArrayInfo) -> bool:
+    return one.replicas == 1
+
+
 def test_what_a_lost_array_had_overwritten() -> None:
     index = Index()
     index.bind([info(1)], "a")
     index.copies.add(info(1), "a", "b", kept=False)
     index.bind([info(2)], "c")
-    older = index.older_than_lost("c")
+    older = index.older_than_lost("c", is_alone_by_wish)
     assert {(one.id, holding) for one, holding in older} == {
         (info(2).id, Holding(info(1).id, node)) for node in ("a", "b")
     }
     index.copies.add(info(2), "c", "a")
-    assert index.older_than_lost("c") == []  # it is not lost
+    assert index.older_than_lost("c", is_alone_by_wish) == []  # it is not lost
 
 
 def test_what_was_read_between_an_older_array_and_a_lost_one_decides_too() -> None:
@@ -224,11 +228,11 @@ def test_what_was_read_between_an_older_array_and_a_lost_one_decides_too() -> No
     index.bind([first], "a")
     index.bind([second], "c")
     index.bind([third], "c")
-    assert index.older_than_lost("c") == [(second, Holding(first.id, "a"))]
+    assert index.older_than_lost("c", is_alone_by_wish) == [(second, Holding(first.id, "a"))]
     index = Index()
     index.bind([first], "a")
     index.bind([third], "c")
-    assert index.older_than_lost("c") == [(third, Holding(first.id, "a"))]
+    assert index.older_than_lost("c", is_alone_by_wish) == [(third, Holding(first.id, "a"))]
 
 
 def test_putting_again_takes_it_off_the_lost() -> None:
