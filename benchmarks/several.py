@@ -14,7 +14,27 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import outlive
 from benchmarks.cluster import MIB, environment
+from benchmarks.timing import stopwatch
 from outlive.ray_internals import Connection
+
+
+class Reader:
+    """A program that reads, on a node of its own, as an actor. Each method returns seconds."""
+
+    def __init__(self) -> None:
+        outlive.open()
+
+    def ray_get(self, refs: list[Any]) -> float:
+        with stopwatch() as watch:
+            array = ray.get(refs[0])
+        assert array[0] == array[-1]
+        return watch.seconds
+
+    def get(self, handle: outlive.ArrayHandle) -> float:
+        with stopwatch() as watch:
+            array = handle.get()
+        assert array[0] == array[-1]
+        return watch.seconds
 
 
 class Raylets:

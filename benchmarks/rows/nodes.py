@@ -13,7 +13,7 @@ import outlive
 from benchmarks.calls import Watched
 from benchmarks.cluster import GIB, MIB
 from benchmarks.line import Line
-from benchmarks.several import Raylets, raylets
+from benchmarks.several import Raylets, Reader, raylets
 from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, stopwatch
 from outlive.cluster import actors
 
@@ -39,24 +39,12 @@ def run(quick: bool) -> list[Line]:
 
 
 @ray.remote
-class _Reader:
-    """A program on the other node. Each method returns seconds."""
+class _Reader(Reader):
+    """A program on the other node."""
 
     def __init__(self) -> None:
-        self._store = outlive.open()
-        self._local = self._store.put(np.ones(_STEP // 8))
-
-    def ray_get(self, refs: list[Any]) -> float:
-        with stopwatch() as watch:
-            array = ray.get(refs[0])
-        assert array[0] == array[-1]
-        return watch.seconds
-
-    def get(self, handle: outlive.ArrayHandle) -> float:
-        with stopwatch() as watch:
-            array = handle.get()
-        assert array[0] == array[-1]
-        return watch.seconds
+        super().__init__()
+        self._local = outlive.open().put(np.ones(_STEP // 8))
 
     def get_local(self) -> float:
         return self.get(self._local)  # type: ignore[no-any-return]

@@ -12,8 +12,8 @@ import ray
 import outlive
 from benchmarks.cluster import GIB, KIB, MIB
 from benchmarks.line import Line, times_faster
-from benchmarks.several import raylets
-from benchmarks.timing import OUTLIVE, RAY, Samples, alternate, stopwatch
+from benchmarks.several import Reader, raylets
+from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
 from benchmarks.wire import wire
 
 NAME = "remote"
@@ -41,26 +41,6 @@ def run(quick: bool) -> list[Line]:
     return [*lines, Line(NAME, "256 MiB by sendfile and recv_into alone", state, limit)]
 
 
-@ray.remote
-class _Reader:
-    """A program on the other node. Each method returns seconds."""
-
-    def __init__(self) -> None:
-        outlive.open()
-
-    def ray_get(self, refs: list[Any]) -> float:
-        with stopwatch() as watch:
-            array = ray.get(refs[0])
-        assert array[0] == array[-1]
-        return watch.seconds
-
-    def get(self, handle: outlive.ArrayHandle) -> float:
-        with stopwatch() as watch:
-            array = handle.get()
-        assert array[0] == array[-1]
-        return watch.seconds
-
-
 def _reads(rounds: int, *, through_ray: bool = False) -> dict[str, Samples]:
     """By size. The first of each is left out: connections, arenas and segments are new then."""
     before = os.environ.pop(_TURNED_OFF, None)
@@ -69,7 +49,7 @@ def _reads(rounds: int, *, through_ray: bool = False) -> dict[str, Samples]:
     try:
         with raylets(2, GIB, 2 * GIB) as nodes:
             store = outlive.open()
-            reader: Any = _Reader.options(**nodes.on(1)).remote()
+            reader: Any = ray.remote(Reader).options(**nodes.on(1)).remote()
             found = {}
             for name, size in _SIZES.items():
                 samples = _alternate(store, reader, size, rounds + 2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -43,11 +43,7 @@ def nodes() -> list[Node]:
     StoreUnavailable
         This process is not connected, or the GCS does not answer.
     """
-    records = node_records()
-    with explained():
-        draining: Mapping[str, int] = _accessor().get_draining_nodes()
-    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
-    return [_node(record, record.state == alive, draining) for record in records]
+    return _nodes(node_records())
 
 
 def node(node_id: str) -> Node | None:
@@ -55,15 +51,20 @@ def node(node_id: str) -> Node | None:
     selector = rpc.messages("gcs_service").GetAllNodeInfoRequest.NodeSelector(node_id=bytes.fromhex(node_id))
     with explained():
         found = gcs_client().get_all_node_info(timeout=PATIENCE, node_selectors=[selector])
-        draining: Mapping[str, int] = _accessor().get_draining_nodes()
-    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
-    return next((_node(record, record.state == alive, draining) for record in found.values()), None)
+    return next(iter(_nodes(found.values())), None)
 
 
 @lru_cache(maxsize=1)
 def can_ask_for_one() -> bool:
     """Whether this Ray's GCS can be asked for one node: 2.60 has `node_selectors`, 2.49 sends all nodes each time."""
     return "node_selectors" in (gcs_client().get_all_node_info.__doc__ or "")
+
+
+def _nodes(records: Iterable[Any]) -> list[Node]:
+    with explained():
+        draining: Mapping[str, int] = _accessor().get_draining_nodes()
+    alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
+    return [_node(record, record.state == alive, draining) for record in records]
 
 
 def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
