@@ -46,13 +46,10 @@ class Answering:
             _log.warning("calls go through Ray: %s", error)
         self._told = json.dumps(told).encode()
         try:
-            former = peers.load(WHERE)
             peers.save(WHERE, self._told)
         except Exception as error:  # noqa: BLE001 - the same
             _log.warning("calls go through Ray: %s", error)
             return
-        if former is not None and not _is_gone(former):
-            peers.sleep(_LEASE / 1e9)
         if self._server is not None:
             threading.Thread(target=self._renew, args=(self._server,), name="calls-lease", daemon=True).start()
 
@@ -104,6 +101,18 @@ class Answering:
 def _served(catalog: Any) -> Mapping[str, Served]:
     methods = {method: getattr(catalog, method) for method in CALLED}
     return {name: Served(method, getattr(method, "group", None)) for name, method in methods.items()}
+
+
+def succeed(peers: Peers) -> None:
+    """See that a former catalog answers no more: at once if it is dead, else once its lease is over."""
+    try:
+        former = peers.load(WHERE)
+        if former is None or _is_gone(former):
+            return
+        peers.save(WHERE, json.dumps("the catalog starts again").encode())
+    except Exception as error:  # noqa: BLE001 - Ray gives up an actor whose constructor raises
+        _log.warning("whether another catalog answers cannot be asked: %s", error)
+    peers.sleep(_LEASE / 1e9)
 
 
 def _is_gone(former: bytes) -> bool:

@@ -20,7 +20,7 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
-from outlive.cluster.answering import Answering
+from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.port import Peers, in_group
 
@@ -36,8 +36,13 @@ class Catalog:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
         self.state.remember(peers.load)
         self.driver = Driver(self.state, peers, crews)
+        self.take_over()
         self.driver.run(shelves.begin)
         self.go_on()
+
+    def take_over(self) -> None:
+        """Whatever catalog there was before answers nothing any more, even if it is not dead."""
+        succeed(self.driver.peers)
 
     def go_on(self) -> None:
         """All that nobody asks for, from now on."""

@@ -119,7 +119,7 @@ class CatalogLine:
         except StoreUnavailable as error:
             return _Way(None, str(error), time.monotonic() + _SOON)
         where = "the catalog has no server" if told is None else json.loads(told)
-        if not isinstance(where, list) or secret is None:
+        if not isinstance(where, list) or len(where) != 3 or secret is None:
             return _Way(None, str(where), later)
         host, port, name = where
         return _Way(Line((host, port), here="", there=name, secret=secret, tls=tls))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +22,10 @@ from outlive.arrays.lock import living
 from outlive.calls import wire
 from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
 from outlive.calls.server import Served, Server
+from outlive.transfer import settings
 from tests.calls.conftest import line_to
 from tests.conftest import eventually
+from tests.transfer.test_settings import certificates
 
 
 class Stuck(Exception):
@@ -245,6 +249,23 @@ def test_a_connection_that_nobody_reads_holds_up_nobody(server: Server, line: Li
     assert ask(line_to(server), "note", 1) == 1
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes certificates here")
+def test_tls(start_server: Callable[..., Server], catalog: Catalog, tmp_path: Path) -> None:
+    ours, theirs = (settings.tls(certificates(tmp_path, name)) for name in ("ours", "theirs"))
+    there = start_server(catalog.calls(), tls=ours)
+    line = line_to(there, tls=ours)
+    for value in (1, "x" * 900_000, b"y" * 100_000, 2):
+        assert ask(line, "note", value) == value
+    with pytest.raises(Late):
+        ask(line, "wait", 3, patience=0.05)
+    for stranger in (theirs, None):
+        with pytest.raises(Unreachable):
+            ask(line_to(there, tls=stranger), "note", 4)
+    with pytest.raises(Unreachable):
+        ask(line_to(start_server(catalog.calls()), tls=ours), "note", 5)
+    assert ask(line, "note", 6) == 6
+
+
 # --- forks and signals
 
 
@@ -271,7 +292,7 @@ def interrupts(error: type[Exception]) -> Iterator[None]:
 def test_a_signal_handler_that_raises_anywhere(server: Server, line: Line, error: type[Exception]) -> None:
     """What it raises ends the call, and the next one has its own answer."""
     chance = random.Random(1)
-    for turn in range(200):
+    for turn in range(100):
         with interrupts(error):
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-4))
             while True:
@@ -286,6 +307,7 @@ def test_a_signal_handler_that_calls(line: Line) -> None:
     def handler(number: int, frame: object) -> None:
         got.append(ask(line, "note", "inner"))
 
+    ask(line, "note", 0)  # while one connects, no thread of this process may, the server's neither: see `no_fork`
     before = signal.signal(signal.SIGALRM, handler)
     try:
         for turn in range(30):
