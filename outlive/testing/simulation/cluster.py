@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
 
 from outlive.arrays.shelf import Shelf
 from outlive.cluster.port import Call
