@@ -295,13 +295,19 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
-    """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
-    return [not state.index.is_superseded(info.id) and _leave(state, info, node) for info in infos]
+    """A node drops what others keep; says of each array whether it may. From then on there is no copy there.
+
+    Asking twice is harmless: the first answer may have been lost.
+    """
+    return [_leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:
-    if not state.index.holders(info.id):  # deleted meanwhile, unless this catalog has not heard yet what is there
-        return node in state.epochs and node not in state.unlisted
+    is_listed = node in state.epochs and node not in state.unlisted  # else its files may not be in the books
+    if older := state.index.superseded({info.id}):  # it may be current again
+        return is_listed and node not in {holding.node for holding, _ in older}
+    if not state.index.holders(info.id):  # deleted meanwhile
+        return is_listed
     if not state.kept(info.id, node):
         return False
     if state.index.holders(info.id).get(node, True):  # else a reader there has had it copied again: it is cached
