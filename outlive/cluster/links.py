@@ -1,4 +1,4 @@
-"""Links: which nodes' transfer servers this process reaches, and from which nodes arrays come through Ray, and why."""
+"""Links: connections of this process to the transfer servers of other nodes; and why there is none to some nodes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from outlive.transfer.channel import Lost, Silent
 from outlive.transfer.client import KEPT_FOR, Link
 from outlive.transfer.proof import Refused
 
-SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
+SECRET = "transfer-secret"  # noqa: S105 - the key under which the head remembers the secret
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
-_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a way is tried again; see `_until_again`
-_FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
+_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a link is tried again; see `_until_again`
+_FORGOTTEN = 3600.0  # seconds until a failure is forgotten that nobody asked about again
 _log = logging.getLogger(__name__)
 
 
 class _Way(NamedTuple):
-    """To one node."""
+    """The way to one node: a link, or the reason why there is none."""
 
     link: Link | None
-    why: str = ""  # there is none
-    until: float = 0.0  # when it is looked again for one
+    why: str = ""
+    until: float = 0.0  # the moment from which on a link is tried again
 
 
 class Links:
-    """From node `here`. Any thread may ask.
+    """The links from node `here`. Any thread may use them.
 
     Raises
     ------
@@ -41,11 +41,11 @@ class Links:
     def __init__(self, peers: Peers, here: str) -> None:
         self._peers, self._here, self._tls = peers, here, settings.tls()
         self._ways: dict[str, _Way] = {}
-        self._looked = peers.now()  # for connections that nobody uses
+        self._looked = peers.now()  # when unused connections were closed last
         self._mutex = Mutex()
 
     def to(self, node: str) -> Link | None:
-        """The link to a node's server; None if arrays come from there through Ray for now."""
+        """The link to a node's server; None if its arrays come through Ray for now."""
         self._close_old()
         way = self._ways.get(node)
         if way is None or (way.link is None and self._peers.now() >= way.until):
@@ -56,7 +56,7 @@ class Links:
         return way.link
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
-        """It failed: arrays come through Ray until it is tried again."""
+        """Note that a link failed: the node's arrays come through Ray until it is tried again."""
         again = _until_again(link, error)
         way = _Way(None, str(error), self._peers.now() + again)
         with self._mutex.now:
@@ -66,13 +66,13 @@ class Links:
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
     def _forget_old(self) -> None:
-        """Nodes from which nothing was wanted for long are gone, as a rule."""
+        """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""
         long_ago = self._peers.now() - _FORGOTTEN
         for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
             del self._ways[node]
 
     def _close_old(self) -> None:
-        """End connections that are too old to be used again: their nodes may be gone for good."""
+        """Close connections that are too old to be used again: their nodes may be gone for good."""
         now = self._peers.now()
         if now < self._looked + KEPT_FOR:
             return
@@ -82,7 +82,7 @@ class Links:
                 way.link.close_old()
 
     def close(self) -> None:
-        """End what is idle; harmless to repeat, and to go on."""
+        """Close idle connections. This may be repeated, and the links may be used afterwards."""
         for way in list(self._ways.values()):
             if way.link is not None:
                 way.link.close()
@@ -106,14 +106,17 @@ class Links:
 
 
 def _until_again(link: Link, error: Lost) -> float:
-    """Soon if it has worked before: its keeper starts again, as a rule. Seldom where each try is a long wait."""
+    """Seconds until a link is tried again: few if it has worked before, as its keeper may just be starting again.
+
+    They are many if the server was silent, as each try is then a long wait.
+    """
     if link.worked and not isinstance(error, Refused):
         return _SOON
     return _SELDOM if isinstance(error, Silent) else _LATER
 
 
 def links(peers: Peers, here: str) -> Links | None:
-    """None if everything goes through Ray."""
+    """The links from node `here`; None if everything goes through Ray."""
     try:
         return None if settings.is_off() else Links(peers, here)
     except BadSetting as error:

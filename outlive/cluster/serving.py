@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Of the keeper that tends `shelf` on `node`. Without a server, if none can be had: then `why_not` says why."""
+    """The server of the keeper that tends `shelf` on `node`. If none can be started, `why_not` says why."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
@@ -62,7 +62,7 @@ class Serving:
         return Counts() if self._server is None else self._server.counts
 
     def about(self) -> list[str | int] | str | None:
-        """Host and port; else why there are none."""
+        """Host and port of the server; why there is none otherwise."""
         return self.why_not if self._server is None else [self._server.host, self._server.port]
 
     def close(self) -> None:
@@ -70,9 +70,11 @@ class Serving:
             self._server.close()
 
     def opened(self, request: Request) -> Opened:
-        """The segment of an array, locked so that nobody recycles it.
+        """Open the segment of an array, locked so that nobody recycles it. A draft that is listed is sealed first.
 
-        It is sealed first, if that is due. Raises Gone.
+        Raises
+        ------
+        Gone
         """
         shelf, array_id = self._shelf, request.array_id
         if not shelf.has(array_id):
@@ -84,7 +86,7 @@ class Serving:
         try:
             info, status = read_info(fd, path), os.fstat(fd)
             unmarked = request.copies and not is_copied(status.st_mode) and not is_cached(status.st_mode)
-            # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+            # The mark comes before the first byte leaves: from here on, a deletion has to ask the catalog.
             if unmarked and not mark(shelf, array_id, add=COPIED):
                 raise Gone(array_id)
             return Opened(fd, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))
