@@ -7,6 +7,7 @@ times the time of both processors, and the pages were not to change before they 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -49,6 +50,7 @@ class Counts:
 
     sent = 0  # bytes
     refused = 0  # connections without a proof
+    full = 0  # connections for which there was no place
 
 
 class Server:
@@ -72,7 +74,7 @@ class Server:
     Raises
     ------
     OSError
-        None of the ports can be listened at.
+        None of the ports can be listened at, or no thread is to be had.
     """
 
     def __init__(
@@ -94,7 +96,17 @@ class Server:
         self._closed = threading.Event()
         self._listener = _listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, name="transfer", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="transfer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._listener.close()
+            raise OSError(f"no thread is to be had: {error}") from error
+
+    @property
+    def listens(self) -> bool:
+        """Whether it does still: else it was closed, or met an error that it did not expect."""
+        return self._thread.is_alive() and not self._closed.is_set()
 
     def close(self) -> None:
         """End all connections. Harmless to repeat."""
@@ -125,20 +137,29 @@ class Server:
             time.sleep(0.05)
             return
         with self._lock:
-            refused = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
-            if not refused:
+            full = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
+            if not full:
                 self._unproven += 1
+        if full:
+            self._turn_away(connection)
+            return
         try:
-            if refused:
-                self._refuse("too many connections")
-                connection.close()
-                return
             threading.Thread(target=self._converse, args=(connection,), name="transfer-to", daemon=True).start()
         except (OSError, RuntimeError) as error:  # no thread is to be had
             _log.debug("no thread for a connection: %s", error)
             with self._lock:
                 self._unproven -= 1
-            connection.close()
+            self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """There is no place for it. Who asks is told, and comes back soon. With TLS it cannot be: that takes a while."""
+        with self._lock:
+            self.counts.full += 1
+        with contextlib.suppress(OSError):
+            if self._tls is None:
+                connection.settimeout(0)  # as little as this goes at once, or not at all
+                connection.send(wire.FULL)
+        connection.close()
 
     def _converse(self, connection: socket.socket) -> None:
         channel: Channel | None = None

@@ -1,6 +1,7 @@
 """The wire: what is sent, byte by byte. All numbers are little-endian.
 
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
+                 or, without TLS, `FULL` instead of a challenge, and then the end
     exchange     request                           by who asks; several may be on their way
                  answer, its head, its bytes       by who serves, in the order of the requests
                  checksums
@@ -26,6 +27,8 @@ HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, who asks, who shall
 CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
+FULL = (b"outlive: too many connections").ljust(CHALLENGE.size, b"\0")
+"""What a server says that has no place for one more connection: as long as a challenge, and no proof."""
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<B3xIQ")
