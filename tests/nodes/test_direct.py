@@ -343,7 +343,7 @@ def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", limited)
         one = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
-    assert "no thread" in str(one.about())
+    assert "no more threads" in str(one.about())
     one.try_again()
     assert one.why_not is None
     one.close()
