@@ -236,7 +236,10 @@ class Fetches:
     def chunk_size(self) -> int:
         """The size of the chunks that this node sends and receives, in bytes, at most."""
         if not self._chunk:
-            self._chunk = chunk_size(self._peers.node(self._node))
+            here = self._peers.node(self._node)
+            if here is None:  # the head does not say: it is asked again
+                return chunk_size(None)
+            self._chunk = chunk_size(here)
         return self._chunk
 
     def _deadline(self, node: str, array_id: str) -> int:

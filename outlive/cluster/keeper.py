@@ -39,6 +39,7 @@ from outlive.cluster.transfer import Chunk, send
 from outlive.errors import StoreUnavailable
 
 _ROUNDS_EVERY = 1.0  # seconds
+_SERVE_EVERY = 30  # rounds between two tries to start a missing server; other nodes look for one once a minute
 _ADOPT_EVERY = 60  # rounds between two searches for shelves to adopt: some count as left only after minutes
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
@@ -69,6 +70,7 @@ class ShelfStats(NamedTuple):
     refused: int = 0  # connections that the transfer server refused, since the keeper started
     no_server: str | None = None  # why there is no transfer server, if there is none
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
+    full: int = 0  # connections that the transfer server turned away, as there were too many
 
 
 class Keeper(ShelfCalls):
@@ -242,6 +244,7 @@ class Keeper(ShelfCalls):
             refused=0 if self._serving is None else self._serving.counts.refused,
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
+            full=0 if self._serving is None else self._serving.counts.full,
         )
 
     def spilled(self) -> list[str]:
@@ -308,12 +311,18 @@ class Keeper(ShelfCalls):
         self._rounds += 1
         live(self._shelf.path)
         tending = self._tending
-        for work in (tending.trim, self._adopt_again, tending.clear_orphans, tending.end_what_is_over):
+        works = (tending.trim, self._adopt_again, self._serve_again, tending.clear_orphans, tending.end_what_is_over)
+        for work in works:
             if not self._stop.is_set():
                 self._try(work)  # each by itself: a catalog that does not answer fails only one of them
 
     def _adopt_again(self) -> None:
         self._tenure.adopt_again(thorough=self._rounds % _ADOPT_EVERY == 0)
+
+    def _serve_again(self) -> None:
+        """Start the transfer server, if that failed before or it has ended: its port may be free by now."""
+        if self._serving is not None and self._rounds % _SERVE_EVERY == 0:
+            self._serving.try_again()
 
     def _tell_of_adopted(self) -> None:
         """Tell the catalog of adopted arrays. This has a thread of its own, as the catalog then lists the shelf."""

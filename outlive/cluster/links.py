@@ -12,11 +12,12 @@ from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lost, Silent
 from outlive.transfer.client import KEPT_FOR, Link
-from outlive.transfer.proof import Refused
+from outlive.transfer.proof import Full, Refused
 
 SECRET = "transfer-secret"  # noqa: S105 - the key under which the head remembers the secret
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
 _SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a link is tried again; see `_until_again`
+_WORKS = 60.0  # seconds: a link that fails later than this has worked for long
 _FORGOTTEN = 3600.0  # seconds until a failure is forgotten that nobody asked about again
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ class _Way(NamedTuple):
     link: Link | None
     why: str = ""
     until: float = 0.0  # the moment from which on a link is tried again
+    since: float = 0.0  # the moment at which the link was found
+    last: float = 0.0  # the seconds without a link before that
 
 
 class Links:
@@ -49,7 +52,7 @@ class Links:
         self._close_old()
         way = self._ways.get(node)
         if way is None or (way.link is None and self._peers.now() >= way.until):
-            way = self._find(node)
+            way = self._find(node)._replace(last=0.0 if way is None else way.last)
             with self._mutex.now:
                 self._ways[node] = way
                 self._forget_old()
@@ -57,11 +60,12 @@ class Links:
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
         """Note that a link failed: the node's arrays come through Ray until it is tried again."""
-        again = _until_again(link, error)
-        way = _Way(None, str(error), self._peers.now() + again)
+        now, again = self._peers.now(), _SOON
         with self._mutex.now:
-            if node in self._ways and self._ways[node].link is link:
-                self._ways[node] = way
+            way = self._ways.get(node)
+            if way is not None and way.link is link:
+                again = _until_again(way, error, now)
+                self._ways[node] = _Way(None, str(error), now + again, last=again)
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
@@ -102,17 +106,23 @@ class Links:
         if not isinstance(told, list) or secret is None:
             return _Way(None, told if isinstance(told, str) else "its version of outlive has no transfer server", later)
         host, port = told
-        return _Way(Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls))
+        link = Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls)
+        return _Way(link, since=self._peers.now())
 
 
-def _until_again(link: Link, error: Lost) -> float:
-    """Seconds until a link is tried again: few if it has worked before, as its keeper may just be starting again.
+def _until_again(way: _Way, error: Lost, now: float) -> float:
+    """Seconds until a link is tried again: few if it has worked for long, as its keeper may just be starting again.
 
-    They are many if the server was silent, as each try is then a long wait.
+    If it has only worked briefly, or the server is full, each pause is twice as long as the one before: the network may
+    carry a proof and lose the bytes. A refused proof, or a link that never worked, has the longest pause at once. That
+    is longer for a silent server, as each try is a long wait.
     """
-    if link.worked and not isinstance(error, Refused):
-        return _SOON
-    return _SELDOM if isinstance(error, Silent) else _LATER
+    assert way.link is not None
+    longest = _SELDOM if isinstance(error, Silent) else _LATER
+    if isinstance(error, Refused) or not (way.link.worked or isinstance(error, Full)):
+        return longest
+    worked_for_long = way.link.worked and now >= way.since + _WORKS
+    return _SOON if worked_for_long else min(longest, max(_SOON, 2 * way.last))
 
 
 def links(peers: Peers, here: str) -> Links | None:
