@@ -443,7 +443,7 @@ def test_what_is_held_stays_until_it_is_released() -> None:
     assert replaced.sort_out(state) == ["a"]
     world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
     assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
-    assert state.index.find("s", "k").superseded == []  # type: ignore[union-attr]
+    assert not state.index.find("s", "k").superseded  # type: ignore[union-attr]
 
 
 def test_a_reader_that_does_not_come_back_holds_nothing_for_ever() -> None:
@@ -1074,6 +1074,20 @@ def test_what_was_replaced_on_a_node_that_died_with_the_catalog_is_not_shown_aga
 def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_does_not_have_that() -> None:
     world = _after_both(info(2))
     world.run(shelves.begin(world.state))
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(1) and not found.lost_at
+
+
+def test_what_may_have_been_replaced_is_remembered_until_all_have_said_what_they_have() -> None:
+    world = _after_both(info(2))
+    said = world.answers.pop(("c", "listing_part"))
+    world.run(shelves.begin(world.state))
+    world.run(shelves.mend(world.state))
+    assert info(1).id in world.state.late
+    world.answers["c", "listing_part"] = said
+    world.run(shelves.mend(world.state))
+    world.run(shelves.mend(world.state))
+    assert not world.state.late
     [found] = keys.find(world.state, "s", ["k"])
     assert found is not None and found.info == info(1) and not found.lost_at
 
