@@ -1175,6 +1175,17 @@ def test_what_shall_have_replicas_and_replaces_something_is_secured_before_it_is
     assert found is not None and not found.alone and len(state.kept(one.id)) == 2
 
 
+def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> None:
+    new = info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(new.id)})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
+    [found] = world.run(keys.entries(state, "s", ""))
+    assert not found.alone and sorted(found.nodes) == ["a", "b"]
+
+
 @pytest.mark.parametrize("shown", [False, True])
 def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> None:
     old, new = info(1), info(2, replicas=2)
