@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Of the keeper that tends `shelf` on `node`. Without a server, if none can be had: then `why_not` says why."""
+    """The server of the keeper that tends `shelf` on `node`. If none can be started, `why_not` says why."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
@@ -39,7 +39,7 @@ class Serving:
         self.try_again()
 
     def try_again(self) -> None:
-        """Have a server, if there is none, or it has ended of itself."""
+        """Start a server, if there is none or it has ended by itself."""
         with self._mutex:
             if self._is_wanted and (self._server is None or not self._server.listens):
                 self._server, self.why_not = self._start_or_say_why()
@@ -57,7 +57,7 @@ class Serving:
             return None, self._said(error)
 
     def _said(self, error: Exception) -> str:
-        """Logged once, however often it is tried again."""
+        """The text of an error, which is logged once, even if it comes again."""
         why = str(error)
         if why != self.why_not:
             _log.warning("arrays of this node go to others through Ray: %s", why)
@@ -83,20 +83,22 @@ class Serving:
         return Counts() if self._server is None else self._server.counts
 
     def about(self) -> list[str | int] | str | None:
-        """Host and port; else why there are none."""
+        """Host and port of the server; why there is none otherwise."""
         return self.why_not if self._server is None else [self._server.host, self._server.port]
 
     def close(self) -> None:
-        """There is none any more, and no other takes its place."""
+        """Close the server for good: `try_again` starts no other."""
         with self._mutex:
             self._is_wanted = False
         if self._server is not None:
             self._server.close()
 
     def opened(self, request: Request) -> Opened:
-        """The segment of an array, locked so that nobody recycles it.
+        """Open the segment of an array, locked so that nobody recycles it. A draft that is listed is sealed first.
 
-        It is sealed first, if that is due. Raises Gone.
+        Raises
+        ------
+        Gone
         """
         shelf, array_id = self._shelf, request.array_id
         if not shelf.has(array_id):
@@ -108,7 +110,7 @@ class Serving:
         try:
             info, status = read_info(fd, path), os.fstat(fd)
             unmarked = request.copies and not is_copied(status.st_mode) and not is_cached(status.st_mode)
-            # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+            # The mark comes before the first byte leaves: from here on, a deletion has to ask the catalog.
             if unmarked and not mark(shelf, array_id, add=COPIED):
                 raise Gone(array_id)
             return Opened(fd, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))

@@ -22,7 +22,7 @@ class Refused(Lost):
 
 
 class Full(Lost):
-    """The other side has no place for one more connection now."""
+    """The server has too many connections, and takes no other now."""
 
 
 def of_client(channel: Channel, secret: bytes, client: str, server: str, deadline: float) -> None:

@@ -51,7 +51,7 @@ class Counts:
 
     sent = 0  # bytes
     refused = 0  # connections without a proof
-    full = 0  # connections for which there was no place
+    full = 0  # connections that were turned away, as there were too many
 
 
 class Server:
@@ -106,7 +106,7 @@ class Server:
 
     @property
     def listens(self) -> bool:
-        """Whether it does still: else it was closed, or met an error that it did not expect."""
+        """Whether the server still listens. If not, it was closed, or met an unexpected error."""
         return self._thread.is_alive() and not self._closed.is_set()
 
     def close(self) -> None:
@@ -153,12 +153,12 @@ class Server:
             self._turn_away(connection)
 
     def _turn_away(self, connection: socket.socket) -> None:
-        """There is no place for it. The client is told so, unless by TLS, which takes a handshake."""
+        """Close a connection that is one too many. The client is told so, except with TLS, which needs a handshake."""
         with self._lock:
             self.counts.full += 1
         with contextlib.suppress(OSError):
             if self._tls is None:
-                connection.settimeout(0)  # as little as this goes at once, or not at all
+                connection.settimeout(0)  # so few bytes are sent at once, or not at all
                 connection.send(wire.FULL)
         connection.close()
 

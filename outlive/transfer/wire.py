@@ -28,7 +28,7 @@ CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
 FULL = (b"outlive: too many connections").ljust(CHALLENGE.size, b"\0")
-"""What a server says that has no place for one more connection: as long as a challenge, and no proof."""
+"""The answer of a server that has too many connections: as long as a challenge, and no proof."""
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<B3xIQ")
