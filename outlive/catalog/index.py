@@ -26,7 +26,7 @@ class Entry:
     info: ArrayInfo
     node: str  # its home: the node where it was put, or another that keeps it
     doomed: bool = False  # it is being deleted: readers may find it or not
-    superseded: list[Holding] = field(default_factory=list)  # files of older arrays of this key, which may still exist
+    superseded: dict[Holding, Holding] = field(default_factory=dict)  # files of older arrays of this key, by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Index:
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
         self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries at home there
         self._older: dict[str, tuple[str, str]] = {}  # id of a superseded array -> store, key
+        self._older_on: dict[str, set[str]] = {}  # id of a superseded array -> nodes
         self._doomed: dict[str, dict[str, str]] = {}  # store -> key that is being deleted -> id
         self.copies = Copies()
         self.lost = Losses()
@@ -117,17 +118,23 @@ class Index:
     def _supersede(self, entry: Entry, older: Iterable[Holding]) -> None:
         info = entry.info
         assert info.key is not None
-        self._older.pop(info.id, None)  # it may have been listed before, and restamped since
+        self._forget_older(info.id)  # it may have been listed before, and restamped since
         for holding in older:
             if holding.array_id != info.id and holding not in entry.superseded:
-                entry.superseded.append(holding)
+                entry.superseded[holding] = holding
                 self._older[holding.array_id] = info.store, info.key
+                self._older_on.setdefault(holding.array_id, set()).add(holding.node)
 
-    def _keep_superseded(self, entry: Entry, holdings: list[Holding]) -> None:
-        """Reduce the superseded files of an entry to these."""
-        for array_id in {one.array_id for one in entry.superseded} - {one.array_id for one in holdings}:
-            del self._older[array_id]
-        entry.superseded = holdings
+    def _no_longer_supersedes(self, entry: Entry, holding: Holding) -> None:
+        if entry.superseded.pop(holding, None) is not None:
+            nodes = self._older_on[holding.array_id]
+            nodes.discard(holding.node)
+            if not nodes:
+                self._forget_older(holding.array_id)
+
+    def _forget_older(self, array_id: str) -> None:
+        self._older.pop(array_id, None)
+        self._older_on.pop(array_id, None)
 
     def _home(self, store: str, key: str, entry: Entry) -> None:
         self._homes.setdefault(entry.node, {})[store, key] = None
@@ -192,13 +199,12 @@ class Index:
 
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
         """The files of those of these arrays that are superseded, each with its store and key."""
-        keys = {array_id: self._older[array_id] for array_id in array_ids & self._older.keys()}
-        return [
-            (holding, store_and_key)
-            for array_id, store_and_key in keys.items()
-            for holding in self._stores[store_and_key[0]][store_and_key[1]].superseded
-            if holding.array_id == array_id
-        ]
+        found = []
+        for array_id in array_ids & self._older.keys():
+            store, key = self._older[array_id]
+            there = self._stores[store][key].superseded
+            found += [(there[Holding(array_id, node)], (store, key)) for node in sorted(self._older_on[array_id])]
+        return found
 
     def is_superseded(self, array_id: str) -> bool:
         """Whether an array was overwritten, and its files may still exist. Such an array may become current again."""
@@ -208,7 +214,7 @@ class Index:
         """Note that a node has no file of an array that was overwritten."""
         if (store_and_key := self._older.get(array_id)) is not None:
             entry = self._stores[store_and_key[0]][store_and_key[1]]
-            self._keep_superseded(entry, [one for one in entry.superseded if one != Holding(array_id, node)])
+            self._no_longer_supersedes(entry, Holding(array_id, node))
 
     def files(self, entry: Entry) -> list[Holding]:
         """All files of an entry: first those that it supersedes, then those of its array, the home's last."""
@@ -222,7 +228,7 @@ class Index:
         if entry is None or entry.info.id != array_id:
             return False
         for holding in entry.superseded:
-            self._older.pop(holding.array_id, None)
+            self._forget_older(holding.array_id)
         del self._stores[store][key]
         self._unhome(store, key, entry)
         self._undoom(store, key)
@@ -239,7 +245,7 @@ class Index:
         if store_and_key is None or entry is None:
             return []
         self.unbind(*store_and_key, array_id)
-        return entry.superseded
+        return list(entry.superseded)
 
     def restore(self, holdings: Iterable[Holding]) -> list[Replacement]:
         """List again what an array overwrote that was never sealed: none of these files was dropped.
@@ -282,7 +288,8 @@ class Index:
         """Unlist all that is on a node; returns the arrays that no other node keeps."""
         gone = self.copies.forget_node(node)
         for _, _, entry in self.replacing():
-            self._keep_superseded(entry, [holding for holding in entry.superseded if holding.node != node])
+            for holding in [one for one in entry.superseded if one.node == node]:
+                self._no_longer_supersedes(entry, holding)
         for store, key, entry in self.at_home(node):
             kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
             if kept:
@@ -309,7 +316,7 @@ class Index:
         """Raises AssertionError unless all books say the same, and each listed array is kept at its home."""
         self.copies.validate()
         listed, homes, doomed = dict[str, tuple[str, str]](), set[tuple[str, str, str]](), dict[str, dict[str, str]]()
-        older = dict[str, tuple[str, str]]()
+        older, older_on = dict[str, tuple[str, str]](), dict[str, set[str]]()
         for store, keys in self._stores.items():
             for key, entry in keys.items():
                 assert entry.info.store == store and entry.info.key == key, f"{key!r} is another's key"
@@ -320,10 +327,12 @@ class Index:
                 assert self.holders(entry.info.id).get(entry.node), f"{key!r} is not kept at its home {entry.node}"
                 assert self.lost.of_key(store, key) is None, f"{key!r} is listed, and lost"
                 assert all(old.array_id != entry.info.id for old in entry.superseded), f"{key!r} supersedes itself"
-                older.update(dict.fromkeys((holding.array_id for holding in entry.superseded), (store, key)))
+                for holding in entry.superseded:
+                    older[holding.array_id] = store, key
+                    older_on.setdefault(holding.array_id, set()).add(holding.node)
         assert listed == self._listed, "keys by array"
         assert homes == {(node, *name) for node, names in self._homes.items() for name in names}, "keys by home"
-        assert older == self._older, "keys by superseded array"
+        assert (older, older_on) == (self._older, self._older_on), "keys and nodes by superseded array"
         assert not older.keys() & listed.keys(), "an array is current, and superseded"
         assert doomed == self._doomed, "keys that are being deleted"
 

@@ -10,11 +10,12 @@ is gone everybody reads the old array, and then everybody asks the catalog.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves
+from outlive.catalog import asking, replicas, shelves
 from outlive.catalog.index import Entry
 from outlive.catalog.instructions import PATIENCE, Conversation, Wait
 from outlive.catalog.state import State
@@ -208,16 +209,22 @@ def count(state: State, store: str) -> Conversation[int]:
 def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
     """All listed arrays of a store, sorted by key.
 
-    An array that replaces one which can still be read is sealed first. So no later call shows the older one.
+    An array that replaces one which can still be read is sealed first, and kept elsewhere if it shall have replicas.
+    So no later call shows the older one.
     """
     yield from wait_for_deletions(state, store, prefix)
     by_node: dict[str, list[str]] = defaultdict(list)
     for entry in state.index.entries(store, prefix):
         if entry.superseded:
             by_node[entry.node].append(entry.info.id)
+    sealed = list[str]()
     for node, ids in by_node.items():
         with contextlib.suppress(StoreUnavailable):
-            yield from asking.finish(state, node, ids)
+            done = yield from asking.finish(state, node, ids)
+            sealed += itertools.compress(ids, done)
+    alone = [one.info.id for entry in map(state.index.current, sealed) if (one := _found(state, entry)) and one.alone]
+    if alone:
+        yield from replicas.secure(state, alone)
     found = [one for entry in state.index.entries(store, prefix) if (one := _found(state, entry)) is not None]
     return sorted(found, key=lambda one: one.info.key or "")
 

@@ -23,6 +23,8 @@ def account(state: State) -> Conversation[None]:
 
     This waits until all living nodes have said what they have, as one of them may have the successor.
     """
+    if not (state.unheard or state.unlisted or state.under_way.listing):
+        state.late.clear()  # all have said what they have: a successor that is anywhere is listed
     if not state.unheard or any(map(state.is_alive, state.unlisted)):
         return
     unheard, state.unheard = state.unheard, set()

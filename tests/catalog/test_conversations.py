@@ -443,7 +443,7 @@ def test_what_is_held_stays_until_it_is_released() -> None:
     assert replaced.sort_out(state) == ["a"]
     world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
     assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
-    assert state.index.find("s", "k").superseded == []  # type: ignore[union-attr]
+    assert not state.index.find("s", "k").superseded  # type: ignore[union-attr]
 
 
 def test_a_reader_that_does_not_come_back_holds_nothing_for_ever() -> None:
@@ -1078,6 +1078,20 @@ def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_do
     assert found is not None and found.info == info(1) and not found.lost_at
 
 
+def test_what_may_have_been_replaced_is_remembered_until_all_have_said_what_they_have() -> None:
+    world = _after_both(info(2))
+    said = world.answers.pop(("c", "listing_part"))
+    world.run(shelves.begin(world.state))
+    world.run(shelves.mend(world.state))
+    assert info(1).id in world.state.late
+    world.answers["c", "listing_part"] = said
+    world.run(shelves.mend(world.state))
+    world.run(shelves.mend(world.state))
+    assert not world.state.late
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(1) and not found.lost_at
+
+
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:
     world = _after_both(info(2))
     world.answers["a", "listing_part"] = listing(1, Listed(info(2), kept=False))
@@ -1159,6 +1173,17 @@ def test_what_shall_have_replicas_and_replaces_something_is_secured_before_it_is
     world.run(replicas.secure(state, [one.id]))
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and not found.alone and len(state.kept(one.id)) == 2
+
+
+def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> None:
+    new = info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(new.id)})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
+    [found] = world.run(keys.entries(state, "s", ""))
+    assert not found.alone and sorted(found.nodes) == ["a", "b"]
 
 
 @pytest.mark.parametrize("shown", [False, True])
