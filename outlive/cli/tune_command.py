@@ -92,8 +92,8 @@ def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds 
     try:
         now = measure(facts.mount.folder if facts.mount.kind == "tmpfs" else _folder(facts.root))
         tuned = measure_private(WANTED) if any(one.kind == "small-pages" for one in found) else None
-    except (TuneRefused, OSError) as error:
-        return now, None, str(error)
+    except (TuneRefused, MemoryError, OSError) as error:  # StoreFull is a MemoryError
+        return now, None, str(error) or "there is too little memory to measure in"
     return now, tuned, None
 
 

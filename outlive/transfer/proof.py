@@ -21,21 +21,28 @@ class Refused(Lost):
     """The other side does not know the secret, is not the expected node, or speaks another version."""
 
 
+class Full(Lost):
+    """The server has too many connections, and takes no other now."""
+
+
 def of_client(channel: Channel, secret: bytes, client: str, server: str, deadline: float) -> None:
     """Check that the other side is node `server`, and then prove that this side is node `client`.
 
     Raises
     ------
-    Refused, Lost
+    Refused, Full, Lost
     """
     hello = wire.HELLO.pack(wire.MAGIC, os.urandom(wire.NONCE), _id(client), _id(server))
     channel.send([hello], max(0.1, deadline - time.monotonic()))
     try:
-        nonce, proof = wire.CHALLENGE.unpack(channel.read(wire.CHALLENGE.size, deadline))
+        challenge = channel.read(wire.CHALLENGE.size, deadline)
     except Silent:
         raise
     except Lost as error:
         raise Refused(f"{server} ended the connection: it is another node, or of another version") from error
+    if challenge == wire.FULL:
+        raise Full(f"{server} has too many connections now")
+    nonce, proof = wire.CHALLENGE.unpack(challenge)
     if not hmac.compare_digest(proof, _proof(secret, b"server", hello, nonce)):
         raise Refused(f"the server that answers for {server} does not know the cluster's secret")
     channel.send([wire.PROOF.pack(_proof(secret, b"client", hello, nonce))], max(0.1, deadline - time.monotonic()))
@@ -44,7 +51,7 @@ def of_client(channel: Channel, secret: bytes, client: str, server: str, deadlin
     except Silent:
         raise
     except Lost as error:
-        raise Refused(f"{server} did not accept the proof, or has too many connections") from error
+        raise Refused(f"{server} did not accept the proof") from error
     if accepted != wire.ACCEPTED:
         raise Refused(f"{server} speaks another protocol")
 

@@ -8,6 +8,7 @@ the pages had arrived.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -50,6 +51,7 @@ class Counts:
 
     sent = 0  # bytes
     refused = 0  # connections without a proof
+    full = 0  # connections that were turned away, as there were too many
 
 
 class Server:
@@ -73,7 +75,7 @@ class Server:
     Raises
     ------
     OSError
-        The server can listen at none of the ports.
+        The server can listen at none of the ports, or the system has no more threads.
     """
 
     def __init__(
@@ -95,7 +97,17 @@ class Server:
         self._closed = threading.Event()
         self._listener = _listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, name="transfer", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="transfer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._listener.close()
+            raise OSError(f"the system has no more threads: {error}") from error
+
+    @property
+    def listens(self) -> bool:
+        """Whether the server still listens. If not, it was closed, or met an unexpected error."""
+        return self._thread.is_alive() and not self._closed.is_set()
 
     def close(self) -> None:
         """Stop listening, and end all connections. Harmless to repeat."""
@@ -126,20 +138,29 @@ class Server:
             time.sleep(0.05)
             return
         with self._lock:
-            refused = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
-            if not refused:
+            full = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
+            if not full:
                 self._unproven += 1
+        if full:
+            self._turn_away(connection)
+            return
         try:
-            if refused:
-                self._refuse("too many connections")
-                connection.close()
-                return
             threading.Thread(target=self._converse, args=(connection,), name="transfer-to", daemon=True).start()
         except (OSError, RuntimeError) as error:  # the system has no more threads
             _log.debug("no thread for a connection: %s", error)
             with self._lock:
                 self._unproven -= 1
-            connection.close()
+            self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Close a connection that is one too many. The client is told so, except with TLS, which needs a handshake."""
+        with self._lock:
+            self.counts.full += 1
+        with contextlib.suppress(OSError):
+            if self._tls is None:
+                connection.settimeout(0)  # so few bytes are sent at once, or not at all
+                connection.send(wire.FULL)
+        connection.close()
 
     def _converse(self, connection: socket.socket) -> None:
         channel: Channel | None = None

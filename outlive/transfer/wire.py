@@ -1,6 +1,7 @@
 """The wire: the format of all that is sent. All numbers are little-endian.
 
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
+                 or, without TLS: hello, `FULL`; then the end
     exchange     request                           by the client; several may be on their way
                  answer, its head, its bytes       by the server, in the order of the requests
                  checksums                         by the server
@@ -26,6 +27,8 @@ HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, the client's node, 
 CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
+FULL = (b"outlive: too many connections").ljust(CHALLENGE.size, b"\0")
+"""The answer of a server that has too many connections: as long as a challenge, and no proof."""
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<B3xIQ")

@@ -74,7 +74,8 @@ def huge_page() -> int:
 
 def remount_command(folder: str, huge: str) -> list[str]:
     """The command that changes when the files of a mount get huge pages."""
-    return ["mount", "-o", f"remount,huge={huge}", folder]
+    # Without a source, mount(8) adds what /etc/fstab has for the folder: another size, or no programs.
+    return ["mount", "--options-source", "mtab", "-o", f"remount,huge={huge}", folder]
 
 
 def remount(folder: str, huge: str) -> None:
