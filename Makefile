@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test lint pages bench simulate test-oldest clean
+.PHONY: help demo test test-long test-all test-busy lint pages bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         watch arrays survive what kills Ray's (about two minutes)"
-	@echo "make test         all tests"
+	@echo "make test         the tests of every promise, in their short form"
+	@echo "make test-all     these, and the long ones (tests/long.py)"
+	@echo "make test-busy    make test ten times in a row beside four busy processes (RUNS=10 BUSY=4)"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
@@ -37,8 +39,16 @@ $(VENV)/pages/.ready: $(VENV)/.ready
 	timeout 300 $(BIN)/pip --python $(VENV)/pages/bin/python install --quiet --retries 1 'outlive[pages]' && touch $@ || \
 	  { rm -rf $(VENV)/pages; echo "docs/idle-memory.md is not tried: its packages cannot be installed"; }
 
-test: $(VENV)/.ready $(VENV)/pages/.ready
-	$(BIN)/python -m pytest $(SHARED)
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest $(SHARED) -m 'not long'
+
+test-long: $(VENV)/.ready $(VENV)/pages/.ready
+	$(BIN)/python -m pytest $(SHARED) -m long
+
+test-all: test test-long
+
+test-busy: $(VENV)/.ready
+	$(BIN)/python -m tests.busy --runs $(or $(RUNS),10) --busy $(or $(BUSY),4)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

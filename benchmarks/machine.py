@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,8 @@ def commit() -> str:
 
 def nickname() -> str:
     """Names a machine by what it is and not by whose it is, for the file of results."""
-    return f"{os.cpu_count()}cores-{round(psutil.virtual_memory().total / 2**30)}gib"
+    cpu = "-".join(re.findall(r"[a-z0-9]+", re.sub(r"\(\w+\)|\bcpu\b|\bprocessor\b", "", _cpu_model().lower()))[:4])
+    return f"{cpu}-{os.cpu_count()}cores-{round(psutil.virtual_memory().total / 2**30)}gib"
 
 
 def _version(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from tests.little_ray import start_little
+from tests.long import is_long, unknown
 
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
@@ -44,7 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_begun_early)
+    if "long" in config.option.markexpr and (stale := unknown([item.nodeid for item in items])):
+        raise pytest.UsageError(f"tests/long.py: no test matches {stale}")
     for item in items:
+        if is_long(item.nodeid):
+            item.add_marker("long")
         if item.path.parent.name == "nodes":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
         if item.path.name == "test_beside_trim.py":

@@ -82,14 +82,14 @@ class Line:
     def call(
         self, method: str, args: Sequence[Any], deadline: float, every: float, still_there: Callable[[], None]
     ) -> Any:
-        """What the server answers.
+        """Call a method of the server; returns its answer.
 
         Parameters
         ----------
         deadline
             A moment of `time.monotonic()`.
         every, still_there
-            It is called whenever no answer has come for so many seconds. What it raises ends the wait.
+            `still_there` is called each time that no answer has come for so many seconds. The wait ends if it raises.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """The server of calls: answers whoever has proved to be of the cluster.
 
-One thread has all connections, and makes by itself what is done at once. What may wait for others is made by a crew of
-threads, so that it holds up nobody. A connection that ends takes those of its calls along that have not begun.
+One thread has all connections, and makes by itself the calls that wait for nobody. A crew of threads makes those that
+may wait, so that they hold up no other. A connection that ends takes those of its calls along that have not begun.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from outlive.arrays.lock import no_fork
 from outlive.calls import wire
 from outlive.transfer import proof
-from outlive.transfer.channel import Channel, Lost, known
+from outlive.transfer.channel import Channel, Lost, close_in_child
 from outlive.transfer.server import listen
 from outlive.transfer.settings import Tls
 
@@ -56,7 +56,7 @@ class Server:
     secret
         The cluster's.
     calls
-        What may be called. An error that is raised there is not told: whoever asked asks in another way, and hears it.
+        The functions that may be called. Their errors do not travel: the caller asks in another way, and hears them.
     crews
         How many threads each has.
     may_answer
@@ -96,7 +96,7 @@ class Server:
         self._listener = listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
         with no_fork():
-            self._woken, self._wake = map(known, socket.socketpair())
+            self._woken, self._wake = map(close_in_child, socket.socketpair())
         for one in (self._woken, self._wake):
             one.setblocking(False)
         self._selector = selectors.DefaultSelector()
@@ -178,7 +178,7 @@ class Server:
     def _take_one(self, _: int) -> None:
         try:
             with no_fork():
-                connection = known(self._listener.accept()[0])
+                connection = close_in_child(self._listener.accept()[0])
         except BlockingIOError:
             return
         except OSError as error:  # it was gone again, or no descriptor is left
@@ -342,7 +342,7 @@ class _Connection:
         self._secured = isinstance(channel.socket, ssl.SSLSocket)
 
     def receive(self) -> list[wire.Frame]:
-        """What has come. Raises Lost, Malformed, OSError."""
+        """The frames that have come. Raises Lost, Malformed, OSError."""
         found = list[wire.Frame]()
         while True:
             try:

@@ -27,7 +27,7 @@ ASKED, DONE, NOT_HERE = range(3)
 
 
 class Malformed(Exception):
-    """What came is no frame."""
+    """The bytes that came are no frame."""
 
 
 class TooLong(Exception):
@@ -35,7 +35,7 @@ class TooLong(Exception):
 
 
 class Frame(NamedTuple):
-    """What came, of any kind."""
+    """A frame of any kind."""
 
     number: int
     kind: int
@@ -66,7 +66,7 @@ def asked(body: bytes) -> tuple[str, list[Any]]:
 
 
 def value(body: bytes) -> Any:
-    """What an answer says. Raises Malformed."""
+    """The value of an answer. Raises Malformed."""
     try:
         return msgpack.unpackb(body, unicode_errors="surrogatepass")
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:

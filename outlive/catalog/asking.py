@@ -1,4 +1,4 @@
-"""What keepers are asked of files, as parts of conversations, and what it means when one does not answer."""
+"""Questions to keepers about files, as parts of conversations, and what the silence of one means."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from outlive.errors import StoreUnavailable
 
 
 def list_nodes(state: State) -> Conversation[None]:
-    """Those who wait for a node's keeper learn from this that the node is dead."""
+    """Ask for the list of nodes anew. A node that has died is then known to be dead, and nobody waits for it."""
     found = yield ListNodes()
     state.nodes = {node.id: node for node in found}
 
 
 def name_of(info: ArrayInfo) -> Name | None:
-    """Store and key of an array. Where it is dropped, its name goes too, or who still looks at it reads it by name."""
+    """Store and key of an array. A shelf drops the name with the file, as a process with a view could still use it."""
     return None if info.key is None else (info.store, info.key)
 
 
 def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[dict[str, Any]]:
-    """What keepers answer; at once, if nobody is to be asked."""
+    """Call keepers; their answers by node. Without calls, no keeper is asked."""
     answers: dict[str, Any] = (yield Ask(calls, patience)) if calls else {}
     return answers
 
 
 def ask_known(state: State, method: str, by_node: Mapping[str, Any]) -> Conversation[dict[str, Any]]:
-    """What living nodes answer, of these, whose keepers are known: each is asked about something of its own."""
+    """Ask each of these nodes, if it lives and its keeper is known, about something of its own; the answers by node."""
     return (
         yield from ask({node: Call.of(method, by_node[node]) for node in sorted(filter(state.has_keeper, by_node))})
     )
 
 
 def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
-    """Those of the nodes that did not answer which live and have a shelf: they may do or show what they like."""
+    """Of nodes that did not answer, those that live and have a shelf. They may do or show anything meanwhile."""
     living = sorted(filter(state.is_alive, nodes))
     if living:
         yield from list_nodes(state)
@@ -47,15 +47,15 @@ def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
 
 
 def forbid(state: State, there: Iterable[tuple[str, ArrayInfo]], home: str = "") -> Conversation[list[str]]:
-    """On each of these nodes, nobody finds by name what is earlier than this version of its key.
+    """Forbid names: on each of these nodes, no read by name finds a version of the key earlier than this array's.
 
-    Returns the nodes that live and did not confirm it: what is read by name there may be anything.
+    Returns the nodes that live and did not confirm. Reads by name there may still find an earlier version.
 
     Parameters
     ----------
     home
-        Where the arrays are that replace what is earlier. The shelves remember it: see `successors`. Of one that shall
-        have replicas they do not, as its put returns once another node has it.
+        The node of the arrays that replace the earlier ones. The shelves remember it (see `successors`), except for
+        an array with `replicas`: its put returns only once another node has it.
     """
     asked: dict[str, list[tuple[str, str, int, Successor | None]]] = defaultdict(list)
     for node, info in there:
@@ -66,7 +66,7 @@ def forbid(state: State, there: Iterable[tuple[str, ArrayInfo]], home: str = "")
 
 
 def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conversation[list[str]]:
-    """Delete files, and with them their store and key; returns the nodes that live and did not confirm it."""
+    """Delete files, and their names with them; returns the nodes that live and did not confirm."""
     by_node: dict[str, list[tuple[str, Name | None]]] = defaultdict(list)
     for holding, name in holdings:
         by_node[holding.node].append((holding.array_id, name))
@@ -75,7 +75,7 @@ def drop(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conve
 
 
 def drop_for_good(state: State, holdings: Iterable[tuple[Holding, Name | None]]) -> Conversation[list[str]]:
-    """As `drop`, of arrays that are never to be current again. Who did not confirm it is asked again each second."""
+    """Delete files of arrays that must never be current again. A node that does not confirm is asked each second."""
     unwanted = list(holdings)
     for holding, name in unwanted:
         state.want_no_more(holding, name)
@@ -87,12 +87,12 @@ def drop_for_good(state: State, holdings: Iterable[tuple[Holding, Name | None]])
 
 
 def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[bool]]:
-    """Have a node seal what is listed; says of each array whether it is sealed.
+    """Have a node seal those of these arrays that are drafts; whether each is sealed then.
 
     Raises
     ------
     StoreUnavailable
-        The node lives, and does not say.
+        The node lives, and does not answer.
     """
     if not array_ids:
         return []
@@ -100,12 +100,12 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
     answers = yield from ask({node: Call.of("finish", array_ids, epoch)} if state.has_keeper(node) else {})
     if node not in answers and (yield from silent(state, [node])):
         raise StoreUnavailable(f"node {node} did not say which arrays it has: its keeper does not answer")
-    sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # it died: what is not sealed will not be
+    sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # no answer: the node died, and seals nothing
     return sealed
 
 
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
-    """Have nodes keep what they have cached; which do."""
+    """Have nodes keep arrays that they have cached; returns node and array of each that is kept then."""
     ids = {node: [info.id for info in by_node[node]] for node in sorted(state.known & by_node.keys())}
     answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
     return [
@@ -117,18 +117,18 @@ def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list
 
 
 def have(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[dict[str, bool]]:
-    """Whether these nodes have an array now, of those that answer."""
+    """Whether each of these nodes has an array now; nodes that do not answer are left out."""
     answers = yield from ask_known(state, "holds", {node: [array_id] for node in nodes})
     return {node: is_there for node, (is_there,) in answers.items()}
 
 
 def holding_nodes(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[list[str]]:
-    """Those of these nodes that have an array now."""
+    """The nodes, of these, that have an array now."""
     has = yield from have(state, array_id, nodes)
     return sorted(node for node, is_there in has.items() if is_there)
 
 
 def unknown_keepers(state: State) -> Conversation[list[str]]:
-    """Nodes whose keepers came after this catalog, and where nothing was put by key yet."""
+    """Nodes with a keeper whose shelf is not listed: the keeper started after this catalog, and had no put by key."""
     nodes = yield ListKeepers()
     return [node for node in nodes if node not in state.epochs]

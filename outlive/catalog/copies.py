@@ -1,4 +1,4 @@
-"""Copies: which nodes have an array that is on several, and whether they keep it or have it cached."""
+"""Copies: which nodes have an array that is on several nodes, and whether each keeps it or has it cached."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from outlive.arrays.info import ArrayInfo
 
 
 class Copies:
-    """Where arrays are that are on several nodes, or were. Those with a key and on their home alone are not in it."""
+    """The copies of arrays that are, or were, on several nodes. An array that only its home has need not be here."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, dict[str, bool]] = {}  # id -> node -> whether it is kept there, or cached
         self._infos: dict[str, ArrayInfo] = {}
         self._on: dict[str, dict[str, bool]] = {}  # the same by node -> id
         self._cached: dict[str, dict[str, None]] = {}  # node -> ids of those that it has cached
-        self._few: dict[str, None] = {}  # ids of those that are kept on fewer nodes than they shall be
+        self._few: dict[str, None] = {}  # ids of the arrays that are kept on fewer nodes than `replicas` asks for
 
     def of(self, array_id: str) -> dict[str, bool]:
         return self._nodes.get(array_id, {})
@@ -30,7 +30,7 @@ class Copies:
         self._count(info.id)
 
     def restamp(self, info: ArrayInfo) -> None:
-        """An array has a later version."""
+        """Note that an array has a later version now."""
         if info.id in self._infos:
             self._infos[info.id] = info
 
@@ -69,7 +69,7 @@ class Copies:
         self._few.pop(array_id, None)
 
     def forget_node(self, node: str) -> list[ArrayInfo]:
-        """A node is gone. Returns the arrays without a key that no other keeps, which are forgotten."""
+        """Forget a node's copies. Returns the arrays without a key that only this node kept."""
         gone = []
         self._cached.pop(node, None)
         for array_id, was_kept in self._on.pop(node, {}).items():
@@ -83,15 +83,15 @@ class Copies:
         return gone
 
     def is_on(self, node: str) -> bool:
-        """Whether a node has any of them."""
+        """Whether a node has a copy of any of these arrays."""
         return node in self._on
 
     def on_node(self, node: str) -> list[tuple[ArrayInfo, bool]]:
-        """What a node has, and whether it keeps it."""
+        """The arrays of which a node has a copy, and whether it keeps each."""
         return [(self._infos[array_id], kept) for array_id, kept in self._on.get(node, {}).items()]
 
     def cached_of_kept(self, node: str) -> list[tuple[str, ArrayInfo]]:
-        """The nodes that have cached what this one keeps, and which of that."""
+        """The cached copies, on other nodes, of arrays that this node keeps: node and array of each."""
         return [
             (other, self._infos[array_id])
             for array_id, kept_here in self._on.get(node, {}).items()
@@ -101,7 +101,7 @@ class Copies:
         ]
 
     def too_few(self, most: int = 10_000) -> list[tuple[ArrayInfo, list[str]]]:
-        """Arrays that are kept on fewer nodes than they shall be, and where; others of them each time."""
+        """Arrays that are kept on too few nodes, and the nodes of each. The next call returns others, if there are."""
         some = list(itertools.islice(self._few, most))
         if len(some) < len(self._few):
             for array_id in some:
@@ -112,7 +112,7 @@ class Copies:
 
     @property
     def lacking(self) -> int:
-        """How many are kept on fewer nodes than they shall be."""
+        """How many arrays are kept on fewer nodes than `replicas` asks for."""
         return len(self._few)
 
     def info(self, array_id: str) -> ArrayInfo | None:
@@ -122,7 +122,7 @@ class Copies:
         return iter(list(self._infos.values()))
 
     def validate(self) -> None:
-        """Raises AssertionError unless the books by array, by node and of what lacks copies say the same."""
+        """Raises AssertionError unless the books (by array, by node, too few copies) say the same."""
         on: dict[str, dict[str, bool]] = {}
         for array_id, nodes in self._nodes.items():
             for node, kept in nodes.items():

@@ -1,6 +1,7 @@
-"""Deletion: files first, then the key. So at every moment a catalog that starts anew can tell the truth from the files.
+"""Deletion: the files go first, then the key. So a catalog that starts at any moment learns the truth from the files.
 
-Until the last file is gone everybody reads the array. Where several nodes have copies, nobody reads it by name before.
+Until the home's file is gone, everybody can read the array. If several nodes have copies, their names are forbidden
+first, so that every reader asks the catalog.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from outlive.errors import StoreUnavailable
 
 
 def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
-    """Delete the keys that stand for one of these arrays, with all their files; returns the arrays' ids.
+    """Delete these arrays, with their keys and all their files; returns the ids of those that were there.
 
-    By id, and so harmless to repeat: a key may stand for a later array by then.
+    The call names arrays and not keys, so a repeated call does not delete what was put under the key since.
 
     Raises
     ------
     StoreUnavailable
-        A node that lives did not confirm it.
+        A node that lives did not confirm.
     """
     ids, lost = set(array_ids), state.index.lost
     yield from shelves.list_unlisted(state)
@@ -34,11 +35,11 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         by_store[store].append(key)
     for store, keys in by_store.items():
         gone += yield from _delete(state, store, keys, ids)
-    gone += lost.remove_ids(ids)  # its last node died meanwhile
-    if remaining := ids.difference(gone):  # what is about to be overwritten can be read until that is sealed
+    gone += lost.remove_ids(ids)  # an array's last node may have died meanwhile
+    if remaining := ids.difference(gone):  # an array that is being overwritten can be read until the new one is sealed
         old = state.index.superseded(remaining)
         for holding, _ in old:
-            state.note_erased(holding.array_id)  # it does not come back if that is never sealed
+            state.note_erased(holding.array_id)  # if the new array is never sealed, this one does not come back
         silent = yield from asking.drop_for_good(state, old)
         if silent:
             raise StoreUnavailable(
@@ -56,10 +57,10 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     ids = {key: holdings[-1].array_id for key, holdings in doomed}
     remaining = {holding: key for key, holdings in doomed for holding in holdings}
     homes, gone, silent = {holdings[-1] for _, holdings in doomed}, dict[Holding, str](), list[str]()
-    # Copies of nodes that have not said yet what they have would come back with them.
+    # An unlisted node may have a copy, which would come back once the node is listed. So it is asked to drop it too.
     for key, holdings in doomed:
         remaining |= {Holding(ids[key], node): key for node in sorted(state.unlisted) if node != holdings[-1].node}
-    state.under_way.deleting.update(ids.values())  # none of them comes back, if it is listed meanwhile
+    state.under_way.deleting.update(ids.values())  # a listing that comes meanwhile does not bring them back
     try:
         while remaining and not silent:
             silent = yield from _drop(state, store, remaining, set(ids.values()), homes)
@@ -70,7 +71,7 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     if silent:
         state.unfinished.update(ids.values())
         for one, key in gone.items():
-            if not state.index.lists(one.array_id):  # it was replaced meanwhile, perhaps by what came to nothing
+            if not state.index.lists(one.array_id):  # replaced meanwhile, perhaps by a put that came to nothing
                 state.want_no_more(one, (store, key))
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "
@@ -88,9 +89,9 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
 def _drop(
     state: State, store: str, files: dict[Holding, str], array_ids: set[str], homes: set[Holding]
 ) -> Conversation[list[str]]:
-    """Drop files, each of a key, of these arrays and of what they superseded. Returns who did not confirm it.
+    """Drop these arrays' files, and those that they superseded. Returns the nodes that did not confirm.
 
-    The homes last: where names could not be forbidden, everybody reads the array until its home has dropped it.
+    The homes are asked last: where a name could not be forbidden, everybody reads the array until its home drops it.
     """
     silent = list[str]()
     older = {holding for holding in files if holding.array_id not in array_ids}
@@ -106,24 +107,24 @@ def _drop(
 
 
 def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
-    """What has to go with an array, as long as its key stands for it: a listing may have found more of it meanwhile."""
+    """The files that go with a key's array, if the key still stands for it. A listing may have found more of them."""
     entry = state.index.find(store, key)
     return state.index.files(entry) if entry is not None and entry.info.id == array_id else []
 
 
 def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
-    """All files of a key's array, and of those that it replaced, are gone."""
-    if not state.index.unbind(store, key, array.array_id):  # it was put again meanwhile
+    """Forget a key: all files of its array, and of the arrays that this had replaced, are gone."""
+    if not state.index.unbind(store, key, array.array_id):  # the key was put again meanwhile
         for holding in gone:
             state.index.no_file(holding.array_id, holding.node)
-    for node in state.under_way.listing:  # also one that is listed for the first time
+    for node in state.under_way.listing:  # including a node that is listed for the first time
         state.note_gone(node, [holding.array_id for holding in gone])
         if array.info is not None:
             state.under_way.deleted[node][store, key] = array.info.version
 
 
 def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[tuple[str, list[Holding]]]]:
-    """Begin to delete: where several nodes have copies, nobody reads them by name from here on."""
+    """Begin to delete. Where several nodes have copies, their names are forbidden first."""
     done: set[tuple[str, str]] = set()
     while True:
         entries = (state.index.find(store, key) for key in keys)
@@ -138,7 +139,7 @@ def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversat
 
 
 def finish_deletions(state: State) -> Conversation[None]:
-    """Those that a node did not confirm."""
+    """Try again the deletions that a node did not confirm."""
     for array_id in sorted(state.unfinished):
         with contextlib.suppress(StoreUnavailable):
             state.unfinished.discard(array_id)
@@ -146,17 +147,17 @@ def finish_deletions(state: State) -> Conversation[None]:
 
 
 def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]:
-    """Delete an array without a key, wherever it is; False if it was nowhere.
+    """Delete an array without a key, on every node; False if no node had it.
 
     Parameters
     ----------
     hint
-        The node where it was put, if the asker knows.
+        The node where it was put, if the caller knows.
 
     Raises
     ------
     StoreUnavailable
-        A node that lives did not confirm it.
+        A node that lives did not confirm.
     """
     there = list(state.index.holders(info.id))
     state.note_erased(info.id)
@@ -167,7 +168,7 @@ def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]
         there = yield from shelves.ask_who_has(state, info.id, hint, mute)
         if not there and lost is None:
             state.say_silent(info.id, mute)
-    # A copy of a node that has not said yet what it has would come back with it, in a later catalog.
+    # An unlisted node may have a copy, which would come back once a later catalog lists the node.
     nodes = {**dict.fromkeys(there), **dict.fromkeys(sorted(state.unlisted))}
     silent = yield from asking.drop(state, [(Holding(info.id, node), None) for node in nodes])
     if silent:

@@ -1,8 +1,8 @@
-"""The index: which key is which array, where its copies are, and in which order keys change. Plain data, no I/O.
+"""The index: which array each key stands for, where its copies are, and in which order keys change. Plain data, no I/O.
 
-It can be rebuilt from the segments alone: of several arrays with one key, the one with the highest version is current.
-For that to be right at every moment, an array that was overwritten is *superseded* here until its file is gone, and a
-key that is being deleted stays listed, as `doomed`, until its files are.
+The index can be rebuilt from the segments alone: of several arrays with one key, the one with the highest version is
+current. For this to be right at every moment, an array that was overwritten is *superseded* until its files are gone,
+and a key that is being deleted stays listed, as *doomed*, until its files are gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.catalog.copies import Copies
 from outlive.catalog.losses import Losses
 
-_LOOKED_AT = 20_000  # keys, for one that is like another
+_LOOKED_AT = 20_000  # the most keys that `some_keys` looks at
 
 
 @dataclass(slots=True)
@@ -24,9 +24,9 @@ class Entry:
     """The current array of a key."""
 
     info: ArrayInfo
-    node: str  # its home: where it was put, or another that keeps it
-    doomed: bool = False  # being deleted: readers may still find it, or no longer
-    superseded: list[Holding] = field(default_factory=list)  # older arrays of this key whose files may still be there
+    node: str  # its home: the node where it was put, or another that keeps it
+    doomed: bool = False  # it is being deleted: readers may find it or not
+    superseded: dict[Holding, Holding] = field(default_factory=dict)  # files of older arrays of this key, by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Holding:
 
 
 class Replacement(NamedTuple):
-    """`old` is to be dropped once `new` is sealed: were both lost, the key would be."""
+    """A file of an old array, `old`, that is to be dropped once `new` is sealed, and not before."""
 
     old: Holding
     new: Holding
@@ -54,9 +54,10 @@ class Index:
     def __init__(self) -> None:
         self._stores: dict[str, dict[str, Entry]] = {}
         self._listed: dict[str, tuple[str, str]] = {}  # id -> store, key
-        self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries that name it
-        self._older: dict[str, tuple[str, str]] = {}  # id -> store, key of the arrays that are superseded
-        self._doomed: dict[str, dict[str, str]] = {}  # store -> key -> id of the entries that are being deleted
+        self._homes: dict[str, dict[tuple[str, str], None]] = {}  # node -> store and key of the entries at home there
+        self._older: dict[str, tuple[str, str]] = {}  # id of a superseded array -> store, key
+        self._older_on: dict[str, set[str]] = {}  # id of a superseded array -> nodes
+        self._doomed: dict[str, dict[str, str]] = {}  # store -> key that is being deleted -> id
         self.copies = Copies()
         self.lost = Losses()
 
@@ -65,16 +66,16 @@ class Index:
     def bind(self, infos: list[ArrayInfo], node: str) -> int | list[Replacement]:
         """Make each array the current one of its key: all of them, or none.
 
-        Returns what is to be dropped; or, if a current or lost array is as new as the one that shall replace it, the
-        version that all must exceed (the writer's clock is behind: it restamps and asks again). Asking twice is
-        harmless.
+        Returns the files to drop. If the current or the lost array of a key is at least as new as the one that is to
+        replace it, the writer's clock is behind: then nothing is bound, and the version is returned that the writer's
+        must exceed. The writer stamps its drafts again and asks again. Asking twice is harmless.
         """
         behind = 0
         for info in infos:
             current = self.find(info.store, info.key or "")
             if current is not None and current.info.id != info.id and current.info.version >= info.version:
                 behind = max(behind, current.info.version)
-            # A catalog that starts anew drops what is earlier than what its key has lost.
+            # A catalog that starts anew drops every array that is earlier than the lost array of its key.
             lost = self.lost.of(info)
             if lost is not None and lost.info.id != info.id and lost.info.version >= info.version:
                 behind = max(behind, lost.info.version)
@@ -84,12 +85,12 @@ class Index:
         return [replacement for some in replaced for replacement in some]
 
     def admit(self, info: ArrayInfo, node: str) -> list[Replacement]:
-        """List an array found on a shelf. The older of it and the current one is superseded."""
+        """List an array found on a shelf. Of this and the current array of its key, the older is superseded."""
         assert info.key is not None
         keys = self._stores.setdefault(info.store, {})
         new, current = Entry(info, node), keys.get(info.key)
         if current is not None and current.info.id == info.id:
-            if info.version > current.info.version:  # restamped, together with others of which one was behind
+            if info.version > current.info.version:  # restamped, as another array of its batch was behind
                 current.info = info
                 self.copies.restamp(info)
             if node != current.node:
@@ -117,17 +118,23 @@ class Index:
     def _supersede(self, entry: Entry, older: Iterable[Holding]) -> None:
         info = entry.info
         assert info.key is not None
-        self._older.pop(info.id, None)  # one that was listed before and was restamped since is not older than itself
+        self._forget_older(info.id)  # it may have been listed before, and restamped since
         for holding in older:
             if holding.array_id != info.id and holding not in entry.superseded:
-                entry.superseded.append(holding)
+                entry.superseded[holding] = holding
                 self._older[holding.array_id] = info.store, info.key
+                self._older_on.setdefault(holding.array_id, set()).add(holding.node)
 
-    def _keep_superseded(self, entry: Entry, holdings: list[Holding]) -> None:
-        """Of what an entry supersedes these are left."""
-        for array_id in {one.array_id for one in entry.superseded} - {one.array_id for one in holdings}:
-            del self._older[array_id]
-        entry.superseded = holdings
+    def _no_longer_supersedes(self, entry: Entry, holding: Holding) -> None:
+        if entry.superseded.pop(holding, None) is not None:
+            nodes = self._older_on[holding.array_id]
+            nodes.discard(holding.node)
+            if not nodes:
+                self._forget_older(holding.array_id)
+
+    def _forget_older(self, array_id: str) -> None:
+        self._older.pop(array_id, None)
+        self._older_on.pop(array_id, None)
 
     def _home(self, store: str, key: str, entry: Entry) -> None:
         self._homes.setdefault(entry.node, {})[store, key] = None
@@ -144,19 +151,19 @@ class Index:
         self._home(store, key, entry)
 
     def homes(self) -> list[str]:
-        """The nodes that are homes of arrays."""
+        """All nodes that are the home of some array."""
         return list(self._homes)
 
     def at_home(self, node: str) -> list[tuple[str, str, Entry]]:
-        """Store, key and entry of the arrays whose home a node is."""
+        """Store, key and entry of each array whose home is this node."""
         return [(store, key, self._stores[store][key]) for store, key in self._homes.get(node, {})]
 
     def replacing(self) -> list[tuple[str, str, Entry]]:
-        """Store, key and entry of the arrays that replace others whose files may still be there."""
+        """Store, key and entry of each array that supersedes others."""
         return [(store, key, self._stores[store][key]) for store, key in dict.fromkeys(self._older.values())]
 
     def doom(self, store: str, keys: Iterable[str]) -> list[tuple[str, list[Holding]]]:
-        """Begin to delete: the keys that exist, each with all files that have to go before `unbind`."""
+        """Begin to delete. Returns the keys that exist, each with all files that have to go before `unbind`."""
         found = []
         for key in keys:
             entry = self.find(store, key)
@@ -167,11 +174,11 @@ class Index:
         return found
 
     def doomed_at(self, node: str) -> list[str]:
-        """The ids of the arrays whose home a node is, and whose keys are being deleted."""
+        """The ids of the arrays whose home is this node, and whose keys are being deleted."""
         return [entry.info.id for _, _, entry in self.at_home(node) if entry.doomed]
 
     def doom_again(self, array_ids: Iterable[str]) -> None:
-        """These are still being deleted, although they were listed anew."""
+        """Note that arrays that were listed anew are still being deleted."""
         for store, key in filter(None, map(self.key_of, array_ids)):
             self.doom(store, [key])
 
@@ -191,27 +198,26 @@ class Index:
         return self._doomed.get(store, {}).get(key) == array_id
 
     def superseded(self, array_ids: set[str]) -> list[tuple[Holding, tuple[str, str]]]:
-        """The files of those of these arrays that were overwritten and may still be there, and their store and key."""
-        keys = {array_id: self._older[array_id] for array_id in array_ids & self._older.keys()}
-        return [
-            (holding, store_and_key)
-            for array_id, store_and_key in keys.items()
-            for holding in self._stores[store_and_key[0]][store_and_key[1]].superseded
-            if holding.array_id == array_id
-        ]
+        """The files of those of these arrays that are superseded, each with its store and key."""
+        found = []
+        for array_id in array_ids & self._older.keys():
+            store, key = self._older[array_id]
+            there = self._stores[store][key].superseded
+            found += [(there[Holding(array_id, node)], (store, key)) for node in sorted(self._older_on[array_id])]
+        return found
 
     def is_superseded(self, array_id: str) -> bool:
-        """Whether an array was overwritten, and its files may still be there: it may be current again."""
+        """Whether an array was overwritten, and its files may still exist. Such an array may become current again."""
         return array_id in self._older
 
     def no_file(self, array_id: str, node: str) -> None:
-        """A node has no file of an array that was overwritten: none can come back there."""
+        """Note that a node has no file of an array that was overwritten."""
         if (store_and_key := self._older.get(array_id)) is not None:
             entry = self._stores[store_and_key[0]][store_and_key[1]]
-            self._keep_superseded(entry, [one for one in entry.superseded if one != Holding(array_id, node)])
+            self._no_longer_supersedes(entry, Holding(array_id, node))
 
     def files(self, entry: Entry) -> list[Holding]:
-        """All files of an entry: those that it supersedes, then those of its array; that of its home comes last."""
+        """All files of an entry: first those that it supersedes, then those of its array, the home's last."""
         kept = self.holders(entry.info.id)
         nodes = [*(node for node in kept if node != entry.node), entry.node]
         return [*entry.superseded, *(Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in nodes)]
@@ -222,7 +228,7 @@ class Index:
         if entry is None or entry.info.id != array_id:
             return False
         for holding in entry.superseded:
-            self._older.pop(holding.array_id, None)
+            self._forget_older(holding.array_id)
         del self._stores[store][key]
         self._unhome(store, key, entry)
         self._undoom(store, key)
@@ -233,18 +239,18 @@ class Index:
         return True
 
     def take_off(self, array_id: str) -> list[Holding]:
-        """Unlist an array that was listed and never sealed. Returns what it would have replaced: see `restore`."""
+        """Unlist an array that was never sealed. Returns the files that it superseded, for `restore`."""
         store_and_key = self._listed.get(array_id)
         entry = None if store_and_key is None else self.find(*store_and_key)
         if store_and_key is None or entry is None:
             return []
         self.unbind(*store_and_key, array_id)
-        return entry.superseded
+        return list(entry.superseded)
 
     def restore(self, holdings: Iterable[Holding]) -> list[Replacement]:
-        """List again what was overwritten by an array that was never sealed: none of these files was dropped.
+        """List again what an array overwrote that was never sealed: none of these files was dropped.
 
-        Returns what is to be dropped: those that others have overwritten too.
+        Returns the files to drop, as they were overwritten by further arrays too.
         """
         found = []
         for holding in sorted(holdings, key=lambda one: not one.kept):
@@ -263,26 +269,27 @@ class Index:
         return found
 
     def home(self, array_id: str) -> str:
-        """The node that the entry of a current array names."""
+        """The home of a current array."""
         entry = self.find(*self._listed[array_id])
         assert entry is not None
         return entry.node
 
     def relist(self, node: str) -> list[Holding]:
-        """Forget what is on a node, for all of it is about to be listed again.
+        """Forget what is on a node, before the node is listed again.
 
-        Returns the older arrays, on other nodes, of the keys that are unlisted now: see `restore`, once the node's
-        arrays are listed. One that was never sealed is not among these, and was all that kept the older from its key.
+        Returns the files of older arrays, on other nodes, of the node's keys, for `restore` after the listing. If the
+        new array of a key was never sealed, the listing does not have it, and the older one is current again.
         """
         before = [entry for _, _, entry in self.at_home(node) if entry.superseded]
         self.forget(node)
         return [holding for entry in before for holding in entry.superseded]
 
     def forget(self, node: str) -> list[ArrayInfo]:
-        """Unlist all that is on a node; returns the arrays that are kept on no other."""
+        """Unlist all that is on a node; returns the arrays that no other node keeps."""
         gone = self.copies.forget_node(node)
         for _, _, entry in self.replacing():
-            self._keep_superseded(entry, [holding for holding in entry.superseded if holding.node != node])
+            for holding in [one for one in entry.superseded if one.node == node]:
+                self._no_longer_supersedes(entry, holding)
         for store, key, entry in self.at_home(node):
             kept = [holder for holder, kept in self.holders(entry.info.id).items() if kept and holder != node]
             if kept:
@@ -293,9 +300,9 @@ class Index:
         return gone
 
     def older_than_lost(self, node: str, may_be_shown: Callable[[ArrayInfo], bool]) -> list[tuple[ArrayInfo, Holding]]:
-        """The files on other nodes of what arrays that this node alone keeps had overwritten; and those arrays.
+        """Files on other nodes that were overwritten by arrays which this node alone keeps: that array, and the file.
 
-        Of several that overwrote it, one after the other, one that may have been read, if there is one.
+        If several arrays overwrote a file one after the other, the one is given that readers may have seen, if any.
         """
         return [
             (max(_lost_after(holding, entry, node), key=may_be_shown), holding)
@@ -306,10 +313,10 @@ class Index:
         ]
 
     def validate(self) -> None:
-        """Raises AssertionError unless all books say the same, and each array that is listed is kept at its home."""
+        """Raises AssertionError unless all books say the same, and each listed array is kept at its home."""
         self.copies.validate()
         listed, homes, doomed = dict[str, tuple[str, str]](), set[tuple[str, str, str]](), dict[str, dict[str, str]]()
-        older = dict[str, tuple[str, str]]()
+        older, older_on = dict[str, tuple[str, str]](), dict[str, set[str]]()
         for store, keys in self._stores.items():
             for key, entry in keys.items():
                 assert entry.info.store == store and entry.info.key == key, f"{key!r} is another's key"
@@ -320,10 +327,12 @@ class Index:
                 assert self.holders(entry.info.id).get(entry.node), f"{key!r} is not kept at its home {entry.node}"
                 assert self.lost.of_key(store, key) is None, f"{key!r} is listed, and lost"
                 assert all(old.array_id != entry.info.id for old in entry.superseded), f"{key!r} supersedes itself"
-                older.update(dict.fromkeys((holding.array_id for holding in entry.superseded), (store, key)))
+                for holding in entry.superseded:
+                    older[holding.array_id] = store, key
+                    older_on.setdefault(holding.array_id, set()).add(holding.node)
         assert listed == self._listed, "keys by array"
         assert homes == {(node, *name) for node, names in self._homes.items() for name in names}, "keys by home"
-        assert older == self._older, "keys by superseded array"
+        assert (older, older_on) == (self._older, self._older_on), "keys and nodes by superseded array"
         assert not older.keys() & listed.keys(), "an array is current, and superseded"
         assert doomed == self._doomed, "keys that are being deleted"
 
@@ -348,21 +357,21 @@ class Index:
         return len(self._stores.get(store, {})) - len(self._doomed.get(store, {}))
 
     def __len__(self) -> int:
-        """How many keys, of all stores."""
+        """The number of keys of all stores."""
         return len(self._listed)
 
     def stores(self) -> list[str]:
         return sorted(self._stores)
 
     def move_home(self, array_id: str, node: str, other: str) -> None:
-        """An array leaves its home for another node that keeps it."""
+        """Make `other`, a node that keeps an array too, its home instead of `node`."""
         listed = self._listed.get(array_id)
         entry = None if listed is None else self.find(*listed)
         if listed is not None and entry is not None and entry.node == node:
             self._move(*listed, entry, other)
 
     def endangered(self, node: str, is_alive: Callable[[str], bool]) -> list[tuple[ArrayInfo, list[str]]]:
-        """The arrays that this node keeps and no living other, and on which of these they are cached."""
+        """Arrays that no living node but this keeps, and that others have cached: each with those nodes."""
         found = []
         for info, is_kept in self.copies.on_node(node):
             nodes = self.copies.of(info.id)
@@ -372,7 +381,7 @@ class Index:
         return found
 
     def holders(self, array_id: str) -> dict[str, bool]:
-        """The nodes that have a copy, and whether they keep it or have it cached."""
+        """The nodes that have a copy, and whether each keeps it (else it has it cached)."""
         copies = self.copies.of(array_id)
         if copies or array_id not in self._listed:
             return dict(copies)
@@ -392,7 +401,7 @@ class Index:
         return array_id in self._listed
 
     def some_keys(self, store: str, like: str, limit: int) -> list[str]:
-        """Up to `limit` keys, first those that begin as `like` does; of very many, only the latest are looked at."""
+        """Up to `limit` keys, for an error message: first those that begin as `like` does, the latest first."""
         head, near, rest = like[: len(like) // 2], list[str](), list[str]()
         for key in itertools.islice(reversed(self._stores.get(store, {})), _LOOKED_AT):
             (near if key.startswith(head) else rest).append(key)
@@ -400,7 +409,7 @@ class Index:
 
 
 def _lost_after(older: Holding, entry: Entry, node: str) -> list[ArrayInfo]:
-    """What overwrote an array, and goes with a node that alone has it: the entry's array, and those between the two."""
+    """The arrays that overwrote a file and that only this node has: the entry's array, and those between the two."""
     elsewhere = {one.array_id for one in entry.superseded if one.node != node}
     there = [one.info for one in entry.superseded if one.info is not None and one.array_id not in elsewhere]
     return [entry.info, *(info for info in there if older.info is None or info.version > older.info.version)]

@@ -1,8 +1,8 @@
-"""What a conversation yields: what is to be done for it outside, and what it is sent once that is done.
+"""Instructions: what a conversation yields to have it done outside, and which answer it is sent.
 
-A conversation is a generator that changes the state between its yields, each time in one step that nobody sees half of.
-Whoever drives it carries out what it yields, meanwhile others may change the state, and sends the answer. What a
-conversation returns is the answer to whoever began it. An error that is met outside is raised where it yields.
+A conversation is a generator over the catalog's state. Between two yields it changes the state in one step, and nobody
+sees half of a step. Its driver carries out each instruction and sends the answer. Others may change it meanwhile.
+The value that a conversation returns is the answer to its caller. An error that is met outside is raised at the yield.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PATIENCE = 20.0  # seconds for an answer
 
 
 class Call(NamedTuple):
-    """What a keeper is asked."""
+    """A call of a keeper's method."""
 
     method: str
     args: tuple[Any, ...] = ()
@@ -28,9 +28,9 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Ask:
-    """Keepers, at least one, each its own, all at the same time. Answer: what they answer, by node.
+    """Call at least one keeper, all at the same time, each with a call of its own. Answer: their answers, by node.
 
-    Who does not answer is left out, and may have made the call, or may make it later.
+    A keeper that does not answer is left out. It may have carried out the call, or may do so later.
     """
 
     calls: Mapping[str, Call]
@@ -39,7 +39,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class FindKeeper:
-    """Look a node's keeper up anew; one is started if there is none. Raises StoreUnavailable if the node is dead."""
+    """Look a node's keeper up anew, or start one if there is none. Raises StoreUnavailable if the node is dead."""
 
     node: str
 
@@ -51,12 +51,12 @@ class ListKeepers:
 
 @dataclass(frozen=True)
 class TakeGone:
-    """Answer: the nodes whose keepers turned out to be gone for good since this was asked."""
+    """Answer: the nodes whose keepers turned out to be gone for good since this was asked last."""
 
 
 @dataclass(frozen=True)
 class WhoIsLate:
-    """Answer: those of these nodes whose keepers owe an answer for longer than it may take."""
+    """Answer: the nodes, of these, whose keepers have owed an answer for longer than it may take."""
 
     nodes: Sequence[str]
 
@@ -70,12 +70,12 @@ class SearchShelves:
 
 @dataclass(frozen=True)
 class ListNodes:
-    """Answer: all `Node`s that the head knows, dead ones too. Raises StoreUnavailable."""
+    """Answer: all `Node`s that the head knows, including dead ones. Raises StoreUnavailable."""
 
 
 @dataclass(frozen=True)
 class Save:
-    """Have the head remember something. Raises what the head does."""
+    """Have the head remember a value. Raises whatever error the head raises."""
 
     key: str
     value: bytes
@@ -83,23 +83,23 @@ class Save:
 
 @dataclass(frozen=True)
 class Wait:
-    """Until something is so, as others change the state. Answer: whether it is."""
+    """Wait until a condition holds, as others change the state. Answer: whether it holds."""
 
     until: Callable[[], bool]
-    patience: float | None = None  # seconds; None: without end
+    patience: float | None = None  # seconds; None: no limit
 
 
 @dataclass(frozen=True)
 class Together:
-    """Conversations beside each other. Answer: theirs, in this order. Raises the first error, once all have ended."""
+    """Hold conversations in parallel. Answer: their values, in order. Raises the first error, once all have ended."""
 
     conversations: Sequence[Conversation[Any]]
-    crew: str  # whose threads take them up: see `Driver`
+    crew: str  # the group of threads that carries them out: see `Driver`
 
 
 @dataclass(frozen=True)
 class Start:
-    """A conversation whose end nobody waits for."""
+    """Start a conversation, and do not wait for its end."""
 
     conversation: Conversation[Any]
 
@@ -108,4 +108,4 @@ Instruction = (
     Ask | FindKeeper | ListKeepers | TakeGone | WhoIsLate | SearchShelves | ListNodes | Save | Wait | Together | Start
 )
 Conversation = Generator[Any, Any, T]
-"""It yields `Instruction`s, and is sent their answers."""
+"""A generator that yields `Instruction`s, and is sent their answers."""

@@ -1,20 +1,21 @@
-"""Keys: what each stands for, and how that changes.
+"""Keys: which array each stands for, and how that changes.
 
-A put with a key goes: the writer completes a draft -> it is listed, from which moment readers find it -> the writer
-seals it, or a reader that is faster does. What the array replaces is dropped once it is sealed: see `replaced`.
+A put with a key has three steps: the writer completes a draft; the catalog lists it, and from then on readers find it;
+the writer seals it, unless a reader does so before. The array that was replaced is dropped after that: see `replaced`.
 
-Where other nodes have copies of what is replaced, their names go first (`forbid`): until the last of them is gone
-everyone still reads the old array, then everyone asks the catalog.
+If other nodes have copies of the old array, their names are forbidden before the new one is listed. Until the last name
+is gone everybody reads the old array, and then everybody asks the catalog.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves
+from outlive.catalog import asking, replicas, shelves
 from outlive.catalog.index import Entry
 from outlive.catalog.instructions import PATIENCE, Conversation, Wait
 from outlive.catalog.state import State
@@ -25,23 +26,23 @@ from outlive.errors import StoreUnavailable
 
 
 def bind(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Bound:
-    """List complete drafts on a node under their keys: all, or none. Asking again does no harm.
+    """List complete drafts on a node under their keys: all, or none. A repeated call does no harm.
 
     Parameters
     ----------
     stale
-        The epoch that a former answer gave, and that the shelf refused; 0 at first. List the node again then: another
-        catalog has started since, and it is this one, or there is another shelf in the old one's place.
+        The epoch of an earlier answer that the shelf refused; 0 at first. The node is then listed again: this catalog
+        has started since, or another shelf is in the old one's place.
     """
-    state.left.discard(node)  # somebody came back to it
-    unknown = state.epochs.get(node, stale) == stale  # to list its shelf may take a while
-    if unknown or _named_elsewhere(state, infos, node):
+    state.left.discard(node)  # somebody uses the node again
+    unlisted = state.epochs.get(node, stale) == stale  # `replace` lists the shelf, which may take a while
+    if unlisted or _named_elsewhere(state, infos, node):
         return Bound(0, elsewhere=True)
     return _bind(state, infos, node)
 
 
 def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conversation[Bound]:
-    """`bind`, where other nodes have copies of what is replaced: their names go first."""
+    """`bind`, where other nodes may have copies of the arrays that are replaced: their names are forbidden first."""
     if state.epochs.get(node, stale) == stale:
         yield from shelves.join(state, node)
     yield from shelves.list_unlisted(state)
@@ -60,7 +61,7 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
 
 
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
-    # Its writer has given up; or it was replaced before it was sealed, and its file goes just now.
+    # The writer has given up an array; or one was replaced before it was sealed, and its file is being dropped.
     given_up = state.given_up.get(node, ())
     if any(info.id in given_up or state.is_going(info.id) for info in infos):
         return Bound(0)
@@ -74,10 +75,10 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
 
 
 def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str, ArrayInfo]]:
-    """Nodes other than this whose readers may find by name what these arrays replace: its id, and what replaces it."""
+    """Where else readers may find by name what these arrays replace: node, id of the old array, and the new array."""
     found = set[tuple[str, str, ArrayInfo]]()
     for info in infos:
-        found |= {(other, "", info) for other in state.unlisted if other != node}  # it may have any of them
+        found |= {(other, "", info) for other in state.unlisted if other != node}  # it may have any array
         entry = state.index.find(info.store, info.key or "")
         if entry is not None and entry.info.id != info.id:
             found |= {(other, entry.info.id, info) for other in state.index.holders(entry.info.id) if other != node}
@@ -85,10 +86,10 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
 
 
 def unbind(state: State, infos: Iterable[ArrayInfo], node: str) -> None:
-    """Forget keys that were listed by a call that was repeated, and whose arrays had been deleted meanwhile on a node.
+    """Forget keys that a repeated call listed after their arrays were deleted on a node.
 
-    What that call made them replace has its key again. One that others have was sealed, and not deleted: it is gone
-    from where it was put because that node was evacuated.
+    The arrays that they replaced have their keys again. An array that another node has stays: it was sealed, and is
+    gone from its node because that was evacuated.
     """
     for info in infos:
         if not state.index.holders(info.id).keys() - {node}:
@@ -96,9 +97,9 @@ def unbind(state: State, infos: Iterable[ArrayInfo], node: str) -> None:
 
 
 def take_off(state: State, array_ids: Iterable[str]) -> None:
-    """Forget arrays that were listed, and whose puts came to nothing. What they would have replaced is back.
+    """Forget listed arrays whose puts came to nothing. The arrays that they would have replaced are current again.
 
-    If the call that lists them comes later than this one, it lists nothing.
+    If the call that lists them comes after this one, it lists nothing.
     """
     for array_id in array_ids:
         state.note_erased(array_id)
@@ -106,10 +107,10 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
 
 
 def verify(state: State, array_id: str) -> Conversation[bool]:
-    """Somebody did not find an array where it is listed. False: it is gone, and nobody deleted it.
+    """Check an array that somebody did not find where it is listed. False: it is gone, and nobody deleted it.
 
-    It is sealed, if that is due. It is not listed any more, if its put came to nothing. If its home has changed while
-    the former one was asked, that says nothing: whoever did not find it looks again.
+    A draft is sealed. An array whose put came to nothing is taken off the list. If the array has another home by the
+    time that the former one answers, the answer says nothing, and the caller looks again.
     """
 
     def is_still_at(node: str) -> bool:
@@ -125,8 +126,8 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
         return True
     unsealed = yield from asking.ask_known(state, "unsealed", {node: [array_id]})
     if unsealed == {node: [True]} and is_still_at(node):
-        # The shelf's epoch is not the one that is known here: a keeper that was stopped has raised it late. Its
-        # writer has to ask again, so it is listed then.
+        # A keeper that was stopped has raised the shelf's epoch late. Listed anew, the shelf has a known epoch, and
+        # the writer, who has to ask again, can seal the draft.
         yield from shelves.join(state, node)
         return True
     never_put = yield from asking.ask_known(state, "never_put", {node: [array_id]})
@@ -137,10 +138,10 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
 
 
 def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Conversation[set[str] | None]:
-    """Which of these drafts on a node's shelf are listed, to be sealed as of `epoch`, which that shelf has.
+    """The drafts, of these on a node's shelf, that are listed and may be sealed under `epoch`, which the shelf has.
 
-    None if the shelf has another epoch, as one whose listing is on its way: once that has come, a draft that it does
-    not have is not listed any more, and was not to be sealed. It is listed again then; ask again.
+    None if the catalog knows another epoch of the shelf, as while a listing is on its way: that may not have a draft,
+    which then must not be sealed. The shelf is listed before this returns; ask again.
     """
     if state.epochs.get(node) != epoch:
         yield from shelves.join(state, node)
@@ -152,7 +153,7 @@ def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Convers
 
 
 def find(state: State, store: str, keys: Iterable[str]) -> list[Found | None]:
-    """What each key stands for. Raises StoreUnavailable if a node that has not said what it has may know better."""
+    """The array of each key. Raises StoreUnavailable if an unlisted node may have a later one."""
     found = [_found(state, state.index.find(store, key)) or _found_lost(state, store, key) for key in keys]
     if (state.unlisted or state.unheard) and any(
         one is None or one.lost_at or one.info.id in state.late for one in found
@@ -162,17 +163,17 @@ def find(state: State, store: str, keys: Iterable[str]) -> list[Found | None]:
 
 
 def hold(state: State, store: str, keys: list[str]) -> tuple[int, list[Found | None]]:
-    """What keys stand for at one moment, and the number of a hold on that.
+    """The arrays of these keys at one moment, and the number of a hold on them.
 
-    For a minute, or until `release`, what replaces these arrays leaves them where they are, for whoever reads them
-    by what this says. A deletion does not wait.
+    For a minute, or until `release`, the files of these arrays stay even if they are replaced, so that the caller can
+    read them. A deletion does not wait.
     """
     found = find(state, store, keys)
     return state.holds.begin(one.info.id for one in found if one is not None), found
 
 
 def release(state: State, number: int) -> None:
-    """What was held may go."""
+    """End a hold."""
     state.replaced += state.holds.end(number)
 
 
@@ -194,38 +195,46 @@ def _found_lost(state: State, store: str, key: str) -> Found | None:
 
 
 def list_keys(state: State, store: str, prefix: str) -> Conversation[list[str]]:
+    """The keys of a store, sorted."""
     yield from wait_for_deletions(state, store, prefix)
     return sorted(state.index.keys(store, prefix))
 
 
 def count(state: State, store: str) -> Conversation[int]:
+    """The number of keys in a store."""
     yield from wait_for_deletions(state, store)
     return state.index.count(store)
 
 
 def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
-    """All that is listed, sorted by key.
+    """All listed arrays of a store, sorted by key.
 
-    Where an older array can still be read, the new one is sealed first: no two calls show them in another order.
+    An array that replaces one which can still be read is sealed first, and gets its replicas first.
+    So no later call shows the older one.
     """
     yield from wait_for_deletions(state, store, prefix)
     by_node: dict[str, list[str]] = defaultdict(list)
     for entry in state.index.entries(store, prefix):
         if entry.superseded:
             by_node[entry.node].append(entry.info.id)
+    sealed = list[str]()
     for node, ids in by_node.items():
         with contextlib.suppress(StoreUnavailable):
-            yield from asking.finish(state, node, ids)
+            done = yield from asking.finish(state, node, ids)
+            sealed += itertools.compress(ids, done)
+    alone = [one.info.id for entry in map(state.index.current, sealed) if (one := _found(state, entry)) and one.alone]
+    if alone:
+        yield from replicas.secure(state, alone)
     found = [one for entry in state.index.entries(store, prefix) if (one := _found(state, entry)) is not None]
     return sorted(found, key=lambda one: one.info.key or "")
 
 
 def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversation[None]:
-    """Those that are under way: until its file is gone, an array can be read, and so is not to be missed here."""
+    """Wait for deletions that are under way. Until its file is gone an array can be read, so no list may omit it."""
     index, remaining = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
-        """Asked after each step that anybody makes: it looks at one that is not over, and not at all."""
+        """Called after every step of any conversation: so it looks at the last that is not over, and not at all."""
         while remaining and (remaining[-1] in state.unfinished or not index.is_doomed(remaining[-1])):
             remaining.pop()
         return not remaining
@@ -234,12 +243,12 @@ def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversati
 
 
 def ids(state: State, store: str) -> list[str]:
-    """The arrays that have a key, and those with a key that are lost."""
+    """The ids of all arrays of a store that have a key, including those that are lost."""
     lost = [one.info.id for one in state.index.lost.of_store(store) if one.info.key]
     return [entry.info.id for entry in state.index.entries(store)] + lost
 
 
 def totals(state: State) -> dict[str, tuple[int, int]]:
-    """For each store: how many keys, and the bytes of their arrays."""
+    """The number of keys of each store, and the bytes of their arrays."""
     infos = {store: [entry.info for entry in state.index.entries(store)] for store in state.index.stores()}
     return {store: (len(found), sum(info.nbytes for info in found)) for store, found in infos.items()}

@@ -1,4 +1,4 @@
-"""The latest: what was noted last, as much as is remembered at all."""
+"""Latest: a set of limited size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _T = TypeVar("_T")
 _MOST = 100_000
 
 
-# Not a dict: the first of that is the slower to be found the more were before it.
+# Not a dict: it finds its first item more and more slowly after many have been removed.
 class Latest(OrderedDict[_T, None]):
-    """A set that forgets the first of more than 100,000 items, in the order in which they were new to it."""
+    """A set of up to 100,000 items: an item more makes it forget the one that was added first."""
 
     def add(self, item: _T) -> None:
         self[item] = None

@@ -1,4 +1,4 @@
-"""Where an array is, for those who do not have it; and what is done to it there."""
+"""Locating: where an array is, for a node that does not have it; and how long it lives there."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from outlive.catalog.wire import Located
 
 
 def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conversation[Located]:
-    """Where an array is, for a node that does not have it.
+    """The nodes that have an array, the nearest first; or how it was lost, or why it ended.
 
     Parameters
     ----------
     hint
-        The node where it was put, if the asker knows.
+        The node where it was put, if the caller knows.
     asker
-        The node that asks: those on the same machine come first.
+        The node that asks. Nodes on the same machine are the nearest.
 
     Raises
     ------
     StoreUnavailable
-        A node that has not said yet what it has may have it.
+        An unlisted or silent node may have it.
     """
     yield from losing.settle(state, info.id)
     if info.id in state.erased:
@@ -33,7 +33,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
         found = yield from shelves.ask_who_has(state, info.id, hint, silent)
     if found:
         return Located((yield from _nearest_first(state, found, asker)))
-    yield from losing.settle(state, info.id)  # who did not answer may have died
+    yield from losing.settle(state, info.id)  # a node that did not answer may have died
     lost = state.index.lost.of(info)
     if lost is not None and lost.info.id == info.id:
         return Located([], lost.node, lost.at)
@@ -59,12 +59,12 @@ def _nearest_first(state: State, found: list[str], asker: str) -> Conversation[l
 
 
 def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> Conversation[bool]:
-    """Let an array live until then on every node that has it; False if none has.
+    """Let an array live until `deadline_ns` on every node that has it; False if none has it.
 
     Parameters
     ----------
     deadline_ns
-        In nanoseconds since 1970.
+        Nanoseconds since 1970.
     """
     there = list(state.index.holders(info.id))
     if not there:

@@ -1,4 +1,4 @@
-"""Nodes that die: what they alone kept is lost, and that is written down, for catalogs and keepers to come."""
+"""Losing: the arrays that only a dead node kept are lost. This is saved for catalogs and keepers that come later."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
 
-_MOST_KNOWN = 1000  # as many dead nodes as the GCS remembers
+_MOST_KNOWN = 1000  # dead nodes: as many as the GCS remembers
 _log = logging.getLogger(__name__)
 
 
 def look_at_nodes(state: State) -> Conversation[None]:
-    """All that is to be done again and again."""
+    """A round: all that the catalog does once a second."""
     yield from look_for_dead(state)
     state.rounds += 1
     yield from _search(state)
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
     yield from save(state)
-    for node in sorted(heard_of):  # what they took is written down
+    for node in sorted(heard_of):  # what these nodes took with them is saved by now
         state.note_shelf(node, has_one=False)
     state.heard_of -= heard_of
     replaced.try_again(state)
@@ -35,7 +35,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
 
 
 def _search(state: State) -> Conversation[None]:
-    """Have a keeper on each machine where an earlier cluster left a shelf."""
+    """Have a keeper started on each new node whose machine has a shelf of an earlier cluster."""
     new, state.unseen = state.unseen, set()
     state.seen |= new
     for node in sorted(node for node in new if node not in state.epochs):
@@ -43,13 +43,13 @@ def _search(state: State) -> Conversation[None]:
 
 
 def look_for_dead(state: State) -> Conversation[None]:
-    """All is known of what dead nodes had."""
+    """Settle all dead nodes that had something."""
     for node in [node for node in sorted(state.dead) if _had_something(state, node)]:
         yield from _settle(state, node)
 
 
 def settle(state: State, array_id: str) -> Conversation[None]:
-    """All is known of an array that dead nodes kept, unless a living one does: for others nobody has to wait."""
+    """Settle the dead nodes that kept an array, if no living node keeps it. Readers of other arrays do not wait."""
     while not state.kept(array_id):
         dead = [node for node in state.index.holders(array_id) if not state.is_alive(node)]
         if not dead:
@@ -62,6 +62,7 @@ def _had_something(state: State, node: str) -> bool:
 
 
 def _settle(state: State, node: str) -> Conversation[None]:
+    """Decide, once, which arrays of a dead node are lost."""
     losing = state.under_way.losing
     yield Wait(lambda: node not in losing)
     if _had_something(state, node):
@@ -73,7 +74,7 @@ def _settle(state: State, node: str) -> Conversation[None]:
 
 
 def _lose(state: State, node: str, at: float) -> Conversation[None]:
-    """A node is dead, and what it alone kept is lost."""
+    """Forget a dead node. The arrays that it alone kept are lost."""
     index = state.index
     state.epochs.pop(node, None)
     state.known.discard(node)
@@ -90,18 +91,18 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
             state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
     yield from save(state)
-    state.note_shelf(node, has_one=False)  # not before: a catalog that starts has to know of one of the two
+    state.note_shelf(node, has_one=False)  # after `save`: a later catalog has to know the shelf, or what was lost
     _log.warning("node %s is dead", node)
 
 
 def _save_cached(state: State, node: str) -> Conversation[None]:
-    """Have others keep what they have cached, if no living node keeps it. Who fetches it meanwhile is asked too."""
+    """Have nodes keep what they have cached of arrays that no living node keeps, even copies that come meanwhile."""
     asked = set[tuple[str, str]]()
     while by_node := _cached_elsewhere(state, node, asked):
         asked |= {(other, info.id) for other, infos in by_node.items() for info in infos}
         saved = yield from asking.keep(state, by_node)
         silent = (by_node.keys() & state.known) - {other for other, _ in saved}
-        state.lost_keepers |= silent  # those that live say later what they have
+        state.lost_keepers |= silent  # if they live, their shelves are listed again
         for other, info in saved:
             if state.is_wanted(info):
                 state.index.copies.add(info, other, other)
@@ -117,12 +118,12 @@ def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> d
 
 
 def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
-    """What was being overwritten by arrays that went with their node before they had their replicas."""
+    """Bring back arrays that were being overwritten by arrays which their node took along before they had replicas."""
     by_node: dict[str, list[str]] = defaultdict(list)
     lost = {holding.array_id: state.index.lost.of(holding.info) for holding in holdings if holding.info is not None}
 
     def may_stand(info: ArrayInfo | None) -> bool:
-        """Nothing later of its key was lost meanwhile."""
+        """Whether no later array of its key was lost meanwhile."""
         return info is not None and state.index.lost.of(info) in (None, lost.get(info.id))
 
     for holding in holdings:
@@ -133,7 +134,8 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
         for node, some in kept.items()
     }
     described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
-    # Who does not answer has it still: else it would be dropped there later, as earlier than what is lost.
+    # A node that does not answer still has its array. Unless it is restored here, it would be dropped later, as it is
+    # earlier than the lost one.
     silent = [one for one in holdings if one.kept and one.node not in kept and one.node in state.epochs]
     state.restore([one for one in silent if may_stand(one.info)])
     for node, parts in described.items():
@@ -146,7 +148,7 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
 
 
 def save(state: State) -> Conversation[None]:
-    """Have the head remember what is lost, and of which nodes it is known: the changes of both."""
+    """Have the head remember the changes: which arrays are lost, and which dead nodes are settled."""
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
     if not lost.changed and state.losses_known is state.saved_losses_known:
@@ -158,7 +160,7 @@ def save(state: State) -> Conversation[None]:
             yield Save(pages.page(number), pages.pack_lost(some))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
-        # last: of a node whose losses are known, only lost arrays are wanted back
+        # This is saved last: once a node is settled, only its lost arrays are wanted back.
         if losses_known is not state.saved_losses_known:
             yield Save(pages.LOSSES_KNOWN, json.dumps(losses_known).encode())
             state.saved_losses_known = losses_known

@@ -1,4 +1,4 @@
-"""What is lost: arrays whose last copy went with its node. In pages, so that what is written down is what changed."""
+"""Losses: arrays whose last copy went with its node. They are kept in pages, so that only changed pages are saved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from outlive.arrays.info import ArrayInfo
 
 PAGES = 256
-_Name = tuple[str, str]  # a store and a key; an id, if the array had no key
+_Name = tuple[str, str]  # store and key; store and id, if the array had no key
 
 
 class Lost(NamedTuple):
@@ -21,7 +21,7 @@ class Lost(NamedTuple):
 
 
 class Losses:
-    """All of a cluster: of each key at most one, the last."""
+    """The losses of a cluster: of each key at most one array, the last."""
 
     def __init__(self) -> None:
         self._lost: dict[_Name, Lost] = {}
@@ -38,7 +38,7 @@ class Losses:
         self._changed.add(_page(name))
 
     def remove(self, info: ArrayInfo) -> Lost | None:
-        """Forget what is lost of this array's key, or of this array, if it has none; returns that."""
+        """Forget the lost array of this array's key, or this array if it has no key; returns what was lost."""
         return self._remove(_name(info))
 
     def remove_ids(self, array_ids: set[str]) -> list[str]:
@@ -58,7 +58,7 @@ class Losses:
         return lost
 
     def of(self, info: ArrayInfo) -> Lost | None:
-        """What is lost of this array's key; of an array without one: that."""
+        """The lost array of this array's key; of an array without a key, that array."""
         return self._lost.get(_name(info))
 
     def of_key(self, store: str, key: str) -> Lost | None:
@@ -68,7 +68,7 @@ class Losses:
         return [lost for lost in self._lost.values() if lost.info.store == store]
 
     def by_node(self) -> dict[str, tuple[int, int, float]]:
-        """The nodes that took arrays with them: how many, of how many bytes, and when."""
+        """The nodes that took arrays with them: how many arrays, of how many bytes, and when."""
         found: dict[str, tuple[int, int, float]] = {}
         for lost in self._lost.values():
             count, size, _ = found.get(lost.node, (0, 0, 0.0))
@@ -85,21 +85,21 @@ class Losses:
 
     @property
     def changed(self) -> bool:
-        """Whether some are not written down."""
+        """Whether there are changes that are not saved."""
         return bool(self._changed)
 
     @property
     def pages(self) -> list[int]:
-        """Those that are not empty."""
+        """The pages that are not empty."""
         return sorted(self._pages)
 
     def take_changed(self) -> dict[int, list[Lost]]:
-        """The pages that changed since this was asked, and what is on them now."""
+        """The pages that changed since the last call, and what is on them now."""
         changed, self._changed = self._changed, set()
         return {page: [self._lost[name] for name in self._pages.get(page, {})] for page in sorted(changed)}
 
     def changed_again(self, pages: Iterable[int]) -> None:
-        """They could not be written down."""
+        """Note that pages could not be saved."""
         self._changed.update(pages)
 
 

@@ -1,4 +1,4 @@
-"""What the head remembers, whoever dies, of lost nodes and of shelves: in its key-value store, in pages."""
+"""Pages: what the head remembers of lost arrays and of shelves, in its key-value store, whichever actors die."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from outlive.arrays.info import ArrayInfo
 from outlive.catalog.losses import Lost
 from outlive.catalog.wire import Found, pack_found, unpack_found
 
-LOST = "lost"  # which pages of what was lost there are; each is there too
+LOST = "lost"  # the numbers of the pages of lost arrays; each page has a key of its own
 LOSSES_KNOWN = "settled"  # the dead nodes whose losses are known
-SHELVES = "shelves"  # the nodes that have one, or may have by now
+SHELVES = "shelves"  # the nodes that have a shelf, or may have one
 Load = Callable[[str], bytes | None]
 
 
 def page(number: int) -> str:
-    """Where a page is."""
+    """The key of a page."""
     return f"{LOST}-{number}"
 
 
@@ -31,21 +31,22 @@ def losses_known(load: Load) -> list[str]:
 
 
 def shelves(load: Load) -> set[str]:
-    """The nodes that have a shelf, or may have: an earlier catalog listed it, or was about to."""
+    """The nodes that have a shelf, or may have one: an earlier catalog listed it, or was about to."""
     return set(json.loads(load(SHELVES) or b"[]"))
 
 
 def saved_as_lost(load: Load) -> list[Lost]:
-    """What the last catalog wrote down."""
+    """The lost arrays that the last catalog saved."""
     pages = json.loads(load(LOST) or b"[]")
     found = (unpack_found(load(page(number)) or b"[]") for number in pages)
     return [Lost(one.info, one.nodes[0], one.lost_at) for some in found for one in some if one is not None]
 
 
 def wanted_of(node: str, load: Load) -> Callable[[ArrayInfo], bool]:
-    """Which of a dead node's arrays are wanted back, by what the catalog wrote down of it.
+    """Says of each array of a dead node whether it is wanted back, by what the catalog has saved.
 
-    Of a node whose losses it knows, those with a key are lost, or kept elsewhere, or were overwritten or deleted since.
+    If the node's losses are known, an array with a key is wanted only if it is lost: else another node keeps it, or it
+    was overwritten or deleted since.
     """
     if node not in losses_known(load):
         return lambda _: True

@@ -1,7 +1,7 @@
-"""Replicas: who has copies, who shall have one more, and who may drop one.
+"""Replicas: which nodes have copies, which get one more, and which may drop one.
 
-A copy is *kept*, and counts, or *cached*. Nothing drops one that is kept before the catalog has found another: so the
-last replica of an array is never dropped, whoever evicts, evacuates or dies at the same time.
+A copy is either *kept*, and counts as a replica, or *cached*. Nothing drops a replica before the catalog has found
+another. So the last one is never dropped, whatever is evicted, evacuated or dies at the same time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from outlive.catalog.targets import Rooms
 from outlive.catalog.wire import pack
 from outlive.errors import OutliveError, StoreUnavailable
 
-SMALL = 1 << 20  # bytes of a segment, up to which it travels with others
-_STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # that a node is asked to copy at a time
-_WORTH_IT = 8  # arrays that travel together
-_SLOWEST = 10 << 20  # bytes a second, at which a copy is thought to get on
-_LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked each second whether they ended
+SMALL = 1 << 20  # bytes: segments up to this size travel together
+_STEP_BYTES, _STEP_ARRAYS = 32 << 20, 500  # the most that a node is asked to copy at a time
+_WORTH_IT = 8  # the fewest arrays that travel together
+_SLOWEST = 10 << 20  # bytes a second: the slowest copy that is waited for
+_LOOKED_AT = 1000  # arrays without a key that lack copies: for so many each second, nodes are asked whether they ended
 
 # --- copies that come
 
@@ -30,20 +30,20 @@ _LOOKED_AT = 1000  # arrays without a key that lack copies, of which it is asked
 def join_copies(
     state: State, infos: list[ArrayInfo], home: str, node: str, *, kept: bool, stale: int = 0
 ) -> Conversation[list[int]]:
-    """A node has complete copies, not yet sealed unless they are `kept`.
+    """Note complete copies on a node; they are not sealed yet, unless they are `kept`.
 
     Parameters
     ----------
     stale
-        An epoch that a former answer gave and that the shelf does not have.
+        The epoch of an earlier answer that the shelf refused.
 
     Returns
     -------
-    Of each the epoch under which to seal it; 0: it is deleted or replaced.
+    For each copy the epoch under which to seal it. 0: the array is deleted or replaced.
     """
-    yield from shelves.know(state, node, stale)  # its keeper came after this catalog: who overwrites has to ask it too
+    yield from shelves.know(state, node, stale)  # so that every overwrite asks this node too
     known = True
-    if any(info.key is None for info in infos):  # of those, only `home` can say which of its copies it keeps
+    if any(info.key is None for info in infos):  # only `home` can say whether it keeps an array without a key
         with contextlib.suppress(StoreUnavailable):
             yield from shelves.know(state, home)
         known = home in state.epochs
@@ -51,12 +51,12 @@ def join_copies(
 
 
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
-    """As `join_copies`, of one array, and of a node that is known."""
+    """`join_copies` for one array, on a node that is listed."""
     if not state.is_wanted(info):
         return 0
     if info.key is not None:
         home = state.index.home(info.id)
-    elif (info.id, home) in state.ended:  # since it was copied from there
+    elif (info.id, home) in state.ended:  # the array has ended there since it was copied from there
         keeping = [node] if kept else state.kept(info.id)
         if not keeping:
             return 0
@@ -70,7 +70,7 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
 
 
 def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[list[int]]:
-    """Have sealed arrays kept on as many nodes as they shall be; on how many each is, when that is tried."""
+    """Make the replicas that sealed arrays lack; on how many nodes each is kept afterwards."""
     yield from _know_keyless(state, infos, home)
     counts = yield from _replicate_all(state, infos)
     state.note_secured(info.id for info in infos)
@@ -78,9 +78,9 @@ def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[l
 
 
 def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
-    """Others keep these arrays too, as far as they can, before anybody is shown them.
+    """Make the replicas of these arrays, as far as possible, before anybody is shown them.
 
-    Until then a node that dies takes the array along, and what it had replaced stands again.
+    Until then an array may be lost with its node, and the array that it had replaced would be current again.
     """
     entries = [entry for entry in map(state.index.current, array_ids) if entry is not None and not entry.doomed]
     yield from _replicate_all(state, [entry.info for entry in entries])
@@ -88,10 +88,10 @@ def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
 
 
 def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversation[None]:
-    """Where arrays without a key are, of which nobody told this catalog yet."""
-    with contextlib.suppress(StoreUnavailable):  # the node dies, and that is seen too
+    """Note that arrays without a key are on `home`, in case this catalog has not heard of them yet."""
+    with contextlib.suppress(StoreUnavailable):  # the node may have died, which is noticed elsewhere
         yield from shelves.know(state, home)
-    if any(info.key is None for info in infos):  # a listing under way may not have them, and would have them forgotten
+    if any(info.key is None for info in infos):  # a listing under way may not have them, and would make them forgotten
         yield Wait(lambda: home not in state.under_way.listing)
     for info in infos:
         if info.key is None and info.id not in state.erased:
@@ -99,7 +99,7 @@ def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversati
 
 
 def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[int]]:
-    """Many small ones together; then those that are large, or whose turn failed."""
+    """Copy many small arrays together, and then one by one those that are large or still lack copies."""
     rooms = Rooms()
     yield from _copy_together(state, infos, rooms)
     counts: list[int] = yield Together([_enough(state, info, rooms) for info in infos], "copy")
@@ -107,7 +107,7 @@ def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[in
 
 
 def _enough(state: State, info: ArrayInfo, rooms: Rooms) -> Conversation[int]:
-    """On how many nodes an array is kept, once others keep it too if these are too few."""
+    """Make the replicas that an array lacks; on how many nodes it is kept then."""
     kept = state.kept(info.id)
     if len(kept) < info.replicas:
         kept = yield from multiply(state, info, rooms=rooms)
@@ -117,15 +117,15 @@ def _enough(state: State, info: ArrayInfo, rooms: Rooms) -> Conversation[int]:
 def multiply(
     state: State, info: ArrayInfo, leaving: str = "", *, anywhere: bool = True, rooms: Rooms | None = None
 ) -> Conversation[list[str]]:
-    """Make the copies of an array that are missing; the nodes that keep it then, apart from the one `leaving`.
+    """Make the copies that an array lacks; the nodes that keep it then, except the one that is `leaving`.
 
     Parameters
     ----------
     rooms
-        Of the copies that are made together with these.
+        The room of nodes, as known from other copies that are made together with these.
     """
     copying, rooms = state.under_way.copying, rooms or Rooms()
-    yield Wait(lambda: info.id not in copying)  # or both would copy it
+    yield Wait(lambda: info.id not in copying)  # or two conversations would copy it
     copying.add(info.id)
     tried = set[str]()
     try:
@@ -136,7 +136,7 @@ def multiply(
             for target in found[:missing]:
                 tried.add(target)
                 if (kept := state.kept(info.id)) and _missing(state, info, leaving):
-                    with contextlib.suppress(OutliveError):  # the target dies, or is stopped
+                    with contextlib.suppress(OutliveError):  # the target may be dead or stopped
                         yield from _keep_on(state, info, kept[0], target)
                     rooms.take(target, info.size)
         return state.kept(info.id, leaving)
@@ -145,12 +145,12 @@ def multiply(
 
 
 def _missing(state: State, info: ArrayInfo, leaving: str) -> int:
-    """How many more nodes shall keep an array; none, if nobody does any more."""
+    """How many replicas an array lacks; 0 if no node keeps it any more."""
     return max(0, info.replicas - len(state.kept(info.id, leaving))) if state.kept(info.id) else 0
 
 
 def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversation[None]:
-    """Have one more node keep an array. Its keeper is started if it has none."""
+    """Have one more node keep an array."""
     yield from _have_keeper(state, target)
     if target in state.index.holders(info.id):
         kept = yield from asking.keep(state, {target: [info]})
@@ -161,7 +161,7 @@ def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversat
 
 
 def _have_keeper(state: State, target: str) -> Conversation[None]:
-    """It is started if it has none. Raises StoreUnavailable if it has left."""
+    """Start a keeper on a node that has none. Raises StoreUnavailable if the keeper has left."""
     if target in state.left:
         raise StoreUnavailable(f"the keeper of node {target} has left")
     yield from shelves.know(state, target)
@@ -174,12 +174,12 @@ def _to_copy(size: int) -> float:
     return PATIENCE + size / _SLOWEST
 
 
-# --- many small ones together, where a call for each would take longer than its bytes
+# --- many small arrays together, as a call for each would take longer than its bytes
 
 
 def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conversation[None]:
     under_way = state.under_way
-    yield Wait(lambda: not under_way.bulk)  # so that no two make the same copies
+    yield Wait(lambda: not under_way.bulk)  # or two conversations would make the same copies
     some = [info for info in infos if info.size <= SMALL and info.id not in under_way.copying]
     if len(some) < _WORTH_IT:
         return
@@ -192,7 +192,7 @@ def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conver
 
 
 def _steps(state: State, infos: Iterable[ArrayInfo]) -> list[tuple[list[ArrayInfo], list[str]]]:
-    """Portions of arrays that the same nodes keep, and those nodes."""
+    """Divide arrays into portions that the same nodes keep; each portion with these nodes."""
     together: dict[tuple[str, ...], list[ArrayInfo]] = defaultdict(list)
     for info in infos:
         kept = state.kept(info.id)
@@ -212,14 +212,14 @@ def _steps(state: State, infos: Iterable[ArrayInfo]) -> list[tuple[list[ArrayInf
 
 
 def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str], rooms: Rooms) -> Conversation[None]:
-    """Have nodes copy a portion; each portion by others, so that they share the load."""
+    """Have nodes copy a portion. The portion's number decides which nodes, so that they share the load."""
     whole = infos[0]._replace(size=sum(info.size for info in infos))
     missing = max(info.replicas for info in infos) - len(kept)
     found = yield from targets.find(state, whole, rooms, set(), missing)
     for i in range(min(missing, len(found))):
         target = found[(number + i) % len(found)]
         wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
-        with contextlib.suppress(OutliveError):  # it dies, or is stopped
+        with contextlib.suppress(OutliveError):  # the target may be dead or stopped
             yield from _have_keeper(state, target)
             yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
         rooms.take(target, whole.size)
@@ -229,10 +229,10 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
 
 
 def multiply_few(state: State) -> Conversation[None]:
-    """Copy again what is kept on too few nodes."""
+    """Copy arrays that are kept on too few nodes."""
     copies = state.index.copies
     before = copies.lacking + 1
-    while copies.lacking < before:  # a portion at a time, as long as that gets on
+    while copies.lacking < before:  # a portion at a time, as long as they become fewer
         before = copies.lacking
         few = yield from too_few(state)
         if few:
@@ -240,7 +240,7 @@ def multiply_few(state: State) -> Conversation[None]:
 
 
 def too_few(state: State) -> Conversation[list[ArrayInfo]]:
-    """Some of the arrays that lack copies, and of which there could be more."""
+    """Some of the arrays that lack copies and that another node could keep."""
     if not state.index.copies.lacking:
         return []
     able = set(state.staying) - state.left
@@ -255,7 +255,7 @@ def too_few(state: State) -> Conversation[list[ArrayInfo]]:
 
 
 def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conversation[None]:
-    """Of arrays without a key that lack copies: those that the nodes which kept them do not have any more."""
+    """Forget copies of arrays without a key that have ended: nodes are asked whether they still have them."""
     by_node: dict[str, list[str]] = defaultdict(list)
     for info, kept in few:
         for node in kept:
@@ -271,13 +271,13 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
 
 
 def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool) -> Conversation[list[bool]]:
-    """Have other nodes keep what a node would drop; says of each array whether one does, or it is deleted.
+    """Have other nodes keep the arrays of a node that is to leave; whether each is kept elsewhere, or deleted.
 
     Parameters
     ----------
     anywhere
-        On nodes that may be evacuated themselves too. Else on the head, or one whose id comes before this one's, so
-        that no two hand each other their arrays.
+        Any node may take them, even one that may be evacuated itself. Otherwise only the head and nodes whose ids come
+        before this one's may, so that no two nodes hand each other their arrays.
     """
     yield from _know_keyless(state, infos, node)
     elsewhere = yield Together([multiply(state, info, node, anywhere=anywhere) for info in infos], "copy")
@@ -285,9 +285,9 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
     for info, others in zip(infos, elsewhere, strict=True):
         for other in others:
             by_node[other].append(info)
-    # They say that they keep it, now, whatever was known of them: it may be the last one that is dropped.
+    # The others have to confirm it now, whatever was known of them: the node may be about to drop the last replica.
     seen = {(other, info.id) for other, info in (yield from asking.keep(state, by_node))}
-    back = state.index.is_superseded  # what replaces it may turn out to be no array
+    back = state.index.is_superseded  # the array may be current again, if the one that replaces it is never sealed
     return [
         any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or back(info.id))
         for info, others in zip(infos, elsewhere, strict=True)
@@ -295,22 +295,28 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
-    """A node drops what others keep; says of each array whether it may. From then on there is no copy there."""
-    return [not state.index.is_superseded(info.id) and _leave(state, info, node) for info in infos]
+    """Let a node drop arrays that others keep; whether it may drop each. Those then count as gone from the node.
+
+    Asking twice is harmless: the first answer may have been lost.
+    """
+    return [_leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:
-    if not state.index.holders(info.id):  # deleted meanwhile, unless this catalog has not heard yet what is there
-        return node in state.epochs and node not in state.unlisted
+    is_listed = node in state.epochs and node not in state.unlisted
+    if older := state.index.superseded({info.id}):  # it may be current again
+        return is_listed and node not in {holding.node for holding, _ in older}
+    if not state.index.holders(info.id):  # deleted meanwhile, if this catalog has listed the node's shelf
+        return is_listed
     if not state.kept(info.id, node):
         return False
-    if state.index.holders(info.id).get(node, True):  # else a reader there has had it copied again: it is cached
+    if state.index.holders(info.id).get(node, True):  # if it is cached, a reader there has fetched it again
         state.not_there(node, info.id)
     return True
 
 
 def ended(state: State, array_ids: Iterable[str], node: str) -> None:
-    """Arrays without a key have ended on a node, by their lifetime."""
+    """Note that arrays without a key have ended on a node, by their lifetime."""
     for array_id in array_ids:
         state.forget_copy(array_id, node)
         state.note_ended(array_id, node)

@@ -1,4 +1,4 @@
-"""Shelves: what is on them becomes known, is compared with the keys, and is known no more."""
+"""Shelves: how the catalog learns what is on them, and forgets it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, pages, successors
-from outlive.catalog.index import Entry, Holding
+from outlive.catalog.index import Holding
 from outlive.catalog.instructions import (
     Call,
     Conversation,
@@ -28,15 +27,15 @@ from outlive.catalog.state import Name, State
 from outlive.catalog.wire import Listed, unpack_listed
 from outlive.errors import StoreUnavailable
 
-Cached = list[tuple[str, ArrayInfo]]  # nodes, and what each of them has cached
-_LISTINGS_IN_PARTS = 3  # that are begun, before a shelf is listed in one call
+Cached = list[tuple[str, ArrayInfo]]  # cached copies: a node, and an array that it has cached
+_LISTINGS_IN_PARTS = 3  # how often a shelf is listed in parts, before it is listed in one call
 _log = logging.getLogger(__name__)
 
 
 def begin(state: State) -> Conversation[None]:
-    """List all shelves, as a catalog starts. Nodes that do not answer are admitted later: see `mend`.
+    """List all shelves, as a catalog starts. Shelves of nodes that do not answer are listed later: see `mend`.
 
-    Also those of nodes that have no keeper, as it was gone for good when the last catalog ended: one is started.
+    A node that has a shelf and no keeper gets one: its keeper was gone for good when the last catalog ended.
     """
     yield from asking.list_nodes(state)
     keepers = yield ListKeepers()
@@ -54,14 +53,14 @@ def _list_if_it_answers(state: State, node: str) -> Conversation[Cached]:
     except StoreUnavailable as error:
         if state.is_alive(node):
             _log.warning("%s; what it has is not known yet", error)
-        state.unlisted.add(node)  # also one that died just now: see `mend`
+        state.unlisted.add(node)  # including a node that died just now: see `mend`
         return []
 
 
 def join(state: State, node: str) -> Conversation[None]:
-    """List what is on a node's shelf, and nothing else for that node. A keeper is started if it has none.
+    """List a node's shelf. A keeper is started if the node has none.
 
-    If its keeper had left, that is no reason to keep arrays there again: see `State.left`.
+    A node whose keeper had left stays in `State.left`: a listing is no reason to keep arrays there again.
 
     Raises
     ------
@@ -73,27 +72,27 @@ def join(state: State, node: str) -> Conversation[None]:
 
 
 def welcome(state: State, node: str) -> Conversation[None]:
-    """A keeper has adopted arrays there."""
+    """List a node's shelf, as its keeper has adopted arrays: the node takes part again."""
     yield from join(state, node)
     state.left.discard(node)
 
 
 def know(state: State, node: str, stale: int | None = None) -> Conversation[None]:
-    """List a node's shelf, if that was not done yet, or its epoch is the one that turned out to be `stale`."""
+    """List a node's shelf, unless it is listed under another epoch than `stale`, which the shelf refused."""
     if node not in state.epochs or state.epochs[node] == stale:
         yield from join(state, node)
 
 
 def _list(state: State, node: str) -> Conversation[Cached]:
-    """Returns what is to be looked at once all that others keep is known."""
+    """List a shelf. Returns the cached copies, which are admitted after all that is kept is known."""
     listing = state.under_way.listing
-    yield Wait(lambda: node not in listing)  # or the older picture could be the last
+    yield Wait(lambda: node not in listing)  # or the older listing could be admitted last
     listing[node], state.under_way.deleted[node], leavings = set(), {}, state.leavings[node]
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
         state.note_shelf(node, has_one=True)
-        yield from _write_down(state)  # before anything is put there that the next catalog has to know of
+        yield from _save(state)  # first, so that the next catalog knows of all that is put on this shelf
         yield FindKeeper(node)
         state.known.add(node)
         epoch, listed, given_up = yield from _ask_what_is_on(state, node)
@@ -105,7 +104,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         listed = [one for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
-        state.known.add(node)  # again: an earlier keeper's call may have come meanwhile, which says that it left
+        state.known.add(node)  # again, as a call `leave` of an earlier keeper may have come meanwhile
         state.unlisted.discard(node)
         state.late.update((one.info.id, one.successors) for one in listed if one.late)
         doomed = state.index.doomed_at(node)
@@ -121,8 +120,8 @@ def _list(state: State, node: str) -> Conversation[Cached]:
     return cached + [(node, one.info) for one in listed if not one.kept]
 
 
-def _write_down(state: State) -> Conversation[None]:
-    """Have the head remember which nodes have shelves. If it cannot, it is tried again: see `mend`."""
+def _save(state: State) -> Conversation[None]:
+    """Have the head remember which nodes have shelves. If that fails, `mend` tries again."""
     under_way = state.under_way
     yield Wait(lambda: not under_way.saving_shelves)
     if not state.unsaved_shelves:
@@ -132,7 +131,7 @@ def _write_down(state: State) -> Conversation[None]:
     try:
         yield Save(pages.SHELVES, json.dumps(sorted(state.shelves)).encode())
         changed = set()
-    except Exception:  # noqa: BLE001 - of whatever kind: a shelf can be listed all the same
+    except Exception:  # noqa: BLE001 - whatever it is, the shelf can be listed all the same
         _log.warning("the head has not noted which nodes have shelves", exc_info=True)
     finally:
         state.unsaved_shelves |= changed
@@ -140,26 +139,26 @@ def _write_down(state: State) -> Conversation[None]:
 
 
 def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Listed], set[str]]]:
-    """The epoch of a listing of a node's shelf, what it lists, and which puts had come to nothing there by then.
+    """List a shelf: its epoch, its arrays, and the puts that had come to nothing there by then.
 
-    In parts, between which the keeper answers others. They have to be of one epoch: who seals an array as of a
-    later one may have done so behind the parts that were listed. Begun anew each time, it would never end beside
-    others who raise the epoch; so at last all is listed in one call.
+    The shelf is listed in parts, and the keeper answers others in between. All parts have to be of one epoch: an array
+    that is sealed under a later one may be among those that were passed by. Then the listing begins anew. If others
+    go on raising the epoch, this would never end, so after some attempts the shelf is listed in one call.
     """
     for i in range(2 * _LISTINGS_IN_PARTS):
-        # What is deleted from now on may be listed all the same.
+        # Arrays that are deleted from now on may be in the listing.
         state.under_way.listing[node], state.under_way.deleted[node] = set(), {}
         known = state.epochs.get(node)
         epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
         given_up = yield from asking.ask({node: Call.of("given_up")})
-        # Else somebody has raised it to a later one, and arrays were sealed as of that, which this may not have.
+        # If somebody else has raised the epoch, arrays were sealed under it that this listing may not have.
         if listed is not None and state.epochs.get(node) == known:
             return epoch, listed, set(given_up.get(node, ()))
     raise StoreUnavailable(f"the shelf of node {node} has another epoch each time that it is listed; try again")
 
 
 def _in_parts(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
-    """None instead of what is listed: the epoch has changed in between."""
+    """Epoch and arrays of a shelf; None instead of the arrays if the epoch has changed in between."""
     began, packed, after = yield from _answer_of(node, Call.of("listing_part", None))
     epoch, listed = began, unpack_listed(packed)
     while after is not None and epoch == began:
@@ -169,6 +168,7 @@ def _in_parts(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
 
 
 def _at_once(node: str) -> Conversation[tuple[int, list[Listed] | None]]:
+    """Epoch and arrays of a shelf, by one call."""
     epoch, packed = yield from _answer_of(node, Call.of("listing"))
     return epoch, unpack_listed(packed)
 
@@ -181,7 +181,7 @@ def _answer_of(node: str, call: Call) -> Conversation[Any]:
 
 
 def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holding, Name | None]]:
-    """What a keeper told of its shelf. Returns what is to be dropped there: it was deleted, or is earlier than lost."""
+    """Admit arrays that a keeper listed. Returns those to drop there: deleted, or earlier than the key's lost array."""
     stale = list[tuple[Holding, Name | None]]()
     for info, kept, *_ in listed:
         lost = state.index.lost.of(info)
@@ -199,23 +199,23 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
 
 
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
-    """Cached copies on shelves, once those that are kept are known; one that nobody keeps is kept from now on."""
+    """Admit cached copies, once all that is kept is known. A copy of an array that nobody keeps is kept from now on."""
     unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
     have = yield from _who_have(state, sorted(unsure))
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
         holders = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
-        if not holders and info.key is None:  # one that was put there and never asked for again is not listed
-            if info.id not in have:  # its keeper has gone since
+        if not holders and info.key is None:  # the node that keeps it may never have told of it
+            if info.id not in have:  # the keeper that kept it has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
             holders = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
         if holders:
             state.index.copies.add(info, holders[0], node, kept=False)
-        elif current is not None and current.info.version > info.version:  # which may not be sealed yet
+        elif current is not None and current.info.version > info.version:  # the current array may not be sealed yet
             state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
-        elif current is None or current.info.id != info.id:  # else it is kept there by now
+        elif current is None or current.info.id != info.id:  # nobody keeps it by now
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
                 stale = admit(state, node, [Listed(info, kept=True)])
@@ -224,7 +224,7 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
 
 
 def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list[str]]]:
-    """As `ask_who_has`, of many: each node is asked once about all."""
+    """`ask_who_has` for many arrays: each node is asked once about all."""
     found: dict[str, list[str]] = {array_id: [] for array_id in array_ids}
     for is_known in (True, False):
         remaining = [array_id for array_id in array_ids if not found[array_id]]
@@ -238,7 +238,7 @@ def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list
 
 
 def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> Conversation[list[str]]:
-    """One of the nodes other than this that have an array; it may have had it cached, and keeps it from now on."""
+    """Have one of these nodes, other than `node`, keep the array that they have; that node, or none."""
     for other in having:
         if other != node and (yield from asking.keep(state, {other: [info]})):
             return [other]
@@ -248,18 +248,20 @@ def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> C
 def ask_who_has(
     state: State, array_id: str, hint: str | None, silent: set[str] | None = None
 ) -> Conversation[list[str]]:
-    """Of an array without a key, which is listed nowhere: first the node where it was put, then all.
+    """Ask nodes for an array without a key that the catalog does not know: first the node where it was put, then all.
 
-    If that node says no, no other is asked, but for those that have not told yet what they have: an array that was
-    copied is known here, and so is one that another node keeps since.
+    If that node does not have it, the others are asked only while some are unlisted: the catalog knows of all copies
+    that listed nodes have.
 
     Parameters
     ----------
+    hint
+        The node where it was put, if the caller knows.
     silent
-        Takes the nodes that live and may have it, but do not say.
+        A set to which the nodes are added that live and may have the array, but do not answer.
     """
     if hint in state.nodes and state.is_alive(hint) and hint not in state.known and hint not in state.left:
-        with contextlib.suppress(StoreUnavailable):  # its keeper came after this catalog, or died for good
+        with contextlib.suppress(StoreUnavailable):  # its keeper started after this catalog, or is gone for good
             yield from know(state, hint)
     hinted = [hint] if hint is not None and state.has_keeper(hint) else []
     for alone in (True, False):
@@ -273,13 +275,13 @@ def ask_who_has(
             silent.clear()
             silent.update((yield from asking.silent(state, set(some).difference(has))))
             if hint in some and hint not in silent:
-                silent.clear()  # copies on other nodes would be known
+                silent.clear()  # it answered, and the catalog would know of copies on the others
     unknown = yield from _join_unknown(state)
     return (yield from asking.holding_nodes(state, array_id, unknown))
 
 
 def _join_unknown(state: State) -> Conversation[list[str]]:
-    """List the shelves of keepers that came after this catalog, and of which it has not heard; their nodes."""
+    """List the shelves of keepers that started after this catalog and that it has not heard of; their nodes."""
     unknown: list[str] = yield from asking.unknown_keepers(state)
     for node in unknown:
         try:
@@ -289,83 +291,17 @@ def _join_unknown(state: State) -> Conversation[list[str]]:
     return unknown
 
 
-# --- compared with what is there
-
-
-def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation[list[Defect]]:
-    """Compare the keys with the arrays found on a shelf, and mend what differs."""
-    index, ids = state.index, {info.id for info in present}
-    missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
-    stray = [info for info in present if not index.lists(info.id)]
-    copies = [info.id for info, _ in index.copies.on_node(node) if info.id not in ids and index.lists(info.id)]
-    absent = [array_id for array_id in copies if index.home(array_id) != node]
-    yield from forget_absent(state, node, absent)
-    # A file that is there after its key was not is no deletion under way: those take the file first.
-    asked = [entry.info.id for entry in missing] + [info.id for info in stray]
-    there = yield from asking.finish(state, node, asked)
-    findings = [_missing(state, node, entry) for entry, is_there in zip(missing, there, strict=False) if not is_there]
-    stray = [info for info, is_there in zip(stray, there[len(missing) :], strict=True) if is_there]
-    kept = yield from asking.keep(state, {node: stray} if stray else {})  # one may be cached, and would be evicted
-    stale = admit(state, node, [Listed(info, kept=True) for _, info in kept])
-    findings += [_stray(state, info) for _, info in kept]
-    yield from asking.drop_for_good(state, stale)
-    return [finding for finding in findings if finding is not None]
-
-
-def _missing(state: State, node: str, entry: Entry) -> Defect | None:
-    """The array of a key is not at its home. None: that is not its home any more, or it is not the key's."""
-    info, key = entry.info, entry.info.key or ""
-    if state.index.find(info.store, key) is not entry or entry.node != node:
-        return None
-    if state.kept(info.id, node):
-        state.not_there(node, info.id)
-        return Defect("missing", key, f"its array {info.id} is gone there; others keep it", True)
-    state.index.unbind(info.store, key, info.id)
-    state.restore(entry.superseded)
-    return Defect("missing", key, f"its array {info.id} is lost; key removed", True)
-
-
-def _stray(state: State, info: ArrayInfo) -> Defect:
-    """An array that no key stood for."""
-    current = state.index.lists(info.id)
-    what = ("unlisted", "listed again") if current else ("superseded", "dropped: a later put replaced it")
-    return Defect(what[0], info.key or "", what[1], True)
-
-
-def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation[None]:
-    """Copies that a report of a shelf did not have: others are made, if they count.
-
-    The report may be older than the copy, which is not sealed yet. So the shelf gets a new epoch before it says
-    once more what it has: a copy that is not there then is added anew before it is sealed. If it was listed again
-    before its answer came, that may be older than a copy too: it is asked once more.
-    """
-    while array_ids and state.has_keeper(node):
-        answers = yield from asking.ask({node: Call.of("holds_from_now", array_ids)})
-        if node not in answers:
-            return
-        epoch, there = answers[node]
-        absent = [array_id for array_id, is_there in zip(array_ids, there, strict=True) if not is_there]
-        if node not in state.epochs:  # it has left, or is listed for the first time: it has more than this
-            state.note_gone(node, absent)
-            return
-        if epoch >= state.epochs[node]:
-            state.epochs[node] = epoch
-            for array_id in absent:
-                state.not_there(node, array_id)
-            return
-
-
 # --- gone, and back
 
 
 def leave(state: State, node: str, epoch: int) -> None:
-    """A keeper has left its node, with nothing on it that is kept.
+    """Note that a keeper has left its node, on which nothing was kept any more.
 
     Parameters
     ----------
     epoch
-        The last of the shelf that it removed. If a later one is known, there is another shelf by now, and others have
-        put arrays there: the call comes too late, as of a keeper that gave up waiting for it.
+        The last epoch of the shelf that it removed. If a later one is known, this call comes late: the node has another
+        shelf by now, with new arrays.
     """
     if state.epochs.get(node, 0) > epoch:
         return
@@ -380,10 +316,11 @@ def leave(state: State, node: str, epoch: int) -> None:
 
 
 def list_unlisted(state: State) -> Conversation[None]:
-    """List those shelves now, before something is replaced or deleted: they may have an earlier array of its key.
+    """List the shelves that are not listed yet, before a key is replaced or deleted.
 
-    Else that would be back once they are listed, if its key were deleted by then. Those that still do not answer have
-    to confirm whatever is done; of one that is being listed just now, see `State.is_deleted_since`.
+    Such a shelf may have an earlier array of the key, which would come back if the shelf were listed after a deletion.
+    A node that still does not answer has to confirm the change. For a node that is being listed just now, see
+    `State.is_deleted_since`.
     """
     for node in sorted(state.unlisted):
         if node not in state.under_way.listing:
@@ -392,8 +329,8 @@ def list_unlisted(state: State) -> Conversation[None]:
 
 
 def mend(state: State) -> Conversation[None]:
-    """List the shelves again whose keepers were gone for good, or did not answer before."""
-    yield from _write_down(state)
+    """List again the shelves of keepers that were gone for good, or that did not answer before."""
+    yield from _save(state)
     gone = yield TakeGone()
     state.lost_keepers |= gone
     dead = {node for node in state.unlisted if not state.is_alive(node)}

@@ -1,4 +1,4 @@
-"""All that the catalog knows, as plain data, and what must be true of it at every moment."""
+"""State: all that the catalog knows, as plain data, and what must be true of it at every moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Name = tuple[str, str]  # store and key
 
 
 class Outside(NamedTuple):
-    """What is not plain data: the time, and chance."""
+    """The parts of the world that a decision needs and that are no data: clocks and random numbers."""
 
     now: Callable[[], float]  # seconds that only go forward
     time: Callable[[], float]  # seconds since 1970
@@ -29,24 +29,24 @@ class Outside(NamedTuple):
 
 
 class UnderWay:
-    """What conversations are about: others that would do the same wait until it is done."""
+    """Work of conversations that is under way. A conversation that would do the same work waits until it is done."""
 
     def __init__(self) -> None:
-        self.listing: dict[str, set[str]] = {}  # nodes that are listed, and what was dropped there meanwhile
-        self.deleted: dict[str, dict[tuple[str, str], int]] = {}  # and the keys deleted meanwhile: of which version
-        self.copying: set[str] = set()  # arrays of which copies are made
-        self.in_bulk: set[str] = set()  # those of which copies are made together
-        self.dropping: set[str] = set()  # nodes of which somebody drops what was replaced by arrays there
-        self.clearing: set[str] = set()  # nodes of which somebody drops what is unwanted there
-        self.deleting: set[str] = set()  # arrays whose keys are deleted, and whose files nodes may be dropping
-        self.losing: set[str] = set()  # dead nodes, what they alone kept
-        self.saving = False  # what is lost
-        self.saving_shelves = False  # which nodes have one
-        self.bulk = False  # copies are made together
+        self.listing: dict[str, set[str]] = {}  # nodes that are being listed: ids of what was dropped there meanwhile
+        self.deleted: dict[str, dict[tuple[str, str], int]] = {}  # the same nodes: keys deleted meanwhile, the version
+        self.copying: set[str] = set()  # arrays that are being copied one by one
+        self.in_bulk: set[str] = set()  # arrays that are being copied together
+        self.dropping: set[str] = set()  # homes of new arrays for which replaced arrays are being dropped
+        self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
+        self.deleting: set[str] = set()  # arrays with a key that are being deleted
+        self.losing: set[str] = set()  # dead nodes that are being settled
+        self.saving = False  # losses are being saved
+        self.saving_shelves = False  # the list of nodes with shelves is being saved
+        self.bulk = False  # arrays are being copied together
 
 
 class State:
-    """The catalog's. Each method is one step, or only looks."""
+    """All that the catalog knows. Each method is one step, or changes nothing."""
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
@@ -55,39 +55,39 @@ class State:
         self.under_way = UnderWay()
         # nodes
         self._nodes: dict[str, Node] = {}
-        self.staying: list[str] = []  # sorted: those that live and are not drained
+        self.staying: list[str] = []  # sorted: the nodes that live and are not draining
         self.dead: list[str] = []
         self.head = ""
-        self.unseen: set[str] = set()  # living ones whose machines are to be searched for shelves to adopt
-        self.seen: set[str] = set()  # and that were
-        self.losses_known: list[str] = []  # dead nodes whose losses are known: another list each time
-        self.saved_losses_known = self.losses_known  # the list that was written down last
-        self.rounds = 0  # how often the nodes, and what is to be copied, were looked at
+        self.unseen: set[str] = set()  # living nodes whose machines are to be searched for shelves to adopt
+        self.seen: set[str] = set()  # nodes whose machines were searched
+        self.losses_known: list[str] = []  # dead nodes that are settled; each change makes a new list
+        self.saved_losses_known = self.losses_known  # the list that was saved last
+        self.rounds = 0  # how many rounds `losing.look_at_nodes` has made
         # shelves
-        self.epochs: dict[str, int] = {}  # by node, of its last listing
+        self.epochs: dict[str, int] = {}  # by node: the epoch of its last listing
         self.known: set[str] = set()  # nodes whose keepers were found
-        self.unlisted: set[str] = set()  # nodes that have a keeper, and have not said yet what is on their shelves
-        self.left: set[str] = set()  # being emptied: no new replicas. Cleared by the next keyed put from that node
-        self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good, and that are to be listed again
-        self.shelves: set[str] = set()  # nodes that have one, or may have: the next catalog is to list them
-        self.unsaved_shelves: set[str] = set()  # nodes that have one, or have none, since that was written down
-        self.unheard: set[str] = set()  # nodes that had a shelf, and are dead before they said what they have
-        self.heard_of: set[str] = set()  # of these, what they took with them is known, and is to be written down
-        self.leavings = Counter[str]()  # how often the keeper of a node has left
+        self.unlisted: set[str] = set()  # nodes with a keeper that have not said yet what is on their shelves
+        self.left: set[str] = set()  # nodes that get no new replicas, until the next put with a key comes from there
+        self.lost_keepers: set[str] = set()  # nodes whose keepers were gone for good: they are to be listed again
+        self.shelves: set[str] = set()  # nodes that have a shelf, or may have one, for the next catalog to list
+        self.unsaved_shelves: set[str] = set()  # nodes that came to `shelves`, or went, since that was saved
+        self.unheard: set[str] = set()  # nodes that had a shelf, and died before they said what was on it
+        self.heard_of: set[str] = set()  # nodes that were unheard, and whose losses are known and to be saved
+        self.leavings = Counter[str]()  # by node: how often its keeper has left
         # arrays
-        self.secured = Latest[str]()  # that others keep too, or of which that was tried: they may be shown
-        self.late: dict[str, Sequence[Successor]] = {}  # that were to be replaced or deleted: a node may have to say
-        self.erased = Latest[str]()  # deleted ones without a key, and puts that were taken back: late calls
-        self.ended = Latest[tuple[str, str]]()  # arrays without a key, and nodes where they have ended: late calls
+        self.secured = Latest[str]()  # arrays whose replicas were made, as far as possible: they may be shown
+        self.late: dict[str, Sequence[Successor]] = {}  # arrays that were about to be replaced or deleted
+        self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
+        self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
-        self.unfinished: set[str] = set()  # of which a node did not confirm that it deleted them
-        self.replaced: list[Replacement] = []  # to be dropped
-        self.to_drop: dict[str, list[Replacement]] = {}  # by the node that is asked whether the new one is sealed
-        self.again: list[Replacement] = []  # of which a node did not confirm it: a second later
+        self.unfinished: set[str] = set()  # arrays whose deletion a node did not confirm
+        self.replaced: list[Replacement] = []  # to be sorted into `to_drop`
+        self.to_drop: dict[str, list[Replacement]] = {}  # by the home of the new array
+        self.again: list[Replacement] = []  # not confirmed: to be tried in the next round
         self.unwanted: dict[str, dict[str, Name | None]] = {}  # never to be current again: nodes to drop it, its name
 
     def remember(self, load: pages.Load) -> None:
-        """What an earlier catalog wrote down."""
+        """Load what an earlier catalog saved."""
         self.losses_known = self.saved_losses_known = pages.losses_known(load)
         self.shelves = pages.shelves(load)
         for lost in pages.saved_as_lost(load):
@@ -98,12 +98,12 @@ class State:
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """By id, as of when they were listed last."""
+        """All nodes by id, as Ray listed them last."""
         return self._nodes
 
     @nodes.setter
     def nodes(self, nodes: dict[str, Node]) -> None:
-        """They were listed. What others ask of them is sorted out here, once, and not by each who asks."""
+        """Take a new list of nodes, and sort it once for all later questions."""
         self._nodes = nodes
         living = [node for node in nodes.values() if node.alive]
         self.staying = sorted(node.id for node in living if node.draining_until is None)
@@ -112,18 +112,18 @@ class State:
         self.unseen = {node.id for node in living if node.id not in self.seen}
 
     def is_alive(self, node: str) -> bool:
-        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since they were listed
+        return node not in self._nodes or self._nodes[node].alive  # an unknown node has come since the last list
 
     def has_keeper(self, node: str) -> bool:
-        """Whether it lives, and its keeper is known."""
+        """Whether a node lives and its keeper is known."""
         return node in self.known and self.is_alive(node)
 
     def keepers(self) -> list[str]:
-        """All nodes of which that is so."""
+        """All nodes that live and whose keepers are known."""
         return sorted(filter(self.is_alive, self.known))
 
     def say_unlisted(self, what: str) -> None:
-        """Raises StoreUnavailable if a node has not said yet what it has, or died and nobody knows yet what it took."""
+        """Raises StoreUnavailable if a node has not said yet what it has, or died before it said so."""
         if unlisted := sorted(self.unlisted | self.unheard):
             raise StoreUnavailable(
                 f"{what} may be on node {', '.join(unlisted)}, which has not yet told the catalog what it has: its "
@@ -138,7 +138,7 @@ class State:
             )
 
     def note_shelf(self, node: str, *, has_one: bool) -> None:
-        """Whether a node has a shelf, for the next catalog."""
+        """Note whether a node has a shelf, for the next catalog."""
         if has_one != (node in self.shelves):
             (self.shelves.add if has_one else self.shelves.discard)(node)
             self.unsaved_shelves.add(node)
@@ -146,12 +146,12 @@ class State:
     # --- arrays
 
     def kept(self, array_id: str, leaving: str = "") -> list[str]:
-        """The living nodes that keep an array, apart from the one that is `leaving`."""
+        """The living nodes that keep an array, except the one that is `leaving`."""
         holders = self.index.holders(array_id).items()
         return [node for node, kept in holders if kept and node != leaving and self.is_alive(node)]
 
     def not_there(self, node: str, array_id: str) -> None:
-        """An array's file is not on a node's shelf, or will not be."""
+        """Note that an array's file is not on a node's shelf, or soon will not be."""
         if staying := self.kept(array_id, node):
             self.index.move_home(array_id, node, staying[0])
         self.index.copies.remove(array_id, node)
@@ -159,25 +159,25 @@ class State:
         self.note_gone(node, [array_id])
 
     def forget_copy(self, array_id: str, node: str) -> None:
-        """An array without a key is not on a node any more."""
+        """Note that an array without a key is not on a node any more."""
         self.index.copies.remove(array_id, node)
         if not any(self.index.copies.of(array_id).values()):
             self.index.copies.forget_array(array_id)
 
     def restore(self, older: Iterable[Holding]) -> None:
-        """List again what was replaced by what was never sealed, and is neither deleted nor about to be."""
+        """List again the files that an array superseded which was never sealed, except those that are to go anyway."""
         self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
 
     def is_going(self, array_id: str) -> bool:
-        """Whether an array is never to be current again: it is deleted, or its files go just now, or shall."""
+        """Whether an array must never be current again: it is deleted, or its files are being dropped or are to be."""
         return array_id in self.erased or array_id in self.unwanted or array_id in self.under_way.deleting
 
     def want_no_more(self, holding: Holding, name: Name | None) -> None:
-        """A file is to go, and its array never to be current again."""
+        """Note that a file is to go, and that its array must never be current again."""
         self.unwanted.setdefault(holding.array_id, {})[holding.node] = name
 
     def has_gone(self, holding: Holding) -> None:
-        """An unwanted file is not there any more."""
+        """Note that an unwanted file is gone."""
         nodes = self.unwanted.get(holding.array_id, {})
         nodes.pop(holding.node, None)
         if not nodes:
@@ -186,44 +186,41 @@ class State:
         self.note_gone(holding.node, [holding.array_id])
 
     def note_erased(self, array_id: str) -> None:
-        """Whoever comes late with this array is refused."""
+        """Refuse an array from now on, even if a late call lists it."""
         self.erased.add(array_id)
 
     def note_ended(self, array_id: str, node: str) -> None:
-        """Whoever is just copying it from there does not have it count as kept there."""
+        """Note that an array has ended on a node. It does not count as kept there for a copy that comes later."""
         self.ended.add((array_id, node))
 
     def note_secured(self, array_ids: Iterable[str]) -> None:
-        """Others keep these too, as far as they can: what they replaced never stands again."""
+        """Note that arrays have their replicas, as far as possible: the arrays that they replaced never come back."""
         for array_id in array_ids:
             entry = self.index.current(array_id)
             if entry is not None and entry.superseded:
                 self.secured.add(array_id)
 
     def may_be_shown(self, info: ArrayInfo) -> bool:
-        """Whether anybody may have seen an array that is replacing another: others keep it too, or are not to."""
+        """Whether readers may be shown an array that is replacing another: it needs no replicas, or has them."""
         return info.replicas == 1 or info.id in self.secured
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
-        """For the listing of that shelf that may be under way: it may have seen them."""
+        """Tell a listing of the node's shelf that may be under way that these arrays are gone: it may have them."""
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.update(array_ids)
 
     def note_back(self, node: str, array_id: str) -> None:
-        """The listing of that shelf that may be under way is answered later than this file was sealed, or is too old.
-
-        Else an array that had left the node before would be forgotten there.
-        """
+        """Tell a listing of the node's shelf that may be under way that an array is there again, after `note_gone`."""
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.discard(array_id)
 
     def is_deleted_since(self, node: str, info: ArrayInfo) -> bool:
-        """Whether the key of an array was deleted, or what had replaced the array, while the node was listed."""
+        """Whether an array, or a later one of its key, was deleted while the node was being listed."""
         deleted = self.under_way.deleted[node].get((info.store, info.key or ""))
         return deleted is not None and info.version <= deleted
 
     def is_wanted(self, info: ArrayInfo) -> bool:
-        """Whether an array is current and stays so, or has no key and was not deleted."""
+        """Whether an array is current and not being deleted; of an array without a key, whether it was not deleted."""
         if info.id in self.erased:
             return False
         entry = None if info.key is None else self.index.find(info.store, info.key)
@@ -232,19 +229,20 @@ class State:
     # --- what must be true at every moment
 
     def validate(self) -> None:
-        """Raises AssertionError unless the books say what they must, so that what must never happen does not.
+        """Raises AssertionError unless the state rules out the following.
 
-        *The last replica is dropped*: what is listed is kept at its home (`Index.validate`), which has been listed and
-        has not left, or has just died; and it is not unwanted. See `validate_ask`.
+        *The last replica is dropped*. A listed array is kept at its home (`Index.validate`). The home is listed and has
+        not left, or has just died. The array is not unwanted. See `validate_ask`.
 
-        *An array is shown that is not sealed*, or is deleted: what was deleted, or whose put came to nothing, is not
-        listed, and has no copies. A draft is sealed as of its shelf's epoch, so only who has a keeper has one.
+        *An array is shown that is not sealed, or is deleted*. An array that was deleted, or whose put came to nothing,
+        is not listed and has no copies. A draft is sealed under its shelf's epoch, and a node with an epoch has a
+        keeper.
 
-        *Bytes of another array are returned*: an array stands for one key, which is its own, or was overwritten there
-        by another; it is not both (`Index.validate`).
+        *Bytes of another array are returned*. An array is either current under its own key, or superseded there
+        (`Index.validate`).
 
-        *A reader is blocked by a writer or keeper that died*: who lists a shelf says so in both books of that. How
-        long each waits is no matter of the state.
+        *A reader is blocked by a writer or keeper that died*. Both books of shelves that are being listed name the same
+        nodes. How long anybody waits is not in the state.
         """
         index = self.index
         index.validate()
@@ -261,7 +259,7 @@ class State:
             assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 
     def validate_ask(self, ask: Ask) -> None:
-        """Raises AssertionError if it would *drop the last replica* of an array that is listed."""
+        """Raises AssertionError if the calls would *drop the last replica* of a listed array."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
                 store_and_key = self.index.key_of(array_id)

@@ -1,8 +1,8 @@
-"""Successors: what an array was about to be replaced by, as the shelves say that were told, when a catalog starts.
+"""Successors: arrays that were about to replace others as the last catalog ended. The shelves of the others name them.
 
-A catalog has the other shelves forbid the name of an array before it lists the one that replaces it, and that one is
-nowhere else yet. If its node dies with the catalog, the next one finds the former array alone. It cannot be shown: who
-put or read the later one would see it go back.
+Before a catalog lists an array that replaces another, it has the other's shelves forbid the name. At that moment only
+the new array's node has it. If that node dies together with the catalog, the next catalog finds the old array alone. It
+must not show it: to a process that put or read the new array, the key would go back.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ _log = logging.getLogger(__name__)
 
 
 def account(state: State) -> Conversation[None]:
-    """Nodes that died before this catalog had heard of them: what had a successor there is lost with that.
+    """Settle nodes that died before this catalog had heard from them: a successor there is lost, and so is its key.
 
-    Once all others have said what they have: one of them may have the successor.
+    This waits until all living nodes have said what they have, as one of them may have the successor.
     """
+    if not (state.unheard or state.unlisted or state.under_way.listing):
+        state.late.clear()  # all have said what they have: a successor that is anywhere is listed
     if not state.unheard or any(map(state.is_alive, state.unlisted)):
         return
     unheard, state.unheard = state.unheard, set()

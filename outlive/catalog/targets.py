@@ -1,7 +1,8 @@
-"""Targets: nodes that could keep one more copy of an array. A few are asked for their room, however many there are.
+"""Targets: nodes that could keep one more copy of an array. Only a few are asked for their room, in any cluster.
 
-Those that have it cached come first; then, of some that chance picks, the one with most room. If these have none, twice
-as many others are asked, and so on, until all have been: a cluster that is nearly full has each node asked once.
+Nodes that have the array cached come first. Then some are picked at random, and the one with the most room is the best.
+If none of these has room, twice as many others are asked, and so on. In a cluster that is nearly full, each node is
+asked once.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from outlive.catalog import asking
 from outlive.catalog.instructions import Call, Conversation, WhoIsLate
 from outlive.catalog.state import State
 
-_ASKED_FIRST = 8  # nodes, and one more for each copy that is missing
+_ASKED_FIRST = 8  # nodes that are asked first, and one more for each copy that is missing
 _TO_ANSWER = 5.0  # seconds that a node may take to say how much room it has
 
 
 class Rooms:
-    """What nodes said of the room that they have. For all copies that are made together: each is asked once."""
+    """The room that nodes have, as they said it. Copies that are made together share this: each node is asked once."""
 
     def __init__(self) -> None:
-        self._room: dict[str, float] = {}  # bytes; infinite: it has no keeper yet, and all that is known is free
-        self.most = math.inf  # that any node has, once all were asked
+        self._room: dict[str, float] = {}  # bytes; infinite: the node has no keeper yet, and so nothing is used
+        self.most = math.inf  # the most room of any node, once all were asked
 
     def __contains__(self, node: str) -> bool:
         return node in self._room
@@ -37,11 +38,11 @@ class Rooms:
         self._room[node] = room
 
     def take(self, node: str, size: int) -> None:
-        """So many bytes of it are used now."""
+        """Count so many bytes of a node's room as used."""
         self._room[node] = self.of(node) - size
 
     def all_said(self) -> None:
-        """There is no other node to be asked."""
+        """Note that all nodes were asked."""
         self.most = max(self._room.values(), default=0)
 
 
@@ -55,14 +56,14 @@ def find(
     *,
     anywhere: bool = True,
 ) -> Conversation[list[str]]:
-    """At least so many nodes that have room for one more copy of an array, if there are; the best first.
+    """Nodes that have room for one more copy of an array, the best first: at least `missing`, if there are so many.
 
     Parameters
     ----------
     tried
-        Nodes that are out of the question.
+        Nodes that are left out.
     leaving
-        The node that keeps it and shall not, if there is one. Then the head comes first.
+        The node that the array is to leave, if any. Then the head comes first.
     anywhere
         See `replicas.evacuate`.
     """
@@ -76,7 +77,7 @@ def find(
         asked = True
         found += [node for node in some if rooms.of(node) >= info.size]
         portion *= 2
-    if asked and not found:  # of what else is to be copied, each would be looked for in vain on as many nodes
+    if asked and not found:  # ask all nodes once: else each further array would ask as many nodes in vain
         yield from _ask(state, [node for node in state.staying if _takes_copies(state, node)], rooms)
         rooms.all_said()
 
@@ -88,19 +89,19 @@ def find(
 
 
 def _ask(state: State, nodes: list[str], rooms: Rooms) -> Conversation[None]:
-    """Those that have not said it yet."""
+    """Ask those nodes for their room that have not said it yet."""
     nodes = [node for node in nodes if node not in rooms]
     if not nodes:
         return
     late = yield WhoIsLate(nodes)
     calls = {node: Call.of("room") for node in nodes if node in state.known and node not in late}
     answers = yield from asking.ask(calls, _TO_ANSWER)
-    for node in nodes:  # one whose keeper is stopped keeps nothing for now
+    for node in nodes:  # a node whose keeper is silent or late has no room; one without a keeper has all
         rooms.said(node, answers.get(node, 0) if node in calls or node in late else math.inf)
 
 
 def _pool(state: State, info: ArrayInfo, tried: set[str], leaving: str, *, anywhere: bool) -> Iterator[str]:
-    """Nodes that may keep it and do not, each once: those that are to be preferred first, then as chance has it."""
+    """Nodes that may keep the array and do not, each once: first those to be preferred, then the others at random."""
     holders, seen = state.index.holders(info.id), {leaving, *tried}
     staying = state.staying
     others = staying if anywhere else staying[: bisect.bisect_left(staying, leaving)]
@@ -120,11 +121,11 @@ def _takes_copies(state: State, node: str) -> bool:
 
 
 def _by_chance(state: State, nodes: Sequence[str]) -> Iterator[str]:
-    """Each of these once; what one step costs does not depend on how many there are. Few come in their own order."""
+    """These nodes in random order, if they are many. The cost of one step does not depend on how many they are."""
     if len(nodes) <= _ASKED_FIRST:
         yield from nodes
         return
-    moved: dict[int, int] = {}  # of a permutation, what is not in its place
+    moved: dict[int, int] = {}  # a permutation: the indices that are not in their place
     for i in range(len(nodes)):
         j = state.outside.chance.randrange(i, len(nodes))
         yield nodes[moved.get(j, j)]

@@ -1,7 +1,7 @@
-"""How `ArrayInfo`s travel between processes: as JSON, one `bytes` a call.
+"""The wire: how `ArrayInfo`s and answers travel between processes: as JSON, in one `bytes` for each call.
 
-Ray pickles each named tuple by way of Python: a call with one of them takes 0.4 ms longer. Each further argument of a
-call, or a tuple instead of `bytes` as its answer, takes 0.1 ms.
+Ray pickles each named tuple by way of Python, which adds 0.4 ms to a call. Each further argument adds 0.1 ms, and so
+does a tuple instead of `bytes` as the answer.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from outlive.arrays.info import ArrayInfo
 class Bound(NamedTuple):
     """The catalog's answer to a writer."""
 
-    epoch: int  # seal under it
-    behind: int = 0  # not 0: restamp with a later version than that, and ask again
-    elsewhere: bool = False  # other nodes have copies of what is replaced: ask `replace`, which takes longer
+    epoch: int  # the epoch under which to seal; 0: nothing was listed
+    behind: int = 0  # if not 0: stamp the drafts with a later version than this, and ask again
+    elsewhere: bool = False  # other nodes may have copies of what is replaced: ask `replace`, which takes longer
 
 
 class Found(NamedTuple):
     """The catalog's answer to a reader."""
 
     info: ArrayInfo
-    nodes: list[str]  # that have a copy, its home first
-    doomed: bool = False  # being deleted: not finding it is no loss
-    epoch: int = 0  # under which the array, if it is not sealed yet, may be
+    nodes: list[str]  # the nodes that have a copy, its home first
+    doomed: bool = False  # it is being deleted: if it is not found, it is not lost
+    epoch: int = 0  # the epoch under which the array may be sealed, if it is not yet
     lost_at: float = 0.0  # when its last copy went with nodes[0], in seconds since 1970; 0: it is not lost
-    replacing: bool = False  # an array that some may still read, because this one may not be sealed yet
-    alone: bool = False  # it may go with its node, and what it replaced come back: ask `secure`, and show it then
+    replacing: bool = False  # it may not be sealed yet, and some may still read the array that it replaces
+    alone: bool = False  # it lacks replicas, and the array that it replaced could come back: ask `secure` first
 
 
 class Successor(NamedTuple):
-    """An array that was about to replace another, and was put on its home alone."""
+    """An array that was about to replace another, and that only its home had."""
 
     version: int
     id: str
@@ -42,21 +42,21 @@ class Successor(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a keeper tells of an array on its shelf."""
+    """An array on a shelf, as its keeper lists it."""
 
     info: ArrayInfo
-    kept: bool  # else cached
-    late: bool = False  # a later array of its key was to replace it, or it was to be deleted
-    successors: Sequence[Successor] = ()  # by which, if so
+    kept: bool  # otherwise cached
+    late: bool = False  # it was about to be replaced or deleted
+    successors: Sequence[Successor] = ()  # the arrays that were about to replace it
 
 
 class Located(NamedTuple):
-    """The catalog's answer to who holds no copy."""
+    """The catalog's answer to a reader whose node has no copy."""
 
-    nodes: list[str]  # that have one, the nearest first
-    lost_on: str | None = None  # the node that had the last one, and is dead
-    lost_at: float = 0.0
-    why: str | None = None  # it is not there: it ended
+    nodes: list[str]  # the nodes that have a copy, the nearest first
+    lost_on: str | None = None  # the dead node that had the last copy
+    lost_at: float = 0.0  # seconds since 1970
+    why: str | None = None  # why the array ended, if it did
 
 
 def pack(infos: Iterable[ArrayInfo]) -> bytes:
@@ -93,7 +93,7 @@ def unpack_found(data: bytes) -> list[Found | None]:
 
 
 def pack_held(number: int, found: Iterable[Found | None]) -> bytes:
-    """The catalog's answer to who reads several keys: the number by which to release them, and what they stand for."""
+    """The catalog's answer to a reader of several keys: the number of the hold, and the array of each key."""
     return json.dumps([number, list(found)]).encode()
 
 

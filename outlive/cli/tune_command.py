@@ -83,7 +83,7 @@ def _change(*, undo: bool, as_json: bool) -> None:
 
 
 def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds | None, str | None]:
-    """As it is now; with huge pages, if that would be another thing; and why something was not measured."""
+    """The speeds now; those with huge pages, if these are not in use; and why one was not measured."""
     from outlive.errors import TuneRefused
     from outlive.tune.record import WANTED
     from outlive.tune.speed import measure, measure_private
@@ -92,8 +92,8 @@ def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds 
     try:
         now = measure(facts.mount.folder if facts.mount.kind == "tmpfs" else _folder(facts.root))
         tuned = measure_private(WANTED) if any(one.kind == "small-pages" for one in found) else None
-    except (TuneRefused, OSError) as error:
-        return now, None, str(error)
+    except (TuneRefused, MemoryError, OSError) as error:  # StoreFull is a MemoryError
+        return now, None, str(error) or "there is too little memory to measure in"
     return now, tuned, None
 
 

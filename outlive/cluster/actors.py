@@ -1,4 +1,4 @@
-"""How the actors are named and found."""
+"""The actors: their names, and how to find them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _KEEPER = "keeper-"
 
 
 def keeper(node: str) -> Any:
-    """Raises ValueError if it has none."""
+    """The keeper of a node. Raises ValueError if it has none."""
     return find(keeper_name(node))
 
 
 def catalog() -> Any:
-    """Raises ValueError if there is none."""
+    """The catalog. Raises ValueError if there is none."""
     return find(CATALOG)
 
 
@@ -27,7 +27,7 @@ def keeper_name(node: str) -> str:
 
 
 def find(name: str) -> Any:
-    """Raises ValueError if no such actor lives."""
+    """A living actor by its name. Raises ValueError if there is none."""
     return ray.get_actor(name, namespace=NAMESPACE)
 
 

@@ -1,6 +1,6 @@
-"""The catalog: the actor that knows which key is which array, and orders the changes of each key.
+"""The catalog: the actor that knows which array each key stands for, and orders the changes of each key.
 
-What it does is decided in `outlive.catalog`, by conversations about a state; here they are begun.
+`outlive.catalog` decides what it does, by conversations over a state. This module begins them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 
 from outlive.arrays.defect import Defect
-from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves
+from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.state import Outside, State
 from outlive.catalog.wire import (
@@ -28,7 +28,7 @@ _ROUNDS_EVERY = 1.0  # seconds
 
 
 class Catalog:
-    """Runs as the actor `catalog` in namespace `outlive`. Answers nothing before it has heard from every keeper."""
+    """The actor `catalog` in namespace `outlive`. It is ready once it has asked every keeper what its shelf has."""
 
     _answering: Answering | None = None
 
@@ -45,7 +45,7 @@ class Catalog:
         succeed(self.driver.peers)
 
     def go_on(self) -> None:
-        """All that nobody asks for, from now on."""
+        """Begin the work that goes on by itself."""
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
@@ -67,18 +67,18 @@ class Catalog:
         """Answered once the catalog is ready."""
 
     def rounds(self) -> int:
-        """How often this catalog has looked at the nodes and at what is to be copied."""
+        """How many rounds this catalog has made: see `losing.look_at_nodes`."""
         return self.state.rounds
 
     # --- keys
 
     def bind(self, request: bytes) -> bytes:
-        """See `keys.bind`: a request by `wire.pack_request`, the answer by `wire.pack_bound`."""
+        """See `keys.bind`. The request is packed by `wire.pack_request`, the answer by `wire.pack_bound`."""
         return pack_bound(self.driver.step(keys.bind, *unpack_request(request)))
 
     @in_group("change")
     def replace(self, request: bytes) -> bytes:
-        """See `keys.replace`; as `bind`."""
+        """See `keys.replace`. Request and answer are packed as those of `bind`."""
         return pack_bound(self.driver.run(keys.replace, *unpack_request(request)))
 
     def unbind(self, packed: bytes, node: str) -> None:
@@ -116,7 +116,7 @@ class Catalog:
 
     @in_group("list")
     def keys(self, store: str, prefix: str) -> list[str]:
-        """Sorted, those that are being deleted left out."""
+        """The keys of a store that begin with `prefix`, sorted, without those that are being deleted."""
         return self.driver.run(keys.list_keys, store, prefix)
 
     @in_group("list")
@@ -155,23 +155,23 @@ class Catalog:
 
     @in_group("slow")
     def kept_on(self, array_id: str) -> list[str]:
-        """The nodes that keep an array, of those that the catalog knows of."""
+        """The living nodes that keep an array, as far as the catalog knows."""
         return self.driver.look(State.kept, array_id)
 
     @in_group("slow")
     def alone(self, array_ids: list[str], node: str) -> list[bool]:
-        """Which of these arrays no other node keeps."""
+        """Whether each of these arrays is kept by no node but `node`."""
         return self.driver.look(lambda state: [not state.kept(array_id, node) for array_id in array_ids])
 
     @in_group("slow")
     def lost(self, store: str) -> bytes:
-        """What a store has lost, by `wire.pack_found`, the latest first."""
+        """The lost arrays of a store, the latest first, packed by `wire.pack_found`."""
         lost = self.driver.look(lambda state: state.index.lost.of_store(store))
         return pages.pack_lost(sorted(lost, key=lambda one: -one.at))
 
     @in_group("slow")
     def lost_nodes(self) -> dict[str, tuple[int, int, float]]:
-        """The nodes that took arrays with them: how many, of how many bytes, and when, in seconds since 1970."""
+        """The nodes that took arrays with them: how many arrays, of how many bytes, and when (seconds since 1970)."""
         return self.driver.look(lambda state: state.index.lost.by_node())
 
     # --- arrays without a key
@@ -197,7 +197,7 @@ class Catalog:
 
     @in_group("slow")
     def join_copy(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int:
-        """`join_copies`, for one."""
+        """`join_copies` for one array."""
         (epoch,) = self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, stale=stale)
         return epoch
 
@@ -228,17 +228,17 @@ class Catalog:
 
     @in_group("slow")
     def dropped(self, array_ids: list[str], node: str) -> None:
-        """A node has dropped its copies of these arrays, as `leave` allowed.
+        """Note that a node has dropped its copies of these arrays, as `leave` allowed.
 
-        Said once more when it is done: the shelf may have been listed in between, when they were still there.
+        A listing of its shelf between the two calls may still have had the copies.
         """
-        self.driver.run(shelves.forget_absent, node, array_ids)
+        self.driver.run(reconciling.forget_absent, node, array_ids)
 
     # --- shelves
 
     @in_group("change")
     def welcome(self, node: str) -> None:
-        """A keeper has adopted arrays: list what is on its shelf now."""
+        """See `shelves.welcome`."""
         self.driver.run(shelves.welcome, node)
 
     @in_group("slow")
@@ -248,5 +248,5 @@ class Catalog:
 
     @in_group("change")
     def reconcile(self, node: str, packed: bytes) -> list[Defect]:
-        """See `shelves.reconcile`; infos by `wire.pack`."""
-        return self.driver.run(shelves.reconcile, node, unpack(packed))
+        """See `reconciling.reconcile`; infos by `wire.pack`."""
+        return self.driver.run(reconciling.reconcile, node, unpack(packed))

@@ -1,8 +1,8 @@
-"""The checksum of what travels between nodes: a CRC-32 of all of it would take as long as Ray takes to move it.
+"""The checksum of bytes that travel between nodes. A CRC-32 of them all would take as long as Ray takes to move them.
 
 The 64-bit words of a chunk are the cells of a table. They are added up by row and by column, and the CRC-32 of the sums
-is the checksum. A single wrong word changes two sums, and so do words or rows that changed places; what is wrong has to
-cancel out in its rows and its columns, in four words at least, not to be noticed.
+is the checksum. A wrong word changes two sums, and so do words or rows that change places. Only errors in four words or
+more that cancel out both in their rows and in their columns are missed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _STEP = 32  # rows that are read once for both sums: half a MiB, which the proce
 
 
 def checksum(data: Any) -> int:
-    """Of any bytes-like object. 10 GB/s where `zlib.crc32` has 1 to 4 (64 MiB, same run)."""
-    import numpy as np  # here, so that an actor that sends nothing does not have it
+    """The checksum of any bytes-like object: 10 GB/s, where `zlib.crc32` has 1 to 4 (64 MiB, same run)."""
+    import numpy as np  # here, so that an actor that sends nothing does not load it
 
     view = memoryview(data)
     count = len(view) // _ROW

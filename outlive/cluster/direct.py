@@ -1,4 +1,4 @@
-"""Direct: arrays of another node, by a connection to its keeper's transfer server. What came is verified."""
+"""Direct copies: arrays of another node, by a connection to its keeper's transfer server, and verified."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _DEADLINE = 8  # bytes
 
 
 class Sent(NamedTuple):
-    """A small array's segment."""
+    """A small array's segment, as it was received."""
 
     info: ArrayInfo
-    deadline_ns: int
+    deadline_ns: int  # see `transfer.Head`
     data: bytes
 
 
 def head(info: ArrayInfo, deadline_ns: int) -> bytes:
-    """What comes before the bytes of an array's segment; see `transfer.Head`."""
+    """The head that is sent before the bytes of an array's segment; see `transfer.Head`."""
     return deadline_ns.to_bytes(_DEADLINE, "little") + pack([info])
 
 
@@ -40,7 +40,7 @@ def _told(sent: bytes) -> tuple[ArrayInfo, int]:
 
 
 def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, size: int) -> Draft:
-    """As `transfer.copy`. Raises NotServed, Lost, CorruptArray, StoreFull."""
+    """`transfer.copy` by a connection. Raises NotServed, Lost, CorruptArray, StoreFull."""
     draft: Draft | None = None
     deadline_ns = 0
 
@@ -66,20 +66,20 @@ def copy(shelf: Shelf, link: Link, array_id: str, epoch: int, *, kept: bool, siz
 
 
 class Rows(NamedTuple):
-    """Some bytes of a segment, and where they go."""
+    """A range of bytes of a segment, and the memory that they go to."""
 
     begin: int
     end: int
     into: memoryview
 
     def read(self, link: Link, array_id: str, epoch: int) -> bool:
-        """Raises NotServed, Lost."""
+        """Read them by a connection; always True. Raises NotServed, Lost."""
         link.read(array_id, self.begin, self.end, lambda *_: Memory(self.into), epoch=epoch)
         return True
 
 
 def each(link: Link, array_ids: Sequence[str]) -> Iterator[Sent | None]:
-    """Small arrays in this order; None for those that are not there. Raises Lost."""
+    """Small arrays in this order; None for an array that is not there. Raises Lost."""
     for sent in link.read_each(array_ids, copies=True):
         if sent is None:
             yield None

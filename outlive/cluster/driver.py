@@ -1,4 +1,4 @@
-"""The driver: carries out what conversations yield, by threads, and lets one at a time change the state."""
+"""The driver: carries out the instructions of conversations, by threads. Only one at a time changes the state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from outlive.cluster.port import Peers
 
 T = TypeVar("T")
 CREWS = {"list": 16, "copy": 4, "start": 64}
-"""The threads of each crew, at most: who lists shelves, who makes copies, and whom nobody waits for, as one for each
-node that is silent."""
-_SMALL, _SELDOM = 500, 100  # keys up to which the state is validated in every step; else in every so many
+"""The most threads of each crew. `list` lists shelves, and `copy` makes copies. `start` holds the conversations whose
+end nobody waits for: there may be one for each silent node."""
+_SMALL, _SELDOM = 500, 100  # with up to 500 keys every step validates the state, with more one step in 100
 _log = logging.getLogger(__name__)
 
 
@@ -36,12 +36,12 @@ _OUTSIDE: dict[type, Callable[[Any, Peers], Any]] = {
 
 
 def carry_out(instruction: Any, peers: Peers) -> Any:
-    """The answer to an instruction that needs no other conversation, by way of `peers`. Raises what they raise."""
+    """Carry out an instruction by a method of `peers`; its answer. Raises what that method raises."""
     return _OUTSIDE[type(instruction)](instruction, peers)
 
 
 class Driver:
-    """Of the conversations about one state.
+    """The driver of all conversations over one state.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ class Driver:
         return len(self._waiters)
 
     def look(self, question: Callable[..., T], *args: Any) -> T:
-        """What `question(state, *args)` says, which changes nothing."""
+        """The answer of `question(state, *args)`, which changes nothing."""
         with self._lock:
             return question(self.state, *args)
 
     def step(self, change: Callable[..., T], *args: Any) -> T:
-        """`change(state, *args)`, in one step."""
+        """Call `change(state, *args)` as one step; its answer."""
         with self._lock:
             try:
                 return change(self.state, *args)
@@ -76,11 +76,11 @@ class Driver:
                 self._stepped()
 
     def run(self, begin: Callable[..., Conversation[T]], *args: Any, **options: Any) -> T:
-        """Have the conversation `begin(state, *args, **options)`; what comes of it."""
+        """Hold the conversation `begin(state, *args, **options)`; its value."""
         return self._converse(begin(self.state, *args, **options))
 
     def every(self, seconds: float, begin: Callable[[State], Conversation[None]]) -> None:
-        """Have a conversation again and again, by a thread of its own, so long after it ended."""
+        """Hold a conversation again and again, in a thread of its own, with pauses of so many seconds."""
 
         def go_on() -> None:
             while True:
@@ -92,7 +92,7 @@ class Driver:
     def _try(self, conversation: Conversation[Any], name: str) -> None:
         try:
             self._converse(conversation)
-        except Exception:  # noqa: BLE001 - nobody waits for it
+        except Exception:  # noqa: BLE001 - nobody waits for the conversation
             _log.exception("%s failed; it goes on", name)
 
     def _converse(self, conversation: Conversation[T]) -> T:
@@ -116,7 +116,7 @@ class Driver:
                 self._lock.release()
                 try:
                     answer = self._carry_out(instruction)
-                except Exception as raised:  # noqa: BLE001 - it is the conversation's
+                except Exception as raised:  # noqa: BLE001 - it is raised in the conversation
                     error = raised
                 finally:
                     self._lock.acquire()
@@ -133,7 +133,7 @@ class Driver:
         return carry_out(instruction, self.peers)
 
     def _wait(self, one: ins.Wait) -> bool:
-        """The caller has the lock. It is free meanwhile."""
+        """Carry out a `Wait`. The caller holds the lock, which is free while this waits."""
         until = None if one.patience is None else self.peers.now() + one.patience
         waiter = _Waiter(one.until)
         self._waiters.append(waiter)
@@ -153,7 +153,7 @@ class Driver:
             self._waiters.remove(waiter)
 
     def _stepped(self) -> None:
-        """The state has changed: whoever waits for that goes on, and under test nothing is wrong then."""
+        """After each step: wake the conversations whose condition holds now, and under test validate the state."""
         for waiter in self._waiters:
             if waiter.until():
                 waiter.event.set()
@@ -161,7 +161,7 @@ class Driver:
             self._validate()
 
     def _validate(self) -> None:
-        """Whatever went wrong in the background is raised too."""
+        """Raise what is wrong with the state, even if a conversation in the background has made it so."""
         self._steps += 1
         if self._wrong is None and (len(self.state.index) <= _SMALL or self._steps % _SELDOM == 0):
             try:

@@ -1,4 +1,4 @@
-"""Arrays that end by themselves: with a job, a scope or their time to live."""
+"""Ending: arrays end by themselves with their job, their scope or their time to live."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_TO_LOOK = 2.0  # seconds for a keeper that does not answer: the one that asks has other work to do
+_TO_LOOK = 2.0  # seconds for another keeper to answer: this one has other work to do
 
 
 def end(
@@ -28,23 +28,23 @@ def end(
     why: Why,
     end_copies: Callable[[list[str]], object] | None = None,
 ) -> None:
-    """Delete these arrays of a shelf, and write down why.
+    """Delete these arrays of a shelf, and record why.
 
     Parameters
     ----------
     end_keys
-        Has the catalog delete those of these arrays that a key stands for.
+        Has the catalog delete the arrays that have a key.
     end_copies
-        Tells the catalog that others of them, of which it may know copies, are not here any more.
+        Tells the catalog that arrays without a key, whose copies it may know, are gone from here.
     """
     infos = []
-    if why == Why.TTL:  # of a cached copy: whoever keeps the array knows better, it may have been touched there
+    if why == Why.TTL:  # a cached copy is only evicted: the array may have been touched on the node that keeps it
         array_ids = [one for one in array_ids if not (is_cached(mode_of(shelf, one)) and evict(shelf, one))]
     for array_id in array_ids:
         with contextlib.suppress(FileNotFoundError, CorruptArray):
             infos.append(shelf.info(array_id))
-    with contextlib.suppress(OSError):  # a full disk: to end arrays is what makes room
-        shelf.ended.add(infos, why, time.time_ns())  # first: nobody shall find it gone and not learn why
+    with contextlib.suppress(OSError):  # the disk may be full, and ending arrays makes room
+        shelf.ended.add(infos, why, time.time_ns())  # before the deletion, so that every reader learns why
     keyed = {info.id: (info.store, info.key) for info in infos if info.key is not None}
     spread = [info.id for info in infos if info.key is None and _is_spread(shelf, info)]
     for array_id in array_ids:
@@ -53,13 +53,13 @@ def end(
     if spread and end_copies is not None:
         end_copies(spread)
     if keyed:
-        end_keys(list(keyed))  # last: the catalog may not answer
+        end_keys(list(keyed))  # last, as the catalog may not answer
     for array_id, name in keyed.items():
-        shelf.delete(array_id, name)  # whatever the catalog knew: nobody shall find it by its name
+        shelf.delete(array_id, name)  # even if the catalog did not know the key: no read by name finds the array
 
 
 def _is_spread(shelf: Shelf, info: ArrayInfo) -> bool:
-    """Whether the catalog may know of an array without a key: it was, or shall be, copied."""
+    """Whether the catalog may know of an array without a key, as it was copied or is to have replicas."""
     mode = mode_of(shelf, info.id)
     return info.replicas > 1 or is_copied(mode) or is_cached(mode)
 
@@ -71,12 +71,12 @@ def end_scope_here(
     array_ids: list[str] | None = None,
     end_copies: Callable[[list[str]], object] | None = None,
 ) -> None:
-    """Delete what was put in a scope on this node.
+    """Delete the arrays of a scope on this node.
 
     Parameters
     ----------
     array_ids
-        Which arrays those are, for whoever knows: to list a million takes most of a second.
+        These arrays, if the caller knows them. Otherwise the shelf is searched: a million arrays take about a second.
     end_copies
         See `end`.
     """
@@ -89,19 +89,19 @@ def end_scope_here(
 
 
 def leave_scopes_that_ended(shelf: Shelf, peers: Peers) -> None:
-    """Ask the nodes of other nodes' scopes whether they have ended, or died: `Endings` finds the arrays then."""
+    """Ask other nodes whether their scopes that have arrays here are over. `Endings` then finds these arrays."""
     silent = set[str]()
     for number, node in joined_scopes(shelf.scopes).items():
         if node in silent:
             continue
         try:
             over = peers.ask_keeper(node, Call.of("scope_is_over", number), _TO_LOOK)
-        except Nobody:  # it does not leave as long as it has a scope, but may have died for good
+        except Nobody:  # a keeper does not leave while its node has a scope, but it may be gone for good
             if _start_keeper(peers, node):
                 silent.add(node)
                 continue
             over = True
-        except StoreUnavailable:  # it is asked again, at the next round
+        except StoreUnavailable:  # the next round asks again
             silent.add(node)
             continue
         if over:
@@ -109,7 +109,7 @@ def leave_scopes_that_ended(shelf: Shelf, peers: Peers) -> None:
 
 
 def _start_keeper(peers: Peers, node: str) -> bool:
-    """Have a keeper on a node that lives: False if it does not."""
+    """Start a keeper on a node, if that lives; whether it does."""
     if not any(one.id == node and one.alive for one in peers.nodes()):
         return False
     with contextlib.suppress(StoreUnavailable):

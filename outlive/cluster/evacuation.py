@@ -1,8 +1,8 @@
-"""Evacuation: a keeper's part in letting its node go.
+"""Evacuation: a keeper has other nodes keep its shelf's arrays, and leaves, so that its node may go.
 
-Any actor holds its node against the autoscaler, so a keeper is on a node only as long as that has arrays that live
-nowhere else. When nothing but the keeper keeps the node busy, or the node drains, other nodes are made to keep its
-arrays; then the shelf is removed and the keeper leaves. Where no autoscaler runs, no node goes, and nothing is moved.
+An autoscaler does not remove a node that has an actor. So a keeper is on a node only while the node has arrays that no
+other node keeps. When only the keeper keeps the node busy, or the node drains, other nodes are made to keep its arrays.
+Then the shelf is removed, and the keeper leaves. Without an autoscaler this happens only when the node drains.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 AFTER = "OUTLIVE_EVACUATE_AFTER"
 DEFAULT_AFTER = 30.0  # seconds. Autoscalers wait 60 s or 5 minutes
-_STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # that are moved at a time
-_LOOK_AGAIN = 10.0  # seconds until what could not be moved is tried again
-_ASK_AFTER = 80.0  # seconds at most until it is asked again what scales the cluster
-_NODES_A_SECOND = 100  # that each keeper asks the GCS for, as every keeper asks for all nodes
+_STEP_BYTES, _STEP_ARRAYS = 256 << 20, 256  # the most that is moved at a time
+_LOOK_AGAIN = 10.0  # seconds until arrays that could not be moved are tried again
+_ASK_AFTER = 80.0  # the most seconds between two questions to the autoscaler
+_NODES_A_SECOND = 100  # the most nodes of which each keeper asks the GCS, as each asks for all nodes
 _log = logging.getLogger(__name__)
 
 
@@ -38,12 +38,12 @@ class Kept(NamedTuple):
     """An array that this shelf keeps."""
 
     id: str
-    nbytes: int  # of its file
-    alone: bool  # on no other shelf, as far as this one knows
+    nbytes: int  # the size of its file
+    alone: bool  # no other shelf has a copy, as far as this one knows
 
 
 class Evacuation:
-    """Of the node of the keeper that tends `shelf`."""
+    """The evacuation of one shelf, by the keeper that tends it."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
@@ -52,17 +52,17 @@ class Evacuation:
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
         self._scaler: Autoscaler | None = None
-        self._ask_after = _LOOK_AGAIN / 2  # seconds: twice as many each time that the answer is the same
+        self._ask_after = _LOOK_AGAIN / 2  # seconds; doubled each time that the answer is the same
         self.stays: str | None = None
-        """Why the node cannot go although nothing but its arrays keeps it; None if that is not so."""
+        """Why the node cannot go, if only its arrays keep it."""
         self.leaving = False
-        """Nothing is kept here, and the shelf is being removed."""
+        """Whether nothing is kept here, and the shelf is being removed."""
         self.left = False
-        """It is removed, and the keeper ends within a second."""
+        """Whether the shelf is removed, and the keeper ends within a second."""
         self._settled = False
 
     def consider(self) -> None:
-        """Leave the node, if it is time to. Asked every second; does not return if the keeper left."""
+        """Leave the node, if it is time to. Called each second; after the keeper has left, this does not return."""
         if self.left:
             self._peers.leave()
         if not self._settled and not self.leaving:
@@ -82,7 +82,7 @@ class Evacuation:
             self._leave_if_idle(here, scaler)
 
     def _leave_if_idle(self, here: Node, scaler: Autoscaler) -> None:
-        """An autoscaler would remove the node if it were idle, unless it always leaves so many of its type."""
+        """Leave, if the autoscaler would remove this node and nothing but its arrays has used it for a while."""
         every = self._peers.nodes()
         self._look_at = self._peers.now() + len(every) / _NODES_A_SECOND
         if stays(here, every, scaler) or self._peers.busy(self._node):
@@ -93,7 +93,7 @@ class Evacuation:
             self._leave_with_everything(anywhere=False)
 
     def _autoscaler(self) -> Autoscaler | None:
-        """What it was a while ago: its answer has a line for each node, and seldom changes."""
+        """The autoscaler, as it was up to `_ASK_AFTER` ago: its answer grows with the nodes, and seldom changes."""
         now = self._peers.now()
         if now > self._asked_at + self._ask_after:
             before, self._asked_at, self._scaler = self._scaler, now, self._peers.autoscaler()
@@ -113,7 +113,7 @@ class Evacuation:
             self.leave()
 
     def kept(self) -> list[Kept]:
-        """What this shelf keeps: first what no other has, the smallest first, so that many are safe soon."""
+        """The arrays that this shelf keeps. Those that no other has come first, then small ones: many are safe soon."""
         if self.leaving:
             return []
         found = []
@@ -124,13 +124,13 @@ class Evacuation:
         return sorted(found, key=lambda one: (not one.alone, one.nbytes))
 
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
-        """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
+        """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here."""
         infos = [info for info in map(self._info, array_ids) if info is not None]
         safe: list[bool] = self._ask("evacuate", pack(infos), self._node, anywhere)
         safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]
-        for info in safe_infos:  # somebody else who leaves may have us keep it again, any time from here on
+        for info in safe_infos:  # another node that leaves may remove this mark again, to have the array kept here
             mark(self._shelf, info.id, add=LEAVING)
-        with self._shelf.ledger.locked():  # from here on nobody on this node finds them by name
+        with self._shelf.ledger.locked():  # from here on no reader on this node finds them by name
             for info in safe_infos:
                 if info.key is not None:
                     self._shelf.names.forbid(info.store, info.key, info.version + 1)
@@ -150,17 +150,17 @@ class Evacuation:
         return [not self._shelf.has(array_id) for array_id in array_ids]
 
     def _stay(self, info: ArrayInfo) -> bool:
-        """Have the catalog know that an array is kept here after all; False if it was deleted or replaced."""
+        """Tell the catalog that an array is kept here after all; False if it was deleted or replaced."""
         return bool(self._ask("join_copy", pack([info]), self._node, self._node, True))
 
     def _ask(self, method: str, *args: Any) -> Any:
-        """The catalog, for as long as it takes: what it granted has to be heard of."""
+        """Ask the catalog, without a limit of time: this keeper has to learn what the catalog granted."""
         return self._peers.ask_catalog(Call(method, args), math.inf)
 
     def settle(self, rest: Callable[[float], object] = lambda _: None) -> None:
-        """What an earlier keeper was about to drop, and did not: the catalog may have taken it for gone since.
+        """Settle arrays that an earlier keeper was about to drop. The catalog may take them for gone.
 
-        It is kept here after all, or dropped, if it was deleted or replaced.
+        Each is kept here after all, unless it was deleted or replaced: then it is dropped.
 
         Parameters
         ----------
@@ -182,9 +182,9 @@ class Evacuation:
             return None
 
     def leave(self) -> str | None:
-        """Remove the shelf if nothing is kept here, else say why not. Then the keeper ends itself, by `consider`.
+        """Remove the shelf if nothing is kept here; returns why not otherwise. `consider` then ends the keeper.
 
-        Nobody else ends it: a program that comes back may have started another under its name.
+        Only the keeper ends itself: a program that comes back may have started another under its name.
         """
         if self.leaving:
             return None
@@ -202,13 +202,13 @@ class Evacuation:
         return None
 
     def _nothing_kept(self) -> bool:
-        """Asked under the ledger's lock, before the shelf is removed."""
+        """Whether nothing is kept here. Called under the ledger's lock, before the shelf is removed."""
         self.leaving = not self.kept()
         return self.leaving
 
 
 def stays(node: Node, every: list[Node], scaler: Autoscaler) -> bool:
-    """Whether an autoscaler leaves this node alone: the head, and as many of each type as it shall always have."""
+    """Whether an autoscaler never removes this node: it leaves the head, and `min_workers` nodes of each type."""
 
     def type_of(one: Node) -> str:
         return scaler.types.get(one.ip) or scaler.types.get(one.id) or one.node_type or ""
@@ -218,7 +218,7 @@ def stays(node: Node, every: list[Node], scaler: Autoscaler) -> bool:
 
 
 def steps(kept: list[Kept]) -> list[list[Kept]]:
-    """In portions, so that what is done is done if the rest is not."""
+    """Divide arrays into portions. Each portion that was moved stays moved, if a later one fails."""
     found: list[list[Kept]] = []
     room = 0
     for one in kept:

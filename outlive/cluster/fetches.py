@@ -1,4 +1,4 @@
-"""Fetches: a keeper's copies of arrays from other nodes, each made once, however many wait for it."""
+"""Fetches: a keeper copies arrays from other nodes. Each copy is made once, even if many readers wait for it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.links import Links
 
-_MOST_LISTINGS = 5  # of this shelf, while one array is copied
+_MOST_LISTINGS = 5  # how often this shelf may be listed while one array is copied
 
 
 class Fetches:
-    """Of the keeper that tends `shelf` on `node`."""
+    """The fetches of the keeper that tends `shelf` on `node`."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
@@ -37,9 +37,9 @@ class Fetches:
         self._lock = threading.Lock()
         self._chunk = 0
         self.links: Links | None = None
-        """To the transfer servers of other nodes, where they are used."""
+        """The links to other nodes' transfer servers; None if everything goes through Ray."""
         self.count = 0
-        """Copies made since the keeper started."""
+        """How many copies were made since the keeper started."""
 
     def fetch(self, packed: bytes, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         """See `Keeper.fetch`."""
@@ -63,7 +63,7 @@ class Fetches:
                 del self._under_way[info.id]
 
     def fetch_many(self, packed: bytes, node: str) -> None:
-        """See `Keeper.fetch_many`. Those that others fetch already are left to them."""
+        """See `Keeper.fetch_many`. Arrays that another call is fetching already are left to that call."""
         with self._lock:
             ours = {info.id: info for info in unpack(packed) if info.id not in self._under_way}
             waited = {array_id: Future[bytes | None]() for array_id in ours}
@@ -80,7 +80,7 @@ class Fetches:
                 for array_id in ours:
                     del self._under_way[array_id]
             for future in waited.values():
-                future.set_result(None)  # who waits for one looks, and fetches it if it is not there
+                future.set_result(None)  # a call that waits then looks whether the array is here, and else fetches it
 
     def _copy_many(self, array_ids: list[str], node: str) -> None:
         began = self._shelf.ledger.epoch
@@ -88,11 +88,11 @@ class Fetches:
             drafts = drafts_of(self._shelf, parcel)
             try:
                 self._join_scopes([draft.info for draft in drafts], node)
-                # The catalog knows of the copies before anyone can read them; see `_copy`.
+                # The catalog knows of the copies before anyone can read them: see `_seal`.
                 epochs = self._join_many([draft.info for draft in drafts], node, kept=False)
                 sealed = []
                 for draft, epoch in zip(drafts, epochs, strict=True):
-                    with contextlib.suppress(StaleEpoch):  # listed again since: it is copied by itself, later
+                    with contextlib.suppress(StaleEpoch):  # listed anew since: the array is copied alone, later
                         if epoch and (draft.info.key is not None or epoch == began):  # see `_see_that_it_is_there`
                             draft.listed_in = epoch
                             self._shelf.seal_copy(draft)
@@ -131,12 +131,12 @@ class Fetches:
         return located._replace(nodes=[node for node in located.nodes if node != self._node])
 
     def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
-        """Copy it from this node.
+        """Copy an array from this node.
 
         Raises
         ------
         NotThere
-            It is not there, or not wanted any more.
+            The node does not have it, or nobody wants it any more.
         Unreachable, CorruptArray, StoreFull
         """
         began = self._shelf.ledger.epoch
@@ -146,7 +146,7 @@ class Fetches:
             self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
             self.count += 1
-            if draft.info.ttl:  # it may have been touched before the catalog knew of this copy
+            if draft.info.ttl:  # the array may have been touched before the catalog knew of this copy
                 deadline = self._deadline(node, draft.info.id)
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)
@@ -160,7 +160,7 @@ class Fetches:
             raise NotThere(f"{info.id} was replaced or deleted")
 
     def _join_scopes(self, infos: list[ArrayInfo], node: str) -> None:
-        """Learn of the scopes of arrays that come from a node: what is of an unknown one would end at once.
+        """Note the scopes of arrays that come from a node. An array of an unknown scope would end at once.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class Fetches:
                 join_scope(self._shelf.scopes, number, home)
 
     def _seal(self, draft: Draft, node: str, began: int) -> None:
-        """The catalog knows of the copy before anyone can read it: who replaces the array asks this node first.
+        """Tell the catalog of a copy, and then seal it. So the array is not replaced before this node is asked.
 
         Parameters
         ----------
@@ -187,8 +187,8 @@ class Fetches:
         Raises
         ------
         NotThere
-            It was replaced or deleted. Or this shelf was listed again each time: then whoever asked reads it without a
-            copy here.
+            The array was replaced or deleted. Or this shelf was listed anew each time: the caller then reads the array
+            without a copy here.
         """
         stale = 0
         for _ in range(_MOST_LISTINGS):
@@ -206,9 +206,9 @@ class Fetches:
         raise NotThere(f"the shelf of {self._node} was listed {_MOST_LISTINGS} times while {draft.info.id} came")
 
     def _see_that_it_is_there(self, array_id: str, node: str) -> None:
-        """An array without a key that was copied from a node may have been deleted by a catalog that is gone by now.
+        """Check that a node still has an array without a key. A catalog that is gone by now may have deleted it.
 
-        Only that one would have refused the copy. The one that has taken its place knows of the copy from here on.
+        Only that catalog would have refused the copy. Its successor knows of the copy from now on.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Fetches:
             raise NotThere(f"{array_id} was deleted")
 
     def _keep(self, info: ArrayInfo, home: str | None) -> bool:
-        """Let the copy on this shelf be a replica. It counts as one from when it is there, and not before."""
+        """Make the copy on this shelf a replica; whether it is one then. It has to be sealed already."""
         return keep(self._shelf, info.id) and bool(self._join(info, home or self._node, kept=True))
 
     def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
@@ -234,13 +234,16 @@ class Fetches:
         return Source(self._peers, node, step, epoch, self.links)
 
     def chunk_size(self) -> int:
-        """Bytes a chunk at most, that come here or are sent from here."""
+        """The size of the chunks that this node sends and receives, in bytes, at most."""
         if not self._chunk:
-            self._chunk = chunk_size(self._peers.node(self._node))
+            here = self._peers.node(self._node)
+            if here is None:  # the head does not say: it is asked again
+                return chunk_size(None)
+            self._chunk = chunk_size(here)
         return self._chunk
 
     def _deadline(self, node: str, array_id: str) -> int:
-        """When the time to live of an array is over on the node that it was copied from. Raises Unreachable."""
+        """When an array's time to live is over, as the node says from which it was copied. Raises Unreachable."""
         try:
             return int(self._peers.ask_keeper(node, Call.of("deadline_ns", array_id)))
         except StoreUnavailable as error:

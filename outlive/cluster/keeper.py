@@ -1,8 +1,8 @@
 """The keeper: the actor that tends one node's shelf.
 
-It is not between anyone and their arrays: processes read and write segments by themselves, and go on while it is away.
-It clears away what dead writers leave, computes checksums in short steps, and answers for
-the shelf: to the catalog, to `stats()` and to `check()`.
+Processes read and write segments without it, and go on while it is away. The keeper clears away what dead writers
+leave, computes checksums in short steps, fetches copies from other nodes, and answers questions about the shelf: those
+of the catalog, of `stats()` and of `check()`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from outlive.cluster.transfer import Chunk, send
 from outlive.errors import StoreUnavailable
 
 _ROUNDS_EVERY = 1.0  # seconds
-_ADOPT_EVERY = 60  # rounds: of some shelves it takes minutes to tell that they were left
+_SERVE_EVERY = 30  # rounds between two tries to start a missing server; other nodes look for one once a minute
+_ADOPT_EVERY = 60  # rounds between two searches for shelves to adopt: some count as left only after minutes
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
 _TO_END_WITH_PROGRAM = 30.0  # seconds for a cluster to end after the program that started it
@@ -52,23 +53,24 @@ class ShelfStats(NamedTuple):
 
     node: str
     path: str
-    arrays: int  # sealed, with and without key, of all stores
-    used: int  # bytes, in whole pages, drafts included
+    arrays: int  # sealed ones of all stores, with and without a key
+    used: int  # bytes, in whole pages, including drafts
     budget: int  # bytes
     keeper_pid: int
     on_disk: str | None  # why the shelf is a folder on disk, if it is
-    spilled: int = 0  # of the arrays: on disk
+    spilled: int = 0  # the arrays, of these, that are on disk
     disk_used: int = 0  # bytes, in whole pages
     disk_budget: int = 0  # bytes; 0: nothing is spilled
     spill_to: str | None = None  # the folder on disk
-    stays: str | None = None  # why an autoscaler cannot have the node although nothing but its arrays keeps it
+    stays: str | None = None  # why an autoscaler cannot remove the node, if only its arrays keep it
     fetched: int = 0  # arrays that were copied here from other nodes, since the keeper started
-    sent_bytes: int = 0  # that other nodes were sent, since the keeper started
-    kernel_bytes: int = 0  # about, that the kernel takes for the files themselves; not in `used`
+    sent_bytes: int = 0  # bytes that were sent to other nodes, since the keeper started
+    kernel_bytes: int = 0  # an estimate of the kernel's own memory for the files; not in `used`
     free_inodes: int | None = None  # of the file system in memory; None: it has no limit
-    refused: int = 0  # connections to the transfer server that proved nothing, since the keeper started
+    refused: int = 0  # connections that the transfer server refused, since the keeper started
     no_server: str | None = None  # why there is no transfer server, if there is none
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
+    full: int = 0  # connections that the transfer server turned away, as there were too many
 
 
 class Keeper(ShelfCalls):
@@ -88,13 +90,13 @@ class Keeper(ShelfCalls):
         self.go_on()
 
     def take_over(self, cluster: str) -> Shelf:
-        """The shelf, which is this keeper's from now on."""
+        """Take the shelf; from now on it is this keeper's."""
         self._tenure = Tenure(self._peers, cluster, self._node)
         self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
         return self._tenure.shelf
 
     def go_on(self) -> None:
-        """All that nobody asks for, from now on."""
+        """Begin the work that goes on by itself."""
         works = (
             self._make_rounds,
             self._tell_of_adopted,
@@ -113,7 +115,7 @@ class Keeper(ShelfCalls):
             thread.start()
 
     def about(self) -> dict[str, Any]:
-        """What a process that joins has to agree on."""
+        """Facts for a process that joins: the protocol's version, the root folder, and the transfer server's port."""
         self._leave_if_removed()
         transfer = None if self._serving is None else self._serving.about()
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid(), "transfer": transfer}
@@ -123,13 +125,13 @@ class Keeper(ShelfCalls):
         return self._listing.all()
 
     def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
-        """As `listing`, in parts, between which others are answered; see `Listing.part`."""
+        """One part of a listing; see `Listing.part`."""
         if after is None:
             self._leave_if_removed()
         return self._listing.part(after)
 
     def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
-        while self._evacuation.leaving:  # then there is nothing to be read by name
+        while self._evacuation.leaving:  # the shelf is about to be gone, and then there is nothing to forbid
             if not self._shelf.exists():
                 return
             time.sleep(0.01)
@@ -141,24 +143,24 @@ class Keeper(ShelfCalls):
         return kept
 
     def room(self) -> int:
-        """Bytes that one more replica may take: of the budgets of memory and disk, cached copies not counted."""
+        """The bytes that one more replica may take, in memory or on disk. Cached copies count as room."""
         account = self._shelf.ledger.disk
         free = self._shelf.ledger.free + self._shelf.pool.used() + max(0, account.free)
         return free + self._cached_copies.bytes()
 
     def deadline_ns(self, array_id: str) -> int:
-        """When its time to live is over, in nanoseconds since 1970; 0 if it is not there."""
+        """When an array's time to live is over, in nanoseconds since 1970; 0 if it is not here."""
         return deadline_of(self._shelf, array_id)
 
     # --- scopes that span nodes
 
     def mark_scope(self, number: int, node: str) -> None:
-        """Arrays of this node's scope are put on that node."""
+        """Note that arrays of a scope of this node are put on node `node`."""
         if not scope_is_over(self._shelf.scopes, number):
             mark_scope(self._shelf.scopes, number, node)
 
     def node_of_scope(self, number: int) -> str | None:
-        """Where the process of a scope is that arrays here are in; None if it is not known to be open."""
+        """The node of the process that opened a scope; None if no open scope has that number."""
         return joined_scopes(self._shelf.scopes).get(
             number, self._node if has_scope(self._shelf.scopes, number) else None
         )
@@ -175,7 +177,7 @@ class Keeper(ShelfCalls):
 
     @in_group("send")
     def send(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
-        """A stream of an array's bytes, for another node; see `transfer`. It is sealed first, if that is due."""
+        """A stream of an array's bytes, for another node; see `transfer`. A draft that is listed is sealed first."""
         if not self._shelf.has(array_id):
             self._shelf.finish(array_id, epoch)
         for part in send(self._shelf, array_id, begin, end, self._at_most(step)):
@@ -189,34 +191,34 @@ class Keeper(ShelfCalls):
         yield from send_small(self._shelf, array_ids, self._at_most(step))
 
     def _at_most(self, step: int) -> int:
-        """Bytes a chunk: no more than this node's object store holds well, if the head says how much that is."""
+        """The size of a chunk: at most `step`, and less if this node's object store is small."""
         with contextlib.suppress(StoreUnavailable):
             return min(step, self._fetches.chunk_size())
         return step
 
     @in_group("fetch")
     def fetch_many(self, packed: bytes, node: str) -> None:
-        """Have replicas of another node's small arrays on this shelf, of those that are there and still wanted."""
+        """Make replicas of another node's small arrays on this shelf. Arrays that are gone or unwanted are left out."""
         self._fetches.fetch_many(packed, node)
 
     @in_group("fetch")
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:
-        """Have a copy of another node's array on this shelf; many may wait for the same.
+        """Copy an array of another node to this shelf. Several calls for one array share the copy.
 
         Parameters
         ----------
         packed
-            Its info, by `wire.pack`.
+            The array's info, by `wire.pack`.
         hint
             A node that should have it.
         kept
-            As a replica, which stays; else it is cached.
+            Whether the copy is a replica, which stays. Otherwise it is cached.
         epoch
-            Under which `hint` may seal it, if it is listed but not sealed yet.
+            If the array is listed but not sealed yet: the epoch under which `hint` may seal it.
 
         Returns
         -------
-        None if it is here now; else what the catalog says of it, see `Catalog.locate`.
+        None, if the array is here now. Otherwise the catalog's answer: see `Catalog.locate`.
         """
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
@@ -242,6 +244,7 @@ class Keeper(ShelfCalls):
             refused=0 if self._serving is None else self._serving.counts.refused,
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
+            full=0 if self._serving is None else self._serving.counts.full,
         )
 
     def spilled(self) -> list[str]:
@@ -257,12 +260,12 @@ class Keeper(ShelfCalls):
         return check_arrays(self._shelf, array_ids)
 
     def close(self) -> int:
-        """End the rounds and delete every array of this shelf; returns the bytes that were in use."""
+        """End the background work and delete every array of this shelf; returns the bytes that were in use."""
         self._stop.set()
         if self._serving is not None:
             self._serving.close()
         for thread in self._threads:
-            thread.join(_TO_END)  # one that reads on does no harm: what it reads is out of the way
+            thread.join(_TO_END)  # a thread that goes on does no harm: the shelf is renamed before it is removed
         used = self._shelf.ledger.used + self._shelf.ledger.disk.used
         self._shelf.remove()
         return used
@@ -271,17 +274,17 @@ class Keeper(ShelfCalls):
 
     @in_group("drain")
     def kept(self) -> list[tuple[str, int, bool]]:
-        """What this shelf keeps: id, bytes, and whether no other shelf has a copy, as far as this one knows."""
+        """The arrays that this shelf keeps: id, bytes, and whether no other shelf has a copy, as far as known here."""
         return [(one.id, one.nbytes, one.alone) for one in self._evacuation.kept()]
 
     @in_group("drain")
     def evacuate(self, array_ids: list[str]) -> list[bool]:
-        """Have other nodes keep these arrays, and drop those here that they do; says which are gone from here."""
+        """See `Evacuation.evacuate`."""
         return self._evacuation.evacuate(array_ids, anywhere=True)
 
     @in_group("drain")
     def leave(self) -> str | None:
-        """Remove the shelf if nothing is kept here, else say why not. Then this actor ends itself."""
+        """See `Evacuation.leave`."""
         return self._evacuation.leave()
 
     # --- in the background
@@ -295,12 +298,12 @@ class Keeper(ShelfCalls):
             work()
         except NoAnswer:
             _log.warning("%s of %s: the catalog does not answer; it goes on", work.__name__, self._shelf.path)
-        except Exception:  # noqa: BLE001 - it goes on, whatever it met
+        except Exception:  # noqa: BLE001 - the work goes on, whatever the error
             if self._shelf.exists():
                 _log.exception("%s of %s failed; it goes on", work.__name__, self._shelf.path)
 
     def rounds(self) -> int:
-        """How often this keeper has gone its rounds."""
+        """How many rounds this keeper has made."""
         return self._rounds
 
     def _make_rounds(self) -> None:
@@ -308,19 +311,25 @@ class Keeper(ShelfCalls):
         self._rounds += 1
         live(self._shelf.path)
         tending = self._tending
-        for work in (tending.trim, self._adopt_again, tending.clear_orphans, tending.end_what_is_over):
+        works = (tending.trim, self._adopt_again, self._serve_again, tending.clear_orphans, tending.end_what_is_over)
+        for work in works:
             if not self._stop.is_set():
-                self._try(work)  # a catalog that is stopped holds up none of the others for long
+                self._try(work)  # each by itself: a catalog that does not answer fails only one of them
 
     def _adopt_again(self) -> None:
         self._tenure.adopt_again(thorough=self._rounds % _ADOPT_EVERY == 0)
 
+    def _serve_again(self) -> None:
+        """Start the transfer server, if that failed before or it has ended: its port may be free by now."""
+        if self._serving is not None and self._rounds % _SERVE_EVERY == 0:
+            self._serving.try_again()
+
     def _tell_of_adopted(self) -> None:
-        """A thread of its own, as the catalog lists the shelf then, which takes as long as it takes."""
+        """Tell the catalog of adopted arrays. This has a thread of its own, as the catalog then lists the shelf."""
         count, self._tenure.adopted = self._tenure.adopted, 0
         if count:
             try:
-                with contextlib.suppress(Nobody):  # no catalog yet, and it will ask
+                with contextlib.suppress(Nobody):  # a catalog that starts later lists the shelf anyway
                     self._peers.ask_catalog(Call.of("welcome", self._node), math.inf)
             except BaseException:
                 self._tenure.adopted += count  # to be told again
@@ -330,9 +339,9 @@ class Keeper(ShelfCalls):
         self._unsummed.compute(older_than=_SETTLED_AFTER, stop=self._stop.is_set, rest=self._stop.wait)
 
     def _leave_if_removed(self) -> None:
-        """Somebody removed the shelf: start anew, on a new one. Ray restarts this process and repeats its calls."""
+        """End this process if somebody removed the shelf. Ray restarts it, with a new shelf, and repeats its calls."""
         if self._evacuation.leaving:
-            self._stop.wait()  # this process ends meanwhile, for good: whoever asked then starts another keeper
+            self._stop.wait()  # this process ends meanwhile, for good; its caller then starts another keeper
         if not self._stop.is_set() and not self._shelf.exists():
             if self._shelf.ledger.ends and self._stop.wait(_TO_END_WITH_PROGRAM):
                 return

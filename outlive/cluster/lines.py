@@ -1,7 +1,7 @@
 """Lines: how this process calls the catalog, where that is faster than Ray: by a connection to the catalog's server.
 
-What fails there goes through Ray, and then Ray's errors count. A call may be made twice by that, as Ray does when it
-repeats one, but never late: before it is repeated, the catalog has ended the connection.
+A call that fails there goes through Ray, and then Ray's errors count. So a call may be made twice, as when Ray repeats
+one, but never late: before it is repeated, the catalog has ended the connection.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CatalogLine:
     Parameters
     ----------
     load
-        What the head remembers.
+        Reads what the head remembers.
     by_ray
         Asks the catalog through Ray.
     """
@@ -59,7 +59,7 @@ class CatalogLine:
         return None if self._way.line is not None else self._way.why
 
     def ask(self, call: Call, patience: float | None) -> Any:
-        """What the catalog answers; THROUGH_RAY if it is to be asked so, which is safe then.
+        """The catalog's answer; THROUGH_RAY if the call has to go through Ray, which is safe then.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Links: which nodes' transfer servers this process reaches, and from which nodes arrays come through Ray, and why."""
+"""Links: connections of this process to the transfer servers of other nodes; and why there is none to some nodes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 from outlive.transfer.channel import Lost, Silent
 from outlive.transfer.client import KEPT_FOR, Link
-from outlive.transfer.proof import Refused
+from outlive.transfer.proof import Full, Refused
 
-SECRET = "transfer-secret"  # noqa: S105 - what the head remembers it under
+SECRET = "transfer-secret"  # noqa: S105 - the key under which the head remembers the secret
 _PATIENCE = 3.0  # seconds for a keeper to say where its server is
-_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a way is tried again; see `_until_again`
-_FORGOTTEN = 3600.0  # seconds until nothing is said any more of a way that was not to be had
+_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a link is tried again; see `_until_again`
+_WORKS = 60.0  # seconds: a link that fails later than this has worked for long
+_FORGOTTEN = 3600.0  # seconds until a failure is forgotten that nobody asked about again
 _log = logging.getLogger(__name__)
 
 
 class _Way(NamedTuple):
-    """To one node."""
+    """The way to one node: a link, or the reason why there is none."""
 
     link: Link | None
-    why: str = ""  # there is none
-    until: float = 0.0  # when it is looked again for one
+    why: str = ""
+    until: float = 0.0  # the moment from which on a link is tried again
+    since: float = 0.0  # the moment at which the link was found
+    last: float = 0.0  # the seconds without a link before that
 
 
 class Links:
-    """From node `here`. Any thread may ask.
+    """The links from node `here`. Any thread may use them.
 
     Raises
     ------
@@ -41,38 +44,39 @@ class Links:
     def __init__(self, peers: Peers, here: str) -> None:
         self._peers, self._here, self._tls = peers, here, settings.tls()
         self._ways: dict[str, _Way] = {}
-        self._looked = peers.now()  # for connections that nobody uses
+        self._looked = peers.now()  # when unused connections were closed last
         self._mutex = Mutex()
 
     def to(self, node: str) -> Link | None:
-        """The link to a node's server; None if arrays come from there through Ray for now."""
+        """The link to a node's server; None if its arrays come through Ray for now."""
         self._close_old()
         way = self._ways.get(node)
         if way is None or (way.link is None and self._peers.now() >= way.until):
-            way = self._find(node)
+            way = self._find(node)._replace(last=0.0 if way is None else way.last)
             with self._mutex.now:
                 self._ways[node] = way
                 self._forget_old()
         return way.link
 
     def lost(self, node: str, link: Link, error: Lost) -> None:
-        """It failed: arrays come through Ray until it is tried again."""
-        again = _until_again(link, error)
-        way = _Way(None, str(error), self._peers.now() + again)
+        """Note that a link failed: the node's arrays come through Ray until it is tried again."""
+        now, again = self._peers.now(), _SOON
         with self._mutex.now:
-            if node in self._ways and self._ways[node].link is link:
-                self._ways[node] = way
+            way = self._ways.get(node)
+            if way is not None and way.link is link:
+                again = _until_again(way, error, now)
+                self._ways[node] = _Way(None, str(error), now + again, last=again)
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
 
     def _forget_old(self) -> None:
-        """Nodes from which nothing was wanted for long are gone, as a rule."""
+        """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""
         long_ago = self._peers.now() - _FORGOTTEN
         for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
             del self._ways[node]
 
     def _close_old(self) -> None:
-        """End connections that are too old to be used again: their nodes may be gone for good."""
+        """Close connections that are too old to be used again: their nodes may be gone for good."""
         now = self._peers.now()
         if now < self._looked + KEPT_FOR:
             return
@@ -82,7 +86,7 @@ class Links:
                 way.link.close_old()
 
     def close(self) -> None:
-        """End what is idle; harmless to repeat, and to go on."""
+        """Close idle connections. This may be repeated, and the links may be used afterwards."""
         for way in list(self._ways.values()):
             if way.link is not None:
                 way.link.close()
@@ -102,18 +106,27 @@ class Links:
         if not isinstance(told, list) or secret is None:
             return _Way(None, told if isinstance(told, str) else "its version of outlive has no transfer server", later)
         host, port = told
-        return _Way(Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls))
+        link = Link((host, port), here=self._here, there=node, secret=secret, checksum=checksum, tls=self._tls)
+        return _Way(link, since=self._peers.now())
 
 
-def _until_again(link: Link, error: Lost) -> float:
-    """Soon if it has worked before: its keeper starts again, as a rule. Seldom where each try is a long wait."""
-    if link.worked and not isinstance(error, Refused):
-        return _SOON
-    return _SELDOM if isinstance(error, Silent) else _LATER
+def _until_again(way: _Way, error: Lost, now: float) -> float:
+    """Seconds until a link is tried again: few if it has worked for long, as its keeper may just be starting again.
+
+    If it has only worked briefly, or the server is full, each pause is twice as long as the one before: the network may
+    carry a proof and lose the bytes. A refused proof, or a link that never worked, has the longest pause at once. That
+    is longer for a silent server, as each try is a long wait.
+    """
+    assert way.link is not None
+    longest = _SELDOM if isinstance(error, Silent) else _LATER
+    if isinstance(error, Refused) or not (way.link.worked or isinstance(error, Full)):
+        return longest
+    worked_for_long = way.link.worked and now >= way.since + _WORKS
+    return _SOON if worked_for_long else min(longest, max(_SOON, 2 * way.last))
 
 
 def links(peers: Peers, here: str) -> Links | None:
-    """None if everything goes through Ray."""
+    """The links from node `here`; None if everything goes through Ray."""
     try:
         return None if settings.is_off() else Links(peers, here)
     except BadSetting as error:

@@ -1,4 +1,4 @@
-"""The listing: what a catalog that starts has to know of a shelf, at once or in parts."""
+"""The listing: the arrays of a shelf that a catalog has to know, in one answer or in parts."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ AT_A_TIME = 10_000  # arrays in a part
 
 
 class Listing:
-    """Of the arrays of `shelf` with a key, and of those without that other nodes have, or shall have."""
+    """The arrays of `shelf` that have a key, and those without one that are, or are to be, on other nodes too."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._ids: list[str] = []  # sorted, while they are listed in parts
 
     def all(self) -> tuple[int, bytes]:
-        """A new epoch, and then the arrays, by `wire.pack_listed`."""
+        """Raise the epoch; returns it, and then all arrays, packed by `wire.pack_listed`."""
         epoch = self._shelf.raise_epoch()
         return epoch, self._pack(self._shelf.ids())
 
     def part(self, after: str | None) -> tuple[int, bytes, str | None]:
-        """The arrays behind the id `after`; None begins, and raises the epoch.
+        """The next part: arrays whose ids come after `after`. None asks for the first part, and raises the epoch.
+
+        Another process than that of the first part may answer for the others: it reads the folder again.
 
         Returns
         -------
-        The epoch, some arrays, and the id to go on behind, None if that was all. An epoch other than that of the first
-        part: another has begun to list it meanwhile, so what was listed before may be too little.
-
-        Who has not answered the first part may answer the others: it lists the ids once more.
+        The epoch, some arrays, and the `after` for the next part, or None if this was the last. If the epoch is not
+        that of the first part, somebody has begun another listing, and the earlier parts may lack arrays.
         """
         if after is None:
             self._shelf.raise_epoch()

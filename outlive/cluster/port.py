@@ -1,6 +1,6 @@
-"""The port: all that keeper, catalog, evacuation and fetches ask of others, without a word of how they are reached.
+"""The port: all that keeper, catalog, evacuation and fetches ask of others, whatever carries the calls.
 
-Ray's is in `ray_port`. A simulation has one of its own, in which answers are late, lost, or come in another order.
+`ray_port` has Ray's. The simulation has one of its own, in which answers are late or lost, or come in another order.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from outlive.node import Autoscaler, Node
 
 __all__ = ["AT_A_TIME", "BY_LIST", "PATIENCE", "Call", "Failed", "Left", "NoAnswer", "Nobody", "Peers", "in_group"]
 
-AT_A_TIME = 5_000  # arrays that a keeper is asked about in one call: it deletes as many in a quarter of a second
+AT_A_TIME = 5_000  # the most arrays in one call of a keeper, which deletes so many in a quarter of a second
 BY_LIST = frozenset({"finish", "drop", "forbid", "keep", "holds", "describe"})
-"""Calls that begin with a list, and answer with one, or with None: a long list may be asked about in slices."""
+"""Calls whose first argument is a list, and whose answer is a list or None. A long list may be sent in slices."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class NoAnswer(StoreUnavailable):
-    """Who was asked is dead, stopped, or cannot be reached. The call may have been made all the same."""
+    """The actor that was asked is dead or stopped, or cannot be reached. It may have carried out the call."""
 
 
 class Nobody(NoAnswer):
-    """No such keeper, or no catalog, is there to be asked."""
+    """There is no such keeper, or no catalog."""
 
 
 class Left(Nobody):
-    """The keeper, or the catalog, ended for good as it was asked. The call may have been made all the same."""
+    """The actor that was asked ended for good meanwhile. It may have carried out the call."""
 
 
 class Failed(StoreUnavailable):
-    """Who was asked met an error that is not outlive's own."""
+    """The actor that was asked met an error that is not one of outlive's."""
 
 
 def in_group(name: str) -> Callable[[Method], Method]:
-    """A method of an actor that threads of their own make, so that it holds up no method of another group."""
+    """Mark an actor's method: the threads of group `name` run it, so it holds up no method of another group."""
 
     def mark(method: Method) -> Method:
         method.group = name  # type: ignore[attr-defined]
@@ -48,66 +48,66 @@ def in_group(name: str) -> Callable[[Method], Method]:
 
 
 class Peers(Protocol):
-    """Keepers, the catalog, the nodes, and what the head remembers. Every method may be called by several threads."""
+    """Keepers, the catalog, the nodes, and what the head remembers. Several threads may call each method."""
 
     # --- keepers
 
     def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
-        """What keepers answer, by node; all are asked at the same time.
+        """Call several keepers at the same time; their answers by node.
 
-        What only needs a shelf's files (`ShelfCalls`) may be done by another process of the node instead, and by both,
-        in any order. A keeper that is gone for good is looked up anew; see `take_gone`.
+        A call that needs only a shelf's files (`ShelfCalls`) may be carried out by another process of the node, or by
+        both, in any order. A keeper that is gone for good is looked up anew; see `take_gone`.
 
         Parameters
         ----------
         calls
-            By node. Calls that begin with a list are asked in slices of `AT_A_TIME`, see `BY_LIST`.
+            The call of each node. Those in `BY_LIST` are sent in slices of `AT_A_TIME`.
         patience
-            Seconds for an answer; for each slice, if there are several.
+            Seconds for an answer, or for each slice.
 
         Returns
         -------
-        Left out are those whose nodes die, whose calls raise, and who do not answer in time: whether they made the
-        call nobody knows.
+        A node is left out if it dies, if the call raises, or if no answer comes in time. It may have carried out the
+        call.
         """
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
-        """What one keeper itself answers.
+        """Call one keeper; its answer.
 
         Parameters
         ----------
         patience
-            Seconds. None: as long as the work takes, while the keeper answers other calls. `math.inf`: without end.
+            Seconds. None: as long as the work takes, while the keeper answers other calls. `math.inf`: no limit.
 
         Raises
         ------
         OutliveError
-            What the keeper raised; a plain StoreUnavailable if it had no answer from others.
+            The error that the keeper raised; StoreUnavailable if somebody whom it asked did not answer.
         Nobody, Left, NoAnswer, Failed
         """
 
     def stream(self, node: str, call: Call) -> Iterator[Any]:
-        """The parts that a keeper yields, each as soon as it is here. The keeper is a few parts ahead.
+        """The parts that a keeper yields, each as soon as it arrives. The keeper is at most a few parts ahead.
 
         Raises
         ------
         OutliveError
-            What the keeper raised.
+            The error that the keeper raised.
         Nobody, NoAnswer, Failed
-            Nobody before the first part alone.
+            Nobody is raised only before the first part.
         """
 
     def find_keeper(self, node: str, *, start: bool = False) -> None:
-        """Look a node's keeper up anew, and start it if it has none and `start` is given. Raises Nobody."""
+        """Look a node's keeper up anew. With `start`, start one if there is none. Raises Nobody."""
 
     def keeper_nodes(self) -> list[str]:
         """The nodes that have a keeper."""
 
     def is_late(self, node: str) -> bool:
-        """Whether a node's keeper owes an answer to `ask` for longer than it may take."""
+        """Whether a node's keeper has owed an answer to `ask` for longer than it may take."""
 
     def take_gone(self) -> set[str]:
-        """The nodes whose keepers turned out to be gone for good since this was asked: `ask` noticed it."""
+        """The nodes whose keepers `ask` found to be gone for good since the last call of this."""
 
     def search_shelves(self, node: str) -> None:
         """Have a keeper started on a node if an earlier cluster left a shelf on its machine. Waits for nothing."""
@@ -115,47 +115,47 @@ class Peers(Protocol):
     # --- the catalog
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
-        """What the catalog answers. As `ask_keeper`."""
+        """Call the catalog; its answer. Arguments and errors are those of `ask_keeper`."""
 
     def tell_catalog(self, call: Call) -> None:
-        """Have the catalog do something, and wait for nothing: it may not hear of it. Raises Nobody."""
+        """Call the catalog, and do not wait: the call may get lost. Raises Nobody."""
 
     # --- nodes
 
     def nodes(self) -> list[Node]:
-        """All nodes that the head knows, dead ones too, as of now. Raises StoreUnavailable."""
+        """All nodes that the head knows, including dead ones, as they are now. Raises StoreUnavailable."""
 
     def node(self, node: str) -> Node | None:
-        """One of them, as of now: what this costs does not depend on how many there are. Raises StoreUnavailable."""
+        """One node as it is now. The cost does not depend on the number of nodes. Raises StoreUnavailable."""
 
     def busy(self, node: str) -> list[str]:
-        """Why a node is not idle, keeper and catalog left out, in plain words; empty if it is."""
+        """Why a node is not idle, in plain words; empty if it is. Keeper and catalog do not count."""
 
     def autoscaler(self) -> Autoscaler | None:
-        """What removes idle nodes, None if nothing does."""
+        """The autoscaler, which removes idle nodes; None if there is none."""
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
-        """Which of these jobs have ended."""
+        """The jobs, of these, that have ended."""
 
     def address(self) -> str:
-        """That of this cluster's head."""
+        """The address of this cluster's head."""
 
     def leave(self) -> None:
-        """End the actor that calls this, for good. Ray's does not return."""
+        """End the actor that calls this, for good. With Ray this does not return."""
 
-    # --- what the head remembers, whoever dies
+    # --- what the head remembers, whichever actors die
 
     def load(self, key: str) -> bytes | None: ...
 
     def save(self, key: str, value: bytes) -> None: ...
 
     def save_first(self, key: str, value: bytes) -> bytes:
-        """Have `value` remembered unless something is; returns what is remembered from now on."""
+        """Save `value` if nothing is saved under this key; returns what is saved there then."""
 
     # --- time
 
     def now(self) -> float:
-        """Seconds that only go forward, since some moment."""
+        """Seconds since some moment; they only go forward."""
 
     def time(self) -> float:
         """Seconds since 1970."""

@@ -1,4 +1,4 @@
-"""What Ray raises as an actor is asked, as errors of outlive's own."""
+"""Ray's errors of a call to an actor, turned into outlive's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from outlive.errors import OutliveError, StoreUnavailable
 
 
 def told(error: RayError, patience: float | None = None) -> OutliveError:
-    """What Ray raised as an actor was asked, as an error of outlive's own."""
+    """The error of outlive's own for an error that Ray raised at a call to an actor."""
     if isinstance(error, RayTaskError):
         return _own(error)
     if isinstance(error, ActorDiedError):
@@ -31,11 +31,11 @@ def told(error: RayError, patience: float | None = None) -> OutliveError:
 
 
 def _own(error: RayTaskError) -> OutliveError:
-    """What an actor raised, as an error of outlive's own."""
+    """The error of outlive's own for an error that the actor itself raised."""
     cause: BaseException = error
     while isinstance(cause, RayTaskError):  # one actor may have asked another
         cause = cause.cause
-    if isinstance(cause, NoAnswer):  # somebody whom the actor asked in turn is silent, and not the actor
+    if isinstance(cause, NoAnswer):  # the actor answers, and somebody whom it asked does not
         return StoreUnavailable(str(cause))
     if isinstance(cause, OutliveError):
         return cause

@@ -1,7 +1,7 @@
-"""Ray's port: actors are called, nodes asked of the GCS, and keepers may be dead, gone for good, or stopped.
+"""Ray's port: it calls actors, and asks the GCS for nodes. A keeper may be dead, gone for good, or stopped.
 
-Nobody waits for the dead, and for nobody longer than a deadline. What only needs a shelf's files is done by another
-process of the node, if the keeper does not answer at once: one that is stopped, or gone for good, is no hindrance.
+No call waits for a dead node, or longer than its deadline. If a keeper does not answer soon, another process of its
+node carries out the calls that need only the shelf's files.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.node_table import busy, can_ask_for_one, nodes
 from outlive.ray_internals.node_table import node as ray_node
 
-_GRACE = 3.0  # seconds of those for an answer, until another process of the node is asked
-_IF_LATE = 0.1  # of the patience, for a node that owes an older answer
-_LOOK_EVERY = 0.2  # seconds, while somebody is late
-_LONGEST = 600.0  # seconds for an answer of which nobody knows whose it is
+_GRACE = 3.0  # seconds until another process of the node is asked too
+_IF_LATE = 0.1  # the part of the patience that a node gets that owes an older answer
+_LOOK_EVERY = 0.2  # seconds between two looks, while answers are awaited that have not come soon
+_LONGEST = 600.0  # seconds for an answer of an actor that is not known here
 RESTART = 40.0  # seconds that an actor which starts again may take until it answers
-_FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and for that answer
+_FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and seconds for its answer
 _STALLED = 60.0  # seconds for a part of a stream
 _AHEAD = 2  # parts that the sender of a stream may be ahead
-_NODES_A_SECOND = 100  # of which a process hears that asks for one, where only all can be asked for
+_NODES_A_SECOND = 100  # the most nodes that a process asks for, where asking for one means asking for all
 _log = logging.getLogger(__name__)
 
 
 class RayPeers:
-    """The `Peers` of the Ray cluster that this process is connected to. Travels by pickle, and forgets what it knew."""
+    """The `Peers` of the Ray cluster that this process is connected to. A pickled copy begins without any knowledge."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Node] = {}  # as of when they were asked for last
-        self._listed_at = -math.inf  # when that was
-        self._keepers: dict[str, Any] = {}  # looked up once each
-        self._catalog: Any = None  # the same
-        self._late: dict[str, ray.ObjectRef[Any]] = {}  # the call that a node's keeper has not answered in time
-        self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # what another process of a node has not answered in time
+        self._nodes: dict[str, Node] = {}  # as Ray listed them last
+        self._listed_at = -math.inf  # when it did
+        self._keepers: dict[str, Any] = {}  # by node; looked up once each
+        self._catalog: Any = None  # looked up once
+        self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
+        self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
         self._line = CatalogLine(self._remembered, self._ask_catalog)
 
@@ -93,7 +93,7 @@ class RayPeers:
         known = self._keepers[node] if node in self._keepers else self._look_up(node)
         try:
             return _answer(known, call, patience)
-        except Left:  # `ask` still has to find out: what it knows of the node stays, if nobody has the name
+        except Left:  # if no keeper has the name, the old one stays known, so that `ask` reports it as gone
             with contextlib.suppress(Nobody):
                 self._look_up(node)
             if self._keepers.get(node, known) == known:
@@ -112,10 +112,10 @@ class RayPeers:
                 part = ray.get(coming, timeout=_STALLED)
                 coming = next(refs, None)
                 if coming is not None:
-                    ray.wait([coming], timeout=0)  # it sets out now, and arrives while this one is used
+                    ray.wait([coming], timeout=0)  # this makes Ray fetch it while the caller uses the part before
                 yield part
                 del part
-        except ActorDiedError as error:  # it may come back, under its name
+        except ActorDiedError as error:  # another may start under its name
             raise NoAnswer(str(told(error))) from error
         except RayError as error:
             raise told(error) from error
@@ -131,7 +131,7 @@ class RayPeers:
             late = bool(waiting)
             for node, one in list(waiting.items()):
                 over = self._look(node, one, done, found) or not self._is_alive(node)
-                passed = time.monotonic() - one.began  # of the slice that is asked about now
+                passed = time.monotonic() - one.began  # since the current slice was sent
                 if over:
                     del waiting[node]
                 elif one.task is None and one.call.needs_files_alone and passed >= one.grace:
@@ -154,10 +154,10 @@ class RayPeers:
         return _Waiting(under_way, *self._patience(node, under_way, patience), patience)
 
     def _is_alive(self, node: str) -> bool:
-        return node not in self._nodes or self._nodes[node].alive  # not there: it has come since they were asked for
+        return node not in self._nodes or self._nodes[node].alive  # an unknown node has come since the last list
 
     def _patience(self, node: str, call: _UnderWay, patience: float) -> tuple[float, float]:
-        """Seconds until somebody else is asked, and for an answer: few where nobody has answered before."""
+        """Seconds until another process is asked, and seconds for an answer: few for a node that owes an answer."""
         if not self.is_late(node):
             return _GRACE, patience
         if not call.needs_files_alone or _owed(self._stuck, node):
@@ -165,7 +165,7 @@ class RayPeers:
         return 0.0, patience
 
     def _look(self, node: str, one: _Waiting, done: set[Any], found: dict[str, Any]) -> bool:
-        """Take what has come; whether no more is to come."""
+        """Take an answer that has come, if any; whether the call is over."""
         if one.task is not None and one.task in done:
             try:
                 return self._take(node, one, ray.get(one.task), found)
@@ -183,7 +183,7 @@ class RayPeers:
         return True
 
     def _take(self, node: str, one: _Waiting, answer: Any, found: dict[str, Any]) -> bool:
-        """Take an answer; whether no more is to come."""
+        """Take an answer, and send the next slice; whether there was none."""
         rest = one.take(answer)
         if rest is None:
             found[node] = one.answer()
@@ -192,7 +192,7 @@ class RayPeers:
         return False
 
     def _without(self, node: str, one: _Waiting) -> bool:
-        """A keeper is gone for good: ask the one that took its place, else somebody else. Whether nobody can be."""
+        """Go on without a keeper that is gone for good: ask its successor or another process. Whether none can be."""
         self._gone.add(node)
         with contextlib.suppress(Nobody):
             actor = self._look_up(node)
@@ -296,9 +296,9 @@ class RayPeers:
 
 
 class _UnderWay:
-    """A call that is under way. A long list is asked about in slices, one after the other.
+    """A call that is under way. A long list is sent in slices, one after the other.
 
-    Each slice is answered within the deadline, however many there are, and the keeper answers others in between.
+    Each slice has the whole deadline, and the keeper answers other calls in between.
     """
 
     def __init__(self, actor: Any, call: Call) -> None:
@@ -310,12 +310,12 @@ class _UnderWay:
         self.ref: ray.ObjectRef[Any] = getattr(actor, self.method).remote(*args)
 
     def again(self, actor: Any) -> _UnderWay:
-        """The same, asked of another actor."""
+        """The same call to another actor, from the current slice on."""
         args = ([*self.args[0], *self._rest], *self.args[1:]) if self._rest else self.args
         return _UnderWay(actor, Call(self.method, args))
 
     def rest(self) -> _UnderWay | None:
-        """The next slices, once this one has been answered."""
+        """The call with the slices that are left, after this one was answered; None if that was the last."""
         return _UnderWay(self.actor, Call.of(self.method, self._rest, *self.args[1:])) if self._rest else None
 
     @property
@@ -324,12 +324,12 @@ class _UnderWay:
 
     @property
     def is_short(self) -> bool:
-        """Else it copies, and takes as long as the bytes do."""
+        """Whether the call takes little time. The others copy arrays, and take as long as the bytes do."""
         return self.needs_files_alone or self.method == "room"
 
 
 class _Waiting:
-    """For one node's answer."""
+    """The wait for one node's answer."""
 
     def __init__(self, call: _UnderWay, grace: float, patience: float, asked_for: float) -> None:
         self.asked_for = asked_for
@@ -342,7 +342,7 @@ class _Waiting:
         self.task: Any = None
 
     def take(self, answer: Any) -> _UnderWay | None:
-        """What is still to be asked."""
+        """Note an answer; the call that is still to be made, if any."""
         self._answers.append(answer)
         return self.call.rest()
 
@@ -356,7 +356,7 @@ class _Waiting:
 
 
 def _owed(calls: dict[str, Any], node: str) -> bool:
-    """Whether an answer that did not come in time has still not come."""
+    """Whether a node still owes an answer that did not come in time."""
     ref = calls.get(node)
     if ref is not None and ray.wait([ref], timeout=0)[0]:
         calls.pop(node, None)
@@ -379,17 +379,17 @@ def _answer(actor: Any, call: Call, patience: float | None) -> Any:
 
 
 def wait(ref: ray.ObjectRef[Any], known: Sequence[Any]) -> Any:
-    """An answer that may take as long as the work takes, but no longer than its actor answers other calls.
+    """An answer that may take any time, as long as its actor answers other calls meanwhile.
 
     Parameters
     ----------
     known
-        Actors, one of which was asked.
+        Actors, of which one was asked as a rule.
 
     Raises
     ------
     GetTimeoutError
-        It does not.
+        The actor does not answer other calls.
     """
     while True:
         with contextlib.suppress(GetTimeoutError):
@@ -398,11 +398,11 @@ def wait(ref: ray.ObjectRef[Any], known: Sequence[Any]) -> Any:
         actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
         if actor is None:  # another node's keeper
             return ray.get(ref, timeout=_LONGEST)
-        ray.get(actor.rounds.remote(), timeout=RESTART)  # it may be starting again
+        ray.get(actor.rounds.remote(), timeout=RESTART)  # this long, as the actor may be starting again
 
 
 def wait_for(refs: Any, actor: Any) -> None:
-    """Until the first part of a stream comes, or its sender turns out to be stopped: raises GetTimeoutError."""
+    """Wait for the first part of a stream. Raises GetTimeoutError if its sender turns out to be stopped."""
     for patience in (_FIRST, _STALLED):
         if ray.wait([refs], timeout=patience)[0]:
             return

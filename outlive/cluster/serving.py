@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import COPIED, is_cached, is_copied
@@ -27,20 +28,40 @@ _log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Of the keeper that tends `shelf` on `node`. Without a server, if none can be had: then `why_not` says why."""
+    """The server of the keeper that tends `shelf` on `node`. If none can be started, `why_not` says why."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
         self._server: Server | None = None
         self.why_not: str | None = None
+        self._is_wanted = True  # by the settings, which stay as long as the process
+        self._mutex = threading.Lock()
+        self.try_again()
+
+    def try_again(self) -> None:
+        """Start a server, if there is none or it has ended by itself."""
+        with self._mutex:
+            if self._is_wanted and (self._server is None or not self._server.listens):
+                self._server, self.why_not = self._start_or_say_why()
+
+    def _start_or_say_why(self) -> tuple[Server | None, str | None]:
         try:
             if settings.is_off():
-                self.why_not = f"{settings.TRANSFER}=ray"
-            else:
-                self._server = self._start()
-        except (OSError, BadSetting, StoreUnavailable) as error:
-            self.why_not = str(error)
-            _log.warning("arrays of this node go to others through Ray: %s", error)
+                self._is_wanted = False
+                return None, f"{settings.TRANSFER}=ray"
+            return self._start(), None
+        except BadSetting as error:
+            self._is_wanted = False
+            return None, self._said(error)
+        except (OSError, StoreUnavailable) as error:
+            return None, self._said(error)
+
+    def _said(self, error: Exception) -> str:
+        """The text of an error, which is logged once, even if it comes again."""
+        why = str(error)
+        if why != self.why_not:
+            _log.warning("arrays of this node go to others through Ray: %s", why)
+        return why
 
     def _start(self) -> Server:
         here = self._peers.node(self._node)
@@ -62,17 +83,22 @@ class Serving:
         return Counts() if self._server is None else self._server.counts
 
     def about(self) -> list[str | int] | str | None:
-        """Host and port; else why there are none."""
+        """Host and port of the server; why there is none otherwise."""
         return self.why_not if self._server is None else [self._server.host, self._server.port]
 
     def close(self) -> None:
+        """Close the server for good: `try_again` starts no other."""
+        with self._mutex:
+            self._is_wanted = False
         if self._server is not None:
             self._server.close()
 
     def opened(self, request: Request) -> Opened:
-        """The segment of an array, locked so that nobody recycles it.
+        """Open the segment of an array, locked so that nobody recycles it. A draft that is listed is sealed first.
 
-        It is sealed first, if that is due. Raises Gone.
+        Raises
+        ------
+        Gone
         """
         shelf, array_id = self._shelf, request.array_id
         if not shelf.has(array_id):
@@ -84,7 +110,7 @@ class Serving:
         try:
             info, status = read_info(fd, path), os.fstat(fd)
             unmarked = request.copies and not is_copied(status.st_mode) and not is_cached(status.st_mode)
-            # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+            # The mark comes before the first byte leaves: from here on, a deletion has to ask the catalog.
             if unmarked and not mark(shelf, array_id, add=COPIED):
                 raise Gone(array_id)
             return Opened(fd, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))

@@ -1,6 +1,6 @@
-"""What the catalog asks of a shelf, and a keeper answers: all that needs the shelf's files alone.
+"""Shelf calls: the catalog's calls of a keeper that need nothing but the shelf's files.
 
-So whoever runs on the node can answer in the keeper's stead, when that is stopped or gone: see `Peers`.
+So any process of the node can carry them out if the keeper is stopped or gone: see `Peers.ask`.
 """
 
 from __future__ import annotations
@@ -20,46 +20,44 @@ from outlive.errors import StoreUnavailable
 
 
 class ShelfCalls:
-    """Each may be made twice, and at the same time by two processes."""
+    """Each call may be made twice, and by two processes at the same time."""
 
     _shelf: Shelf
     _node: str
 
     def listing(self) -> tuple[int, bytes]:
-        """For a catalog that starts: a new epoch, and then what it has to know of this shelf, by `wire.pack_listed`.
-
-        That is all arrays with a key, and those without that other nodes have, or shall have.
-        """
+        """See `Listing.all`."""
         return Listing(self._shelf).all()
 
     def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
-        """As `listing`, in parts; see `Listing.part`."""
+        """See `Listing.part`."""
         return Listing(self._shelf).part(after)
 
     def describe(self, array_ids: list[str]) -> list[bytes]:
-        """Those of these arrays that are here and have a key, by `wire.pack`, all in one."""
+        """The arrays, of these, that are here and have a key: one `wire.pack` of all of them."""
         return [pack(info for info in self._shelf.infos(array_ids) if info.key is not None)]
 
     def finish(self, array_ids: list[str], epoch: int) -> list[bool]:
-        """Seal drafts that the catalog of `epoch` listed; says of each whether it is sealed now."""
+        """Seal drafts that were listed under `epoch`; whether each array is sealed now."""
         return [self._shelf.has(array_id) or self._shelf.finish(array_id, epoch) for array_id in array_ids]
 
     def drop(self, arrays: list[tuple[str, tuple[str, str] | None]]) -> list[bool]:
-        """Delete arrays, each by id, and with its store and key if the key goes too. Open views stay valid.
+        """Delete arrays, each with its name if a store and a key are given; whether each was here.
 
-        Says of each whether it was there.
+        Open views stay valid.
         """
         return [self._shelf.delete(array_id, name) for array_id, name in arrays]
 
     def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
-        """Nobody on this node finds what these stores' keys stood for before these versions by name, from now on.
+        """Forbid names: from now on no read by name on this node finds an earlier version than this.
 
-        And what replaces that, if it is given, is remembered for a while: version, id and home.
+        Each item is a store, a key, a version, and the version, id and home of the array that replaces the earlier
+        ones, if any. These are remembered for a while: see `catalog.successors`.
 
         Raises
         ------
         StoreFull
-            The file system has no room for that. Some may be forbidden all the same, which costs their readers a call.
+            The file system has no room. Some names may be forbidden all the same, which costs their readers a call.
         """
         try:
             self._shelf.names.forbid_all(names)
@@ -70,28 +68,28 @@ class ShelfCalls:
         return [self._shelf.has(array_id) for array_id in array_ids]
 
     def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
-        """A new epoch, and then which of these arrays are here: none that is not can be sealed as of an earlier one."""
+        """Raise the epoch; returns it, and whether each array is here. The others need it to be sealed."""
         return self._shelf.raise_epoch(), self.holds(array_ids)
 
     def unsealed(self, array_ids: list[str]) -> list[bool]:
-        """Which of these arrays are drafts here."""
+        """Whether each of these arrays is a draft here."""
         return [self._shelf.has_draft(array_id) for array_id in array_ids]
 
     def never_put(self, array_ids: list[str]) -> list[bool]:
-        """Of arrays that are not here: whether their puts came to nothing, and were written down as such."""
+        """Whether each of these arrays is recorded here as one whose put came to nothing."""
         found = map(self._shelf.ended.find, array_ids)
         return [ended is not None and ended.why == Why.NOT_PUT for ended in found]
 
     def given_up(self) -> list[str]:
-        """Arrays whose puts came to nothing lately."""
+        """The arrays that were recorded lately as ones whose puts came to nothing."""
         return self._shelf.ended.given_up()
 
     def keep(self, array_ids: list[str]) -> list[bool]:
-        """Let cached copies be replicas from now on; says of each whether it is still there."""
+        """Make cached copies replicas; whether each is still here."""
         return [keep(self._shelf, array_id) for array_id in array_ids]
 
     def touch(self, array_id: str, deadline_ns: int) -> bool:
-        """Let an array live until then; False if it is not there."""
+        """Let an array live until `deadline_ns`; False if it is not here."""
         return self._shelf.set_deadline(array_id, deadline_ns)
 
     def why_ended(self, array_id: str) -> str | None:
@@ -100,12 +98,12 @@ class ShelfCalls:
 
 
 class ShelfOf(ShelfCalls):
-    """The shelf of the node that this process runs on.
+    """The shelf of this process's node.
 
     Raises
     ------
     StoreUnavailable
-        There is none: its keeper left, and nothing is kept here.
+        The node has no shelf, as its keeper has left.
     """
 
     def __init__(self, cluster: str, node: str) -> None:
@@ -117,5 +115,5 @@ class ShelfOf(ShelfCalls):
 
 
 def call(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
-    """One of the calls above, by a process of that node."""
+    """Make one of the `ShelfCalls`, in a process of that node."""
     return getattr(ShelfOf(cluster, node), method)(*args)

@@ -1,4 +1,4 @@
-"""Copies of many small arrays: they travel together, and the catalog is asked about all of them at once."""
+"""Small copies: many small arrays travel together, and the catalog is told of all of them in one call."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Parcel(NamedTuple):
-    """Some segments, one behind the other."""
+    """Several segments, one after the other in `data`."""
 
     infos: bytes  # by `wire.pack`
-    deadlines_ns: list[int]  # their modification times: when their time to live is over, if they have one
+    deadlines_ns: list[int]  # their modification times; see `transfer.Head`
     checksum: int
     data: pickle.PickleBuffer | memoryview
 
 
 def send_small(shelf: Shelf, array_ids: list[str], step: int) -> Iterator[Parcel]:
-    """The segments of sealed arrays, about `step` bytes at a time. Those that are not there are left out."""
+    """The segments of sealed arrays, in parcels of about `step` bytes. Arrays that are not here are left out."""
     infos, deadlines, segments, size = list[ArrayInfo](), list[int](), list[bytes](), 0
     for array_id in array_ids:
         try:
@@ -45,7 +45,7 @@ def send_small(shelf: Shelf, array_ids: list[str], step: int) -> Iterator[Parcel
         try:
             info, status = read_info(fd, path), os.fstat(fd)
             if not is_copied(status.st_mode) and not is_cached(status.st_mode):
-                mark(shelf, array_id, add=COPIED)  # before there can be one: who deletes it has to ask the catalog
+                mark(shelf, array_id, add=COPIED)  # before its bytes leave: from here on a deletion asks the catalog
                 status = os.fstat(fd)
             segments.append(os.pread(fd, status.st_size, 0))
         finally:
@@ -66,7 +66,7 @@ def _parcel(infos: list[ArrayInfo], deadlines: list[int], segments: list[bytes])
 
 
 def receive_small(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
-    """What another node's keeper sends, each parcel verified, of about the source's `step` bytes.
+    """Parcels from another node's keeper, of about the source's `step` bytes, each verified.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _directly(link: Link, array_ids: list[str], step: int) -> Iterator[tuple[Par
             size += len(sent.data)
         if size >= step or number == len(array_ids):
             data = b"".join(segments)
-            yield Parcel(pack(infos), deadlines, 0, memoryview(data)), count  # each was verified
+            yield Parcel(pack(infos), deadlines, 0, memoryview(data)), count  # the link has verified each array
             infos, deadlines, segments, size, count = [], [], [], 0, 0
 
 
@@ -114,17 +114,17 @@ def _through_ray(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
             del parcel
     except Failed:
         raise
-    except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node
+    except StoreUnavailable as error:  # the keeper is away, or is just leaving its node
         raise Unreachable(str(error)) from None
 
 
 def drafts_of(shelf: Shelf, parcel: Parcel) -> list[Draft]:
-    """Complete drafts of what is in it, to be kept, not yet sealed.
+    """Make a complete draft of each array in a parcel, to be kept once it is sealed.
 
     Raises
     ------
     CorruptArray, StoreFull
-        None of them is left.
+        All drafts are discarded.
     """
     drafts: list[Draft] = []
     offset = 0

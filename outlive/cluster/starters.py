@@ -1,4 +1,4 @@
-"""How the actors are started, and stopped. Both are detached and restart for ever; neither ever holds an array."""
+"""Starters: how the actors are started and stopped. They are detached, restart without limit, and hold no array."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from outlive.cluster.actors import CATALOG, NAMESPACE, find, keeper_name
 if TYPE_CHECKING:
     from outlive.cluster.port import Peers
 
-HEAD = "node:__internal_head__"  # a resource that the head alone has; a new raylet may not know the head's id yet
+HEAD = "node:__internal_head__"  # a resource that only the head has; a new raylet may not know the head's id yet
 START_SECONDS = 120.0  # a Ray worker takes 1-5 s to start, more on a loaded machine
 
 _OPTIONS: dict[str, Any] = {
@@ -27,15 +27,15 @@ _OPTIONS: dict[str, Any] = {
     "max_task_retries": -1,
 }
 
-# A call that waits for a silent node has its thread for up to 40 s, and 160 threads more take 1.5 MB. Who lists keys
-# waits for deletions: in a group of their own, so that readers do not wait for them.
+# A call that waits for a silent node holds its thread for up to 40 s, and 160 more threads take 1.5 MB. Calls that list
+# keys wait for deletions, so they have a group of their own, and readers do not wait for them.
 _CATALOG_THREADS = {"slow": 32, "list": 16, "change": 64, "copy": 16}
 
-_remote: Any = ray.remote  # its type knows no concurrency groups
+_remote: Any = ray.remote  # typed as Any, as Ray's type has no concurrency groups
 
 
 def start_keeper(peers: Peers, cluster: str, node: str) -> Any:
-    """The keeper of `node`, started with this port if there is none."""
+    """The keeper of `node`. If there is none, it is started and gets this port."""
     from outlive.cluster.keeper import Keeper
 
     here = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -44,7 +44,7 @@ def start_keeper(peers: Peers, cluster: str, node: str) -> Any:
 
 
 def start_catalog(peers: Peers) -> Any:
-    """The cluster's catalog, started if there is none: on the head node, without which there is no cluster."""
+    """The cluster's catalog. If there is none, it is started on the head, without which there is no cluster anyway."""
     from outlive.cluster.catalog import Catalog
 
     actor = _actor(Catalog, _CATALOG_THREADS)
@@ -59,7 +59,7 @@ def stop(nodes: list[str]) -> None:
 
 
 def _actor(cls: type, groups: dict[str, int]) -> Any:
-    """`cls` as Ray runs it, with as many threads for each group of its methods; see `in_group`."""
+    """`cls` as an actor class, with so many threads for each group of its methods; see `in_group`."""
     for _, method in inspect.getmembers(cls, inspect.isfunction):
         if (group := getattr(method, "group", None)) is not None:
             ray.method(concurrency_group=group)(method)
@@ -85,7 +85,7 @@ def _search(peers: Peers, node: str) -> None:
 
 
 def ask_shelf(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> Any:
-    """Have another process of `node` than its keeper make one of the `ShelfCalls`; returns its answer's reference."""
+    """Have a process of `node` that is not its keeper make one of the `ShelfCalls`; the reference of its answer."""
     from outlive.cluster.shelf_calls import call
 
     here = NodeAffinitySchedulingStrategy(node, soft=False)

@@ -1,4 +1,4 @@
-"""Tending: what a keeper does of its own accord, again and again, on a shelf that is open."""
+"""Tending: the work that a keeper repeats on its shelf."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from outlive.errors import OutliveError, StoreUnavailable
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-_NAMES_A_ROUND = 500  # that are looked at, whether they lead nowhere
-_REFUSALS = 200  # deleted arrays that are still read, and tried all the same, in a round
+_NAMES_A_ROUND = 500  # names that each round checks whether they lead nowhere
+_REFUSALS = 200  # deleted arrays that a round tries to free and that turn out to be read still, at most
 _WARM_FOR = 4.0  # seconds that a deleted segment waits to be written again
-_MOST_LISTINGS = 5  # of the shelf, while the catalog is asked what of it is listed
+_MOST_LISTINGS = 5  # how often the shelf may be listed while the catalog is asked about drafts
 _TO_HEAR = 2.0  # seconds for the catalog to hear of what has ended
 _log = logging.getLogger(__name__)
 
 
 class Tending:
-    """Of the keeper that tends `shelf` on `node`. Each method raises what is in its way, and may be called again."""
+    """The work of the keeper that tends `shelf` on `node`. A method that has raised may be called again."""
 
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
@@ -35,7 +35,7 @@ class Tending:
         self._held: tuple[str, int] | None = None
 
     def trim(self) -> None:
-        """Free what nobody took for a while, and names that lead nowhere."""
+        """Free deleted segments that nobody took for a while, and remove names that lead nowhere."""
         self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
             self._shelf.disk.make_again()
@@ -43,7 +43,7 @@ class Tending:
         self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
 
     def clear_orphans(self) -> None:
-        """What dead writers left."""
+        """Remove what dead writers left, and tell the catalog of puts that came to nothing."""
         abandoned = set[str]()
         try:
             for finding in clear_orphans(self._shelf, self.listed):
@@ -52,22 +52,22 @@ class Tending:
                     abandoned.add(finding.subject)
         finally:
             if abandoned and (given_up := abandoned.intersection(self._shelf.ended.given_up())):
-                with contextlib.suppress(Nobody):  # a dead writer's call may be on its way
+                with contextlib.suppress(Nobody):  # a dead writer's call may reach the catalog later
                     self._peers.tell_catalog(Call.of("take_off", sorted(given_up)))
 
     def end_what_is_over(self) -> None:
-        """Arrays whose lifetimes have ended."""
+        """Delete arrays whose lifetimes have ended."""
         leave_scopes_that_ended(self._shelf, self._peers)
         for why, array_ids in self._endings.due(self._peers.jobs_that_ended).items():
             if array_ids:
                 end(self._shelf, self._end_keys, array_ids, why, self._end_copies)
 
     def end_scope(self, number: int) -> None:
-        """The arrays of a scope."""
+        """Delete the arrays of a scope here."""
         end_scope_here(self._shelf, number, self._end_keys, self._endings.of_scope(number), self._end_copies)
 
     def _end_copies(self, array_ids: list[str]) -> None:
-        """The catalog is to forget arrays without a key. If it does not hear of it, it asks before it copies them."""
+        """Have the catalog forget arrays without a key. If it does not hear of it, it asks before it copies them."""
         with contextlib.suppress(OutliveError):
             self._peers.ask_catalog(Call.of("ended", array_ids, self._node), _TO_HEAR)
 
@@ -76,7 +76,7 @@ class Tending:
             self._peers.ask_catalog(Call.of("end", array_ids[begin : begin + AT_A_TIME]))
 
     def listed(self, array_ids: list[str]) -> set[str]:
-        """Which of these drafts a key stands for, as the catalog says that listed this shelf last.
+        """The drafts, of these, that the catalog has listed.
 
         Raises
         ------
@@ -95,13 +95,13 @@ class Tending:
         )
 
     def balance(self) -> None:
-        """Between memory and disk: copying takes a while."""
+        """Move arrays between memory and disk, which may take a while."""
         self._hold_disk()
         spill_ahead(self._shelf)
         promote_hot(self._shelf)
 
     def _hold_disk(self) -> None:
-        """Keep the folder on disk locked, for systemd-tmpfiles to leave it alone.
+        """Keep the folder on disk locked, so that systemd-tmpfiles does not clear it.
 
         Source: github.com/python/cpython/issues/81831.
         """

@@ -1,4 +1,4 @@
-"""Tenure: a keeper's hold of its shelf's folder. It alone tends the shelf, says whose it is, and adopts others."""
+"""Tenure: a keeper's hold of its shelf's folder. Only its holder tends the shelf, signs it, and adopts others."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
 from outlive.errors import StoreFull
 
-PROTOCOL = 8  # raised when a keeper or catalog of one version cannot serve programs of another
-_TO_GO = 120.0  # seconds for a keeper of this shelf that died to be quite gone
-_TRY_AGAIN = 1.0  # seconds until it is looked again whether there is room
+PROTOCOL = 8  # raised whenever keepers or catalogs cannot serve programs of the version before
+_TO_GO = 120.0  # seconds that the process of a dead keeper may take to end
+_TRY_AGAIN = 1.0  # seconds between two tries, while there is no room
 _log = logging.getLogger(__name__)
 
 
 class Tenure:
-    """Of the keeper of a node. Lasts as long as its process.
+    """The tenure of a node's keeper. It lasts as long as the process.
 
     Raises
     ------
@@ -45,10 +45,10 @@ class Tenure:
         if os.path.exists(f"{self._path}/{LEDGER}"):
             wait_for_room(self._begin, self._path)
         else:
-            self._begin()  # the first keeper of this shelf says that there is no room for one
+            self._begin()  # the first keeper of this shelf does not wait for room, and raises
 
     def _begin(self) -> None:
-        """May be done again if it failed."""
+        """Begin the tenure. If this failed, it may be called again."""
         clear_removed(self._path)
         self.shelf = Shelf(self._path)
         if self._lock < 0:
@@ -58,13 +58,13 @@ class Tenure:
         self.shelf.recount()
         sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
         self.adopted = self._adopt()
-        """Arrays that were taken over, and that the catalog was not told of."""
-        apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # what nobody has chosen yet
+        """How many arrays were adopted of which the catalog was not told."""
+        apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # defaults, where nothing was chosen
 
     def _adopt(self) -> int:
-        """Take over what dead nodes left on this machine; returns how many arrays.
+        """Adopt the shelves that dead nodes left on this machine; returns how many arrays.
 
-        A shelf whose keeper is slow to die is looked at again.
+        A shelf whose keeper has not quite died is tried again later.
         """
         count, self._left_behind = 0, False
         for path in orphaned(self.root, self._cluster, self._node, self._peers.address(), self._living):
@@ -77,7 +77,7 @@ class Tenure:
         return count
 
     def adopt_again(self, *, thorough: bool) -> None:
-        """What was still held when it was looked for; if `thorough`, also what nobody could tell that it was left."""
+        """Adopt shelves whose keepers were not quite dead before; if `thorough`, also those that nobody could see."""
         if self._left_behind or (thorough and unseen(self.root)):
             self.adopted += self._adopt()
 
@@ -86,9 +86,9 @@ class Tenure:
 
 
 def wait_for_room(begin: Callable[[], None], path: str) -> None:
-    """Begin to tend the shelf at `path`, and begin again as long as the file system has no room for that.
+    """Call `begin`, again and again while the file system has no room for what it writes to the shelf at `path`.
 
-    An actor whose constructor raises is dead for good, and its arrays without a keeper.
+    Ray gives up an actor whose constructor raises, and its arrays would have no keeper.
     """
     while True:
         try:
@@ -102,7 +102,7 @@ def wait_for_room(begin: Callable[[], None], path: str) -> None:
 
 
 def lock_file(path: str, patience: float) -> int:
-    """Hold the lock of `path` from now on. One who died but has not quite gone may hold it a moment longer.
+    """Hold the lock of `path` from now on. A process that is just ending may hold it a moment longer.
 
     Returns
     -------

@@ -1,10 +1,9 @@
 """Transfer: how a copy of an array, or some rows of it, gets from one node to another.
 
-From keeper to reader by a connection of their own, where one can be had (see `direct`). Where it cannot, or breaks, the
-bytes go in chunks through Ray's own object transfer, as a streaming generator: the sender is at most a few chunks
-ahead, and no chunk lives longer than it takes to write it; the next one is on its way meanwhile. A copy is the file of
-the segment, byte by byte. Each chunk comes with its checksum, and the segment's header and footer are verified before
-it is sealed.
+The bytes come by a connection to the keeper's transfer server, if there is one (see `direct`). If there is none, or it
+breaks, they come in chunks through Ray's own object transfer, as a streaming generator. The sender is at most a few
+chunks ahead. A chunk lives only until it is written, while the next one is on its way. A copy is the segment's file,
+byte by byte. Each chunk has a checksum, and the segment's header and footer are verified before the copy is sealed.
 """
 
 from __future__ import annotations
@@ -47,19 +46,19 @@ CHUNK = 64 << 20  # bytes
 
 
 class NotThere(OutliveError):
-    """The sender has no such array (any more). It says so itself, so this gets through the port as it is."""
+    """The sender does not have the array, or not any more. The sender raises this, and the port passes it on."""
 
 
 class NoKeeper(NotThere):
-    """The sender has left its node, or its keeper died for good and nobody has started another yet."""
+    """The sending node has no keeper: it has left, or it is gone for good and nobody has started another yet."""
 
 
 class Unreachable(Exception):
-    """The sender is away: it restarts, or its node died."""
+    """The sender does not answer: it is starting again, or its node died."""
 
 
 class Head(NamedTuple):
-    """What comes before the chunks."""
+    """The first part of a stream, before the chunks."""
 
     info: bytes  # by `wire.pack`, as the segment's footer has it
     deadline_ns: int  # the segment's modification time: when its time to live is over, if it has one
@@ -73,7 +72,7 @@ class Chunk(NamedTuple):
 
 
 def chunk_size(node: Node | None) -> int:
-    """Bytes a chunk that a node sends or receives: several of several transfers have to fit into its object store."""
+    """The size of a node's chunks, in bytes: several chunks of several transfers have to fit into its object store."""
     store_capacity = 0 if node is None else node.object_store_memory
     return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
 
@@ -81,23 +80,23 @@ def chunk_size(node: Node | None) -> int:
 def from_nodes(
     hinted: list[str], locate: Callable[[], Located], use: Callable[[str], None], start: Callable[[str], object]
 ) -> Located | None:
-    """Use the first node that serves; None then, else what the catalog says when no node has it.
+    """Try nodes until one serves the array; returns None then. If no node has it, returns the catalog's answer.
 
     Parameters
     ----------
     hinted
         The nodes to try before the catalog is asked.
     locate
-        Asks it. Until it says that a node is dead, one that cannot be reached is tried again.
+        Asks the catalog. A node that it names and that cannot be reached is tried again.
     use
-        Raises `NotThere` or `Unreachable` if a node does not serve.
+        Gets the array from a node. Raises `NotThere` or `Unreachable` if that does not serve it.
     start
-        Has a keeper started on a node that has the array, and none. Raises StoreUnavailable if it is dead.
+        Has a keeper started on a node that has the array and no keeper. Raises StoreUnavailable if the node is dead.
 
     Raises
     ------
     StoreUnavailable
-        No node that has it answers, and Ray does not take them for dead.
+        The nodes that have the array do not answer, and Ray does not say that they are dead.
     """
     denied, silent = set[str](), set[str]()
     nodes, located, began = hinted, Located([]), time.monotonic()
@@ -107,7 +106,7 @@ def from_nodes(
             try:
                 use(node)
                 return None
-            except NoKeeper:  # where it is only thought to be, it may have left for good
+            except NoKeeper:  # only where the catalog says that the array is: a hinted node may have been left for good
                 if node in located.nodes:
                     with contextlib.suppress(StoreUnavailable):
                         start(node)
@@ -139,7 +138,7 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
         info, size = read_info(fd, path), os.fstat(fd).st_size
         mode = os.fstat(fd).st_mode
         unmarked = end is None and not is_copied(mode) and not is_cached(mode)
-        # Before there can be a copy: who deletes the array has to ask the catalog from here on.
+        # The mark comes before the first byte leaves: from here on, a deletion has to ask the catalog.
         if unmarked and not mark(shelf, array_id, add=COPIED):
             raise NotThere(array_id)
         yield Head(pack([info]), os.fstat(fd).st_mtime_ns)
@@ -149,7 +148,7 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
                     buffer = pickle.PickleBuffer(part)
                     try:
                         yield Chunk(checksum(part), buffer)
-                    finally:  # the receiver may have had enough
+                    finally:  # the receiver may have closed the stream
                         buffer.release()
     finally:
         os.close(fd)
@@ -174,17 +173,17 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
 
 
 class Source(NamedTuple):
-    """From where an array comes."""
+    """The node from which an array comes, and how."""
 
     peers: Peers
     node: str
-    step: int  # bytes a chunk
-    epoch: int = 0  # under which the node may seal the array first, if it is listed but not sealed yet
-    links: Links | None = None  # to the nodes' transfer servers, if they are to be used
+    step: int  # the bytes of a chunk
+    epoch: int = 0  # the epoch under which the node may seal the array first, if it is listed but not sealed yet
+    links: Links | None = None  # the links to transfer servers, if they are to be used
 
 
 def receive(source: Source, array_id: str, begin: int, end: int | None) -> Iterator[Head | Chunk]:
-    """What another node's keeper sends, each chunk verified.
+    """The parts that another node's keeper sends, each chunk verified.
 
     Raises
     ------
@@ -203,17 +202,17 @@ def receive(source: Source, array_id: str, begin: int, end: int | None) -> Itera
         raise NoKeeper(str(error)) from None
     except Failed:
         raise
-    except StoreUnavailable as error:  # or its shelf was on its way out: it leaves the node
+    except StoreUnavailable as error:  # the keeper is away, or is just leaving its node
         raise Unreachable(f"{array_id}: {error}") from None
 
 
 def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool, size: int = WHOLE) -> Draft:
-    """A complete draft of another node's array, not yet sealed.
+    """Copy another node's array; a complete draft, not yet sealed.
 
     Parameters
     ----------
     size
-        Bytes of its segment, if that is known.
+        The bytes of its segment, if known.
 
     Raises
     ------
@@ -224,7 +223,7 @@ def copy(shelf: Shelf, source: Source, array_id: str, *, kept: bool, size: int =
 
 
 def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) -> T | None:
-    """What `act` does by a connection to the source; None if it is to be done through Ray.
+    """Do `act` by a connection to the source; its answer. None if there is no connection: then go through Ray.
 
     Raises
     ------
@@ -243,7 +242,7 @@ def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) 
 
 
 def copy_through_ray(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:
-    """As `copy`, by a stream of chunks."""
+    """`copy` by a stream of chunks."""
     parts = receive(source, array_id, 0, None)
     head = next(parts)
     assert isinstance(head, Head)
@@ -262,7 +261,7 @@ def copy_through_ray(shelf: Shelf, source: Source, array_id: str, *, kept: bool)
 
 
 def rows(source: Source, info: ArrayInfo, begin: int, end: int, into: memoryview) -> None:
-    """Bytes `begin` to `end` of an array's data, from another node, without keeping them.
+    """Read bytes `begin` to `end` of an array's data from another node into memory, without making a copy here.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A channel: one TCP connection, or one of TLS. Everything has a deadline, and a forked child has it closed."""
+"""A channel: one connection, by TCP or by TLS. Every wait has a deadline, and a forked child closes it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,37 @@ _AT_ONCE = 4 << 20  # bytes of one system call
 _ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}  # seconds; ms
 _LONGEST_POLL = 3600.0  # seconds
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what has not been sent is thrown away
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: `close` throws away what has not been sent
+
+Checksum = Callable[[Any], int]
+"""The checksum of a piece: a number of 32 bits."""
 
 
 class Lost(Exception):
-    """The connection broke, or whoever is there does not speak this protocol."""
+    """The connection broke, or the other side does not speak this protocol."""
 
 
 class Silent(Lost):
-    """Nothing came, or nothing went, before the deadline."""
+    """No byte came, or none could be sent, before the deadline."""
 
 
 class Channel:
-    """A connection that is there. One thread uses it at a time; any may `abort` it.
+    """An open connection. One thread at a time uses it, and any thread may `abort` it.
 
-    `deadline` is a moment of `time.monotonic()`. `patience` is seconds without a single byte.
+    A `deadline` is a moment of `time.monotonic()`. A `patience` is how many seconds may pass without a single byte.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The sizes of its buffers are the kernel's to choose, up to 4 or 6 MiB: set here, they would stay, and be cut
-        # to `net.core.rmem_max`, which is 208 KiB on most machines.
+        # The kernel chooses the sizes of the buffers, and lets them grow to 4 or 6 MiB. A size that is set here would
+        # be fixed, and no larger than `net.core.rmem_max`, which is 208 KiB on most machines.
 
     def secure(self, context: ssl.SSLContext, deadline: float, *, server: bool) -> None:
-        """Go on with TLS. Raises Lost."""
+        """Begin TLS on this connection. Raises Lost."""
         with _explained(), no_fork():
             secured = context.wrap_socket(self.socket, server_side=server, do_handshake_on_connect=False)
-            known(secured)
+            close_in_child(secured)
             self.socket = secured
         with _explained():
             secured.settimeout(_left(deadline))
@@ -63,7 +66,7 @@ class Channel:
     # --- out
 
     def send(self, parts: Sequence[bytes | memoryview], patience: float, *, more: bool = False) -> None:
-        """Send all of `parts`. `more`: something follows at once. Raises Lost."""
+        """Send all of `parts`. `more` tells the kernel that more follows at once. Raises Lost."""
         with _explained():
             self.socket.settimeout(patience)
             if isinstance(self.socket, ssl.SSLSocket):
@@ -81,7 +84,7 @@ class Channel:
     # --- in
 
     def read(self, count: int, deadline: float) -> bytes:
-        """So many bytes. Raises Lost."""
+        """Read exactly `count` bytes. Raises Lost."""
         data = bytearray(count)
         view = memoryview(data)
         with _explained():
@@ -107,7 +110,7 @@ class Channel:
                         raise Silent("nothing went for too long") from None
 
     def some(self, most: int, deadline: float) -> bytes | None:
-        """What has come, as soon as something has; None if nothing has by then. Raises Lost."""
+        """The bytes that have come, as soon as some have; None if none have by then. Raises Lost."""
         with _explained():
             while True:
                 if not self._has_more() and not self._is_ready(select.POLLIN, deadline):
@@ -120,7 +123,7 @@ class Channel:
         return data
 
     def _has_more(self) -> bool:
-        """What TLS has taken, and has not given yet."""
+        """Whether TLS has received more than it has given."""
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def _is_ready(self, event: int, deadline: float) -> bool:
@@ -130,7 +133,7 @@ class Channel:
         return bool(ready.poll(max(0.0, min(left, _LONGEST_POLL)) * 1000)) or left > _LONGEST_POLL
 
     def read_into(self, view: memoryview, patience: float) -> None:
-        """As many bytes as `view` has. Raises Lost."""
+        """Fill all of `view`. Raises Lost."""
         with _explained():
             self.socket.settimeout(patience)
             while view:
@@ -140,8 +143,8 @@ class Channel:
                 view = view[received:]
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing has come that nobody asked for."""
-        if self.socket.fileno() < 0:  # it was closed: this is a forked child
+        """Whether the connection is open, and has nothing to read. Between two exchanges there should be nothing."""
+        if self.socket.fileno() < 0:  # closed, as in a forked child
             return False
         ready = select.poll()
         ready.register(self.socket.fileno(), select.POLLIN)
@@ -150,13 +153,13 @@ class Channel:
     # --- the end
 
     def abort(self) -> None:
-        """Have whoever reads or writes fail at once. For other threads."""
+        """Make the thread that reads or writes here fail at once. For use by another thread."""
         with contextlib.suppress(OSError, ValueError):
-            # `SSLSocket.shutdown` ends TLS first: its other thread would go on in the clear until the connection ends.
+            # `SSLSocket.shutdown` would first end TLS: the other thread might go on without it, in clear text.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self, *, throw_away: bool = False) -> None:
-        """Harmless to repeat. `throw_away`: what is still to be sent is not sent."""
+        """Close the connection; harmless to repeat. `throw_away`: bytes that are not sent yet are not sent."""
         with contextlib.suppress(OSError, ValueError):
             if throw_away:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -165,11 +168,11 @@ class Channel:
 
 
 def connect(address: tuple[str, int], seconds: float) -> Channel:
-    """Raises Lost."""
+    """Open a connection to a host and a port, within so many seconds. Raises Lost."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with _explained():
         with no_fork():
-            made = known(socket.socket(family, socket.SOCK_STREAM))
+            made = close_in_child(socket.socket(family, socket.SOCK_STREAM))
         try:
             made.settimeout(seconds)
             made.connect(address)
@@ -179,25 +182,25 @@ def connect(address: tuple[str, int], seconds: float) -> Channel:
             raise
 
 
-# --- forked children have none of it
+# --- forked children close all sockets
 
-_known: set[weakref.ref[Any]] = set()
+_sockets: set[weakref.ref[Any]] = set()
 
 
-def known(one: socket.socket) -> socket.socket:
-    """A socket that a forked child closes. To be made and told within `no_fork`."""
-    _known.add(weakref.ref(one, _known.discard))
+def close_in_child(one: socket.socket) -> socket.socket:
+    """Have a forked child close this socket; returns it. The caller makes the socket in the same `no_fork` block."""
+    _sockets.add(weakref.ref(one, _sockets.discard))
     return one
 
 
-def _close_in_child() -> None:
-    for one in living(_known):
+def _close_all() -> None:
+    for one in living(_sockets):
         with contextlib.suppress(OSError):
             one.close()
-    _known.clear()
+    _sockets.clear()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_close_all)
 
 
 def _left(deadline: float) -> float:
@@ -207,8 +210,8 @@ def _left(deadline: float) -> float:
     return left
 
 
-class _explained:  # noqa: N801 - as contextlib's; a generator takes three times as long
-    """Errors of the connection are Lost. Those that a signal handler raises stay what they are: they have no errno."""
+class _explained:  # noqa: N801 - named as those of contextlib; a generator would take three times as long
+    """Turn errors of the socket into Lost. Errors of signal handlers stay: these have no errno."""
 
     def __enter__(self) -> None:
         pass
@@ -222,7 +225,3 @@ class _explained:  # noqa: N801 - as contextlib's; a generator takes three times
             raise Lost(error.strerror or str(error) or type(error).__name__) from error
         if isinstance(error, ValueError):  # it was closed meanwhile
             raise Lost("the connection was closed") from error
-
-
-Checksum = Callable[[Any], int]
-"""Of a piece: 32 bits."""

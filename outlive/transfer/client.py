@@ -1,4 +1,4 @@
-"""The client: has bytes sent by another node's server. Connections are kept for a while and used again."""
+"""The client: reads files from another node's server. It keeps connections for a while, and uses them again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from outlive.transfer.settings import Tls
 
 _CONNECT = 2.0  # seconds
 _ANSWER = 5.0  # seconds for the beginning of an answer
-_STALLED = 20.0  # seconds without a byte of one that has begun
+_STALLED = 20.0  # seconds without a byte of an answer that has begun
 _KEPT, KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
 _AT_ONCE = 64  # requests that may be on their way on one connection
 _WORTH_ANOTHER = 4 << 20  # bytes for each stream
@@ -24,25 +24,25 @@ _STREAMS = 2
 
 
 class NotServed(Exception):
-    """The server has no such array (any more)."""
+    """The server does not have this array, or not any more."""
 
 
 class Damaged(Lost):
-    """Bytes did not arrive as they were sent."""
+    """Bytes arrived that do not have the checksum that was sent."""
 
 
 class Sink(Protocol):
-    """Where bytes go. Several threads may use it, each for a range of its own."""
+    """Takes the bytes that are read. Several threads may use it, each for a range of its own."""
 
     def window(self, offset: int, size: int) -> memoryview | None:
-        """Memory for these bytes; None if there is none, and `write` takes them."""
+        """The memory that these bytes belong in. None: there is none, and they are passed to `write`."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Take these bytes, as they are now. They are verified later: if they are wrong, the read fails."""
+        """Take these bytes before they are verified. If they turn out to be wrong, the whole read fails."""
 
 
 class Memory:
-    """A `Sink` in this process."""
+    """A `Sink` that is memory of this process."""
 
     def __init__(self, into: memoryview) -> None:
         self._into = into
@@ -55,7 +55,7 @@ class Memory:
 
 
 class Link:
-    """To the server of one node. Any thread may use it; a forked child has one without connections.
+    """The client of one node's server. Any thread may use it. A forked child's has no connections.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class Link:
     here, there
         The nodes of this process and of the server.
     secret
-        The cluster's.
+        The cluster's secret.
     checksum
-        As the server's.
+        The function that the server uses too.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Link:
     ) -> None:
         self.address = address
         self.worked = False
-        """Whether a proof was accepted by now."""
+        """Whether the server has ever accepted a proof."""
         self._here, self._there, self._secret, self._checksum, self._tls = here, there, secret, checksum, tls
         self._idle: list[tuple[float, Channel]] = []
         self._mutex = Mutex()
@@ -89,22 +89,23 @@ class Link:
     def read(
         self, array_id: str, begin: int, end: int, target: Callable[[bytes, int], Sink], **options: int | bool
     ) -> None:
-        """Have bytes `begin` to `end` sent, by two connections if they are many.
+        """Read bytes `begin` to `end` of an array's file: by two connections, if they are many.
 
         Parameters
         ----------
         end
-            If it is not known, WHOLE; then by one.
+            WHOLE, if the size is not known. One connection then reads to the end of the file.
         target
-            Told the head and how many bytes there are, it says where to: offsets count from `begin`.
+            A function that returns the sink for these bytes. Its arguments are the head and the number of bytes. The
+            sink's offsets count from `begin`.
         options
-            Of a `Request`.
+            Further fields of the `Request`.
 
         Raises
         ------
         NotServed
         Lost
-            Some bytes may have been written.
+            The sink may have some of the bytes.
         """
         total = end - begin
         split = end != wire.WHOLE and total >= _STREAMS * _WORTH_ANOTHER
@@ -115,23 +116,23 @@ class Link:
                 reply.into(target(reply.head, reply.size), 0, self._checksum)
                 return
             sink = target(reply.head, total)
-            second = _Beside(self, request._replace(begin=middle, end=end), sink, middle - begin)
+            second = _SecondHalf(self, request._replace(begin=middle, end=end), sink, middle - begin)
             try:
                 reply.into(sink, 0, self._checksum)
             except BaseException:
                 second.abort()
                 raise
             finally:
-                second.join()  # nobody may write there any more, whatever became of this half
+                second.join()  # nobody may write into the sink after this returns, even if this half failed
             second.check()
 
     def read_each(self, array_ids: Sequence[str], **options: int | bool) -> Iterator[tuple[bytes, bytes] | None]:
-        """Head and bytes of many small files, in this order; None for those that are not there.
+        """Head and bytes of many small files, in this order; None for an array that the server does not have.
 
         Raises
         ------
         Lost
-            Those that came are whole.
+            The files that came before are whole.
         """
         for first in range(0, len(array_ids), _AT_ONCE):
             some = array_ids[first : first + _AT_ONCE]
@@ -152,11 +153,11 @@ class Link:
                     yield reply.head, bytes(data)
 
     def close(self) -> None:
-        """End the connections that are idle."""
+        """Close the connections that are idle."""
         self._close_until(math.inf)
 
     def close_old(self) -> None:
-        """End those that have been idle for too long to be used again."""
+        """Close the connections that have been idle for too long to be used again."""
         self._close_until(time.monotonic() - KEPT_FOR)
 
     def _close_until(self, until: float) -> None:
@@ -184,7 +185,7 @@ class Link:
 
     @contextlib.contextmanager
     def _channel(self, requests: list[wire.Request]) -> Iterator[tuple[Channel, wire.Answer]]:
-        """A connection on which these requests are made, and the first answer. It is kept if the block ends well."""
+        """A connection on which these requests were sent, and the first answer. It is kept if the block ends well."""
         channel, answer = self._begin([request.packed() for request in requests])
         whole = False
         try:
@@ -197,9 +198,9 @@ class Link:
                 channel.close(throw_away=True)
 
     def _begin(self, frames: list[bytes]) -> tuple[Channel, wire.Answer]:
-        """One that was kept may have ended meanwhile: then another is taken."""
+        """Send requests, and read the first answer. If a kept connection turns out to be closed, the next is tried."""
         while True:
-            kept = self._take()
+            kept = self._take_idle()
             channel = kept or self._connect()
             try:
                 channel.send([b"".join(frames)], _STALLED)
@@ -215,7 +216,7 @@ class Link:
                 channel.close()
                 raise
 
-    def _take(self) -> Channel | None:
+    def _take_idle(self) -> Channel | None:
         with self._mutex.now:
             while self._idle:
                 since, channel = self._idle.pop()
@@ -246,14 +247,14 @@ class Link:
 
 
 class _Reply:
-    """An answer whose bytes are still to be read."""
+    """An answer whose bytes have not been read yet."""
 
     def __init__(self, channel: Channel, answer: wire.Answer) -> None:
         self._channel, self.status, self.size = channel, answer.status, answer.size
         self.head = channel.read(answer.head, time.monotonic() + _ANSWER)
 
     def into(self, sink: Sink, offset: int, checksum: Checksum) -> None:
-        """Raises Lost."""
+        """Read all bytes into a sink, from `offset` on, and verify them. Raises Lost."""
         channel, end, sums = self._channel, offset + self.size, list[int]()
         own: memoryview | None = None
         while offset < end:
@@ -266,14 +267,14 @@ class _Reply:
                 piece = own[:size]
             else:
                 channel.read_into(piece, _STALLED)
-            sums.append(checksum(piece))  # while the processor's caches have it
+            sums.append(checksum(piece))  # now, while the piece is in the processor's caches
             offset += size
         if channel.read(4 * len(sums), time.monotonic() + _STALLED) != wire.checksums(sums):
             raise Damaged("some bytes did not arrive as they were sent")
 
 
-class _Beside:
-    """The second half, by a thread and a connection of its own. Raises Lost."""
+class _SecondHalf:
+    """Reads the second half of a range, by a thread and a connection of its own. Raises Lost."""
 
     def __init__(self, link: Link, request: wire.Request, sink: Sink, offset: int) -> None:
         self._link, self._request, self._sink, self._offset = link, request, sink, offset
@@ -283,7 +284,7 @@ class _Beside:
         self._thread = threading.Thread(target=self._run, name="transfer-half", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError as error:  # no thread is to be had
+        except RuntimeError as error:  # the system has no more threads
             raise Lost(str(error)) from error
 
     def _run(self) -> None:
@@ -292,9 +293,9 @@ class _Beside:
                 with self._lock:
                     self._channel = reply._channel  # noqa: SLF001
                     if self._aborted:
-                        raise Lost("the other half is not to be had")
+                        raise Lost("the other half could not be read")
                 reply.into(self._sink, self._offset, self._link._checksum)  # noqa: SLF001
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - `check` raises it
             self._error = error
 
     def abort(self) -> None:
@@ -307,7 +308,7 @@ class _Beside:
         self._thread.join()
 
     def check(self) -> None:
-        """Raises what the thread met."""
+        """Raise the error that the thread met, if any."""
         if self._error is not None:
             raise self._error
 

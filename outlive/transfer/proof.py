@@ -1,7 +1,7 @@
 """Proof: both ends of a connection show that they know the cluster's secret, without telling it.
 
-Each proof is an HMAC-SHA256 over the nonces of both sides, the ids of both nodes, and which side it is of: none can be
-used again, sent back to whom it came from, or handed on to another node.
+Each proof is an HMAC-SHA256 over the nonces of both sides, the ids of both nodes, and the side that makes it. So no
+proof can be used again, sent back to the side that made it, or passed on to another node.
 """
 
 from __future__ import annotations
@@ -14,43 +14,50 @@ import time
 from outlive.transfer import wire
 from outlive.transfer.channel import Channel, Lost, Silent
 
-PATIENCE = 5.0  # seconds for all of it
+PATIENCE = 5.0  # seconds for both proofs
 
 
 class Refused(Lost):
-    """The other side does not know the secret, is another node than it should be, or speaks another version."""
+    """The other side does not know the secret, is not the expected node, or speaks another version."""
+
+
+class Full(Lost):
+    """The server has too many connections, and takes no other now."""
 
 
 def of_client(channel: Channel, secret: bytes, client: str, server: str, deadline: float) -> None:
-    """Prove that this is a node of the cluster, once the server, which has to be node `server`, has done so.
+    """Check that the other side is node `server`, and then prove that this side is node `client`.
 
     Raises
     ------
-    Refused, Lost
+    Refused, Full, Lost
     """
     hello = wire.HELLO.pack(wire.MAGIC, os.urandom(wire.NONCE), _id(client), _id(server))
     channel.send([hello], max(0.1, deadline - time.monotonic()))
     try:
-        nonce, proof = wire.CHALLENGE.unpack(channel.read(wire.CHALLENGE.size, deadline))
+        challenge = channel.read(wire.CHALLENGE.size, deadline)
     except Silent:
         raise
     except Lost as error:
         raise Refused(f"{server} ended the connection: it is another node, or of another version") from error
+    if challenge == wire.FULL:
+        raise Full(f"{server} has too many connections now")
+    nonce, proof = wire.CHALLENGE.unpack(challenge)
     if not hmac.compare_digest(proof, _proof(secret, b"server", hello, nonce)):
-        raise Refused(f"who answers for {server} does not know the cluster's secret")
+        raise Refused(f"the server that answers for {server} does not know the cluster's secret")
     channel.send([wire.PROOF.pack(_proof(secret, b"client", hello, nonce))], max(0.1, deadline - time.monotonic()))
     try:
         accepted = channel.read(len(wire.ACCEPTED), deadline)
     except Silent:
         raise
     except Lost as error:
-        raise Refused(f"{server} did not accept the proof, or has too many connections") from error
+        raise Refused(f"{server} did not accept the proof") from error
     if accepted != wire.ACCEPTED:
         raise Refused(f"{server} speaks another protocol")
 
 
 def of_server(channel: Channel, secret: bytes, server: str, deadline: float) -> str:
-    """Prove that this is node `server`, and see the other side's proof; returns its node.
+    """Prove that this side is node `server`, and then check the other side's proof; returns the other node.
 
     Raises
     ------
@@ -75,6 +82,6 @@ def _proof(secret: bytes, side: bytes, hello: bytes, nonce: bytes) -> bytes:
 
 
 def _id(node: str) -> bytes:
-    """As it is in a hello: 64 bytes. An id that is longer is shortened by a hash."""
+    """A node's id as a hello has it: 64 bytes. A longer id is replaced by its hash."""
     encoded = node.encode()
     return (encoded if len(encoded) <= 64 else hashlib.sha256(encoded).hexdigest().encode()).ljust(64, b"\0")

@@ -1,12 +1,14 @@
-"""The server: sends bytes of files to whoever has proved to be of the cluster.
+"""The server: sends bytes of files to clients that have proved to be nodes of the cluster.
 
-One thread waits for connections, and each connection has one. It reads a piece, sums it up while the processor's caches
-have it, and sends it. `sendfile(2)` spares the copy, but then the sum has to fault the pages in: together that took 1.2
-times the time of both processors, and the pages were not to change before they had arrived.
+One thread waits for connections, and each connection has a thread. That reads a piece, computes its checksum while the
+piece is in the processor's caches, and sends it. `sendfile(2)` would save the copy, but the checksum would then have to
+fault in the pages: sender and receiver together took 1.2 times the processor time. And the file could not change before
+the pages had arrived.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -18,37 +20,38 @@ from typing import NamedTuple
 
 from outlive.arrays.lock import no_fork
 from outlive.transfer import proof, wire
-from outlive.transfer.channel import Channel, Checksum, Lost, known
+from outlive.transfer.channel import Channel, Checksum, Lost, close_in_child
 from outlive.transfer.settings import Tls
 
 _MOST = 512  # connections
-_MOST_UNPROVEN = 32  # of those: that have not proved anything yet
+_MOST_UNPROVEN = 32  # connections that have not shown a proof yet
 _IDLE = 60.0  # seconds that a connection may ask for nothing
 _STALLED = 60.0  # seconds in which the other side takes no byte
-_LOOK = 0.5  # seconds until it is noticed that the server was closed
+_LOOK = 0.5  # seconds between two looks whether the server was closed
 
 _log = logging.getLogger(__name__)
 
 
 class Gone(Exception):
-    """There is no such array here (any more)."""
+    """This node does not have the array, or not any more."""
 
 
 class Opened(NamedTuple):
-    """What a request may read. Whoever has it closes `fd`; until then nobody changes the file."""
+    """The part of an open file that a request may read. The server closes `fd`; until then the file does not change."""
 
     fd: int
     begin: int
     end: int
     head: bytes
-    """What the other side is told first."""
+    """Bytes that are sent before those of the file."""
 
 
 class Counts:
-    """Since the server began."""
+    """Counters since the server began."""
 
     sent = 0  # bytes
     refused = 0  # connections without a proof
+    full = 0  # connections that were turned away, as there were too many
 
 
 class Server:
@@ -57,22 +60,22 @@ class Server:
     Parameters
     ----------
     host, ports
-        The first of the ports that is free is taken.
+        The server takes the first of the ports that is free.
     node
-        Whose files they are: who asks for another node's is refused.
+        The node that has the files. A client that looks for another node is refused.
     secret
         Returns the cluster's secret.
     opened
-        Opens what a request asks for. Raises Gone.
+        Opens the file that a request asks for. Raises Gone.
     checksum
-        Of each piece.
+        Returns the checksum of a piece.
     tls
-        None: TCP alone.
+        None: no TLS.
 
     Raises
     ------
     OSError
-        None of the ports can be listened at.
+        The server can listen at none of the ports, or the system has no more threads.
     """
 
     def __init__(
@@ -94,10 +97,20 @@ class Server:
         self._closed = threading.Event()
         self._listener = listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, name="transfer", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="transfer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._listener.close()
+            raise OSError(f"the system has no more threads: {error}") from error
+
+    @property
+    def listens(self) -> bool:
+        """Whether the server still listens. If not, it was closed, or met an unexpected error."""
+        return self._thread.is_alive() and not self._closed.is_set()
 
     def close(self) -> None:
-        """End all connections. Harmless to repeat."""
+        """Stop listening, and end all connections. Harmless to repeat."""
         self._closed.set()
         with self._lock:
             channels = list(self._channels)
@@ -117,28 +130,37 @@ class Server:
     def _take_one(self) -> None:
         try:
             with no_fork():
-                connection = known(self._listener.accept()[0])
+                connection = close_in_child(self._listener.accept()[0])
         except BlockingIOError:
             return
-        except OSError as error:  # it was gone again, or no descriptor is left
+        except OSError as error:  # the client has gone, or this process has no more descriptors
             _log.debug("no connection: %s", error)
             time.sleep(0.05)
             return
         with self._lock:
-            refused = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
-            if not refused:
+            full = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
+            if not full:
                 self._unproven += 1
+        if full:
+            self._turn_away(connection)
+            return
         try:
-            if refused:
-                self._refuse("too many connections")
-                connection.close()
-                return
             threading.Thread(target=self._converse, args=(connection,), name="transfer-to", daemon=True).start()
-        except (OSError, RuntimeError) as error:  # no thread is to be had
+        except (OSError, RuntimeError) as error:  # the system has no more threads
             _log.debug("no thread for a connection: %s", error)
             with self._lock:
                 self._unproven -= 1
-            connection.close()
+            self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Close a connection that is one too many. The client is told so, except with TLS, which needs a handshake."""
+        with self._lock:
+            self.counts.full += 1
+        with contextlib.suppress(OSError):
+            if self._tls is None:
+                connection.settimeout(0)  # so few bytes are sent at once, or not at all
+                connection.send(wire.FULL)
+        connection.close()
 
     def _converse(self, connection: socket.socket) -> None:
         channel: Channel | None = None
@@ -153,7 +175,7 @@ class Server:
                 self._serve(channel, wire.request(channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE)))
         except (Lost, wire.Malformed, OSError) as error:
             _log.debug("a connection ended: %s", error)
-        except Exception:  # noqa: BLE001 - it is this connection's alone
+        except Exception:  # noqa: BLE001 - it ends this connection only
             _log.exception("a connection ended by an error")
         finally:
             with self._lock:
@@ -165,7 +187,7 @@ class Server:
                 channel.close(throw_away=True)
 
     def _admit(self, channel: Channel) -> None:
-        """Raises Lost."""
+        """Exchange proofs with a client. Raises Lost."""
         deadline = time.monotonic() + proof.PATIENCE
         try:
             if self._tls is not None:
@@ -189,7 +211,7 @@ class Server:
         except Gone:
             channel.send([wire.Answer(wire.GONE).packed()], _STALLED)
             return
-        except Exception as error:  # noqa: BLE001 - asked in another way, it will be raised
+        except Exception as error:  # noqa: BLE001 - the client then asks through Ray, which raises it there
             _log.debug("%s cannot be sent: %s", request.array_id, error)
             channel.send([wire.Answer(wire.FAILED).packed()], _STALLED)
             return
@@ -231,7 +253,7 @@ def listen(host: str, ports: Sequence[int]) -> socket.socket:
     error: OSError | None = None
     for port in ports:
         with no_fork():
-            listener = known(socket.socket(family, socket.SOCK_STREAM))
+            listener = close_in_child(socket.socket(family, socket.SOCK_STREAM))
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))

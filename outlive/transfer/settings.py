@@ -1,4 +1,4 @@
-"""Settings: which port a transfer server listens at, and whether it speaks TLS. Read from the environment."""
+"""Settings: the port of a transfer server, and whether it speaks TLS. They come from the environment."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TLS, _CERT, _KEY, _CA = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_K
 
 
 class Tls(NamedTuple):
-    """Both sides show a certificate of one authority, which is the cluster's own: Ray's, from the same files."""
+    """TLS for both sides, from the files that Ray uses. Each side shows a certificate of the cluster's authority."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
 
 
 def is_off(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether everything goes through Ray.
+    """Whether there is no transfer server: all bytes go through Ray.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def calls_are_off(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
-    """The ports of which a transfer server takes the first that is free. 0: any.
+    """The ports that a server tries, in this order. 0: any free port.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _range(name: str, environment: Mapping[str, str]) -> Sequence[int] | None:
 
 
 def tls(environment: Mapping[str, str] = os.environ) -> Tls | None:
-    """None where Ray runs without.
+    """The contexts of both sides; None where Ray runs without TLS.
 
     Raises
     ------
@@ -110,11 +110,11 @@ def tls(environment: Mapping[str, str] = os.environ) -> Tls | None:
         made = Tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         for context in made:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.check_hostname = False  # nodes go by address; the proof names the node
+            context.check_hostname = False  # nodes are reached by address, and the proof names the node
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_cert_chain(certificate, key)
             context.load_verify_locations(authority)
-        made.server.num_tickets = 0  # nobody comes back with one, and they would come unasked
+        made.server.num_tickets = 0  # no client resumes a session, and `is_quiet` would take a ticket for stray bytes
     except KeyError as error:
         raise BadSetting(f"{_TLS} is set, and {error.args[0]} is not") from None
     except OSError as error:  # ssl.SSLError is one

@@ -1,12 +1,13 @@
-"""The wire: what is sent, byte by byte. All numbers are little-endian.
+"""The wire: the format of all that is sent. All numbers are little-endian.
 
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
-    exchange     request                           by who asks; several may be on their way
-                 answer, its head, its bytes       by who serves, in the order of the requests
-                 checksums
-    checksums    one for each PIECE bytes of the file, and for what is left of them at the end
+                 or, without TLS: hello, `FULL`; then the end
+    exchange     request                           by the client; several may be on their way
+                 answer, its head, its bytes       by the server, in the order of the requests
+                 checksums                         by the server
+    checksums    one for each PIECE bytes that are sent; the last piece may be smaller
 
-An error is an answer with a status and no bytes. Whatever else is sent ends the connection.
+An error is an answer with a status and no bytes. Anything else that arrives ends the connection.
 """
 
 from __future__ import annotations
@@ -15,42 +16,44 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAGIC = b"outlive\x01"  # its last byte: the version of what is sent
+MAGIC = b"outlive\x01"  # the last byte is the version of this format
 NONCE = 32  # bytes
 PIECE = 1 << 20  # bytes
 LONGEST_HEAD = 1 << 20  # bytes
 WHOLE = (1 << 64) - 1
-"""The end of a request for all that follows its beginning."""
+"""The end of a request that reads to the end of the file."""
 
-HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, who asks, who shall answer
+HELLO = struct.Struct(f"<8s{NONCE}s64s64s")  # MAGIC, nonce, the client's node, the server's node
 CHALLENGE = struct.Struct(f"<{NONCE}s32s")  # nonce, proof
 PROOF = struct.Struct("<32s")
 ACCEPTED = b"\x01"
+FULL = (b"outlive: too many connections").ljust(CHALLENGE.size, b"\0")
+"""The answer of a server that has too many connections: as long as a challenge, and no proof."""
 
 _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<B3xIQ")
 REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
 
-_READ = 1  # the kind of a request
-_COPIES = 1  # its flag
+_READ = 1  # the only kind of request
+_COPIES = 1  # the only flag of a request
 
 OK, GONE, FAILED = range(3)
-"""The status of an answer: bytes follow; there is no such array; whoever serves met an error."""
+"""The status of an answer: bytes follow; there is no such array; the server met an error."""
 
 
 class Malformed(Exception):
-    """What came is no frame."""
+    """The bytes that came are no frame of this format."""
 
 
 class Request(NamedTuple):
-    """For bytes `begin` to `end` of the file of an array."""
+    """A request for bytes `begin` to `end` of an array's file."""
 
     array_id: str  # 32 hexadecimal digits
     begin: int
     end: int  # or WHOLE
-    epoch: int = 0  # of the listing under which the array may be sealed first
+    epoch: int = 0  # if the array is not sealed yet: the epoch under which the server's shelf may seal it
     copies: bool = False
-    """Whether a copy of the array is made of it: it is marked so before the first byte leaves."""
+    """Whether the client makes a copy. The server then marks the file as *copied* before it sends the first byte."""
 
     def packed(self) -> bytes:
         return _REQUEST.pack(
@@ -59,7 +62,7 @@ class Request(NamedTuple):
 
 
 def request(frame: bytes) -> Request:
-    """The request that a frame of `REQUEST_SIZE` bytes is. Raises Malformed."""
+    """Unpack a request from `REQUEST_SIZE` bytes. Raises Malformed."""
     kind, flags, array_id, begin, end, epoch = _REQUEST.unpack(frame)
     if kind != _READ or flags & ~_COPIES or begin > end:
         raise Malformed(f"a request of kind {kind}, with flags {flags}, from {begin} to {end}")
@@ -67,23 +70,23 @@ def request(frame: bytes) -> Request:
 
 
 def checksums(found: Sequence[int]) -> bytes:
-    """As they are sent: four bytes each."""
+    """Checksums as they are sent: four bytes each."""
     return struct.pack(f"<{len(found)}I", *found)
 
 
 class Answer(NamedTuple):
-    """What comes before the bytes."""
+    """The frame that comes before the head and the bytes."""
 
     status: int
-    size: int = 0  # bytes of the file that follow
-    head: int = 0  # bytes of the head, which comes first
+    size: int = 0  # bytes of the file that follow the head
+    head: int = 0  # bytes of the head
 
     def packed(self) -> bytes:
         return _ANSWER.pack(self.status, self.head, self.size)
 
 
 def answer(frame: bytes) -> Answer:
-    """The answer that a frame of `ANSWER_SIZE` bytes is. Raises Malformed."""
+    """Unpack an answer from `ANSWER_SIZE` bytes. Raises Malformed."""
     status, head, size = _ANSWER.unpack(frame)
     if status > FAILED or head > LONGEST_HEAD or (status != OK and size):
         raise Malformed(f"an answer of status {status}, with {head} bytes of a head, and {size} more")

@@ -16,23 +16,23 @@ _SETTING = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 
 class Way(NamedTuple):
-    """What to type, and where."""
+    """One way to make a change: a command or a setting, and where it goes."""
 
     where: str
     command: str
 
 
 class Advice(NamedTuple):
-    """One thing to change."""
+    """One change that helps, the reason, and the ways to make it."""
 
-    kind: str  # stable, for scripts
+    kind: str  # a name that scripts can rely on
     what: str
     why: str
     ways: tuple[Way, ...]
 
 
 def advice(facts: Facts) -> list[Advice]:
-    """What is worth changing on this machine, what brings most first; empty if nothing is."""
+    """The changes that are worth making on this machine, the most useful first."""
     found = [_huge(facts), _size(facts), _descriptors(facts), _maps(facts)]
     return [one for one in found if one is not None]
 
@@ -50,9 +50,9 @@ def _huge(facts: Facts) -> Advice | None:
     return Advice(
         "small-pages",
         f"{mount.folder} gives pages of 4 KiB (huge={mount.huge})",
-        f"New memory comes in pages of 4 KiB, each of which the kernel finds and clears by itself. In pages of {page} "
-        f"a first write and a first read take a fraction of that. With huge={WANTED} only files that fill such pages "
-        "get them, so small ones waste nothing.",
+        f"New memory comes in pages of 4 KiB, and the kernel finds and clears them one by one. With pages of {page} "
+        f"a first write and a first read take a fraction of that time. With huge={WANTED} only files that fill such "
+        "pages get them, so small files waste nothing.",
         (
             Way("now, as root (or: outlive tune --apply)", shlex.join(remount_command(mount.folder, WANTED))),
             Way(
@@ -76,7 +76,7 @@ def _size(facts: Facts) -> Advice | None:
     if mount.kind == IN_MEMORY and mount.size >= _SMALL:
         return None
     half = max(1, facts.memory // 2 >> 30)
-    kept = "keeps arrays" if mount.kind == IN_MEMORY else f"keeps arrays in {mount.folder}, which is no memory,"
+    kept = "keeps arrays" if mount.kind == IN_MEMORY else f"keeps arrays in {mount.folder}, which is not memory,"
     return Advice(
         "little-shared-memory",
         f"outlive {kept} on {format_size(mount.size)}",
@@ -92,27 +92,25 @@ def _size(facts: Facts) -> Advice | None:
 def _descriptors(facts: Facts) -> Advice | None:
     if not 0 <= facts.descriptors < _DESCRIPTORS:  # -1: no limit
         return None
-    return Advice(
+    return _limit(
         "few-descriptors",
         f"a process may open {facts.descriptors} files",
-        "Each array above 32 KiB that a process looks at takes one.",
-        (
-            Way("the shell that starts Ray", f"ulimit -n {_DESCRIPTORS}"),
-            Way("systemd", f"LimitNOFILE={_DESCRIPTORS}"),
-            Way("Docker", f"docker run --ulimit nofile={_DESCRIPTORS} ..."),
-        ),
+        Way("the shell that starts Ray", f"ulimit -n {_DESCRIPTORS}"),
+        Way("systemd", f"LimitNOFILE={_DESCRIPTORS}"),
+        Way("Docker", f"docker run --ulimit nofile={_DESCRIPTORS} ..."),
     )
 
 
 def _maps(facts: Facts) -> Advice | None:
     if facts.maps is None or facts.maps >= _MAPS:
         return None
-    return Advice(
+    return _limit(
         "few-maps",
         f"a process may have {facts.maps} maps",
-        "Each array above 32 KiB that a process looks at takes one.",
-        (
-            Way("now, as root", f"sysctl -w vm.max_map_count={_MAPS}"),
-            Way("/etc/sysctl.d/outlive.conf, to last", f"vm.max_map_count = {_MAPS}"),
-        ),
+        Way("now, as root", f"sysctl -w vm.max_map_count={_MAPS}"),
+        Way("/etc/sysctl.d/outlive.conf, to last", f"vm.max_map_count = {_MAPS}"),
     )
+
+
+def _limit(kind: str, what: str, *ways: Way) -> Advice:
+    return Advice(kind, what, "Each array above 32 KiB that a process looks at takes one.", ways)

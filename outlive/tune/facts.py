@@ -1,4 +1,4 @@
-"""What a node's shared memory gives now, and its limits on files and maps."""
+"""Facts about a node: its shared memory as it is now, and the limits on open files and on maps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from outlive.tune.mount import Mount, huge_page, kernel_setting, mount_of
 
 
 class Facts(NamedTuple):
-    """Sizes are bytes."""
+    """The facts. Sizes are in bytes."""
 
-    root: str  # where outlive keeps arrays here
-    mount: Mount
+    root: str  # the folder in which outlive keeps arrays here
+    mount: Mount  # the mount of that folder
     kernel_setting: str | None  # see `mount.kernel_setting`
-    huge_page: int  # 0: the kernel has none
-    descriptors: int  # that a process may open at most
-    maps: int | None  # that a process may have; None: not known
-    memory: int  # that processes here may use, by the machine or a cgroup
+    huge_page: int  # the size of a huge page; 0: the kernel has none
+    descriptors: int  # the most files that a process may open; -1: no limit
+    maps: int | None  # the most maps that a process may have; None: unknown
+    memory: int  # the memory that processes may use, by the machine or by a cgroup
 
 
 def look() -> Facts:
-    """At this machine, as this process sees it."""
+    """The facts of this machine, as this process sees it."""
     root = default_root()[0]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return Facts(root, mount_of(root), kernel_setting(), huge_page(), hard, _maps(), memory_limit())

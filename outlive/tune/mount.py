@@ -1,4 +1,4 @@
-"""A mount of shared memory: what it gives, and a change of its huge pages.
+"""A mount of shared memory: its size and options, and how to change its huge pages.
 
 Source: tmpfs(5), Documentation/admin-guide/mm/transhuge.rst, proc_pid_mountinfo(5).
 """
@@ -22,11 +22,11 @@ _SECONDS = 20.0  # for mount(8)
 
 
 class Mount(NamedTuple):
-    """What is mounted at a folder. Bytes."""
+    """A mounted file system. Sizes are in bytes."""
 
-    folder: str
-    kind: str  # the file system, as "tmpfs"
-    options: tuple[str, ...]  # of the file system
+    folder: str  # where it is mounted
+    kind: str  # its type, such as "tmpfs"
+    options: tuple[str, ...]
     size: int
     free: int
     inodes: int  # 0: no limit
@@ -34,12 +34,12 @@ class Mount(NamedTuple):
 
     @property
     def huge(self) -> str:
-        """When its files take huge pages: never, advise, within_size or always. The kernel does not write "never"."""
+        """When its files get huge pages: never, advise, within_size or always. For "never" the kernel has no option."""
         return next((option[5:] for option in self.options if option.startswith("huge=")), "never")
 
 
 def mount_of(path: str) -> Mount:
-    """The mount that `path` is on, or will be once it is made."""
+    """The mount that `path` is on; if there is no such path yet, the mount that it would be on."""
     folder = existing(path)
     device = os.stat(folder).st_dev
     wanted, found = f"{os.major(device)}:{os.minor(device)}", ("/", "unknown", tuple[str, ...]())
@@ -49,14 +49,14 @@ def mount_of(path: str) -> Mount:
             point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
             if fields[2] == wanted and f"{os.path.realpath(folder)}/".startswith(f"{point.rstrip('/')}/"):
                 kind, _, options = fields[fields.index("-") + 1 :]
-                found = point, kind, tuple(options.split(","))  # the last one is on top
+                found = point, kind, tuple(options.split(","))  # of several at one place, the last is on top
     system = os.statvfs(folder)
     block = system.f_frsize
     return Mount(*found, system.f_blocks * block, system.f_bavail * block, system.f_files, system.f_favail)
 
 
 def kernel_setting() -> str | None:
-    """What the kernel says of huge pages in shared memory, as "never", "deny" or "force"; None if it has none."""
+    """The kernel's own setting for huge pages in shared memory, such as "never", "deny" or "force"; None: no such."""
     try:
         found = re.search(r"\[(\w+)\]", (_PAGES / "shmem_enabled").read_text())
     except OSError:
@@ -65,7 +65,7 @@ def kernel_setting() -> str | None:
 
 
 def huge_page() -> int:
-    """Bytes of a huge page; 0 if the kernel has none."""
+    """The size of a huge page, in bytes; 0 if the kernel has none."""
     try:
         return int((_PAGES / "hpage_pmd_size").read_text())
     except (OSError, ValueError):
@@ -73,17 +73,18 @@ def huge_page() -> int:
 
 
 def remount_command(folder: str, huge: str) -> list[str]:
-    """The command that changes when the files of a mount take huge pages."""
-    return ["mount", "-o", f"remount,huge={huge}", folder]
+    """The command that changes when the files of a mount get huge pages."""
+    # Without a source, mount(8) adds what /etc/fstab has for the folder: another size, or no programs.
+    return ["mount", "--options-source", "mtab", "-o", f"remount,huge={huge}", folder]
 
 
 def remount(folder: str, huge: str) -> None:
-    """Change when the files of a mount take huge pages. Those that are there stay as they are.
+    """Change when the files of a mount get huge pages. Files that exist already stay as they are.
 
     Raises
     ------
     TuneRefused
-        The system does not let this process, or does not know how.
+        This process is not allowed to, or the system cannot.
     """
     command = remount_command(folder, huge)
     try:

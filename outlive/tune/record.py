@@ -1,6 +1,6 @@
-"""The record of what `outlive tune --apply` changed, so that `--undo` takes it back.
+"""The record of what `outlive tune --apply` changed, for `--undo`.
 
-It lies in /run, which a restart of the machine empties: that takes the changes back too.
+The record is in /run, which is emptied when the machine restarts. A restart undoes the changes too.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ WANTED = "within_size"
 
 
 class Change(NamedTuple):
-    """Of when the files of a mount take huge pages."""
+    """A change of when the files of a mount get huge pages."""
 
     folder: str
-    device: int  # of the file system, which a later mount at the same folder does not have
+    device: int  # the file system's number; a later mount at the same folder has another
     before: str
     after: str
 
 
 def apply(root: str, record: Path = RECORD) -> Change | None:
-    """Have the mount that `root` is on give huge pages to files as large as these; None if it does already.
+    """Have the mount of `root` give huge pages to files that fill them; None if it already does.
 
     Raises
     ------
     TuneRefused
-        It is no tmpfs, the kernel has no huge pages or denies them, or the system does not let this process.
+        It is no tmpfs, the kernel has no huge pages or denies them, or this process is not allowed to.
     """
     mount = mount_of(root)
     if mount.kind != IN_MEMORY:
@@ -44,7 +44,7 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
         return None
     change = Change(mount.folder, os.stat(mount.folder).st_dev, mount.huge, WANTED)
     changes = _load(record)
-    # Written first: a process that is killed in between leaves a line too many, which undoes nothing.
+    # The record is written first. If this process is killed before the change, `undo` skips that entry.
     _save(record, [*changes, change])
     try:
         remount(change.folder, change.after)
@@ -55,12 +55,12 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
 
 
 def undo(record: Path = RECORD) -> list[Change]:
-    """Take back what `apply` changed, the last first; returns what was changed. What somebody changed since stays.
+    """Take back what `apply` changed, the last change first; returns these. A mount that was changed since stays.
 
     Raises
     ------
     TuneRefused
-        The system does not let this process. What was not taken back stays in the record.
+        This process is not allowed to. Changes that were not taken back stay in the record.
     """
     changes, undone = _load(record), []
     while changes:
@@ -74,6 +74,7 @@ def undo(record: Path = RECORD) -> list[Change]:
 
 
 def _stands(change: Change) -> bool:
+    """Whether the mount is still as this change left it."""
     try:
         return os.stat(change.folder).st_dev == change.device and mount_of(change.folder).huge == change.after
     except OSError:
@@ -97,7 +98,7 @@ def _load(record: Path) -> list[Change]:
 
 
 def _save(record: Path, changes: list[Change]) -> None:
-    """In one step, and nothing if there are none."""
+    """Replace the record in one step; without changes, remove it."""
     new = record.with_name(f"{record.name}.new")
     try:
         if not changes:

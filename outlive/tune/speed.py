@@ -1,4 +1,4 @@
-"""The speed of shared memory: measured in a folder, or on a private mount with huge pages that ends with its process.
+"""The speed of shared memory: measured in a folder, or on a private mount with huge pages.
 
 `python -m outlive.tune.speed FOLDER` measures in a folder and prints JSON.
 """
@@ -39,23 +39,23 @@ class Speeds(NamedTuple):
     """The best of a few rounds, in bytes a second."""
 
     nbytes: int  # of the array
-    put: float  # into memory that the kernel has to find first
-    put_again: float  # into memory that a deleted array had
-    first_read: float  # map it, and sum it up
+    put: float  # into new memory
+    put_again: float  # into the memory of a deleted array
+    first_read: float  # map the array, and add up its items
     memcpy: float  # from array to array, in this process's own memory
 
     def times(self, before: Speeds) -> dict[str, float]:
-        """How many times as fast this is."""
+        """How many times as fast as `before` each of these is."""
         return {name: getattr(self, name) / getattr(before, name) for name in ("put", "put_again", "first_read")}
 
 
 def measure(folder: str) -> Speeds:
-    """Measure in a shelf of its own below `folder`, which is gone afterwards.
+    """Measure on a temporary shelf below `folder`.
 
     Raises
     ------
     TuneRefused
-        There is too little room.
+        The folder has too little room.
     """
     system = os.statvfs(folder)
     nbytes = min(_LARGEST, system.f_bavail * system.f_frsize // 4, memory_limit() // 16) // 4096 * 4096
@@ -89,7 +89,7 @@ def measure(folder: str) -> Speeds:
 
 
 def _clear(folder: str) -> None:
-    """Remove what processes left that were killed while they measured: their locks are gone."""
+    """Remove the shelves of processes that were killed while they measured. Nobody has their locks."""
     for name in os.listdir(folder):
         path = f"{folder}/{name}"
         with contextlib.suppress(OSError):
@@ -104,14 +104,14 @@ def _clear(folder: str) -> None:
 
 
 def measure_private(huge: str) -> Speeds:
-    """Measure on a tmpfs with huge pages, in a mount namespace of its own: nobody else sees it, and it ends with it.
+    """Measure on a tmpfs with huge pages, mounted in a child process's own namespace: no other process sees it.
 
     Raises
     ------
     TuneRefused
-        The system does not let this process.
+        This process is not allowed to mount.
     """
-    folder = tempfile.mkdtemp(prefix="outlive-private-")  # no place to clear: others do not see what is in it
+    folder = tempfile.mkdtemp(prefix="outlive-private-")  # outside the namespace it stays empty
     own = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
         own += ["--user", "--map-root-user"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import deletion, keys, locating, losing, pages, replaced, replicas, shelves, targets
+from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Wait
 from outlive.catalog.losses import Lost
@@ -329,7 +329,7 @@ def test_a_report_that_is_older_than_a_move_removes_no_key() -> None:
     state = world.know()
     put(state, info(1, replicas=2), "a")
     state.index.copies.add(info(1, replicas=2), "a", "b")
-    talk = Talk(world, shelves.reconcile(state, "a", []))
+    talk = Talk(world, reconciling.reconcile(state, "a", []))
     while "finish" not in [method for method, _ in talk.calls.values()]:
         talk.answer({})
     assert replicas.leave(state, [info(1, replicas=2)], "a") == [True]
@@ -345,7 +345,7 @@ def test_what_is_gone_from_a_shelf_is_lost_unless_others_keep_it(replicated: boo
     one = put(state, info(1, replicas=2), "a")
     if replicated:
         state.index.copies.add(one, "a", "b")
-    [finding] = world.run(shelves.reconcile(state, "a", []))
+    [finding] = world.run(reconciling.reconcile(state, "a", []))
     assert finding.problem == "missing"
     assert state.index.holders(one.id) == ({"b": True} if replicated else {})
 
@@ -396,6 +396,22 @@ def test_those_that_leave_at_once_are_told_one_after_the_other() -> None:
     assert state.index.home(two.id) == "b"
 
 
+def test_a_leave_that_is_said_again_is_granted_again_although_the_array_was_replaced_meanwhile() -> None:
+    """Its answer was lost. The books have no file on that node any more, so nobody would ever drop it there."""
+    world = World()
+    state, one, two = world.know(), info(1), info(2)
+    put(state, one, "a")
+    state.index.copies.add(one, "a", "b")
+    assert replicas.leave(state, [one], "a") == [True]
+    put(state, two, "b")
+    assert state.index.is_superseded(one.id)
+    assert replicas.leave(state, [one], "b") == [False]  # it may be current again, and b alone has it
+    state.unlisted.add("a")
+    assert replicas.leave(state, [one], "a") == [False]  # the books may lack what it has
+    state.unlisted.discard("a")
+    assert replicas.leave(state, [one], "a") == [True]
+
+
 def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
     state = World().know("a")
     assert replicas.leave(state, [info(1)], "a") == [True]  # deleted meanwhile
@@ -443,7 +459,7 @@ def test_what_is_held_stays_until_it_is_released() -> None:
     assert replaced.sort_out(state) == ["a"]
     world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
     assert ("a", "drop", ([(info(1).id, None)],)) in world.asked
-    assert state.index.find("s", "k").superseded == []  # type: ignore[union-attr]
+    assert not state.index.find("s", "k").superseded  # type: ignore[union-attr]
 
 
 def test_a_reader_that_does_not_come_back_holds_nothing_for_ever() -> None:
@@ -695,7 +711,7 @@ def test_what_a_shelf_did_not_have_before_it_was_listed_again_is_not_forgotten()
     world = World(answers={("b", "listing_part"): listing(9)})
     state = world.know()
     put(state, info(1), "a")
-    talk = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    talk = Talk(world, reconciling.forget_absent(state, "b", [info(1).id]))
     world.run(shelves.join(state, "b"))
     state.index.copies.add(info(1), "a", "b", kept=False)
     talk.answer({"b": (5, [False])})
@@ -723,7 +739,7 @@ def test_an_older_array_that_is_found_twice_is_dropped_once() -> None:
     state = world.know()
     put(state, info(1), "a")
     put(state, info(2), "a")
-    world.run(shelves.reconcile(state, "a", [info(1), info(2)]))
+    world.run(reconciling.reconcile(state, "a", [info(1), info(2)]))
     for name in replaced.sort_out(state):
         world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
     entry = state.index.find("s", "k")
@@ -807,7 +823,7 @@ def test_what_is_found_cached_and_no_key_stands_for_is_kept_before_it_is_listed(
     """Else it could be evicted, as the only copy of what is listed."""
     world = World(answers={("a", method): keeps(info(1).id) for method in ("finish", "keep")})
     state = world.know()
-    [finding] = world.run(shelves.reconcile(state, "a", [info(1)]))
+    [finding] = world.run(reconciling.reconcile(state, "a", [info(1)]))
     assert finding.problem == "unlisted" and state.kept(info(1).id) == ["a"]
     assert world.methods("a") == ["finish", "keep"]
 
@@ -878,7 +894,7 @@ def test_what_is_not_confirmed_to_be_dropped_is_not_current_again() -> None:
     assert state.index.find("s", "k") is None
     assert shelves.admit(state, "a", [Listed(info(1), kept=True)]) == [(Holding(info(1).id, "a"), ("s", "k"))]
     world.answers |= {("a", method): keeps(info(1).id) for method in ("finish", "keep")} | {("a", "drop"): drops}
-    [finding] = world.run(shelves.reconcile(state, "a", [info(1)]))
+    [finding] = world.run(reconciling.reconcile(state, "a", [info(1)]))
     assert finding.problem == "superseded" and state.index.find("s", "k") is None and not state.unwanted
 
 
@@ -964,7 +980,7 @@ def test_who_says_what_it_has_not_is_not_thereby_listed(leaves: bool) -> None:
     state.unlisted.add("b")  # it did not answer as this catalog started
     if leaves:
         state.epochs["b"] = 1
-    talk = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    talk = Talk(world, reconciling.forget_absent(state, "b", [info(1).id]))
     if leaves:
         shelves.leave(state, "b", 1)
     talk.answer({"b": (7, [False])})
@@ -980,7 +996,7 @@ def test_what_left_a_node_while_that_is_listed_for_the_first_time_is_not_listed_
     while not (isinstance(listed.instruction, Ask) and listed.calls["b"][0] == "given_up"):
         answer = {"b": listing(6, Listed(info(1), kept=True))} if isinstance(listed.instruction, Ask) else None
         listed.answer(answer)
-    told = Talk(world, shelves.forget_absent(state, "b", [info(1).id]))
+    told = Talk(world, reconciling.forget_absent(state, "b", [info(1).id]))
     told.answer({"b": (7, [False])})
     listed.answer({"b": []})
     assert listed.over and state.index.find("s", "k") is None
@@ -1078,6 +1094,20 @@ def test_what_was_to_be_replaced_stands_if_the_home_of_what_was_to_replace_it_do
     assert found is not None and found.info == info(1) and not found.lost_at
 
 
+def test_what_may_have_been_replaced_is_remembered_until_all_have_said_what_they_have() -> None:
+    world = _after_both(info(2))
+    said = world.answers.pop(("c", "listing_part"))
+    world.run(shelves.begin(world.state))
+    world.run(shelves.mend(world.state))
+    assert info(1).id in world.state.late
+    world.answers["c", "listing_part"] = said
+    world.run(shelves.mend(world.state))
+    world.run(shelves.mend(world.state))
+    assert not world.state.late
+    [found] = keys.find(world.state, "s", ["k"])
+    assert found is not None and found.info == info(1) and not found.lost_at
+
+
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:
     world = _after_both(info(2))
     world.answers["a", "listing_part"] = listing(1, Listed(info(2), kept=False))
@@ -1159,6 +1189,17 @@ def test_what_shall_have_replicas_and_replaces_something_is_secured_before_it_is
     world.run(replicas.secure(state, [one.id]))
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and not found.alone and len(state.kept(one.id)) == 2
+
+
+def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> None:
+    new = info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(new.id)})
+    state = world.know()
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
+    [found] = world.run(keys.entries(state, "s", ""))
+    assert not found.alone and sorted(found.nodes) == ["a", "b"]
 
 
 @pytest.mark.parametrize("shown", [False, True])

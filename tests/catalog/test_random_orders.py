@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import deletion, keys, losing, replaced, replicas, shelves
+from outlive.catalog import deletion, keys, losing, reconciling, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
 from outlive.catalog.instructions import (
     Ask,
@@ -304,7 +304,7 @@ class Orders:
             yield
             if self.step(replicas.leave, [info], name) == [True]:
                 shelf.files.pop(info.id, None)  # under a mark that a later `keep` clears: in one step here
-                yield from self.converse(shelves.forget_absent(self.state, name, [info.id]))
+                yield from self.converse(reconciling.forget_absent(self.state, name, [info.id]))
 
     def list_again(self, name: str) -> Task:
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, replicas, shelves
+from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import Listed, unpack
 from tests.catalog.talking import World, info, listing
 
@@ -134,4 +135,30 @@ def test_many_keys_are_deleted_in_as_many_steps() -> None:
         Key.compared = 0
         assert len(world.run(deletion.end(state, [one.id for one in some]))) == count
         steps.append(Key.compared)
+    assert steps[1] <= 5 * (steps[0] + 100)
+
+
+def test_many_arrays_that_are_overwritten_are_dropped_in_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is slow to drop them, and their key is overwritten all the time."""
+    compared, steps = 0, []
+    is_same = Holding.__eq__
+
+    def counted(one: Holding, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return bool(is_same(one, other))
+
+    monkeypatch.setattr(Holding, "__eq__", counted)
+    for count in (100, 400):
+        index = Index()
+        for number in range(1, count + 1):
+            index.bind([info(number)], "a")
+        compared = 0
+        index.bind([info(count + 1)], "a")
+        for number in range(1, count + 1):
+            index.no_file(info(number).id, "a")
+        index.validate()
+        entry = index.find("s", "k")
+        assert entry is not None and not entry.superseded
+        steps.append(compared)
     assert steps[1] <= 5 * (steps[0] + 100)

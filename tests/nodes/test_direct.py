@@ -268,6 +268,7 @@ def test_small_arrays_of_which_some_came_go_on_through_ray(
         (channel.Lost("reset"), True, 1.0),
         (channel.Silent("stopped"), True, 1.0),
         (proof.Refused("another secret"), True, 60.0),
+        (proof.Full("too many connections"), False, 1.0),
         (channel.Lost("Connection refused"), False, 60.0),
         (channel.Silent("a firewall"), False, 600.0),  # each try takes seconds
     ],
@@ -285,6 +286,75 @@ def test_when_a_way_is_tried_again(cluster: PlayedCluster, error: channel.Lost, 
     assert here.to("a") is None
     cluster.peers.now = lambda: now + again  # type: ignore[method-assign]
     assert here.to("a") is not None
+
+
+def test_a_way_that_fails_after_each_proof_is_tried_ever_later(cluster: PlayedCluster) -> None:
+    """Large packets may be lost on the way, and small ones not: then each try is a wait of seconds."""
+    here, now, waits = links.Links(cluster.peers, "b"), cluster.peers.now(), list[float]()
+    cluster.peers.now = lambda: now  # type: ignore[method-assign]
+
+    def fail(after: float) -> float:
+        """How long the way is not tried again, if it fails so long after it was found."""
+        nonlocal now
+        link = here.to("a")
+        assert link is not None
+        link.worked = True
+        now += after
+        here.lost("a", link, channel.Silent("nothing came for too long"))
+        since, now = now, here._ways["a"].until
+        return now - since
+
+    waits = [round(fail(20.0)) for _ in range(12)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+    assert round(fail(3600.0)) == 1, "it had worked for long"
+    assert round(fail(20.0)) == 2
+
+
+def test_a_server_that_could_not_start_is_started_later(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cluster.keepers["a"].serving
+    assert first is not None
+    monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", str(first.about()[1]))  # type: ignore[index]
+    second = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+    second.try_again()
+    assert "in use" in str(second.why_not)
+    first.close()
+    eventually(lambda: first._server._listener.fileno() < 0)  # type: ignore[union-attr]
+    second.try_again()
+    assert second.why_not is None
+    assert second.about() == first.about()
+    first.try_again()
+    second.close()
+    second.try_again()
+    assert not first._server.listens  # type: ignore[union-attr] # who closed it wants no other
+    assert not second._server.listens  # type: ignore[union-attr]
+
+
+def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper goes on: Ray gives up an actor whose constructor raises."""
+    start = threading.Thread.start
+
+    def limited(self: threading.Thread) -> None:
+        if self.name == "transfer":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        one = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+    assert "no more threads" in str(one.about())
+    one.try_again()
+    assert one.why_not is None
+    one.close()
+
+
+def test_how_much_travels_at_a_time_is_asked_again_until_the_head_says(cluster: PlayedCluster) -> None:
+    fetches, real = cluster.keepers["b"]._fetches, cluster.peers.node
+    cluster.peers.node = lambda _: None  # type: ignore[method-assign]
+    assert fetches.chunk_size() == transfer.CHUNK
+    cluster.peers.node = lambda node: real(node)._replace(object_store_memory=64 * MIB)  # type: ignore[method-assign, union-attr]
+    assert fetches.chunk_size() == 4 * MIB
 
 
 def test_connections_to_nodes_that_nothing_comes_from_any_more_are_closed(

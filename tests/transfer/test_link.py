@@ -14,7 +14,7 @@ import pytest
 from outlive.transfer import channel, client, server, wire
 from outlive.transfer.channel import Lost
 from outlive.transfer.client import Damaged, Memory, NotServed
-from outlive.transfer.proof import Refused
+from outlive.transfer.proof import Full, Refused
 from outlive.transfer.server import Server
 from tests.conftest import eventually
 from tests.transfer.conftest import MIB, Files, link_to
@@ -151,8 +151,9 @@ def test_who_says_nothing_takes_no_room(start_server: Start, files: Files, monke
     there = start_server()
     rough = [socket.create_connection((there.host, there.port), 5) for _ in range(3)]
     eventually(lambda: there._unproven == 3)
-    with pytest.raises(Lost):
+    with pytest.raises(Full, match="too many connections"):
         read(link_to(there), array_id)
+    assert (there.counts.full, there.counts.refused) == (1, 0)
     for one in rough:
         one.close()
     eventually(lambda: there._unproven == 0)

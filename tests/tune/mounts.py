@@ -26,6 +26,12 @@ def mounted(folder: Path, options: str) -> str:
     return str(folder)
 
 
+def flags(folder: str) -> str:
+    """Of the mount, and not of its file system."""
+    lines = [line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return next(fields[5] for fields in reversed(lines) if fields[4] == folder.replace(" ", "\\040"))
+
+
 def body(base: Path) -> None:
     record = base / "record.json"
     memory = mounted(base / "a folder", "size=64m,nr_inodes=5000")
@@ -62,6 +68,15 @@ def body(base: Path) -> None:
     mounted(Path(other), "size=8m,huge=within_size")  # another mount in its place, which nobody tuned
     assert undo(record) == []
     assert mount_of(other).huge == "within_size"
+
+    fstab = base / "fstab"
+    fstab.write_text(f"outlive-test {memory.replace(' ', chr(92) + '040')} tmpfs size=16m,noexec 0 0\n")
+    os.environ["LIBMOUNT_FSTAB"] = str(fstab)  # which mount(8) would add to what it is told
+    before = mount_of(memory)
+    remount(memory, "within_size")
+    after = mount_of(memory)
+    assert (after.size, after.huge) == (before.size, "within_size")
+    assert flags(memory) == "rw,relatime", "only the huge pages were to change"
 
     with pytest.raises(TuneRefused, match="huge=nonsense"):
         remount(memory, "nonsense")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from outlive.arrays.root import default_root
 from outlive.cli.app import app
-from outlive.errors import TuneRefused
+from outlive.errors import StoreFull, TuneRefused
 from outlive.tune import mount, record, speed
 from outlive.tune.advice import advice
 from outlive.tune.facts import Facts, look
@@ -56,7 +56,7 @@ def test_advice_by_the_rest() -> None:
 
 def test_a_command_is_quoted() -> None:
     [one] = advice(GOOD._replace(mount=SHM._replace(folder="/a b")))
-    assert one.ways[0].command == "mount -o remount,huge=within_size '/a b'"
+    assert one.ways[0].command == "mount --options-source mtab -o remount,huge=within_size '/a b'"
 
 
 def test_a_mount_without_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,9 @@ def test_mount_says_what_it_was_asked_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         return subprocess.CompletedProcess(command, 32, "", "mount: must be superuser\n")
 
     monkeypatch.setattr(mount.subprocess, "run", refused)
-    with pytest.raises(TuneRefused, match="mount -o remount,huge=always /x y: mount: must be superuser"):
+    with pytest.raises(
+        TuneRefused, match="mount --options-source mtab -o remount,huge=always /x y: mount: must be superuser"
+    ):
         mount.remount("/x y", "always")
 
 
@@ -209,7 +211,19 @@ def test_command_with_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "measure_private", refuse)
     shown = run().stdout
     assert "not measured: no private mount to measure on: not permitted" in shown
-    assert "mount -o remount,huge=within_size /dev/shm" in shown
+    assert "mount --options-source mtab -o remount,huge=within_size /dev/shm" in shown
+
+
+def test_what_does_not_fit_is_said_and_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> None:
+        raise StoreFull("no room in /dev/shm")
+
+    monkeypatch.setattr("outlive.tune.facts.look", lambda: GOOD._replace(mount=SHM))
+    monkeypatch.setattr(speed, "measure", full)
+    shown = run()
+    assert shown.exit_code == 0
+    assert "not measured: no room in /dev/shm" in shown.stdout
+    assert "remount,huge=within_size /dev/shm" in shown.stdout
 
 
 def test_command_that_changes(tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

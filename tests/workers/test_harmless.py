@@ -32,9 +32,10 @@ def idle():
     return [worker for worker in inspect().workers if worker.retirable]
 
 
-def test_no_task_fails_and_no_object_is_lost_while_trim_runs():
+@pytest.mark.parametrize("tasks", [400, TASKS], ids=["few", "many"])
+def test_no_task_fails_and_no_object_is_lost_while_trim_runs(tasks):
     with keep_trim(max_idle=1, every="200ms") as trimmer:
-        assert load.run(TASKS) == []
+        assert load.run(tasks) == []
         eventually(lambda: len(idle()) <= 1)  # the bound holds, reaper or not
         retired = trimmer.retired
     assert retired >= 5, "trim had nothing to do: the test proves nothing"

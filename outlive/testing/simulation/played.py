@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.lifetimes import Lifetimes
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.network import Actor, Network
-    from outlive.testing.simulation.plan import Plan
+    from outlive.testing.simulation.plan import Client, Plan
+    from outlive.testing.simulation.rounds import Rounds
     from outlive.testing.simulation.scheduler import Future, Process, Scheduler
 
 
@@ -31,6 +32,27 @@ class PlayedCluster(Protocol):
     lifetimes: Lifetimes
     ended: set[str]
     violations: list[str]
+    processes: dict[str, Process]
+    ticks: int
+    rounds: Rounds
+
+    @property
+    def works(self) -> Mapping[str, Any]:
+        """What each client does, by its name: a `Works`."""
+
+    @property
+    def faults(self) -> Any:
+        """The `Faults` of its plan."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something is violated."""
+
+    def start(self, client: Client) -> None:
+        """A process that works."""
+
+    def is_done(self) -> bool:
+        """Whether nobody works any more."""
 
     @property
     def catalog(self) -> Any:

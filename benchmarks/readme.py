@@ -1,0 +1,140 @@
+"""`python -m benchmarks.readme`: write the README's tables of figures from the files in `benchmarks/results/`.
+
+A table stands in the README between `<!-- figures: NAME -->` and `<!-- end of figures -->`. `--check` changes nothing
+and exits with 1 if a table differs from the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+from benchmarks.report import RESULTS, number
+
+README = Path(__file__).parents[1] / "README.md"
+_KILLED = "both actors killed until len() of"
+_LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
+_Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
+_TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: the line of the results that has this `row`, begins with `what`, and has `state` in it."""
+
+    shown: str
+    row: str
+    what: str
+    state: str = ""
+    beside: str = "Ray"  # what the other column of the results is; "" if it is not for this table
+
+
+TABLES = {
+    "local": (
+        Row("put 1 KiB without a key", "put", "put without a key, 1 KiB"),
+        Row("put 256 MiB again and again in one process", "long", "put 256 MiB, long-lived process"),
+        Row("the same beside a plain memcpy", "long", "put 256 MiB, long-lived process, against memcpy", "", "memcpy"),
+        Row("put 256 MiB in fresh `max_calls=1` workers, both stores warm", "workers", "put 256 MiB", "warm"),
+        Row("the same while both stores are new", "workers", "put 256 MiB", "cold"),
+        Row("`create()` + fill, 256 MiB, beside `np.empty` + fill + `ray.put`", "create", "create()", "warm"),
+        Row("get by handle, 1 KiB, put by another process", "get", "handle.get(), 1 KiB, put by another"),
+        Row("get by handle, 256 MiB, put by another process", "get", "handle.get(), 256 MiB, put by another"),
+        Row("get of a live view", "live", "handle.get() of a live view"),
+        Row("get by key, 1 KiB, for the first time in a process", "named", "store.get(key), 1 KiB", "cold", ""),
+        Row("get by key, 1 KiB, again", "named", "store.get(key), 1 KiB, again", "", ""),
+        Row("put with a key, 1 KiB, beside an empty actor call", "named", "store.put(array, key), 1 KiB", "", "a call"),
+        Row("`put_many` of 100,000 arrays of 1 KiB", "many", "put_many of 10^5", "", ""),
+        Row("`keys(prefix=)`, half of 100,000", "many", "keys(prefix=) of 10^5", "", ""),
+        Row("both actors killed, until 100,000 arrays are there again", "many", f"{_KILLED} 10^5 is right", "", ""),
+    ),
+    "nodes": (
+        Row("first read of 256 MiB of another node, both stores new", "nodes", "first read of 256 MiB", "cold"),
+        Row("first read of 256 MiB of another node", "remote", "first read of 256 MiB", "warm"),
+        Row("first read of 16 MiB of another node", "remote", "first read of 16 MiB", "warm"),
+        Row("first read of 1 MiB of another node", "remote", "first read of 1 MiB", "warm"),
+        Row("first read of 1 KiB of another node", "remote", "first read of 1 KiB", "warm"),
+        Row("256 MiB over the same connection, no store, no checksum", "remote", "256 MiB by sendfile and recv_into"),
+        Row("second read of 256 MiB there", "nodes", "second read of 256 MiB"),
+        Row("1 % of an array of 1 GiB of another node, beside all of it", "nodes", "a slice of a handle", "", "all"),
+        Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", "plain put"),
+        Row("10,000 arrays with `replicas=2`, one of 8 nodes killed: from Ray's word of it until all are on two",
+            "nodes-lost", f"{_LOST}: from then on"),
+    ),
+}  # fmt: skip
+
+
+def results() -> list[_Found]:
+    """Every line that was measured in full, the latest first."""
+    found = list[_Found]()
+    for path in sorted(RESULTS.glob("*.json")):
+        file = json.loads(path.read_text())
+        if file.get("form") == "full":
+            found += [(path.name, file["machine"], line) for line in file["lines"]]
+    return sorted(found, key=lambda each: each[2]["measured_at"], reverse=True)
+
+
+def table(name: str) -> str:
+    """The rows, and below them which file and processor each letter in the last column stands for.
+
+    Raises
+    ------
+    LookupError
+        No file has a line for a row.
+    """
+    lines, sources = results(), list[str]()
+    text = ["| | outlive | other | ratio | |", "|---|---|---|---|---|"]
+    for row in TABLES[name]:
+        file, machine, line = _latest(row, lines)
+        source = f"`{file}` on {machine['cpu']}"
+        if source not in sources:
+            sources.append(source)
+        text.append(f"| {row.shown} | {_cells(row, line)} | {ascii_lowercase[sources.index(source)]} |")
+    legend = [f"- *{letter}* {source}" for letter, source in zip(ascii_lowercase, sources, strict=False)]
+    return "\n".join([*text, "", "Above a ratio of 1, outlive is faster. Measured in:", "", *legend, ""])
+
+
+def _latest(row: Row, lines: list[_Found]) -> _Found:
+    fit = [each for each in lines if each[2]["row"] == row.row and row.state in each[2]["state"]]
+    exact = [each for each in fit if each[2]["what"] == row.what]
+    found = exact or [each for each in fit if each[2]["what"].startswith(row.what)]
+    if not found:
+        raise LookupError(f"no file in {RESULTS} has a line for {row}")
+    return found[0]
+
+
+def _cells(row: Row, line: dict[str, Any]) -> str:
+    mine, other = (line["summary"].get(side, {}).get("median") for side in ("outlive", "ray"))
+    if other is None or not row.beside:
+        return f"{number(mine, line['unit'])} | | "
+    return f"{number(mine, line['unit'])} | {row.beside}: {number(other, line['unit'])} | {other / mine:.1f}"
+
+
+def written(text: str) -> str:
+    """The text with every table as the files have it."""
+    return _TABLE.sub(lambda match: f"{match[1]}{table(match[2])}{match[3]}", text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
+    check, text = parser.parse_args().check, README.read_text()
+    if written(text) == text:
+        return 0
+    if check:
+        print(
+            "README.md: its figures are not those of benchmarks/results; run python -m benchmarks.readme",
+            file=sys.stderr,
+        )
+        return 1
+    README.write_text(written(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

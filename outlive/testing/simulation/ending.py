@@ -1,0 +1,78 @@
+"""How a schedule ends: all faults are over, what is to be done in the background is done, and every key is read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from outlive.arrays.layout import KEEPER
+from outlive.testing.simulation.plan import KEYS, Client, Op
+
+if TYPE_CHECKING:
+    from outlive.testing.simulation.machines import Machine
+    from outlive.testing.simulation.played import PlayedCluster
+
+_NEW_READERS = 4  # schedules, at whose end one of them has nodes read that had no shelf
+_AT_ONCE = 14.0  # seconds, in which most is done, with many rounds
+_MANY, _FEW = (4.0, 2.0), (24.0, 6.0)  # seconds between them: at least, and what is added at most
+_UNTIL_CALM = 400.0  # seconds at most
+_ORPHANS = 75.0  # seconds, after which a keeper has seen of all that is left that nobody wants it
+_READ = 300.0  # seconds that it may take to read it all
+
+
+def end(cluster: PlayedCluster) -> None:
+    """Bring a schedule to its end, unless something is violated already. Raises Stuck."""
+    if cluster.is_broken:
+        return
+    _heal(cluster)
+    cluster.rounds.set(*_MANY)
+    _go_on_for(cluster, _AT_ONCE)
+    cluster.rounds.set(*_FEW)
+    scheduler = cluster.scheduler
+    latest = scheduler.now + _UNTIL_CALM
+    scheduler.run(lambda: _is_calm(cluster) or scheduler.now > latest, latest + _ORPHANS)
+    _go_on_for(cluster, _ORPHANS)
+    _read_all(cluster)
+
+
+def _heal(cluster: PlayedCluster) -> None:
+    """Nobody is cut off or stopped any more; those that wrote are gone, and what they held is free."""
+    cluster.network.heal()
+    for machine in cluster.machines.values():
+        if not machine.alive:
+            cluster.faults.notice(machine)
+        for process in machine.processes:
+            process.steps_left = None
+            process.go_on()
+    for machine in cluster.machines.values():  # else it may be that nobody comes to one whose keeper is gone for good
+        if machine.alive and _has_shelf(machine):
+            cluster.start_keeper(machine)
+    for process in (*cluster.faults.replaced, *cluster.processes.values()):
+        process.kill()
+
+
+def _go_on_for(cluster: PlayedCluster, seconds: float) -> None:
+    scheduler = cluster.scheduler
+    end = scheduler.now + seconds
+    scheduler.at(end, lambda: None)
+    scheduler.run(lambda: scheduler.now >= end or bool(scheduler.errors), end + 1.0)
+
+
+def _is_calm(cluster: PlayedCluster) -> bool:
+    catalog = cluster.catalog
+    return bool(cluster.scheduler.errors) or (catalog is not None and catalog.is_calm())
+
+
+def _read_all(cluster: PlayedCluster) -> None:
+    """Each node that has a shelf reads every key, and every array whose handle was handed on."""
+    ops = tuple(Op(0.0, "get", (key,)) for key in KEYS)
+    ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in cluster.handles.all())
+    for node, machine in cluster.machines.items():
+        # Where nothing ever was, every read is a fresh copy: that is looked at now and then.
+        if machine.alive and (cluster.plan.seed % _NEW_READERS == 0 or _has_shelf(machine)):
+            cluster.start(Client(f"last-{node}", node, ops))
+    cluster.scheduler.run(cluster.is_done, cluster.scheduler.now + _READ)
+
+
+def _has_shelf(machine: Machine) -> bool:
+    return os.path.exists(f"{machine.path}/{KEEPER}")

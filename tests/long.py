@@ -1,0 +1,71 @@
+"""The tests that are long by nature: they torment, measure, or run every program of the documentation.
+
+`make test` leaves them out and keeps a short form of each promise. `make test-all` runs them, and so does `.ci/run`.
+A pattern is looked for in a test's node id. A pattern that matches no test is an error.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONG = (
+    # killed or stopped at random, for many seconds
+    "nodes/test_chaos.py::",
+    "nodes/test_history.py::",
+    "nodes/test_bulk.py::",
+    "nodes/test_raylets.py::",
+    "cluster/test_killed_actors.py::test_(a_keeper_goes_on_while_the_catalog_is_stopped|all_arrays_are_found_again)",
+    "workers/test_beside_trim.py::",
+    r"workers/test_harmless.py::test_no_task_fails_and_no_object_is_lost_while_trim_runs\[many\]",
+    "workers/test_harmless.py::test_the_same_with_recycle",
+    "workers/test_harmless.py::test_of_the_test",
+    r"workers/test_trim_killed.py::test_its_leases_are_returned\[(ask_to_exit|give_back|let_exit-SIGTERM)",
+    "arrays/test_full_disks.py::",
+    r"arrays/test_spill_faults.py::test_at_every_call\[.*(from then on|a quota)",
+    "testing/test_simulation.py::test_(schedules_hold|faults_that_are_planted_are_found)",
+    # a model against a real Ray
+    "workers/test_model_against_ray.py::",
+    "workers/test_inspect_settings.py::test_reasons_that_settings_make",
+    # each case starts a Ray, and the shorter tests of the same file try the same code
+    "workers/test_restart.py::",
+    "cluster/test_sessions.py::test_programs_that_start_at_once",
+    "cluster/test_sessions.py::test_a_store_that_another_program",
+    "cluster/test_sessions.py::test_one_program_two_clusters",
+    "cluster/test_sessions.py::test_a_shelf_that_somebody_removed",
+    "cluster/test_sessions.py::test_different_roots",
+    "cluster/test_authentication.py::test_a_cluster_without_tokens",
+    r"cluster/test_authentication.py::test_the_token_that_is_there_is_used\[(client|found|variable)\]",
+    "cluster/test_authentication.py::test_without_grpcio",
+    "nodes/test_restart.py::test_everything_stops_and_starts_again",
+    "nodes/test_scale_down.py::",
+    "nodes/test_many_nodes.py::test_ray_restarts_on_a_machine",
+    "nodes/test_many_nodes.py::test_a_keeper_that_is_slow_to_die",
+    "nodes/test_many_nodes.py::test_a_node_comes_and_goes",
+    "nodes/test_ray_nodes.py::test_a_node_that_drains_and_dies",
+    "nodes/test_ray_client.py::",
+    "workers/test_leaving_nodes.py::",
+    "workers/test_recycle.py::test_(a_large_argument|a_limit_below|a_worker_that_others|generators|options|a_worker_leaves_when)",
+    # Ray lets its workers go after many seconds
+    "workers/test_inspect.py::test_a_spent_owner",
+    "workers/test_looking.py::test_(rounds_that_let_workers_go|the_node_stays_idle|an_exact_look)",
+    "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several|those_that|what_another)",
+    # every program of the documentation, every error of a real Ray, every frame around a log
+    "demo/test_demo_run.py::",
+    "lint/test_pages_run.py::",
+    "explain/test_lost_nodes.py::",
+    "explain/test_frames.py::test_in_(a_frame|two_frames)",
+    "explain/test_fuzz.py::test_memory",
+    "pages/test_idle_memory.py::",
+)
+
+
+def is_long(nodeid: str) -> bool:
+    """Whether this test is a long one."""
+    return any(re.search(pattern, nodeid) for pattern in LONG)
+
+
+def unknown(nodeids: list[str]) -> list[str]:
+    """The patterns that match none of these tests, although tests of their files are among them."""
+    files = {nodeid.partition("::")[0] for nodeid in nodeids}
+    collected = [pattern for pattern in LONG if any(file.endswith(pattern.partition("::")[0]) for file in files)]
+    return [pattern for pattern in collected if not any(re.search(pattern, nodeid) for nodeid in nodeids)]
