@@ -124,7 +124,7 @@ class Names:
         """
         path, counter = self._link(store, key)
         before, known = _read(path), False
-        if before is not None and before[0] >= version:  # it is forbidden, maybe by what comes to nothing
+        if before is not None and before[0] >= version:  # a later version is forbidden, maybe by a put that fails
             version = before[0]
             known = by is None or not _forbids(before) or any(_is_of(one, by) for one in _successors(before))
         if not known:
@@ -246,7 +246,7 @@ def _forbids(target: tuple[int, str]) -> bool:
 
 
 def _successors(target: tuple[int, str] | None) -> list[tuple[int, str, str]]:
-    """What a link says that earlier versions were replaced by."""
+    """The arrays that replace the earlier versions, as a link names them: version, id and home of each."""
     if target is None or not _forbids(target):
         return []
     marks = [mark.split("+") for mark in target[1].removeprefix(_FORBIDDEN).split(",")]

@@ -212,7 +212,7 @@ def count(state: State, store: str) -> Conversation[int]:
 def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
     """All listed arrays of a store, sorted by key.
 
-    An array that replaces one which can still be read is sealed first, and kept elsewhere if it shall have replicas.
+    An array that replaces one which can still be read is sealed first, and gets its replicas first.
     So no later call shows the older one.
     """
     yield from wait_for_deletions(state, store, prefix)

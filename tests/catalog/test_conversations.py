@@ -396,6 +396,22 @@ def test_those_that_leave_at_once_are_told_one_after_the_other() -> None:
     assert state.index.home(two.id) == "b"
 
 
+def test_a_leave_that_is_said_again_is_granted_again_although_the_array_was_replaced_meanwhile() -> None:
+    """Its answer was lost. The books have no file on that node any more, so nobody would ever drop it there."""
+    world = World()
+    state, one, two = world.know(), info(1), info(2)
+    put(state, one, "a")
+    state.index.copies.add(one, "a", "b")
+    assert replicas.leave(state, [one], "a") == [True]
+    put(state, two, "b")
+    assert state.index.is_superseded(one.id)
+    assert replicas.leave(state, [one], "b") == [False]  # it may be current again, and b alone has it
+    state.unlisted.add("a")
+    assert replicas.leave(state, [one], "a") == [False]  # the books may lack what it has
+    state.unlisted.discard("a")
+    assert replicas.leave(state, [one], "a") == [True]
+
+
 def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
     state = World().know("a")
     assert replicas.leave(state, [info(1)], "a") == [True]  # deleted meanwhile
