@@ -20,6 +20,7 @@ from benchmarks.line import Line
 from benchmarks.rows import (
     actors,
     align,
+    calls,
     create,
     get,
     huge,
@@ -43,7 +44,7 @@ from benchmarks.rows import (
 SHARED = {row.NAME: row for row in (get, live, named, put, memory, spilled)}  # on one cluster, one after the other
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
 ALONE = {row.NAME: row for row in (align, huge, world)}  # without Ray
-SEVERAL = {row.NAME: row for row in (nodes, remote, nodes_lost, nodes_cost)}  # each on several raylets
+SEVERAL = {row.NAME: row for row in (nodes, remote, calls, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
 

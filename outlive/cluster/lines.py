@@ -19,13 +19,13 @@ from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, Call, NoAnswer
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.channel import Silent
+from outlive.transfer.channel import Lost, Silent
 
 CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "locate", "join_copy", "join_copies"})
 """The methods of the catalog that are called so: their arguments and answers are plain, and they may be repeated."""
 WHERE = "calls"  # what the head remembers the address under
 THROUGH_RAY = object()  # the answer is to be had by Ray
-_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until it is tried again: it worked; it never did; it was silent
+_SOON, _LATER = 1.0, 60.0  # seconds until it is tried again: at first; at most, twice as many each time
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class CatalogLine:
         self._load, self._by_ray = load, by_ray
         self._way = _Way(None, "nothing was asked yet")
         self._asked = False
+        self._again = _SOON
         self._mutex = Mutex()
 
     @property
@@ -71,13 +72,13 @@ class CatalogLine:
             return THROUGH_RAY
         deadline = math.inf if patience is None else time.monotonic() + patience
         try:
-            return line.call(call.method, call.args, deadline, PATIENCE, self._see_that_it_is_there)
+            return line.call(call.method, call.args, deadline, PATIENCE, lambda: self._see_that_it_is_there(line))
         except Unreachable as error:
-            self._lost(line, error, _SELDOM if isinstance(error.error, Silent) else _LATER)
+            self._lost(line, error, _LATER if isinstance(error.error, Silent) else 0.0)
         except NotMade as error:
             _log.debug("%s goes through Ray: %s", call.method, error)
         except Broken as error:
-            self._lost(line, error, _SOON)
+            self._lost(line, error)
             self._by_ray(Call.of("cut", error.name), patience)
         except Late:
             raise NoAnswer(
@@ -85,9 +86,11 @@ class CatalogLine:
             ) from None
         return THROUGH_RAY
 
-    def _see_that_it_is_there(self) -> None:
-        """Raises NoAnswer if the catalog is stopped."""
+    def _see_that_it_is_there(self, line: Line) -> None:
+        """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""
         self._by_ray(Call.of("rounds"), _RESTART)
+        if _address(self._load(WHERE)) != [*line.address, line.there]:
+            raise Lost("another catalog has started")
 
     def _line(self) -> Line | None:
         way = self._way
@@ -109,7 +112,6 @@ class CatalogLine:
         return self._way.line
 
     def _find(self) -> _Way:
-        later = time.monotonic() + _LATER
         try:
             if (why := settings.calls_are_off()) is not None:
                 return _Way(None, why, math.inf)
@@ -117,19 +119,34 @@ class CatalogLine:
         except BadSetting as error:
             return _Way(None, str(error), math.inf)
         except StoreUnavailable as error:
-            return _Way(None, str(error), time.monotonic() + _SOON)
-        where = "the catalog has no server" if told is None else json.loads(told)
-        if not isinstance(where, list) or len(where) != 3 or secret is None:
-            return _Way(None, str(where), later)
+            return _Way(None, str(error), time.monotonic() + self._pause())
+        where = _address(told)
+        if where is None or secret is None:
+            return _Way(None, _why(told), time.monotonic() + self._pause())
         host, port, name = where
         return _Way(Line((host, port), here="", there=name, secret=secret, tls=tls))
 
-    def _lost(self, line: Line, error: Exception, again: float) -> None:
+    def _pause(self) -> float:
+        again, self._again = self._again, min(2 * self._again, _LATER)
+        return again
+
+    def _lost(self, line: Line, error: Exception, at_least: float = 0.0) -> None:
         """It failed: calls go through Ray until it is tried again."""
         if line.worked:
-            again = _SOON
+            self._again = _SOON
+        again = max(at_least, self._pause())
         with self._mutex.now:
             if self._way.line is line:
                 self._way = _Way(None, str(error), time.monotonic() + again)
         line.close()
         _log.debug("calls go through Ray for %.0f s: %s", again, error)
+
+
+def _address(told: bytes | None) -> list[Any] | None:
+    """Host, port and name, from what the head remembers; None if there is no server."""
+    where = None if told is None else json.loads(told)
+    return where if isinstance(where, list) and len(where) == 3 else None
+
+
+def _why(told: bytes | None) -> str:
+    return "the catalog has no server" if told is None else str(json.loads(told))

@@ -97,8 +97,7 @@ class Cluster:
         self.by_ray.append(call.method)
         if self.raises is not None:
             raise self.raises
-        if call.method == "cut":
-            assert self.catalog.answering is not None
+        if call.method == "cut" and self.catalog.answering is not None:
             self.catalog.answering.cut(*call.args)
         return None
 
@@ -229,6 +228,22 @@ def test_a_catalog_that_is_silent(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     cluster.raises = None
     catalog.gate.set()
     assert line.ask(Call.of("locate"), None) == b"located"
+
+
+def test_a_catalog_that_is_stopped_for_good_and_replaced(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections stay, and it never answers: the next one is asked."""
+    monkeypatch.setattr(lines, "PATIENCE", 0.05)
+    former, line = cluster.start(), cluster.line()
+    answers = list[Any]()
+    caller = threading.Thread(target=lambda: answers.append(line.ask(Call.of("locate", 1), None)))
+    caller.start()
+    eventually(lambda: cluster.by_ray.count("rounds") >= 2)
+    cluster.catalog = Catalog()
+    cluster.head.remembered[WHERE] = json.dumps(["127.0.0.1", 1, "catalog-x"]).encode()
+    caller.join(60)
+    assert answers == [THROUGH_RAY]
+    assert cluster.by_ray[-1] == "cut"
+    former.gate.set()
 
 
 def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Cluster) -> None:

@@ -1,0 +1,119 @@
+"""Calls of the catalog by its own port and through Ray: puts by key, how many fit into a second, and their CPU time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import ray
+
+import outlive
+from benchmarks.cluster import KIB, MIB
+from benchmarks.line import Line, at_most, times_faster
+from benchmarks.several import Raylets, Reader, raylets
+from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
+
+NAME = "calls"
+ABOUT = "three raylets: put by key, overwrite, keyed puts a second of 8 processes, CPU time a call; by port and by Ray"
+_SETTING = "OUTLIVE_CALLS"
+_PROCESSES = 8
+_STATE = "warm: a few such calls before"
+
+
+def run(quick: bool) -> list[Line]:
+    lines = []
+    for setting in ("port", "ray"):
+        before = os.environ.get(_SETTING)
+        os.environ[_SETTING] = setting
+        try:
+            with raylets(3, 100 * MIB, 512 * MIB) as nodes:
+                lines += _lines(nodes, setting, 200 if quick else 1000, 3 if quick else 20)
+        finally:
+            os.environ.pop(_SETTING)
+            if before is not None:
+                os.environ[_SETTING] = before
+    return lines
+
+
+def _lines(nodes: Raylets, setting: str, count: int, rounds: int) -> list[Line]:
+    store, array, numbers = outlive.open(), np.ones(KIB // 8), itertools.count()
+    put = _timed(lambda: store.put(array, key=f"new/{next(numbers)}"), count)
+    over = _timed(lambda: store.put(array, key="same"), count)
+    writers: list[Any] = [_Writer.options(**nodes.on(number % 3)).remote(number) for number in range(_PROCESSES)]
+    ray.get([writer.put.remote(20) for writer in writers])
+    begin = time.perf_counter()
+    ray.get([writer.put.remote(count) for writer in writers])
+    rate = _PROCESSES * count / (time.perf_counter() - begin)
+    by = f"by {setting}"
+    port = setting == "port"
+    lines = [
+        Line(NAME, f"store.put(array, key), 1 KiB, {by}", _STATE, put.wall, note=put.note),
+        Line(NAME, f"the same over another array, {by}", _STATE, over.wall, note=over.note),
+        Line(NAME, f"keyed puts a second, {_PROCESSES} processes on 3 raylets, {by}", _STATE, [rate], unit="calls"),
+        times_faster(NAME, f"first read of 1 KiB of another node, {by}", _STATE, _reads(store, nodes, rounds), 1.0),
+    ]
+    if port:
+        at_most(lines[0], 300e-6, "under 300 us")
+        lines[2].asked, lines[2].reached = "5000 a second", rate >= 5000
+    return lines
+
+
+class _Measured:
+    """Seconds of each call, and the CPU time of both sides."""
+
+    def __init__(self, wall: list[float], client: float, catalog: float) -> None:
+        self.wall = wall
+        self.note = f"CPU time a call: {client * 1e6:.0f} us here, {catalog * 1e6:.0f} us of the catalog"
+
+
+def _timed(do: Callable[[], object], count: int) -> _Measured:
+    for _ in range(20):
+        do()
+    catalog = _catalog()
+    before, here, wall = sum(catalog.cpu_times()[:2]), time.process_time(), list[float]()
+    for _ in range(count):
+        begin = time.perf_counter()
+        do()
+        wall.append(time.perf_counter() - begin)
+    here = time.process_time() - here
+    return _Measured(wall, here / count, (sum(catalog.cpu_times()[:2]) - before) / count)
+
+
+def _catalog() -> psutil.Process:
+    for process in psutil.Process().children(recursive=True):
+        if (process.cmdline() or [""])[0].startswith("ray::Catalog"):
+            return process
+    raise AssertionError("no catalog runs here")
+
+
+@ray.remote
+class _Writer:
+    def __init__(self, number: int) -> None:
+        self._store, self._number, self._count = outlive.open(), number, itertools.count()
+
+    def put(self, count: int) -> None:
+        array = np.ones(KIB // 8)
+        for _ in range(count):
+            self._store.put(array, key=f"{self._number}/{next(self._count)}")
+
+
+def _reads(store: outlive.Store, nodes: Raylets, rounds: int) -> Samples:
+    reader: Any = ray.remote(Reader).options(**nodes.on(1)).remote()
+    numbers = itertools.count()
+
+    def array() -> Any:
+        return np.full(KIB // 8, float(next(numbers)))
+
+    def with_outlive() -> float:
+        handle = store.put(array())
+        seconds = float(ray.get(reader.get.remote(handle)))
+        store.delete(handle)
+        return seconds
+
+    sides = {RAY: lambda: float(ray.get(reader.ray_get.remote([ray.put(array())]))), OUTLIVE: with_outlive}
+    return {side: some[2:] for side, some in alternate(sides, rounds + 2).items()}
