@@ -295,7 +295,7 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
-    """Let a node drop arrays that others keep; whether it may drop each. Those then count as gone from the node.
+    """Let a node drop arrays that others keep; whether it may drop each. Dropped arrays count as gone from the node.
 
     Asking twice is harmless: the first answer may have been lost.
     """
