@@ -17,7 +17,7 @@ class Node(NamedTuple):
     """Unix time at which the GCS took it for dead: some 15 s late where its raylet was killed, by `health_check_*`."""
     death_reason: str | None
     draining_until: float | None
-    """None: it does not drain. Else the Unix time of its end; `math.inf` where no deadline was given.
+    """The Unix time of its end, if it drains; `math.inf` if no deadline was given. None: it does not drain.
 
     A draining raylet exits by itself as soon as it is idle (`LocalResourceManager::OnResourceOrStateChanged`),
     so a keeper that is the last to leave ends the node.

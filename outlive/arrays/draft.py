@@ -179,7 +179,7 @@ class Draft:
         return Target(self, self._fd)
 
     def verify(self) -> None:
-        """See that what was written is a segment, and this one. Then it is complete.
+        """Check that the bytes are a whole segment of this array. The draft is then complete.
 
         Raises
         ------
@@ -284,7 +284,7 @@ class Target:
         self._warm = writable_map(fd, draft.info.size)
 
     def window(self, offset: int, size: int) -> memoryview | None:
-        """Memory to write these bytes to; None if what is missing there would be a SIGBUS: then `write` them."""
+        """The memory that these bytes belong in; None if it is not allocated yet: `write` reports a lack of room."""
         return None if self._warm is None else memoryview(self._warm)[offset : offset + size]
 
     def write(self, offset: int, data: memoryview) -> None:

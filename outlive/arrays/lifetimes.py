@@ -37,7 +37,7 @@ class Lifetime(NamedTuple):
 
 
 def _random_number() -> int:
-    """As `secrets.randbelow(NUMBERS)`, in a fifth of the time: each put asks for one."""
+    """The same as `secrets.randbelow(NUMBERS)` in a fifth of the time, as each put asks for a number."""
     return int.from_bytes(os.urandom(8), "little") % NUMBERS
 
 

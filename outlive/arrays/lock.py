@@ -181,7 +181,7 @@ def no_fork() -> AbstractContextManager[Any]:
 
 
 def open_owned(path: str) -> OwnedFile | None:
-    """As `open_locked`, the exclusive lock, of a file that a forked child closes."""
+    """Open a file with its exclusive lock, as `open_locked` does. A forked child closes the file."""
     try:
         file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
     except OSError:
@@ -206,9 +206,9 @@ def is_at(path: str, fd: int) -> bool:
 
 
 def open_locked(path: str, lock: int) -> int | None:
-    """The descriptor of a sealed segment with this lock (SHARED or EXCLUSIVE), which proves that it is still `path`'s.
+    """Open the sealed segment at `path` with this lock (SHARED or EXCLUSIVE); its descriptor.
 
-    None if there is none, or the lock is not to be had: somebody reads it, writes it, or took it.
+    While the lock is held, `path` leads to this segment. None if there is no segment, or others hold a lock on it.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
@@ -245,7 +245,7 @@ _mutexes: set[weakref.ref[Mutex]] = set()
 
 
 def living(references: set[weakref.ref[T]]) -> list[T]:
-    """Those objects of a set that are still there.
+    """The objects of a set that are still alive.
 
     `WeakSet` runs Python code when one of its objects dies, and an interrupt that comes there is lost. Here C code
     does it: `references.add(weakref.ref(one, references.discard))`.

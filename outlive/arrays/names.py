@@ -124,14 +124,13 @@ class Names:
         """
         path, counter = self._link(store, key)
         before, known = _read(path), False
-        if before is not None and before[0] >= version:  # it is forbidden, maybe by what comes to nothing
+        if before is not None and before[0] >= version:  # a later version is forbidden, maybe by a put that fails
             version = before[0]
             known = by is None or not _forbids(before) or any(_is_of(one, by) for one in _successors(before))
         if not known:
             others = [one for one in _successors(before) if by is None or one[1] != by[1]]
             some = [*others, *([] if by is None else [by])][-_MOST_SUCCESSORS:]
-            marks = ",".join("+".join(map(str, one)) for one in some)
-            self._turn(path, f"{version}.{_FORBIDDEN}{marks}", counter, new=before is None)
+            self._turn(path, f"{version}.{_FORBIDDEN}{_marks(some)}", counter, new=before is None)
             since = uptime()
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
@@ -153,6 +152,27 @@ class Names:
         with self._ledger.locked():
             for store, key, version, by in names:
                 self.forbid(store, key, version, by)
+
+    def forget_successors(self, names: Iterable[tuple[str, str, str]]) -> None:
+        """These arrays, each of a store and a key, replace nothing here. It takes the lock itself.
+
+        The versions that were forbidden because of them stay so for as long as they were to.
+
+        Raises
+        ------
+        OSError
+            There is no room, not even for a name. Some may be forgotten all the same.
+        """
+        with self._ledger.locked():
+            for store, key, array_id in names:
+                path, counter = self._link(store, key)
+                target = _read(path)
+                known = _successors(target)
+                others = [one for one in known if one[1] != array_id]
+                if target is not None and len(others) < len(known):
+                    since = os.lstat(path).st_mtime_ns
+                    self._turn(path, f"{target[0]}.{_FORBIDDEN}{_marks(others)}", counter, new=False)
+                    os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
         """Make a key lead nowhere, if it leads to this array, and forbid earlier versions."""
@@ -226,11 +246,15 @@ def _forbids(target: tuple[int, str]) -> bool:
 
 
 def _successors(target: tuple[int, str] | None) -> list[tuple[int, str, str]]:
-    """What a link says that earlier versions were replaced by."""
+    """The arrays that replace the earlier versions, as a link names them: version, id and home of each."""
     if target is None or not _forbids(target):
         return []
     marks = [mark.split("+") for mark in target[1].removeprefix(_FORBIDDEN).split(",")]
     return [(int(mark[0]), mark[1], mark[2]) for mark in marks if len(mark) == 3 and mark[0].isdecimal()]
+
+
+def _marks(successors: Iterable[tuple[int, str, str]]) -> str:
+    return ",".join("+".join(map(str, one)) for one in successors)
 
 
 def _is_of(mark: tuple[int, str, str], by: tuple[int, str, str]) -> bool:

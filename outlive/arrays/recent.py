@@ -1,8 +1,8 @@
-"""Recent arrays: the small ones that this process has read in the last second, bytes and all.
+"""Recent arrays: the bytes of small arrays that this process has read in the last second.
 
-To open a file takes 20-30 us, to find its bytes here 1 us. Whether an array still is what was asked for, the reader
-has to know from elsewhere: from its name's generation counter, or its file. After a second the file is opened all the
-same, which stamps it as read (see `views`), and notices if somebody removed or damaged it.
+It takes 20-30 us to open a file, and 1 us to find its bytes here. The reader checks by other means that the array is
+still current: by its name's generation counter, or its file. After a second the file is opened again. That stamps it as
+read (see `views`), and finds out if somebody removed or damaged it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _OBJECTS = 700  # bytes, about, of an array's objects in Python
 
 class _Kept(NamedTuple):
     info: ArrayInfo
-    root: np.ndarray[Any, Any]  # given to nobody: only views of it are
+    root: np.ndarray[Any, Any]  # callers get only views of it
     since: float
 
 
 class Recent:
-    """Keeps up to `budget` bytes: by default 4 MiB, or what `OUTLIVE_RECENT` says; 0 keeps nothing.
+    """Keeps up to `budget` bytes: by default `OUTLIVE_RECENT`, or else 4 MiB; 0 keeps nothing.
 
-    There are two halves. A full one becomes the older one, and what that held and nobody asked for since is gone.
+    There are two halves. When the newer one is full, it becomes the older one. Arrays of the older one that were not
+    read since are then forgotten.
 
     Raises
     ------
@@ -59,7 +60,7 @@ class Recent:
         return kept.info, kept.root.view()
 
     def add(self, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
-        """Keep an array that has just been read. Nobody can change its bytes, which are its own."""
+        """Keep an array that has just been read. It owns its bytes, and they cannot be changed."""
         size = info.size + _OBJECTS
         if size > self._half:
             return

@@ -221,7 +221,7 @@ class Shelf:
     def seal_many(self, drafts: Sequence[_Draft], epoch: int | None = None) -> list[_Draft]:
         """`seal` for many drafts. Returns the drafts that are gone, because others sealed and then deleted them.
 
-        Those sealed before a `StaleEpoch` stay so, and may be given again.
+        Drafts that were sealed before a `StaleEpoch` stay sealed, and may be passed again.
         """
         gone: list[_Draft] = []
         for start in range(0, len(drafts), _SEALS_AT_A_TIME):
@@ -238,8 +238,8 @@ class Shelf:
         """Make an array exist. Its name turns first: if this process dies in between, a reader that asks the catalog
         seals the draft. False if it is neither a draft nor sealed. The caller holds the ledger's lock.
 
-        The name of an array that shall have replicas leads nowhere before it has them, so that nobody reads what may
-        go with this node: see `name`.
+        An array with `replicas` has no name until it has them, so that nobody reads an array that may be lost with this
+        node: see `name`.
         """
         if info.key is not None and info.replicas == 1:
             self.names.point(info, self.has)

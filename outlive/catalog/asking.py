@@ -26,7 +26,7 @@ def name_of(info: ArrayInfo) -> Name | None:
 
 
 def ask(calls: Mapping[str, Call], patience: float = PATIENCE) -> Conversation[dict[str, Any]]:
-    """What keepers answer, by node. Without calls, nobody is asked."""
+    """Call keepers; their answers by node. Without calls, no keeper is asked."""
     answers: dict[str, Any] = (yield Ask(calls, patience)) if calls else {}
     return answers
 
@@ -39,7 +39,7 @@ def ask_known(state: State, method: str, by_node: Mapping[str, Any]) -> Conversa
 
 
 def silent(state: State, nodes: Iterable[str]) -> Conversation[list[str]]:
-    """Of nodes that did not answer, those that live and have a shelf. What they do or show meanwhile is unknown."""
+    """Of nodes that did not answer, those that live and have a shelf. They may do or show anything meanwhile."""
     living = sorted(filter(state.is_alive, nodes))
     if living:
         yield from list_nodes(state)

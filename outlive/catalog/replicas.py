@@ -295,13 +295,19 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
-    """Let a node drop arrays that others keep; whether it may drop each. Those then count as gone from the node."""
-    return [not state.index.is_superseded(info.id) and _leave(state, info, node) for info in infos]
+    """Let a node drop arrays that others keep; whether it may drop each. Those then count as gone from the node.
+
+    Asking twice is harmless: the first answer may have been lost.
+    """
+    return [_leave(state, info, node) for info in infos]
 
 
 def _leave(state: State, info: ArrayInfo, node: str) -> bool:
+    is_listed = node in state.epochs and node not in state.unlisted
+    if older := state.index.superseded({info.id}):  # it may be current again
+        return is_listed and node not in {holding.node for holding, _ in older}
     if not state.index.holders(info.id):  # deleted meanwhile, if this catalog has listed the node's shelf
-        return node in state.epochs and node not in state.unlisted
+        return is_listed
     if not state.kept(info.id, node):
         return False
     if state.index.holders(info.id).get(node, True):  # if it is cached, a reader there has fetched it again

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def ls(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin with it.")] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="Size, age, dtype, shape, end, node and place.")] = False,
-    lost: Annotated[bool, typer.Option("--lost", help="Those that are lost, with their node, and when.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="Only lost arrays, with their node and time.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
     as_json: AsJson = False,

@@ -83,7 +83,7 @@ def _change(*, undo: bool, as_json: bool) -> None:
 
 
 def _measured(facts: Facts, found: list[Advice]) -> tuple[Speeds | None, Speeds | None, str | None]:
-    """As it is now; with huge pages, if that would be another thing; and why something was not measured."""
+    """The speeds now; those with huge pages, if these are not in use; and why one was not measured."""
     from outlive.errors import TuneRefused
     from outlive.tune.record import WANTED
     from outlive.tune.speed import measure, measure_private

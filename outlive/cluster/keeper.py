@@ -115,7 +115,7 @@ class Keeper(ShelfCalls):
             thread.start()
 
     def about(self) -> dict[str, Any]:
-        """What a process that joins has to know: versions, folders, and the transfer server's address."""
+        """Facts for a process that joins: the protocol's version, the root folder, and the transfer server's port."""
         self._leave_if_removed()
         transfer = None if self._serving is None else self._serving.about()
         return {"protocol": PROTOCOL, "root": self._root, "pid": os.getpid(), "transfer": transfer}

@@ -62,7 +62,7 @@ class Result:
         return self.readings["work"].seconds
 
     def summary(self) -> dict[str, Any]:
-        """As JSON, without the samples."""
+        """The results for JSON, without the samples."""
         result = asdict(self)
         del result["samples"]
         return {

@@ -53,7 +53,7 @@ def examine(
             progress(number, len(CHECKS))
         try:
             for finding in check(cluster):
-                found.append(finding)  # noqa: PERF402 - what was found before a check failed counts
+                found.append(finding)  # noqa: PERF402 - findings of a check that then fails count too
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
     remaining, muted = apart(found, mutes, cluster.nodes)

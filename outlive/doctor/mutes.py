@@ -37,7 +37,7 @@ class Mute:
     reason: str | None = None
 
     def silences(self, evidence: Evidence, nodes: Mapping[str, LiveNode]) -> bool:
-        """Whether it mutes what was seen on this node."""
+        """Whether this mute covers the evidence, by its node."""
         if self.node is None:
             return True
         if evidence.node is None:

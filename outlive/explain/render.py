@@ -115,7 +115,7 @@ def _explanation_lines(explanation: Explanation, *, first: bool) -> Iterator[_St
     yield "bold", "Likely causes, in order"
     for number, cause in enumerate(explanation.causes, 1):
         yield from _cause_lines(number, cause)
-    yield "bold", "What would tell them apart"
+    yield "bold", "How to tell them apart"
     for tell in explanation.tell_apart:
         yield "", f"  - {tell}"
     yield "bold", "Fix"

@@ -104,7 +104,7 @@ def busy(node_id: str, apart_from: set[str]) -> list[str]:
 
     Three calls of the GCS and one of the node's raylet, which asks each of its workers: about 2.5 ms.
 
-    - What the raylet itself says: `NodeSnapshot` in `GcsNodeInfo`, which reaches the GCS within 100 ms
+    - The state that the raylet itself reports: `NodeSnapshot` in `GcsNodeInfo`, which reaches the GCS within 100 ms
       (`raylet_report_resources_period_milliseconds`). Its activities are stale unless its state is `ACTIVE`
       (`GcsNodeManager::UpdateAliveNode`). How much of a resource is in use comes from `GetClusterResourceState`,
       up to a second later (`gcs_pull_resource_loads_period_milliseconds`), and so do placement groups.

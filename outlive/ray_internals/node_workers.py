@@ -103,7 +103,7 @@ def nodes() -> list[LiveNode]:
 
 
 def _node_table(state: int) -> list[Any]:
-    # only this call is made without grpcio: doctor then tells what is missing
+    # this call alone is made without grpcio: doctor then names the missing package
     if importlib.util.find_spec("grpc") is None:
         return node_records()
     request = rpc.messages("gcs_service").GetAllNodeInfoRequest()

@@ -23,7 +23,8 @@ def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
 
 
 def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -> Located | None:
-    """Copy an array to this node's shelf. None: it is there now. Else: where it is, or why it is nowhere.
+    """Copy an array to this node's shelf; None if it is there now. Otherwise the catalog's answer: where it is, or
+    why it is nowhere.
 
     Parameters
     ----------

@@ -114,7 +114,7 @@ def _report(gateway: Any, listeners: dict[int, Callable[..., object]]) -> None:
 def _result(parts: list[Any]) -> Any:
     """The result of a call, or its error.
 
-    An array is read-only, as a view is, though it is a copy that nobody else has.
+    An array is a copy for this process alone, but it is read-only, as a view would be.
     """
     result = unpack(parts)
     if isinstance(result, _Raised):

@@ -54,7 +54,7 @@ def not_found(session: Session, store: str, keys: list[str]) -> ArrayNotFound:
 def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> ArrayNotFound | ArrayLost:
     """`ArrayLost` if the array's key still stands for it (so nobody deleted it); else `not_found`.
 
-    Of an array without a key, it is not known whether somebody deleted it.
+    For an array without a key nobody knows whether it was deleted.
     """
     if info.key is None:
         return not_found

@@ -112,7 +112,7 @@ class ArrayHandle:
 
     @property
     def lifetime(self) -> str:
-        """What ends it: "detached" (nothing by itself), "job" or "scope"; and its `ttl`, if it has one."""
+        """With what it ends: "job", "scope", or "detached" if it does not end by itself. See also `ttl`."""
         kind = lifetime_of(self.info).kind
         return "job" if kind & JOB else "scope" if kind & SCOPE else "detached"
 

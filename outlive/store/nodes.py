@@ -32,12 +32,12 @@ class NodeRow(NamedTuple):
     arrays: int
     nbytes: int
     only_arrays: int
-    """Arrays that are nowhere else. Of a lost node: the arrays that are lost."""
+    """The number of arrays that are on no other node; for a lost node, the number of arrays that were lost."""
     only_bytes: int
     stays_because: tuple[str, ...] = ()
     """Why it cannot go now, in plain words; empty if it can, or is gone."""
     until: float | None = None
-    """Of a draining node: the Unix time of its end, `math.inf` without a deadline. Of a lost one: when it was lost."""
+    """The Unix time of a draining node's end (`math.inf` without a deadline), or of a lost node's loss."""
     through_ray: str | None = None
     """Which arrays come through Ray and not by the transfer port, and why, in plain words. None: none do."""
 

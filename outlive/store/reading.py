@@ -1,6 +1,6 @@
-"""Reading: by the shelf's name if there is one, else by asking the catalog; from another node if need be.
+"""Reading: by the name on this shelf, or else by asking the catalog; from another node if necessary.
 
-what is asked for            where it is                      what comes of it
+asked for                    where it is                      result
 a key ---> find, or hold --> this shelf                   --> Here: a view
 ^                         a draft here, sealed by us   --> the same
 |                         another node, copied here    --> the same
@@ -34,7 +34,7 @@ _MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are re
 
 
 class Here(NamedTuple):
-    """The reader has what was asked for."""
+    """The value that was asked for."""
 
     value: Any
 
@@ -204,9 +204,10 @@ def _view(session: Session, found: Found) -> Here | Gone:
 
 
 def _is_secure(session: Session, found: Found) -> bool:
-    """Nobody is shown an array that others are to keep too before they do: it could go, and the former come back.
+    """Have the replicas of a found array made before it is shown; whether it may be shown then.
 
-    False if its node died, or another took its key, before that was done. While it is deleted, that cannot be.
+    Without them it could be lost with its node, and the array before it would come back. False if its node died, or its
+    key was put again, before the replicas were made. An array that is being deleted gets none, and is shown.
     """
     if not found.alone or found.doomed:
         return True
@@ -234,9 +235,9 @@ def _sealed(session: Session, found: Found) -> Here | Gone:
 
 
 def _standing(session: Session, info: ArrayInfo) -> Found | None:
-    """What the catalog says of an array now; None if its key does not stand for it any more.
+    """The catalog's entry of an array now; None if its key stands for another array.
 
-    If its put came to nothing, the former stands again.
+    If the array's put came to nothing, its key stands for the array before again.
     """
     [found] = find(session, info.store, [info.key or ""])
     return found if found is not None and found.info.id == info.id else None

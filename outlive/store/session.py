@@ -135,7 +135,7 @@ class Session:
         Raises
         ------
         OutliveError
-            What the keeper raised.
+            The error that the keeper raised.
         Nobody
             The node has no keeper (any more).
         StoreUnavailable

@@ -1,1 +1,1 @@
-"""What proves an implementation, for others to use: `conformance` (needs pytest, so it is imported by nothing here)."""
+"""Tests of store implementations, for others to use: `conformance` (it needs pytest, so nothing here imports it)."""

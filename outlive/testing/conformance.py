@@ -11,9 +11,9 @@ In a test file, derive from `StoreTests` and say what a new, empty store is:
             with my_package.new_store() as store:
                 yield store
 
-pytest then runs every test of the suite against it. Errors are told by their builtin classes alone (`KeyError`,
-`TypeError`, `ValueError`), so the store need not know outlive. To have the asserts explained, put
-`pytest.register_assert_rewrite("outlive.testing.conformance")` in conftest.py.
+pytest then runs every test of the suite against it. The suite expects builtin errors (`KeyError`, `TypeError`,
+`ValueError`), so the store need not know outlive. For detailed assertion messages, put
+`pytest.register_assert_rewrite("outlive.testing.conformance")` into conftest.py.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class StoreTests:
         assert "a" not in store
 
     def test_iterate_while_it_changes(self, store: ArrayStore) -> None:
-        """As other processes may change it at any time: that is no error, and no other key is missed."""
+        """Other processes may change the store at any time. That is no error, and the iteration misses no other key."""
         for key in "abcdef":
             store[key] = np.arange(3)
         for key in store:

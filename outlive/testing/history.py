@@ -1,23 +1,24 @@
-"""Is a history of reads and writes linearizable? For each key of a store, as a register of its own.
+"""Histories: decides whether a history of reads and writes is linearizable, with each key as a register of its own.
 
-A history is linearizable if every operation can be given one moment between its invocation and its response, so that
-all of them, one after the other in that order, read what they read (Herlihy and Wing, "Linearizability: a correctness
-condition for concurrent objects", TOPLAS 12(3), 1990). Keys are judged one by one, for the condition is local (there).
+A history is linearizable if each operation can be given one moment between its invocation and its response, so that the
+operations, one after the other in that order, read what they did read (Herlihy and Wing, "Linearizability: a
+correctness condition for concurrent objects", TOPLAS 12(3), 1990). Keys are judged one by one, as the condition is
+local (ibid.).
 
-The search is that of Wing and Gong ("Testing and verifying concurrent objects", JPDC 17, 1993), just in time and with
-the configurations met before remembered, as in Lowe ("Testing for linearizability", CCPE 29(4), 2017): it walks through
-the responses in the order of time and keeps all configurations (which open operations have taken effect, and what the
-key holds) that explain everything so far. The first response that leaves none cannot be explained.
+The search is that of Wing and Gong ("Testing and verifying concurrent objects", JPDC 17, 1993), just in time and with a
+memory of known configurations, as in Lowe ("Testing for linearizability", CCPE 29(4), 2017). It walks through the
+responses in the order of time, and keeps all configurations that explain everything so far. A configuration says which
+open operations have taken effect, and what the key holds. A response that leaves no configuration cannot be explained.
 
-What no one knows the outcome of (its process was killed, its answer was an error of the connection) may have taken
-effect at any moment after its invocation, or never. Every put of a key has a value of its own, so:
+An operation of unknown outcome (its process was killed, or its answer was an error of the connection) may have taken
+effect at any moment after its invocation, or never. Every put of a key has a value of its own. So:
 
-- a put of unknown outcome whose value nobody read may be left out, for it explains nothing; one whose value was read
-  took effect before the first such read returned;
-- a deletion of unknown outcome explains nothing but a read that finds no array, so it is tried right before such reads,
-  the one that was invoked first first.
+- A put of unknown outcome whose value nobody read explains nothing, and is left out. If its value was read, it took
+  effect before the first such read returned.
+- A deletion of unknown outcome explains only reads that find no array. It is tried right before such a read, beginning
+  with the deletion that was invoked first.
 
-A client writes down what it is about to do before it does it, so that a killed one leaves a whole history:
+A client records each operation before it begins, so that a client that is killed leaves a whole history:
 
     recorder = Recorder(folder / "client-1.jsonl", "client-1")
     number = recorder.invoke("put", "k", 7)
@@ -42,15 +43,15 @@ _SHOWN = 12  # operations of a violation
 
 
 class Operation(NamedTuple):
-    """What one client did with one key."""
+    """An operation of one client with one key."""
 
     client: str
     kind: Kind
     key: str
-    value: int | None  # that was put, or that a get returned; None: no array
+    value: int | None  # the value that was put, or that a get returned; None: no array
     invoked: int  # nanoseconds of time.monotonic_ns, which all processes of a machine share
-    returned: int | None = None  # None: it never did
-    outcome: Outcome = "done"  # "failed": for certain without effect
+    returned: int | None = None  # None: it never returned
+    outcome: Outcome = "done"  # "failed": it certainly had no effect
 
     def __str__(self) -> str:
         end = "     ..." if self.returned is None else f"{self.returned / 1e6:.3f}"
@@ -64,11 +65,11 @@ class Operation(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """No order explains what a get returned."""
+    """A get whose value no order of the operations explains."""
 
     operation: Operation
-    possible: list[int | None]  # what the key may have held when it returned
-    window: list[Operation]  # of this key: the last few, and the put of the value that was read
+    possible: list[int | None]  # the values that the key may have held when it returned
+    window: list[Operation]  # the last few operations of this key, and the put of the value that was read
 
     def __str__(self) -> str:
         held = ", ".join(sorted(map(str, self.possible)))
@@ -84,14 +85,14 @@ class Recorder:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def invoke(self, kind: Kind, key: str, value: int | None = None) -> int:
-        """Write down an invocation; returns its number, for `respond`."""
+        """Record an invocation; returns its number, for `respond`."""
         self._last += 1
         what = {"client": self.client, "number": self._last, "kind": kind, "key": key, "value": value}
         self._write(what | {"invoked": time.monotonic_ns()})
         return self._last
 
     def respond(self, number: int, value: int | None = None, outcome: Outcome = "done") -> None:
-        """Write down how it ended; `value` is what a get returned."""
+        """Record how an operation ended; `value` is the value that a get returned."""
         ended = {"returned": time.monotonic_ns(), "value": value, "outcome": outcome}
         self._write({"client": self.client, "number": number} | ended)
 
@@ -103,7 +104,7 @@ class Recorder:
 
 
 class History:
-    """Operations of many clients."""
+    """The operations of many clients."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self.operations = sorted(operations, key=lambda operation: operation.invoked)
@@ -132,12 +133,12 @@ class History:
     def check(self) -> list[Violation]:
         """The first read of each key that cannot be explained; empty if the history is linearizable.
 
-        No key has an array before the first operation.
+        Before the first operation, no key has an array.
 
         Raises
         ------
         ValueError
-            Two puts of a key have the same value, so that a read does not tell them apart.
+            Two puts of a key have the same value: a read could not tell them apart.
         """
         by_key = defaultdict(list)
         for operation in self.operations:
@@ -145,7 +146,7 @@ class History:
         return [violation for operations in by_key.values() for violation in _check_key(operations)]
 
 
-class _Config(NamedTuple):  # one way to explain what happened so far
+class _Config(NamedTuple):  # a configuration: one way to explain everything so far
     done: frozenset[int]  # the open operations that have taken effect
     value: int | None
     deleted: int  # how many deletions of unknown outcome have taken effect
@@ -172,7 +173,7 @@ def _check_key(operations: list[Operation]) -> Iterator[Violation]:
 
 
 def _settle(operations: list[Operation]) -> tuple[list[Operation], list[int]]:
-    """The operations that took effect, each with its end, and the invocations of deletions that may have."""
+    """The operations that took effect, each with its end; and when deletions were invoked that may have."""
     first_read: dict[int | None, int] = {}
     values: set[int | None] = set()
     for operation in operations:
@@ -200,22 +201,22 @@ class _Search:
     def __init__(self, operations: list[Operation]) -> None:
         self.operations, self.configs = operations, {_Config(frozenset(), None, 0)}
         self.read = {operation.value for operation in operations if operation.kind == "get"} - {None}
-        self.open: dict[int, Operation] = {}  # invoked, and not yet returned
-        self.deletions = 0  # of unknown outcome, invoked so far
+        self.open: dict[int, Operation] = {}  # operations that were invoked and have not returned
+        self.deletions = 0  # how many deletions of unknown outcome were invoked so far
 
     def responds(self, index: int) -> bool:
-        """Keep what explains that an open operation returns now; False if nothing does."""
+        """Keep the configurations that explain that an open operation returns now; False if none does."""
         fewest: dict[tuple[frozenset[int], int | None], int] = {}
         for done, value, deleted in self.explore(self.configs, index):
             if index in done:
                 kept = done - {index}, value
-                fewest[kept] = min(deleted, fewest.get(kept, deleted))  # what is not used up can be used later
+                fewest[kept] = min(deleted, fewest.get(kept, deleted))  # an unused deletion can be used later
         self.configs = {_Config(*kept, deleted) for kept, deleted in fewest.items()}
         del self.open[index]
         return bool(self.configs)
 
     def explore(self, configs: set[_Config], until: int | None = None) -> set[_Config]:
-        """These, and what may come of them by open operations that take effect now, no further than to `until`."""
+        """These configurations, and all that follow from them as open operations take effect now, up to `until`."""
         seen: set[_Config] = set()
         stack = [self._read(config) for config in configs]
         while stack:
@@ -231,20 +232,20 @@ class _Search:
         for index, operation in self.open.items():
             if index in config.done or operation.kind == "get":
                 continue
-            # A put that is read may as well wait for its first reader, or its response.
+            # A put whose value is read takes effect just before its first reader, or at its response.
             if index == until or operation.value in wanted or operation.value not in self.read:
                 yield config._replace(done=config.done | {index}, value=operation.value)
         if None in wanted and config.value is not None and config.deleted < self.deletions:
             yield config._replace(value=None, deleted=config.deleted + 1)
 
     def _read(self, config: _Config) -> _Config:
-        """With every open get that may read this value now: later is no better."""
+        """The configuration after every open get that may read this value has read it: a later read is no better."""
         reads = {i for i, one in self.open.items() if one.kind == "get" and one.value == config.value}
         return config._replace(done=config.done | reads)
 
 
 def _window(operations: list[Operation], culprit: Operation) -> list[Operation]:
-    """What led to it, in the order of invocation: the last few, and where the value that was read came from."""
+    """The operations that led to it, by invocation: the put of the value that was read, and the last few."""
     before = [one for one in operations if one.invoked <= (culprit.returned or 0)]
     source = [one for one in before[:-_SHOWN] if one.kind == "put" and one.value == culprit.value]
     return source + before[-_SHOWN:]

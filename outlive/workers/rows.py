@@ -64,8 +64,7 @@ class Worker:
     heir: str | None = None
     """A detached actor of its ended job that lives, and whose tasks it may get."""
     silent_since: float | None = None
-    """Unix time at which a `silent` worker first did not answer this process. What it owns and runs is not known then.
-    """
+    """Unix time at which a `silent` worker first did not answer this process. It is not known what it owns and runs."""
     function: str | None = None
     """The function of its last task that ended. Its memory holds remains of that task, or of those before."""
     reasons: tuple[Reason, ...] = ()

@@ -57,7 +57,7 @@ class YamlFile:
 
     @property
     def lines(self) -> list[str]:
-        """As they are now, with their ends."""
+        """The lines as they are now, with their ends."""
         return self.text.splitlines(keepends=True)
 
     def diff(self) -> str:

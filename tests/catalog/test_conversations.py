@@ -396,6 +396,22 @@ def test_those_that_leave_at_once_are_told_one_after_the_other() -> None:
     assert state.index.home(two.id) == "b"
 
 
+def test_a_leave_that_is_said_again_is_granted_again_although_the_array_was_replaced_meanwhile() -> None:
+    """Its answer was lost. The books have no file on that node any more, so nobody would ever drop it there."""
+    world = World()
+    state, one, two = world.know(), info(1), info(2)
+    put(state, one, "a")
+    state.index.copies.add(one, "a", "b")
+    assert replicas.leave(state, [one], "a") == [True]
+    put(state, two, "b")
+    assert state.index.is_superseded(one.id)
+    assert replicas.leave(state, [one], "b") == [False]  # it may be current again, and b alone has it
+    state.unlisted.add("a")
+    assert replicas.leave(state, [one], "a") == [False]  # the books may lack what it has
+    state.unlisted.discard("a")
+    assert replicas.leave(state, [one], "a") == [True]
+
+
 def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
     state = World().know("a")
     assert replicas.leave(state, [info(1)], "a") == [True]  # deleted meanwhile
@@ -1090,6 +1106,73 @@ def test_what_may_have_been_replaced_is_remembered_until_all_have_said_what_they
     assert not world.state.late
     [found] = keys.find(world.state, "s", ["k"])
     assert found is not None and found.info == info(1) and not found.lost_at
+
+
+def test_nodes_forget_what_was_to_replace_an_array_if_that_comes_to_nothing() -> None:
+    """Else the next catalog would take the array for outdated, if the other's node died with this one."""
+    world = World("abc", {("b", "forbid"): None, ("b", "forget_successors"): None})
+    state = world.know()
+    put(state, info(1), "b")
+    state.index.copies.add(info(1), "b", "c", kept=False)
+    with pytest.raises(StoreUnavailable, match="node c"):
+        world.run(keys.replace(state, [info(2)], "a", 0))
+    world.run(losing.look_at_nodes(state))
+    assert "forget_successors" not in world.methods("b"), "its writer may ask again"
+    keys.take_off(state, [info(2).id])
+    for _ in range(2):
+        world.run(losing.look_at_nodes(state))
+    asked = ("b", "forget_successors", ([("s", "k", info(2).id)],))
+    assert world.asked.count(asked) == 1
+    assert world.methods("c").count("forget_successors") == 2, "it may have been told, and does not answer"
+    world.answers["c", "forget_successors"] = None
+    world.run(losing.look_at_nodes(state))
+    assert not state.announced.cancelled
+
+
+def test_nodes_forget_what_came_to_nothing_of_an_earlier_catalog() -> None:
+    world = _after_both(info(2))
+    del world.answers["a", "listing_part"]  # so the others may be in doubt
+    world.answers["b", "forget_successors"] = None
+    world.run(shelves.begin(world.state))
+    keys.take_off(world.state, [info(2).id])
+    world.run(losing.look_at_nodes(world.state))
+    assert ("b", "forget_successors", ([("s", "k", info(2).id)],)) in world.asked
+
+
+def test_nodes_forget_what_had_come_to_nothing_before_its_node_was_listed() -> None:
+    world = _after_both(info(2))
+    world.answers |= {("c", "given_up"): [info(2).id], ("b", "forget_successors"): None}
+    world.run(shelves.begin(world.state))
+    world.run(losing.look_at_nodes(world.state))
+    assert ("b", "forget_successors", ([("s", "k", info(2).id)],)) in world.asked
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_comes_to_nothing(stands: bool) -> None:
+    world = _after_both(info(2))
+    del world.answers["c", "listing_part"]  # it died just now, and Ray does not say so yet
+    state = world.state
+    world.run(shelves.begin(state))
+    state.unlisted.discard("c")  # it confirmed that nobody there reads it by name
+    assert keys.bind(state, [info(3)], "b", 0).epoch
+    state.unlisted.add("c")
+    world.kill("c")
+    world.run(shelves.mend(state))
+    assert ("b", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == info(3)
+    if stands:
+        world.answers["b", "finish"] = keeps(info(3).id)
+        for name in replaced.sort_out(state):
+            world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+        assert not state.beneath
+        return
+    keys.take_off(state, [info(3).id])
+    for _ in range(2):
+        [found] = keys.find(state, "s", ["k"])
+        assert found is not None and found.lost_at and (found.info.id, found.nodes) == (info(2).id, ["c"])
+        world.run(shelves.mend(state))
+    assert [lost.info.id for lost in state.index.lost] == [info(2).id]
 
 
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:

@@ -40,7 +40,7 @@ def test_a_file(tmp_path):
     result = run(str(file))
     assert result.exit_code == 0
     assert result.stdout.startswith("OwnerDiedError (owner-died), 2 times, lines 4, 5\n")
-    for part in ("Likely causes, in order", "What would tell them apart", "Fix", "Sources: "):
+    for part in ("Likely causes, in order", "How to tell them apart", "Fix", "Sources: "):
         assert part in result.stdout
     about = json.loads(run(str(file), "--json").stdout)
     assert about["lines"] == 5

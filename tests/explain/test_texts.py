@@ -30,7 +30,7 @@ def test_the_question_of_the_thread(text):
     assert (decoded.job, decoded.maker, decoded.put) == (2, "normal task", True)
     assert "The owner is alive" in explanation.what
     assert "A process in the middle died" in explanation.causes[0].text
-    assert "side door" in explanation.causes[1].text
+    assert "in a way that Ray does not count" in explanation.causes[1].text
     assert any("max_calls is set says little" in tell for tell in explanation.tell_apart)
     assert any("issues/18456" in source for source in explanation.sources)
 

@@ -25,7 +25,7 @@ from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.tend.fsck import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer
-from outlive.catalog import shelves
+from outlive.catalog import losing, shelves
 from outlive.catalog.losses import Lost
 from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_errors, transfer
@@ -656,6 +656,25 @@ def test_a_batch_that_is_interrupted_once_a_reader_saw_it_is_whole(
         commit(session, [cluster.draft("a", key, 2) for key in ("w", "x", "y")])
     assert [cluster.get("b", key) for key in ("w", "x", "y")] == [2, 2, 2]
     assert shelf.ledger.batches == 0
+
+
+def test_a_put_that_failed_takes_nothing_with_its_node(cluster: PlayedCluster) -> None:
+    """Its node dies with the catalog, soon after."""
+    old = cluster.put("b", "k", 1)
+    assert cluster.get("c", "k") == 1  # it has a copy
+    cluster.frozen.add("c")
+    with pytest.raises(StoreUnavailable, match="node c"):
+        commit(cluster.session("a"), [cluster.draft("a", "k", 2)])
+    cluster.frozen.discard("c")
+    shelf = cluster.shelves["b"]
+    assert shelf.names.successors(old)
+    cluster.catalog.driver.run(losing.look_at_nodes)
+    eventually(lambda: not shelf.names.successors(old))
+    assert shelf.names.knows_later(old), "what was forbidden stays so"
+    cluster.catalog.save()
+    cluster.dead.add("a")
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in "bc"] == [1, 1]
 
 
 # --- readers see one order

@@ -1,8 +1,11 @@
-"""The pages are for people: lines that a review shows whole, sentences that begin with their subject."""
+"""Pages and code are for people: lines that a review shows whole, sentences that begin with their subject."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from tests.pages.page import DOCS, WIDTH
 ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 # Of these docs/design.md tells all.
-ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer")
+ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls")
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 
 
@@ -36,6 +39,26 @@ def prose(page: Path) -> Iterator[tuple[int, str]]:
             begun.append((number, line))
 
 
+def texts(module: Path) -> Iterator[tuple[int, str]]:
+    """The comments, docstrings and messages of a module, with the numbers of their lines."""
+    source = module.read_text()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("# ")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, " ".join(node.value.split())
+
+
+def riddles(found: Iterator[tuple[int, str]]) -> list[str]:
+    return [
+        f"{number}: ...{text[match.start() : match.start() + 60]}"
+        for number, text in found
+        for match in _RIDDLE.finditer(text)
+        if not text[match.start() :].split(". ")[0].endswith("?")
+    ]
+
+
 def about(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -50,13 +73,13 @@ def test_no_line_is_too_long(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=about)
 def test_no_sentence_is_a_riddle(page: Path) -> None:
     """`Who does this is that` has its subject in the middle; `shall` is for lawyers. A question may begin so."""
-    found = [
-        f"{number}: ...{text[match.start() : match.start() + 60]}"
-        for number, text in prose(page)
-        for match in _RIDDLE.finditer(text)
-        if not text[match.start() :].split(". ")[0].endswith("?")
-    ]
-    assert found == []
+    assert riddles(prose(page)) == []
+
+
+def test_no_sentence_of_the_code_is_a_riddle() -> None:
+    modules = (path for path in (ROOT / "outlive").rglob("*.py") if "simulation" not in path.parts)
+    found = {about(module): riddles(texts(module)) for module in modules}
+    assert {module: lines for module, lines in found.items() if lines} == {}
 
 
 def test_the_design_names_every_module_and_no_other() -> None:

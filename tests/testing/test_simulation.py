@@ -18,8 +18,8 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_schedules_hold() -> None:
-    """`make simulate` plays as many as one likes: 20,000 take five minutes of a processor."""
-    done = simulate("--count", "1000", "--processes", "1")
+    """`make simulate` plays as many as one likes: 20,000 take eight minutes of a processor."""
+    done = simulate("--count", "500", "--processes", "1")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -80,7 +80,9 @@ def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
             if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
                 shelf.ledger.moved()
                 disk.release(array_id)
-                yield Defect("double", array_id, "its copy on disk removed: who spilled it died in between", True)
+                yield Defect(
+                    "double", array_id, "its copy on disk removed: the process that moved it died in between", True
+                )
     disk.pool.trim()
 
 

@@ -61,8 +61,8 @@ def of_silent(
                 severity="wrong",
                 what=f"node {node.node_id[:8]} ({node.ip}) does not answer: its raylet"
                 + ("" if pid is None else f", pid {pid}"),
-                why="Ray takes it for alive, so tasks are sent to it and its objects are waited for. What else is "
-                "wrong there is unknown.",
+                why="Ray takes it for alive, so it sends tasks there and waits for its objects. There may be other "
+                "faults, which cannot be seen now.",
                 fix=f"on {node.name}: `ps -o pid,stat,args {'-C raylet' if pid is None else f'-p {pid}'}`; `kill -CONT` "
                 f"it where it is in state T; the end of {log_folder(node.node_id)}/raylet.out",
                 evidence=(Evidence(str(look), node=node.node_id, pid=pid),),

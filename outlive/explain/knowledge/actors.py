@@ -32,9 +32,9 @@ KILLED = Entry(
     ),
     tell_apart=("Search the code for ray.kill; with no_restart=True (the default) max_restarts does not help.",),
     fix="""\
-del handle                      # the last handle gone: pending calls finish first, then it ends
+del handle                      # without a handle, the actor ends after its pending calls
 # or, from within: ray.actor.exit_actor()
-ray.kill(handle, no_restart=False)   # if it is to come back (needs max_restarts)""",
+ray.kill(handle, no_restart=False)   # if Ray is to start it again (needs max_restarts)""",
     sources=(_REASONS + " RAY_KILL", _GCS, _FILE),
 )
 INIT_FAILED = Entry(
@@ -62,7 +62,7 @@ OWNER_DEAD = Entry(
     name="actor-owner-died",
     classes=_CLASSES,
     when=r"its owner has died|Owner's (?:worker process|node) has crashed",
-    what="The process that created the actor died, and Ray ends its actors with it, handles elsewhere or not.",
+    what="The process that created the actor died. Ray then ends the actor, even if other processes have handles.",
     causes=(
         Cause(
             "The owner's node was lost.",
@@ -78,7 +78,7 @@ OWNER_DEAD = Entry(
     ),
     tell_apart=("The message has the owner's id and exit type; its log is /tmp/ray/session_latest/logs/*<Owner Id>*.",),
     fix="""\
-# Detached: nobody's death ends it. Then it is yours to end.
+# A detached actor has no owner. The program has to end it.
 worker = Worker.options(name="worker", namespace="app", lifetime="detached", get_if_exists=True).remote()
 ...
 ray.kill(worker)""",
@@ -135,7 +135,7 @@ EXITED = Entry(
     name="actor-exited",
     classes=_CLASSES,
     when=r"(?:[Ww]orker exit type: |exit_type = )INTENDED_USER_EXIT|exit_actor\(\) is called|by an user request",
-    what="The actor ended itself: ray.actor.exit_actor(), sys.exit() or the end of its process as asked for.",
+    what="The actor ended on request: by ray.actor.exit_actor(), sys.exit() or a signal.",
     causes=(
         Cause("A method called ray.actor.exit_actor().", signs=(says(r"exit_actor\(\) is called"),)),
         Cause("A method called sys.exit() or raised SystemExit.", signs=(says(r"exit code [1-9]|SystemExit"),)),
@@ -152,7 +152,7 @@ GROUP_REMOVED = Entry(
     name="actor-placement-group-removed",
     classes=(*_CLASSES, "ActorPlacementGroupRemoved"),
     when=r"placement group (?:corresponding to this Actor has been|was) removed",
-    what="The placement group that the actor lived in was removed, and the actor with it.",
+    what="The actor's placement group was removed, and that ended the actor.",
     causes=(
         Cause(
             "remove_placement_group was called, or the group's creator ended.",
@@ -184,7 +184,7 @@ CRASHED = Entry(
     name="actor-crashed",
     classes=_CLASSES,
     when=r"(?:[Ww]orker exit type: |exit_type = )(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|worker process has died",
-    what="The actor's process ended under it; no Python exception was seen.",
+    what="The actor's process ended, and no Python exception was seen.",
     causes=PROCESS_ENDED,
     tell_apart=TELL_PROCESS,
     fix=_RESTART,
@@ -202,7 +202,7 @@ UNAVAILABLE = Entry(
     "run; the actor may be back soon.",
     causes=(
         Cause(
-            "Its process does not answer: busy in C code that holds the GIL, swapping, or stopped. gRPC gave the connection up.",
+            "Its process does not answer, as it is swapping, stopped, or busy in C code that holds the GIL. gRPC gave the connection up.",
             signs=(says(r"keepalive watchdog timeout|keepalive ping"),),
         ),
         Cause(
@@ -218,7 +218,7 @@ UNAVAILABLE = Entry(
         ),
     ),
     tell_apart=("`ray list actors --filter actor_id=<id>`: RESTARTING, ALIVE or DEAD, and how many restarts.",),
-    fix="@ray.remote(max_restarts=3, max_task_retries=3)   # Ray repeats the call by itself; only if twice does no harm\nclass Worker: ...",
+    fix="@ray.remote(max_restarts=3, max_task_retries=3)   # Ray repeats the call: only if running it twice does no harm\nclass Worker: ...",
     sources=("Ray: python/ray/exceptions.py, ActorUnavailableError", _DOCS),
 )
 UNSCHEDULABLE = Entry(

@@ -1,4 +1,4 @@
-"""How a process of Ray ends without an exception of its own: the causes that a worker, an actor and an owner share."""
+"""Ends of Ray's processes without a Python exception: the causes that workers, actors and owners share."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SCALED_DOWN_LINE = (
 )
 STOP = Cause("Ray was stopped, or the process got a signal.", signs=(nearby(STOPPED),))
 NO_TRACE = Cause(
-    "It called os._exit() or got SIGKILL, which leave no trace but the closed connection: Ray cannot tell why."
+    "It called os._exit() or got SIGKILL. Ray cannot tell these apart, as it sees nothing but the closed connection."
 )
 
 PROCESS_ENDED = (MEMORY, NATIVE, GPU, LIMIT, NODE, STOP, NO_TRACE)

@@ -15,7 +15,7 @@ _SPILLING = "https://docs.ray.io/en/latest/ray-core/objects/object-spilling.html
 
 
 def larger_than_store(scene: Scene) -> str | None:
-    """The object's size, if it is more than the store's that stands in the same message."""
+    """The sizes of object and store, if the message has both and the object is larger."""
     for occurrence in scene.occurrences:
         size, store = _SIZE.search(occurrence.text), _STORE.search(occurrence.text)
         if size and store and int(size[1]) > int(store[1]):
@@ -26,8 +26,8 @@ def larger_than_store(scene: Scene) -> str | None:
 OBJECT_STORE_FULL = Entry(
     name="object-store-full",
     classes=("ObjectStoreFullError",),
-    what="The object does not fit: the object store holds objects that are in use, and what it would write to disk instead "
-    "(spilling, or the overflow file) did not fit either.",
+    what="The object store has no room for the object: the objects in it are in use, and there was no room on disk either "
+    "(for spilled objects or the overflow file).",
     causes=(
         Cause(
             "One object is larger than the store, or than the disk behind it.",
@@ -37,7 +37,7 @@ OBJECT_STORE_FULL = Entry(
             ),
         ),
         Cause(
-            "References are kept that nobody needs: lists of refs, globals, idle workers that own objects.",
+            "The program keeps references that it does not need: lists of refs, globals, idle workers that own objects.",
             signs=(nearby(r"ray::IDLE"), nearby(r"PINNED_IN_MEMORY|LOCAL_REFERENCE|bytes in use: [1-9]\d{8}")),
         ),
         Cause(
@@ -49,16 +49,16 @@ OBJECT_STORE_FULL = Entry(
             ),
         ),
         Cause(
-            "/dev/shm is too small (Docker gives 64 MB), so that the store was made on a slow disk or small.",
+            "/dev/shm is too small (Docker gives 64 MB), so the store is small, or on a slow disk.",
             signs=(nearby(r"/dev/shm|--shm-size"),),
         ),
     ),
     tell_apart=(
-        "`ray memory --stats-only` and `ray memory --sort-by OBJECT_SIZE`: who holds what.",
+        "`ray memory --stats-only` and `ray memory --sort-by OBJECT_SIZE` list the objects and their holders.",
         "`df -h /dev/shm /tmp`: is either nearly full?",
     ),
     fix="""\
-del refs                                    # let go of what is done with
+del refs                                    # drop references that are no longer needed
 ray.init(object_store_memory=8 * 1024**3)   # or --object-store-memory of `ray start`; in Docker: --shm-size=10g""",
     sources=(
         "Ray: python/ray/exceptions.py, ObjectStoreFullError",
@@ -69,8 +69,8 @@ ray.init(object_store_memory=8 * 1024**3)   # or --object-store-memory of `ray s
 OUT_OF_DISK = Entry(
     name="out-of-disk",
     classes=("OutOfDiskError",),
-    what="The object store is full, and the disk that it overflows to is over RAY_local_fs_capacity_threshold (0.95) full: Ray "
-    "does not write there any more.",
+    what="The object store is full, and so is the disk that it overflows to: it is fuller than RAY_local_fs_capacity_threshold "
+    "(0.95), and Ray does not write there any more.",
     causes=(
         Cause(
             "Other files fill the disk: old Ray sessions, logs, data.",
@@ -94,10 +94,10 @@ ray start --head --object-spilling-directory=/data/spill""",
 
 _KILLED = "Ray's memory monitor killed the worker, because the node used more memory than RAY_memory_usage_threshold (0.95) allows. "
 _CAUSES = (
-    Cause("Idle workers hold the memory: they keep what their tasks leaked, and cannot leave while they own a live object.",
+    Cause("Idle workers hold the memory: they keep what their tasks leaked, and do not exit while they own a live object.",
           signs=(sizes.held_by("idle"), says(r"non-selected idle workers: [1-9]")), weight=sizes.weight("idle")),
-    Cause("The tasks and actors need it: one that needs much, or too many at a time for this node (each takes a CPU, and none says how much "
-          "memory it needs).", signs=(sizes.held_by("tasks"), says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])")), weight=sizes.weight("tasks")),
+    Cause("The tasks and actors need it: one needs much, or too many run on this node at a time (Ray counts their CPUs, and their memory "
+          "only if they ask for it).", signs=(sizes.held_by("tasks"), says(r"actual memory used=(?:[1-9]\d*\.|0\.[5-9])")), weight=sizes.weight("tasks")),
     Cause("Something else on the machine uses the memory: the driver, other programs.", signs=(sizes.held_by("others"),), weight=sizes.weight("others")),
     Cause("Ray's own processes use much of it (GCS, raylet, dashboard).", signs=(sizes.held_by("ray"),), weight=sizes.weight("ray")),
     Cause("The object store is full of objects in use: its pages count as memory too.", signs=(says(r"bytes in use: [1-9]\d{8}"),)),
@@ -105,13 +105,13 @@ _CAUSES = (
 )  # fmt: skip
 _TELL = (
     "The message lists the ten processes that use most, and what the chosen worker used.",
-    'Which policy chose is not in the message. With RAY_BACKEND_LOG_LEVEL=debug that node\'s raylet.out says "Workers sorted by time based worker killing policy" or "Sorted list of leases based on the policy".',
+    'The message does not say which policy chose. With RAY_BACKEND_LOG_LEVEL=debug that node\'s raylet.out says "Workers sorted by time based worker killing policy" or "Sorted list of leases based on the policy".',
 )
 _FIX = """\
 @ray.remote(memory=2 * 1024**3, max_retries=5)   # as many at a time as fit; retried when killed
 def work(): ...
 
-# Let worn-out workers go: give each array to no worker, so that they can exit (max_calls).
+# Store each array in outlive, so that workers own nothing and can exit after max_calls.
 @ray.remote(max_calls=10)
 def work(handle):
     return outlive.open().put(process(handle.get()))"""
@@ -122,12 +122,12 @@ _SOURCES = (
     "Ray: src/ray/raylet/worker_killing_policy_by_time.cc, worker_killing_policy_group_by_owner.cc",
 )
 _BY_GROUP = (
-    "Policy: by group. Workers are grouped by the task or driver that submitted their work; from the largest group that can be retried "
-    "the newest worker is killed, one at a time. The default before Ray 2.56; later with RAY_worker_killing_policy_by_group=1."
+    "Policy: by group. Workers are grouped by the task or driver that submitted their work. The newest worker of the largest group that "
+    "can be retried is killed, one at a time. This is the default before Ray 2.56; later RAY_worker_killing_policy_by_group=1 sets it."
 )
 _BY_TIME = (
-    "Policy: by time. Idle workers first; then those whose work can be retried, newest first, and several at once if need be. The default "
-    "since Ray 2.56."
+    "Policy: by time. Idle workers are killed first, then workers whose work can be retried, the newest first, several at once if needed. "
+    "This is the default since Ray 2.56."
 )
 
 
@@ -160,19 +160,19 @@ _REFINED = (
 OUT_OF_MEMORY = _oom(
     "out-of-memory",
     _MESSAGE,
-    "Which policy chose it is not in this text. " + _BY_TIME + " The other one: " + _BY_GROUP,
+    "This text does not say which policy chose it. " + _BY_TIME + " The other one: " + _BY_GROUP,
     _REFINED,
 )
 GPU = Entry(
     name="out-of-gpu-memory",
     classes=("OutOfMemoryError",),
     when=r"CUDA|cuda|HIP|MPS|GPU",
-    what="This is the GPU's memory (PyTorch's OutOfMemoryError), not Ray's: the node has enough.",
+    what="The GPU's memory is full (PyTorch's OutOfMemoryError). It is not Ray's OutOfMemoryError: the node has enough memory.",
     causes=(
         Cause("Several tasks or actors share the GPU, or a batch is too large.", signs=(says(r"CUDA out of memory"),)),
     ),
     tell_apart=("`nvidia-smi` on that node: which processes hold GPU memory?",),
-    fix="@ray.remote(num_gpus=1, max_calls=1)   # one GPU to itself, and given back in full when it is done\ndef train(): ...",
+    fix="@ray.remote(num_gpus=1, max_calls=1)   # a whole GPU for each task; its process ends afterwards and frees all\ndef train(): ...",
     sources=("https://docs.ray.io/en/latest/ray-core/scheduling/accelerators.html",),
 )
 UNKNOWN_MEMORY = _oom("out-of-memory", None, "The text says no more than that. " + _BY_TIME)

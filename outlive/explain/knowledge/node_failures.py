@@ -11,14 +11,14 @@ _MARKED = (
     r"mistakenly been marked as dead|failed to check the health of this node|RAYLET_MARKED_DEAD|health check failed"
 )
 _CRASHED = r"Raylet is terminated|\(raylet\) .{0,80}(?:Check failed|SIGSEGV|SIGABRT|SIGBUS|Unhandled exception)"
-_LOST = "With it went the only copies it held, its workers, and all that those owned."
+_LOST = "Objects that only it had are lost, and so are its workers and all objects that those owned."
 
 ENTRIES = (
     Entry(
         name="raylet-marked-dead",
         line=r"mistakenly been marked as dead by the|GCS failed to check the health of this node for",
-        what="A node was taken for dead although its raylet lived: the GCS had asked it for its health several times (5 unless set, 3 s apart) and "
-        "got no answer in time; the raylet then ended itself, as it must. " + _LOST,
+        what="The GCS took a node for dead although its raylet lived: it had checked the node's health several times (5 unless set, 3 s apart) and "
+        "got no answer in time. The raylet then ended itself. " + _LOST,
         causes=(
             Cause("The machine or the raylet was overloaded: CPU, memory (swapping), disk.", signs=(KILLED_FOR_MEMORY, says(r"has become overloaded"))),
             Cause("The network between the node and the head was broken or slow.",
@@ -53,7 +53,7 @@ ENTRIES = (
         what="A raylet (Ray's process on each node) ended by itself. Ray lists signals and memory whatever the reason was. " + _LOST,
         causes=(
             Cause("A limit of the system: threads, processes or open files (`ulimit -u`, `ulimit -n`, pids of the container).", signs=(nearby(LIMITS), says(LIMITS))),
-            Cause("It stopped itself on a failed check or an exception: what it logged last.", signs=(says(r"Check failed|Unhandled exception"), nearby(r"\(raylet\).{0,200}Check failed|C \d+ \d+\] \(raylet\).{0,300}"))),
+            Cause("It stopped itself at a failed check or an exception, which it logged last.", signs=(says(r"Check failed|Unhandled exception"), nearby(r"\(raylet\).{0,200}Check failed|C \d+ \d+\] \(raylet\).{0,300}"))),
             Cause("It crashed: SIGSEGV, SIGABRT.", signs=(nearby(r"\*\*\* SIG(?:SEGV|ABRT|BUS) received|Segmentation fault"),)),
             Cause("The kernel's OOM killer took it.", signs=(nearby(r"oom-kill|Out of memory: Kill|OOMKilled"),)),
             Cause("Its agent ended, and with it the raylet: a port that was taken, or a broken installation (ray[default], grpcio).",
@@ -87,7 +87,7 @@ ENTRIES = (
             Cause("The autoscaler scaled down.", signs=(says(r"IDLE_TERMINATION"), nearby(SCALED_DOWN_LINE.split("|is drained")[0]))),
         ),
         tell_apart=("`ray list nodes --detail` has the reason and its message; monitor.log on the head.",),
-        fix="# Keep what must survive where no single node holds it:\nhandle = outlive.open().put(array, replicas=2)",
+        fix="# Keep replicas of arrays that must survive the loss of a node:\nhandle = outlive.open().put(array, replicas=2)",
         sources=("Ray: src/ray/gcs/gcs_node_manager.cc", "Ray: src/ray/protobuf/autoscaler.proto, DrainNodeReason"),
     ),
 )  # fmt: skip

@@ -37,7 +37,7 @@ OWNER_DIED = Entry(
     name="owner-died",
     classes=("OwnerDiedError",),
     what="The process that owned the object (called ray.put for it, or called .remote() for the task whose result it is) "
-    "is dead. Ray keeps an object's whereabouts in its owner alone, so the object is gone, copies on other nodes included.",
+    "is dead. Only the owner knows where an object's copies are, so the object is lost, even if other nodes have copies.",
     causes=(
         Cause(
             "The owner's whole node was lost, or its raylet ended.",
@@ -48,7 +48,7 @@ OWNER_DIED = Entry(
             ),
         ),
         Cause(
-            "Ray's memory monitor killed the owner. It takes idle workers first, owners of live objects included.",
+            "Ray's memory monitor killed the owner. It takes idle workers first, even those that own live objects.",
             signs=(
                 nearby(r"killed due to (?:the node running low on memory|memory pressure)"),
                 nearby(r"NODE_OUT_OF_MEMORY"),
@@ -72,7 +72,7 @@ OWNER_DIED = Entry(
             ),
         ),
         Cause(
-            "The owner was a driver that ended (a notebook, a job): what it owned does not outlive it.",
+            "The owner was a driver that ended (a notebook, a job). The objects that it owned ended with it.",
             signs=(owned_by_driver, put_by_driver, nearby(r"Worker force exited because its job has finished")),
             against=(put_by_task,),
         ),
@@ -102,11 +102,11 @@ REFERENCE_COUNTING = Entry(
     name="owner-let-go",
     classes=("ReferenceCountingAssertionError",),
     what="The owner is alive and answered: it has deleted the object, because as far as it knew nobody held a reference any more. "
-    "So a reference existed that was never reported to it. The owner did not die: that would be an OwnerDiedError.",
+    "So there was a reference that it never heard of. The owner did not die: that would be an OwnerDiedError.",
     causes=(
         Cause(
             "A process in the middle died: it had borrowed the reference, passed it on, and ended before it could tell the "
-            "owner who holds it now. Borrowers report whom they passed a reference to only when they drop their own.",
+            "owner about the new holder. A borrower reports new holders only when it drops its own reference.",
             signs=(
                 nearby(r"A worker died or was killed while executing a task"),
                 nearby(r"exit[ _]type(?:: | = )(?:SYSTEM_ERROR|NODE_OUT_OF_MEMORY|USER_ERROR)"),
@@ -117,16 +117,16 @@ REFERENCE_COUNTING = Entry(
             ),
         ),
         Cause(
-            "The reference left by a side door: pickled by hand (cloudpickle, a file, a queue, a database), kept as hex or "
-            "bytes, or rebuilt from them. Ray does not count those.",
+            "The reference was passed on in a way that Ray does not count: pickled by hand (cloudpickle, a file, a queue, a "
+            "database), or rebuilt from its hex or bytes.",
             signs=(
                 nearby(r"cloudpickle|pickle\.(?:loads?|dumps?)\(|ObjectRef\.from_binary|from_hex\(|ObjectRef\(bytes"),
                 nearby(r"OufOfBandObjectRefSerializationException|out.of.band"),
             ),
         ),
         Cause(
-            "A reference was passed with ray.put(..., _owner=actor), where the maker ended before the owner had heard of the "
-            "borrower (Ray before 2.56).",
+            "The object was made by ray.put(..., _owner=actor), and its maker ended before the owner had heard of the borrower "
+            "(Ray before 2.56).",
             signs=(nearby(r"\b_owner\s*="),),
         ),
     ),
@@ -137,14 +137,14 @@ REFERENCE_COUNTING = Entry(
         _SHOW_CREATION,
     ),
     fix="""\
-# A handle of outlive holds nothing and needs no counting: pass it through whomever you like.
+# A handle of outlive needs no counting: it may pass through any process.
 import outlive
 handle = outlive.open().put(array)      # instead of: ref = ray.put(array)
 
 # With Ray alone: no short-lived process between owner and holder, and the owner keeps the ref until the holder has it.
 ref = make.remote()                     # the driver owns it
 ray.get(holder.store.remote([ref]))     # in a list: a bare ref would arrive as its value
-# and let whoever hands it on wait for the receiver before it ends.""",
+# and let a process that passes it on wait for the receiver before it ends.""",
     sources=(
         'https://github.com/ray-project/ray/issues/18456 (open: "may be thrown if ObjectRef is passed through intermediate worker that dies")',
         'https://github.com/ray-project/ray/pull/63560 (the owner "has already removed the ref")',
@@ -166,7 +166,7 @@ OBJECT_FREED = Entry(
     tell_apart=("Search the code and its libraries for `internal_api` and `free(`.", _SHOW_CREATION),
     fix="""\
 del ref     # instead of: free([ref]). Ray deletes the object when the last reference is gone.
-# To end an array at a moment of your own choosing: outlive.open().delete(handle); views that are open stay valid.""",
+# To delete an array when you choose: outlive.open().delete(handle); open views stay valid.""",
     sources=(f"{_CLASSES_FILE}, ObjectFreedError", "https://github.com/ray-project/ray/pull/27567"),
 )
 
@@ -185,16 +185,14 @@ FETCH_TIMED_OUT = Entry(
             ),
         ),
         Cause(
-            "The network between the nodes is broken or very slow: the copy is named, but cannot be fetched.",
+            "The network between the nodes is broken or very slow: the copy is known, but cannot be fetched.",
             signs=(
                 nearby(
                     r"RPC error|failed to connect to all addresses|Connection refused|Socket closed|DEADLINE_EXCEEDED"
                 ),
             ),
         ),
-        Cause(
-            "A lost location message in Ray itself; such bugs were found and mended more than once: use a newer Ray."
-        ),
+        Cause("Ray itself lost a message about the location. Such bugs were fixed more than once: use a newer Ray."),
     ),
     tell_apart=(
         "`ray list nodes`: is a node dead? Then find out why; the object was lost with it.",

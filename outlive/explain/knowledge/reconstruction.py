@@ -27,7 +27,7 @@ _NODE_LOST = Cause(
     ),
 )
 _COPY = """
-# Or keep a copy that no single owner or task stands for:
+# Or store it where it needs neither an owner nor a task:
 import outlive
 handle = outlive.open().put(array)"""
 
@@ -59,7 +59,7 @@ ENTRIES = (
     _entry(
         "PUT", "put", "it was made by ray.put, and a put has no task that could be run again.",
         (Cause("ray.put of a value that only one node had.", signs=(is_put,)),),
-        "@ray.remote\ndef make():\n    return array     # return the value instead of ray.put(array): then a task stands for it\n" + _COPY,
+        "@ray.remote\ndef make():\n    return array     # instead of ray.put(array): then Ray can run the task again\n" + _COPY,
     ),
     _entry(
         "RETRIES_DISABLED", "retries-disabled", "retries of its task are off (max_retries=0, or max_task_retries=0 of an actor's method).",
@@ -101,9 +101,9 @@ ENTRIES = (
     _entry(
         "REF_NOT_FOUND", "ref-not-found", "the owner no longer has any record of the reference.",
         (
-            Cause("The reference left by a side door (pickled by hand, hex), so that nobody counted it.",
+            Cause("The reference was passed on in a way that Ray does not count (pickled by hand, as hex).",
                   signs=(nearby(r"cloudpickle|pickle\.(?:loads?|dumps?)\(|from_hex\(|from_binary"),)),
-            Cause("A process that had passed it on died before it could say so (as in ReferenceCountingAssertionError).",
+            Cause("A process that had passed it on died before it reported that (as with ReferenceCountingAssertionError).",
                   signs=(nearby(r"A worker died or was killed|WorkerCrashedError|ActorDiedError"),)),
         ),
         _COPY.lstrip(),

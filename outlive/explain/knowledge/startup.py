@@ -90,7 +90,7 @@ ENTRIES = (
             Cause("No token was found: not in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.", signs=(says(r"[Nn]o .{0,40}token|not found|missing|required"),)),
             Cause("The token is that of another cluster.", signs=(says(r"[Ii]nvalid|mismatch|wrong|UNAUTHENTICATED"),)),
         ),
-        tell_apart=("`ls -l ~/.ray/auth_token` here and on the head: the same content?",),
+        tell_apart=("`sha256sum ~/.ray/auth_token` here and on the head: are they the same?",),
         fix="export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.ray/auth_token     # the head's token, copied here",
         sources=("Ray: python/ray/exceptions.py, AuthenticationError", "https://docs.ray.io/en/latest/ray-security/token-auth.html"),
     ),

@@ -1,4 +1,4 @@
-"""Tasks that did not come to their end: cancelled, not schedulable, not in time, no environment to run in."""
+"""Tasks that did not finish: cancelled, not schedulable, not in time, or without an environment to run in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRIES = (
             Cause("ray.cancel was called on it.", signs=(nearby(r"ray\.cancel\("), says(r"was cancelled"))),
             Cause("ray.cancel was called on the task that started it: cancelling is recursive unless recursive=False.",
                   signs=(nearby(r"recursive=True"),)),
-            Cause("Its worker got SIGTERM while it owned objects: it stays in the pool, and every later task sent to it fails so.",
+            Cause("Its worker got SIGTERM while it owned objects. It stays in the pool, and every later task on it fails in the same way.",
                   signs=(nearby(r"SIGTERM"),)),
             Cause("Its actor was shut down, or its job ended, while it was queued.", signs=(says(r"actor"),)),
         ),
@@ -29,7 +29,7 @@ ray.cancel(ref, recursive=False)     # only this task
 try:
     ray.get(ref)
 except ray.exceptions.TaskCancelledError:
-    ...                              # what was asked for""",
+    ...                              # the task was cancelled, as intended""",
         sources=(_FILE + "TaskCancelledError", "https://docs.ray.io/en/latest/ray-core/tasks.html#cancelling-tasks",
                  "SIGTERM: measured on Ray 2.60, docs/explain.md of outlive"),
     ),

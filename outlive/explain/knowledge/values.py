@@ -12,11 +12,11 @@ EXCEPTION = Entry(
     name="exception-cannot-be-unpickled",
     classes=("RaySystemError", "UnserializableException"),
     when=r"Failed to unpickle serialized exception|Failed to deserialize exception|UnserializableException",
-    what="The *task* raised an exception, and this process could not turn it back into a Python object. The real error is that exception: it stands in the log of the worker "
+    what="The *task* raised an exception, and this process could not turn it back into a Python object. The real error is that exception: it is in the log of the worker "
     '(and, since Ray 2.52, in the text as "Original exception").',
     causes=(
         Cause(
-            "The exception's class takes other arguments in __init__ than it hands to Exception.__init__: it cannot be unpickled anywhere.",
+            "The __init__ of the exception's class takes other arguments than it passes to Exception.__init__. Such an exception cannot be unpickled anywhere.",
             signs=(
                 says(
                     r"__(?:init|new)__\(\) (?:missing|takes|got an unexpected)|takes no keyword arguments|TypeError: .{0,80}argument"
@@ -50,7 +50,7 @@ def work():
 
 class MyError(Exception):
     def __init__(self, inner):
-        super().__init__(inner)        # hand on exactly the arguments of __init__""",
+        super().__init__(inner)        # pass on exactly the arguments of __init__""",
     sources=(
         "Ray: python/ray/exceptions.py, RayError.from_ray_exception",
         "https://github.com/ray-project/ray/issues/54341",
@@ -79,8 +79,8 @@ ENTRIES = (
     Entry(
         name="return-cannot-be-pickled",
         remote=(_IN_RAYS_PICKLE, r"^"),
-        what="What a task or an actor's method returned (or a generator yielded) cannot be pickled, so that Ray cannot carry it to the caller. It ran to its end: "
-        "the traceback has no line of your own, as it is Ray that pickles the result.",
+        what="A value that a task or an actor's method returned (or a generator yielded) cannot be pickled, so that Ray cannot carry it to the caller. The code itself "
+        "ran to its end: the traceback has no line of it, as Ray pickles the result.",
         causes=(
             Cause("The result holds something that belongs to one process: a lock, a thread, a socket, an open file, a generator, a database connection.", signs=(says(rf"pickle '?{_ONE_PROCESS}"),)),
             Cause("It holds an object of a class that cannot be pickled, often one that is written in C.", signs=(says(rf"(?:cannot|can't|Can't) pickle (?!'?{_ONE_PROCESS})"),)),
@@ -114,8 +114,8 @@ class Reader:                           # or it stays in the process that made i
     Entry(
         name="reference-left-out-of-band",
         classes=("OufOfBandObjectRefSerializationException",),
-        what="An ObjectRef was pickled by hand (cloudpickle, a closure, a file): Ray would not have counted it, and raises because "
-        "RAY_allow_out_of_band_object_ref_serialization=0 is set. This is the place.",
+        what="An ObjectRef was pickled by hand (cloudpickle, a closure, a file). Ray would not have counted it, and raises here because "
+        "RAY_allow_out_of_band_object_ref_serialization=0 is set.",
         causes=(
             Cause("A function or class refers to the ObjectRef from its enclosing scope or as a global.", signs=(nearby(r"_pickle_and_export|pickle_dumps|function_manager|export_actor_class"),)),
             Cause("The program pickles it: cloudpickle.dumps, multiprocessing, a queue, a database.", signs=(nearby(r"cloudpickle\.dumps|pickle\.dumps|multiprocessing"),)),
@@ -127,7 +127,7 @@ class Reader:                           # or it stays in the process that made i
     Entry(
         name="user-code-raised",
         classes=("UserCodeException",),
-        what="Code of the user that Ray Data ran (a map function, a UDF) raised; the exception stands above as its cause.",
+        what="Your code that Ray Data ran (a map function, a UDF) raised. The exception is shown above, as the cause.",
         causes=(Cause("The exception in the traceback above.", signs=(nearby(r"^\s*[A-Za-z_][\w.]*(?:Error|Exception): "),)),),
         tell_apart=("The traceback of the cause ends with the line of your function.",),
         fix="ray.data.DataContext.get_current().max_errored_blocks = 10    # let some blocks fail, if that may be",
@@ -139,7 +139,7 @@ class Reader:                           # or it stays in the process that made i
         what="A task or actor in another language (Java, C++) raised; its own stack trace is in the message.",
         causes=(Cause("The exception in the message.", signs=(says(r"Caused by|Exception|Error in"),)),),
         tell_apart=("The stack trace in the message, and the worker's log.",),
-        fix="# mend it there; here it can only be caught:\ntry:\n    ray.get(ref)\nexcept ray.exceptions.CrossLanguageError: ...",
+        fix="# fix it there; here it can only be caught:\ntry:\n    ray.get(ref)\nexcept ray.exceptions.CrossLanguageError: ...",
         sources=(_FILE + "CrossLanguageError", "https://docs.ray.io/en/latest/ray-core/cross-language.html"),
     ),
     Entry(
@@ -157,7 +157,7 @@ class Reader:                           # or it stays in the process that made i
         what="An async actor called exit_actor(): Ray ends its methods with this exception. It is no error.",
         causes=(Cause("A method called ray.actor.exit_actor().", signs=(nearby(r"exit_actor\(\)"),)),),
         tell_apart=("Search the actor's code for exit_actor.",),
-        fix="# Nothing to mend. Do not catch it: `except Exception` does not, `except BaseException` should raise it again.",
+        fix="# Nothing to fix. `except Exception` does not catch it, and `except BaseException` should raise it again.",
         sources=(_FILE + "AsyncioActorExit",),
     ),
     Entry(
@@ -200,7 +200,7 @@ class Reader:                           # or it stays in the process that made i
             Cause("The transport failed: NCCL, NIXL, the network.", signs=(nearby(r"NCCL|NIXL|UCX|Connection reset"),)),
         ),
         tell_apart=("`ray list actors --filter state=DEAD`, and the first error in the actors' logs.",),
-        fix="# find the first error (usually an actor's death), and mend that; then compile the graph anew",
+        fix="# find the first error (usually an actor's death) and fix that; then compile the graph again",
         sources=(_FILE + "RayChannelError", _FILE + "RayDirectTransportError"),
     ),
     Entry(

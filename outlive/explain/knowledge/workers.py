@@ -79,7 +79,7 @@ def _exit(
 
 
 _TYPE = r"(?:[Ww]orker exit type: |exit_type = )"
-_NOTHING = "# Nothing to mend: this is how workers are meant to end."
+_NOTHING = "# Nothing to fix: workers are meant to end like this."
 ENTRIES = (
     CRASHED,
     NODE_DIED,
@@ -94,7 +94,7 @@ ENTRIES = (
     ),
     _exit(
         "exit-crashed", _TYPE + r"(?:SYSTEM_ERROR|UNEXPECTED_SYSTEM_EXIT)|UnexpectedSystemExit",
-        "A worker process ended without saying goodbye.",
+        "A worker process ended without telling Ray.",
         PROCESS_ENDED,
         "@ray.remote(max_retries=3)\ndef work(): ...",
         _RAYLET,

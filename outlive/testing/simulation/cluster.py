@@ -133,9 +133,9 @@ class Cluster:
 
     def _a_keeper(self, process: Process) -> PlayedKeeper:
         machine = process.node
-        others = [one for one in machine.processes if one is not process and one.name.startswith("keeper-")]
-        while any(one.alive for one in others):  # it holds the keeper's lock
+        while machine.keeper is not None and machine.keeper.alive:  # it holds the keeper's lock
             self.scheduler.sleep(0.05)
+        machine.keeper = process
         shelf = Shelf(machine.path, self.plan.memory or SHELF_BYTES)
         keeper = PlayedKeeper(self, process, PlayedPeers(self, process), shelf)
         self.shelves.append(shelf)

@@ -23,6 +23,7 @@ class Machine:
         self.draining = False
         self.processes: list[Process] = []
         self.processes_started = 0
+        self.keeper: Process | None = None  # the one that took its keeper's lock last
 
     def kill(self) -> None:
         """The machine vanishes."""

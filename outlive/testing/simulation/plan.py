@@ -42,7 +42,7 @@ _OF_CATALOG = "bind", "replace", "join_copy", "replicate", "drop", "end", "finis
 _OF_KEEPER = "fetch", "send", "join_copy", "drop", "forbid", "keep", "finish", "listing_part", "evacuate", "leave"
 _OF_CLIENT = "bind", "replace", "find", "hold", "fetch", "forbid", "drop", "end"
 _UPON = {"catalog": _OF_CATALOG, "keeper": _OF_KEEPER, "client": _OF_CLIENT, "machine": _OF_KEEPER}
-_WATCHED, _LOOKS = 0.25, 10  # of schedules: the key that is watched, how often
+_LOOKS = 10  # of a client that watches a key
 _DURING = 0.5  # of what goes wrong with processes
 _DELAYED = *_OF_CATALOG, "bind", "given_up", "forbid", "keep", "take_off", "fetch", "kept", "room"
 
@@ -134,28 +134,48 @@ def _op(fields: list[Any]) -> Op:
     return Op(at, kind, tuple(keys), *rest)
 
 
+class Size(NamedTuple):
+    """How much happens in a schedule: of each, one is chosen."""
+
+    nodes: tuple[int, ...]
+    clients: tuple[int, ...]
+    ops: tuple[int, int]  # of a client: at least, and at most
+    faults: tuple[int, ...]
+    watched: float  # of schedules: how often one more client watches a key
+    themed: int  # times as many operations as a theme adds usually
+
+
+_SIZES = (
+    Size(nodes=(2, 2, 3), clients=(2, 2, 3), ops=(2, 5), faults=(0, 1, 1, 2, 2, 3), watched=0.25, themed=1),
+    Size(nodes=(2, 3, 3), clients=(3, 3, 4), ops=(5, 10), faults=(1, 2, 3, 4, 5), watched=0.4, themed=2),
+)
+
+
+def size_of(seed: int) -> Size:
+    """That of a seed's schedule."""
+    return _SIZES[random.Random(f"size of {seed}").randrange(len(_SIZES))]  # noqa: S311
+
+
 def drawn(seed: int) -> Plan:
     """What every schedule is made of; `themes.plan_of` adds what only some are about."""
-    rng = random.Random(seed)  # noqa: S311
-    nodes = ("a", "b", "c")[: rng.choice((2, 2, 3))]
+    rng, size = random.Random(seed), size_of(seed)  # noqa: S311
+    nodes = ("a", "b", "c")[: rng.choice(size.nodes)]
     span = rng.choice((0.5, 2.0, 8.0))  # seconds in which it all happens
     some_replicas = rng.random() < 0.4
     values = iter(range(1, 10**6))
     moments = [rng.uniform(0, span) for _ in range(3)]  # at which much happens at once
     clients = []
-    for number in range(rng.choice((2, 2, 3))):
+    for number in range(rng.choice(size.clients)):
         node = rng.choice(nodes)
         ops = [
             _an_op(rng, _moment(rng, span, moments), some_replicas, len(nodes), next(values))
-            for _ in range(rng.randint(2, 5))
+            for _ in range(rng.randint(*size.ops))
         ]
         clients.append(Client(f"client{number + 1}", node, tuple(sorted(ops))))
-    if rng.random() < _WATCHED:
+    if rng.random() < size.watched:
         clients.append(_watcher(rng, span, moments, rng.choice(nodes)))
     faults = tuple(
-        sorted(
-            _a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice((0, 1, 1, 2, 2, 3)))
-        )
+        sorted(_a_fault(rng, _moment(rng, span, moments), nodes, clients) for _ in range(rng.choice(size.faults)))
     )
     return Plan(seed, nodes, tuple(clients), faults, _manners(rng))
 

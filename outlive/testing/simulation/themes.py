@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
-from outlive.testing.simulation.plan import KEYS, LARGE, SMALL, Client, Fault, Op, Plan, drawn
+from outlive.testing.simulation.plan import KEYS, LARGE, SMALL, Client, Fault, Op, Plan, drawn, size_of
 
 HANDLES = "h", "j"  # what a client has put last without a key, and others know of
 _LONGEST = 8.0  # seconds of a schedule, at most
@@ -132,7 +132,8 @@ def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[f
 
 
 def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float, int], Op]) -> Plan:
-    """Each client does some more, about when it does the rest: at most so many operations."""
+    """Each client does some more, about when it does the rest: at most so many operations, more in a large schedule."""
+    most *= size_of(plan.seed).themed
     clients, value = [], 1000
     for client in plan.clients:
         ops = list(client.ops)

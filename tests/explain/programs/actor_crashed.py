@@ -1,4 +1,4 @@
-"""ActorDiedError: the actor's process ended under it, here by SIGKILL."""
+"""ActorDiedError: the actor's process ended, here by SIGKILL."""
 
 from __future__ import annotations
 
