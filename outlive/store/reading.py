@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
-from outlive.store.elsewhere import fetch, rows
+from outlive.store.elsewhere import fetch, locate, rows
 from outlive.store.gone import lost, missing, segment_gone
 
 if TYPE_CHECKING:
@@ -150,6 +150,9 @@ def _why(session: Session, before: Found) -> Gone | Moved:
         return Gone()
     stays = found == before and not session.shelf.has(found.info.id)
     if stays and not session.ask_catalog("verify", found.info.id):
+        located = locate(session, found.info, None)  # this settles its home, if that has died meanwhile
+        if located.lost_on is not None:
+            raise lost(found.info, located.lost_on, located.lost_at)
         raise segment_gone(session, found)
     return Moved()
 
