@@ -277,8 +277,7 @@ class State:
         """Raises AssertionError if the calls would *drop the last replica* of a listed array."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
-                store_and_key = self.index.key_of(array_id)
-                entry = None if store_and_key is None else self.index.find(*store_and_key)
+                entry = self.index.current(array_id)
                 assert entry is None or entry.doomed or self.kept(array_id, node), (
                     f"node {node} is to drop {array_id}, which nobody else keeps"
                 )

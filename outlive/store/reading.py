@@ -163,10 +163,10 @@ def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] 
     Another node's batch takes away, in one step, all names of the arrays that it replaces, before its own are current.
     """
     shelf = session.shelf
-    begun, standing = shelf.ledger.batches_begun, [shelf.names.standing(store, key) for key in keys]
+    begun, before = shelf.ledger.batches_begun, [shelf.names.generation(store, key) for key in keys]
     arrays = [session.reader.named(store, key) for key in keys]
     missing = any(array is None for array in arrays)
-    changed = [shelf.names.standing(store, key) for key in keys] != standing or any(one % 2 for one in standing)
+    changed = [shelf.names.generation(store, key) for key in keys] != before or any(one % 2 for one in before)
     if missing or changed or shelf.ledger.batches or shelf.ledger.batches_begun != begun:
         return None
     return arrays
