@@ -183,7 +183,7 @@ def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conver
     under_way = state.under_way
     small = [info for info in infos if info.size <= SMALL]
     if len(small) < _WORTH_IT:
-        yield Wait(lambda: under_way.in_bulk.isdisjoint(info.id for info in infos))  # another conversation is copying them
+        yield Wait(lambda: under_way.in_bulk.isdisjoint(info.id for info in infos))  # they are being copied
         return
     yield Wait(lambda: not under_way.bulk)  # or two conversations would make the same copies
     some = [info for info in small if info.id not in under_way.copying]
