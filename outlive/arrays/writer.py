@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
 from outlive.arrays.full import explain
-from outlive.arrays.info import new_version
+from outlive.arrays.info import check_key, new_version
 from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.arrays.warm import writable_map
 
@@ -79,6 +79,20 @@ class Writer:
             draft.discard()
             raise
         return draft
+
+    def drafts_of(
+        self, arrays: Mapping[str, np.ndarray[Any, Any]], *, store: str, options: PutOptions = DEFAULT
+    ) -> list[Draft]:
+        """Drafts of several arrays under their keys: all, or none."""
+        drafts: list[Draft] = []
+        try:
+            for key, array in arrays.items():
+                drafts.append(self.draft_of(array, store=store, key=check_key(key), options=options))
+        except BaseException:
+            for draft in drafts:
+                draft.discard()
+            raise
+        return drafts
 
 
 def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:

@@ -114,6 +114,7 @@ def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
 
 def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
     """Forget a key: all files of its array, and of the arrays that this had replaced, are gone."""
+    state.beneath.pop((store, key), None)
     if not state.index.unbind(store, key, array.array_id):  # the key was put again meanwhile
         for holding in gone:
             state.index.no_file(holding.array_id, holding.node)

@@ -49,6 +49,9 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     state.left.discard(node)
     done: set[tuple[str, str, ArrayInfo]] = set()
     while remaining := _named_elsewhere(state, infos, node) - done:
+        for other, _, info in remaining:
+            if info.replicas == 1:
+                state.announced.add(info.id, (info.store, info.key or ""), other)
         silent = yield from asking.forbid(state, [(other, info) for other, _, info in remaining], node)
         if silent:
             raise StoreUnavailable(
@@ -103,7 +106,7 @@ def take_off(state: State, array_ids: Iterable[str]) -> None:
     """
     for array_id in array_ids:
         state.note_erased(array_id)
-        state.restore(state.index.take_off(array_id))
+        state.come_to_nothing(array_id)
 
 
 def verify(state: State, array_id: str) -> Conversation[bool]:
@@ -133,7 +136,7 @@ def verify(state: State, array_id: str) -> Conversation[bool]:
     never_put = yield from asking.ask_known(state, "never_put", {node: [array_id]})
     came_to_nothing = never_put == {node: [True]} and is_still_at(node)
     if came_to_nothing:
-        state.restore(state.index.take_off(array_id))
+        state.come_to_nothing(array_id)
     return came_to_nothing or not is_still_at(node)
 
 
@@ -187,7 +190,7 @@ def _found(state: State, entry: Entry | None) -> Found | None:
 
 
 def _found_lost(state: State, store: str, key: str) -> Found | None:
-    lost = state.index.lost.of_key(store, key)
+    lost = state.index.lost.of_key(store, key) or state.beneath.get((store, key))
     return None if lost is None else Found(lost.info, [lost.node], lost_at=lost.at)
 
 
@@ -234,7 +237,7 @@ def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversati
     index, remaining = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
-        """Called after every step of any conversation: so it looks at the last that is not over, and not at all."""
+        """Called after every step of any conversation, so it looks at one deletion that is not over, and not at all."""
         while remaining and (remaining[-1] in state.unfinished or not index.is_doomed(remaining[-1])):
             remaining.pop()
         return not remaining

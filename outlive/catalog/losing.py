@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, deletion, pages, replaced, replicas, shelves
+from outlive.catalog import asking, deletion, pages, replaced, replicas, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import Call, Conversation, Save, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
@@ -31,6 +31,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.heard_of -= heard_of
     replaced.try_again(state)
     yield from replaced.clear(state)
+    yield from successors.cancel(state)
     yield from deletion.finish_deletions(state)
 
 

@@ -59,6 +59,9 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
         yield from _make_safe(state, replacement)
     # An old array that was not sealed when it was replaced may be current by now, with a later version.
     ready = [replacement for replacement in ready if not state.index.lists(replacement.old.array_id)]
+    for replacement in ready:
+        state.announced.was_sealed(replacement.new.array_id)
+        state.beneath.pop((replacement.store, replacement.key), None)
     yield from asking.drop_for_good(state, [(replacement.old, None) for replacement in ready])
     for replacement, done in zip(replacements, sealed, strict=True):
         if not done and state.index.lists(replacement.new.array_id):

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import pages
+from outlive.catalog.announced import Announced
 from outlive.catalog.holds import Holds
 from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.catalog.latest import Latest
+from outlive.catalog.losses import Lost
 from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
@@ -36,6 +38,7 @@ class UnderWay:
         self.deleted: dict[str, dict[tuple[str, str], int]] = {}  # the same nodes: keys deleted meanwhile, the version
         self.copying: set[str] = set()  # arrays that are being copied one by one
         self.in_bulk: set[str] = set()  # arrays that are being copied together
+        self.cancelling: set[str] = set()  # nodes that are told which puts came to nothing
         self.dropping: set[str] = set()  # homes of new arrays for which replaced arrays are being dropped
         self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
         self.deleting: set[str] = set()  # arrays with a key that are being deleted
@@ -77,6 +80,8 @@ class State:
         # arrays
         self.secured = Latest[str]()  # arrays whose replicas were made, as far as possible: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # arrays that were about to be replaced or deleted
+        self.announced = Announced()  # nodes were told of these before they were listed
+        self.beneath: dict[Name, Lost] = {}  # what a key has lost if the put that is under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
@@ -167,6 +172,16 @@ class State:
     def restore(self, older: Iterable[Holding]) -> None:
         """List again the files that an array superseded which was never sealed, except those that are to go anyway."""
         self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
+
+    def come_to_nothing(self, array_id: str) -> None:
+        """An array is never sealed: unlist it, and have other nodes forget that it was to replace theirs."""
+        self.restore(self.index.take_off(array_id))
+        self.announced.came_to_nothing(array_id)
+        for older, successors in self.late.items():  # a former catalog told them
+            entry = self.index.current(older)
+            if entry is not None and any(one.id == array_id for one in successors):
+                for node in self.index.holders(older):
+                    self.announced.cancel(array_id, (entry.info.store, entry.info.key or ""), node)
 
     def is_going(self, array_id: str) -> bool:
         """Whether an array must never be current again: it is deleted, or its files are being dropped or are to be."""
@@ -262,8 +277,7 @@ class State:
         """Raises AssertionError if the calls would *drop the last replica* of a listed array."""
         for node, call in ask.calls.items():
             for array_id, _ in call.args[0] if call.method == "drop" else ():
-                store_and_key = self.index.key_of(array_id)
-                entry = None if store_and_key is None else self.index.find(*store_and_key)
+                entry = self.index.current(array_id)
                 assert entry is None or entry.doomed or self.kept(array_id, node), (
                     f"node {node} is to drop {array_id}, which nobody else keeps"
                 )

@@ -11,7 +11,7 @@ import logging
 
 from outlive.catalog import asking
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Conversation
+from outlive.catalog.instructions import Conversation, Start
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import Name, State
 
@@ -23,25 +23,82 @@ def account(state: State) -> Conversation[None]:
 
     This waits until all living nodes have said what they have, as one of them may have the successor.
     """
+    _lose_beneath(state)
     if not (state.unheard or state.unlisted or state.under_way.listing):
-        state.late.clear()  # all have said what they have: a successor that is anywhere is listed
+        _forget_late(state)
     if not state.unheard or any(map(state.is_alive, state.unlisted)):
         return
     unheard, state.unheard = state.unheard, set()
     state.heard_of |= unheard
     stale = list[tuple[Holding, Name | None]]()
     for array_id, successors in state.late.items():
-        entry = state.index.current(array_id)
         later = [one for one in successors if one.home in unheard]
-        if entry is None or not later or max(later).version <= entry.info.version:
+        files = _files(state, array_id)
+        info = files[0].info if files else None
+        if info is None or not later or max(later).version <= info.version:
             continue
-        info, (version, successor, home) = entry.info, max(later)
-        stale += [(holding, asking.name_of(info)) for holding in state.index.files(entry)]
-        state.index.unbind(info.store, info.key or "", array_id)
-        lost = info._replace(id=successor, version=version)
-        state.index.lost.add(Lost(lost, home, _died_at(state, home)))
+        version, successor, home = max(later)
+        stale += [(holding, asking.name_of(info)) for holding in files]
+        name = info.store, info.key or ""
+        lost = Lost(info._replace(id=successor, version=version), home, _died_at(state, home))
+        if state.index.unbind(*name, array_id):
+            state.index.lost.add(lost)
+        else:  # a later put is under way
+            state.beneath[name] = lost
         _log.warning("array %s of key %r went with node %s: it had replaced %s", successor, info.key, home, array_id)
     yield from asking.drop_for_good(state, stale)
+
+
+def _files(state: State, array_id: str) -> list[Holding]:
+    """Those of an array that is current, or that a later one replaces just now: that may come to nothing."""
+    entry = state.index.current(array_id)
+    if entry is not None:
+        return state.index.files(entry)
+    return [holding for holding, _ in state.index.superseded({array_id})]
+
+
+def _lose_beneath(state: State) -> None:
+    """The keys whose later puts came to nothing, or went with their nodes, are lost."""
+    for name, lost in list(state.beneath.items()):
+        if state.index.find(*name) is None:
+            del state.beneath[name]
+            if state.index.lost.of_key(*name) is None:
+                state.index.lost.add(lost)
+
+
+def _forget_late(state: State) -> None:
+    """All nodes have said what they have: a successor that is anywhere is listed by now, or its put came to nothing."""
+    for array_id, successors in state.late.items():
+        entry = state.index.current(array_id)
+        if entry is None:
+            continue
+        for one in successors:
+            if one.id in state.given_up.get(one.home, ()):
+                for node in state.index.holders(array_id):
+                    state.announced.cancel(one.id, (entry.info.store, entry.info.key or ""), node)
+    state.late.clear()
+
+
+def cancel(state: State) -> Conversation[None]:
+    """Have nodes forget arrays whose puts came to nothing. No node waits for another."""
+    under_way, cancelled = state.under_way.cancelling, state.announced.cancelled
+    for node in sorted(cancelled.keys() - under_way):
+        if not state.is_alive(node):
+            cancelled.pop(node, None)
+        elif state.has_keeper(node):
+            under_way.add(node)
+            yield Start(_cancel_on(state, node))
+
+
+def _cancel_on(state: State, node: str) -> Conversation[None]:
+    some = dict(state.announced.cancelled.get(node, {}))
+    try:
+        names = [(*name, array_id) for array_id, name in some.items()]
+        told = yield from asking.ask_known(state, "forget_successors", {node: names})
+        if node in told:
+            state.announced.forgot(node, list(some))
+    finally:
+        state.under_way.cancelling.discard(node)
 
 
 def _died_at(state: State, node: str) -> float:

@@ -20,6 +20,7 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
+from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.port import Peers, in_group
 
@@ -29,18 +30,38 @@ _ROUNDS_EVERY = 1.0  # seconds
 class Catalog:
     """The actor `catalog` in namespace `outlive`. It is ready once it has asked every keeper what its shelf has."""
 
+    _answering: Answering | None = None
+
     def __init__(self, peers: Peers, crews: Mapping[str, int] = CREWS) -> None:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
         self.state.remember(peers.load)
         self.driver = Driver(self.state, peers, crews)
+        self.take_over()
         self.driver.run(shelves.begin)
         self.go_on()
+
+    def take_over(self) -> None:
+        """Whatever catalog there was before answers nothing any more, even if it is not dead."""
+        succeed(self.driver.peers)
 
     def go_on(self) -> None:
         """Begin the work that goes on by itself."""
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
+        self._answering = Answering(self, self.driver.peers)
+
+    @in_group("slow")
+    def cut(self, line: bytes) -> None:
+        """End a connection by which calls came: none of them is under way any more, or can begin.
+
+        Raises
+        ------
+        StoreUnavailable
+            One that has begun takes long.
+        """
+        if self._answering is not None:
+            self._answering.cut(line)
 
     def ping(self) -> None:
         """Answered once the catalog is ready."""
@@ -190,7 +211,7 @@ class Catalog:
         """See `replicas.replicate`; infos by `wire.pack`."""
         return self.driver.run(replicas.replicate, unpack(packed), home)
 
-    @in_group("copy")
+    @in_group("secure")
     def secure(self, array_ids: list[str]) -> None:
         """See `replicas.secure`."""
         self.driver.run(replicas.secure, array_ids)

@@ -17,9 +17,11 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
 from outlive.cluster import actors, starters
+from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody
 from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
@@ -49,6 +51,7 @@ class RayPeers:
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
+        self._line = CatalogLine(self._remembered, self._ask_catalog)
 
     def __reduce__(self) -> Any:
         return RayPeers, ()
@@ -204,6 +207,11 @@ class RayPeers:
     # --- the catalog
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:
+        answer = self._line.ask(call, patience) if call.method in CALLED else THROUGH_RAY
+        return self._ask_catalog(call, patience) if answer is THROUGH_RAY else answer
+
+    def _ask_catalog(self, call: Call, patience: float | None) -> Any:
+        """Through Ray."""
         try:
             return _answer(self._find_catalog(), call, patience)
         except Left:
@@ -262,6 +270,13 @@ class RayPeers:
 
     def load(self, key: str) -> bytes | None:
         return kv.get(key)
+
+    def _remembered(self, key: str) -> bytes | None:
+        """As `load`. Raises StoreUnavailable."""
+        try:
+            return self.load(key)
+        except RayError as error:
+            raise StoreUnavailable(f"the head cannot be asked: {error}") from error
 
     def save(self, key: str, value: bytes) -> None:
         kv.put(key, value)

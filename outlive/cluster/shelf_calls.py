@@ -64,6 +64,19 @@ class ShelfCalls:
         except OSError as error:
             raise explain(self._shelf, error, 0) from None
 
+    def forget_successors(self, names: list[tuple[str, str, str]]) -> None:
+        """These arrays, each of a store and a key, do not replace anything here: their puts came to nothing.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for that.
+        """
+        try:
+            self._shelf.names.forget_successors(names)
+        except OSError as error:
+            raise explain(self._shelf, error, 0) from None
+
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]
 

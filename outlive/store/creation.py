@@ -80,8 +80,7 @@ class Creation:
             raise
         if self._info.key is not None:
             commit(self._session, [draft])
-        if self._info.replicas > 1:
-            replicate(self._session, [draft.info])
+        replicate(self._session, [draft.info])
         self._handle = ArrayHandle(draft.info, self._session.node)
 
 

@@ -27,6 +27,8 @@ def check_replicas(replicas: int) -> None:
 
 def replicate(session: Session, infos: list[ArrayInfo]) -> None:
     """Make the replicas that sealed arrays ask for, as far as there are nodes and room."""
+    if not any(info.replicas > 1 for info in infos):
+        return
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
     kept = session.ask_catalog("replicate", pack(infos), session.node)

@@ -13,7 +13,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
-from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import encode_dtype, storable
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, lifetime_from
@@ -96,8 +95,8 @@ class Store(MutableMapping[str, Array]):
     ) -> ArrayHandle:
         """Store a copy of `array` and return its handle.
 
-        When this returns, the array outlives this process. With a `key`, it replaces what had this key, and every read
-        that starts from now on sees it. Without, only the handle names it, and no actor is asked; delete it with
+        When this returns, the array outlives this process. With a `key`, it replaces the key's array, and every read
+        that starts afterwards sees it. Without a key, only the handle names it, and no actor is asked; delete it with
         `store.delete(handle)`.
 
         Parameters
@@ -106,21 +105,22 @@ class Store(MutableMapping[str, Array]):
             "detached": until it is deleted; the default with a key. "job": until the Ray job that put it ends, however
             that ends; the default without a key.
         ttl
-            Time to live: a number of seconds, or as in "10min"; renewed by `handle.touch()`. It comes on top.
+            Time to live, in addition to `lifetime`: a number of seconds, or text such as "10min". `handle.touch()`
+            renews it.
         pin
             Keep it in memory: it is never spilled to disk, until `handle.unpin()`.
         replicas
-            On how many nodes to keep it; when this returns, so many have it. If there are too few nodes, or no room on
-            them, a warning says so, `handle.durability` tells, and it is copied as soon as that is possible.
+            The number of nodes that keep it when this returns. If there are too few nodes, or no room on them, a
+            warning says so, and the missing replicas are made as soon as possible. `handle.durability` counts them.
 
         Raises
         ------
         UnsupportedArray
-            Not a numpy array, or one that would lose something: objects, a mask. The message names a way.
+            It is no NumPy array, or storing it would lose something (objects, a mask). The message says what to do.
         InvalidKey, InvalidKeyType
             A key is a `str` of 1 to 1024 bytes in UTF-8.
         StoreFull
-            No room. Nothing was stored, and what had the key still has it.
+            There is no room. Nothing was stored, and the key keeps its array.
         """
         session = self._session()
         if key is None:
@@ -131,8 +131,7 @@ class Store(MutableMapping[str, Array]):
             draft = session.writer.draft_of(array, store=self.name, key=check_key(key), options=options)
             commit(session, [draft])
             info = draft.info
-        if replicas > 1:
-            replicate(session, [info])
+        replicate(session, [info])
         return ArrayHandle(info, session.node)
 
     async def aput(
@@ -145,7 +144,7 @@ class Store(MutableMapping[str, Array]):
         pin: bool = False,
         replicas: int = 1,
     ) -> ArrayHandle:
-        """`put` for coroutines, as in Ray Serve: it never blocks the event loop, for a thread does the work.
+        """`put` for coroutines, as in Ray Serve: a thread does the work, and the event loop is not blocked.
 
         `array` must not change until this returns.
         """
@@ -164,27 +163,19 @@ class Store(MutableMapping[str, Array]):
     ) -> dict[str, ArrayHandle]:
         """Store several arrays under their keys, all or none, with one call of the catalog.
 
-        `lifetime`, `ttl`, `pin` and `replicas` are as for `put`, of each of them.
+        `lifetime`, `ttl`, `pin` and `replicas` apply to each array, as for `put`.
 
         Raises
         ------
         UnsupportedArray, InvalidKey, InvalidKeyType, StoreFull
-            As `put`. None of the arrays was stored.
+            See `put`. None of the arrays was stored.
         """
         session = self._session()
         options = self._options(session, lifetime, ttl, pin, replicas)
-        drafts: list[Draft] = []
-        try:
-            for key, array in arrays.items():
-                drafts.append(session.writer.draft_of(array, store=self.name, key=check_key(key), options=options))
-        except BaseException:
-            for draft in drafts:
-                draft.discard()
-            raise
+        drafts = session.writer.drafts_of(arrays, store=self.name, options=options)
         if drafts:
             commit(session, drafts)
-        if replicas > 1 and drafts:
-            replicate(session, [draft.info for draft in drafts])
+        replicate(session, [draft.info for draft in drafts])
         return {draft.info.key or "": ArrayHandle(draft.info, session.node) for draft in drafts}
 
     def create(
@@ -201,14 +192,14 @@ class Store(MutableMapping[str, Array]):
     ) -> Creation:
         """Make an array in place: no copy at all.
 
-        As a context manager it gives the writable array, its content undefined as that of `numpy.empty`. It is stored
-        when the block ends, and discarded if the block raises. `Creation.handle` is its handle from then on.
-        `lifetime`, `ttl`, `pin` and `replicas` are as for `put`.
+        `with` gives the writable array. Its content is undefined at first, as with `numpy.empty`. It is stored when the
+        block ends, and discarded if the block raises. Afterwards `Creation.handle` is its handle. `lifetime`, `ttl`,
+        `pin` and `replicas` are as for `put`.
 
         Raises
         ------
         StoreFull
-            No room; all of it is allocated before the block begins, so that filling it cannot fail.
+            There is no room. All memory is allocated before the block begins, so filling the array cannot fail.
 
         Examples
         --------
@@ -243,8 +234,8 @@ class Store(MutableMapping[str, Array]):
     def scope(self) -> Iterator[Store]:
         """A store whose arrays end with the `with` block.
 
-        If this process dies first, they end with it. The store may be handed to tasks on any node: arrays that they put
-        through it end at the same time. Puts through it take `ttl=`, but no `lifetime=`.
+        If this process dies first, they end with it. The store may be passed to tasks on any node: arrays that they put
+        through it end at the same time. Its puts take `ttl=`, but no `lifetime=`.
 
         Examples
         --------
@@ -280,7 +271,7 @@ class Store(MutableMapping[str, Array]):
         self.put(array, key)
 
     def update(self, other: Any = (), /, **more: Array) -> None:
-        """As `dict.update`, by `put_many`."""
+        """Put all items of a mapping, or all pairs, as one `put_many`; see `dict.update`."""
         self.put_many({**dict(other), **more})
 
     # --- getting
@@ -297,7 +288,7 @@ class Store(MutableMapping[str, Array]):
         ArrayLost
             It was put and not deleted, but its segment is gone.
         CorruptArray, TooManyViews
-            As `ArrayHandle.get`.
+            See `ArrayHandle.get`.
         """
         array = self._look_up(key)
         return default if array is None else array
@@ -315,7 +306,7 @@ class Store(MutableMapping[str, Array]):
         return reading.read(self._session(), self.name, check_key(key))
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        """`get` for coroutines: it never blocks the event loop, for a thread does the work."""
+        """`get` for coroutines: a thread does the work, and the event loop is not blocked."""
         return await asyncio.to_thread(self.get, key, default)
 
     @in_cluster(lambda store, keys: (store, list(keys)))
@@ -325,7 +316,7 @@ class Store(MutableMapping[str, Array]):
         Raises
         ------
         ArrayNotFound
-            Some are missing; it names them, and nothing is returned.
+            Some keys have no array. The message names them.
         """
         session = self._session()
         wanted = [check_key(key) for key in dict.fromkeys(keys)]
@@ -357,7 +348,7 @@ class Store(MutableMapping[str, Array]):
         Raises
         ------
         ArrayNotFound
-            Some were not there (any more); it names them. The others are deleted.
+            Some arrays were not there. The message names them. The others are deleted.
         """
         session = self._session()
         keys = [check_key(item) for item in items if not isinstance(item, ArrayHandle)]
@@ -397,9 +388,10 @@ class Store(MutableMapping[str, Array]):
 
     @in_cluster()
     def lost(self) -> list[LostArray]:
-        """The arrays whose last copy went with a node, the latest first: all with a key, and others that were copied.
+        """The arrays whose last copy went with a node, the latest first. An array without a key is listed if other
+        nodes had copies of it before.
 
-        Reading one raises `ArrayLost`. Putting or deleting it takes it off this list.
+        Reading one raises `ArrayLost`. Putting its key again, or deleting it, takes it off this list.
         """
         session = self._session()
         found = unpack_found(session.ask_catalog("lost", self.name))
@@ -483,7 +475,7 @@ class Store(MutableMapping[str, Array]):
         Returns
         -------
         list of Defect
-            Empty if all is well. Those not `mended` (damaged or changed bytes) need a decision; each says which.
+            Empty if all is well. A defect that is not `mended` (damaged or changed bytes) says what to decide.
         """
         return check(self._session(), progress)
 

@@ -16,6 +16,9 @@ from typing import Any
 from outlive.arrays.lock import living, no_fork
 
 _AT_ONCE = 4 << 20  # bytes of one system call
+_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}  # seconds; ms
+_LONGEST_POLL = 3600.0  # seconds
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: `close` throws away what has not been sent
 
 Checksum = Callable[[Any], int]
@@ -52,6 +55,14 @@ class Channel:
             secured.settimeout(_left(deadline))
             secured.do_handshake()
 
+    def keep_alive(self) -> None:
+        """Have a machine that is gone noticed within some 30 s, while nothing is sent and while something is."""
+        for option, value in _ALIVE.items():
+            if hasattr(socket, option):
+                with contextlib.suppress(OSError):
+                    self.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     # --- out
 
     def send(self, parts: Sequence[bytes | memoryview], patience: float, *, more: bool = False) -> None:
@@ -84,6 +95,42 @@ class Channel:
                     raise Lost("the connection was closed")
                 view = view[received:]
         return bytes(data)
+
+    # --- for a socket that does not block
+
+    def give(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`. Raises Lost."""
+        rest = memoryview(data)
+        with _explained():
+            while rest:
+                try:
+                    rest = rest[self.socket.send(rest) :]
+                except _LATER:
+                    if not self._is_ready(select.POLLOUT, deadline):
+                        raise Silent("nothing went for too long") from None
+
+    def some(self, most: int, deadline: float) -> bytes | None:
+        """The bytes that have come, as soon as some have; None if none have by then. Raises Lost."""
+        with _explained():
+            while True:
+                if not self._has_more() and not self._is_ready(select.POLLIN, deadline):
+                    return None
+                with contextlib.suppress(*_LATER):  # some of TLS came, and none of it is data yet
+                    data = self.socket.recv(most)
+                    break
+        if not data:
+            raise Lost("the connection was closed")
+        return data
+
+    def _has_more(self) -> bool:
+        """Whether TLS has received more than it has given."""
+        return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
+
+    def _is_ready(self, event: int, deadline: float) -> bool:
+        ready = select.poll()
+        ready.register(self.socket.fileno(), event)
+        left = deadline - time.monotonic()
+        return bool(ready.poll(max(0.0, min(left, _LONGEST_POLL)) * 1000)) or left > _LONGEST_POLL
 
     def read_into(self, view: memoryview, patience: float) -> None:
         """Fill all of `view`. Raises Lost."""
@@ -164,12 +211,14 @@ def _left(deadline: float) -> float:
 
 
 class _explained:  # noqa: N801 - named as those of contextlib; a generator would take three times as long
-    """Turn errors of the socket into Lost."""
+    """Turn errors of the socket into Lost. Errors of signal handlers stay: these have no errno."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError) and error.errno is None and not str(error).endswith("timed out"):
+            return
         if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError | ssl.SSLWantWriteError):
             raise Silent("nothing came for too long") from error
         if isinstance(error, OSError):  # ssl.SSLError is one

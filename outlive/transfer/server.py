@@ -1,6 +1,6 @@
 """The server: sends bytes of files to clients that have proved to be nodes of the cluster.
 
-One thread waits for connections, and each connection has a thread. That reads a piece, computes its checksum while the
+One thread waits for connections, and each connection has a thread, which reads a piece, computes its checksum while the
 piece is in the processor's caches, and sends it. `sendfile(2)` would save the copy, but the checksum would then have to
 fault in the pages: sender and receiver together took 1.2 times the processor time. And the file could not change before
 the pages had arrived.
@@ -95,7 +95,7 @@ class Server:
         self._unproven = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._listener = _listen(host, ports)
+        self._listener = listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, name="transfer", daemon=True)
         try:
@@ -247,7 +247,8 @@ class Server:
             self.counts.sent += sent
 
 
-def _listen(host: str, ports: Sequence[int]) -> socket.socket:
+def listen(host: str, ports: Sequence[int]) -> socket.socket:
+    """A socket that listens at the first of these ports that is free. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     error: OSError | None = None
     for port in ports:

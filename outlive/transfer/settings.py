@@ -10,6 +10,7 @@ from typing import NamedTuple
 from outlive.errors import BadSetting
 
 TRANSFER, PORT = "OUTLIVE_TRANSFER", "OUTLIVE_TRANSFER_PORT"
+CALLS, CALLS_PORT = "OUTLIVE_CALLS", "OUTLIVE_CALLS_PORT"
 _TLS, _CERT, _KEY, _CA = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
 
 
@@ -34,6 +35,22 @@ def is_off(environment: Mapping[str, str] = os.environ) -> bool:
     return value == "ray"
 
 
+def calls_are_off(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Why calls of the catalog go through Ray; None if they do not.
+
+    Raises
+    ------
+    BadSetting
+        The setting has neither of its two values.
+    """
+    if is_off(environment):
+        return f"{TRANSFER}=ray"
+    value = environment.get(CALLS, "").strip().lower() or "ray"
+    if value not in {"port", "ray"}:
+        raise BadSetting(f"{CALLS}={value}: it is `ray`, the default, or `port`")
+    return None if value == "port" else f"{CALLS}=ray"
+
+
 def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
     """The ports that a server tries, in this order. 0: any free port.
 
@@ -42,16 +59,39 @@ def ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
     BadSetting
         The setting is neither a port nor a range of them.
     """
-    value = environment.get(PORT, "").strip()
+    return _range(PORT, environment) or (0,)
+
+
+def call_ports(environment: Mapping[str, str] = os.environ) -> Sequence[int]:
+    """As `ports`, of the catalog's server of calls.
+
+    Raises
+    ------
+    BadSetting
+        The setting is wrong, or calls are to go through Ray. Or a port is set for what is sent, as for a firewall, and
+        none for calls.
+    """
+    why = calls_are_off(environment)
+    if why is not None:
+        raise BadSetting(why)
+    found = _range(CALLS_PORT, environment)
+    if found is None and _range(PORT, environment) is not None:
+        raise BadSetting(f"{PORT} is set, and {CALLS_PORT} is not")
+    return found or (0,)
+
+
+def _range(name: str, environment: Mapping[str, str]) -> Sequence[int] | None:
+    """None if it is not set. Raises BadSetting."""
+    value = environment.get(name, "").strip()
     if not value:
-        return (0,)
+        return None
     first, dash, last = value.partition("-")
     try:
         found = range(int(first), int(last if dash else first) + 1)
     except ValueError:
         found = range(0)
     if not found or found[0] < 0 or found[-1] > 65535:
-        raise BadSetting(f"{PORT}={value}: it is a port, as 7070, or a range, as 7070-7079")
+        raise BadSetting(f"{name}={value}: it is a port, as 7070, or a range, as 7070-7079")
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
-from outlive.catalog.instructions import Ask, Call, Save, Wait
+from outlive.catalog.instructions import Ask, Call, Save, Together, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -1108,6 +1108,73 @@ def test_what_may_have_been_replaced_is_remembered_until_all_have_said_what_they
     assert found is not None and found.info == info(1) and not found.lost_at
 
 
+def test_nodes_forget_what_was_to_replace_an_array_if_that_comes_to_nothing() -> None:
+    """Else the next catalog would take the array for outdated, if the other's node died with this one."""
+    world = World("abc", {("b", "forbid"): None, ("b", "forget_successors"): None})
+    state = world.know()
+    put(state, info(1), "b")
+    state.index.copies.add(info(1), "b", "c", kept=False)
+    with pytest.raises(StoreUnavailable, match="node c"):
+        world.run(keys.replace(state, [info(2)], "a", 0))
+    world.run(losing.look_at_nodes(state))
+    assert "forget_successors" not in world.methods("b"), "its writer may ask again"
+    keys.take_off(state, [info(2).id])
+    for _ in range(2):
+        world.run(losing.look_at_nodes(state))
+    asked = ("b", "forget_successors", ([("s", "k", info(2).id)],))
+    assert world.asked.count(asked) == 1
+    assert world.methods("c").count("forget_successors") == 2, "it may have been told, and does not answer"
+    world.answers["c", "forget_successors"] = None
+    world.run(losing.look_at_nodes(state))
+    assert not state.announced.cancelled
+
+
+def test_nodes_forget_what_came_to_nothing_of_an_earlier_catalog() -> None:
+    world = _after_both(info(2))
+    del world.answers["a", "listing_part"]  # so the others may be in doubt
+    world.answers["b", "forget_successors"] = None
+    world.run(shelves.begin(world.state))
+    keys.take_off(world.state, [info(2).id])
+    world.run(losing.look_at_nodes(world.state))
+    assert ("b", "forget_successors", ([("s", "k", info(2).id)],)) in world.asked
+
+
+def test_nodes_forget_what_had_come_to_nothing_before_its_node_was_listed() -> None:
+    world = _after_both(info(2))
+    world.answers |= {("c", "given_up"): [info(2).id], ("b", "forget_successors"): None}
+    world.run(shelves.begin(world.state))
+    world.run(losing.look_at_nodes(world.state))
+    assert ("b", "forget_successors", ([("s", "k", info(2).id)],)) in world.asked
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_comes_to_nothing(stands: bool) -> None:
+    world = _after_both(info(2))
+    del world.answers["c", "listing_part"]  # it died just now, and Ray does not say so yet
+    state = world.state
+    world.run(shelves.begin(state))
+    state.unlisted.discard("c")  # it confirmed that nobody there reads it by name
+    assert keys.bind(state, [info(3)], "b", 0).epoch
+    state.unlisted.add("c")
+    world.kill("c")
+    world.run(shelves.mend(state))
+    assert ("b", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == info(3)
+    if stands:
+        world.answers["b", "finish"] = keeps(info(3).id)
+        for name in replaced.sort_out(state):
+            world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+        assert not state.beneath
+        return
+    keys.take_off(state, [info(3).id])
+    for _ in range(2):
+        [found] = keys.find(state, "s", ["k"])
+        assert found is not None and found.lost_at and (found.info.id, found.nodes) == (info(2).id, ["c"])
+        world.run(shelves.mend(state))
+    assert [lost.info.id for lost in state.index.lost] == [info(2).id]
+
+
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:
     world = _after_both(info(2))
     world.answers["a", "listing_part"] = listing(1, Listed(info(2), kept=False))
@@ -1200,6 +1267,24 @@ def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> Non
     world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
     [found] = world.run(keys.entries(state, "s", ""))
     assert not found.alone and sorted(found.nodes) == ["a", "b"]
+
+
+def test_who_reads_an_array_does_not_wait_for_copies_of_others() -> None:
+    """Their targets may be silent: that takes 20 s, and few copies are made at a time."""
+    one = info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(one.id)})
+    state = world.know()
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "a", kept=True)) and None
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [one], "b", 0))
+    state.under_way.bulk, state.under_way.in_bulk = True, {info(7).id}
+    reading = Talk(world, replicas.secure(state, [one.id]))
+    while not reading.over:
+        assert not isinstance(reading.instruction, Wait | Together)
+        reading.answer(world.carry_out(reading.instruction))
+    assert len(state.kept(one.id)) == 2
+    state.under_way.in_bulk = {one.id}
+    assert isinstance(Talk(world, replicas.secure(state, [one.id])).instruction, Wait), "it is being copied"
 
 
 @pytest.mark.parametrize("shown", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import threading
@@ -25,9 +26,9 @@ from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.tend.fsck import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer
-from outlive.catalog import shelves
+from outlive.catalog import losing, shelves
 from outlive.catalog.losses import Lost
-from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
+from outlive.catalog.wire import Found, Listed, Located, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_errors, transfer
 from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
@@ -164,6 +165,7 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
     ]
 
 
+<<<<<<< HEAD
 def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_replaced(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,25 @@ def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_re
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
     with pytest.raises(outlive.ArrayNotFound):
         outlive.Store("s").delete("k")
+=======
+def test_a_node_that_dies_while_it_is_asked_for_an_array_is_named(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put("b", "k", 1)
+    session, verify = cluster.session("a"), cluster.catalog.verify
+
+    def dies_first(array_id: str) -> bool:
+        cluster.dead.add("b")
+        return verify(array_id)
+
+    def nothing(*_: Any, **__: Any) -> bytes:
+        return json.dumps(Located([])).encode()  # b's file was removed
+
+    monkeypatch.setattr(cluster.keepers["a"], "fetch", nothing)
+    monkeypatch.setattr(cluster.catalog, "verify", dies_first)
+    with pytest.raises(outlive.ArrayLost, match="with node b, the only node"):
+        reading.read(session, "s", "k")
+>>>>>>> main
 
 
 def test_a_second_deletion_does_not_end_before_the_first(
@@ -679,6 +700,25 @@ def test_a_batch_that_is_interrupted_once_a_reader_saw_it_is_whole(
         commit(session, [cluster.draft("a", key, 2) for key in ("w", "x", "y")])
     assert [cluster.get("b", key) for key in ("w", "x", "y")] == [2, 2, 2]
     assert shelf.ledger.batches == 0
+
+
+def test_a_put_that_failed_takes_nothing_with_its_node(cluster: PlayedCluster) -> None:
+    """Its node dies with the catalog, soon after."""
+    old = cluster.put("b", "k", 1)
+    assert cluster.get("c", "k") == 1  # it has a copy
+    cluster.frozen.add("c")
+    with pytest.raises(StoreUnavailable, match="node c"):
+        commit(cluster.session("a"), [cluster.draft("a", "k", 2)])
+    cluster.frozen.discard("c")
+    shelf = cluster.shelves["b"]
+    assert shelf.names.successors(old)
+    cluster.catalog.driver.run(losing.look_at_nodes)
+    eventually(lambda: not shelf.names.successors(old))
+    assert shelf.names.knows_later(old), "what was forbidden stays so"
+    cluster.catalog.save()
+    cluster.dead.add("a")
+    cluster.restart_catalog()
+    assert [cluster.get(node, "k") for node in "bc"] == [1, 1]
 
 
 # --- readers see one order

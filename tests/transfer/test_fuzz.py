@@ -67,8 +67,8 @@ def test_a_server_that_is_sent_anything(start_server: Callable[..., Server], fil
 class Liar:
     """A server that answers what it is told to, once it has proved to know the secret."""
 
-    def __init__(self) -> None:
-        self.says = b""
+    def __init__(self, request_size: int = wire.REQUEST_SIZE) -> None:
+        self.says, self._request_size = b"", request_size
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._listener.getsockname()
         threading.Thread(target=self._run, daemon=True).start()
@@ -83,7 +83,7 @@ class Liar:
                     connection.sendall(wire.CHALLENGE.pack(bytes(32), proof))
                     connection.recv(32, socket.MSG_WAITALL)
                     connection.sendall(wire.ACCEPTED)
-                    connection.recv(wire.REQUEST_SIZE, socket.MSG_WAITALL)
+                    connection.recv(self._request_size, socket.MSG_WAITALL)
                     connection.sendall(self.says)
                     connection.shutdown(socket.SHUT_WR)
                     connection.recv(1)

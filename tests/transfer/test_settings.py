@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from outlive.errors import BadSetting
 from outlive.transfer import settings
 from outlive.transfer.channel import Channel, Lost, connect
 from outlive.transfer.server import Server
@@ -116,3 +117,15 @@ def test_tls_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     files = dict.fromkeys(("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"), str(tmp_path / "none"))
     with pytest.raises(ValueError, match="cannot be read"):
         settings.tls({"RAY_USE_TLS": "1", **files})
+
+
+def test_ports_of_calls() -> None:
+    on = {"OUTLIVE_CALLS": "port"}
+    assert list(settings.call_ports(on)) == [0]
+    assert list(settings.call_ports(on | {"OUTLIVE_CALLS_PORT": "7080-7081"})) == [7080, 7081]
+    for off in ({}, {"OUTLIVE_CALLS": "ray"}, on | {"OUTLIVE_TRANSFER": "ray"}, on | {"OUTLIVE_TRANSFER_PORT": "7070"}):
+        with pytest.raises(BadSetting):
+            settings.call_ports(off)
+    for wrong in ({"OUTLIVE_CALLS": "tcp"}, on | {"OUTLIVE_CALLS_PORT": "none"}):
+        with pytest.raises(BadSetting, match="OUTLIVE_CALLS"):
+            settings.call_ports(wrong)

@@ -35,6 +35,9 @@ class PlayedCatalog(Catalog):
         self._cluster, self._process = cluster, process
         super().__init__(peers)
 
+    def take_over(self) -> None:
+        pass
+
     def go_on(self) -> None:
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self._process.spawn(

@@ -1,0 +1,130 @@
+"""Answering: the catalog's server of calls, for frequent calls. Every call can go through Ray as well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from outlive.arrays.clock import uptime
+from outlive.calls.server import Served, Server
+from outlive.cluster.lines import CALLED, WHERE
+from outlive.cluster.links import SECRET
+from outlive.cluster.port import PATIENCE, Peers
+from outlive.errors import BadSetting, StoreUnavailable
+from outlive.transfer import settings
+
+_SECRET_SIZE = 32  # bytes
+_CREWS = {"slow": 16, "change": 32}  # threads for the groups of methods; see `in_group`
+_LEASE = 2_000_000_000  # nanoseconds for which an answer of the head counts
+_RENEWED = 0.5  # seconds between two questions to the head
+_log = logging.getLogger(__name__)
+
+
+class Answering:
+    """The server of the actor `catalog`. If none can be started, all calls go through Ray.
+
+    Ray may take a catalog for dead that goes on, and start another. Calls through Ray then reach the new one. A process
+    with a line would go on calling the former one. So a server answers only for a short time after the head has said
+    that no other catalog has started since: its lease.
+    """
+
+    def __init__(self, catalog: Any, peers: Peers) -> None:
+        self._peers = peers
+        self._server: Server | None = None
+        self._until = 0  # the end of the lease, by `uptime`
+        try:
+            self._server = self._start(catalog)
+            told: list[str | int] | str = [self._server.host, self._server.port, self._server.name]
+        except BadSetting as error:
+            told = str(error)
+        except Exception as error:  # noqa: BLE001 - Ray gives up an actor whose constructor raises
+            told = str(error)
+            _log.warning("calls go through Ray: %s", error)
+        self._told = json.dumps(told).encode()
+        try:
+            peers.save(WHERE, self._told)
+        except Exception as error:  # noqa: BLE001 - for the same reason
+            _log.warning("calls go through Ray: %s", error)
+            return
+        if self._server is not None:
+            threading.Thread(target=self._renew, args=(self._server,), name="calls-lease", daemon=True).start()
+
+    def may_answer(self) -> bool:
+        """Whether the lease lasts."""
+        return uptime() < self._until
+
+    def _renew(self, server: Server) -> None:
+        while True:
+            asked = uptime()
+            try:
+                if self._peers.load(WHERE) != self._told:
+                    self._until = 0
+                    server.close()
+                    return
+                self._until = asked + _LEASE
+            except Exception as error:  # noqa: BLE001 - the head cannot be asked: the lease runs out
+                _log.debug("calls go through Ray: %s", error)
+            self._peers.sleep(_RENEWED)
+
+    def cut(self, line: bytes) -> None:
+        """End a connection. When this returns, none of its calls is under way, and none can begin.
+
+        Raises
+        ------
+        StoreUnavailable
+            A call that has begun takes too long.
+        """
+        if self._server is not None and not self._server.cut(line, PATIENCE):
+            raise StoreUnavailable("a call of a connection that broke is still under way; try again")
+
+    def _start(self, catalog: Any) -> Server:
+        ports = settings.call_ports()
+        head = next((node for node in self._peers.nodes() if node.is_head and node.alive), None)
+        if head is None:
+            raise StoreUnavailable("Ray does not say what the head's address is")
+        return Server(
+            head.ip,
+            ports,
+            name=f"catalog-{os.urandom(8).hex()}",
+            secret=self._peers.save_first(SECRET, os.urandom(_SECRET_SIZE)),
+            calls=_served(catalog),
+            crews=_CREWS,
+            may_answer=self.may_answer,
+            tls=settings.tls(),
+        )
+
+
+def _served(catalog: Any) -> Mapping[str, Served]:
+    methods = {method: getattr(catalog, method) for method in CALLED}
+    return {name: Served(method, getattr(method, "group", None)) for name, method in methods.items()}
+
+
+def succeed(peers: Peers) -> None:
+    """Wait until a former catalog answers no more: not at all if it is dead, else until its lease is over."""
+    try:
+        former = peers.load(WHERE)
+        if former is None or _is_gone(former):
+            return
+        peers.save(WHERE, json.dumps("the catalog starts again").encode())
+    except Exception as error:  # noqa: BLE001 - Ray gives up an actor whose constructor raises
+        _log.warning("whether another catalog answers cannot be asked: %s", error)
+    peers.sleep(_LEASE / 1e9)
+
+
+def _is_gone(former: bytes) -> bool:
+    """Whether a former catalog's server does not listen any more. Otherwise it may answer until its lease is over."""
+    where = json.loads(former)
+    if not isinstance(where, list):
+        return True
+    try:
+        socket.create_connection((where[0], where[1]), 1.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        pass
+    return False

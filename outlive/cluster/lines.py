@@ -1,0 +1,137 @@
+"""Lines: this process calls the catalog by a connection to its server, where that is faster than a call through Ray.
+
+A call that fails on the line goes through Ray, and then Ray's errors count. So a call may be made twice, as when Ray
+repeats one. But it is never made late: the catalog ends the connection before the call is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from outlive.arrays.lock import Mutex
+from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
+from outlive.cluster.links import SECRET
+from outlive.cluster.port import PATIENCE, Call, NoAnswer
+from outlive.errors import BadSetting, StoreUnavailable
+from outlive.transfer import settings
+from outlive.transfer.channel import Silent
+
+CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "locate", "join_copy", "join_copies"})
+"""The catalog's methods that go by a line: their arguments and answers are plain data, and they may be repeated."""
+WHERE = "calls"  # the key under which the head remembers the server's address
+THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
+_SOON, _LATER, _SELDOM = 1.0, 60.0, 600.0  # seconds until a line is tried again: it worked; it never did; silence
+_RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
+_log = logging.getLogger(__name__)
+
+
+class _Way(NamedTuple):
+    """The way to the catalog: a line, or the reason why there is none."""
+
+    line: Line | None
+    why: str = ""
+    until: float = 0.0  # the moment from which on a line is tried again
+
+
+class CatalogLine:
+    """The line from this process to the catalog. Any thread may use it.
+
+    Parameters
+    ----------
+    load
+        Reads a value that the head remembers.
+    by_ray
+        Asks the catalog through Ray.
+    """
+
+    def __init__(self, load: Callable[[str], bytes | None], by_ray: Callable[[Call, float | None], Any]) -> None:
+        self._load, self._by_ray = load, by_ray
+        self._way = _Way(None, "nothing was asked yet")
+        self._asked = False
+        self._mutex = Mutex()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why calls go through Ray; None if they do not."""
+        return None if self._way.line is not None else self._way.why
+
+    def ask(self, call: Call, patience: float | None) -> Any:
+        """The catalog's answer. THROUGH_RAY: the call has to go through Ray, which is safe now.
+
+        Raises
+        ------
+        NoAnswer
+            No answer came in time. See also `Peers.ask_catalog`.
+        """
+        line = self._line()
+        if line is None:
+            return THROUGH_RAY
+        deadline = math.inf if patience is None else time.monotonic() + patience
+        try:
+            return line.call(call.method, call.args, deadline, PATIENCE, self._see_that_it_is_there)
+        except Unreachable as error:
+            self._lost(line, error, _SELDOM if isinstance(error.error, Silent) else _LATER)
+        except NotMade as error:
+            _log.debug("%s goes through Ray: %s", call.method, error)
+        except Broken as error:
+            self._lost(line, error, _SOON)
+            self._by_ray(Call.of("cut", error.name), patience)
+        except Late:
+            raise NoAnswer(
+                f"the catalog did not answer within {patience:.0f} s: it may be stopped; see `ray list actors`"
+            ) from None
+        return THROUGH_RAY
+
+    def _see_that_it_is_there(self) -> None:
+        """Raises NoAnswer if the catalog is stopped."""
+        self._by_ray(Call.of("rounds"), _RESTART)
+
+    def _line(self) -> Line | None:
+        way = self._way
+        if way.line is not None:
+            return way.line
+        if not self._asked:  # a process that asks only once is faster through Ray
+            self._asked = True
+            return None
+        if time.monotonic() < way.until:
+            return None
+        with self._mutex.now:
+            if self._way is way:
+                self._way = _Way(None, "it is looked for", time.monotonic() + _SOON)  # other threads do not look too
+                ours = True
+            else:
+                ours = False
+        if ours:
+            self._way = self._find()
+        return self._way.line
+
+    def _find(self) -> _Way:
+        later = time.monotonic() + _LATER
+        try:
+            if (why := settings.calls_are_off()) is not None:
+                return _Way(None, why, math.inf)
+            told, secret, tls = self._load(WHERE), self._load(SECRET), settings.tls()
+        except BadSetting as error:
+            return _Way(None, str(error), math.inf)
+        except StoreUnavailable as error:
+            return _Way(None, str(error), time.monotonic() + _SOON)
+        where = "the catalog has no server" if told is None else json.loads(told)
+        if not isinstance(where, list) or len(where) != 3 or secret is None:
+            return _Way(None, str(where), later)
+        host, port, name = where
+        return _Way(Line((host, port), here="", there=name, secret=secret, tls=tls))
+
+    def _lost(self, line: Line, error: Exception, again: float) -> None:
+        """Note that a line failed: calls go through Ray until it is tried again."""
+        if line.worked:
+            again = _SOON
+        with self._mutex.now:
+            if self._way.line is line:
+                self._way = _Way(None, str(error), time.monotonic() + again)
+        line.close()
+        _log.debug("calls go through Ray for %.0f s: %s", again, error)

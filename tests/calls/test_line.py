@@ -1,0 +1,370 @@
+"""Calls by a line: what is answered, what is not, and what is left of it by forks, signals, and ends of connections."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outlive.arrays.lock import living
+from outlive.calls import wire
+from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
+from outlive.calls.server import Served, Server
+from outlive.transfer import settings
+from tests.calls.conftest import line_to
+from tests.conftest import eventually
+from tests.transfer.test_settings import certificates
+
+
+class Stuck(Exception):
+    """Nobody is there."""
+
+
+def ask(line: Line, method: str, *args: Any, patience: float = 60.0, every: float = math.inf) -> Any:
+    def still_there() -> None:
+        raise Stuck
+
+    return line.call(method, args, time.monotonic() + patience, every, still_there)
+
+
+class Catalog:
+    """What is called: it notes what was done."""
+
+    def __init__(self) -> None:
+        self.done = list[Any]()
+        self.gate, self.waiting = threading.Event(), 0
+
+    def note(self, what: Any) -> Any:
+        self.done.append(what)
+        return what
+
+    def wait(self, what: Any) -> Any:
+        self.waiting += 1
+        assert self.gate.wait(60)
+        return self.note(what)
+
+    def fail(self) -> None:
+        raise ValueError("an error")
+
+    def strange(self) -> object:
+        return object()
+
+    def calls(self) -> dict[str, Served]:
+        return {
+            "note": Served(self.note),
+            "wait": Served(self.wait, "slow"),
+            "hold_up": Served(self.wait),
+            "fail": Served(self.fail),
+            "strange": Served(self.strange),
+        }
+
+
+@pytest.fixture
+def catalog() -> Iterator[Catalog]:
+    made = Catalog()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., Server], catalog: Catalog) -> Server:
+    return start_server(catalog.calls())
+
+
+@pytest.fixture
+def line(server: Server) -> Iterator[Line]:
+    made = line_to(server)
+    yield made
+    made.close()
+
+
+def test_what_is_asked_comes_back(line: Line) -> None:
+    for value in (None, True, 7, -(1 << 40), 1.5, "ä\ud800", b"\0\xff", [1, [b"x", None]], {"a": 1}, "x" * 900_000):
+        assert ask(line, "note", value) == value
+
+
+def test_what_has_no_answer_here_is_asked_in_another_way(line: Line) -> None:
+    for method in ("fail", "strange", "unknown"):
+        with pytest.raises(NotMade):
+            ask(line, method)
+    with pytest.raises(NotMade):
+        ask(line, "note", "x" * (1 << 20))  # too long
+    with pytest.raises(NotMade):
+        ask(line, "note", object())
+    assert ask(line, "note", 1) == 1
+
+
+def test_while_it_may_not_answer_nothing_is_made(start_server: Callable[..., Server], catalog: Catalog) -> None:
+    may = [True]
+    line = line_to(start_server(catalog.calls(), may_answer=lambda: may[0]))
+    assert ask(line, "note", 1) == 1
+    may[0] = False
+    with pytest.raises(NotMade):
+        ask(line, "note", 2)
+    assert catalog.done == [1]
+
+
+def test_what_waits_holds_up_nobody(line: Line, catalog: Catalog) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        waits = [pool.submit(ask, line, "wait", number) for number in range(3)]  # one more than the crew has threads
+        eventually(lambda: catalog.waiting == 2)
+        assert [ask(line, "note", number) for number in range(100)] == list(range(100))
+        catalog.gate.set()
+        assert [one.result() for one in waits] == [0, 1, 2]
+
+
+def test_a_hundred_threads(line: Line, catalog: Catalog) -> None:
+    """Each has its own answers; those that find no connection free are told to ask in another way."""
+
+    def work(number: int) -> int:
+        made = 0
+        for turn in range(20):
+            try:
+                assert ask(line, "note", [number, turn]) == [number, turn]
+                made += 1
+            except NotMade:
+                continue
+        return made
+
+    with ThreadPoolExecutor(100) as pool:
+        made = sum(pool.map(work, range(100)))
+    assert 0 < made == len(catalog.done)
+    assert sum(one.is_open for one in living(line._all)) <= 8
+
+
+# --- ends
+
+
+def test_no_answer_in_time(line: Line, catalog: Catalog) -> None:
+    with pytest.raises(Late):
+        ask(line, "wait", 1, patience=0.05)
+    with pytest.raises(Stuck):
+        ask(line, "wait", 2, every=0.05)
+    assert ask(line, "note", 3) == 3
+
+
+def test_a_call_that_has_begun_is_waited_for_before_it_is_repeated(
+    server: Server, line: Line, catalog: Catalog
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(ask, line, "wait", 1)
+        eventually(lambda: catalog.waiting == 1)
+        (name,) = server._of_line
+        assert not server.cut(name, 0.05)
+        with pytest.raises(Broken) as broken:
+            waits.result()
+    assert broken.value.name == name
+    catalog.gate.set()
+    assert server.cut(name, 60)
+    assert catalog.done == [1]
+
+
+def test_a_call_that_has_not_begun_never_will(server: Server, line: Line, catalog: Catalog) -> None:
+    """It waits behind one that holds up all, as the process may be stopped between receiving a call and making it."""
+    others = line_to(server)
+    ask(line, "note", 0)
+    (name,) = server._of_line
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, others, "hold_up", 1)
+        eventually(lambda: catalog.waiting == 1)
+        with pytest.raises(Late):
+            ask(line, "note", 2, patience=0.05)
+        cut = pool.submit(server.cut, name, 60)
+        catalog.gate.set()
+        assert cut.result()
+        done = list(catalog.done)
+        assert first.result() == 1
+    assert ask(others, "note", 3) == 3
+    assert catalog.done == [*done, 3] or catalog.done == [0, 1, 3]
+
+
+def test_a_call_of_a_crew_that_has_not_begun_never_will(server: Server, line: Line, catalog: Catalog) -> None:
+    others = line_to(server)
+    with ThreadPoolExecutor(3) as pool:
+        busy = [pool.submit(ask, others, "wait", number) for number in range(2)]
+        eventually(lambda: catalog.waiting == 2)
+        before = set(server._of_line)
+        queued = pool.submit(ask, line, "wait", "queued")
+        (name,) = eventually(lambda: set(server._of_line) - before)
+        eventually(lambda: server._of_line[name].under_way)
+        assert not server.cut(name, 0.05)  # a thread of the crew has to come by it
+        with pytest.raises(Broken):
+            queued.result()
+        catalog.gate.set()
+        assert server.cut(name, 60)
+        assert sorted(one.result() for one in busy) == [0, 1]
+    assert sorted(catalog.done) == [0, 1]
+
+
+def test_a_server_that_ends(server: Server, line: Line, catalog: Catalog) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(ask, line, "wait", 1)
+        eventually(lambda: catalog.waiting == 1)
+        server.close()
+        with pytest.raises(Broken):
+            waits.result()
+    with pytest.raises(Unreachable):
+        ask(line, "note", 2)
+    assert catalog.done == []
+
+
+def test_another_server_at_the_same_port(start_server: Callable[..., Server], catalog: Catalog) -> None:
+    first = start_server(catalog.calls())
+    line = line_to(first, there="its former")
+    with pytest.raises(Unreachable, match="another node"):
+        ask(line, "note", 1)
+
+
+def test_idle_connections_end(server: Server, line: Line) -> None:
+    assert ask(line, "note", 1) == 1
+    server._post(lambda: server._end_idle(math.inf))
+    eventually(lambda: not server._of_line)
+    assert ask(line, "note", 2) == 2  # by another
+
+
+def test_a_connection_that_nobody_reads_holds_up_nobody(server: Server, line: Line, catalog: Catalog) -> None:
+    """Its answers fill what the kernel takes, and then the server hears it no more."""
+    ask(line, "note", 0)
+    (connection,) = line._idle
+    assert connection.channel is not None
+    raw = connection.channel.socket
+    raw.settimeout(0.2)
+    frame = wire.request(9, "note", ["x" * 500_000])
+    with pytest.raises(TimeoutError):
+        raw.sendall(frame * 100)
+    (there,) = server._of_line.values()
+    assert len(there.out) <= 4 << 20
+    assert ask(line_to(server), "note", 1) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes certificates here")
+def test_tls(start_server: Callable[..., Server], catalog: Catalog, tmp_path: Path) -> None:
+    ours, theirs = (settings.tls(certificates(tmp_path, name)) for name in ("ours", "theirs"))
+    there = start_server(catalog.calls(), tls=ours)
+    line = line_to(there, tls=ours)
+    for value in (1, "x" * 900_000, b"y" * 100_000, 2):
+        assert ask(line, "note", value) == value
+    with pytest.raises(Late):
+        ask(line, "wait", 3, patience=0.05)
+    for stranger in (theirs, None):
+        with pytest.raises(Unreachable):
+            ask(line_to(there, tls=stranger), "note", 4)
+    with pytest.raises(Unreachable):
+        ask(line_to(start_server(catalog.calls()), tls=ours), "note", 5)
+    assert ask(line, "note", 6) == 6
+
+
+# --- forks and signals
+
+
+class Interrupt(Exception):
+    """Of a test."""
+
+
+@contextmanager
+def interrupts(error: type[Exception]) -> Iterator[None]:
+    def handler(number: int, frame: object) -> None:
+        raise error("of a test")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    except error:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("error", [Interrupt, TimeoutError])
+def test_a_signal_handler_that_raises_anywhere(server: Server, line: Line, error: type[Exception]) -> None:
+    """What it raises ends the call, and the next one has its own answer."""
+    chance = random.Random(1)
+    for turn in range(100):
+        with interrupts(error):
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-4))
+            while True:
+                ask(line, "note", turn)
+        assert ask(line, "note", -turn) == -turn
+    eventually(lambda: len(server._of_line) <= 8)
+
+
+def test_a_signal_handler_that_calls(line: Line) -> None:
+    got, chance = list[Any](), random.Random(1)
+
+    def handler(number: int, frame: object) -> None:
+        got.append(ask(line, "note", "inner"))
+
+    ask(line, "note", 0)  # while one connects, no thread of this process may, the server's neither: see `no_fork`
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for turn in range(30):
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 3e-4))
+            while len(got) <= turn:
+                assert ask(line, "note", turn) == turn
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(got) == {"inner"}
+
+
+def test_a_forked_child_has_connections_of_its_own(server: Server, line: Line) -> None:
+    assert ask(line, "note", "parent") == "parent"
+    (parents,) = server._of_line
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert not line._idle[0].is_good()
+            assert ask(line, "note", "child") == "child"
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    eventually(lambda: list(server._of_line) == [parents])
+    assert ask(line, "note", "still") == "still"
+    assert list(server._of_line) == [parents]
+
+
+def test_a_server_that_is_stopped_harms_nobody(catalog: Catalog) -> None:
+    """A process of its own, which is stopped: calls are late, and end when it is killed."""
+    here, there = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            made = Server("127.0.0.1", (0,), name="there", secret=b"s" * 32, calls=catalog.calls(), crews={"slow": 1})
+            there.sendall(made.port.to_bytes(4, "little"))
+            signal.pause()
+        finally:
+            os._exit(0)
+    try:
+        line = Line(("127.0.0.1", int.from_bytes(here.recv(4), "little")), here="here", there="there", secret=b"s" * 32)
+        assert ask(line, "note", 1) == 1
+        os.kill(child, signal.SIGSTOP)
+        with pytest.raises(Late):
+            ask(line, "note", 2, patience=0.05)
+        os.kill(child, signal.SIGCONT)
+        assert ask(line, "note", 3) == 3
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(ask, line, "wait", 4)
+            eventually(lambda: not line._idle)
+            os.kill(child, signal.SIGKILL)
+            with pytest.raises(Broken):
+                waits.result()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        here.close()
+        there.close()

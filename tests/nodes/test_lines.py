@@ -1,0 +1,237 @@
+"""The catalog's line, without Ray: what goes by it, what goes through Ray, and that nothing is made late."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from outlive.cluster import answering, lines
+from outlive.cluster.answering import Answering, succeed
+from outlive.cluster.lines import CALLED, THROUGH_RAY, WHERE, CatalogLine
+from outlive.cluster.port import Call, Left, NoAnswer, in_group
+from outlive.errors import StoreUnavailable
+from outlive.node import Node
+from tests.conftest import eventually
+
+
+class Head:
+    """What the head remembers, and the port of the catalog that runs there."""
+
+    def __init__(self) -> None:
+        self.remembered: dict[str, bytes] = {}
+        self.is_silent = False
+        self.slept = list[float]()
+
+    def load(self, key: str) -> bytes | None:
+        if self.is_silent:
+            raise StoreUnavailable("the head is silent")
+        return self.remembered.get(key)
+
+    def save(self, key: str, value: bytes) -> None:
+        self.remembered[key] = value
+
+    def save_first(self, key: str, value: bytes) -> bytes:
+        return self.remembered.setdefault(key, value)
+
+    def nodes(self) -> list[Node]:
+        return [Node("head", "127.0.0.1", "head", True, True, None, None, None, 0, None)]
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        time.sleep(min(seconds, 0.01))
+
+
+class Catalog:
+    """What is asked."""
+
+    def __init__(self) -> None:
+        self.asked = list[Any]()
+        self.gate = threading.Event()
+        self.answering: Answering | None = None
+
+    def find(self, *args: Any) -> bytes:
+        self.asked.append(["find", *args])
+        return b"found"
+
+    @in_group("slow")
+    def locate(self, *args: Any) -> bytes:
+        self.asked.append(["locate", *args])
+        assert self.gate.wait(60)
+        return b"located"
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name not in CALLED:
+            raise AttributeError(name)
+        return lambda *args: self.asked.append([name, *args])
+
+
+class Cluster:
+    """A head, its catalog, and those that ask by Ray."""
+
+    def __init__(self) -> None:
+        self.head = Head()
+        self.by_ray = list[str]()
+        self.raises: Exception | None = None
+        self.started = list[Answering]()
+
+    def start(self) -> Catalog:
+        succeed(self.head)  # type: ignore[arg-type]
+        self.catalog = made = Catalog()
+        made.answering = Answering(made, self.head)  # type: ignore[arg-type]
+        self.started.append(made.answering)
+        eventually(made.answering.may_answer, 10)
+        return made
+
+    def line(self) -> CatalogLine:
+        made = CatalogLine(self.head.load, self.ask)
+        assert made.ask(Call.of("find"), None) is THROUGH_RAY  # the first of a process
+        return made
+
+    def ask(self, call: Call, patience: float | None) -> Any:
+        self.by_ray.append(call.method)
+        if self.raises is not None:
+            raise self.raises
+        if call.method == "cut":
+            assert self.catalog.answering is not None
+            self.catalog.answering.cut(*call.args)
+        return None
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv("OUTLIVE_CALLS", "port")
+    made = Cluster()
+    yield made
+    made.head.remembered[WHERE] = b'"it ended"'  # so that the threads that renew leases end
+    for one in made.started:
+        if one._server is not None:
+            one._server.close()
+
+
+def test_what_goes_by_it(cluster: Cluster) -> None:
+    catalog, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", "store", ["a"]), None) == b"found"
+    assert line.ask(Call.of("bind", b"request"), 5.0) is None
+    assert catalog.asked == [["find", "store", ["a"]], ["bind", b"request"]]
+    assert line.why_not is None
+    assert cluster.by_ray == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OUTLIVE_CALLS", "ray"), ("OUTLIVE_TRANSFER", "ray"), ("OUTLIVE_CALLS", "wrong")]
+)
+def test_it_can_be_turned_off(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    cluster.start()
+    monkeypatch.setenv(name, value)
+    line = cluster.line()
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY
+    assert name in (line.why_not or "")
+
+
+def test_a_catalog_without_a_server(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", "7070")  # as for a firewall
+    Answering(Catalog(), cluster.head)  # type: ignore[arg-type]
+    line = cluster.line()
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY
+    assert line.why_not == "OUTLIVE_TRANSFER_PORT is set, and OUTLIVE_CALLS_PORT is not"
+
+
+def test_a_head_that_cannot_be_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_SOON", 0.01)
+    catalog, line = cluster.start(), cluster.line()
+    cluster.head.is_silent = True
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY
+    eventually(lambda: not catalog.answering.may_answer(), 20)  # type: ignore[union-attr]
+    cluster.head.is_silent = False
+    eventually(lambda: line.ask(Call.of("find"), None) == b"found", 20)
+
+
+def test_a_catalog_that_is_replaced_answers_no_more(cluster: Cluster) -> None:
+    """Ray took it for dead, and it goes on: it answers until its lease is over, and its successor waits for that."""
+    former, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    cluster.head.slept.clear()
+    latter = cluster.start()
+    assert answering._LEASE / 1e9 in cluster.head.slept
+    eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
+    made = len(former.asked)
+    eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
+    assert latter.asked == [["find", 2]]
+    assert len(former.asked) == made
+
+
+def test_a_catalog_that_died_is_not_waited_for(cluster: Cluster) -> None:
+    first = cluster.start()
+    assert first.answering is not None
+    assert first.answering._server is not None
+    first.answering._server.close()
+    cluster.head.slept.clear()
+    cluster.start()
+    assert answering._LEASE / 1e9 not in cluster.head.slept
+
+
+def test_a_call_whose_connection_breaks_goes_through_ray_once_it_is_cut(cluster: Cluster) -> None:
+    catalog, line = cluster.start(), cluster.line()
+    answers = list[Any]()
+    caller = threading.Thread(target=lambda: answers.append(line.ask(Call.of("locate", 1), None)))
+    caller.start()
+    eventually(lambda: catalog.asked)
+    (there,) = catalog.answering._server._of_line.values()  # type: ignore[union-attr]
+    there.channel.abort()
+    eventually(lambda: cluster.by_ray == ["cut"])
+    assert answers == []  # it has begun, and is waited for
+    catalog.gate.set()
+    caller.join(60)
+    assert answers == [THROUGH_RAY]
+    assert line.why_not is not None
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY  # for a second
+    line._way = line._way._replace(until=0.0)
+    assert line.ask(Call.of("find"), None) == b"found"
+
+
+def test_a_store_that_was_shut_down(cluster: Cluster) -> None:
+    """What Ray says of a catalog that is gone is what is raised."""
+    catalog, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find"), None) == b"found"
+    cluster.raises = Left("the store was shut down")
+    caught = list[Exception]()
+
+    def call() -> None:
+        try:
+            line.ask(Call.of("locate"), None)
+        except Left as error:
+            caught.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    eventually(lambda: len(catalog.asked) == 2)
+    catalog.gate.set()
+    catalog.answering._server.close()  # type: ignore[union-attr]
+    caller.join(60)
+    assert len(caught) == 1 or cluster.by_ray == []  # the answer may have been faster
+
+
+def test_a_catalog_that_is_silent(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, line = cluster.start(), cluster.line()
+    with pytest.raises(NoAnswer, match="did not answer within 0 s"):
+        line.ask(Call.of("locate"), 0.05)
+    monkeypatch.setattr(lines, "PATIENCE", 0.05)
+    cluster.raises = NoAnswer("it is stopped")
+    with pytest.raises(NoAnswer, match="it is stopped"):
+        line.ask(Call.of("locate"), None)
+    assert cluster.by_ray == ["rounds"]
+    cluster.raises = None
+    catalog.gate.set()
+    assert line.ask(Call.of("locate"), None) == b"located"
+
+
+def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Cluster) -> None:
+    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({})):
+        cluster.head.remembered[WHERE] = value.encode()
+        assert cluster.line().ask(Call.of("find"), math.inf) is THROUGH_RAY
