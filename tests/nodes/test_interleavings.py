@@ -165,7 +165,6 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
     ]
 
 
-<<<<<<< HEAD
 def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_replaced(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +186,8 @@ def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_re
     assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
     with pytest.raises(outlive.ArrayNotFound):
         outlive.Store("s").delete("k")
-=======
+
+
 def test_a_node_that_dies_while_it_is_asked_for_an_array_is_named(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +205,6 @@ def test_a_node_that_dies_while_it_is_asked_for_an_array_is_named(
     monkeypatch.setattr(cluster.catalog, "verify", dies_first)
     with pytest.raises(outlive.ArrayLost, match="with node b, the only node"):
         reading.read(session, "s", "k")
->>>>>>> main
 
 
 def test_a_second_deletion_does_not_end_before_the_first(
