@@ -8,7 +8,6 @@ did not end well is closed.
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -77,7 +76,7 @@ class Line:
         """Whether a proof was accepted by now."""
         self._idle: list[_Connection] = []
         self._all: set[weakref.ref[_Connection]] = set()
-        self._mutex = Mutex(threading.RLock)  # a signal handler may call too
+        self._mutex = Mutex()
 
     def call(
         self, method: str, args: Sequence[Any], deadline: float, every: float, still_there: Callable[[], None]
