@@ -85,7 +85,7 @@ class Index:
         return [replacement for some in replaced for replacement in some]
 
     def admit(self, info: ArrayInfo, node: str) -> list[Replacement]:
-        """List an array found on a shelf. Of this and the current array of its key, the older is superseded."""
+        """List an array found on a shelf. If it is older than the current array of its key, that supersedes it."""
         assert info.key is not None
         keys = self._stores.setdefault(info.store, {})
         new, current = Entry(info, node), keys.get(info.key)

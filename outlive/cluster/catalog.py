@@ -211,7 +211,7 @@ class Catalog:
         """See `replicas.replicate`; infos by `wire.pack`."""
         return self.driver.run(replicas.replicate, unpack(packed), home)
 
-    @in_group("copy")
+    @in_group("secure")
     def secure(self, array_ids: list[str]) -> None:
         """See `replicas.secure`."""
         self.driver.run(replicas.secure, array_ids)
