@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ os.environ["RAY_TMPDIR"] = RAY  # so that no test connects to a cluster that ano
 os.environ["OUTLIVE_SPILL_TO"] = SPILL
 os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog asserts after each step what must be true of it
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # for the tests that interrupt, and what they start
 start_little()
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.

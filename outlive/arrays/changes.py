@@ -24,7 +24,7 @@ File = tuple[str, str]  # folder, name
 
 
 class Changes:
-    """The files that come into these folders and go. Not what is below the folders, and not what is written.
+    """The files that come into these folders, or go. It watches no subfolders, and not what is written to files.
 
     Parameters
     ----------

@@ -69,10 +69,7 @@ class Draft:
         except FileNotFoundError as error:
             if shelf.exists():
                 raise StoreUnavailable(f"somebody removed {error.filename} while it was in use; try again") from None
-            shelf.removed = True
-            raise StoreUnavailable(
-                f"the store was shut down: {shelf.path} is gone; call outlive.open() again"
-            ) from None
+            raise shelf.gone() from None
         except OSError as error:
             raise explain(shelf, error, info.size) from None
         return draft

@@ -1,6 +1,7 @@
 """The ledger: a few numbers that all processes of a node share, and the lock that orders their changes.
 
-They lie in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its holder dies.
+The numbers are in a mapped file, so reading one costs nothing. The lock is `flock`: the kernel releases it if its
+holder dies.
 
 `counting` changes files and the sum of their bytes together. Even if a process is killed in between, the sum is exact
 for the next process that locks the ledger, without a recount. See `intent`.
@@ -112,16 +113,16 @@ class Ledger:
 
     @property
     def changes(self) -> int:
-        """Increased before segments come, go or change tiers under the lock, so that a recount notices."""
+        """A counter: raised before segments come, go or change tiers under the lock, so that a recount notices."""
         return self._get(_CHANGES)
 
     def files_changed(self) -> None:
-        """Say so. The caller holds the lock."""
+        """Raise `changes`. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _CHANGES, self._get(_CHANGES) + 1)
 
     @property
     def budget(self) -> int:
-        """Bytes that they may take; 0 in a new ledger."""
+        """Bytes that the segments may take; 0 in a new ledger."""
         return self._get(_BUDGET)
 
     @budget.setter
@@ -147,28 +148,28 @@ class Ledger:
 
     @property
     def disk(self) -> Account:
-        """The bytes used on disk, and the budget that they have there."""
+        """The account of the disk: the bytes used there, and the budget."""
         return Account(self)
 
     @property
     def moves(self) -> int:
-        """Increased before a segment goes from memory to disk or back. A reader that found it in neither tier looks
-        again if this has changed.
+        """A counter: raised before a segment goes from memory to disk or back. A reader that found a segment in
+        neither tier looks again if this has changed.
         """
         return self._get(_MOVES)
 
     def moved(self) -> None:
-        """Say so. The caller holds the lock."""
+        """Raise `moves` and `changes`. The caller holds the lock."""
         self.files_changed()
         _NUMBER.pack_into(self._map, _MOVES, self.moves + 1)
 
     @property
     def settings(self) -> int:
-        """Increased when another folder on disk is chosen."""
+        """A counter: raised when another folder on disk is chosen."""
         return self._get(_SETTINGS)
 
     def settings_changed(self) -> None:
-        """Say so. The caller holds the lock."""
+        """Raise `settings`. The caller holds the lock."""
         _NUMBER.pack_into(self._map, _SETTINGS, self.settings + 1)
 
     @property
@@ -178,7 +179,7 @@ class Ledger:
 
     @property
     def batches_begun(self) -> int:
-        """Increased by every batch that begins."""
+        """A counter: raised by every batch that begins."""
         return self._get(_BATCHES) // _BEGUN
 
     def begin_batch(self) -> None:
@@ -191,11 +192,11 @@ class Ledger:
 
     @property
     def keeper_left(self) -> bool:
-        """Whether the shelf was removed because its keeper left the node. Its processes start a new one."""
+        """Whether the shelf was removed because its keeper left the node. A process that needs one starts a new one."""
         return self._get(_LEFT) == _BY_KEEPER
 
     def leave(self) -> None:
-        """Say so."""
+        """Record that the shelf is removed because its keeper leaves."""
         _NUMBER.pack_into(self._map, _LEFT, _BY_KEEPER)
 
     @property
@@ -204,7 +205,7 @@ class Ledger:
         return self._get(_LEFT) == _BY_PROGRAM
 
     def end(self) -> None:
-        """Say so."""
+        """Record that the program that started this cluster is ending."""
         _NUMBER.pack_into(self._map, _LEFT, _BY_PROGRAM)
 
     @staticmethod
@@ -217,16 +218,16 @@ class Ledger:
         return self._get(_GENERATIONS + _NUMBER.size * counter)
 
     def change_all(self) -> None:
-        """Called before the shelf is removed: no process may trust again what it remembers of the shelf."""
+        """Make all processes distrust what they remember of the shelf. Called before the shelf is removed."""
         for counter in range(_COUNTERS):
             self.change(counter)
 
     def change(self, counter: int) -> None:
-        """Called before a change. It may be repeated after a process that was killed before `changed`."""
+        """Make a generation counter odd, before a change. A process may have been killed after this: it is repeated."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, self.generation(counter) | 1)
 
     def changed(self, counter: int) -> None:
-        """Called after a change."""
+        """Make a generation counter even again, and another than before, after a change."""
         _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
 
 
@@ -251,7 +252,7 @@ class Account:
 
     @property
     def budget(self) -> int:
-        """Bytes that they may take; 0 if nothing is to be spilled."""
+        """Bytes that the segments may take on disk; 0 if nothing is to be spilled."""
         return self._ledger._get(_DISK_BUDGET)  # noqa: SLF001
 
     @budget.setter

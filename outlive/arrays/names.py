@@ -1,14 +1,14 @@
-"""Names: how a process finds an array by key without asking anyone.
+"""Names: how a process finds an array by key without asking another process.
 
-A name is a symbolic link from the hash of store and key to `<version>.<id>`; it is read, and never followed.
-A link changes under the ledger's lock, in the step that seals an array or before the step that deletes it. It only
-turns to later versions, unless its array is gone. Around each change one of the ledger's generation counters moves, odd
-while the change lasts: a process that remembers a name trusts it as long as the counter has not moved. A name that is
-missing or leads nowhere says nothing: only the catalog knows then.
+A name is a symbolic link whose name is the hash of store and key, and whose target is `<version>.<id>`. It is read, and
+never followed. A link changes under the ledger's lock: in the step that seals an array, or before the step that deletes
+it. It turns only to later versions, unless its array is gone. Around each change, one of the ledger's generation
+counters is raised; it is odd during the change. A process that remembers a name trusts it while the counter stays the
+same. A name that is missing or leads nowhere says nothing: only the catalog knows then.
 
 A link to `<version>.-` forbids earlier versions of the key: another node is about to replace or delete them, and no
-reader here may turn the name back to one of them. Behind the `-` is by what they are replaced, `<version>+<id>+<home>`,
-with commas in between: see `catalog.successors`.
+reader here may turn the name back to one of them. The arrays that replace them follow the `-`, with commas in between:
+`<version>+<id>+<home>`. See `catalog.successors`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from outlive.arrays.layout import NEXT
 from outlive.arrays.ledger import Ledger
 
 _REMEMBERED = 100_000  # names that a process remembers, about 50 MB
-_FORBIDDEN = "-"  # what such a target begins with
-_MOST_SUCCESSORS = 8  # that a name remembers, the latest
+_FORBIDDEN = "-"  # the id in the target of a link that forbids versions begins so
+_MOST_SUCCESSORS = 8  # the most that a link names; the latest stay
 _IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
 
@@ -40,7 +40,7 @@ class Remembered(NamedTuple):
 
 
 class Names:
-    """The names in `folder`. Changes need the ledger's lock, which the caller holds."""
+    """The names in `folder`. A caller that changes one holds the ledger's lock."""
 
     def __init__(self, folder: str, ledger: Ledger) -> None:
         self.folder, self._ledger = folder, ledger
@@ -55,7 +55,9 @@ class Names:
         return None
 
     def look_up(self, store: str, key: str) -> tuple[str, int, int] | None:
-        """The array id that a key leads to, its counter and what that said before; None if it leads nowhere."""
+        """The id of the array that a key leads to, the number of its generation counter, and the counter's value before
+        the look; None if the key leads nowhere.
+        """
         path, counter = self._link(store, key)
         generation = self._ledger.generation(counter)
         target = _read(path)
@@ -67,11 +69,11 @@ class Names:
         return target is not None and target[0] > info.version
 
     def successors(self, info: ArrayInfo) -> list[tuple[int, str, str]]:
-        """By what other nodes were about to replace `info` lately: version, id and home of each."""
+        """The arrays by which other nodes were about to replace `info` lately: version, id and home of each."""
         target = None if info.key is None else _read(self._link(info.store, info.key)[0])
         return [one for one in _successors(target) if one[0] > info.version]
 
-    def standing(self, store: str, key: str) -> int:
+    def generation(self, store: str, key: str) -> int:
         """The value of a key's generation counter. While it is even and the same, the name leads where it led."""
         return self._ledger.generation(self._link(store, key)[1])
 
@@ -93,7 +95,7 @@ class Names:
             return
         try:
             self._turn(path, target, counter, new=before is None)
-        except OSError:  # no room, not even for a name: readers ask the catalog, if the old name does not mislead them
+        except OSError:  # no room, not even for a name: without the old one, readers ask the catalog
             self._unlink(path, counter)
 
     def _unlink(self, path: str, counter: int) -> None:
@@ -120,7 +122,8 @@ class Names:
         Parameters
         ----------
         by
-            What replaces them: its version, id and home. With what else was to, as all but one may come to nothing.
+            The array that replaces them: its version, id and home. Arrays that were to replace them before stay noted,
+            as all puts but one may come to nothing.
         """
         path, counter = self._link(store, key)
         before, known = _read(path), False
@@ -135,14 +138,14 @@ class Names:
             os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
 
     def hide(self, info: ArrayInfo) -> None:
-        """The name of `info` leads nowhere, if not to a later array, until `point`: readers ask the catalog."""
+        """Make the key of `info` lead nowhere until `point`, unless to a later array: readers ask the catalog."""
         try:
             self.forbid(info.store, info.key or "", info.version)
         except OSError:  # no room, not even for a name
             self._unlink(*self._link(info.store, info.key or ""))
 
     def forbid_all(self, names: Iterable[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
-        """Forbid the versions of these stores' keys before these, in one step; see `forbid`. It takes the lock itself.
+        """`forbid` for several names in one step. It takes the lock itself.
 
         Raises
         ------
@@ -154,9 +157,9 @@ class Names:
                 self.forbid(store, key, version, by)
 
     def forget_successors(self, names: Iterable[tuple[str, str, str]]) -> None:
-        """These arrays, each of a store and a key, replace nothing here. It takes the lock itself.
+        """Forget arrays that were to replace others: store, key and id of each. It takes the lock itself.
 
-        The versions that were forbidden because of them stay so for as long as they were to.
+        The versions that were forbidden because of them stay forbidden as long as before.
 
         Raises
         ------

@@ -156,6 +156,16 @@ class Shelf:
         """Whether this shelf is still there, and not another one at its path."""
         return self.ledger.exists()
 
+    def gone(self) -> StoreUnavailable:
+        """The error for a write on a shelf that was removed. The next call looks for another shelf."""
+        self.removed = True
+        if self.ledger.keeper_left:
+            return StoreUnavailable(
+                f"this node's keeper has just left, as nothing was kept here any more: {self.path} is gone; try again, "
+                "which starts another"
+            )
+        return StoreUnavailable(f"the store was shut down: {self.path} is gone; call outlive.open() again")
+
     def info(self, array_id: str) -> ArrayInfo:
         """The `ArrayInfo` in a sealed segment's footer.
 
@@ -393,5 +403,7 @@ class Shelf:
             if not self.exists():
                 raise FileNotFoundError(self.path)  # the shelf was removed, and perhaps made anew
             if self._staging is None or self._staging.pid != os.getpid():
-                self._staging = Staging(self.new)
+                made = Staging(self.new)
+                if self._staging is None or self._staging.pid != os.getpid():  # a signal handler may have made one
+                    self._staging = made
             return self._staging

@@ -1,5 +1,6 @@
 """Calls: short questions to another process, over TCP, for those who know the cluster's secret.
 
-It knows sockets, and nothing of arrays or Ray: who serves says which functions may be called, who asks what to do if
-the answer is lost. Modules, from the bottom: `wire` (frames), `server`, `line` (a connection to a server).
+This package knows sockets, and nothing of arrays or Ray. The server's owner says which functions may be called. The
+caller decides what to do if an answer is lost. Modules, from the bottom: `wire` (frames), `server`, `line` (the way of
+one process to a server).
 """

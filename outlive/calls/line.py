@@ -1,14 +1,12 @@
-"""A line: by it this process calls another's server.
+"""A line: the way by which this process calls the server of another.
 
-Each call has a connection for itself, which is kept for the next: no thread reads for another one, so that nothing is
-left in between by a fork, by a thread that is killed, or by a signal handler that raises. The connection of a call that
-did not end well is closed.
+A call has a connection to itself, which is kept for the next call. No thread reads answers for another thread. So a
+fork, or a signal handler that raises, leaves no answer behind. If a call does not end well, its connection is closed.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,14 +19,14 @@ from outlive.transfer.channel import Channel, Lost, Silent, connect
 from outlive.transfer.settings import Tls
 
 _CONNECT = 2.0  # seconds
-_STALLED = 20.0  # seconds for a request to be taken
+_STALLED = 20.0  # seconds to send a request
 _MOST = 8  # connections to a server
 _KEPT_FOR = 30.0  # seconds; the server ends them after 60
 _AT_ONCE = 1 << 16  # bytes of one system call
 
 
 class NotMade(Exception):
-    """The call was not made, or whoever was asked has no answer: ask in another way."""
+    """The call was not made, or the server has no answer: ask in another way."""
 
 
 class Unreachable(NotMade):
@@ -40,23 +38,23 @@ class Unreachable(NotMade):
 
 
 class Broken(Exception):
-    """The connection broke before the answer came: the call may have been made, may be under way, or may yet begin.
+    """The connection broke before the answer came. The call may have been made, may be under way, or may yet begin.
 
-    It never will any more once the server has `cut` the connection, or is dead.
+    Once the server has `cut` the connection, or is dead, the call cannot begin any more.
     """
 
     def __init__(self, name: bytes, error: Exception) -> None:
         super().__init__(str(error))
         self.name = name
-        """The connection's."""
+        """The connection's name."""
 
 
 class Late(Exception):
-    """No answer came in time. The call may have been made, or may yet be."""
+    """No answer came in time. The call may have been made, or may yet be made."""
 
 
 class Line:
-    """To one server. Any thread may use it; a forked child has one without connections.
+    """The line to one server. Any thread may use it. A forked child's has no connections.
 
     Parameters
     ----------
@@ -65,7 +63,7 @@ class Line:
     here, there
         The names of this process and of the server.
     secret
-        The cluster's.
+        The cluster's secret.
     """
 
     def __init__(
@@ -74,10 +72,10 @@ class Line:
         self.address, self.there = address, there
         self._here, self._secret, self._tls = here, secret, tls
         self.worked = False
-        """Whether a proof was accepted by now."""
+        """Whether the server has ever accepted a proof."""
         self._idle: list[_Connection] = []
         self._all: set[weakref.ref[_Connection]] = set()
-        self._mutex = Mutex(threading.RLock)  # a signal handler may call too
+        self._mutex = Mutex()
 
     def call(
         self, method: str, args: Sequence[Any], deadline: float, every: float, still_there: Callable[[], None]
@@ -89,7 +87,8 @@ class Line:
         deadline
             A moment of `time.monotonic()`.
         every, still_there
-            `still_there` is called each time that no answer has come for so many seconds. The wait ends if it raises.
+            If no answer has come for `every` seconds, `still_there` is called, again and again. If it raises, the wait
+            ends.
 
         Raises
         ------
@@ -116,14 +115,14 @@ class Line:
             raise NotMade(str(error)) from error
 
     def close(self) -> None:
-        """End the connections that are idle."""
+        """Close the connections that are idle."""
         with self._mutex.now:
             idle, self._idle = self._idle, []
         for one in idle:
             one.close()
 
     def _take(self) -> _Connection:
-        """One that was kept, or a new one. Raises NotMade."""
+        """A kept connection, or a new one. Raises NotMade."""
         while True:
             with self._mutex.now:
                 if self._idle:
@@ -139,7 +138,7 @@ class Line:
             one.close()
 
     def _connect(self, one: _Connection) -> Channel:
-        """Raises Unreachable."""
+        """Open a new connection. Raises Unreachable."""
         try:
             channel = connect(self.address, _CONNECT)
             try:
@@ -160,7 +159,7 @@ class Line:
 
 
 class _Connection:
-    """One call at a time."""
+    """A connection, for one call at a time."""
 
     channel: Channel | None = None
 
@@ -171,11 +170,11 @@ class _Connection:
 
     @property
     def is_open(self) -> bool:
-        """Or is about to be. It is not in a forked child."""
+        """Whether it is open, or about to be. In a forked child it is not."""
         return not self._closed and (self.channel is None or self.channel.socket.fileno() >= 0)
 
     def is_good(self) -> bool:
-        """Whether it can be used again."""
+        """Whether it can be used for another call."""
         return self.channel is not None and time.monotonic() < self._used + _KEPT_FOR and self.channel.is_quiet()
 
     def close(self) -> None:
@@ -219,7 +218,7 @@ class _Connection:
             raise Broken(self.name, error) from error
 
     def _receive(self, channel: Channel, number: int, deadline: float) -> wire.Frame | None:
-        """The answer to this call; None if it has not come by then. Raises Lost."""
+        """The answer to this call; None if it has not come by the deadline. Raises Lost."""
         while True:
             data = channel.some(_AT_ONCE, deadline)
             if data is None:

@@ -1,7 +1,7 @@
-"""The server of calls: answers whoever has proved to be of the cluster.
+"""The server of calls: answers clients that have proved to be of the cluster.
 
-One thread has all connections, and makes by itself the calls that wait for nobody. A crew of threads makes those that
-may wait, so that they hold up no other. A connection that ends takes those of its calls along that have not begun.
+One thread has all connections. It makes the calls that never wait. A crew of threads makes the calls that may wait, so
+that these hold up no others. If a connection ends, those of its calls that have not begun are dropped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from outlive.transfer.server import listen
 from outlive.transfer.settings import Tls
 
 _MOST = 4096  # connections
-_MOST_UNPROVEN = 32  # that have not proved anything yet
-_MOST_CALLS = 64  # that a connection may have under way
-_UNREAD = 1 << 20  # bytes of answers that the other side has not taken: it is not heard until it has
+_MOST_UNPROVEN = 32  # connections that have not shown a proof yet
+_MOST_CALLS = 64  # calls of one connection that may be under way
+_UNREAD = 1 << 20  # bytes of answers that the other side may leave unread, before its requests are not read either
 _AT_ONCE = 1 << 16  # bytes of one system call
-_IDLE, _LOOK = 60.0, 5.0  # seconds that a connection may ask for nothing, and between two looks
+_IDLE, _LOOK = 60.0, 5.0  # seconds that a connection may ask for nothing, and seconds between two looks for such ones
 _LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Served(NamedTuple):
 
     function: Callable[..., Any]
     crew: str | None = None
-    """The threads that make it; None: it waits for nobody, and is made at once."""
+    """The crew whose threads make the call. None: it never waits, and is made at once."""
 
 
 class Server:
@@ -50,24 +50,25 @@ class Server:
     Parameters
     ----------
     host, ports
-        The first of the ports that is free is taken.
+        The server takes the first of the ports that is free.
     name
-        Whom they ask for: who asks for another is refused.
+        The server's name. A client that looks for another is refused.
     secret
-        The cluster's.
+        The cluster's secret.
     calls
-        The functions that may be called. Their errors do not travel: the caller asks in another way, and hears them.
+        The functions that may be called. Their errors are not sent: the caller asks in another way, and meets them
+        there.
     crews
-        How many threads each has.
+        The number of threads of each crew.
     may_answer
-        Asked before each call. While it is false, whoever asks is to ask in another way.
+        Called before each call. While it returns false, callers have to ask in another way.
     tls
-        None: TCP alone.
+        None: no TLS.
 
     Raises
     ------
     OSError
-        None of the ports can be listened at.
+        The server can listen at none of the ports.
     """
 
     def __init__(
@@ -86,13 +87,13 @@ class Server:
         self._may_answer = may_answer
         self._crews = {crew: ThreadPoolExecutor(count, f"calls-{crew}") for crew, count in crews.items()}
         self._of_line: dict[bytes, _Connection] = {}
-        self._connections: dict[int, _Connection] = {}  # by descriptor; the loop's alone
+        self._connections: dict[int, _Connection] = {}  # by descriptor; only the loop uses it
         self._unproven = 0
         self._changed = threading.Condition()
         self._posted: deque[Callable[[], None]] = deque()
         self._closed = False
         self.made = 0
-        """Calls that were answered."""
+        """How many calls were answered."""
         self._listener = listen(host, ports)
         self.host, self.port = host, int(self._listener.getsockname()[1])
         with no_fork():
@@ -106,7 +107,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """End all connections. Harmless to repeat."""
+        """Stop listening, and end all connections. Harmless to repeat."""
         self._closed = True
         self._nudge()
         self._thread.join()
@@ -114,12 +115,12 @@ class Server:
             crew.shutdown(wait=False, cancel_futures=True)
 
     def cut(self, line: bytes, patience: float) -> bool:
-        """End a connection by its name. Returns whether none of its calls is under way, or can ever begin, any more.
+        """End a connection by its name. True: none of its calls is under way, and none can begin any more.
 
         Parameters
         ----------
         patience
-            Seconds to wait for those that have begun.
+            Seconds to wait for calls that have begun.
         """
         deadline = time.monotonic() + patience
         with self._changed:
@@ -143,7 +144,7 @@ class Server:
                 if time.monotonic() >= look:
                     look = time.monotonic() + _LOOK
                     self._end_idle(look - _LOOK - _IDLE)
-        except Exception:  # noqa: BLE001 - nobody else hears of it
+        except Exception:  # noqa: BLE001 - nobody waits for this thread
             _log.exception("calls go through Ray from here on")
         finally:
             self._closed = True
@@ -152,16 +153,16 @@ class Server:
             self._selector.close()
             for other in (self._listener, self._woken, self._wake):
                 other.close()
-            while self._posted:  # who waits for a cut
+            while self._posted:  # a caller may be waiting for a cut
                 self._posted.popleft()()
 
     def _post(self, work: Callable[[], None]) -> None:
-        """Have the loop do it."""
+        """Have the loop do this work."""
         self._posted.append(work)
         self._nudge()
 
     def _nudge(self) -> None:
-        with contextlib.suppress(OSError):  # it is full: the loop wakes anyway; or closed
+        with contextlib.suppress(OSError):  # full, and then the loop wakes anyway; or closed
             self._wake.send(b"\0")
 
     def _hear(self, _: int) -> None:
@@ -181,7 +182,7 @@ class Server:
                 connection = close_in_child(self._listener.accept()[0])
         except BlockingIOError:
             return
-        except OSError as error:  # it was gone again, or no descriptor is left
+        except OSError as error:  # the client has gone, or this process has no more descriptors
             _log.debug("no connection: %s", error)
             time.sleep(0.01)
             return
@@ -193,13 +194,13 @@ class Server:
             return
         try:
             threading.Thread(target=self._admit, args=(connection,), name="calls-admit", daemon=True).start()
-        except RuntimeError:  # no thread is to be had
+        except RuntimeError:  # the system has no more threads
             with self._changed:
                 self._unproven -= 1
             connection.close()
 
     def _admit(self, connection: socket.socket) -> None:
-        """By a thread of its own: the loop waits for nobody's proof."""
+        """Exchange proofs with a client, in a thread of its own, so that the loop does not wait."""
         channel: Channel | None = None
         try:
             channel = Channel(connection)
@@ -210,7 +211,7 @@ class Server:
             channel.keep_alive()
             channel.socket.setblocking(False)
             self._post(lambda: self._adopt(_Connection(channel)))
-        except Exception as error:  # noqa: BLE001 - it is this connection's alone
+        except Exception as error:  # noqa: BLE001 - it ends this connection only
             _log.debug("a connection was refused: %s", error)
             if channel is None:
                 connection.close()
@@ -237,12 +238,12 @@ class Server:
         except (Lost, wire.Malformed, OSError, ValueError) as error:
             _log.debug("a connection ended: %s", error)
             self._end(one)
-        except Exception:  # noqa: BLE001 - it is this connection's alone
+        except Exception:  # noqa: BLE001 - it ends this connection only
             _log.exception("a connection ended by an error")
             self._end(one)
 
     def _send(self, one: _Connection) -> None:
-        """As much as the other side takes."""
+        """Send as many bytes of answers as the other side takes now."""
         if one.ended:
             return
         if one.out:
@@ -255,7 +256,7 @@ class Server:
             self._selector.modify(one.fd, events, lambda mask: self._go_on(one, mask))
 
     def _end(self, one: _Connection) -> None:
-        """Nothing of it begins from here on. Harmless to repeat."""
+        """End a connection: none of its calls begins from here on. Harmless to repeat."""
         with self._changed:
             if one.ended:
                 return
@@ -266,7 +267,7 @@ class Server:
         one.channel.close(throw_away=True)
 
     def _forget(self, one: _Connection) -> None:
-        """It is known by its name while something of it is under way. The caller has the lock."""
+        """Forget the name of an ended connection, if none of its calls is under way. The caller holds the lock."""
         if one.ended and not one.under_way:
             if self._of_line.get(one.line) is one:
                 del self._of_line[one.line]
@@ -275,7 +276,7 @@ class Server:
     # --- calls
 
     def _serve(self, one: _Connection, frame: wire.Frame) -> None:
-        """Raises Malformed."""
+        """Answer a request, or have a crew answer it. Raises Malformed."""
         method, args = wire.asked(frame.body)
         if not one.line:
             self._name(one, method, args)
@@ -294,7 +295,7 @@ class Server:
             self._crews[served.crew].submit(self._work, one, frame.number, served.function, args)
 
     def _name(self, one: _Connection, method: str, args: list[Any]) -> None:
-        """Raises Malformed."""
+        """Take the name of a connection, which is its first request. Raises Malformed."""
         if method != wire.NAME or len(args) != 1 or not isinstance(args[0], bytes) or len(args[0]) != wire.LINE:
             raise wire.Malformed("a connection without a name")
         with self._changed:
@@ -304,7 +305,7 @@ class Server:
             self._of_line[one.line] = one
 
     def _work(self, one: _Connection, number: int, function: Callable[..., Any], args: list[Any]) -> None:
-        """By a crew's thread."""
+        """Make a call, in a crew's thread."""
         with self._changed:
             begins = not one.ended
         answer = self._answer(number, function, args) if begins else b""
@@ -322,7 +323,7 @@ class Server:
     def _answer(self, number: int, function: Callable[..., Any], args: list[Any]) -> bytes:
         try:
             answer = wire.answer(number, function(*args))
-        except Exception as error:  # noqa: BLE001 - asked in another way, it is raised there
+        except Exception as error:  # noqa: BLE001 - the caller then asks in another way, which raises it there
             _log.debug("a call failed: %s", error)
             answer = wire.no_answer(number)
         self.made += 1
@@ -330,7 +331,7 @@ class Server:
 
 
 class _Connection:
-    """One that has proved itself. `line`, `under_way` and `ended` are changed under the server's lock."""
+    """A connection whose proof was accepted. `line`, `under_way` and `ended` are changed under the server's lock."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.fd = channel, channel.socket.fileno()
@@ -353,12 +354,12 @@ class _Connection:
                 raise Lost("the connection was closed")
             self.heard = time.monotonic()
             found += self._frames.take(data)
-            # More of TLS may wait where the selector does not see it.
+            # TLS may have decrypted more, which the selector does not see.
             if not self._secured or len(found) >= _MOST_CALLS:
                 return found
 
     def send(self) -> None:
-        """Raises OSError."""
+        """Send as many bytes as the socket takes. Raises OSError."""
         while self.out:
             try:
                 sent = self.channel.socket.send(self.out[:_AT_ONCE])

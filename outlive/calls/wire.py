@@ -4,8 +4,8 @@
     request      HEAD, then [method, arguments] as msgpack
     answer       HEAD, then a value as msgpack
 
-MessagePack is plain data: no byte of it can have code run. It carries `bytes` as they are, which JSON does not.
-Whatever else is sent ends the connection.
+MessagePack is plain data, and cannot run code. It carries `bytes` as they are, which JSON does not. Anything else that
+arrives ends the connection.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ HEAD = struct.Struct("<IIB3x")  # bytes that follow, the number of the call, its
 LONGEST_REQUEST, LONGEST_ANSWER = 1 << 20, 16 << 20  # bytes
 LINE = 16  # bytes of a connection's name
 NAME = "\0line"
-"""The method that is called first on a connection, which thereby gets its name."""
+"""The method of the first call on a connection, which gives it its name."""
 
 ASKED, DONE, NOT_HERE = range(3)
-"""The kind of a frame: a request; its answer; whoever serves has no answer, and is to be asked in another way."""
+"""The kind of a frame: a request; its answer; the server has no answer, and has to be asked in another way."""
 
 
 class Malformed(Exception):
-    """The bytes that came are no frame."""
+    """The bytes that came are no frame of this format."""
 
 
 class TooLong(Exception):
-    """It is too long for a frame, or nothing that a frame can carry."""
+    """The content is too long for a frame, or a frame cannot carry it."""
 
 
 class Frame(NamedTuple):
@@ -43,17 +43,17 @@ class Frame(NamedTuple):
 
 
 def request(number: int, method: str, args: Sequence[Any]) -> bytes:
-    """Raises TooLong."""
+    """Pack a request. Raises TooLong."""
     return _frame(number, ASKED, [method, args], LONGEST_REQUEST)
 
 
 def answer(number: int, value: Any) -> bytes:
-    """Raises TooLong."""
+    """Pack an answer. Raises TooLong."""
     return _frame(number, DONE, value, LONGEST_ANSWER)
 
 
 def no_answer(number: int) -> bytes:
-    """That of who has to be asked in another way."""
+    """Pack the answer that the caller has to ask in another way."""
     return HEAD.pack(0, number, NOT_HERE)
 
 
@@ -74,14 +74,14 @@ def value(body: bytes) -> Any:
 
 
 class Frames:
-    """Takes bytes as they come, and gives the frames that are complete.
+    """Puts frames together from the bytes that arrive.
 
     Parameters
     ----------
     kinds
-        Those that may come.
+        The kinds of frames that may come.
     longest
-        Bytes of a frame's body.
+        The most bytes of a frame's body.
     """
 
     def __init__(self, kinds: Sequence[int], longest: int) -> None:

@@ -85,7 +85,7 @@ class Index:
         return [replacement for some in replaced for replacement in some]
 
     def admit(self, info: ArrayInfo, node: str) -> list[Replacement]:
-        """List an array found on a shelf. Of this and the current array of its key, the older is superseded."""
+        """List an array found on a shelf. If it is older than the current array of its key, that supersedes it."""
         assert info.key is not None
         keys = self._stores.setdefault(info.store, {})
         new, current = Entry(info, node), keys.get(info.key)
@@ -240,11 +240,10 @@ class Index:
 
     def take_off(self, array_id: str) -> list[Holding]:
         """Unlist an array that was never sealed. Returns the files that it superseded, for `restore`."""
-        store_and_key = self._listed.get(array_id)
-        entry = None if store_and_key is None else self.find(*store_and_key)
-        if store_and_key is None or entry is None:
+        entry = self.current(array_id)
+        if entry is None:
             return []
-        self.unbind(*store_and_key, array_id)
+        self.unbind(entry.info.store, entry.info.key or "", array_id)
         return list(entry.superseded)
 
     def restore(self, holdings: Iterable[Holding]) -> list[Replacement]:
@@ -270,7 +269,7 @@ class Index:
 
     def home(self, array_id: str) -> str:
         """The home of a current array."""
-        entry = self.find(*self._listed[array_id])
+        entry = self.current(array_id)
         assert entry is not None
         return entry.node
 
@@ -365,10 +364,9 @@ class Index:
 
     def move_home(self, array_id: str, node: str, other: str) -> None:
         """Make `other`, a node that keeps an array too, its home instead of `node`."""
-        listed = self._listed.get(array_id)
-        entry = None if listed is None else self.find(*listed)
-        if listed is not None and entry is not None and entry.node == node:
-            self._move(*listed, entry, other)
+        entry = self.current(array_id)
+        if entry is not None and entry.node == node:
+            self._move(entry.info.store, entry.info.key or "", entry, other)
 
     def endangered(self, node: str, is_alive: Callable[[str], bool]) -> list[tuple[ArrayInfo, list[str]]]:
         """Arrays that no living node but this keeps, and that others have cached: each with those nodes."""
@@ -382,10 +380,9 @@ class Index:
 
     def holders(self, array_id: str) -> dict[str, bool]:
         """The nodes that have a copy, and whether each keeps it (else it has it cached)."""
-        copies = self.copies.of(array_id)
-        if copies or array_id not in self._listed:
+        if copies := self.copies.of(array_id):
             return dict(copies)
-        entry = self.find(*self._listed[array_id])
+        entry = self.current(array_id)
         return {} if entry is None else {entry.node: True}
 
     def current(self, array_id: str) -> Entry | None:

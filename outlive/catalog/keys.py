@@ -237,7 +237,7 @@ def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversati
     index, remaining = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
-        """Called after every step of any conversation: so it looks at the last that is not over, and not at all."""
+        """Called after every step of any conversation, so it looks at one deletion that is not over, and not at all."""
         while remaining and (remaining[-1] in state.unfinished or not index.is_doomed(remaining[-1])):
             remaining.pop()
         return not remaining

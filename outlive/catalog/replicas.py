@@ -102,6 +102,8 @@ def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[in
     """Copy many small arrays together, and then one by one those that are large or still lack copies."""
     rooms = Rooms()
     yield from _copy_together(state, infos, rooms)
+    if len(infos) == 1:  # without a thread of the crew: silent nodes may hold all of these for a while
+        return [(yield from _enough(state, infos[0], rooms))]
     counts: list[int] = yield Together([_enough(state, info, rooms) for info in infos], "copy")
     return counts
 
@@ -179,8 +181,12 @@ def _to_copy(size: int) -> float:
 
 def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conversation[None]:
     under_way = state.under_way
+    small = [info for info in infos if info.size <= SMALL]
+    if len(small) < _WORTH_IT:
+        yield Wait(lambda: under_way.in_bulk.isdisjoint(info.id for info in infos))  # they are being copied
+        return
     yield Wait(lambda: not under_way.bulk)  # or two conversations would make the same copies
-    some = [info for info in infos if info.size <= SMALL and info.id not in under_way.copying]
+    some = [info for info in small if info.id not in under_way.copying]
     if len(some) < _WORTH_IT:
         return
     under_way.bulk, under_way.in_bulk = True, {info.id for info in some}
@@ -295,7 +301,7 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
-    """Let a node drop arrays that others keep; whether it may drop each. Those then count as gone from the node.
+    """Let a node drop arrays that others keep; whether it may drop each. Dropped arrays count as gone from the node.
 
     Asking twice is harmless: the first answer may have been lost.
     """

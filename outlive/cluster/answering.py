@@ -1,4 +1,4 @@
-"""Answering: the catalog's server of calls, for those that are frequent. All others, and these too, go through Ray."""
+"""Answering: the catalog's server of calls, for frequent calls. Every call can go through Ray as well."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from outlive.transfer import settings
 
 _SECRET_SIZE = 32  # bytes
 _CREWS = {"slow": 16, "change": 32}  # threads for the groups of methods; see `in_group`
-_LEASE = 2_000_000_000  # nanoseconds that what the head says is believed
-_RENEWED = 0.5  # seconds until the head is asked again
+_LEASE = 2_000_000_000  # nanoseconds for which an answer of the head counts
+_RENEWED = 0.5  # seconds between two questions to the head
 _log = logging.getLogger(__name__)
 
 
 class Answering:
-    """Of the actor `catalog`. Without a server, if none can be had: then calls go through Ray.
+    """The server of the actor `catalog`. If none can be started, all calls go through Ray.
 
-    Ray may take a catalog for dead that goes on, and start another. Ray tells those that ask by Ray. Those that have a
-    line would go on asking the former one. So a server answers only while the head has just said that it is the last.
+    Ray may take a catalog for dead that goes on, and start another. Calls through Ray then reach the new one. A process
+    with a line would go on calling the former one. So a server answers only for a short time after the head has said
+    that no other catalog has started since: its lease.
     """
 
     def __init__(self, catalog: Any, peers: Peers) -> None:
         self._peers = peers
         self._server: Server | None = None
-        self._until = 0  # of `_clock`: the lease
+        self._until = 0  # the end of the lease, by `uptime`
         try:
             self._server = self._start(catalog)
             told: list[str | int] | str = [self._server.host, self._server.port, self._server.name]
@@ -47,14 +48,14 @@ class Answering:
         self._told = json.dumps(told).encode()
         try:
             peers.save(WHERE, self._told)
-        except Exception as error:  # noqa: BLE001 - the same
+        except Exception as error:  # noqa: BLE001 - for the same reason
             _log.warning("calls go through Ray: %s", error)
             return
         if self._server is not None:
             threading.Thread(target=self._renew, args=(self._server,), name="calls-lease", daemon=True).start()
 
     def may_answer(self) -> bool:
-        """Whether the head has just said that no other catalog has started since."""
+        """Whether the lease lasts."""
         return uptime() < self._until
 
     def _renew(self, server: Server) -> None:
@@ -71,12 +72,12 @@ class Answering:
             self._peers.sleep(_RENEWED)
 
     def cut(self, line: bytes) -> None:
-        """End a connection. None of its calls is under way any more, or can begin.
+        """End a connection. When this returns, none of its calls is under way, and none can begin.
 
         Raises
         ------
         StoreUnavailable
-            One that has begun takes long.
+            A call that has begun takes too long.
         """
         if self._server is not None and not self._server.cut(line, PATIENCE):
             raise StoreUnavailable("a call of a connection that broke is still under way; try again")
@@ -104,7 +105,7 @@ def _served(catalog: Any) -> Mapping[str, Served]:
 
 
 def succeed(peers: Peers) -> None:
-    """See that a former catalog answers no more: at once if it is dead, else once its lease is over."""
+    """Wait until a former catalog answers no more: not at all if it is dead, else until its lease is over."""
     try:
         former = peers.load(WHERE)
         if former is None or _is_gone(former):
@@ -116,7 +117,7 @@ def succeed(peers: Peers) -> None:
 
 
 def _is_gone(former: bytes) -> bool:
-    """Whether a catalog's server does not listen any more: else it may answer until its lease is over."""
+    """Whether a former catalog's server does not listen any more. Otherwise it may answer until its lease is over."""
     where = json.loads(former)
     if not isinstance(where, list):
         return True

@@ -41,7 +41,7 @@ class Catalog:
         self.go_on()
 
     def take_over(self) -> None:
-        """Whatever catalog there was before answers nothing any more, even if it is not dead."""
+        """Make sure that no former catalog answers any more, even if it is not dead."""
         succeed(self.driver.peers)
 
     def go_on(self) -> None:
@@ -211,7 +211,7 @@ class Catalog:
         """See `replicas.replicate`; infos by `wire.pack`."""
         return self.driver.run(replicas.replicate, unpack(packed), home)
 
-    @in_group("copy")
+    @in_group("secure")
     def secure(self, array_ids: list[str]) -> None:
         """See `replicas.secure`."""
         self.driver.run(replicas.secure, array_ids)

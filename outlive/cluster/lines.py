@@ -1,7 +1,7 @@
-"""Lines: how this process calls the catalog, where that is faster than Ray: by a connection to the catalog's server.
+"""Lines: this process calls the catalog by a connection to its server, where that is faster than a call through Ray.
 
-A call that fails there goes through Ray, and then Ray's errors count. So a call may be made twice, as when Ray repeats
-one, but never late: before it is repeated, the catalog has ended the connection.
+A call that fails on the line goes through Ray, and then Ray's errors count. So a call may be made twice, as when Ray
+repeats one. But it is never made late: the catalog ends the connection before the call is repeated.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from outlive.transfer import settings
 from outlive.transfer.channel import Lost, Silent
 
 CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "locate", "join_copy", "join_copies"})
-"""The methods of the catalog that are called so: their arguments and answers are plain, and they may be repeated."""
-WHERE = "calls"  # what the head remembers the address under
-THROUGH_RAY = object()  # the answer is to be had by Ray
-_SOON, _LATER = 1.0, 60.0  # seconds until it is tried again: at first; at most, twice as many each time
+"""The catalog's methods that go by a line: their arguments and answers are plain data, and they may be repeated."""
+WHERE = "calls"  # the key under which the head remembers the server's address
+THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
+_SOON, _LATER = 1.0, 60.0  # seconds until a line is tried again: at first, and at most; each time twice as many
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
 
 
 class _Way(NamedTuple):
+    """The way to the catalog: a line, or the reason why there is none."""
+
     line: Line | None
-    why: str = ""  # there is none
-    until: float = 0.0  # when it is looked again for one
+    why: str = ""
+    until: float = 0.0  # the moment from which on a line is tried again
 
 
 class CatalogLine:
-    """From this process to the catalog. Any thread may call.
+    """The line from this process to the catalog. Any thread may use it.
 
     Parameters
     ----------
     load
-        Reads what the head remembers.
+        Reads a value that the head remembers.
     by_ray
         Asks the catalog through Ray.
     """
@@ -60,12 +62,12 @@ class CatalogLine:
         return None if self._way.line is not None else self._way.why
 
     def ask(self, call: Call, patience: float | None) -> Any:
-        """The catalog's answer; THROUGH_RAY if the call has to go through Ray, which is safe then.
+        """The catalog's answer. THROUGH_RAY: the call has to go through Ray, which is safe now.
 
         Raises
         ------
         NoAnswer
-            As `Peers.ask_catalog`. And what asking by Ray raises.
+            No answer came in time. See also `Peers.ask_catalog`.
         """
         line = self._line()
         if line is None:
@@ -96,14 +98,14 @@ class CatalogLine:
         way = self._way
         if way.line is not None:
             return way.line
-        if not self._asked:  # a process that asks once is faster by Ray
+        if not self._asked:  # a process that asks only once is faster through Ray
             self._asked = True
             return None
         if time.monotonic() < way.until:
             return None
         with self._mutex.now:
             if self._way is way:
-                self._way = _Way(None, "it is looked for", time.monotonic() + _SOON)  # by this thread alone
+                self._way = _Way(None, "it is looked for", time.monotonic() + _SOON)  # other threads do not look too
                 ours = True
             else:
                 ours = False
@@ -131,7 +133,7 @@ class CatalogLine:
         return again
 
     def _lost(self, line: Line, error: Exception, at_least: float = 0.0) -> None:
-        """It failed: calls go through Ray until it is tried again."""
+        """Note that a line failed: calls go through Ray until it is tried again."""
         if line.worked:
             self._again = _SOON
         again = max(at_least, self._pause())

@@ -28,8 +28,9 @@ _OPTIONS: dict[str, Any] = {
 }
 
 # A call that waits for a silent node holds its thread for up to 40 s, and 160 more threads take 1.5 MB. Calls that list
-# keys wait for deletions, so they have a group of their own, and readers do not wait for them.
-_CATALOG_THREADS = {"slow": 32, "list": 16, "change": 64, "copy": 16}
+# keys wait for deletions, so they have a group of their own, and readers do not wait for them. Readers whose array is
+# copied first have one too: copies of other arrays may take long.
+_CATALOG_THREADS = {"slow": 32, "list": 16, "change": 64, "copy": 16, "secure": 32}
 
 _remote: Any = ray.remote  # typed as Any, as Ray's type has no concurrency groups
 

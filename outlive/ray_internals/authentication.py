@@ -103,18 +103,25 @@ def _source(raylet: Any, address: str) -> str:
     )
 
 
+def listens(address: str) -> bool:
+    """Whether anything accepts connections at `HOST:PORT` or `ray://HOST:PORT`."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def _admits(address: str) -> bool:
     """Whether the cluster answers this process as it is now. True if nothing listens there: it may be about to start.
 
     Raises
     ------
     StoreUnavailable
-        A process listens there and does not answer.
+        A process listens there and does not answer, or is none of Ray's.
     """
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
-    except (OSError, ValueError, OverflowError):
+    if not listens(address):
         return True  # `ray.init` says what is wrong
     answer = _asked(address)
     if answer is None:
@@ -135,12 +142,18 @@ def _asked(address: str) -> bool | None:
             ray_client = rpc.messages("ray_client")
             ping = ray_client.ClusterInfoRequest(type=ray_client.ClusterInfoType.PING)
             with rpc.server_of_client(address.removeprefix(CLIENT)) as server:
-                server.ClusterInfo(ping, timeout=_PATIENCE)
+                server.ClusterInfo(ping, timeout=_PATIENCE, wait_for_ready=True)
         else:
             with rpc.gcs_at(address) as gcs:
-                gcs.GetClusterId(rpc.messages("gcs_service").GetClusterIdRequest(), timeout=_PATIENCE)
+                wanted = rpc.messages("gcs_service").GetClusterIdRequest()
+                gcs.GetClusterId(wanted, timeout=_PATIENCE, wait_for_ready=True)
     except grpc.RpcError as error:
         code: Any = getattr(error, "code", lambda: None)()
+        if code is grpc.StatusCode.UNIMPLEMENTED:  # `ray.init` would wait for more than a minute
+            what = "Ray Client's server" if address.startswith(CLIENT) else "the GCS of a Ray cluster"
+            raise StoreUnavailable(
+                f"what listens at {address} is not {what}; see `ray status` for the address"
+            ) from None
         return None if code is grpc.StatusCode.DEADLINE_EXCEEDED else code is not grpc.StatusCode.UNAUTHENTICATED
     return True
 

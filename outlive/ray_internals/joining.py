@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
 
 
@@ -19,11 +20,14 @@ def join(address: str | None, **options: Any) -> None:
     Raises
     ------
     StoreUnavailable
-        The cluster asks for a token that this process does not have, or does not answer within 4 s.
+        The cluster asks for a token that this process does not have, or does not answer within 4 s. Or it was named by
+        an address of this machine alone, as `localhost`, and nothing listens at the address that Ray makes of that.
     Exception
         Other errors that `ray.init` raises.
     """
     found = address if address is not None and "://" in address else _found(address, options.get("logging_level"))
+    if found not in (None, address) and address not in (None, "auto") and not authentication.listens(found):
+        raise StoreUnavailable(f"Ray takes {address} for {found}, and nothing listens there")
     if found is not None:
         authentication.agree(found)
     ray.init(address=found or address, **options)

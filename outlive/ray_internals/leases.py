@@ -7,11 +7,11 @@ any reference, pending task or pin, which is the rule of Ray's own reaper. Then 
 refused, it is returned too. (src/ray/raylet/node_manager.cc `HandleRequestWorkerLease`, `HandleReturnWorkerLease`;
 worker_pool.cc `PopWorker`, `KillIdleWorker`.)
 
-A raylet notes of each worker from which detached actor its last lease descended (`root_detached_actor_id`), and leases
-it for no other such actor. Workers that have no such root are forced out when their job ends, whatever they own. So a
-lease names a root wherever the job has a detached actor: one without would take it from all that it gets hold of. Of an
-ended job the raylet leases workers for a root alone, in the name of a caller that lives. Where no actor of that job
-lives none is leased, and asking is safe.
+For each worker a raylet notes the detached actor from which its last lease descended, its root
+(`root_detached_actor_id`), and leases it for no other such actor. A worker without a root is forced out when its job
+ends, whatever it owns. So if the job has a detached actor, a lease names a root: a lease without one would take the
+root from every worker that it gets. When a job has ended, the raylet leases its workers only for a root, in the name of
+a caller that lives. If no actor of that job lives, no worker is leased, and asking is safe.
 
 The lease is taken in the name of the job's own driver: if this process dies while it holds one, the raylet does not
 kill the worker, as it does with the workers of a dead owner. Another process returns it then (`lease_returner`).

@@ -62,6 +62,8 @@ def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> Arr
         [found] = unpack_found(session.ask_catalog("find", info.store, [info.key]))
     except (RayError, StoreUnavailable):
         return not_found
+    if found is not None and found.lost_at and found.info.id == info.id:  # its node has died meanwhile
+        return lost(info, found.nodes[0], found.lost_at)
     if found is None or found.doomed or found.lost_at or found.info.id != info.id or session.shelf.has(info.id):
         return not_found
     return segment_gone(session, found)

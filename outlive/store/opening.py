@@ -45,8 +45,8 @@ def open(
         The folder on disk, made and private to this user. By default one below the folder for temporary files. It can
         be changed while nothing is spilled. See docs/memory.md for the defaults of all three.
     address
-        Of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is connected so, all
-        that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
+        The address of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is
+        connected so, all that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def open(
     UnsafeRoot
         The folder for the segments belongs to another user, or is open to others.
     ValueError
-        A size is none, nothing can be spilled to that folder, or arrays are spilled to another.
+        A size is not valid, nothing can be spilled to that folder, or arrays are spilled to another.
 
     Examples
     --------

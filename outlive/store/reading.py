@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
-from outlive.store.elsewhere import fetch, rows
+from outlive.store.elsewhere import fetch, locate, rows
 from outlive.store.gone import lost, missing, segment_gone
 
 if TYPE_CHECKING:
@@ -150,6 +150,9 @@ def _why(session: Session, before: Found) -> Gone | Moved:
         return Gone()
     stays = found == before and not session.shelf.has(found.info.id)
     if stays and not session.ask_catalog("verify", found.info.id):
+        located = locate(session, found.info, None)  # this settles its home, if that has died meanwhile
+        if located.lost_on is not None:
+            raise lost(found.info, located.lost_on, located.lost_at)
         raise segment_gone(session, found)
     return Moved()
 
@@ -160,10 +163,10 @@ def _named(session: Session, store: str, keys: list[str]) -> list[Array | None] 
     Another node's batch takes away, in one step, all names of the arrays that it replaces, before its own are current.
     """
     shelf = session.shelf
-    begun, standing = shelf.ledger.batches_begun, [shelf.names.standing(store, key) for key in keys]
+    begun, before = shelf.ledger.batches_begun, [shelf.names.generation(store, key) for key in keys]
     arrays = [session.reader.named(store, key) for key in keys]
     missing = any(array is None for array in arrays)
-    changed = [shelf.names.standing(store, key) for key in keys] != standing or any(one % 2 for one in standing)
+    changed = [shelf.names.generation(store, key) for key in keys] != before or any(one % 2 for one in before)
     if missing or changed or shelf.ledger.batches or shelf.ledger.batches_begun != begun:
         return None
     return arrays

@@ -10,7 +10,6 @@ from outlive.arrays.lifetimes import ScopeLock, join_scope, marked_nodes, scope_
 from outlive.arrays.limits import number_of_files
 from outlive.cluster.ending import end_scope_here
 from outlive.cluster.port import Call, Nobody
-from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -52,8 +51,7 @@ def open_scope(session: Session) -> ScopeLock:
 
 def _see_that_it_stays(session: Session) -> None:
     if session.shelf.ledger.keeper_left or not session.shelf.exists():
-        session.shelf.removed = True
-        raise StoreUnavailable(f"the store was shut down: {session.shelf.path} is gone; call outlive.open() again")
+        raise session.shelf.gone()
 
 
 def end_scope(session: Session, lock: ScopeLock) -> None:

@@ -1,6 +1,6 @@
 """The server: sends bytes of files to clients that have proved to be nodes of the cluster.
 
-One thread waits for connections, and each connection has a thread. That reads a piece, computes its checksum while the
+One thread waits for connections, and each connection has a thread, which reads a piece, computes its checksum while the
 piece is in the processor's caches, and sends it. `sendfile(2)` would save the copy, but the checksum would then have to
 fault in the pages: sender and receiver together took 1.2 times the processor time. And the file could not change before
 the pages had arrived.

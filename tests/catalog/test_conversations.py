@@ -10,7 +10,7 @@ import pytest
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves, targets
 from outlive.catalog.index import Holding, Replacement
-from outlive.catalog.instructions import Ask, Call, Save, Wait
+from outlive.catalog.instructions import Ask, Call, Save, Together, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -1267,6 +1267,24 @@ def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> Non
     world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
     [found] = world.run(keys.entries(state, "s", ""))
     assert not found.alone and sorted(found.nodes) == ["a", "b"]
+
+
+def test_who_reads_an_array_does_not_wait_for_copies_of_others() -> None:
+    """Their targets may be silent: that takes 20 s, and few copies are made at a time."""
+    one = info(2, replicas=2)
+    world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(one.id)})
+    state = world.know()
+    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "a", kept=True)) and None
+    put(state, info(1), "a")
+    world.run(keys.replace(state, [one], "b", 0))
+    state.under_way.bulk, state.under_way.in_bulk = True, {info(7).id}
+    reading = Talk(world, replicas.secure(state, [one.id]))
+    while not reading.over:
+        assert not isinstance(reading.instruction, Wait | Together)
+        reading.answer(world.carry_out(reading.instruction))
+    assert len(state.kept(one.id)) == 2
+    state.under_way.in_bulk = {one.id}
+    assert isinstance(Talk(world, replicas.secure(state, [one.id])).instruction, Wait), "it is being copied"
 
 
 @pytest.mark.parametrize("shown", [False, True])

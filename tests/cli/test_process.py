@@ -9,6 +9,9 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +120,24 @@ def test_no_cluster(nobody):
         assert len(result.stderr.splitlines()) == 1
     result = run("--json", "stats", RAY_ADDRESS=nobody)
     assert json.loads(result.stderr)["type"] == "StoreUnavailable"
+
+
+@pytest.mark.parametrize(("what", "host"), [("silent", "127.0.0.1"), ("silent", "0.0.0.0"), ("http", "0.0.0.0")])
+def test_a_port_of_something_else(what, host, monkeypatch):
+    """`ray.init` would wait for minutes."""
+    monkeypatch.setattr("outlive.ray_internals.authentication._PATIENCE", 1.0)
+    with ExitStack() as stack:
+        if what == "silent":
+            port = stack.enter_context(socket.create_server((host, 0))).getsockname()[1]
+        else:
+            server = stack.enter_context(ThreadingHTTPServer((host, 0), BaseHTTPRequestHandler))
+            monkeypatch.setattr(BaseHTTPRequestHandler, "log_message", lambda *_: None)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            port = server.server_address[1]
+        result = run("ls", "--address", f"127.0.0.1:{port}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "did not answer within 1 s" in result.stderr or "nothing listens there" in result.stderr
 
 
 @pytest.mark.parametrize(

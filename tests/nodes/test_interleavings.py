@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import threading
@@ -27,7 +28,7 @@ from outlive.arrays.tend.fsck import check_arrays, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer
 from outlive.catalog import losing, shelves
 from outlive.catalog.losses import Lost
-from outlive.catalog.wire import Found, Listed, pack, pack_found, pack_request
+from outlive.catalog.wire import Found, Listed, Located, pack, pack_found, pack_request
 from outlive.cluster import listing, ray_errors, transfer
 from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
@@ -162,6 +163,48 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
         2,
         2,
     ]
+
+
+def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_replaced(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The put came to nothing between the look at the key and the call: the former array stands again."""
+    cluster.put("b", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.replace(pack_request([draft.info], "a", 0))
+    real = cluster.catalog.end
+
+    def take_back_first(array_ids: list[str]) -> list[str]:
+        if array_ids == [draft.info.id]:
+            draft.discard()
+            cluster.catalog.reconcile("a", pack([]))
+        return real(array_ids)
+
+    monkeypatch.setattr(cluster.catalog, "end", take_back_first)
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("c"))
+    outlive.Store("s").delete("k")
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+    with pytest.raises(outlive.ArrayNotFound):
+        outlive.Store("s").delete("k")
+
+
+def test_a_node_that_dies_while_it_is_asked_for_an_array_is_named(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put("b", "k", 1)
+    session, verify = cluster.session("a"), cluster.catalog.verify
+
+    def dies_first(array_id: str) -> bool:
+        cluster.dead.add("b")
+        return verify(array_id)
+
+    def nothing(*_: Any, **__: Any) -> bytes:
+        return json.dumps(Located([])).encode()  # b's file was removed
+
+    monkeypatch.setattr(cluster.keepers["a"], "fetch", nothing)
+    monkeypatch.setattr(cluster.catalog, "verify", dies_first)
+    with pytest.raises(outlive.ArrayLost, match="with node b, the only node"):
+        reading.read(session, "s", "k")
 
 
 def test_a_second_deletion_does_not_end_before_the_first(

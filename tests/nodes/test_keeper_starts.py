@@ -446,7 +446,7 @@ def test_a_scope_is_not_opened_on_a_shelf_that_was_left(shelf: Shelf) -> None:
     session: Any = SimpleNamespace(shelf=shelf, node="a", ask_node=lambda *_, **__: None)
     shelf.ledger.leave()
     for begin in (lambda: open_scope(session), lambda: enter_scope(session, Scope(1, "b"))):
-        with pytest.raises(StoreUnavailable, match="is gone"):
+        with pytest.raises(StoreUnavailable, match="keeper has just left.*is gone; try again"):
             begin()
 
 

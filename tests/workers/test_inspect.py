@@ -185,8 +185,7 @@ def test_command(default_ray):
 def test_a_node_elsewhere_is_looked_at_by_a_task_that_needs_no_cpu(default_ray):
     pid = ray.get(pid_of_worker.remote())
     (node,) = node_workers.nodes()
-    seen = probe.look_there(node, [pid])
-    assert seen.error is None
+    seen = eventually(lambda: found if (found := probe.look_there(node, [pid])).error is None else None)
     assert seen.titles[pid].startswith("ray::")
     unique, shared = seen.memory[pid]
     assert unique > 10 << 20
