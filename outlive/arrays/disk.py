@@ -44,10 +44,17 @@ class Disk(Tier):
     def staging(self) -> str:
         """This process's folder for drafts and copies."""
         with self._lock.now:
-            if self._staging is None or self._staging.pid != os.getpid() or not os.path.isdir(self._staging.path):
+            if not self._is_staged():
                 self.make_again()
-                self._staging = Staging(self.new)
+                made = Staging(self.new)
+                if not self._is_staged():  # a signal handler may have made one
+                    self._staging = made
+            assert self._staging is not None
             return self._staging.path
+
+    def _is_staged(self) -> bool:
+        one = self._staging
+        return one is not None and one.pid == os.getpid() and os.path.isdir(one.path)
 
     def make_again(self) -> None:
         """Make the folders again if the disk was cleared, unless the shelf was removed and its disk with it."""

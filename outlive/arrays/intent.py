@@ -40,6 +40,7 @@ class Intent:
         self._names = self._body + _BODY.size
         self.under_way = False  # in this process, which has the lock then
         self._nested = 0  # changes that were made during another one
+        self._sum_of_change = _NONE  # where the sum is that the other one changes
 
     def mend(self) -> None:
         """Complete the change of a holder that died or was interrupted. The caller has just got the lock."""
@@ -52,9 +53,14 @@ class Intent:
         first, second = _name(paths[0]), b"" if len(paths) == 1 else _name(paths[1])
         if len(first) + len(second) > _LONGEST:
             raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
+        self._sum_of_change = sum_at
         self.under_way = True
-        (used,) = NUMBER.unpack_from(self._page, sum_at)
-        _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
+        while True:
+            nested = self._nested
+            (used,) = NUMBER.unpack_from(self._page, sum_at)
+            _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
+            if nested == self._nested:
+                break
         self._page[self._names : self._names + len(first) + len(second)] = first + second
         NUMBER.pack_into(self._page, self._offset, sum_at)  # last: from here on the rest counts
 
@@ -69,9 +75,9 @@ class Intent:
         self.under_way = False
 
     def change_others(self, sum_at: int, by: int) -> None:
-        """Count a change of other files during this one: Python may run a finalizer at any point."""
+        """Count a change of other files during this one: Python may run a finalizer or signal handler at any point."""
         NUMBER.pack_into(self._page, sum_at, NUMBER.unpack_from(self._page, sum_at)[0] + by)
-        if NUMBER.unpack_from(self._page, self._offset)[0] in {sum_at, _NONE}:
+        if sum_at == self._sum_of_change:
             others, first, second = _BODY.unpack_from(self._page, self._body)
             _BODY.pack_into(self._page, self._body, others + by, first, second)
         self._nested += 1

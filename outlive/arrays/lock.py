@@ -56,6 +56,7 @@ class FileLock:
         self.path, self.same_as, self._first = path, same_as, first
         self._inode = None if same_as is None else os.fstat(same_as).st_ino
         self._held: tuple[int, weakref.ref[FileIO]] = (0, weakref.ref(_nobody))  # by which thread
+        self._taking: dict[int, weakref.ref[FileIO]] = {}  # thread -> the file by which it is taking the lock just now
         _locks.add(weakref.ref(self, _locks.discard))
 
     def take(self) -> AbstractContextManager[Any]:
@@ -68,17 +69,28 @@ class FileLock:
         """
         if self.held:
             return _NESTED
+        thread = threading.get_ident()
+        interrupted = self._taking.get(thread, _of_nobody)()
+        if interrupted is not None and not interrupted.closed:
+            self._take_by(interrupted)  # a signal handler came in here, perhaps just when the lock was got
+            return _NESTED
         file = self._open()
         _open.add(weakref.ref(file, _open.discard))
         try:
-            if not try_lock(file):
-                _wait_for(file, self.path)
-            self._held = threading.get_ident(), weakref.ref(file)
-            self._first()
+            self._taking[thread] = weakref.ref(file)
+            self._take_by(file)
+            del self._taking[thread]
             return file
         except BaseException:
             file.close()
+            self._taking.pop(thread, None)
             raise
+
+    def _take_by(self, file: FileIO) -> None:
+        if not try_lock(file):
+            _wait_for(file, self.path)
+        self._held = threading.get_ident(), weakref.ref(file)
+        self._first()
 
     def _open(self) -> FileIO:
         if self.same_as is None:
@@ -225,21 +237,26 @@ def open_locked(path: str, lock: int) -> int | None:
 
 
 class Mutex:
-    """A lock between the threads of this process: `with mutex.now:`. A forked child has a new one, held by nobody."""
+    """A lock between the threads of this process: `with mutex.now:`. A forked child has a new one, held by nobody.
 
-    __slots__ = ("__weakref__", "_kind", "now")
+    A signal handler that calls outlive runs in the thread that it interrupts. It may take what that thread holds: it
+    would wait for ever else. So what the block does has to be right if the same is done in between any two steps of it.
+    """
 
-    def __init__(self, kind: Callable[[], Any] = threading.Lock) -> None:
-        self._kind, self.now = kind, kind()
+    __slots__ = ("__weakref__", "now")
+
+    def __init__(self) -> None:
+        self.now = threading.RLock()
         _mutexes.add(weakref.ref(self, _mutexes.discard))
 
     def renew(self) -> None:
         """In a forked child: it may be held by a thread that the child does not have."""
-        self.now = self._kind()
+        self.now = threading.RLock()
 
 
 _nobody = FileIO(os.devnull)
 _nobody.close()
+_of_nobody = weakref.ref(_nobody)
 _locks: set[weakref.ref[FileLock]] = set()
 _mutexes: set[weakref.ref[Mutex]] = set()
 

@@ -157,9 +157,9 @@ class Names:
                 self.forbid(store, key, version, by)
 
     def forget_successors(self, names: Iterable[tuple[str, str, str]]) -> None:
-        """These arrays, each of a store and a key, replace nothing here. It takes the lock itself.
+        """Forget arrays that were to replace others: store, key and id of each. It takes the lock itself.
 
-        The versions that were forbidden because of them stay so for as long as they were to.
+        The versions that were forbidden because of them stay forbidden as long as before.
 
         Raises
         ------

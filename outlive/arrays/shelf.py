@@ -403,5 +403,7 @@ class Shelf:
             if not self.exists():
                 raise FileNotFoundError(self.path)  # the shelf was removed, and perhaps made anew
             if self._staging is None or self._staging.pid != os.getpid():
-                self._staging = Staging(self.new)
+                made = Staging(self.new)
+                if self._staging is None or self._staging.pid != os.getpid():  # a signal handler may have made one
+                    self._staging = made
             return self._staging

@@ -7,7 +7,6 @@ fork, or a signal handler that raises, leaves no answer behind. If a call does n
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -76,7 +75,7 @@ class Line:
         """Whether the server has ever accepted a proof."""
         self._idle: list[_Connection] = []
         self._all: set[weakref.ref[_Connection]] = set()
-        self._mutex = Mutex(threading.RLock)  # a signal handler may call too
+        self._mutex = Mutex()
 
     def call(
         self, method: str, args: Sequence[Any], deadline: float, every: float, still_there: Callable[[], None]

@@ -102,7 +102,7 @@ def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[in
     """Copy many small arrays together, and then one by one those that are large or still lack copies."""
     rooms = Rooms()
     yield from _copy_together(state, infos, rooms)
-    if len(infos) == 1:  # it needs no thread of the crew, which nodes that are silent may hold for a while
+    if len(infos) == 1:  # without a thread of the crew: silent nodes may hold all of these for a while
         return [(yield from _enough(state, infos[0], rooms))]
     counts: list[int] = yield Together([_enough(state, info, rooms) for info in infos], "copy")
     return counts
@@ -183,7 +183,7 @@ def _copy_together(state: State, infos: list[ArrayInfo], rooms: Rooms) -> Conver
     under_way = state.under_way
     small = [info for info in infos if info.size <= SMALL]
     if len(small) < _WORTH_IT:
-        yield Wait(lambda: under_way.in_bulk.isdisjoint(info.id for info in infos))  # those are being copied
+        yield Wait(lambda: under_way.in_bulk.isdisjoint(info.id for info in infos))  # they are being copied
         return
     yield Wait(lambda: not under_way.bulk)  # or two conversations would make the same copies
     some = [info for info in small if info.id not in under_way.copying]

@@ -81,8 +81,8 @@ class State:
         # arrays
         self.secured = Latest[str]()  # arrays whose replicas were made, as far as possible: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # arrays that were about to be replaced or deleted
-        self.announced = Announced()  # nodes were told of these before they were listed
-        self.beneath: dict[Name, Lost] = {}  # what a key has lost if the put that is under way comes to nothing
+        self.announced = Announced()
+        self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         self.over = OrderedDict[str, set[str]]()  # id -> nodes by whose clocks its lifetime is over; the latest
@@ -176,7 +176,7 @@ class State:
         self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
 
     def come_to_nothing(self, array_id: str) -> None:
-        """An array is never sealed: unlist it, and have other nodes forget that it was to replace theirs."""
+        """Unlist an array that is never sealed, and have other nodes forget that it was to replace theirs."""
         self.restore(self.index.take_off(array_id))
         self.announced.came_to_nothing(array_id)
         for older, successors in self.late.items():  # a former catalog told them

@@ -43,14 +43,14 @@ def account(state: State) -> Conversation[None]:
         lost = Lost(info._replace(id=successor, version=version), home, _died_at(state, home))
         if state.index.unbind(*name, array_id):
             state.index.lost.add(lost)
-        else:  # a later put is under way
+        else:  # a later put of the key is under way
             state.beneath[name] = lost
         _log.warning("array %s of key %r went with node %s: it had replaced %s", successor, info.key, home, array_id)
     yield from asking.drop_for_good(state, stale)
 
 
 def _files(state: State, array_id: str) -> list[Holding]:
-    """Those of an array that is current, or that a later one replaces just now: that may come to nothing."""
+    """The files of an array that is current, or superseded: then the later put may still come to nothing."""
     entry = state.index.current(array_id)
     if entry is not None:
         return state.index.files(entry)
@@ -58,7 +58,7 @@ def _files(state: State, array_id: str) -> list[Holding]:
 
 
 def _lose_beneath(state: State) -> None:
-    """The keys whose later puts came to nothing, or went with their nodes, are lost."""
+    """Note the keys as lost whose puts under way came to nothing, or went with their nodes."""
     for name, lost in list(state.beneath.items()):
         if state.index.find(*name) is None:
             del state.beneath[name]
@@ -67,7 +67,7 @@ def _lose_beneath(state: State) -> None:
 
 
 def _forget_late(state: State) -> None:
-    """All nodes have said what they have: a successor that is anywhere is listed by now, or its put came to nothing."""
+    """Forget successors, once all nodes have said what they have: each is listed by now, or its put came to nothing."""
     for array_id, successors in state.late.items():
         entry = state.index.current(array_id)
         if entry is None:
@@ -91,6 +91,7 @@ def cancel(state: State) -> Conversation[None]:
 
 
 def _cancel_on(state: State, node: str) -> Conversation[None]:
+    """Have one node forget them."""
     some = dict(state.announced.cancelled.get(node, {}))
     try:
         names = [(*name, array_id) for array_id, name in some.items()]

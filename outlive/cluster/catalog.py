@@ -41,7 +41,7 @@ class Catalog:
         self.go_on()
 
     def take_over(self) -> None:
-        """Whatever catalog there was before answers nothing any more, even if it is not dead."""
+        """Make sure that no former catalog answers any more, even if it is not dead."""
         succeed(self.driver.peers)
 
     def go_on(self) -> None:

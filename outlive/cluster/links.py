@@ -72,7 +72,7 @@ class Links:
     def _forget_old(self) -> None:
         """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""
         long_ago = self._peers.now() - _FORGOTTEN
-        for node in [node for node, way in self._ways.items() if way.link is None and way.until < long_ago]:
+        for node in [node for node, way in list(self._ways.items()) if way.link is None and way.until < long_ago]:
             del self._ways[node]
 
     def _close_old(self) -> None:
@@ -94,7 +94,7 @@ class Links:
     def through_ray(self) -> tuple[tuple[str, str], ...]:
         """The nodes from which arrays come through Ray, and why."""
         with self._mutex.now:
-            return tuple(sorted((node, way.why) for node, way in self._ways.items() if way.link is None))
+            return tuple(sorted((node, way.why) for node, way in list(self._ways.items()) if way.link is None))
 
     def _find(self, node: str) -> _Way:
         later = self._peers.now() + _LATER

@@ -65,12 +65,12 @@ class ShelfCalls:
             raise explain(self._shelf, error, 0) from None
 
     def forget_successors(self, names: list[tuple[str, str, str]]) -> None:
-        """These arrays, each of a store and a key, do not replace anything here: their puts came to nothing.
+        """Forget arrays that were to replace others, as their puts came to nothing: store, key and id of each.
 
         Raises
         ------
         StoreFull
-            The file system has no room for that.
+            The file system has no room.
         """
         try:
             self._shelf.names.forget_successors(names)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.marks import is_only_here
-from outlive.catalog.wire import pack
+from outlive.catalog.wire import Found, pack
 from outlive.store.reading import find
 
 if TYPE_CHECKING:
@@ -20,9 +20,30 @@ def delete_keys(session: Session, store: str, keys: list[str]) -> list[str]:
     """
     found = find(session, store, keys)
     # An array that another process is deleting can be read until that is done, so this deletion waits for it.
-    there = {key: one.info.id for key, one in zip(keys, found, strict=True) if one is not None}
-    session.ask_catalog("end", list(there.values()))
-    return [key for key in keys if key not in there]
+    there = {key: one.info for key, one in zip(keys, found, strict=True) if one is not None}
+    missing = [key for key in keys if key not in there]
+    while there:
+        gone = set(session.ask_catalog("end", [info.id for info in there.values()]))
+        there = {key: info for key, info in there.items() if info.id not in gone}
+        # Others have deleted or overwritten these, or they were never sealed. Then the former arrays stand again.
+        there = _as_old(there, find(session, store, list(there)) if there else [])
+    return missing
+
+
+def _as_old(before: dict[str, ArrayInfo], found: list[Found | None]) -> dict[str, ArrayInfo]:
+    """Of what keys stand for now, all that is no later array than the one that they stood for before."""
+    return {
+        key: one.info
+        for (key, info), one in zip(before.items(), found, strict=True)
+        if one is not None and (one.info.id == info.id or one.info.version < info.version)
+    }
+
+
+def clear(session: Session, store: str) -> None:
+    """Delete all arrays of a store that have a key."""
+    array_ids = session.ask_catalog("ids", store)
+    while len(session.ask_catalog("end", array_ids)) < len(array_ids):  # the former arrays of some may stand again
+        array_ids = session.ask_catalog("ids", store)
 
 
 def delete_array(session: Session, info: ArrayInfo, hint: str | None) -> bool:

@@ -18,11 +18,11 @@ import importlib
 import itertools
 import pickle
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from outlive.arrays.lock import Mutex
 from outlive.errors import OutliveError, StoreUnavailable
 from outlive.ray_internals.client import OutsideCluster, connection
 
@@ -251,7 +251,7 @@ def _gateway_class() -> type:
     return OutliveGateway
 
 
-_lock = threading.Lock()
+_lock = Mutex()
 _current: tuple[Any, Any] | None = None  # a connection and its gateway
 
 
@@ -262,7 +262,7 @@ def _gateway() -> Any:
     killed (RAY_CLIENT_RECONNECT_GRACE_PERIOD).
     """
     global _current
-    with _lock:
+    with _lock.now:
         connected = connection()
         if connected is None:
             raise StoreUnavailable("this process is not connected to a Ray cluster; call ray.init('ray://...') first")
@@ -273,7 +273,7 @@ def _gateway() -> Any:
 
 def _forget(gateway: Any) -> None:
     global _current
-    with _lock:
+    with _lock.now:
         if _current is not None and _current[1] is gateway:
             _current = None
 

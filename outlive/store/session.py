@@ -11,7 +11,6 @@ import functools
 import itertools
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -182,7 +181,7 @@ class Session:
 
 
 _session: Session | None = None
-_lock = Mutex(threading.RLock)
+_lock = Mutex()
 
 
 def current() -> Session:

@@ -26,7 +26,7 @@ from outlive.store import gateway, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit
 from outlive.store.creation import Creation, CreationOutside, checked
-from outlive.store.deleting import delete_array, delete_keys
+from outlive.store.deleting import clear, delete_array, delete_keys
 from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
@@ -366,8 +366,7 @@ class Store(MutableMapping[str, Array]):
     @in_cluster()
     def clear(self) -> None:
         """Delete all arrays that have a key."""
-        session = self._session()
-        session.ask_catalog("end", session.ask_catalog("ids", self.name))
+        clear(self._session(), self.name)
 
     # --- looking
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import signal
@@ -10,11 +11,15 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
+from outlive.arrays import info, intent, ledger, lock
 from outlive.arrays.changes import Changes
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import _live
 from outlive.arrays.lock import FileLock, Mutex
 from outlive.arrays.reader import Reader
@@ -172,3 +177,38 @@ def test_a_child_forked_meanwhile_can_be_interrupted(root: Path, by: str) -> Non
             fork()
     _, status = os.waitpid(children[0], 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_signal_handler_may_put_in_the_middle_of_a_put(root: Path) -> None:
+    """It runs in the thread that it interrupts, and would wait for that for ever where this holds a lock."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    writer, reader = Writer(shelf), Reader(shelf)
+    line, done = 0, True
+    files = {module.__file__ for module in (lock, intent, info, ledger)}  # in each line of the others it takes long
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal line, done
+        if frame.f_code.co_filename in files and event == "line" and not done:
+            line += 1
+            done = line == step
+            if done:
+                sys.settrace(None)
+                there.append(writer.put(np.full(5000, 2), key="k"))
+        return trace
+
+    for step in itertools.count(1):  # noqa: B007 - `trace` uses it
+        there, line, done = list[ArrayInfo](), 0, False
+        sys.settrace(trace)
+        try:
+            there.append(writer.put(np.full(3000, 1), key="k"))
+        finally:
+            sys.settrace(None)
+        assert shelf.recount() == 0, "what it counts is not what there is"
+        assert sorted(int(reader.view(one)[-1]) for one in there) == ([1, 2] if done else [1])
+        assert shelf.named_info("default", "k") is not None
+        for one in there:
+            shelf.delete(one.id, ("default", "k"))
+        shelf.pool.trim()
+        if not done:
+            break
+    assert step > 30

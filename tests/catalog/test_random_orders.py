@@ -95,6 +95,9 @@ class DictShelf:
     def forbid(self, names: list[Any]) -> None:
         pass
 
+    def forget_successors(self, names: list[Any]) -> None:
+        pass
+
     def holds(self, ids: list[str]) -> list[bool]:
         return [one in self.files for one in ids]
 

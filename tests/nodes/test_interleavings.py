@@ -165,6 +165,29 @@ def test_deleting_what_is_listed_and_not_yet_sealed(cluster: PlayedCluster) -> N
     ]
 
 
+def test_a_deletion_whose_array_was_never_sealed_deletes_what_that_would_have_replaced(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The put came to nothing between the look at the key and the call: the former array stands again."""
+    cluster.put("b", "k", 1)
+    draft = cluster.draft("a", "k", 2)
+    cluster.catalog.replace(pack_request([draft.info], "a", 0))
+    real = cluster.catalog.end
+
+    def take_back_first(array_ids: list[str]) -> list[str]:
+        if array_ids == [draft.info.id]:
+            draft.discard()
+            cluster.catalog.reconcile("a", pack([]))
+        return real(array_ids)
+
+    monkeypatch.setattr(cluster.catalog, "end", take_back_first)
+    monkeypatch.setattr(outlive.Store, "_session", lambda _: cluster.session("c"))
+    outlive.Store("s").delete("k")
+    assert [cluster.get(node, "k") for node in "abc"] == [None] * 3
+    with pytest.raises(outlive.ArrayNotFound):
+        outlive.Store("s").delete("k")
+
+
 def test_a_node_that_dies_while_it_is_asked_for_an_array_is_named(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
