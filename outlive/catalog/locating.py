@@ -66,6 +66,7 @@ def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> 
     deadline_ns
         Nanoseconds since 1970.
     """
+    state.note_longer(info.id)
     there = list(state.index.holders(info.id))
     if not there:
         silent = set[str]()

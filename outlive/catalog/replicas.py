@@ -224,7 +224,8 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
     found = yield from targets.find(state, whole, rooms, set(), missing)
     for i in range(min(missing, len(found))):
         target = found[(number + i) % len(found)]
-        wanted = [info for info in infos if len(state.kept(info.id)) < info.replicas]
+        lacking = [info for info in infos if len(state.kept(info.id)) < info.replicas]
+        wanted = [info for info in lacking if state.may_last_on(info.id, target)]
         with contextlib.suppress(OutliveError):  # the target may be dead or stopped
             yield from _have_keeper(state, target)
             yield from asking.ask({target: Call.of("fetch_many", pack(wanted), kept[0])}, _to_copy(whole.size))
@@ -266,11 +267,14 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
     for info, kept in few:
         for node in kept:
             by_node[node].append(info.id)
+    mortal = {info.id for info, _ in few if info.ttl}
     answers = yield from asking.ask_known(state, "holds", by_node)
     for node, there in answers.items():
         for array_id, is_there in zip(by_node[node], there, strict=True):
             if not is_there:
                 state.forget_copy(array_id, node)
+                if array_id in mortal:
+                    state.note_over(array_id, node)
 
 
 # --- copies that go
@@ -321,8 +325,10 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
     return True
 
 
-def ended(state: State, array_ids: Iterable[str], node: str) -> None:
-    """Note that arrays without a key have ended on a node, by their lifetime."""
+def ended(state: State, array_ids: Iterable[str], node: str, over: bool = False) -> None:
+    """Note that arrays without a key are on a node no more. `over`: their lifetimes are, as the node says."""
     for array_id in array_ids:
         state.forget_copy(array_id, node)
         state.note_ended(array_id, node)
+        if over:
+            state.note_over(array_id, node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
+_MOST_OVER = 10_000  # arrays
 Name = tuple[str, str]  # store and key
 
 
@@ -84,6 +85,7 @@ class State:
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
+        self.over = OrderedDict[str, set[str]]()  # id -> nodes by whose clocks its lifetime is over; the latest
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # arrays whose deletion a node did not confirm
         self.replaced: list[Replacement] = []  # to be sorted into `to_drop`
@@ -203,6 +205,20 @@ class State:
     def note_erased(self, array_id: str) -> None:
         """Refuse an array from now on, even if a late call lists it."""
         self.erased.add(array_id)
+
+    def note_over(self, array_id: str, node: str) -> None:
+        """Note that an array's lifetime is over by a node's clock: a copy would end there at once, and be made anew."""
+        self.over.setdefault(array_id, set()).add(node)
+        while len(self.over) > _MOST_OVER:
+            self.over.popitem(last=False)
+
+    def may_last_on(self, array_id: str, node: str) -> bool:
+        """Whether that is not known."""
+        return node not in self.over.get(array_id, ())
+
+    def note_longer(self, array_id: str) -> None:
+        """Note that an array is to live longer."""
+        self.over.pop(array_id, None)
 
     def note_ended(self, array_id: str, node: str) -> None:
         """Note that an array has ended on a node. It does not count as kept there for a copy that comes later."""

@@ -107,7 +107,7 @@ def _pool(state: State, info: ArrayInfo, tried: set[str], leaving: str, *, anywh
     others = staying if anywhere else staying[: bisect.bisect_left(staying, leaving)]
     first = [*sorted(holders), state.head] if leaving else sorted(holders)
     for node in itertools.chain(first, _by_chance(state, others)):
-        if node in seen or holders.get(node):
+        if node in seen or holders.get(node) or not state.may_last_on(info.id, node):
             continue
         seen.add(node)
         if _takes_copies(state, node):

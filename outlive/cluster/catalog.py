@@ -189,9 +189,9 @@ class Catalog:
         return self.driver.run(locating.touch, info, deadline_ns, hint)
 
     @in_group("slow")
-    def ended(self, array_ids: list[str], node: str) -> None:
+    def ended(self, array_ids: list[str], node: str, over: bool = False) -> None:
         """See `replicas.ended`."""
-        self.driver.step(replicas.ended, array_ids, node)
+        self.driver.step(replicas.ended, array_ids, node, over)
 
     # --- copies
 

@@ -69,7 +69,7 @@ class Tending:
     def _end_copies(self, array_ids: list[str]) -> None:
         """Have the catalog forget arrays without a key. If it does not hear of it, it asks before it copies them."""
         with contextlib.suppress(OutliveError):
-            self._peers.ask_catalog(Call.of("ended", array_ids, self._node), _TO_HEAR)
+            self._peers.ask_catalog(Call.of("ended", array_ids, self._node, True), _TO_HEAR)
 
     def _end_keys(self, array_ids: list[str]) -> None:
         for begin in range(0, len(array_ids), AT_A_TIME):

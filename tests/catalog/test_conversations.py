@@ -1287,6 +1287,29 @@ def test_who_reads_an_array_does_not_wait_for_copies_of_others() -> None:
     assert isinstance(Talk(world, replicas.secure(state, [one.id])).instruction, Wait), "it is being copied"
 
 
+@pytest.mark.parametrize("count", [1, 10])
+def test_what_ended_by_a_clock_that_is_ahead_is_not_copied_there_again(count: int) -> None:
+    """It would end there at once, and be copied again, until the other clocks say the same."""
+    world = World("ab")
+    state = world.know()
+    some = [info(number, None, replicas=2)._replace(ttl=60.0) for number in range(1, count + 1)]
+    for one in some:
+        state.index.copies.add(one, "a", "a")
+        state.index.copies.add(one, "a", "b")
+    world.answers |= {("a", "holds"): lambda ids: [True] * len(ids), ("b", "fetch"): None, ("b", "fetch_many"): None}
+    replicas.ended(state, [one.id for one in some], "b", over=True)
+    world.run(replicas.multiply_few(state))
+    assert not {"fetch", "fetch_many"}.intersection(world.methods("b"))
+    world.answers["a", "touch"] = True
+    assert world.run(locating.touch(state, some[0], 1, "a"))
+    world.run(replicas.multiply_few(state))
+    assert "fetch" in world.methods("b"), "it lives longer"
+    replicas.ended(state, [some[0].id], "b")  # it did not get there
+    world.asked.clear()
+    world.run(replicas.multiply_few(state))
+    assert "fetch" in world.methods("b")
+
+
 @pytest.mark.parametrize("shown", [False, True])
 def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> None:
     old, new = info(1), info(2, replicas=2)
