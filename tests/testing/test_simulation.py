@@ -86,7 +86,6 @@ FOUND_SOON = (
     "lost is forgotten",
     "unbind before files are gone",
     "older listing wins",
-    "late calls are heard",
     "recycled while read",
     "finished in any epoch",
     "orphans stay",
