@@ -210,6 +210,8 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
             if info.id not in have:  # the keeper that kept it has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
             holders = yield from _who_keeps(state, info, have[info.id], node)
+            if holders and state.is_wanted(info):  # its copies may be known, and not that this node keeps it
+                state.index.copies.add(info, holders[0], holders[0])
         current = None if info.key is None else state.index.find(info.store, info.key)
         if holders:
             state.index.copies.add(info, holders[0], node, kept=False)
