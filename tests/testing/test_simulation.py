@@ -84,6 +84,13 @@ FOUND_SOON = (
     "kept are evicted",
     "evicted while it is kept",
     "lost is forgotten",
+    "unbind before files are gone",
+    "older listing wins",
+    "late calls are heard",
+    "recycled while read",
+    "finished in any epoch",
+    "orphans stay",
+    "silent are ignored",
 )
 
 

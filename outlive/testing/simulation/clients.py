@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STORE = "s"
 _RECORDED: dict[str, Any] = {  # as which kind of operation on a register
     **dict.fromkeys(("put", "put_many", "put_handle", "put_scoped"), "put"),
-    **dict.fromkeys(("get", "get_many", "get_handle", "touch_handle"), "get"),
+    **dict.fromkeys(("get", "get_many", "get_handle", "touch_handle", "hold"), "get"),
     **dict.fromkeys(("delete", "delete_handle"), "delete"),
 }
 _TOOK_IT = re.compile(r" was lost at .* with node (\w+), | gone from the shelf of node (\w+),")
@@ -75,6 +75,7 @@ class Works:
         self._cluster, self._process, self._client = cluster, process, client
         self.store = outlive.Store(STORE)
         self._scopes: dict[str, Scoped] = {}  # that it is in, by the place where it left their stores
+        self._held: dict[str, tuple[Any, int | None]] = {}  # views that it keeps, by key, and what they showed
         self.done = self.busy = False
 
     def run(self) -> None:
@@ -158,6 +159,21 @@ class Works:
         value = self._value(self.store.get(op.keys[0]))
         recorded.saw([value])
         return value
+
+    def _hold(self, op: Op, recorded: _Recorded) -> Any:
+        """Read a key, and keep the view instead of an earlier one."""
+        view = self.store.get(op.keys[0])
+        value = self._value(view)
+        self._held[op.keys[0]] = view, value
+        recorded.saw([value])
+        return value
+
+    def _look(self, op: Op, _: _Recorded) -> Any:
+        """Look at the view that it keeps: it shows what it showed, whatever has become of the array."""
+        view, before = self._held.get(op.keys[0], (None, None))
+        if view is not None and not (view == before).all():
+            self._cluster.violated(f"{self._process} has a view of {before}, which has changed to {np.unique(view)}")
+        return before
 
     def _get_many(self, op: Op, recorded: _Recorded) -> Any:
         try:

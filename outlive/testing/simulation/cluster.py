@@ -150,13 +150,14 @@ class Cluster:
         machine.processes.append(process)
         self.scheduler.task.count += 1
         delay = 0.02 + 1.0 * self.scheduler.task.draw()
-        process.spawn(call.method, self._help, process, call, future, delay)
+        process.spawn(call.method, self._help, process, call, future, delay, self.scheduler.process.node)
         if not machine.alive:
             process.kill()
         return future
 
-    def _help(self, process: Process, call: Call, future: Future, delay: float) -> None:
+    def _help(self, process: Process, call: Call, future: Future, delay: float, caller: Machine) -> None:
         self.scheduler.sleep(delay)
+        self._cross(caller, process.node)
         try:
             if not os.path.exists(f"{process.node.path}/ledger"):
                 raise Died(f"node {process.node.name} has no shelf")
@@ -165,8 +166,14 @@ class Cluster:
             future.set(error=error)
         else:
             self.scheduler.step()
+            self._cross(process.node, caller)
             future.set(value)
         process.alive = False
+
+    def _cross(self, one: Machine, other: Machine) -> None:
+        """Wait until the way from the one machine to the other is not cut."""
+        while until := self.network.closed_until(one, other):
+            self.scheduler.sleep(until - self.scheduler.now + 0.001)
 
     def end_actor_of(self, process: Process) -> None:
         """An actor ends itself, for good."""

@@ -271,12 +271,12 @@ class Network:
         return message
 
     def _arrive(self, message: Message) -> None:
-        if until := self._until(message.machine, message.actor.machine):
+        if until := self.closed_until(message.machine, message.actor.machine):
             self.scheduler.at(until + 0.001, lambda: self._arrive(message))
         else:
             message.actor.take(message)
 
-    def _until(self, one: Machine, other: Machine) -> float:
+    def closed_until(self, one: Machine, other: Machine) -> float:
         """Until when the way from the one to the other is cut; 0 if it is not."""
         if not self._cut:
             return 0.0
@@ -304,7 +304,7 @@ class Network:
         self.scheduler.at(self.scheduler.now + delay, lambda: self._back(message, future, value, None))
 
     def _back(self, message: Message, future: Future, value: Any, error: BaseException | None) -> None:
-        if until := self._until(message.actor.machine, message.machine):
+        if until := self.closed_until(message.actor.machine, message.machine):
             self.scheduler.at(until + 0.001, lambda: self._back(message, future, value, error))
         elif message.caller.process.alive:
             future.set(value, error)

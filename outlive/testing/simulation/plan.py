@@ -10,7 +10,8 @@ from outlive.testing.simulation.network import Manners
 
 HEAD = "a"
 KEYS = "k", "m"
-SMALL, LARGE = 5, 6000  # items of 8 bytes: some are copied when they are read, some are mapped and recycled
+# Items of 8 bytes: some arrays are copied when they are read, some mapped, and some mapped and recycled.
+SMALL, LARGE, RECYCLED = 5, 6000, 33_000
 _KINDS = {  # of operations, and how often
     "put": 8,
     "get": 9,

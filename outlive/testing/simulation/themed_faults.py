@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from outlive.arrays import lock, pool
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill import room
 from outlive.catalog import asking, shelves
 from outlive.cluster import transfer
@@ -58,6 +60,39 @@ def _kept_are_evicted() -> Iterator[Change]:
     yield room, "evict", lambda shelf, array_id: shelf.delete(array_id)
 
 
+def _recycled_while_read() -> Iterator[Change]:
+    """A writer takes a deleted segment although a reader still looks at it."""
+
+    def open_anyway(path: str) -> lock.OwnedFile | None:
+        try:
+            return lock.OwnedFile(path)
+        except OSError:
+            return None
+
+    yield pool, "open_owned", open_anyway
+
+
+def _finished_in_any_epoch() -> Iterator[Change]:
+    """A draft is sealed for an earlier catalog too, which has listed it, and this one has not."""
+    finish = Shelf.finish
+    yield Shelf, "finish", lambda shelf, array_id, _: finish(shelf, array_id, shelf.ledger.epoch)
+
+
+def _orphans_stay() -> Iterator[Change]:
+    """Nobody clears away what a dead process has left."""
+    yield Tending, "clear_orphans", lambda _: None
+
+
+def _silent_are_ignored() -> Iterator[Change]:
+    """A node that does not answer counts as one that has confirmed."""
+
+    def nobody(*_: Any) -> Any:
+        return []
+        yield
+
+    yield asking, "silent", nobody
+
+
 _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _sent_without_a_mark: "handles",
     _one_file_is_dropped: "handles",
@@ -66,6 +101,19 @@ _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _nothing_ends: "lifetimes",
     _scopes_are_not_joined: "scopes",
     _kept_are_evicted: "disk",
+    _recycled_while_read: "views",
+    _finished_in_any_epoch: "doubles",
+    _orphans_stay: "crashes",
+    _silent_are_ignored: "partitions",
 }
 THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS}
 THEME_OF = {function.__name__.strip("_").replace("_", " "): theme for function, theme in _FAULTS.items()}
+"""By name of a planted fault: the theme that finds it soon, if there is one. Others may find it too."""
+THEME_OF |= {
+    "forget to forbid": "watched",
+    "do not ask to forbid": "watched",
+    "drop before sealed": "watched",
+    "unbind before files are gone": "watched",
+    "older listing wins": "listings",
+    "late calls are heard": "late",
+}

@@ -9,9 +9,12 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
-from outlive.testing.simulation.plan import KEYS, LARGE, SMALL, Client, Fault, Op, Plan, drawn, size_of
+from outlive.testing.simulation.plan import KEYS, LARGE, RECYCLED, SMALL, Client, Fault, Op, Plan, drawn, size_of
 
 HANDLES = "h", "j"  # what a client has put last without a key, and others know of
+_OF_COPIES = "join_copy", "join_copies", "fetch", "keep", "replicate"
+_LATE = *_OF_COPIES, "bind", "replace", "drop", "forbid", "erase", "given_up"
+_LOOKS = 6  # of a client that watches a key
 _LONGEST = 8.0  # seconds of a schedule, at most
 
 Theme = Callable[[random.Random, Plan], Plan]
@@ -99,14 +102,22 @@ def _crashes(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _partitions(rng: random.Random, plan: Plan) -> Plan:
-    """One machine is cut off from all others, or hears and is not heard."""
+    """One machine is cut off from all others, or hears and is not heard; all read before and after nobody waits."""
 
     def a_fault(at: float) -> Fault:
         one, other = rng.sample(plan.nodes, 2)
-        seconds = round(rng.choice((1.0, 10.0, 25.0)) * rng.uniform(0.2, 1.0), 3)
+        seconds = round(rng.choice((1.0, 10.0, 40.0)) * rng.uniform(0.2, 1.0), 3)
         return Fault(at, rng.choice(("cut", "cut one way")), one, other, seconds)
 
-    return _with_faults(rng, plan, 4, a_fault)
+    plan = _with_faults(rng, plan, 4, a_fault)
+    cuts = [fault for fault in plan.faults if fault.kind.startswith("cut")]
+    clients = list(plan.clients)
+    for node in plan.nodes:
+        cut = rng.choice(cuts)
+        reads = sorted(round(cut.at + cut.seconds * rng.random(), 4) for _ in range(_LOOKS))
+        ops = tuple(Op(at, "get", (rng.choice(KEYS),)) for at in reads)
+        clients.append(Client(f"watcher-{node}", node, ops))
+    return plan._replace(clients=tuple(clients))
 
 
 def _disk(rng: random.Random, plan: Plan) -> Plan:
@@ -122,6 +133,69 @@ def _disk(rng: random.Random, plan: Plan) -> Plan:
     plan = _with_ops(rng, plan, 6, an_op)
     memory, disk = rng.choice((110_000, 160_000, 260_000)), rng.choice((110_000, 64 << 20))
     return plan._replace(memory=memory, disk=disk)
+
+
+def _views(rng: random.Random, plan: Plan) -> Plan:
+    """Clients keep what they have read, and look at it again, while keys are replaced and deleted."""
+    kinds = {"put": 5, "hold": 5, "look": 5, "delete": 2, "get": 1}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        return Op(at, kind, (rng.choice(KEYS),), value, RECYCLED, 2 if rng.random() < 0.2 else 1)
+
+    return _with_ops(rng, plan, 6, an_op)
+
+
+def _late(rng: random.Random, plan: Plan) -> Plan:
+    """Calls come seconds late, about when arrays that they are about are copied, replaced and deleted elsewhere."""
+    kinds = {"put_handle": 3, "get_handle": 5, "delete_handle": 3, "put": 3, "get": 3, "delete": 2}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        key = rng.choice(HANDLES[:1] if kind.endswith("handle") else KEYS)
+        return Op(at, kind, (key,), value, SMALL, 2 if rng.random() < 0.4 else 1)
+
+    def a_fault(at: float) -> Fault:
+        seconds, way = round(rng.choice((0.05, 0.5, 4.0)) * rng.uniform(0.2, 1.0), 3), rng.choice(("there", "back"))
+        if rng.random() < 0.3:
+            return Fault(at, "abandon call", way, rng.choice(("kill", "interrupt")), seconds, rng.choice(_LATE))
+        return Fault(at, "delay call", way, "", seconds, rng.choice(_LATE))
+
+    return _with_faults(rng, _with_ops(rng, plan, 3, an_op), 4, a_fault)
+
+
+def _listings(rng: random.Random, plan: Plan) -> Plan:
+    """A shelf is listed, also once more, while what is on it is deleted and replaced."""
+    kinds = {"put": 4, "get": 4, "delete": 5}
+
+    def an_op(at: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        return Op(at, kind, (rng.choice(KEYS),), value, SMALL, 1)
+
+    def a_fault(at: float) -> Fault:
+        if rng.random() < 0.5:
+            return Fault(at, rng.choice(("end keeper", "kill keeper")), rng.choice(plan.nodes))
+        seconds = round(rng.choice((0.05, 0.5, 4.0)) * rng.uniform(0.2, 1.0), 3)
+        return Fault(at, "delay call", "back", "", seconds, "listing_part")
+
+    return _with_faults(rng, _with_ops(rng, plan, 4, an_op), 5, a_fault)
+
+
+def _watched(rng: random.Random, plan: Plan) -> Plan:
+    """A key is deleted and replaced, which takes long, and each node reads it meanwhile."""
+    key, begin = (rng.choice(KEYS),), round(rng.uniform(0.0, 2.0), 4)
+    seconds = round(rng.choice((0.1, 1.0, 4.0)) * rng.uniform(0.3, 1.0), 3)
+    moments = sorted(round(begin + seconds * rng.random(), 4) for _ in range(rng.randint(1, 3)))
+    changes = [Op(begin / 2, "put", key, 900), *(Op(at, rng.choice(("put", "delete")), key, 901) for at in moments)]
+    changes = [op._replace(value=900 + number) for number, op in enumerate(changes)]
+    clients = [Client("changer", rng.choice(plan.nodes), tuple(changes))]
+    for node in plan.nodes:
+        reads = sorted(round(begin + 1.5 * seconds * rng.random(), 4) for _ in range(_LOOKS))
+        clients.append(Client(f"watcher-{node}", node, tuple(Op(at, "get", key) for at in reads)))
+    upon = rng.choice(("drop", "drop", "forbid", "replace", "bind", "finish", "end"))
+    fault = Fault(round(begin / 2 + (begin / 2) * rng.random(), 4), "delay call", rng.choice(("there", "back")))
+    faults = (*plan.faults, fault._replace(seconds=seconds, upon=upon))
+    return plan._replace(clients=(*plan.clients, *clients), faults=tuple(sorted(faults)))
 
 
 def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[float], Fault]) -> Plan:
@@ -154,5 +228,9 @@ _OFTEN: dict[Theme, float] = {
     _crashes: 1.0,
     _partitions: 0.5,
     _disk: 0.8,
+    _late: 1.0,
+    _listings: 0.7,
+    _watched: 0.7,
+    _views: 0.5,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}
