@@ -210,8 +210,6 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
             if info.id not in have:  # the keeper that kept it has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
             holders = yield from _who_keeps(state, info, have[info.id], node)
-            if holders and state.is_wanted(info):  # its copies may be known, and not that this node keeps it
-                state.index.copies.add(info, holders[0], holders[0])
         current = None if info.key is None else state.index.find(info.store, info.key)
         if holders:
             state.index.copies.add(info, holders[0], node, kept=False)
@@ -243,6 +241,8 @@ def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> C
     """Have one of these nodes, other than `node`, keep the array that they have; that node, or none."""
     for other in having:
         if other != node and (yield from asking.keep(state, {other: [info]})):
+            if state.is_wanted(info):  # its copies may be known, and not that this node keeps it
+                state.index.copies.add(info, other, other)
             return [other]
     return []
 
