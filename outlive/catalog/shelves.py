@@ -241,6 +241,8 @@ def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> C
     """Have one of these nodes, other than `node`, keep the array that they have; that node, or none."""
     for other in having:
         if other != node and (yield from asking.keep(state, {other: [info]})):
+            if state.is_wanted(info):  # its copies may be known, and not that this node keeps it
+                state.index.copies.add(info, other, other)
             return [other]
     return []
 

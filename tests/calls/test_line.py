@@ -353,6 +353,7 @@ def test_a_server_that_is_stopped_harms_nobody(catalog: Catalog) -> None:
         line = Line(("127.0.0.1", int.from_bytes(here.recv(4), "little")), here="here", there="there", secret=b"s" * 32)
         assert ask(line, "note", 1) == 1
         os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)  # until all of its threads are stopped
         with pytest.raises(Late):
             ask(line, "note", 2, patience=0.05)
         os.kill(child, signal.SIGCONT)

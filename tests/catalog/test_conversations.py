@@ -922,6 +922,18 @@ def test_a_copy_that_two_listings_find_cached_is_not_dropped_by_the_second() -> 
     assert second.over and state.kept(info(1).id) == state.kept(info(2).id) == ["a"]
 
 
+def test_who_keeps_an_array_is_known_again_if_its_listing_was_older_than_a_copy_of_it() -> None:
+    """The array was put there and copied from there, while its node was listed."""
+    one = info(1, None)
+    world = World("ab", {("b", "keep"): keeps(one.id), ("a", "given_up"): [], ("b", "given_up"): []})
+    state = world.know()
+    for name in "ab":
+        world.answers[name, "holds"] = lambda ids: [True] * len(ids)
+    state.index.copies.add(one, "b", "a", kept=False)
+    world.run(shelves.join(state, "b"))
+    assert state.index.holders(one.id) == {"a": False, "b": True}
+
+
 def test_a_version_that_is_raised_after_it_was_listed_counts() -> None:
     """A writer of several keys restamps all, if one is behind. Else a later catalog would order them otherwise."""
     world = World()
