@@ -86,9 +86,7 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
             if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
                 yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
-    alive = {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
-    if cluster.plan.memory:  # shelves that are small enough to spill may have no room for replicas
-        alive = set()
+    alive = _with_room(cluster)
     known = {one: _known(cluster, one, nodes) for one, nodes in there.items()}
     yield from _arrays(catalog.index, {one: nodes for one, nodes in there.items() if one not in keyless}, known)
     yield from _keys(catalog, there, alive)
@@ -100,6 +98,13 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
         # short, nobody may have been told of it.
         if not info.ttl and array_id in returned:
             yield from _without_key(catalog, info, there[array_id], known[array_id], alive)
+
+
+def _with_room(cluster: PlayedCluster) -> set[str]:
+    """Machines that can keep replicas. Of shelves that are small enough to spill, nobody knows: they may be full."""
+    if cluster.plan.memory:
+        return set()
+    return {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
 
 
 def _is_tended(cluster: PlayedCluster, name: str) -> bool:
