@@ -126,6 +126,7 @@ def test_no_cluster(nobody):
 def test_a_port_of_something_else(what, host, monkeypatch):
     """`ray.init` would wait for minutes."""
     monkeypatch.setattr("outlive.ray_internals.authentication._PATIENCE", 1.0)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests of this process have joined a cluster
     with ExitStack() as stack:
         if what == "silent":
             port = stack.enter_context(socket.create_server((host, 0))).getsockname()[1]

@@ -133,6 +133,11 @@ class PlayedCluster:
 
     # --- the GCS
 
+    def GetClusterId(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("GetClusterIdReply")
+        reply.cluster_id = bytes(28)
+        return reply
+
     def GetAllNodeInfo(self, request: Any) -> Any:  # noqa: N802
         reply = self._gcs("GetAllNodeInfoReply")
         alive = rpc.messages("gcs").GcsNodeInfo.GcsNodeState.ALIVE
