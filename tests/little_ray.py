@@ -19,10 +19,7 @@ def start_little() -> None:
     Each of these costs half a second of CPU a cluster. `ray start` and other processes start all.
     """
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
-    os.environ.setdefault(
-        "RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000)
-    )  # a raylet ends without its agents
-    os.environ.setdefault("RAY_worker_register_timeout_seconds", str(_START_WITHIN))
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
     Node.start_monitor = Node.start_log_monitor = lambda self: None
     Node.start_api_server = _if_dashboard
     services.get_node = _node_in_time
