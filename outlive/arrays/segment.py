@@ -129,6 +129,11 @@ def pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
+def whole_pages(room: int) -> int:
+    """Bytes of a room that whole pages take: a file may have so many and no more."""
+    return room // PAGE * PAGE
+
+
 def is_copy(path: str) -> bool:
     """Whether the draft at `path` is a copy of another shelf's array. Its mode says so from when it is made."""
     try:

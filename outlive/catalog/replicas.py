@@ -297,11 +297,19 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
             by_node[other].append(info)
     # The others have to confirm it now, whatever was known of them: the node may be about to drop the last replica.
     seen = {(other, info.id) for other, info in (yield from asking.keep(state, by_node))}
-    back = state.index.is_superseded  # the array may be current again, if the one that replaces it is never sealed
-    return [
-        any((other, info.id) in seen for other in others) or not (state.index.holders(info.id) or back(info.id))
-        for info, others in zip(infos, elsewhere, strict=True)
-    ]
+    found = [any((other, info.id) in seen for other in others) for info, others in zip(infos, elsewhere, strict=True)]
+    return [is_seen or _is_gone(state, info, node) for is_seen, info in zip(found, infos, strict=True)]
+
+
+def _is_gone(state: State, info: ArrayInfo, node: str) -> bool:
+    """Whether an array was deleted or has ended, as far as the catalog knows for certain.
+
+    The catalog may not know of an array without a key, or no longer: a listing names only those that shall have copies.
+    """
+    if info.key is None:
+        return info.id in state.erased or (info.id, node) in state.ended
+    # It may be current again, if the array that replaces it is never sealed.
+    return not (state.index.holders(info.id) or state.index.is_superseded(info.id))
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:
@@ -317,7 +325,7 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
     if older := state.index.superseded({info.id}):  # it may be current again
         return is_listed and node not in {holding.node for holding, _ in older}
     if not state.index.holders(info.id):  # deleted meanwhile, if this catalog has listed the node's shelf
-        return is_listed
+        return is_listed and _is_gone(state, info, node)
     if not state.kept(info.id, node):
         return False
     if state.index.holders(info.id).get(node, True):  # if it is cached, a reader there has fetched it again

@@ -420,6 +420,24 @@ def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
     assert replicas.leave(state, [info(1)], "a") == [False]
 
 
+def test_an_array_without_a_key_that_a_listing_has_made_unknown_stays_on_its_node() -> None:
+    """A listing names only those that shall have copies. One ends while the node is being emptied."""
+    one = info(1, None)
+
+    def forget(*_: Any) -> int:
+        state.index.copies.forget_array(one.id)
+        return 0
+
+    world = World(answers={(name, "room"): forget for name in "bc"})
+    state = world.know()
+    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [False]
+    assert world.methods("b") + world.methods("c") == ["room", "room"]
+    assert replicas.leave(state, [one], "a") == [False]
+    state.note_erased(one.id)
+    assert replicas.leave(state, [one], "a") == [True]  # deleted meanwhile
+    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [True]
+
+
 def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:
     world = World(nodes="abcdef", answers={("d", "room"): 5000, ("e", "room"): 100})
     state = world.know()
