@@ -144,7 +144,7 @@ class Keeper(ShelfCalls):
         return kept
 
     def room(self) -> int:
-        """The bytes that one more replica may take, in memory or on disk, in whole pages. Cached copies count as room."""
+        """The bytes that one more replica may take, in memory or on disk. Cached copies count as room."""
         ledger = self._shelf.ledger
         in_memory, on_disk = ledger.free + self._shelf.pool.used(), max(0, ledger.disk.free)
         return whole_pages(in_memory) + whole_pages(on_disk) + self._cached_copies.bytes()
