@@ -304,7 +304,7 @@ def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool)
 def _is_gone(state: State, info: ArrayInfo, node: str) -> bool:
     """Whether an array was deleted or has ended, as far as the catalog knows for certain.
 
-    The catalog may not know of an array without a key, or no longer: a listing names only those that shall have copies.
+    The catalog may not know of an array without a key, or no longer. A listing names only those that have replicas.
     """
     if info.key is None:
         return info.id in state.erased or (info.id, node) in state.ended

@@ -421,7 +421,7 @@ def test_nobody_drops_an_array_for_a_catalog_that_does_not_know_it() -> None:
 
 
 def test_an_array_without_a_key_that_a_listing_has_made_unknown_stays_on_its_node() -> None:
-    """A listing names only those that shall have copies. One ends while the node is being emptied."""
+    """A listing names only those that have replicas. One ends while the node is being emptied."""
     one = info(1, None)
 
     def forget(*_: Any) -> int:
