@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 5 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test test-long test-all test-busy lint pages bench simulate test-oldest clean
+.PHONY: help demo test test-all test-busy lint pages bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,10 +42,8 @@ $(VENV)/pages/.ready: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(SHARED) -m 'not long'
 
-test-long: $(VENV)/.ready $(VENV)/pages/.ready
-	$(BIN)/python -m pytest $(SHARED) -m long
-
-test-all: test test-long
+test-all: $(VENV)/.ready $(VENV)/pages/.ready
+	$(BIN)/python -m pytest $(SHARED)
 
 test-busy: $(VENV)/.ready
 	$(BIN)/python -m tests.busy --runs $(or $(RUNS),10) --busy $(or $(BUSY),4)
