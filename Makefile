@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHARED := --numprocesses 5 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
+SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
 .PHONY: help demo test test-all test-busy lint pages bench simulate test-oldest clean

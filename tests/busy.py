@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_PYTEST = ["--numprocesses", "5", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long"]
+_PYTEST = ["--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long"]
 
 
 def main() -> int:
