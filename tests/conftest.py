@@ -42,13 +42,13 @@ WITHOUT_RAY = {"arrays", "catalog", "testing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (8 to 20 s)")
+    parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (15 to 40 s)")
     parser.addoption("--beside-trim", type=float, metavar="SECONDS", help="how long calls run beside trim (20 s)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_begun_early)
-    if config.args == config.getini("testpaths") and (stale := unknown([item.nodeid for item in items])):
+    if "long" in config.option.markexpr and (stale := unknown([item.nodeid for item in items])):
         raise pytest.UsageError(f"tests/long.py: no test matches {stale}")
     for item in items:
         if is_long(item.nodeid):

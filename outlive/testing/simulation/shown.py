@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_ID = 32  # digits of an id
+_ID = 32  # digits
 _LONGEST = 110
 
 
 def shown(method: str, args: tuple[Any, ...]) -> str:
-    """A call as text."""
+    """A call."""
     return f"{method}({', '.join(map(_short, args))})"
 
 
 def answer(value: Any, error: BaseException | None) -> str:
-    """The answer of a call, or its error, as text."""
+    """What came of it."""
     if error is not None:
         return f"{type(error).__name__}: {str(error)[:_LONGEST]}"
     return _short(value)

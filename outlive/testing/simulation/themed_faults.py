@@ -14,22 +14,22 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.tending import Tending
 
-Change = tuple[Any, str, Any]  # an object, an attribute's name, its new value
+Change = tuple[Any, str, Any]  # an object, an attribute's name, what it is instead
 
 
 def _sent_without_a_mark() -> Iterator[Change]:
-    """An array without a key is not marked when it is copied, so its deletion asks no other node."""
+    """An array without a key is not marked when it is copied: who deletes it asks nobody."""
     yield transfer, "mark", lambda *_, **__: True
 
 
 def _one_file_is_dropped() -> Iterator[Change]:
-    """Nodes drop only the first of several files."""
+    """Of several files that nodes are to drop, only the first goes."""
     drop = asking.drop
     yield asking, "drop", lambda state, holdings: drop(state, list(holdings)[:1])
 
 
 def _only_the_known_are_asked() -> Iterator[Change]:
-    """An array without a key counts as gone if the catalog does not know its nodes."""
+    """An array without a key is nowhere, if the catalog does not know where it is."""
 
     def nobody(*_: Any, **__: Any) -> Any:
         return []
@@ -44,7 +44,7 @@ def _touched_here_alone() -> Iterator[Change]:
 
 
 def _nothing_ends() -> Iterator[Change]:
-    """Keepers end no array whose lifetime is over."""
+    """Keepers end nothing."""
     yield Tending, "end_what_is_over", lambda _: None
 
 
@@ -54,7 +54,7 @@ def _scopes_are_not_joined() -> Iterator[Change]:
 
 
 def _kept_are_evicted() -> Iterator[Change]:
-    """A shelf that needs room deletes kept arrays too, instead of spilling them."""
+    """Who needs room deletes what was read least recently."""
     candidates = room.candidates
     yield room, "candidates", lambda *args: [one._replace(kept=False) for one in candidates(*args)]
     yield room, "evict", lambda shelf, array_id: shelf.delete(array_id)
@@ -73,13 +73,13 @@ def _recycled_while_read() -> Iterator[Change]:
 
 
 def _finished_in_any_epoch() -> Iterator[Change]:
-    """A draft is sealed even if only an earlier catalog has listed it."""
+    """A draft is sealed for an earlier catalog too, which has listed it, and this one has not."""
     finish = Shelf.finish
     yield Shelf, "finish", lambda shelf, array_id, _: finish(shelf, array_id, shelf.ledger.epoch)
 
 
 def _orphans_stay() -> Iterator[Change]:
-    """Keepers do not remove the drafts of dead processes."""
+    """Nobody clears away what a dead process has left."""
     yield Tending, "clear_orphans", lambda _: None
 
 
