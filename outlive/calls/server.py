@@ -22,7 +22,7 @@ from outlive.arrays.lock import no_fork
 from outlive.calls import wire
 from outlive.transfer import proof
 from outlive.transfer.channel import Channel, Lost, close_in_child
-from outlive.transfer.server import listen
+from outlive.transfer.server import accept, listen
 from outlive.transfer.settings import Tls
 
 _MOST = 4096  # connections
@@ -177,14 +177,8 @@ class Server:
     # --- connections
 
     def _take_one(self, _: int) -> None:
-        try:
-            with no_fork():
-                connection = close_in_child(self._listener.accept()[0])
-        except BlockingIOError:
-            return
-        except OSError as error:  # the client has gone, or this process has no more descriptors
-            _log.debug("no connection: %s", error)
-            time.sleep(0.01)
+        connection = accept(self._listener, 0.01)
+        if connection is None:
             return
         with self._changed:
             refused = self._unproven >= _MOST_UNPROVEN or len(self._connections) >= _MOST

@@ -128,14 +128,8 @@ class Server:
             self._listener.close()
 
     def _take_one(self) -> None:
-        try:
-            with no_fork():
-                connection = close_in_child(self._listener.accept()[0])
-        except BlockingIOError:
-            return
-        except OSError as error:  # the client has gone, or this process has no more descriptors
-            _log.debug("no connection: %s", error)
-            time.sleep(0.05)
+        connection = accept(self._listener, 0.05)
+        if connection is None:
             return
         with self._lock:
             full = self._unproven >= _MOST_UNPROVEN or len(self._channels) >= _MOST
@@ -245,6 +239,19 @@ class Server:
     def _count(self, sent: int) -> None:
         with self._lock:
             self.counts.sent += sent
+
+
+def accept(listener: socket.socket, pause: float) -> socket.socket | None:
+    """The next connection, which is closed in a forked child; None if there is none. After an error, a pause first."""
+    try:
+        with no_fork():
+            return close_in_child(listener.accept()[0])
+    except BlockingIOError:
+        return None
+    except OSError as error:  # the client has gone, or this process has no more descriptors
+        _log.debug("no connection: %s", error)
+        time.sleep(pause)
+        return None
 
 
 def listen(host: str, ports: Sequence[int]) -> socket.socket:
