@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 from ray.exceptions import RayError, RayTaskError
 
@@ -131,11 +132,20 @@ class Torment:
         return killed
 
     def _all_have_their_replicas(self) -> None:
-        eventually(lambda: all(map(_is_replicated, (handle for handle, _ in self.store.entries()))), 120)
+        """Wait for the replicas of the arrays that are there now: clients go on, and some put is always under way."""
+        waiting = [handle for handle, _ in self.store.entries()]
+
+        def none_is_waiting() -> bool:
+            waiting[:] = [handle for handle in waiting if not _is_replicated(handle)]
+            return not waiting
+
+        try:
+            eventually(none_is_waiting, 120)
+        except pytest.fail.Exception as failure:
+            raise AssertionError(f"{failure}\n" + "\n".join(f"{one}: {one.durability}" for one in waiting)) from failure
 
 
 def _is_replicated(handle: Any) -> bool:
-    try:
-        return bool(handle.durability.replicas >= handle.durability.wanted)
-    except outlive.ArrayNotFound:
-        return True  # overwritten or deleted meanwhile
+    """Whether an array has all its replicas, or is nowhere: deleted, or lost, which the end of the test finds."""
+    kept, wanted = handle.durability
+    return kept >= wanted or not handle.location
