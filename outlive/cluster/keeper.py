@@ -20,7 +20,6 @@ from outlive.arrays.defect import Defect
 from outlive.arrays.lifetimes import has_scope, joined_scopes, mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
 from outlive.arrays.marks import deadline_of
-from outlive.arrays.segment import whole_pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
@@ -144,10 +143,8 @@ class Keeper(ShelfCalls):
         return kept
 
     def room(self) -> int:
-        """The bytes that one more replica may take, in memory or on disk. Cached copies count as room."""
-        ledger = self._shelf.ledger
-        in_memory, on_disk = ledger.free + self._shelf.pool.used(), max(0, ledger.disk.free)
-        return whole_pages(in_memory) + whole_pages(on_disk) + self._cached_copies.bytes()
+        """See `CachedCopies.room`."""
+        return self._cached_copies.room()
 
     def deadline_ns(self, array_id: str) -> int:
         """When an array's time to live is over, in nanoseconds since 1970; 0 if it is not here."""

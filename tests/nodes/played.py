@@ -14,6 +14,7 @@ from outlive.arrays.marks import cached, deadline_of
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.writer import Writer
 from outlive.catalog import asking, deletion, losing, replaced, replicas, shelves
 from outlive.catalog.index import Holding, Index
@@ -45,12 +46,24 @@ class InStead(ShelfCalls):
 
 
 class PlayedKeeper(InStead):
-    """What a keeper answers, of one shelf."""
+    """A keeper's answers about one shelf."""
 
     def __init__(self, shelf: Shelf, node: str, peers: PlayedPeers) -> None:
         super().__init__(shelf, node)
-        self._fetches, self._listing = Fetches(shelf, node, peers), Listing(shelf)
+        self._peers, self.fetches = peers, Fetches(shelf, node, peers)
+        self._listing, self._cached_copies = Listing(shelf), CachedCopies(shelf)
         self.serving: Serving | None = None
+
+    def connect(self) -> None:
+        """Have a transfer server, and links to those of other nodes."""
+        self.serving = Serving(self._shelf, self._node, self._peers)
+        self.fetches.links = Links(self._peers, self._node)
+
+    def disconnect(self) -> None:
+        if self.serving is not None:
+            self.serving.close()
+        if self.fetches.links is not None:
+            self.fetches.links.close()
 
     def about(self) -> dict[str, Any]:
         return {} if self.serving is None else {"transfer": self.serving.about()}
@@ -62,10 +75,10 @@ class PlayedKeeper(InStead):
         return self._listing.part(after)
 
     def fetch(self, packed: bytes, hint: str | None, kept: bool = False, epoch: int = 0) -> bytes | None:
-        return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
+        return self.fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
     def fetch_many(self, packed: bytes, node: str) -> None:
-        self._fetches.fetch_many(packed, node)
+        self.fetches.fetch_many(packed, node)
 
     def send(self, array_id: str, begin: int, end: int | None, step: int, epoch: int) -> Iterator[Any]:
         if not self._shelf.has(array_id):
@@ -78,8 +91,13 @@ class PlayedKeeper(InStead):
     def deadline_ns(self, array_id: str) -> int:
         return deadline_of(self._shelf, array_id)
 
+    def keep(self, array_ids: list[str]) -> list[bool]:
+        kept = super().keep(array_ids)
+        self._cached_copies.kept(array_ids)
+        return kept
+
     def room(self) -> int:
-        return self._shelf.ledger.free
+        return self._cached_copies.room()
 
 
 class PlayedPeers:
@@ -250,16 +268,12 @@ class PlayedCluster:
     def connect(self) -> None:
         """Have a transfer server on each node, by loopback."""
         self.peers.ip = "127.0.0.1"
-        for node, keeper in self.keepers.items():
-            keeper.serving = Serving(self.shelves[node], node, self.peers)
-            keeper._fetches.links = Links(self.peers, node)
+        for keeper in self.keepers.values():
+            keeper.connect()
 
     def disconnect(self) -> None:
         for keeper in self.keepers.values():
-            if keeper.serving is not None:
-                keeper.serving.close()
-            if keeper._fetches.links is not None:
-                keeper._fetches.links.close()
+            keeper.disconnect()
 
     def lives(self, node: str) -> bool:
         return node not in self.dead
@@ -321,7 +335,7 @@ class PlayedSession(Session):
         self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.chunk_size = 1 << 20
-        self.links = cluster.keepers[node]._fetches.links
+        self.links = cluster.keepers[node].fetches.links
 
 
 def play(root: str, count: int) -> Iterator[PlayedCluster]:

@@ -350,7 +350,7 @@ def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: 
 
 
 def test_how_much_travels_at_a_time_is_asked_again_until_the_head_says(cluster: PlayedCluster) -> None:
-    fetches, real = cluster.keepers["b"]._fetches, cluster.peers.node
+    fetches, real = cluster.keepers["b"].fetches, cluster.peers.node
     cluster.peers.node = lambda _: None  # type: ignore[method-assign]
     assert fetches.chunk_size() == transfer.CHUNK
     cluster.peers.node = lambda node: real(node)._replace(object_store_memory=64 * MIB)  # type: ignore[method-assign, union-attr]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.changes import Changes
 from outlive.arrays.layout import is_cached, is_id
-from outlive.arrays.segment import pages
+from outlive.arrays.segment import pages, whole_pages
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
@@ -35,6 +35,12 @@ class CachedCopies:
             for array_id in self._shelf.ids() if changed is None else {name for _, name in changed if is_id(name)}:
                 self._look(array_id)
             return self._sum
+
+    def room(self) -> int:
+        """The bytes that one more replica may take, in memory or on disk. Cached copies count as room."""
+        ledger = self._shelf.ledger
+        in_memory, on_disk = ledger.free + self._shelf.pool.used(), max(0, ledger.disk.free)
+        return whole_pages(in_memory) + whole_pages(on_disk) + self.bytes()
 
     def kept(self, array_ids: Iterable[str]) -> None:
         """Look again at these: they may have become replicas."""

@@ -12,14 +12,14 @@ import typer
 from outlive.testing.simulation.several import SAME_ORDER, Failure, run, work
 
 _HELP = """
-Plays outlive in a world of its own: no Ray, one process, and all that can go wrong between machines.
+Plays outlive in a simulated cluster: no Ray, one process, and all that can go wrong between machines.
 
-Each schedule comes from its seed: what clients do, on which machines; which messages are late, repeated or lost; what
-is killed, stopped or cut off, and when. What clients read has to be linearizable, and nothing may be left at the end.
+Each schedule comes from its seed. The seed decides the operations of clients, the messages that are late, repeated or
+lost, and the kills, stops and cuts. All reads have to be linearizable, and nothing may be left at the end.
 
 Examples:
 
-  python -m outlive.testing.simulation --count 20000         play so many
+  python -m outlive.testing.simulation --count 20000         play this many
 
   python -m outlive.testing.simulation --seed 1313           play one, and show what happens
 
@@ -36,12 +36,12 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Play this seed alone, and show what happens.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Play the plan in this file, as --shrink prints it.")] = None,
     theme: Annotated[
-        str | None, typer.Option(help="What schedules are about; see `themes`. Else each seed has its own.")
+        str | None, typer.Option(help="The theme of all schedules; see `themes`. By default each seed has its own.")
     ] = None,
     shrink: Annotated[bool, typer.Option("--shrink", help="Cut the schedule down, as long as it fails.")] = False,
     plant: Annotated[
         str | None,
-        typer.Option(help="Plant this fault first; see --planted for their names. With that, several, by commas."),
+        typer.Option(help="Plant this fault first; --planted shows the names, and takes several, by commas."),
     ] = None,
     planted: Annotated[bool, typer.Option("--planted", help="Plant each known fault, and look for it.")] = False,
     most: Annotated[int, typer.Option(help="Schedules after which a planted fault counts as not found.")] = 2000,

@@ -51,11 +51,11 @@ class PlayedCatalog(Catalog):
 
     @property
     def left_nodes(self) -> set[str]:
-        """Nodes that were left, where no replica is made."""
+        """The nodes that were left: they get no new replicas."""
         return self.state.left
 
     def is_calm(self) -> bool:
-        """Whether nothing is left to be done."""
+        """Whether the catalog has no work left."""
         state = self.state
         return not (
             state.again or state.unfinished or state.unlisted or state.under_way.listing or state.index.copies.lacking
@@ -84,11 +84,11 @@ class PlayedKeeper(Keeper):
         self._rounds += 1
         works = [self._tending.balance] if self._its_shelf.disk is not None else []
         for work in (*works, self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
-            with contextlib.suppress(OutliveError, FileNotFoundError):  # a catalog that is stopped, a shelf that goes
+            with contextlib.suppress(OutliveError, FileNotFoundError):  # the catalog is stopped, or the shelf removed
                 work()
 
     def _consider(self) -> None:
-        """Nobody takes a machine away that does not drain: else each keeper would look at all nodes in vain."""
+        """Look at all nodes only once, unless the machine drains or was left: no other machine is taken away."""
         machine: Machine = self._process.node
         if not self._looked or self._evacuation.left or machine.draining:
             self._evacuation.consider()
@@ -100,7 +100,7 @@ class PlayedKeeper(Keeper):
 
 
 class Helper(ShelfCalls):
-    """Another process of a node, which does what the catalog asks of its shelf."""
+    """Another process of a node: it makes the catalog's calls on the node's shelf."""
 
     def __init__(self, node: str, shelf: Shelf) -> None:
         self._node, self._shelf = node, shelf

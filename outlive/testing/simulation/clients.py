@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.scheduler import Process
 
 STORE = "s"
-_RECORDED: dict[str, Any] = {  # as which kind of operation on a register
+_RECORDED: dict[str, Any] = {  # by kind of `Op`: its kind in the history of registers
     **dict.fromkeys(("put", "put_many", "put_handle", "put_scoped"), "put"),
     **dict.fromkeys(("get", "get_many", "get_handle", "touch_handle", "hold"), "get"),
     **dict.fromkeys(("delete", "delete_handle"), "delete"),
 }
 _TOOK_IT = re.compile(r" was lost at .* with node (\w+), | gone from the shelf of node (\w+),")
-_STARTS = 5  # of a keeper
+_STARTS = 5  # attempts to start a keeper
 
 
 class PlayedSession(Session):
-    """Of a process of the played cluster."""
+    """The session of a process of the played cluster."""
 
     def __init__(self, cluster: PlayedCluster, process: Process) -> None:
         self.node, self.peers = process.node.name, PlayedPeers(cluster, process)
@@ -52,7 +52,7 @@ class PlayedSession(Session):
             self.shelf = Shelf(path)
             cluster.scheduler.step()
             if os.path.exists(f"{path}/{KEEPER}"):
-                break  # else its keeper left with the shelf meanwhile
+                break  # otherwise its keeper left with the shelf meanwhile
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         process.at_death.append(lambda: let_go(self.shelf))
         self.chunk_size = 1 << 20
@@ -63,19 +63,19 @@ class PlayedSession(Session):
 
 
 def let_go(shelf: Shelf) -> None:
-    """What the kernel does when a process dies: the lock of its folder for drafts is free."""
+    """Release the lock of a dead process's folder for drafts, as the kernel does."""
     if shelf._staging is not None:  # noqa: SLF001
         shelf._staging.close()  # noqa: SLF001
 
 
 class Works:
-    """What a client does, one operation after the other."""
+    """The work of a client: one operation after the other."""
 
     def __init__(self, cluster: PlayedCluster, process: Process, client: Client) -> None:
         self._cluster, self._process, self._client = cluster, process, client
         self.store = outlive.Store(STORE)
-        self._scopes: dict[str, Scoped] = {}  # that it is in, by the place where it left their stores
-        self._held: dict[str, tuple[Any, int | None]] = {}  # views that it keeps, by key, and what they showed
+        self._scopes: dict[str, Scoped] = {}  # the open scopes, by the place where their stores were left
+        self._held: dict[str, tuple[Any, int | None]] = {}  # by key: the kept view, and its value
         self.done = self.busy = False
 
     def run(self) -> None:
@@ -115,7 +115,7 @@ class Works:
             say(self._process, f"ends: {op}{'' if said is None else f' -> {said}'}")
 
     def _registers(self, op: Op) -> tuple[str, ...] | None:
-        """What the history calls what it is about; None if nobody has left such a handle yet."""
+        """The operation's names in the history; None if nobody has left such a handle or scope yet."""
         if op.kind == "put_scoped" and op.keys[0] not in self._cluster.handles.scopes:
             return None
         if op.kind in {"put_handle", "put_scoped"}:
@@ -161,7 +161,7 @@ class Works:
         return value
 
     def _hold(self, op: Op, recorded: _Recorded) -> Any:
-        """Read a key, and keep the view instead of an earlier one."""
+        """Read a key, and keep the view in place of an earlier one."""
         view = self.store.get(op.keys[0])
         value = self._value(view)
         self._held[op.keys[0]] = view, value
@@ -169,7 +169,7 @@ class Works:
         return value
 
     def _look(self, op: Op, _: _Recorded) -> Any:
-        """Look at the view that it keeps: it shows what it showed, whatever has become of the array."""
+        """Check that the kept view has not changed, even if its array was replaced or deleted."""
         view, before = self._held.get(op.keys[0], (None, None))
         if view is not None and not (view == before).all():
             self._cluster.violated(f"{self._process} has a view of {before}, which has changed to {np.unique(view)}")
@@ -179,7 +179,7 @@ class Works:
         try:
             found = self.store.get_many(op.keys)
         except outlive.ArrayNotFound:
-            recorded.end("unknown")  # it says nothing of each
+            recorded.end("unknown")  # the error does not say which are missing
             return "not all there"
         values = [self._value(found[key]) for key in op.keys]
         recorded.saw(values)
@@ -214,7 +214,7 @@ class Works:
         assert known is not None
         try:
             self.store.delete(known.handle)
-        except outlive.ArrayNotFound as error:  # perhaps by itself: its call was made twice
+        except outlive.ArrayNotFound as error:  # a call that is made twice may fail the second time
             recorded.end("done")
             return error
         recorded.end("done")
@@ -259,7 +259,7 @@ class Works:
     def _keys(self, _: Op, recorded: _Recorded) -> Any:
         began = self._cluster.scheduler.now
         found = list(self.store.keys())
-        # Else it may have given up waiting for a deletion; one that failed is not listed, and can be read.
+        # A slow listing may not have waited for a deletion. If that failed, the key is not listed but can be read.
         # A lost key is not listed either, and its reads say that it is lost.
         failed = any(not machine.alive for machine in self._cluster.machines.values()) or any(
             one.kind == "delete" and one.outcome == "unknown" for one in self._cluster.history
@@ -288,12 +288,12 @@ class Works:
 
 
 def lost_with(machine: str) -> int:
-    """What a read is said to have returned that says that a machine took the array: as if its death had put it."""
+    """The value of a read of an array that was lost with a machine: the machine's death counts as its put."""
     return -ord(machine)
 
 
 class _Recorded:
-    """One operation, written down for the judge."""
+    """One operation in the history, for the judge."""
 
     def __init__(self, cluster: PlayedCluster, client: str, op: Op, registers: tuple[str, ...]) -> None:
         self._cluster, self._op, self.registers = cluster, op, registers
@@ -326,11 +326,11 @@ class _Recorded:
             self._cluster.seen_together.append(self._numbers)
 
     def absent(self) -> None:
-        """It found nothing."""
+        """Record that the key was absent."""
         self._change(self._numbers[0], kind="get", value=None, returned=self._cluster.tick(), outcome="done")
 
     def lost(self, said: str) -> None:
-        """A read found that there was one, and perhaps which machine took it."""
+        """Record that an array was lost, and with which machine if the error names it."""
         found = _TOOK_IT.search(said)
         machine = self._cluster.machines[found[1] or found[2]] if found is not None else None
         if self._op.kind == "get" and machine is not None and not machine.alive:

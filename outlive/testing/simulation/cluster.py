@@ -25,7 +25,7 @@ from outlive.testing.simulation.plan import HEAD, KEYS, Client, Plan
 from outlive.testing.simulation.rounds import Rounds
 from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
 
-_LONGEST = 900.0  # seconds of a schedule, after which it does not end
+_LONGEST = 900.0  # seconds: a longer schedule counts as stuck
 SHELF_BYTES = 64 << 20
 _TRACED = 4000  # lines at most
 
@@ -36,9 +36,9 @@ class Cluster:
     Parameters
     ----------
     folders
-        A folder for each machine's shelf, which is empty or new.
+        By machine: an empty or new folder for its shelf.
     traced
-        Whether it is written down what happens.
+        Whether a trace is written.
     """
 
     def __init__(self, plan: Plan, folders: dict[str, str], *, traced: bool = False) -> None:
@@ -56,16 +56,16 @@ class Cluster:
         self.ended: set[str] = set()  # arrays without a key that may have ended by themselves
         self.batches: list[list[int]] = []  # operations of one put_many each
         self.handles, self.lifetimes = Handles(), Lifetimes(self.machines.values())
-        self.seen_together: list[list[int]] = []  # and of one get_many
+        self.seen_together: list[list[int]] = []  # operations of one get_many each
         self.sessions: list[PlayedSession] = []
         self.shelves: list[Shelf] = []
         self.works: dict[str, Works] = {}
-        self._unfinished: list[tuple[str, Works]] = []  # and perhaps some that have ended
-        self.processes: dict[str, Process] = {}  # of clients
+        self._unfinished: list[tuple[str, Works]] = []  # clients that work, and some that have ended
+        self.processes: dict[str, Process] = {}  # processes of clients, by name
         self.ticks = 0
         self.rounds, self.faults = Rounds(plan.seed), Faults(self)
 
-    # --- what happens is written down
+    # --- the history and the trace
 
     def tick(self) -> int:
         """The next moment of the history."""
@@ -75,9 +75,9 @@ class Cluster:
         return self.ticks
 
     def _may_end(self, why: str, register: str, moment: int) -> None:
-        """An array may be gone from here on: as if somebody deleted it, if that explains what is read.
+        """Record that an array may be gone from here on, as a deletion that may or may not have happened.
 
-        Without a key, each node ends its copy by itself: whoever does not find it says nothing of others.
+        Each node ends its own copy of an array without a key. So a read that finds none says nothing about other nodes.
         """
         self.history.append(Operation(why, "delete", register, None, moment, None, "unknown"))
         if register not in KEYS:
@@ -93,8 +93,8 @@ class Cluster:
         self.say(None, f"VIOLATED: {what}")
 
     def note_unexpected(self, process: Process, error: BaseException) -> None:
-        """An actor raised what is no error of outlive's."""
-        if isinstance(error, FileNotFoundError):  # its shelf is on its way out: it leaves the node
+        """Record that an actor raised an error that is not outlive's."""
+        if isinstance(error, FileNotFoundError):  # its shelf is being removed: it leaves the node
             return
         self.violated(f"{process.name} was answered {type(error).__name__}: {error}")
 
@@ -108,7 +108,7 @@ class Cluster:
     # --- processes
 
     def end_scope(self, scoped: Scoped) -> None:
-        """Its client is about to leave it, or is dead: what was put in it may be gone from here on."""
+        """Record that arrays of a scope may be gone from here on: its client leaves it, or is dead."""
         scoped.over, moment = True, self.tick()
         for register in scoped.registers:
             self._may_end("its scope", register, moment)
@@ -162,7 +162,7 @@ class Cluster:
             if not os.path.exists(f"{process.node.path}/ledger"):
                 raise Died(f"node {process.node.name} has no shelf")
             value = Helper(process.node.name, Shelf(process.node.path)).do(call)
-        except Exception as error:  # noqa: BLE001 - it is the caller's
+        except Exception as error:  # noqa: BLE001 - the caller gets it
             future.set(error=error)
         else:
             self.scheduler.step()
@@ -171,31 +171,31 @@ class Cluster:
         process.alive = False
 
     def _cross(self, one: Machine, other: Machine) -> None:
-        """Wait until the way from the one machine to the other is not cut."""
+        """Wait while messages from the one machine to the other are cut off."""
         while until := self.network.closed_until(one, other):
             self.scheduler.sleep(until - self.scheduler.now + 0.001)
 
     def end_actor_of(self, process: Process) -> None:
-        """An actor ends itself, for good."""
+        """End the actor of this process, for good."""
         for actor in list(self.network.actors.values()):
             if actor.process is process:
                 self.say(process, "leaves, for good")
                 actor.end()
 
     def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
-        """Do something again and again, as an actor's thread does."""
+        """Repeat `work`, as an actor's thread does."""
         task = self.scheduler.task
         while True:
             self.scheduler.sleep(self.rounds.pause(self.scheduler.now, task.draw()))
             try:
                 work()
-            except (OutliveError, FileNotFoundError) as error:  # a shelf that goes
+            except (OutliveError, FileNotFoundError) as error:  # the shelf may be removed
                 self.say(process, f"{work.__name__}: {error}")
 
     # --- the plan
 
     def run(self) -> None:
-        """Do what the plan says, and judge it."""
+        """Run the plan to its end."""
         self.start_catalog()
         for client in self.plan.clients:
             self.start(client)
@@ -212,7 +212,7 @@ class Cluster:
             self.violated(f"{task}: {type(error).__name__}: {error}")
 
     def start(self, client: Client) -> None:
-        """A process that works."""
+        """Start a client's process."""
         machine = self.machines[client.node]
         process = self.processes[client.name] = Process(self.scheduler, client.name, machine)
         process.job = len(self.processes)
@@ -229,13 +229,13 @@ class Cluster:
         return not works.done and self.processes[name].alive
 
     def _is_anybody_working(self) -> bool:
-        """Asked after each step: who has ended is not looked at again."""
+        """Whether a client works. This is asked after each step, so clients that have ended are removed."""
         while self._unfinished and not self._works(*self._unfinished[-1]):
             self._unfinished.pop()
         return bool(self._unfinished)
 
     def is_done(self) -> bool:
-        """Whether nobody works any more, or it is in vain."""
+        """Whether no client works any more, or something is violated."""
         if self.traced and not self.violations:
             for wrong in check_ledgers(self):
                 self.violated(f"{wrong}, after a step of {self.scheduler.last}")
@@ -251,9 +251,9 @@ class Cluster:
         return None if actor is None else actor.target
 
     def close(self) -> None:
-        """No task goes on, and no file stays open."""
+        """End all tasks, and close all files."""
         self.scheduler.close()
-        for scoped in self.handles.opened:  # else they are left some time later, in another schedule
+        for scoped in self.handles.opened:  # otherwise they are left later, in another schedule
             with contextlib.suppress(BaseException):
                 scoped.leave()
         for machine in self.machines.values():

@@ -1,4 +1,4 @@
-"""How a schedule ends: all faults are over, what is to be done in the background is done, and every key is read."""
+"""The end of a schedule: all faults are over, the background work gets done, and every key is read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.played import PlayedCluster
 
-_NEW_READERS = 4  # schedules, at whose end one of them has nodes read that had no shelf
-_AT_ONCE = 14.0  # seconds, in which most is done, with many rounds
-_MANY, _FEW = (4.0, 2.0), (24.0, 6.0)  # seconds between them: at least, and what is added at most
+_NEW_READERS = 4  # one in so many schedules ends with reads on nodes without a shelf
+_AT_ONCE = 14.0  # seconds of frequent rounds, in which most work is done
+_MANY, _FEW = (4.0, 2.0), (24.0, 6.0)  # seconds between rounds: the least, and the most that is added
 _UNTIL_CALM = 400.0  # seconds at most
-_ORPHANS = 75.0  # seconds, after which a keeper has seen of all that is left that nobody wants it
-_READ = 300.0  # seconds that it may take to read it all
+_ORPHANS = 75.0  # seconds until a keeper has noticed every orphan
+_READ = 300.0  # seconds for all reads, at most
 
 
 def end(cluster: PlayedCluster) -> None:
@@ -36,7 +36,7 @@ def end(cluster: PlayedCluster) -> None:
 
 
 def _heal(cluster: PlayedCluster) -> None:
-    """Nobody is cut off or stopped any more; those that wrote are gone, and what they held is free."""
+    """End all cuts and stops. Kill all clients and replaced actors, so that their locks are free."""
     cluster.network.heal()
     for machine in cluster.machines.values():
         if not machine.alive:
@@ -44,7 +44,7 @@ def _heal(cluster: PlayedCluster) -> None:
         for process in machine.processes:
             process.steps_left = None
             process.go_on()
-    for machine in cluster.machines.values():  # else it may be that nobody comes to one whose keeper is gone for good
+    for machine in cluster.machines.values():  # a keeper that is gone for good may have no caller
         if machine.alive and _has_shelf(machine):
             cluster.start_keeper(machine)
     for process in (*cluster.faults.replaced, *cluster.processes.values()):
@@ -68,7 +68,7 @@ def _read_all(cluster: PlayedCluster) -> None:
     ops = tuple(Op(0.0, "get", (key,)) for key in KEYS)
     ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in cluster.handles.all())
     for node, machine in cluster.machines.items():
-        # Where nothing ever was, every read is a fresh copy: that is looked at now and then.
+        # A node without a shelf has to copy every array. That is slow, so only some schedules try it.
         if machine.alive and (cluster.plan.seed % _NEW_READERS == 0 or _has_shelf(machine)):
             cluster.start(Client(f"last-{node}", node, ops))
     cluster.scheduler.run(cluster.is_done, cluster.scheduler.now + _READ)

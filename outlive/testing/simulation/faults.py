@@ -1,4 +1,4 @@
-"""What goes wrong in a played cluster, by its plan."""
+"""Faults: they carry out what goes wrong in a played cluster, by its plan."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.played import PlayedCluster
 
-_TO_LEARN = 3.0  # seconds that an actor goes on which was taken for dead
-_TO_NOTICE = 1.0, 14.0  # seconds until the head takes a machine for dead: at least, and what is added at most
-_LITTLE = 0.012  # seconds after which something goes wrong with a call that has begun, at most
+_TO_LEARN = 3.0  # seconds that a replaced actor goes on until it learns of it
+_TO_NOTICE = 1.0, 14.0  # seconds until the head declares a machine dead: the least, and the most that is added
+_LITTLE = 0.012  # seconds from the beginning of a call to a fault upon it, at most
 
 
 class Faults:
-    """They befall the processes and machines of a cluster."""
+    """The faults of the processes and machines of a cluster."""
 
     def __init__(self, cluster: PlayedCluster) -> None:
         self._cluster, self._scheduler = cluster, cluster.scheduler
-        self.replaced: list[Process] = []  # of actors, taken for dead
+        self.replaced: list[Process] = []  # processes of actors that were replaced while alive
 
     def meet(self, fault: Fault) -> None:
-        """It happens now, or a little after a call begins."""
+        """Cause a fault now, or a little after a call begins."""
         if not fault.upon or fault.kind.endswith("call"):
             self._do(fault)
             return
@@ -114,19 +114,19 @@ class Faults:
         self._scheduler.at(self._scheduler.now + seconds, lambda: self.notice(machine))
 
     def notice(self, machine: Machine) -> None:
-        """The head takes a machine for dead."""
+        """Have the head declare a machine dead."""
         if machine.known_dead_at is None:
             machine.known_dead_at = self._scheduler.now
-            self._cluster.say(None, f"the head takes {machine.name} for dead")
+            self._cluster.say(None, f"the head declares {machine.name} dead")
             for actor in list(self._cluster.network.actors.values()):
                 if actor.machine is machine:
                     actor.end()
 
     def _judge_loss(self, machine: Machine) -> None:
-        """What was there alone may be lost: as if somebody had put, in its place, that it is, if that explains a read.
+        """Record that arrays may be lost with their only machine: its death may have put `lost_with` in their place.
 
-        A read may find nothing instead, as if somebody had deleted it, where nobody can know: of an array without a
-        key, or as the catalog died too.
+        A read may also find nothing if nobody can know of the loss, since the array has no key or the catalog died too.
+        That counts as a deletion which may or may not have happened.
         """
         lost = lost_with(machine.name)
         is_forgotten = any(
@@ -146,7 +146,7 @@ class Faults:
         return put.returned is None or put.outcome != "done" or any(op.replicas < 2 for op in ops)
 
     def _drain_machine(self, fault: Fault) -> None:
-        """It is about to be taken away, and its keeper is told."""
+        """Mark a machine as one that is about to be taken away; its keeper is told."""
         if fault.target in self._cluster.machines:
             self._cluster.machines[fault.target].draining = True
 
@@ -166,7 +166,7 @@ class Faults:
         self._replace(self._keeper(fault), fault)
 
     def _replace(self, actor: Actor | None, fault: Fault) -> None:
-        """It is taken for dead, and is not: it was stopped, goes on beside the one in its place, and learns of it."""
+        """Replace an actor that is only stopped. It goes on beside its successor, and then learns of it."""
         if actor is not None and actor.process.alive:
             old = actor.process
             self._stop(old, fault.seconds)
@@ -182,7 +182,7 @@ class Faults:
         self._crash(None if actor is None else actor.process, fault)
 
     def _crash(self, process: Process | None, fault: Fault) -> None:
-        """It is killed between two calls of the system, `fault.seconds` of them later."""
+        """Kill a process between two system calls, `fault.seconds` of them later."""
         if process is not None and process.alive:
             process.steps_left = int(fault.seconds)
 

@@ -21,7 +21,7 @@ def _scheduler() -> Scheduler:
 
 
 _NESTED = nullcontext()
-_HUB = object()  # has locks that are taken outside of tasks
+_HUB = object()  # the owner of locks that are taken outside of tasks
 
 
 class Lock:
@@ -52,7 +52,7 @@ class Lock:
                 self._waiting.popleft().set()
 
     def release_all(self) -> int:
-        """However often it was taken; returns how often."""
+        """Release it at once, however often it was taken; returns how often."""
         depth, self._depth = self._depth, 1
         self.release()
         return depth
@@ -218,7 +218,7 @@ class Pool:
             promise, function, args = self._waiting.popleft()
             try:
                 promise.set_result(function(*args))
-            except Exception as error:  # noqa: BLE001 - it is whoever's who asks for the result
+            except Exception as error:  # noqa: BLE001 - the caller of `result` gets it
                 promise.set_exception(error)
         self._free += 1
 
@@ -236,10 +236,10 @@ class Pool:
 class FileLock:
     """`outlive.arrays.lock.FileLock`, of the ledger.
 
-    Nobody goes on while a task holds it, so no file has to be locked. That is looked at each time it is taken.
+    No other task goes on while one holds it, so no file has to be locked. Each call checks that.
     """
 
-    holder: FileLock | None = None  # the one that is held
+    holder: FileLock | None = None  # the lock that is held
 
     def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
         self.path, self.same_as, self._first, self.task = path, same_as, first, running()

@@ -1,4 +1,4 @@
-"""The handles that clients of a played cluster have handed each other."""
+"""The handles and scopes that clients of a played cluster pass to each other."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 class Known(NamedTuple):
     """A handle that a put returned."""
 
-    register: str  # what the history calls its array
+    register: str  # the array's name in the history
     handle: ArrayHandle
 
 
 class Scoped:
-    """A `with` block that a client is in, and the store that it has handed to others."""
+    """A scope: the `with` block of a client, and the store that other clients use too."""
 
     def __init__(self, manager: AbstractContextManager[Store]) -> None:
         self._manager, self.store = manager, manager.__enter__()
-        self.registers: list[str] = []  # what is put in it, or was to be
-        self.over = False  # or about to be: its client leaves it, or is dead
+        self.registers: list[str] = []  # the arrays that were put in it, or whose put began
+        self.over = False  # whether its client leaves it, or is dead
 
     def leave(self) -> None:
         self._manager.__exit__(None, None, None)
 
 
 class Handles:
-    """By the place where clients leave them for others, and by register."""
+    """The handles by register, and by the place where clients leave them for others."""
 
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
@@ -39,14 +39,14 @@ class Handles:
         self.opened: list[Scoped] = []
 
     def leave(self, place: str, register: str, handle: ArrayHandle) -> None:
-        """A client has put an array without a key; others find its handle at this place, instead of an earlier one."""
+        """Leave the handle of an array without a key for others, in place of an earlier one."""
         self._known[place] = self._known[register] = Known(register, handle)
         self._registers.append(register)
 
     def find(self, name: str) -> Known | None:
-        """The latest at a place, or the one of a register."""
+        """The latest handle at a place, or the handle of a register."""
         return self._known.get(name)
 
     def all(self) -> list[Known]:
-        """All that were ever left, each once."""
+        """All handles that were ever left, each once."""
         return [self._known[register] for register in self._registers]

@@ -1,4 +1,4 @@
-"""What must be so at the end of a schedule, on the files, in the catalog and in what clients saw."""
+"""The judge: it checks the files, the catalog and the reads of clients at the end of a schedule."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.actors import PlayedCatalog
     from outlive.testing.simulation.played import PlayedCluster
 
-_ROUNDS = 60.0  # seconds, in which a keeper has gone its rounds
-_ROUNDS_ENOUGH = 2  # of a keeper that has ended what was over when it began
-Holders = dict[str, dict[str, bool]]  # by array, by node: whether it is kept there, or cached
+_ROUNDS = 60.0  # seconds within which a keeper has made its rounds
+_ROUNDS_ENOUGH = 2  # rounds in which a keeper ends all that was over when it started
+Holders = dict[str, dict[str, bool]]  # by array, by node: whether the copy there is kept, not cached
 
 
 def judge(cluster: PlayedCluster) -> list[str]:
-    """What is violated; empty if nothing is."""
+    """All violations; empty if there are none."""
     found = list(cluster.violations)
     found += [str(one) for one in History(cluster.history).check()]
     found += _torn(cluster)
@@ -41,7 +41,7 @@ def judge(cluster: PlayedCluster) -> list[str]:
 
 
 def _torn(cluster: PlayedCluster) -> Iterator[str]:
-    """Of what a `put_many` stored, all is read or nothing."""
+    """Check that clients read all arrays of a `put_many` or none."""
     history = cluster.history
     whole = {history[number].value: numbers for numbers in cluster.batches for number in numbers}
     for numbers in cluster.seen_together:
@@ -54,7 +54,7 @@ def _torn(cluster: PlayedCluster) -> Iterator[str]:
 
 
 def _is_older(history: list[Operation], read: Operation, put: Operation) -> bool:
-    """Whether what was read had been put before `put` began."""
+    """Whether the value of `read` was put before `put` began."""
     return any(
         one.kind == "put"
         and (one.key, one.value) == (read.key, read.value)
@@ -68,7 +68,7 @@ def _is_older(history: list[Operation], read: Operation, put: Operation) -> bool
 
 
 def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
-    """No draft, no orphan, no byte is left that nobody counts, and the catalog knows what there is."""
+    """Check that no draft, orphan or uncounted byte is left, and that the catalog knows all arrays."""
     catalog: PlayedCatalog | None = cluster.catalog
     if catalog is None:
         yield "there is no catalog"
@@ -79,11 +79,11 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     for name, machine in cluster.machines.items():
         if machine.alive and os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)
-            if keeper_name(name) in cluster.network.actors or name in catalog.state.shelves:  # else nobody tends it
+            if keeper_name(name) in cluster.network.actors or name in catalog.state.shelves:  # else it has no keeper
                 yield from _shelf(name, shelf)
             for array_id in shelf.ids():
                 there.setdefault(array_id, {})[name] = not is_cached(mode_of(shelf, array_id))
-            if _is_tended(cluster, name):  # else nobody has come there since, who would start a keeper
+            if _is_tended(cluster, name):  # otherwise no caller has started a keeper there
                 yield from _outlived(name, shelf, EPOCH + cluster.scheduler.now + slowest)
             keyless |= {info.id: info for info in shelf.scan() if info.key is None}
     alive = _with_room(cluster)
@@ -94,14 +94,14 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     for array_id, info in sorted(keyless.items()):
         if array_id in deleted:
             yield f"array {array_id} without a key was deleted, and is on {there[array_id]}"
-        # By clocks that differ one with a time to live ends here and not there, and is copied again. If its put was cut
-        # short, nobody may have been told of it.
+        # Clocks differ, so an array with a time to live may end on one node alone and be copied there again. The
+        # catalog may not know of an array whose put was cut short.
         if not info.ttl and array_id in returned:
             yield from _without_key(catalog, info, there[array_id], known[array_id], alive)
 
 
 def _with_room(cluster: PlayedCluster) -> set[str]:
-    """Machines that can keep replicas. Of shelves that are small enough to spill, nobody knows: they may be full."""
+    """The machines that can keep replicas: none for sure if shelves are small enough to spill, as they may be full."""
     if cluster.plan.memory:
         return set()
     return {name for name, machine in cluster.machines.items() if machine.alive and not machine.draining}
@@ -121,23 +121,23 @@ def _deleted(cluster: PlayedCluster) -> set[str]:
 def _without_key(
     catalog: PlayedCatalog, info: ArrayInfo, nodes: dict[str, bool], known: dict[str, bool], alive: set[str]
 ) -> Iterator[str]:
-    """The catalog knows where those are that are on several nodes, or shall be."""
+    """Check that the catalog knows the nodes of an array that is on several nodes, or should be."""
     kept = {node for node, is_kept in nodes.items() if is_kept}
     if known != nodes and (known or len(nodes) > 1 or info.replicas > 1):
         yield f"array {info.id} without a key is on {nodes}, and the catalog says {known}"
     if not kept:
         yield f"array {info.id} without a key is kept nowhere: {nodes}"
     if len(kept) < _as_many(catalog, info, kept, alive):
-        yield f"array {info.id} without a key is kept on {sorted(kept)}, and shall be on {info.replicas}"
+        yield f"array {info.id} without a key is kept on {sorted(kept)}, and should be on {info.replicas}"
 
 
 def _as_many(catalog: PlayedCatalog, info: ArrayInfo, kept: set[str], alive: set[str]) -> int:
-    """On how many nodes an array is to be kept, as far as there are any."""
+    """The number of nodes that should keep an array, at most as many as there are."""
     return min(info.replicas, len(alive - catalog.left_nodes | kept))
 
 
 def _known(cluster: PlayedCluster, array_id: str, nodes: dict[str, bool]) -> dict[str, bool]:
-    """What the catalog knows of an array that is on these nodes. It is not told of cached copies that were evicted."""
+    """The catalog's record of an array on these nodes, without evicted cached copies: it is not told of these."""
     known = cluster.catalog.index.holders(array_id)
     return {node: kept for node, kept in known.items() if kept or node in nodes or not cluster.plan.memory}
 
@@ -145,7 +145,7 @@ def _known(cluster: PlayedCluster, array_id: str, nodes: dict[str, bool]) -> dic
 def _arrays(index: Index, there: Holders, known: Holders) -> Iterator[str]:
     for array_id, nodes in sorted(there.items()):
         if not index.lists(array_id):
-            yield f"array {array_id} on {sorted(nodes)} is nobody's: the catalog does not list it"
+            yield f"array {array_id} on {sorted(nodes)} is an orphan: the catalog does not list it"
         elif known[array_id] != nodes:
             yield f"array {array_id} is on {nodes}, and the catalog says {known[array_id]}"
         if not any(nodes.values()):
@@ -161,11 +161,11 @@ def _keys(catalog: PlayedCatalog, there: Holders, alive: set[str]) -> Iterator[s
         if entry.superseded:
             yield f"key {key!r} still supersedes {entry.superseded}"
         if len(kept) < _as_many(catalog, entry.info, kept, alive):
-            yield f"key {key!r} is kept on {sorted(kept)}, and shall be on {entry.info.replicas} of {sorted(alive)}"
+            yield f"key {key!r} is kept on {sorted(kept)}, and should be on {entry.info.replicas} of {sorted(alive)}"
 
 
 def _outlived(name: str, shelf: Shelf, now: float) -> Iterator[str]:
-    """What is to end by itself has ended: no client lives any more, and no scope."""
+    """Check that all lifetimes have ended. No client lives any more, and no scope is open."""
     for array_id in shelf.ids():
         kind = kind_of(array_id)
         if kind & (JOB | SCOPE):
@@ -206,7 +206,7 @@ def _used(shelf: Shelf | Disk) -> int:
 
 
 def check_ledgers(cluster: PlayedCluster) -> Iterator[str]:
-    """Between two steps of a world whose events are written down: else it would take most of the time."""
+    """Check the ledgers between two steps. This is slow, so it is done only while a trace is written."""
     for name, machine in cluster.machines.items():
         if os.path.exists(f"{machine.path}/ledger"):
             shelf = Shelf(machine.path)

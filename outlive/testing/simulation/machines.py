@@ -9,30 +9,30 @@ from outlive.node import Node
 if TYPE_CHECKING:
     from outlive.testing.simulation.scheduler import Process
 
-EPOCH = 1_700_000_000.0  # the time of day as a world begins, in seconds since 1970
+EPOCH = 1_700_000_000.0  # the time of day when a world begins, in seconds since 1970
 
 
 class Machine:
-    """One that runs a node of the cluster."""
+    """A machine that runs one node of the cluster."""
 
     def __init__(self, name: str, *, is_head: bool, path: str, clock: float = 0.0) -> None:
         self.name, self.is_head, self.path = name, is_head, path
-        self.clock = clock  # seconds that its time of day is ahead
+        self.clock = clock  # seconds by which its time of day is ahead
         self.alive = True
-        self.known_dead_at: float | None = None  # when the head took it for dead
+        self.known_dead_at: float | None = None  # when the head declared it dead
         self.draining = False
         self.processes: list[Process] = []
         self.processes_started = 0
-        self.keeper: Process | None = None  # the one that took its keeper's lock last
+        self.keeper: Process | None = None  # the process that took the keeper's lock last
 
     def kill(self) -> None:
-        """The machine vanishes."""
+        """Kill the machine, and all its processes."""
         self.alive = False
         for process in self.processes:
             process.kill()
 
     def as_node(self) -> Node:
-        """What the head says of it."""
+        """The head's record of this machine."""
         dead = self.known_dead_at
         return Node(
             id=self.name,

@@ -1,8 +1,8 @@
-"""The played network: messages that are late, overtake each other, come twice or not at all; and who answers them.
+"""The played network: its messages may be late, overtake each other, come twice or not at all.
 
-An *actor* is a name that calls are sent to, as Ray's are: it has a process, and gets another if that dies, to which the
-calls that were not answered are made again. Its methods are made in groups, each with so many threads; the other calls
-of a group wait. It answers nothing before its constructor has returned.
+An *actor* is a name that calls are sent to, as in Ray. It has a process. If that dies, the actor gets another one, and
+the calls without an answer are made again. The methods are in groups, each with its number of threads; further calls
+of a group wait. An actor answers nothing before its constructor has returned.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from outlive.testing.simulation.shown import answer, shown
 if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
 
-_USUAL = 0.0005, 0.004  # seconds that a message takes: at least, and what is added at most
-_RESTART = 0.02, 2.0  # seconds that a process takes to start: at least, and what is added at most
+_USUAL = 0.0005, 0.004  # seconds that a message takes: the least, and the most that is added
+_RESTART = 0.02, 2.0  # seconds that a process takes to start: the least, and the most that is added
 _NOTICED = 0.05, 0.5  # the same, until a caller hears that an actor is gone for good
-LOST = 1e4  # seconds: nobody waits for so long
+LOST = 1e4  # seconds: longer than any caller waits
 
 
 class Died(Exception):
@@ -28,12 +28,12 @@ class Died(Exception):
 
 
 class Manners(NamedTuple):
-    """How often messages do not take the usual time: probabilities."""
+    """The probabilities that messages do not take the usual time."""
 
     slow: float = 0.0  # up to a second more
     late: float = 0.0  # up to half a minute more
-    lost: float = 0.0  # where the caller does not wait for ever
-    repeated: float = 0.0  # it is done, its answer is lost, and it is done again
+    lost: float = 0.0  # only if the caller has a time limit
+    repeated: float = 0.0  # the call is made, its answer is lost, and it is made again
 
 
 class Message:
@@ -46,23 +46,23 @@ class Message:
         self.caller, self.key = caller, mix(caller.key, caller.count, 1)
         self.machine: Machine = caller.process.node
         self.future = Future(caller.process.scheduler)
-        self.process: Process | None = None  # that makes it now
+        self.process: Process | None = None  # the one that makes the call now
         self.repeat = False
-        self.parts: list[Future] | None = None  # of a stream
+        self.parts: list[Future] | None = None  # the parts of a stream
 
     def __str__(self) -> str:
         return f"{self.actor.name}.{self.method}"
 
 
 class Actor:
-    """Who answers to a name.
+    """A name that calls are sent to, and the process that answers them.
 
     Parameters
     ----------
     start
         Makes, in a new process of the actor, the object whose methods are called.
     groups
-        How many threads each group of methods has; those without a group have one.
+        The number of threads of each group of methods. Methods without a group share one thread.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Actor:
     ) -> None:
         self.network, self.name, self.machine = network, name, machine
         self._start, self._groups = start, groups or {}
-        self.target: Any = None  # None: it starts
+        self.target: Any = None  # None while it starts
         self.gone = False
-        self._waiting: list[Message] = []  # for it to start, or to start again
+        self._waiting: list[Message] = []  # calls that wait for its start
         self._under_way: dict[Message, None] = {}
         self._threads: dict[str, int] = {}
         self._queues: dict[str, list[Message]] = {}
@@ -87,7 +87,7 @@ class Actor:
         number = self.network.starts[self.name] = self.network.starts.get(self.name, 0) + 1
         self.target, self._threads, self._queues = None, {}, {}
         process = Process(self.network.scheduler, f"{self.name}.{number}", self.machine)
-        process.alive = self.machine.alive  # else nobody begins, and callers wait until the head knows of it
+        process.alive = self.machine.alive  # a dead machine starts nothing: callers wait until the head notices
         process.at_death.append(lambda: self._died(process))
         self.process = process
         self.machine.processes.append(process)
@@ -103,7 +103,7 @@ class Actor:
             self.network.say(process, f"cannot start: {error}")
             self.end()
             return
-        if process is not self.process:  # another has its place
+        if process is not self.process:  # another process has replaced it
             return
         self.target = target
         self.network.say(process, "has started")
@@ -135,7 +135,7 @@ class Actor:
             self._begin()
 
     def replace(self) -> None:
-        """Another process takes this one's place, which is not dead: it was stopped, or cut off, for too long."""
+        """Start another process in place of this one, which still lives but was stopped or cut off for too long."""
         lost = [*self._under_way, *itertools.chain.from_iterable(self._queues.values())]
         self._under_way.clear()
         self._begin()
@@ -146,7 +146,7 @@ class Actor:
                 self._waiting.append(message)
 
     def end(self) -> None:
-        """It is gone for good, and its name is free."""
+        """End the actor for good, and free its name."""
         if not self.gone:
             self.gone = True
             if self.network.actors.get(self.name) is self:
@@ -158,7 +158,7 @@ class Actor:
             process.kill()
 
     def take(self, message: Message) -> None:
-        """A call has arrived."""
+        """Take a call that has arrived."""
         if self.gone:
             self.network.fail(message)
         elif self.target is None or not self.process.alive:
@@ -186,12 +186,12 @@ class Actor:
             value = method(*message.args)
             if message.parts is not None:
                 self._yield(message, value)
-        except Exception as raised:  # noqa: BLE001 - it is the caller's
+        except Exception as raised:  # noqa: BLE001 - the caller gets it
             error = raised
         if network.traced:
             network.say(process, f"ends {message.method} for {message.caller}: {answer(value, error)}")
         if process is not self.process:
-            return  # another has its place, which was given the call
+            return  # another process has replaced it, and its calls
         self._under_way.pop(message, None)
         self._threads[group] -= 1
         if queue := self._queues.get(group):
@@ -200,20 +200,20 @@ class Actor:
 
     def _yield(self, message: Message, values: Iterator[Any]) -> None:
         for part in values:
-            value = part._replace(data=bytes(part.data)) if hasattr(part, "data") else part  # it travels
+            value = part._replace(data=bytes(part.data)) if hasattr(part, "data") else part  # the caller gets a copy
             self.network.answer_part(message, value)
             self.network.scheduler.step()
 
 
 class Network:
-    """All messages.
+    """The messages between processes.
 
     Parameters
     ----------
     say
-        Takes what happened: who did it, and what.
+        Adds a process and its event to the trace.
     oddity
-        Whether something unusual, with this key and name, is to happen.
+        Decides whether something unusual, with this key and name, happens.
     """
 
     def __init__(
@@ -225,27 +225,27 @@ class Network:
     ) -> None:
         self.scheduler, self.manners, self.say, self._oddity = scheduler, manners, say, oddity
         self.actors: dict[str, Actor] = {}
-        self.starts: dict[str, int] = {}  # how often an actor of this name was started
-        self._cut: dict[tuple[str, str], float] = {}  # from one machine to another, and until when
+        self.starts: dict[str, int] = {}  # by name: how often the actor was started
+        self._cut: dict[tuple[str, str], float] = {}  # from one machine to another: the end of the cut
         self.calls = 0
         self.traced = False
-        self.awaited: dict[str, list[Callable[[], object]]] = {}  # by method: what happens as the next call begins
-        self.delayed: dict[tuple[str, str], Callable[[Message], float]] = {}  # by method and way: for how long the next
+        self.awaited: dict[str, list[Callable[[], object]]] = {}  # by method: done when the next call begins
+        self.delayed: dict[tuple[str, str], Callable[[Message], float]] = {}  # by method and way: the next one's delay
 
     def cut(self, one: Machine, other: Machine, until: float) -> None:
-        """No message gets from the one of these to the other until then."""
+        """Hold back all messages from the one machine to the other until then."""
         way = one.name, other.name
         self._cut[way] = max(until, self._cut.get(way, 0.0))
 
     def heal(self) -> None:
-        """All messages get through, and take the usual time."""
+        """End all cuts and delays: messages take the usual time."""
         self._cut.clear()
         self.awaited.clear()
         self.delayed.clear()
         self.manners = Manners()
 
     def begins(self, method: str) -> None:
-        """A call begins to be made."""
+        """Do the work that waits for such a call to begin."""
         if self.awaited and method in self.awaited:
             for work in self.awaited.pop(method):
                 work()
@@ -253,7 +253,7 @@ class Network:
     def call(
         self, actor: Actor, method: str, args: tuple[Any, ...], *, once: bool = False, ends: bool = True
     ) -> Message:
-        """Send a call. `once`: it is not made again. `ends`: the caller gives up one day."""
+        """Send a call. `once`: it is never made again. `ends`: the caller has a time limit."""
         task = self.scheduler.task
         task.count += 1
         message = Message(actor, method, args, task, once=once)
@@ -265,7 +265,7 @@ class Network:
         return message
 
     def stream(self, actor: Actor, method: str, args: tuple[Any, ...]) -> Message:
-        """The same, of a method that yields its answer in parts."""
+        """Send a call of a method that yields its answer in parts."""
         message = self.call(actor, method, args, once=True)
         message.repeat, message.parts = False, [Future(self.scheduler)]
         return message
@@ -277,14 +277,14 @@ class Network:
             message.actor.take(message)
 
     def closed_until(self, one: Machine, other: Machine) -> float:
-        """Until when the way from the one to the other is cut; 0 if it is not."""
+        """The end of the cut from the one machine to the other; 0 if there is none."""
         if not self._cut:
             return 0.0
         until = self._cut.get((one.name, other.name), 0.0)
         return until if until > self.scheduler.now else 0.0
 
     def answer(self, message: Message, value: Any, error: BaseException | None) -> None:
-        """It was made."""
+        """Send the answer of a call, or make the call again if it is repeated."""
         if message.repeat:
             message.repeat = False
             delay = self._delay(message, 5, "its repetition", ends=False)
@@ -310,14 +310,14 @@ class Network:
             future.set(value, error)
 
     def fail(self, message: Message) -> None:
-        """The caller learns, after a while, that it was not made, or that nobody knows."""
+        """Tell the caller, after a while, that the call failed or that its outcome is unknown."""
         least, more = _NOTICED
         future = message.future if message.parts is None else message.parts[-1]
         delay = least + more * mix(message.key, 9) / 2**64
         self.scheduler.at(self.scheduler.now + delay, lambda: future.set(error=Died(str(message))))
 
     def _extra(self, message: Message, way: str) -> float:
-        """By how much a fault of the plan delays it, in seconds."""
+        """The seconds by which a fault of the plan delays a message."""
         delayed = self.delayed.pop((message.method, way), None) if self.delayed else None
         return 0.0 if delayed is None else delayed(message)
 

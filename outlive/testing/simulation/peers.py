@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.played import PlayedCluster
 
 _GRACE = 3.0  # seconds until another process of a node is asked, as in Ray's port
-_IF_LATE = 0.1  # of the patience, for a node that owes an older answer
+_IF_LATE = 0.1  # part of the patience, for a node that owes an older answer
 _RESTART = 40.0  # seconds that an actor which starts again may take until it answers
 _STALLED = 60.0  # seconds for a part of a stream
 CATALOG = "catalog"
@@ -29,12 +29,12 @@ def keeper_name(node: str) -> str:
 
 
 class PlayedPeers:
-    """Of one process. Answers come, if they come, as `Network` and the faults of the plan will have it."""
+    """The port of one process. `Network` and the faults of the plan decide when answers come, and whether."""
 
     def __init__(self, cluster: PlayedCluster, process: Process) -> None:
         self._cluster, self._process = cluster, process
         self._network: Network = cluster.network
-        self._keepers: dict[str, Actor] = {}  # those that `ask` asks
+        self._keepers: dict[str, Actor] = {}  # the keepers that `ask` calls
         self._late: dict[str, Future] = {}
         self._stuck: dict[str, Future] = {}
         self._gone: set[str] = set()
@@ -111,14 +111,14 @@ class PlayedPeers:
         return self._told(message.future, patience if ends else None)
 
     def _told(self, future: Future, patience: float | None, died: type[NoAnswer] = Left) -> Any:
-        """What was answered, or is raised, as by Ray's port."""
+        """The answer of a call. Errors are raised as Ray's port raises them."""
         try:
             return future.get(patience)
         except TimeoutError:
             raise NoAnswer(f"keeper or catalog did not answer within {patience or 0:.0f} s") from None
         except Died as error:
             raise died(f"the store was shut down, or its node is gone ({error})") from None
-        except NoAnswer as error:  # somebody whom the actor asked in turn is silent, and not the actor
+        except NoAnswer as error:  # the actor answers, but another that it asked does not
             raise StoreUnavailable(str(error)) from None
         except (OutliveError, StopIteration):
             raise
@@ -237,7 +237,7 @@ class _Asked:
             yield self._helper
 
     def is_over(self, found: dict[str, Any]) -> bool:
-        """Take what has come; whether no more is to come."""
+        """Take the answer if it has come; returns whether the wait is over."""
         if self._nobody or self._take(found):
             return True
         peers, now = self._peers, self._scheduler.now
@@ -276,7 +276,7 @@ class _Asked:
         return self._node in self._peers._dead or self._without()  # noqa: SLF001
 
     def _without(self) -> bool:
-        """A keeper is gone for good: ask the one that took its place, else somebody else. Whether nobody can be."""
+        """Ask the successor of a keeper that is gone for good, else a helper; returns whether there is neither."""
         peers = self._peers
         peers._gone.add(self._node)  # noqa: SLF001
         actor = peers._network.actors.get(keeper_name(self._node))  # noqa: SLF001
@@ -303,5 +303,5 @@ def _owed(calls: dict[str, Future], node: str) -> bool:
 
 
 def _travelled(value: Any) -> Any:
-    """What arrives is a copy: nobody changes what another process has."""
+    """A copy of a value that arrives, so that no process can change what another has."""
     return list(value) if isinstance(value, list) else value

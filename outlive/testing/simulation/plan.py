@@ -1,4 +1,4 @@
-"""A plan: what clients do, what goes wrong, and when. Made from a seed, written as JSON, and cut down when it fails."""
+"""A plan: what clients do, what goes wrong, and when. It comes from a seed or from JSON, and can be shrunk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from outlive.testing.simulation.network import Manners
 
 HEAD = "a"
 KEYS = "k", "m"
-# Items of 8 bytes: some arrays are copied when they are read, some mapped, and some mapped and recycled.
+# Items of 8 bytes: a small array is copied when it is read, a large one mapped, and the largest also recycled.
 SMALL, LARGE, RECYCLED = 5, 6000, 33_000
-_KINDS = {  # of operations, and how often
+_KINDS = {  # kinds of operations, and their weights
     "put": 8,
     "get": 9,
     "delete": 3,
@@ -36,22 +36,22 @@ _FAULTS = {
     "end keeper": 2,
     "drain machine": 0.7,
     "delay call": 4,
-    "abandon call": 4,  # it is delayed, and whoever makes it is killed or interrupted meanwhile
+    "abandon call": 4,  # the call is delayed, and its caller is killed or interrupted meanwhile
 }
-# During which calls something goes wrong, if it does not at some moment: those that change what others rely on.
+# A fault happens at some moment, or during one of these calls, which change what others rely on.
 _OF_CATALOG = "bind", "replace", "join_copy", "replicate", "drop", "end", "finish", "listing_part", "evacuate", "leave"
 _OF_KEEPER = "fetch", "send", "join_copy", "drop", "forbid", "keep", "finish", "listing_part", "evacuate", "leave"
 _OF_CLIENT = "bind", "replace", "find", "hold", "fetch", "forbid", "drop", "end"
 _UPON = {"catalog": _OF_CATALOG, "keeper": _OF_KEEPER, "client": _OF_CLIENT, "machine": _OF_KEEPER}
-_LOOKS = 10  # of a client that watches a key
-_DURING = 0.5  # of what goes wrong with processes
+_LOOKS = 10  # reads of a client that watches a key
+_DURING = 0.5  # part of the faults of processes that happen during a call
 _DELAYED = *_OF_CATALOG, "bind", "given_up", "forbid", "keep", "take_off", "fetch", "kept", "room"
 
 
 class Op(NamedTuple):
-    """What a client does."""
+    """An operation of a client."""
 
-    at: float  # seconds since the world began; later, if what it did before is not over
+    at: float  # seconds since the world began; later, if the operation before is not over
     kind: str
     keys: tuple[str, ...]
     value: int = 0
@@ -79,14 +79,14 @@ class Client(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What goes wrong."""
+    """One thing that goes wrong."""
 
     at: float
     kind: str
     target: str = ""  # a node or a client
     other: str = ""  # a second node
     seconds: float = 0.0  # how long
-    upon: str = ""  # the method of a call, the first from then on, as which begins it happens; else it happens at once
+    upon: str = ""  # a method: the fault waits for the next call of it; empty: the fault happens at once
 
     def __str__(self) -> str:
         text = f"{self.kind} {self.target}".strip() + (f" - {self.other}" if self.other else "")
@@ -96,16 +96,16 @@ class Fault(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All of a schedule."""
+    """The plan of a whole schedule."""
 
     seed: int
     nodes: tuple[str, ...]
     clients: tuple[Client, ...]
     faults: tuple[Fault, ...]
     manners: Manners = Manners()
-    without: frozenset[int] = frozenset()  # what would go wrong with these messages does not
-    memory: int = 0  # bytes that a shelf may hold in memory, if it spills to disk
-    disk: int = 0  # and on disk
+    without: frozenset[int] = frozenset()  # keys of what does not go wrong with messages
+    memory: int = 0  # bytes that a shelf may hold in memory; 0: it does not spill to disk
+    disk: int = 0  # bytes that it may hold on disk
 
     def dumps(self) -> str:
         return json.dumps(self._replace(without=sorted(self.without)))  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ class Plan(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How much happens."""
+        """The number of things that happen."""
         return sum(len(client.ops) for client in self.clients) + len(self.faults) + len(self.nodes)
 
 
@@ -136,14 +136,14 @@ def _op(fields: list[Any]) -> Op:
 
 
 class Size(NamedTuple):
-    """How much happens in a schedule: of each, one is chosen."""
+    """The size of schedules: of each tuple, one number is chosen."""
 
     nodes: tuple[int, ...]
     clients: tuple[int, ...]
-    ops: tuple[int, int]  # of a client: at least, and at most
+    ops: tuple[int, int]  # of a client: the fewest, and the most
     faults: tuple[int, ...]
-    watched: float  # of schedules: how often one more client watches a key
-    themed: int  # times as many operations as a theme adds usually
+    watched: float  # part of schedules in which one more client watches a key
+    themed: int  # factor for the operations that a theme adds
 
 
 _SIZES = (
@@ -153,12 +153,12 @@ _SIZES = (
 
 
 def size_of(seed: int) -> Size:
-    """That of a seed's schedule."""
+    """The size of a seed's schedule."""
     return _SIZES[random.Random(f"size of {seed}").randrange(len(_SIZES))]  # noqa: S311
 
 
 def drawn(seed: int) -> Plan:
-    """What every schedule is made of; `themes.plan_of` adds what only some are about."""
+    """The part that every plan has; `themes.plan_of` adds the theme that only some have."""
     rng, size = random.Random(seed), size_of(seed)  # noqa: S311
     nodes = ("a", "b", "c")[: rng.choice(size.nodes)]
     span = rng.choice((0.5, 2.0, 8.0))  # seconds in which it all happens
@@ -182,7 +182,7 @@ def drawn(seed: int) -> Plan:
 
 
 def _watcher(rng: random.Random, span: float, moments: list[float], node: str) -> Client:
-    """Reads one key again and again: what is wrong for a short while shows."""
+    """A client that reads one key again and again, so that a short error shows."""
     begin, pause, key = rng.choice((0.0, *moments)), rng.choice((0.002, 0.05, span / 10)), (rng.choice(KEYS),)
     ops = (Op(round(begin + pause * number * rng.uniform(0.8, 1.2), 4), "get", key) for number in range(_LOOKS))
     return Client("watcher", node, tuple(sorted(ops)))
@@ -224,7 +224,7 @@ def _a_fault(rng: random.Random, at: float, nodes: tuple[str, ...], clients: lis
 
 
 def _target(rng: random.Random, kind: str, nodes: tuple[str, ...], clients: list[Client]) -> tuple[str, str]:
-    """What it happens to: a client, or one or two nodes."""
+    """The target of a fault: a client, or one or two nodes."""
     if kind.endswith("client"):
         return rng.choice(clients).name, ""
     if kind in {"kill keeper", "stop keeper", "set clock", "end keeper"}:
@@ -238,7 +238,7 @@ def _target(rng: random.Random, kind: str, nodes: tuple[str, ...], clients: list
 
 
 def _of_a_call(rng: random.Random, at: float, kind: str) -> Fault:
-    """It is delayed, on its way there or back."""
+    """A fault that delays a call, on its way there or back."""
     seconds = round(rng.choice((0.05, 0.5, 4.0, 30.0)) * rng.uniform(0.2, 1.0), 3)
     how = rng.choice(("kill", "interrupt")) if kind == "abandon call" else ""
     return Fault(round(at * rng.random(), 4), kind, rng.choice(("there", "back")), how, seconds, rng.choice(_DELAYED))

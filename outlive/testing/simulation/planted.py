@@ -1,6 +1,6 @@
-"""Planted faults: mutations of the protocol, each of which the simulation has to find: else it would be worthless.
+"""Planted faults: mutations of the protocol. The simulation has to find each of them, or it would be worthless.
 
-Each puts something wrong in the place of what is right, for the process that simulates.
+Each puts wrong code in the place of right code, in the process that simulates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from outlive.testing.simulation.themed_faults import THEMED, Change
 
 
 def _seal_in_any_epoch() -> Iterator[Change]:
-    """A writer seals whichever catalog listed its draft: the epoch is not compared."""
+    """A writer seals its draft under any catalog: the epoch is not compared."""
     seal_many = Shelf.seal_many
     yield Shelf, "seal_many", lambda shelf, drafts, _=None: seal_many(shelf, drafts, None)
 
@@ -70,7 +70,7 @@ def _forget_to_forbid() -> Iterator[Change]:
 
 
 def _do_not_ask_to_forbid() -> Iterator[Change]:
-    """The catalog lists what replaces an array before others' names of that are forbidden."""
+    """The catalog lists a new array before the names of the earlier one are forbidden on other nodes."""
     yield keys, "_named_elsewhere", lambda *_: set()
 
 
@@ -86,7 +86,7 @@ def _count_cached_copies() -> Iterator[Change]:
 
 
 def _drop_before_sealed() -> Iterator[Change]:
-    """What is replaced is dropped before the new array is sealed."""
+    """The earlier array is dropped before the new one is sealed."""
 
     def drop(state: State, _: str, replacements: list[Any]) -> Conversation[None]:
         yield from asking.drop_for_good(state, [(replacement.old, None) for replacement in replacements])
@@ -95,7 +95,7 @@ def _drop_before_sealed() -> Iterator[Change]:
 
 
 def _unbind_before_files_are_gone() -> Iterator[Change]:
-    """A deletion forgets the key first, and its files then."""
+    """A deletion forgets the key first, and drops the files afterwards."""
     drop = asking.drop
 
     def unbind_first(state: State, holdings: Any) -> Conversation[list[str]]:
@@ -115,7 +115,7 @@ def _homes_alone() -> Iterator[Change]:
 
 
 def _evacuate_without_looking() -> Iterator[Change]:
-    """A node drops what it evacuates without asking whether another keeps it."""
+    """A node drops evacuated arrays without asking whether another node keeps them."""
 
     def leave(state: State, infos: list[ArrayInfo], node: str) -> list[bool]:
         for info in infos:
@@ -132,15 +132,15 @@ def _evacuate_without_looking() -> Iterator[Change]:
 
 
 def _moved_is_gone() -> Iterator[Change]:
-    """A reader takes what was replaced while it looked for deleted.
+    """A reader reports an array as deleted if it was replaced during the read.
 
-    That holds are ignored is no fault that a history shows: who misses what it held looks again, and finds the next.
+    Holds that are ignored would not show in a history: a reader that misses a held array finds the next one.
     """
     yield reading, "_why", lambda *_: reading.Gone()
 
 
 def _versions_are_not_compared() -> Iterator[Change]:
-    """The writer whose clock is behind is not told so."""
+    """A writer whose clock is behind is not told so."""
     bind = Index.bind
 
     def in_the_order_of_calls(index: Index, infos: list[ArrayInfo], node: str) -> Any:
@@ -151,7 +151,7 @@ def _versions_are_not_compared() -> Iterator[Change]:
 
 
 def _names_turn_back() -> Iterator[Change]:
-    """A name turns to an array whatever it leads to: also to an earlier one, or where that is forbidden."""
+    """A name is turned to any array, even if that is an earlier one or the name is forbidden."""
 
     def point(names: Names, info: ArrayInfo, _: Any) -> None:
         path, counter = names._link(info.store, info.key or "")  # noqa: SLF001
@@ -161,7 +161,7 @@ def _names_turn_back() -> Iterator[Change]:
 
 
 def _older_listing_wins() -> Iterator[Change]:
-    """What was deleted while a shelf was listed is listed again: neither its id nor its version is remembered."""
+    """An array that was deleted during a listing is listed again: its id and version are not remembered."""
     yield State, "note_gone", lambda *_: None
     yield State, "is_deleted_since", lambda *_: False
 
@@ -197,22 +197,22 @@ def _killed_copies_are_sealed() -> Iterator[Change]:
 
 
 def _late_calls_are_heard() -> Iterator[Change]:
-    """What was taken back is not remembered: a call that comes late lists it."""
+    """A late call lists an array that was taken back: the catalog does not remember that."""
     yield State, "note_erased", lambda *_: None
 
 
 def _readers_do_not_finish() -> Iterator[Change]:
-    """A reader takes what is listed and not sealed for gone."""
+    """A reader reports an array as gone if it is listed but not sealed."""
     yield Shelf, "finish", lambda shelf, array_id, _: shelf.has(array_id)
 
 
 def _evicted_while_it_is_kept() -> Iterator[Change]:
-    """A copy that was asked to stay does not."""
+    """A copy that was asked to stay is evicted all the same."""
     yield ShelfCalls, "keep", lambda keeper, ids: [keeper._shelf.has(one) for one in ids]  # noqa: SLF001
 
 
 def _lost_is_forgotten() -> Iterator[Change]:
-    """What a dead node took is not written down as lost."""
+    """The arrays of a dead node are not recorded as lost."""
     yield shelves, "join", shelves.join
     from outlive.catalog.losses import Losses
 
@@ -250,7 +250,7 @@ PLANTED |= THEMED
 
 @contextlib.contextmanager
 def planted(name: str) -> Iterator[None]:
-    """With this fault in the code."""
+    """Run a `with` block with this fault in the code."""
     with contextlib.ExitStack() as undo:
         for target, attribute, instead in PLANTED[name]():
             undo.callback(setattr, target, attribute, getattr(target, attribute))

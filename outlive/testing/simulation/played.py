@@ -1,4 +1,4 @@
-"""The played cluster as its parts see it: processes, actors, clients and the judge ask this of it."""
+"""The played cluster as its parts see it: the interface for processes, actors, clients and the judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PlayedCluster(Protocol):
-    """`cluster.Cluster` is one. Its parts are made by it, so they know no more of it than this."""
+    """`cluster.Cluster` implements this. It makes its parts, so they know only this interface."""
 
     plan: Plan
     scheduler: Scheduler
@@ -38,7 +38,7 @@ class PlayedCluster(Protocol):
 
     @property
     def works(self) -> Mapping[str, Any]:
-        """What each client does, by its name: a `Works`."""
+        """By name of a client: its `Works`."""
 
     @property
     def faults(self) -> Any:
@@ -49,10 +49,10 @@ class PlayedCluster(Protocol):
         """Whether something is violated."""
 
     def start(self, client: Client) -> None:
-        """A process that works."""
+        """Start a client's process."""
 
     def is_done(self) -> bool:
-        """Whether nobody works any more."""
+        """Whether no client works any more, or something is violated."""
 
     @property
     def catalog(self) -> Any:
@@ -68,13 +68,13 @@ class PlayedCluster(Protocol):
         """Add to the violations."""
 
     def note_unexpected(self, process: Process, error: BaseException) -> None:
-        """An actor raised an error that is not outlive's."""
+        """Record that an actor raised an error that is not outlive's."""
 
     def end_scope(self, scoped: Scoped) -> None:
-        """Arrays of this scope may be gone from here on."""
+        """Record that arrays of this scope may be gone from here on."""
 
     def has_session(self, session: Any) -> None:
-        """A client has a new `PlayedSession`."""
+        """Note a client's new `PlayedSession`."""
 
     def start_keeper(self, machine: Machine) -> Actor:
         """Start a machine's keeper, unless it has one."""
@@ -86,4 +86,4 @@ class PlayedCluster(Protocol):
         """End the actor of this process, for good."""
 
     def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
-        """Do `work` again and again."""
+        """Repeat `work`, as an actor's thread does."""

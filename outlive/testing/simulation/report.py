@@ -1,4 +1,4 @@
-"""What a schedule was, for people; and which planted faults are found."""
+"""Reports for people: the course of a schedule, and the planted faults that are found."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def look_for_planted(first: int, most: int, theme: str | None, only: str | None)
 
 
 def _look(world: World, name: str, seeds: range, theme: str | None) -> tuple[int, str] | None:
-    """A schedule that fails without the fault too has not found it."""
+    """The first schedule that fails with the fault and not without it: its count, and the violation."""
     for count, seed in enumerate(seeds, 1):
         plan = plan_of(seed, theme)
         with planted(name):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-_USUAL = 0.7, 1.5  # seconds between two rounds: at least, and what is added at most
-_SLOWER = 1.0, 2.0, 4.0  # times as long, in some schedules: less is mended while much happens
-_HALVED_AFTER = 8.0  # seconds of a schedule, after which rounds come half as often: who waits long waits for few
-_LONGEST = 10.0  # seconds, of both numbers
+_USUAL = 0.7, 1.5  # seconds between two rounds: the least, and the most that is added
+_SLOWER = 1.0, 2.0, 4.0  # factors for the pauses: with rare rounds, less is mended meanwhile
+_HALVED_AFTER = 8.0  # seconds of a schedule after which pauses are twice as long, so that long waits cost few rounds
+_LONGEST = 10.0  # seconds: the limit of both numbers
 
 
 class Rounds:
-    """The pauses between rounds of a schedule, which get longer, until its end sets them.
+    """The pauses between rounds of a schedule. They get longer until its end sets them.
 
     Parameters
     ----------
     seed
-        Of the plan.
+        The seed of the plan.
     """
 
     def __init__(self, seed: int) -> None:
@@ -23,7 +23,7 @@ class Rounds:
         self._is_set = False
 
     def set(self, least: float, more: float) -> None:
-        """They take this from now on: seconds at least, and what is added at most."""
+        """Set the pauses from now on, in seconds: the least, and the most that is added."""
         self._least, self._more, self._is_set = least, more, True
 
     def pause(self, now: float, draw: float) -> float:

@@ -1,11 +1,11 @@
-"""The scheduler: one thread, one virtual clock, and one seed that decides who goes on when.
+"""The scheduler: one thread, one virtual clock, and one seed that decides the order of all tasks.
 
 A *task* is a thread of a *process*, played by a greenlet. It runs until it sleeps or waits; then the task that is due
-next goes on. Each task draws its delays from its own key and a count, not from one common stream: a schedule that has
-one operation less is the same otherwise, so it can be shrunk.
+next goes on. Each task draws its delays from its own key and a count, not from one common stream. So a schedule without
+one of its operations is the same otherwise, and can be shrunk.
 
 A process can be killed between any two steps: its tasks are never resumed, so none of their `finally` blocks runs, as
-after a `kill -9`. A stopped process (SIGSTOP) does what is due once it goes on.
+after a `kill -9`. A stopped process (SIGSTOP) does later all that came due meanwhile.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from outlive.arrays.lock import OwnedFile
 
 _MASK = (1 << 64) - 1
 _MOST_STEPS = 50_000
-_STEP = 0.001  # seconds, that one step takes at most
+_STEP = 0.001  # seconds that one step takes at most
 
 
 def mix(*parts: int) -> int:
-    """A number of 64 bits that looks random, for these numbers: their hash, which has no seed, and one finalizer."""
+    """A number of 64 bits that looks random, from these numbers alone: their hash, without a seed, and a finalizer."""
     found = hash(parts) & _MASK
     found = ((found ^ (found >> 32)) * 0xBF58476D1CE4E5B9) & _MASK
     return found ^ (found >> 29)
 
 
 def number_of(text: str) -> int:
-    """A number for a text, the same in every process, which `hash` is not."""
+    """A number for a text. It is the same in every process, unlike `hash`."""
     return zlib.crc32(text.encode()) | zlib.adler32(text.encode()) << 32
 
 
 class Stuck(Exception):
-    """Nothing is due any more, and somebody still waits; or it takes longer than it may."""
+    """Nothing is due although a task waits, or the schedule takes too long."""
 
 
 class Process:
-    """What lives and dies as one.
+    """Tasks that live and die together, on one machine.
 
     Parameters
     ----------
@@ -57,31 +57,31 @@ class Process:
         self.scheduler, self.name, self.node = scheduler, name, node
         self.key = mix(scheduler.key, number_of(name))
         self.alive, self.stopped = True, False
-        self.steps_left: int | None = None  # calls of the system until it is killed
-        self.backlog: list[tuple[Task, int]] = []  # what came due while it was stopped
+        self.steps_left: int | None = None  # system calls until it is killed
+        self.backlog: list[tuple[Task, int]] = []  # tasks that came due while it was stopped
         self.at_death: list[Callable[[], None]] = []
-        self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # files that it has open, and may have locked
-        self.flocks: list[tuple[int, int]] = []  # descriptors that it has locked, and inodes: may be closed since
-        self.live: dict[str, Any] = {}  # the views that it has: a table of each process of its own
-        self.left: deque[Any] = deque()  # by objects that it has forgotten
-        self.version = 0  # the latest that it has given
-        self.chances = 0  # how often it asked for chance
-        self.session: Any = None  # its store's
-        self.job = 0  # its number, of a client
+        self.locks: weakref.WeakSet[OwnedFile] = weakref.WeakSet()  # open files, which it may have locked
+        self.flocks: list[tuple[int, int]] = []  # descriptors that it locked, with inodes; some may be closed
+        self.live: dict[str, Any] = {}  # its views: each process has its own table
+        self.left: deque[Any] = deque()  # the remains of objects that it has forgotten
+        self.version = 0  # the latest version that it gave to an array
+        self.chances = 0  # how often it asked for random bytes
+        self.session: Any = None  # the session of its store
+        self.job = 0  # the number of a client's job
         self._spawned = itertools.count(1)
 
     def spawn(self, what: str, function: Callable[..., object], *args: Any, key: int = 0) -> Task:
-        """Start a task in this process. `key` says of which call it is; by default it is the next of its process."""
+        """Start a task in this process. `key`: of the call that it makes; by default the process's next key."""
         task = Task(self, what, key or mix(self.key, next(self._spawned)), function, args)
         if self.alive:
             self.scheduler.due(self.scheduler.now, task)
         return task
 
     def let_go(self) -> None:
-        """Of the locks of descriptors: see `stage`."""
+        """Release the locks of descriptors: see `stage`."""
 
     def kill(self) -> None:
-        """As by SIGKILL."""
+        """Kill it, as by SIGKILL."""
         if self.alive:
             self.alive, self.stopped = False, False
             self.backlog.clear()
@@ -92,11 +92,11 @@ class Process:
                 work()
 
     def stop(self) -> None:
-        """As by SIGSTOP."""
+        """Stop it, as by SIGSTOP."""
         self.stopped = self.alive
 
     def go_on(self) -> None:
-        """As by SIGCONT."""
+        """Let it go on, as by SIGCONT."""
         if self.stopped:
             self.stopped = False
             backlog, self.backlog = self.backlog, []
@@ -116,21 +116,21 @@ class Task:
         self, process: Process, what: str, key: int, function: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
         self.process, self.what, self.key = process, what, key
-        self.count = 0  # of its draws
-        self.parked = 0  # how often it has waited: who wakes it for an earlier time is too late
+        self.count = 0  # the number of its draws
+        self.parked = 0  # the number of its waits: a wake-up for an earlier wait is ignored
         self.dead = False
-        self.worker: _Worker | None = None  # that has begun it
+        self.worker: _Worker | None = None  # the greenlet that runs it
         self.interrupt: BaseException | None = None
         self._function, self._args = function, args
         process.scheduler.tasks.append(self)
 
     def work(self) -> None:
-        """All of it."""
+        """Run the whole task."""
         try:
             self._function(*self._args)
         except GreenletExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - of any kind: it is the world's to judge
+        except BaseException as error:  # noqa: BLE001 - of any kind: the world judges it
             self.process.scheduler.failed(self, error)
         finally:
             self.dead, self._function, self._args = True, _nothing, ()
@@ -149,7 +149,7 @@ def _nothing() -> None:
 
 
 class _Worker(greenlet):  # type: ignore[misc]
-    """Does one task after the other: each greenlet has memory of its own, which comes from the kernel."""
+    """Runs one task after the other: a new greenlet would cost new memory from the kernel."""
 
     def run(self, task: Task) -> None:
         while True:
@@ -163,25 +163,25 @@ _running: Task | None = None
 
 
 def running() -> Task | None:
-    """The task that runs; None if it is the scheduler, or who plans."""
+    """The task that runs; None outside of all tasks."""
     return _running
 
 
 class Scheduler:
-    """Virtual time, and what is due when.
+    """Virtual time, and all that is due, in its order.
 
     Parameters
     ----------
     key
-        Decides all draws.
+        The number that decides all draws.
     resumed
         Called with a process before one of its tasks goes on.
     """
 
     def __init__(self, key: int, resumed: Callable[[Process], None] = lambda _: None) -> None:
         self.key, self.hub, self.now = key, getcurrent(), 0.0
-        self.steps = 0  # that were made
-        self.last: Task | None = None  # the one that made the last step
+        self.steps = 0  # the number of steps so far
+        self.last: Task | None = None  # the task that made the last step
         self.over = False
         self.tasks: list[Task] = []
         self.errors: list[tuple[Task, BaseException]] = []
@@ -190,32 +190,32 @@ class Scheduler:
         self._order = itertools.count()
         self._limit = float("inf")
 
-    # --- by the tasks
+    # --- for tasks
 
     @property
     def task(self) -> Task:
-        """The one that runs."""
+        """The task that runs."""
         assert _running is not None, "only tasks wait"
         return _running
 
     @property
     def process(self) -> Process:
-        """That of the task that runs."""
+        """The process of the task that runs."""
         return self.task.process
 
     def sleep(self, seconds: float) -> None:
-        """Let others go on, for so long."""
+        """Let other tasks go on for so many seconds."""
         task = self.task
         task.parked += 1
         heapq.heappush(self._heap, (self.now + seconds, next(self._order), task, task.parked))
         self._park(task)
 
     def step(self) -> None:
-        """Between two steps of a process: others may go on."""
+        """Let other tasks go on between two steps of a process."""
         self.sleep(self.task.draw() * _STEP)
 
     def wait(self, futures: Iterable[Future], count: int = 1, timeout: float | None = None) -> list[Future]:
-        """Until so many of these are done, or the time is over; returns those that are done."""
+        """Wait until `count` of these are done, or the time is over; returns those that are done."""
         waited = list(futures)
         task, deadline = self.task, None if timeout is None else self.now + timeout
         while True:
@@ -247,22 +247,22 @@ class Scheduler:
         task.parked += 1
         self._park(task)
 
-    # --- by whoever plans
+    # --- for the world, outside of tasks
 
     def at(self, moment: float, work: Callable[[], object]) -> None:
-        """Have something done at this moment, by no process."""
+        """Do `work` at this moment, outside of all processes."""
         heapq.heappush(self._heap, (max(moment, self.now), next(self._order), work, 0))
 
     def due(self, moment: float, task: Task, parked: int | None = None) -> None:
-        """Let a task go on at this moment, if it still waits as it does now."""
+        """Let a task go on at this moment, if it is still in the same wait."""
         heapq.heappush(self._heap, (moment, next(self._order), task, task.parked if parked is None else parked))
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
-        """Go on until something is so. Raises Stuck if nothing is due any more, or at the moment `limit`."""
+        """Go on until `until` is true. Raises Stuck if nothing is due any more, or at the moment `limit`."""
         heap = self._heap
         while not until():
             if not heap:
-                raise Stuck("nobody goes on any more")
+                raise Stuck("no task goes on any more")
             moment, _, what, parked = heapq.heappop(heap)
             if moment > limit:
                 raise Stuck(f"not at its end after {limit:.0f} s")
@@ -296,12 +296,12 @@ class Scheduler:
         _running = None
 
     def failed(self, task: Task, error: BaseException) -> None:
-        """A task ended with an error that nobody took."""
+        """Note that a task ended with an error."""
         if not self.over:
             self.errors.append((task, error))
 
     def close(self) -> None:
-        """End all tasks; what they do in their `finally` blocks is nobody's business any more."""
+        """End all tasks; the errors of their `finally` blocks are ignored."""
         global _running
         self.over = True
         for task in self.tasks:
@@ -328,7 +328,7 @@ class Future:
     error: BaseException | None
 
     def set(self, value: Any = None, error: BaseException | None = None) -> None:
-        """Nothing, if it has come before."""
+        """Set the answer or the error; if one was set before, do nothing."""
         if not self.done:
             self.done, self.value, self.error = True, value, error
             for task, parked in self.waiters:
@@ -336,7 +336,7 @@ class Future:
             self.waiters.clear()
 
     def get(self, timeout: float | None = None) -> Any:
-        """Wait for it. Raises the error, or TimeoutError."""
+        """Wait for the answer. Raises the error, or TimeoutError."""
         if not self.done and not self._scheduler.wait([self], 1, timeout):
             raise TimeoutError
         if self.error is not None:

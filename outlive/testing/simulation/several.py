@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-SAME_ORDER = {"PYTHONHASHSEED": "0"}  # of sets, in each process: else a seed would not say all
+SAME_ORDER = {"PYTHONHASHSEED": "0"}  # the order of sets, in each process: a seed alone decides a schedule
 _TOLD_EVERY = 20  # schedules
 
 
@@ -33,14 +33,14 @@ def run(
     theme: str | None = None,
     most_failures: int = 10,
 ) -> list[Failure]:
-    """Play schedules; returns those that fail, the first few.
+    """Play schedules; returns the first few that fail.
 
     Parameters
     ----------
     told
         Called with how many more were played.
     theme
-        Of all of them.
+        The theme of all schedules.
     """
     from outlive.testing.simulation.world import a_folder
 
@@ -97,7 +97,7 @@ def _lines(workers: list[subprocess.Popen[str]]) -> Iterator[str]:
 
 
 def work(seeds: range, theme: str | None) -> None:
-    """What a worker does: it writes how many it has played, and what failed, one a line."""
+    """Play schedules in a worker, which writes counts of them, and failures, one a line."""
     from outlive.testing.simulation.themes import plan_of
     from outlive.testing.simulation.world import a_world
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_ID = 32  # digits
+_ID = 32  # digits of an id
 _LONGEST = 110
 
 
 def shown(method: str, args: tuple[Any, ...]) -> str:
-    """A call."""
+    """A call as text."""
     return f"{method}({', '.join(map(_short, args))})"
 
 
 def answer(value: Any, error: BaseException | None) -> str:
-    """What came of it."""
+    """The answer of a call, or its error, as text."""
     if error is not None:
         return f"{type(error).__name__}: {str(error)[:_LONGEST]}"
     return _short(value)

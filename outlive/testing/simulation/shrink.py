@@ -1,4 +1,4 @@
-"""Shrinking: a plan that fails is cut down, as long as it fails, until somebody can understand it."""
+"""Shrinking: a plan that fails is cut down as long as it still fails, so that people can understand it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Play = Callable[[Plan], Result]
 def shrink(result: Result, play: Play, tried: Callable[[int, Plan], object] = lambda *_: None) -> Result:
     """The smallest result that still fails.
 
-    Each operation, fault and message draws its delays for itself, so what is left goes much as it went before.
+    Each operation, fault and message draws its delays for itself, so the rest goes much as before.
 
     Parameters
     ----------
     play
-        Has a plan happen.
+        Plays a plan.
     tried
-        Called after each attempt with how many there were, and the smallest plan so far.
+        Called after each attempt with the number of attempts, and the smallest plan so far.
     """
     attempts, smallest, kind = 0, result, kind_of(result)
     while True:
@@ -37,13 +37,13 @@ def shrink(result: Result, play: Play, tried: Callable[[int, Plan], object] = la
 
 
 def kind_of(result: Result) -> str:
-    """What is violated, roughly: to be cut down to another fault helps nobody."""
+    """The kind of violation, roughly. A plan is not cut down to another kind."""
     words = result.violations[0].split()
     return " ".join(word for word in words[:12] if word.isalpha() and len(word) > 2)[:40]
 
 
 def _smaller(result: Result) -> Iterator[Plan]:
-    """Plans in which less happens: first those in which much less does."""
+    """Plans in which less happens: first those in which much less happens."""
     plan = result.plan
     if plan.manners != Manners():
         yield plan._replace(manners=Manners(), without=frozenset())
@@ -61,7 +61,7 @@ def _smaller(result: Result) -> Iterator[Plan]:
 
 
 def _calmer(plan: Plan, oddities: list[int]) -> Iterator[Plan]:
-    """Less of what goes wrong with messages: halves, quarters, then each."""
+    """Plans with fewer oddities of messages: without halves of these, then quarters, then single ones."""
     size = len(oddities)
     while size:
         for begin in range(0, len(oddities), size):

@@ -1,7 +1,7 @@
-"""The stage: what the code that is tried takes for the machine's clock, chance and threads.
+"""The stage: stand-ins for the clock, the random bytes and the threads of the code that is tested.
 
-Everything here is put into modules of this process, which is one that simulates and does nothing else. So that it can
-be: time is virtual and each machine's own, ids come from the seed, and each process has its own views and versions.
+They are put into the modules of this process, which simulates and does nothing else. Time is virtual, and each machine
+has its own clock. Ids come from the seed. Each process of the simulation has its own views and versions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STEPS = (
     "mkdir",
     "rmdir",
 )
-_SWITCHES = 0.25  # of the moments before a shelf is locked, at which others go on
+_SWITCHES = 0.25  # the probability that other tasks go on before a shelf is locked
 
 
 class _Time:
@@ -54,7 +54,7 @@ class _Time:
 
     @staticmethod
     def _machine() -> tuple[float, float]:
-        """Seconds since the world began, and by how much the machine's clock is ahead."""
+        """Seconds since the world began, and seconds by which the machine's clock is ahead."""
         task = running()
         if task is not None:
             return task.process.scheduler.now, task.process.node.clock
@@ -82,11 +82,11 @@ _actors: Scheduler | None = None
 _chance = 0
 _previous: Process | None = None
 _unexpected: Unexpected | None = None
-_session: Any = None  # the module that knows the session of the process
+_session: Any = None  # the module that holds the session of the process
 
 
 def urandom(count: int) -> bytes:
-    """What `os.urandom` gives, from the seed."""
+    """Stands for `os.urandom`: the bytes come from the seed."""
     global _chance
     task = running()
     if task is not None:
@@ -117,7 +117,7 @@ class _Secrets:
 
 
 def resumed(process: Process) -> None:
-    """What a process has for itself, and modules have for all, is put in place."""
+    """Put a process's own state into the modules, which all processes of the simulation share."""
     global _previous
     if process is not _previous:
         if _previous is not None:
@@ -131,12 +131,12 @@ def resumed(process: Process) -> None:
 
 
 def join(process: Process, session: Any) -> None:
-    """The running process has this session from now on."""
+    """Give the running process this session."""
     process.session = _session._session = session  # noqa: SLF001
 
 
 def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
-    """A world begins. `unexpected` is told of errors that nobody waits for, and that are none of outlive's own."""
+    """Begin a world. `unexpected` is called with logged errors that are not outlive's own."""
     global _actors, _chance, _previous, _unexpected
     _actors, _chance, _previous, _unexpected = scheduler, 0, None, unexpected
     remains._watched.clear()  # noqa: SLF001
@@ -145,7 +145,7 @@ def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
 
 
 def point() -> None:
-    """Between two steps of a shelf others may go on, unless the one who takes it holds a lock."""
+    """Let other tasks go on between two steps of a shelf, unless a lock is held."""
     task = running()
     if task is None or green.FileLock.holder is not None or lock._open or task.process.scheduler.over:  # noqa: SLF001
         return
@@ -154,15 +154,15 @@ def point() -> None:
 
 
 def _step_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of the system that changes files, before which a process may be killed: see `Process.steps_left`."""
+    """Wrap a system call that changes files. A process may be killed before it: see `Process.steps_left`."""
 
     def step(*args: Any, **kwargs: Any) -> Any:
         task = running()
         if task is not None and task.process.steps_left is not None and not task.process.scheduler.over:
             task.process.steps_left -= 1
             if task.process.steps_left < 0:
-                green.FileLock.holder = None  # the kernel lets go of it
-                for file in lock.living(lock._open):  # noqa: SLF001 - and of these
+                green.FileLock.holder = None  # the kernel releases it
+                for file in lock.living(lock._open):  # noqa: SLF001 - and these
                     file.close()
                 task.process.scheduler.kill_running()
         return function(*args, **kwargs)
@@ -176,7 +176,7 @@ def _count_steps() -> None:
 
 
 def set_up() -> None:
-    """Once in a process that simulates."""
+    """Put all stand-ins in place, once in a process that simulates."""
     global _session
     import outlive.store.store  # noqa: F401
     from outlive.cluster import catalog, keeper  # noqa: F401
@@ -202,7 +202,7 @@ def set_up() -> None:
     os.urandom = urandom
     _count_steps()
     room.locks = dict
-    waiting.locks = dict  # type: ignore[attr-defined]  # the kernel's list of locks, which is but a hint, is the whole machine's
+    waiting.locks = dict  # type: ignore[attr-defined]  # the kernel's list of locks is a hint, and the whole machine's
     fcntl.flock = _flock
     Process.let_go = _let_go  # type: ignore[assignment,method-assign]
     changes.Changes._watch = _watch_nothing  # type: ignore[method-assign]  # noqa: SLF001
@@ -218,7 +218,7 @@ def set_up() -> None:
 
 
 class _Listens(logging.Handler):
-    """What is written to the log, and raised to nobody."""
+    """Handles errors that are written to the log and not raised."""
 
     def emit(self, record: logging.LogRecord) -> None:
         task, error = running(), None if record.exc_info is None else record.exc_info[1]
@@ -229,12 +229,12 @@ class _Listens(logging.Handler):
 
 
 def _watch_nothing(self: changes.Changes, folders: tuple[str, ...]) -> None:
-    """The kernel does not tell of changes, so folders are listed: it takes milliseconds to end such a watch."""
+    """Watch nothing, so that folders are listed: the kernel takes milliseconds to end a watch."""
     self._watched = folders
 
 
 def _flock(file: Any, operation: int) -> None:
-    """What `fcntl.flock` does. The kernel lets go of it when the process is killed."""
+    """Stands for `fcntl.flock`. The lock is noted, as a kill of the process has to release it."""
     _real_flock(file, operation)
     if isinstance(file, int) and operation & fcntl.LOCK_EX and (task := running()) is not None:
         task.process.flocks.append((file, os.fstat(file).st_ino))
@@ -242,13 +242,13 @@ def _flock(file: Any, operation: int) -> None:
 
 def _let_go(process: Process) -> None:
     for fd, inode in process.flocks:
-        with contextlib.suppress(OSError):  # it was closed
+        with contextlib.suppress(OSError):  # the file was closed
             if os.fstat(fd).st_ino == inode:
                 _real_flock(fd, fcntl.LOCK_UN)
 
 
 def _noted(begin: Callable[..., None]) -> Callable[..., None]:
-    """The kernel closes what a process has open when it is killed."""
+    """Note the files that a process opens, as a kill of the process has to close them."""
 
     def begin_and_note(file: lock.OwnedFile, *args: Any) -> None:
         begin(file, *args)

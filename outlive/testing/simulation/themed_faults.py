@@ -14,22 +14,22 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.tending import Tending
 
-Change = tuple[Any, str, Any]  # an object, an attribute's name, what it is instead
+Change = tuple[Any, str, Any]  # an object, an attribute's name, its new value
 
 
 def _sent_without_a_mark() -> Iterator[Change]:
-    """An array without a key is not marked when it is copied: who deletes it asks nobody."""
+    """An array without a key is not marked when it is copied, so its deletion asks no other node."""
     yield transfer, "mark", lambda *_, **__: True
 
 
 def _one_file_is_dropped() -> Iterator[Change]:
-    """Of several files that nodes are to drop, only the first goes."""
+    """Nodes drop only the first of several files."""
     drop = asking.drop
     yield asking, "drop", lambda state, holdings: drop(state, list(holdings)[:1])
 
 
 def _only_the_known_are_asked() -> Iterator[Change]:
-    """An array without a key is nowhere, if the catalog does not know where it is."""
+    """An array without a key counts as gone if the catalog does not know its nodes."""
 
     def nobody(*_: Any, **__: Any) -> Any:
         return []
@@ -44,7 +44,7 @@ def _touched_here_alone() -> Iterator[Change]:
 
 
 def _nothing_ends() -> Iterator[Change]:
-    """Keepers end nothing."""
+    """Keepers end no array whose lifetime is over."""
     yield Tending, "end_what_is_over", lambda _: None
 
 
@@ -54,7 +54,7 @@ def _scopes_are_not_joined() -> Iterator[Change]:
 
 
 def _kept_are_evicted() -> Iterator[Change]:
-    """Who needs room deletes what was read least recently."""
+    """A shelf that needs room deletes kept arrays too, instead of spilling them."""
     candidates = room.candidates
     yield room, "candidates", lambda *args: [one._replace(kept=False) for one in candidates(*args)]
     yield room, "evict", lambda shelf, array_id: shelf.delete(array_id)
@@ -73,13 +73,13 @@ def _recycled_while_read() -> Iterator[Change]:
 
 
 def _finished_in_any_epoch() -> Iterator[Change]:
-    """A draft is sealed for an earlier catalog too, which has listed it, and this one has not."""
+    """A draft is sealed even if only an earlier catalog has listed it."""
     finish = Shelf.finish
     yield Shelf, "finish", lambda shelf, array_id, _: finish(shelf, array_id, shelf.ledger.epoch)
 
 
 def _orphans_stay() -> Iterator[Change]:
-    """Nobody clears away what a dead process has left."""
+    """Keepers do not remove the drafts of dead processes."""
     yield Tending, "clear_orphans", lambda _: None
 
 

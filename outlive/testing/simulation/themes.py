@@ -1,6 +1,6 @@
-"""Themes: what some schedules are about, on top of what all of them are made of.
+"""Themes: operations and faults that only some schedules have, in addition to those of all schedules.
 
-Each seed has none or one. It is drawn apart from the rest, so that a seed without it goes as it went before.
+Each seed has one theme or none. The theme is drawn apart from the rest, so the rest is the same without it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Literal
 
 from outlive.testing.simulation.plan import KEYS, LARGE, RECYCLED, SMALL, Client, Fault, Op, Plan, drawn, size_of
 
-HANDLES = "h", "j"  # what a client has put last without a key, and others know of
+HANDLES = "h", "j"  # places where clients leave handles of arrays without a key
 _OF_COPIES = "join_copy", "join_copies", "fetch", "keep", "replicate"
 _LATE = *_OF_COPIES, "bind", "replace", "drop", "forbid", "erase", "given_up"
-_LOOKS = 6  # of a client that watches a key
+_LOOKS = 6  # reads of a client that watches a key
 _LONGEST = 8.0  # seconds of a schedule, at most
 
 Theme = Callable[[random.Random, Plan], Plan]
 
 
 def plan_of(seed: int, theme: str | None = None) -> Plan:
-    """The plan of a seed. `theme`: this one, and not its own."""
+    """The plan of a seed. `theme`: in place of the seed's own."""
     rng, plan = random.Random(f"theme of {seed}"), drawn(seed)  # noqa: S311
     chosen = rng.choices([None, *THEMES], [_WITHOUT, *_OFTEN.values()])[0]
     chosen = theme or chosen
@@ -29,7 +29,7 @@ def plan_of(seed: int, theme: str | None = None) -> Plan:
 
 
 def _handles(rng: random.Random, plan: Plan) -> Plan:
-    """Arrays without a key: whoever has a handle reads and deletes them."""
+    """Clients put arrays without a key, and read and delete them by handles."""
     kinds = {"put_handle": 4, "get_handle": 6, "delete_handle": 2}
 
     def an_op(at: float, value: int) -> Op:
@@ -61,7 +61,7 @@ def _lifetimes(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _scopes(rng: random.Random, plan: Plan) -> Plan:
-    """A client has a scope, and others put in it too; it leaves it, or is killed in it."""
+    """A client opens a scope, and others put arrays in it too. The client leaves it, or is killed in it."""
 
     def an_op(at: float, value: int) -> Op:
         kind = rng.choices(("put_scoped", "get_handle", "delete_handle"), (5, 6, 1))[0]
@@ -78,7 +78,7 @@ def _scopes(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _doubles(rng: random.Random, plan: Plan) -> Plan:
-    """A catalog, or a keeper, is taken for dead and replaced, and goes on beside the one in its place."""
+    """A catalog or keeper is replaced although it lives, and goes on beside its successor."""
 
     def a_fault(at: float) -> Fault:
         seconds = round(rng.choice((0.0, 0.5, 3.0)) * rng.uniform(0.1, 1.0), 3)
@@ -90,7 +90,7 @@ def _doubles(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _crashes(rng: random.Random, plan: Plan) -> Plan:
-    """Clients and keepers are killed between two calls of the system, also as they hold a lock."""
+    """Clients and keepers are killed between two system calls, also while they hold a lock."""
 
     def a_fault(at: float) -> Fault:
         steps = float(rng.randrange(30))
@@ -102,7 +102,7 @@ def _crashes(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _partitions(rng: random.Random, plan: Plan) -> Plan:
-    """One machine is cut off from all others, or hears and is not heard; all read before and after nobody waits."""
+    """One machine is cut off from another, in both directions or in one, while every node reads."""
 
     def a_fault(at: float) -> Fault:
         one, other = rng.sample(plan.nodes, 2)
@@ -147,7 +147,7 @@ def _views(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _late(rng: random.Random, plan: Plan) -> Plan:
-    """Calls come seconds late, about when arrays that they are about are copied, replaced and deleted elsewhere."""
+    """Calls come seconds late, while their arrays are copied, replaced and deleted elsewhere."""
     kinds = {"put_handle": 3, "get_handle": 5, "delete_handle": 3, "put": 3, "get": 3, "delete": 2}
 
     def an_op(at: float, value: int) -> Op:
@@ -165,7 +165,7 @@ def _late(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _listings(rng: random.Random, plan: Plan) -> Plan:
-    """A shelf is listed, also once more, while what is on it is deleted and replaced."""
+    """A shelf is listed, also repeatedly, while its arrays are deleted and replaced."""
     kinds = {"put": 4, "get": 4, "delete": 5}
 
     def an_op(at: float, value: int) -> Op:
@@ -182,7 +182,7 @@ def _listings(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _watched(rng: random.Random, plan: Plan) -> Plan:
-    """A key is deleted and replaced, which takes long, and each node reads it meanwhile."""
+    """A key is slowly deleted and replaced, and each node reads it meanwhile."""
     key, begin = (rng.choice(KEYS),), round(rng.uniform(0.0, 2.0), 4)
     seconds = round(rng.choice((0.1, 1.0, 4.0)) * rng.uniform(0.3, 1.0), 3)
     moments = sorted(round(begin + seconds * rng.random(), 4) for _ in range(rng.randint(1, 3)))
@@ -199,14 +199,14 @@ def _watched(rng: random.Random, plan: Plan) -> Plan:
 
 
 def _with_faults(rng: random.Random, plan: Plan, most: int, a_fault: Callable[[float], Fault]) -> Plan:
-    """More goes wrong, about when clients do something: at most so often."""
+    """Add faults close to operations of clients: at most so many."""
     moments = [op.at for client in plan.clients for op in client.ops] or [1.0]
     faults = [a_fault(round(rng.choice(moments) + rng.uniform(-0.01, 0.03), 4)) for _ in range(rng.randint(1, most))]
     return plan._replace(faults=tuple(sorted((*plan.faults, *faults))))
 
 
 def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float, int], Op]) -> Plan:
-    """Each client does some more, about when it does the rest: at most so many operations, more in a large schedule."""
+    """Add operations to each client, close to its others: at most so many, and more in a large schedule."""
     most *= size_of(plan.seed).themed
     clients, value = [], 1000
     for client in plan.clients:
@@ -219,7 +219,7 @@ def _with_ops(rng: random.Random, plan: Plan, most: int, an_op: Callable[[float,
     return plan._replace(clients=tuple(clients))
 
 
-_WITHOUT = 6  # how often a schedule has no theme, as against those
+_WITHOUT = 6  # the weight of no theme
 _OFTEN: dict[Theme, float] = {
     _handles: 1.0,
     _lifetimes: 1.0,

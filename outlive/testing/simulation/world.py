@@ -17,15 +17,13 @@ from outlive.testing.simulation.cluster import SHELF_BYTES, Cluster
 from outlive.testing.simulation.judge import judge
 from outlive.testing.simulation.plan import Plan
 
-ROOT = "OUTLIVE_SIMULATION_ROOT"  # of the environment: who starts processes removes what those that it ends leave
+ROOT = "OUTLIVE_SIMULATION_ROOT"  # environment variable: a folder that the process which starts workers removes
 _COLLECT_EVERY = 25  # schedules
-_VALIDATE_EVERY = (
-    3  # schedules, of which one has the catalog's state looked at after each of its steps: that takes time
-)
+_VALIDATE_EVERY = 3  # one in so many schedules validates the catalog's state after each step, which is slow
 
 
 class Result(NamedTuple):
-    """What came of a plan."""
+    """The result of a plan."""
 
     plan: Plan
     violations: list[str]
@@ -33,11 +31,11 @@ class Result(NamedTuple):
     oddities: dict[int, str]
     steps: int
     calls: int
-    seconds: float  # of the world's own time
+    seconds: float  # of virtual time
 
 
 class World:
-    """Where schedules are played. There is one in a process.
+    """The place where schedules are played. There is one in a process.
 
     Parameters
     ----------
@@ -50,15 +48,15 @@ class World:
         os.makedirs(root, 0o700)
         stage.set_up()
         gc.freeze()
-        gc.disable()  # each schedule leaves circles: they are collected together
+        gc.disable()  # each schedule leaves reference cycles: they are collected together
         self._played = 0
 
     def play(self, plan: Plan, *, traced: bool = False) -> Result:
-        """Have it happen."""
+        """Play a plan."""
         self._played += 1
         if self._played % _COLLECT_EVERY == 0:
             gc.collect()
-            if self._played == _COLLECT_EVERY:  # what was imported since is looked at no more either
+            if self._played == _COLLECT_EVERY:  # modules that were imported since are not garbage either
                 gc.freeze()
         os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
         cluster = Cluster(plan, {node: self._shelf(node, plan) for node in plan.nodes}, traced=traced)
@@ -73,7 +71,7 @@ class World:
         )
 
     def _shelf(self, node: str, plan: Plan) -> str:
-        for name in os.listdir(self._root):  # of a shelf that was being removed as its process was killed
+        for name in os.listdir(self._root):  # a kill may leave a part of a shelf that was being removed
             if name.startswith(f"{node}."):
                 shutil.rmtree(f"{self._root}/{name}")
         path, on_disk = empty_shelf(f"{self._root}/{node}"), f"{self._root}/disk-{node}"
@@ -86,20 +84,20 @@ class World:
 
 
 def a_folder() -> tempfile.TemporaryDirectory[str]:
-    """A new one, that goes with its `with` block. In the one that `ROOT` names, if it does."""
+    """A new folder, which its `with` block removes. It is in the folder that `ROOT` names, if any."""
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     return tempfile.TemporaryDirectory(prefix="outlive-simulation-", dir=os.environ.get(ROOT) or shared)
 
 
 @contextlib.contextmanager
 def a_world() -> Iterator[World]:
-    """One in a new folder, in shared memory if there is some."""
+    """A world in a new folder, in shared memory if there is some."""
     with a_folder() as folder:
         yield World(f"{folder}/world")
 
 
 def empty_shelf(path: str) -> str:
-    """Make a shelf's folder what it is before anything is put there: 0.8 ms less than a new one. Returns its path."""
+    """Make a shelf's folder empty, which takes 0.8 ms less than a new one; returns its path."""
     with contextlib.suppress(FileNotFoundError):
         for name in ("new", "mem", "free", "names", "scopes", "hot"):
             for entry in os.scandir(f"{path}/{name}"):
