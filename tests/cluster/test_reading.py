@@ -46,7 +46,7 @@ def test_what_is_replaced_while_its_copy_comes_is_read_as_it_was_or_as_it_is(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.put("a", "k", 1)
-    fetches = cluster.keepers["b"]._fetches
+    fetches = cluster.keepers["b"].fetches
     join = fetches._join
 
     def replace_first(*args: Any, **options: Any) -> int:
