@@ -42,7 +42,7 @@ WITHOUT_RAY = {"arrays", "catalog", "testing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (15 to 40 s)")
+    parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (8 to 20 s)")
     parser.addoption("--beside-trim", type=float, metavar="SECONDS", help="how long calls run beside trim (20 s)")
 
 

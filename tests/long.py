@@ -43,7 +43,8 @@ LONG = (
     "nodes/test_many_nodes.py::test_a_keeper_that_is_slow_to_die",
     "nodes/test_many_nodes.py::test_a_node_comes_and_goes",
     "nodes/test_ray_nodes.py::test_a_node_that_drains_and_dies",
-    "nodes/test_ray_client.py::",
+    "nodes/test_ray_client.py::TestConformance::",
+    "nodes/test_ray_client.py::test_(more_than_ray_client|outlive_is_not|a_gateway_that|what_a_program|commands|disconnected)",
     "workers/test_leaving_nodes.py::",
     "workers/test_recycle.py::test_(a_large_argument|a_limit_below|a_worker_that_others|generators|options|a_worker_leaves_when)",
     # Ray lets its workers go after many seconds
@@ -66,7 +67,5 @@ def is_long(nodeid: str) -> bool:
 
 
 def unknown(nodeids: list[str]) -> list[str]:
-    """The patterns that match none of these tests, although tests of their files are among them."""
-    files = {nodeid.partition("::")[0] for nodeid in nodeids}
-    collected = [pattern for pattern in LONG if any(file.endswith(pattern.partition("::")[0]) for file in files)]
-    return [pattern for pattern in collected if not any(re.search(pattern, nodeid) for nodeid in nodeids)]
+    """The patterns that match none of these tests."""
+    return [pattern for pattern in LONG if not any(re.search(pattern, nodeid) for nodeid in nodeids)]

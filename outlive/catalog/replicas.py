@@ -308,8 +308,11 @@ def _is_gone(state: State, info: ArrayInfo, node: str) -> bool:
     """
     if info.key is None:
         return info.id in state.erased or (info.id, node) in state.ended
-    # It may be current again, if the array that replaces it is never sealed.
-    return not (state.index.holders(info.id) or state.index.is_superseded(info.id))
+    if state.index.holders(info.id) or state.index.is_superseded(info.id):  # the latter may be current again
+        return False
+    # It counts as lost with its node, and this node has adopted that one's shelf and is not listed since.
+    lost = state.index.lost.of(info)
+    return node not in state.under_way.listing and (lost is None or lost.info.id != info.id)
 
 
 def leave(state: State, infos: Iterable[ArrayInfo], node: str) -> list[bool]:

@@ -106,7 +106,9 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.epochs[node] = epoch
         state.known.add(node)  # again, as a call `leave` of an earlier keeper may have come meanwhile
         state.unlisted.discard(node)
-        state.late.update((one.info.id, one.successors) for one in listed if one.late)
+        for one in listed:
+            if one.late:
+                state.note_late(one.info.id, one.successors)
         doomed = state.index.doomed_at(node)
         older = state.index.relist(node)
         stale = admit(state, node, listed)

@@ -81,6 +81,7 @@ class State:
         # arrays
         self.secured = Latest[str]()  # arrays whose replicas were made, as far as possible: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # arrays that were about to be replaced or deleted
+        self.late_by: dict[str, dict[str, None]] = {}  # the same by successor
         self.announced = Announced()
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
@@ -179,11 +180,21 @@ class State:
         """Unlist an array that is never sealed, and have other nodes forget that it was to replace theirs."""
         self.restore(self.index.take_off(array_id))
         self.announced.came_to_nothing(array_id)
-        for older, successors in self.late.items():  # a former catalog told them
+        for older in self.late_by.get(array_id, ()):  # a former catalog told them
             entry = self.index.current(older)
-            if entry is not None and any(one.id == array_id for one in successors):
+            if entry is not None:
                 for node in self.index.holders(older):
                     self.announced.cancel(array_id, (entry.info.store, entry.info.key or ""), node)
+
+    def note_late(self, array_id: str, successors: Sequence[Successor]) -> None:
+        """Note that a former catalog was about to have an array replaced by these, or deleted."""
+        self.late[array_id] = successors
+        for one in successors:
+            self.late_by.setdefault(one.id, {})[array_id] = None
+
+    def forget_late(self) -> None:
+        self.late.clear()
+        self.late_by.clear()
 
     def is_going(self, array_id: str) -> bool:
         """Whether an array must never be current again: it is deleted, or its files are being dropped or are to be."""

@@ -76,7 +76,7 @@ def _forget_late(state: State) -> None:
             if one.id in state.given_up.get(one.home, ()):
                 for node in state.index.holders(array_id):
                     state.announced.cancel(one.id, (entry.info.store, entry.info.key or ""), node)
-    state.late.clear()
+    state.forget_late()
 
 
 def cancel(state: State) -> Conversation[None]:

@@ -73,7 +73,7 @@ class Links:
         """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""
         long_ago = self._peers.now() - _FORGOTTEN
         for node in [node for node, way in list(self._ways.items()) if way.link is None and way.until < long_ago]:
-            del self._ways[node]
+            self._ways.pop(node, None)  # a signal handler may have come first
 
     def _close_old(self) -> None:
         """Close connections that are too old to be used again: their nodes may be gone for good."""

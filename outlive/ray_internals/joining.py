@@ -26,11 +26,17 @@ def join(address: str | None, **options: Any) -> None:
         Other errors that `ray.init` raises.
     """
     found = address if address is not None and "://" in address else _found(address, options.get("logging_level"))
-    if found not in (None, address) and address not in (None, "auto") and not authentication.listens(found):
-        raise StoreUnavailable(f"Ray takes {address} for {found}, and nothing listens there")
+    if address is not None and address != "auto" and found not in (None, address):
+        _say_if_another_listens(address, found)
     if found is not None:
         authentication.agree(found)
     ray.init(address=found or address, **options)
+
+
+def _say_if_another_listens(address: str, found: str) -> None:
+    """Raises StoreUnavailable if `address` is taken for `found`, and something listens at the former alone."""
+    if authentication.listens(address) and not authentication.listens(found):  # else the cluster may be about to start
+        raise StoreUnavailable(f"Ray takes {address} for {found}, and nothing listens there")
 
 
 def find(address: str, level: int) -> str | None:

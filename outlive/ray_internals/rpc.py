@@ -43,7 +43,11 @@ def _channel(address: str) -> Any:
         from ray._private.grpc_utils import init_grpc_channel
     except ImportError:
         from ray._private.utils import init_grpc_channel  # type: ignore[attr-defined,no-redef]
-    options = [("grpc.max_receive_message_length", _LARGEST), ("grpc.max_reconnect_backoff_ms", _RECONNECTS)]
+    options: list[tuple[str, int]] = [
+        ("grpc.enable_http_proxy", 0),  # as Ray's own channels: a cluster is not behind the proxy of `http_proxy`
+        ("grpc.max_receive_message_length", _LARGEST),
+        ("grpc.max_reconnect_backoff_ms", _RECONNECTS),
+    ]
     return init_grpc_channel(address, options)
 
 

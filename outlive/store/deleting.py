@@ -12,6 +12,8 @@ from outlive.store.reading import find
 if TYPE_CHECKING:
     from outlive.store.session import Session
 
+_ROUNDS = 10  # of `clear`
+
 
 def delete_keys(session: Session, store: str, keys: list[str]) -> list[str]:
     """Delete the arrays of these keys; returns the keys that had none.
@@ -41,9 +43,10 @@ def _as_old(before: dict[str, ArrayInfo], found: list[Found | None]) -> dict[str
 
 def clear(session: Session, store: str) -> None:
     """Delete all arrays of a store that have a key."""
-    array_ids = session.ask_catalog("ids", store)
-    while len(session.ask_catalog("end", array_ids)) < len(array_ids):  # the former arrays of some may stand again
+    for _ in range(_ROUNDS):  # else others that put meanwhile could have it go on for ever
         array_ids = session.ask_catalog("ids", store)
+        if len(session.ask_catalog("end", array_ids)) == len(array_ids):
+            return  # else the former arrays of some may stand again
 
 
 def delete_array(session: Session, info: ArrayInfo, hint: str | None) -> bool:

@@ -438,6 +438,15 @@ def test_an_array_without_a_key_that_a_listing_has_made_unknown_stays_on_its_nod
     assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [True]
 
 
+def test_what_counts_as_lost_stays_on_a_node_that_has_adopted_it_and_is_not_listed_since() -> None:
+    world, one = World(), info(1)
+    state = world.know("a")
+    state.index.lost.add(Lost(one, "b", 1.0))
+    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [False]
+    assert replicas.leave(state, [one], "a") == [False]
+    assert replicas.leave(state, [info(2)], "a") == [True]  # another array of that key, which was deleted
+
+
 def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:
     world = World(nodes="abcdef", answers={("d", "room"): 5000, ("e", "room"): 100})
     state = world.know()

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from outlive.cli import workers_commands
 from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals import node_stats, node_workers, processes, rpc
+from outlive.ray_internals import authentication, node_stats, node_workers, processes, rpc
 from outlive.workers import inspect, trim
 from tests.workers.played import JOB, played_cluster
 
@@ -148,3 +148,11 @@ def test_one_that_ended_meanwhile_is_not_silent(cluster):
     gone.gone = stopped.silent = True
     assert gone.pid not in {pid for _, pid in by_state()}
     assert not node_stats.look(node_workers.nodes()[0]).complete  # who knows what it held
+
+
+def test_a_proxy_of_the_environment_is_not_asked(cluster, monkeypatch):
+    """Ray's own calls go to the cluster itself, whatever `http_proxy` says."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:9")
+    assert authentication._asked(cluster.address) is True
