@@ -44,16 +44,28 @@ def main() -> int:
 
 @contextlib.contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """So many processes compute until the block ends. They end with this process, however it ends."""
-    processes = [multiprocessing.Process(target=_compute, args=(os.getpid(),), daemon=True) for _ in range(count)]
-    for process in processes:
-        process.start()
+    """So many processes compute until the block ends. They end with this process, however it ends.
+
+    They are a session of their own, as what another user runs in another terminal: Linux shares the processors first
+    between sessions, then between their processes (`/proc/sys/kernel/sched_autogroup_enabled`).
+    """
+    first = multiprocessing.Process(target=_another_session, args=(os.getpid(), count))
+    first.start()
     try:
         yield
     finally:
-        for process in processes:
-            process.kill()
-            process.join()
+        first.kill()  # the others see it
+        first.join()
+
+
+def _another_session(parent: int, count: int) -> None:
+    os.setsid()
+    others = [multiprocessing.Process(target=_compute, args=(os.getpid(),), daemon=True) for _ in range(count - 1)]
+    for process in others:
+        process.start()
+    _compute(parent)
+    for process in others:
+        process.join()
 
 
 def _compute(parent: int) -> None:
