@@ -126,7 +126,7 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
     Raises
     ------
     StoreUnavailable
-        This shelf is removed meanwhile. What it did not get stays where it is.
+        This shelf is removed meanwhile. The arrays that were not moved yet stay on the other.
     """
     lock = _lock(f"{path}/{KEEPER}")
     if lock is None:
@@ -184,8 +184,11 @@ def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
         if not shelf.exists():
             raise shelf.gone()
         found = os.lstat(path)
+        if shelf.has(array_id) and (is_cached(found.st_mode) or not is_cached(mode_of(shelf, array_id))):
+            return False
+        shelf.ledger.note_adopted(1)  # first: a keeper that is killed after the move leaves it to the next to tell
         if shelf.has(array_id):
-            return not is_cached(found.st_mode) and is_cached(mode_of(shelf, array_id)) and keep(shelf, array_id)
+            return keep(shelf, array_id)
         target = f"{tier.mem}/{array_id}"
         with tier.account.counting(target, before=0, after=pages(found.st_size)):
             os.rename(path, target)
