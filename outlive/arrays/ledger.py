@@ -55,7 +55,7 @@ class Ledger:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(self._fd, _SIZE)
         self._intent = Intent(self._map, _INTENT, os.path.dirname(self._path), (_USED, _DISK_USED))
-        self._lock = FileLock(self._path, same_as=self._fd, first=self._intent.mend)
+        self._lock = FileLock(self._path, same_as=self._fd, before=self._intent.take_up, first=self._intent.mend)
 
     def after_fork(self) -> None:
         """In a forked child: the parent goes on with the change that was under way."""
