@@ -210,7 +210,7 @@ class Ledger:
 
     @property
     def adopted(self) -> int:
-        """How many arrays were adopted of which the catalog was not told. A keeper that dies leaves this to the next."""
+        """Adopted arrays of which the catalog was not told. A keeper that dies leaves this to the next."""
         return self._get(_ADOPTED)
 
     def note_adopted(self, count: int) -> None:
