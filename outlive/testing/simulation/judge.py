@@ -73,6 +73,8 @@ def _at_the_end(cluster: PlayedCluster) -> Iterator[str]:
     if catalog is None:
         yield "there is no catalog"
         return
+    for name in cluster.restarts.left_behind():
+        yield f"node {name} is dead, and its shelf is not adopted"
     there: Holders = {}
     keyless: dict[str, ArrayInfo] = {}
     slowest = min(machine.clock for machine in cluster.machines.values())
