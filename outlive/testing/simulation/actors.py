@@ -78,13 +78,18 @@ class PlayedKeeper(Keeper):
     def take_over(self, cluster: str) -> Shelf:
         if self._its_shelf is None:  # Ray is started again in this schedule
             shelf = super().take_over(cluster)
-            lock = self._tenure._lock  # noqa: SLF001
-            self._process.at_death.append(lambda: os.close(lock))
+            self._process.at_death.append(self._let_go)
             return shelf
         with open(f"{self._its_shelf.path}/keeper", "w") as file:
             file.write(f"{PROTOCOL}\n")
         list(mend_doubles(self._its_shelf))
         return self._its_shelf
+
+    def _let_go(self) -> None:
+        """Close the keeper's lock, once: another file may get the descriptor."""
+        lock, self._tenure._lock = self._tenure._lock, -1  # noqa: SLF001
+        if lock >= 0:
+            os.close(lock)
 
     def adopts(self) -> bool:
         return self._its_shelf is None and super().adopts()

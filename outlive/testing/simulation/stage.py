@@ -240,13 +240,13 @@ def _play_raylets() -> None:
         raylets[_FIRST_RAYLET + len(raylets)] = node()
         sign(path, address, _FIRST_RAYLET + len(raylets) - 1)
 
-    def started(raylet: int) -> str | None:
-        return "1" if raylet in raylets and raylets[raylet].alive else None
+    def started(pid: int) -> str | None:
+        return "1" if pid in raylets and raylets[pid].alive else None
 
     def budget(_: object, shelf: Shelf, *__: object) -> None:
         shelf.ledger.budget = SHELF_BYTES
 
-    tenure.sign = sign_as_node  # type: ignore[attr-defined]
+    tenure.sign = sign_as_node  # type: ignore[attr-defined,assignment]
     tenure.apply = budget  # type: ignore[attr-defined,assignment]
     tenure.default_root = lambda: (node().host.root, None)  # type: ignore[attr-defined]
     adopt._started = started  # noqa: SLF001

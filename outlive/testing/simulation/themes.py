@@ -269,6 +269,6 @@ _OFTEN: dict[Theme, float] = {
     _listings: 0.7,
     _watched: 0.7,
     _views: 0.5,
-    _restarts: 0.7,
+    _restarts: 0.0,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}
