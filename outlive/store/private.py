@@ -33,12 +33,13 @@ def private(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
     ------
     CorruptArray, TooManyViews
     """
+    own: np.ndarray[Any, Any] = view
     if info.size > COPY_BELOW:
         with contextlib.suppress(ArrayNotFound, StoreUnavailable):
-            mapped: np.ndarray[Any, Any] = session.current().reader.private(info)
-            return mapped
+            own = session.current().reader.private(info)
+            return own
     try:
-        view.flags.writeable = True  # its memory may be this process's own: the array came without a copy on this node
+        own.flags.writeable = True  # its memory may be this process's own: the array came without a copy on this node
     except ValueError:
-        return view.copy(order="K")
-    return view
+        own = view.copy(order="K")
+    return own
