@@ -33,13 +33,13 @@ def private(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
     ------
     CorruptArray, TooManyViews
     """
-    own: np.ndarray[Any, Any] = view
     if info.size > COPY_BELOW:
         with contextlib.suppress(ArrayNotFound, StoreUnavailable):
-            own = session.current().reader.private(info)
-            return own
+            mapped: np.ndarray[Any, Any] = session.current().reader.private(info)
+            return mapped
     try:
-        own.flags.writeable = True  # its memory may be this process's own: the array came without a copy on this node
+        view.flags.writeable = True  # its memory may be this process's own: the array came without a copy on this node
     except ValueError:
-        own = view.copy(order="K")
-    return own
+        copied: np.ndarray[Any, Any] = view.copy(order="K")
+        return copied
+    return view
