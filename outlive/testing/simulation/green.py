@@ -264,6 +264,7 @@ class FileLock:
         self._before()
         FileLock.holder, self.task, self._outer = self, running(), holder
         try:
+            self._before()
             self._first()
         except BaseException:
             FileLock.holder = holder
