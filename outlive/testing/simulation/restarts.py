@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import LEDGER
+from outlive.arrays.layout import NODE
 from outlive.arrays.root import names_in
 from outlive.arrays.tend.adopt import orphaned
 from outlive.testing.simulation.machines import Host, Machine
@@ -94,5 +94,5 @@ class Restarts:
     def left_behind(self) -> Iterator[str]:
         """Shelves of dead nodes that nobody has adopted, on machines that live."""
         for machine in self._cluster.machines.values():
-            if not machine.alive and machine.host.alive and LEDGER in names_in(machine.path):
+            if not machine.alive and machine.host.alive and NODE in names_in(machine.path):
                 yield machine.name
