@@ -21,7 +21,7 @@ import pytest
 
 from outlive.arrays import lock
 from outlive.arrays.clock import uptime
-from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
+from outlive.arrays.layout import CACHED, COPIED, PINNED, PRIVATE, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import mark, mode_of
 from outlive.arrays.put_options import PutOptions
@@ -216,7 +216,8 @@ def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) ->
     assert not {job.id, scope.id}.intersection(new.ids())
     for info in (*stays, pinned, cached, copied):
         assert np.array_equal(Reader(new).view(info), everything[info.id])
-    assert mode_of(new, pinned.id) & 0o7777 == PINNED and is_pinned(mode_of(new, pinned.id))
+    assert mode_of(new, pinned.id) & 0o7777 == PINNED | COPIED and is_pinned(mode_of(new, pinned.id))
+    assert mode_of(new, stays[0].id) & 0o7777 == PRIVATE  # it has a key, by which it is found
     assert is_cached(mode_of(new, cached.id)) and is_copied(mode_of(new, copied.id))
     assert new.recount() == 0
 

@@ -23,6 +23,7 @@ from outlive.arrays import disk as disks
 from outlive.arrays.clock import uptime
 from outlive.arrays.layout import (
     CHECKSUMS,
+    COPIED,
     KEEPER,
     MEM,
     MOVED,
@@ -34,6 +35,7 @@ from outlive.arrays.layout import (
     is_cached,
     is_id,
     kind_of,
+    marked,
 )
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import try_lock
@@ -168,12 +170,16 @@ def _move(
     came: Callable[[str], object],
 ) -> int:
     count = 0
-    for name in os.listdir(source):
+    for name in filter(is_id, os.listdir(source)):
+        path = f"{source}/{name}"
         with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
-            if is_id(name) and not wanted(read_info_at(f"{source}/{name}", name)):
+            info = read_info_at(path, name)
+            if not wanted(info):
                 continue
-        if is_id(name) and not kind_of(name) & ends:
-            count += _bring(f"{source}/{name}", shelf, tier, came)
+            if info.key is None:  # its handles name a node that is gone: so the catalog has to be told where it is
+                os.chmod(path, marked(os.lstat(path).st_mode, add=COPIED))
+        if not kind_of(name) & ends:
+            count += _bring(path, shelf, tier, came)
     return count
 
 

@@ -13,6 +13,7 @@ from outlive.arrays.layout import NODE
 from outlive.arrays.root import names_in
 from outlive.arrays.tend.adopt import orphaned
 from outlive.testing.simulation.machines import Host, Machine
+from outlive.testing.simulation.plan import KEYS
 from outlive.testing.simulation.scheduler import mix
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Restarts:
         if stopped is not None and stopped.alive:
             stopped.stop()
             scheduler.at(scheduler.now + fault.seconds + _TO_END, lambda: self._goes_on(stopped))
+        self._may_lose_drafts(machine)
         machine.kill(spared=stopped)
         draw = mix(scheduler.key, self._cluster.ticks, machine.host.nodes.index(machine))
         seconds = _TO_NOTICE[draw % len(_TO_NOTICE)] * (draw >> 8) / 2**56
@@ -72,6 +74,19 @@ class Restarts:
         for name in itertools.islice(self._names, 2 if fault.other == TWO else 1):
             self.starting += 1
             scheduler.at(scheduler.now + fault.seconds, lambda name=name: self._start(name, machine))  # type: ignore[misc]
+
+    def _may_lose_drafts(self, machine: Machine) -> None:
+        """Record that puts that are under way on a node may count as lost: their drafts are not adopted."""
+        cluster = self._cluster
+        names = {name for name in cluster.works if cluster.processes[name].node is machine}
+        lost = -ord(machine.host.name)
+        may_be = {one.key for one in cluster.history if one.value == lost}  # at any later moment
+        for put in list(cluster.history):
+            if put.client in names and put.kind == "put" and put.returned is None and put.key in KEYS:
+                if put.key not in may_be:
+                    why = f"restart of {machine.name}"
+                    cluster.history.append(put._replace(client=why, value=lost, invoked=cluster.tick()))
+                may_be.add(put.key)
 
     def _goes_on(self, process: Process) -> None:
         scheduler = self._cluster.scheduler
