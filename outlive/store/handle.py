@@ -13,7 +13,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
-from outlive.store import deadlines, session
+from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
 from outlive.store.reading import by_handle
@@ -224,3 +224,7 @@ class ArrayHandle:
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"
         return f"ArrayHandle({name}, store={self.store!r}, shape={self.shape}, dtype={self.dtype})"
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_array(self.info)
