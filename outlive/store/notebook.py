@@ -156,7 +156,7 @@ def of_stats(store: str, arrays: int, nbytes: int, shelves: Sequence[Any]) -> st
 def _shelves(shelves: Sequence[Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """A row of each shelf; `shelves` are the `ShelfStats`."""
     header = "NODE", "ARRAYS", "USED", "BUDGET", "SPILLED", "ON DISK", "ROOT"
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             shelf.node[:8],
             f"{shelf.arrays:,}",
