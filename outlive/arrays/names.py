@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from outlive.arrays.ledger import Ledger
 
 _REMEMBERED = 100_000  # names that a process remembers, about 50 MB
 _FORBIDDEN = "-"  # the id in the target of a link that forbids versions begins so
+_AT_A_TIME = 512  # names that are changed under one lock, so that writers get their turn
 _MOST_SUCCESSORS = 8  # the most that a link names; the latest stay
 _IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
 
@@ -181,7 +182,7 @@ class Names:
             for store, key, version, by in names:
                 self.forbid(store, key, version, by)
 
-    def forget_successors(self, names: Iterable[tuple[str, str, str]]) -> None:
+    def forget_successors(self, names: Sequence[tuple[str, str, str]]) -> None:
         """Forget arrays that were to replace others: store, key and id of each. It takes the lock itself.
 
         The versions that were forbidden because of them stay forbidden as long as before.
@@ -191,21 +192,23 @@ class Names:
         OSError
             There is no room, not even for a name. Some may be forgotten all the same.
         """
-        with self._ledger.locked():
-            for store, key, array_id in names:
-                path, counter = self._link(store, key)
+        for start in range(0, len(names), _AT_A_TIME):
+            with self._ledger.locked():
+                for store, key, array_id in names[start : start + _AT_A_TIME]:
+                    self._forget_successor(store, key, array_id)
 
-                def to(before: _Target | None, array_id: str = array_id) -> str | None:
-                    known = _successors(before)
-                    others = [one for one in known if one[1] != array_id]
-                    if before is None or len(others) == len(known):
-                        return None
-                    return f"{before[0]}.{_FORBIDDEN}{_marks(others)}"
+    def _forget_successor(self, store: str, key: str, array_id: str) -> None:
+        path, counter = self._link(store, key)
 
-                with contextlib.suppress(FileNotFoundError):
-                    since = os.lstat(path).st_mtime_ns
-                    if self._turn(path, counter, to):
-                        _stamp(path, since)
+        def to(before: _Target | None) -> str | None:
+            known = _successors(before)
+            others = [one for one in known if one[1] != array_id]
+            return None if before is None or others == known else f"{before[0]}.{_FORBIDDEN}{_marks(others)}"
+
+        with contextlib.suppress(FileNotFoundError):
+            since = os.lstat(path).st_mtime_ns
+            if self._turn(path, counter, to):
+                _stamp(path, since)
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
         """Make a key lead nowhere, if it leads to this array, and forbid earlier versions."""
