@@ -48,7 +48,7 @@ def picture(array: np.ndarray[Any, Any]) -> tuple[bytes, str] | None:
 
 
 def _grey(sample: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The items as bytes: from black for the least to white for the greatest. Items that are no finite numbers are black."""
+    """The items as bytes: from black for the least to white for the greatest. Others are black."""
     with np.errstate(all="ignore"):  # a longdouble, or the length of a complex number, may be too large
         values = np.abs(sample) if sample.dtype.kind == "c" else sample
         values = values.astype(np.float64)
