@@ -22,7 +22,7 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
 from outlive.ray_internals.client import is_client
-from outlive.store import gateway, reading, session
+from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit
 from outlive.store.creation import Creation, CreationOutside, checked
@@ -31,6 +31,7 @@ from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
+from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
@@ -51,6 +52,13 @@ class StoreStats(NamedTuple):
     arrays: int  # with a key
     nbytes: int  # of their data
     shelves: list[ShelfStats]
+
+    def __repr__(self) -> str:
+        return "\n".join(notebook.stats_lines(*self))
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_stats(*self)
 
 
 class LostArray(NamedTuple):
@@ -277,11 +285,13 @@ class Store(MutableMapping[str, Array]):
     # --- getting
 
     @overload
-    def get(self, key: str) -> Array | None: ...
+    def get(self, key: str, *, mode: Mode = "r") -> Array | None: ...
     @overload
-    def get(self, key: str, default: T) -> Array | T: ...
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: T, *, mode: Mode = "r") -> Array | T: ...
+    def get(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """The array of a key, read-only and zero-copy; `default` if there is none.
+
+        With `mode="c"` it is writable, for you alone, as with `ArrayHandle.get`.
 
         Raises
         ------
@@ -290,7 +300,7 @@ class Store(MutableMapping[str, Array]):
         CorruptArray, TooManyViews
             See `ArrayHandle.get`.
         """
-        array = self._look_up(key)
+        array = self._look_up(key) if mode == "r" else self._private(key, mode)
         return default if array is None else array
 
     @in_cluster()
@@ -305,9 +315,20 @@ class Store(MutableMapping[str, Array]):
     def _look_up(self, key: str) -> Array | None:
         return reading.read(self._session(), self.name, check_key(key))
 
-    async def aget(self, key: str, default: Any = None) -> Any:
+    def _private(self, key: str, mode: Mode) -> Array | None:
+        check_mode(mode)
+        for _ in range(reading.MOST_LOOKS):
+            try:
+                handle = self.handle(key)
+            except ArrayNotFound:
+                return None
+            with contextlib.suppress(ArrayNotFound):  # it was put again, or deleted, since
+                return handle.get(mode=mode)
+        raise reading.changes_too_often([key])
+
+    async def aget(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """`get` for coroutines: a thread does the work, and the event loop is not blocked."""
-        return await asyncio.to_thread(self.get, key, default)
+        return await asyncio.to_thread(self.get, key, default, mode=mode)
 
     @in_cluster(lambda store, keys: (store, list(keys)))
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
@@ -493,3 +514,7 @@ class Store(MutableMapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"outlive.open({self.name!r}){'' if self._scope is None else '.scope()'}"
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it")
