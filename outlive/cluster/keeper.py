@@ -104,7 +104,7 @@ class Keeper(ShelfCalls):
     def go_on(self) -> None:
         """Begin the work that goes on by itself.
 
-        What asks others, or takes long, has a thread of its own: the rounds do not wait for a head that is silent.
+        Work that asks others, or takes long, has a thread of its own: the rounds do not wait for a head that is silent.
         """
         works: dict[Callable[[], None], float] = {
             self._make_rounds: _ROUNDS_EVERY,

@@ -11,7 +11,7 @@ import functools
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.exceptions import GetTimeoutError
@@ -29,7 +29,7 @@ from outlive.cluster.links import Links, links
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
-from outlive.cluster.transfer import chunk_size
+from outlive.cluster.transfer import ChunkSize
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.store.own_cluster import end_with_this_process
@@ -188,9 +188,13 @@ class Session:
             )
 
     @functools.cached_property
+    def _chunks(self) -> Callable[[], int]:
+        return ChunkSize(self.peers, self.node)
+
+    @property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(self.peers.node(self.node))
+        return self._chunks()
 
 
 _session: Session | None = None

@@ -392,9 +392,11 @@ def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: 
 def test_how_much_travels_at_a_time_is_asked_again_until_the_head_says(cluster: PlayedCluster) -> None:
     fetches, real = cluster.keepers["b"].fetches, cluster.peers.node
     cluster.peers.node = lambda _: None  # type: ignore[method-assign]
-    assert fetches.chunk_size() == transfer.CHUNK
+    session = cluster.session("b")
+    del session._chunks
+    assert fetches.chunk_size() == session.chunk_size == transfer.CHUNK
     cluster.peers.node = lambda node: real(node)._replace(object_store_memory=64 * MIB)  # type: ignore[method-assign, union-attr]
-    assert fetches.chunk_size() == 4 * MIB
+    assert fetches.chunk_size() == session.chunk_size == 4 * MIB
 
 
 def test_connections_to_nodes_that_nothing_comes_from_any_more_are_closed(
