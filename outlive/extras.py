@@ -1,4 +1,4 @@
-"""What is installed with outlive, what its extras add, and the error if something is missing.
+"""The packages that come with outlive, those that its extras add, and the error if one is missing.
 
 `pyproject.toml` has the versions. Ray is an extra: see docs/design.md, "Chosen, and why".
 """
@@ -13,13 +13,13 @@ INSTALLED = {
     "grpc": "grpcio", "jsonschema": "jsonschema", "libcst": "libcst", "msgpack": "msgpack", "numpy": "numpy",
     "rich": "rich", "tomli": "tomli", "yaml": "pyyaml",
 }  # fmt: skip
-"""What comes with `pip install outlive`: the name in PyPI of each package that programs import."""
+"""The packages of `pip install outlive`, by the name that programs import, and each one's name in PyPI."""
 EXTRAS = {
     "ray": ("ray",),
     "traces": ("matplotlib", "pyarrow"),
     "demo": ("ray", "matplotlib", "nibabel", "psutil", "pydicom"),
 }
-"""What each extra adds. These packages have one name."""
+"""The packages that each extra adds: their names are alike in both places."""
 
 
 def install(extra: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What is not installed here, said in `--help`."""
+"""The notes in `--help` on packages that are not installed here."""
 
 from __future__ import annotations
 
