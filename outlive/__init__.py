@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         InvalidKeyType,
         MissingPackage,
         OutliveError,
+        PickleRefused,
         StoreFull,
         StoreUnavailable,
         TooManyViews,
+        UnknownType,
         UnsafeRoot,
         UnsupportedArray,
         UnsupportedPlatform,
@@ -54,9 +56,11 @@ _HOME = {
             "InvalidKeyType",
             "MissingPackage",
             "OutliveError",
+            "PickleRefused",
             "StoreFull",
             "StoreUnavailable",
             "TooManyViews",
+            "UnknownType",
             "UnsafeRoot",
             "UnsupportedArray",
             "UnsupportedPlatform",
@@ -75,13 +79,16 @@ __all__ = [
     "MissingPackage",
     "NumpyStore",
     "OutliveError",
+    "PickleRefused",
     "Store",
     "StoreFull",
     "StoreUnavailable",
     "TooManyViews",
+    "UnknownType",
     "UnsafeRoot",
     "UnsupportedArray",
     "UnsupportedPlatform",
+    "codecs",
     "drain",
     "nodes",
     "open",
@@ -91,8 +98,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-    if name == "workers":
-        return importlib.import_module("outlive.workers")
+    if name in {"codecs", "workers"}:
+        return importlib.import_module(f"outlive.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'outlive' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
