@@ -15,7 +15,7 @@ from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
 from outlive.ray_internals.data import asks_for_item
-from outlive.store import deadlines, session
+from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
 from outlive.store.private import Mode, check_mode, private
@@ -261,3 +261,7 @@ class ArrayHandle(metaclass=_Named):
 
     def __str__(self) -> str:
         return f"{self!r} (its array is handle.get())"  # `ray.get([handle])` shows this
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_array(self.info)
