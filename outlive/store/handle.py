@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
-from outlive.store import deadlines, session
+from outlive.ray_internals.data import asks_for_item
+from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
 from outlive.store.private import Mode, check_mode, private
@@ -196,6 +198,10 @@ class ArrayHandle(metaclass=_Named):
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if asks_for_item(sys._getframe(1), self):  # noqa: SLF001 - it asks without saying what for
+            itself: np.ndarray[Any, Any] = np.empty((), object)
+            itself[()] = self
+            return itself  # no numbers: Ray Data then keeps the handle as an object
         view = self.get()
         if dtype is not None and np.dtype(dtype) != view.dtype:
             if copy is False:
@@ -218,7 +224,15 @@ class ArrayHandle(metaclass=_Named):
     @property
     @in_cluster()
     def durability(self) -> Durability:
-        """On how many nodes the array is kept now, and on how many it is to be."""
+        """On how many nodes the array is kept now, and on how many it is to be.
+
+        On 0 nodes, if it was deleted or is lost: this raises no error, and `get` says which of the two it is.
+
+        Raises
+        ------
+        StoreUnavailable
+            A node that may have it does not answer.
+        """
         current = session.current()
         kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
@@ -255,3 +269,7 @@ class ArrayHandle(metaclass=_Named):
 
     def __str__(self) -> str:
         return f"{self!r} (its array is handle.get())"  # `ray.get([handle])` shows this
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_array(self.info)

@@ -22,7 +22,7 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
 from outlive.ray_internals.client import is_client
-from outlive.store import gateway, reading, session
+from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit
 from outlive.store.creation import Creation, CreationOutside, checked
@@ -52,6 +52,13 @@ class StoreStats(NamedTuple):
     arrays: int  # with a key
     nbytes: int  # of their data
     shelves: list[ShelfStats]
+
+    def __repr__(self) -> str:
+        return "\n".join(notebook.stats_lines(*self))
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_stats(*self)
 
 
 class LostArray(NamedTuple):
@@ -507,3 +514,7 @@ class Store(MutableMapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"outlive.open({self.name!r}){'' if self._scope is None else '.scope()'}"
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it")
