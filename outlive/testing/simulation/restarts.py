@@ -28,7 +28,9 @@ RESTART, CRASH = "restart node", "crash successor"
 TWO, STOPPED = "two", "stopped"  # two nodes start at once; the old keeper is stopped, and goes on later
 _NAMES = "defghijklmnopqrstuvwxyz"
 _TO_NOTICE = 0.05, 2.0, 12.0  # seconds until the head declares a node dead whose Ray was stopped: one of these
-_TO_END = 2.0  # seconds that a process may go on whose raylet is dead
+TO_END = 2.0  # seconds that a process may go on whose raylet is dead
+ENDS_CATALOG = {"kill catalog", "stop catalog", "abandon call"}
+ENDS_KEEPER = {"kill keeper", "end keeper", "stop keeper", "crash keeper", "abandon call", CRASH, RESTART}
 
 
 def has_restarts(plan: Plan) -> bool:
@@ -65,7 +67,7 @@ class Restarts:
         stopped = machine.keeper if fault.other == STOPPED else None
         if stopped is not None and stopped.alive:
             stopped.stop()
-            scheduler.at(scheduler.now + fault.seconds + _TO_END, lambda: self._goes_on(stopped))
+            scheduler.at(scheduler.now + fault.seconds + TO_END, lambda: self._goes_on(stopped))
         self._may_lose_drafts(machine)
         machine.kill(spared=stopped)
         draw = mix(scheduler.key, self._cluster.ticks, machine.host.nodes.index(machine))
@@ -91,7 +93,7 @@ class Restarts:
     def _goes_on(self, process: Process) -> None:
         scheduler = self._cluster.scheduler
         process.go_on()
-        scheduler.at(scheduler.now + _TO_END, process.kill)
+        scheduler.at(scheduler.now + TO_END, process.kill)
 
     def _start(self, name: str, before: Machine) -> None:
         self.starting -= 1
