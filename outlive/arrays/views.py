@@ -20,6 +20,8 @@ from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import explained, remember
 from outlive.arrays.lock import is_at
+from outlive.arrays.packed import DTYPE as PACKED
+from outlive.arrays.packed import packed_bytes
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray
 
@@ -110,7 +112,9 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array over bytes that `open_view` has copied. It is the caller's own: keeping it holds no view."""
     root: Any = view.base
-    return _array_of(info, view.dtype, root.base)
+    if not info.codec:
+        return _array_of(info, view.dtype, root.base)
+    return packed_bytes(_array_of(info, view.dtype, root.base.base), info.codec)
 
 
 def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[Any, Any]:
@@ -126,5 +130,9 @@ def _view_of(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
+    if info.codec:
+        if info.dtype != PACKED or root.ndim != 1:
+            raise CorruptArray(f"array {info.id} is damaged: it is a packed value, and not one row of bytes")
+        root = packed_bytes(root, info.codec)
     view: np.ndarray[Any, Any] = remember(info.id, root)
     return view

@@ -1,4 +1,4 @@
-"""ArrayHandle: a small picklable value that names an array and says its shape and dtype. Never an ObjectRef."""
+"""ArrayHandle: a small picklable value that names an array, or another value. Never an ObjectRef."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
+from outlive.store.values import ARRAY, pieces, value_of
 
 
 class Durability(NamedTuple):
@@ -27,8 +28,16 @@ class Durability(NamedTuple):
     wanted: int
 
 
+def _value(found: Any, handle: ArrayHandle, path: tuple[Any, ...] = ()) -> Any:
+    return value_of(found, path, pickle=handle._pickle)  # noqa: SLF001
+
+
+def _item(found: Any, handle: ArrayHandle, index: Any) -> Any:
+    return value_of(found, (index,), pickle=handle._pickle) if handle.info.codec else found  # noqa: SLF001
+
+
 class ArrayHandle:
-    """Names one stored array; made by `Store.put`, `Store.handle` and unpickling, not by hand.
+    """Names one stored array, or another value; made by `Store.put`, `Store.handle` and unpickling, not by hand.
 
     Pass it through tasks, actors, files and other drivers freely: it holds nothing alive, and nothing that holds it or
     drops it, lives or dies, changes what becomes of the array. It always means the same bytes: once its key is deleted
@@ -40,19 +49,33 @@ class ArrayHandle:
     (np.float64(15.0), np.float64(15.0), np.float64(12.0))
     """
 
-    __slots__ = ("_node", "info")
+    __slots__ = ("_node", "_pickle", "info")
 
-    def __init__(self, info: ArrayInfo, node: str | None = None) -> None:
-        self.info, self._node = info, node
+    def __init__(self, info: ArrayInfo, node: str | None = None, pickle: bool = True) -> None:
+        self.info, self._node, self._pickle = info, node, pickle
 
-    @in_cluster()
-    def get(self) -> np.ndarray[Any, Any]:
+    @in_cluster(then=_value)
+    def get(self, path: tuple[Any, ...] = ()) -> Any:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
         If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
 
+        A value that is no array comes back as it was put. Its arrays are as above.
+
+        Parameters
+        ----------
+        path
+            Keys, indices and names of fields that lead to a part of a value, as `("runs", 0, "mask")`. From another
+            node only the part's bytes are moved, and are not kept here.
+
         Raises
         ------
+        KeyError, IndexError, TypeError
+            The value has no such part.
+        PickleRefused
+            It was stored by pickle, and the store was opened with `pickle=False`.
+        UnknownType
+            It needs a codec, a package or a class that this process lacks.
         ArrayNotFound
             It was deleted, or overwritten by a later put under its key.
         ArrayLost
@@ -66,7 +89,24 @@ class ArrayHandle:
             This process is not connected to a Ray cluster.
         """
         view = live_view(self.info.id)
-        return by_handle(session.current(), self.info, self._node) if view is None else view
+        if view is not None:
+            return view
+        if path:
+            return pieces(session.current(), self.info, self._node, path)
+        return by_handle(session.current(), self.info, self._node)
+
+    @property
+    def kind(self) -> str:
+        """The form in which it is stored: "array"; "tree" for dicts, lists, dataclasses and such; "pickle"; "numpy" for
+        NumPy's other values; or the name of a codec, as "arrow".
+        """
+        return self.info.codec or ARRAY
+
+    def _array(self, wanted: str) -> ArrayInfo:
+        """The `ArrayInfo` of an array. Raises TypeError for another value."""
+        if self.info.codec:
+            raise TypeError(f"{self!r} is no array, and has no {wanted}; see what its get() returns")
+        return self.info
 
     @property
     def hint(self) -> str | None:
@@ -90,24 +130,24 @@ class ArrayHandle:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.info.shape
+        return self._array("shape").shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return decode_dtype(self.info.dtype)
+        return decode_dtype(self._array("dtype").dtype)
 
     @property
     def ndim(self) -> int:
-        return len(self.info.shape)
+        return len(self._array("ndim").shape)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return math.prod(self.info.shape)
+        return math.prod(self._array("size").shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of data."""
+        """Bytes of data. Those of a value that is no array include its structure, and what lies between its arrays."""
         return self.info.nbytes
 
     @property
@@ -175,7 +215,8 @@ class ArrayHandle:
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        view = self.get()
+        self._array("elements")
+        view: np.ndarray[Any, Any] = self.get()
         if dtype is not None and np.dtype(dtype) != view.dtype:
             if copy is False:
                 raise ValueError(f"a {view.dtype} array cannot become {np.dtype(dtype)} without a copy")
@@ -201,16 +242,21 @@ class ArrayHandle:
         """The ids of the nodes that have the array, this one first if it does; see `Store.strategy`."""
         return locate(session.current(), self.info, self._node).nodes
 
-    @in_cluster()
+    @in_cluster(then=_item)
     def __getitem__(self, index: Any) -> Any:
-        """The same as `handle.get()[index]`, but only the rows that `index` names are copied from another node."""
+        """The same as `handle.get()[index]`, but only what `index` names is copied from another node: the rows of an
+        array, or the item of a dict, a list, or such.
+        """
         view = live_view(self.info.id)
+        if self.info.codec:
+            return pieces(session.current(), self.info, self._node, (index,)) if view is None else view
         return part(session.current(), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
-        if not self.info.shape:
+        shape = self._array("length").shape
+        if not shape:
             raise TypeError("len() of a 0-dimensional array")
-        return self.info.shape[0]
+        return shape[0]
 
     def __eq__(self, other: object) -> bool:
         return self.info.id == other.info.id if isinstance(other, ArrayHandle) else NotImplemented
@@ -219,8 +265,13 @@ class ArrayHandle:
         return hash(self.info.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrayHandle, (self.info, self._node)
+        return ArrayHandle, (self.info, self._node) if self._pickle else (self.info, self._node, False)
 
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"
-        return f"ArrayHandle({name}, store={self.store!r}, shape={self.shape}, dtype={self.dtype})"
+        about = (
+            f"kind={self.kind!r}, nbytes={self.nbytes}"
+            if self.info.codec
+            else f"shape={self.shape}, dtype={self.dtype}"
+        )
+        return f"ArrayHandle({name}, store={self.store!r}, {about})"
