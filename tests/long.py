@@ -53,6 +53,7 @@ LONG = (
     "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several|those_that|what_another)",
     # every program of the documentation, every error of a real Ray, every frame around a log
     "demo/test_demo_run.py::",
+    "examples/test_examples.py::test_it_runs",
     "lint/test_pages_run.py::",
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",

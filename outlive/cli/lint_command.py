@@ -13,13 +13,12 @@ import typer
 from outlive.cli.failures import UNABLE, explained
 from outlive.cli.options import AsJson
 from outlive.cli.text import print_json
-from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.lint.finding import Finding
     from outlive.lint.run import Report
 
-_FORMATS = ("text", "json", "sarif")
+_FORMATS = ("text", "concise", "json", "sarif")
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +40,9 @@ def lint(
         list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Files and directories to leave out.")
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, and show it.")] = False,
-    output: Annotated[str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print.")] = "text",
+    output: Annotated[
+        str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print; concise: a line each.")
+    ] = "text",
     explain: Annotated[str | None, typer.Option("--explain", metavar="CODE", help="Print the page of a rule.")] = None,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
     as_json: AsJson = False,
@@ -151,7 +152,9 @@ def _print(report: Report, output: str, *, to_stderr: bool) -> None:
 
         typer.echo(json.dumps(sarif.document(report, __version__), indent=2), err=to_stderr)
     else:
-        _print_text(report, to_stderr=to_stderr)
+        from outlive.cli import lint_text
+
+        lint_text.show(report, concise=output == "concise", to_stderr=to_stderr)
 
 
 def _as_data(report: Report) -> dict[str, Any]:
@@ -170,36 +173,3 @@ def _as_data(report: Report) -> dict[str, Any]:
         "errors": [asdict(failure) for failure in report.failures],
         "notebooks": report.notebooks,
     }
-
-
-def _print_text(report: Report, *, to_stderr: bool) -> None:
-    for difference in report.diffs:
-        typer.echo(difference, nl=False, err=to_stderr)
-    for done in report.fixed:
-        where = typer.style(f"{done.path}:{done.line}:{done.column}", bold=True)
-        typer.echo(f"{where}: {typer.style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
-    for found in report.findings:
-        where = typer.style(f"{found.path}:{found.line}:{found.column}", bold=True)
-        code = typer.style(found.code, fg="red", bold=True)
-        typer.echo(f"{where}: {code} {found.name}: {found.message}", err=to_stderr)
-        mended = " (--fix does it)" if found.edit else ""
-        typer.echo(f"    why: {found.why}\n    fix: {found.fix}{mended}", err=to_stderr)
-    for failure in report.failures:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        where = f":{failure.line}:{failure.column}" if failure.line else ""
-        typer.echo(f"{failure.path}{where}: {failure.message}", err=True)
-    if report.notebooks:
-        typer.echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
-    if not report.files and not report.failures:
-        typer.echo("note: no Python files there", err=True)
-    typer.echo(_summary(report), err=to_stderr)
-
-
-def _summary(report: Report) -> str:
-    said = f"{count(report.files, 'file')} linted: "
-    said += count(len(report.findings), "finding") if report.findings else "no findings"
-    if report.fixed:
-        said += f", {len(report.fixed)} fixed"
-    if report.failures:
-        said += f", {count(len(report.failures), 'error')}"
-    return said

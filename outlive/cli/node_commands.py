@@ -13,7 +13,8 @@ import typer
 from outlive.cli.failures import NOT_SO, UnknownNode, explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import columns, print_json, printable
+from outlive.cli.text import print_json, printable
+from outlive.table import columns
 from outlive.units import count
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from outlive.table import columns
 from outlive.units import format_age
 
 if TYPE_CHECKING:
@@ -87,17 +88,6 @@ def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """The one document that a command prints on stdout."""
     typer.echo(json.dumps(value, indent=2))
-
-
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
-    """The lines of a table, header first. `right`: the columns to align right; the last column is not padded."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join([*cells[:-1], row[-1]])
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> None:

@@ -14,7 +14,8 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import columns, print_json
+from outlive.cli.text import print_json
+from outlive.table import columns
 from outlive.units import count
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from outlive.cli.text import columns, printable
+from outlive.cli.text import printable
+from outlive.table import columns
 from outlive.units import count
 
 if TYPE_CHECKING:

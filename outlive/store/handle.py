@@ -13,12 +13,13 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
-from outlive.store import deadlines, session
+from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
+from outlive.store.private import Mode, check_mode, private
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
-from outlive.store.values import ARRAY, pieces, value_of
+from outlive.store.values import ARRAY, Pieces, pieces, value_of
 
 
 class Durability(NamedTuple):
@@ -28,15 +29,18 @@ class Durability(NamedTuple):
     wanted: int
 
 
-def _value(found: Any, handle: ArrayHandle, path: tuple[Any, ...] = ()) -> Any:
-    return value_of(found, path, pickle=handle._pickle)  # noqa: SLF001
+class _Named(type):
+    """Says where the array is: `ray.get(handle)`, among others, raises an error that shows the class and no more."""
+
+    def __repr__(cls) -> str:
+        return f"<class '{cls.__module__}.{cls.__qualname__}'> (no ObjectRef: its array is handle.get())"
 
 
 def _item(found: Any, handle: ArrayHandle, index: Any) -> Any:
     return value_of(found, (index,), pickle=handle._pickle) if handle.info.codec else found  # noqa: SLF001
 
 
-class ArrayHandle:
+class ArrayHandle(metaclass=_Named):
     """Names one stored array, or another value; made by `Store.put`, `Store.handle` and unpickling, not by hand.
 
     Pass it through tasks, actors, files and other drivers freely: it holds nothing alive, and nothing that holds it or
@@ -54,8 +58,7 @@ class ArrayHandle:
     def __init__(self, info: ArrayInfo, node: str | None = None, pickle: bool = True) -> None:
         self.info, self._node, self._pickle = info, node, pickle
 
-    @in_cluster(then=_value)
-    def get(self, path: tuple[Any, ...] = ()) -> Any:
+    def get(self, path: tuple[Any, ...] = (), *, mode: Mode = "r") -> Any:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
         If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
@@ -67,6 +70,10 @@ class ArrayHandle:
         path
             Keys, indices and names of fields that lead to a part of a value, as `("runs", 0, "mask")`. From another
             node only the part's bytes are moved, and are not kept here.
+        mode
+            "c" is a writable array for you alone: copy-on-write, as in `numpy.memmap`. It is zero-copy too, but a page
+            (4 KiB) that you write to is copied first. No write reaches the store, or another call's array. Libraries
+            that do not know of read-only memory need this: `torch.from_numpy(handle.get(mode="c"))`.
 
         Raises
         ------
@@ -88,12 +95,28 @@ class ArrayHandle:
         StoreUnavailable
             This process is not connected to a Ray cluster.
         """
+        found = self._found(path, mode)
+        if not path and type(found) is np.ndarray:
+            return found
+        return value_of(found, path, pickle=self._pickle)
+
+    def _found(self, path: tuple[Any, ...], mode: Mode) -> Any:
+        """The array, or the bytes of another value, or of the part of it at `path`."""
+        found = self._pieces(path) if path else self._view()
+        if mode == "r":
+            return found
+        check_mode(mode)
+        return found.writable() if isinstance(found, Pieces) else private(self.info, found)
+
+    @in_cluster()
+    def _view(self) -> np.ndarray[Any, Any]:
         view = live_view(self.info.id)
-        if view is not None:
-            return view
-        if path:
-            return pieces(session.current(), self.info, self._node, path)
-        return by_handle(session.current(), self.info, self._node)
+        return by_handle(session.current(), self.info, self._node) if view is None else view
+
+    @in_cluster()
+    def _pieces(self, path: tuple[Any, ...]) -> Any:
+        view = live_view(self.info.id)
+        return pieces(session.current(), self.info, self._node, path) if view is None else view
 
     @property
     def kind(self) -> str:
@@ -223,6 +246,13 @@ class ArrayHandle:
             return view.astype(dtype)
         return view.copy() if copy else view
 
+    def __dlpack__(self, **how: Any) -> Any:
+        """For `torch.as_tensor(handle)` and other libraries: no copy, and writable, as with `get(mode="c")`."""
+        return self.get(mode="c").__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # memory of the processor (kDLCPU)
+
     @property
     def replicas(self) -> int:
         """On how many nodes it is to be kept."""
@@ -269,9 +299,15 @@ class ArrayHandle:
 
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"
-        about = (
-            f"kind={self.kind!r}, nbytes={self.nbytes}"
-            if self.info.codec
-            else f"shape={self.shape}, dtype={self.dtype}"
-        )
+        about = f"shape={self.info.shape}, dtype={decode_dtype(self.info.dtype)}"
+        if self.info.codec:
+            about = f"kind={self.kind!r}, nbytes={self.nbytes}"
         return f"ArrayHandle({name}, store={self.store!r}, {about})"
+
+    def __str__(self) -> str:
+        what = "value" if self.info.codec else "array"
+        return f"{self!r} (its {what} is handle.get())"  # `ray.get([handle])` shows this
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_array(self.info)

@@ -98,3 +98,6 @@ class NumpyStore:
 
     def __repr__(self) -> str:
         return f"NumpyStore(key={self.key!r}, shape={self.shape}, dtype={self.dtype})"
+
+    def _repr_html_(self) -> str:
+        return self.handle._repr_html_()

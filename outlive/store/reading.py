@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
+MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
 
 
 class Here(NamedTuple):
@@ -108,7 +108,7 @@ def _settle(
     If one key has moved meanwhile, all are looked at again. From then on the catalog holds the arrays that it
     names until we have them.
     """
-    for _ in range(_MOST_LOOKS):
+    for _ in range(MOST_LOOKS):
         with _answer(session, store, keys, held=held) as found:
             values: list[Any] = []
             for one in found:
@@ -121,7 +121,12 @@ def _settle(
             else:
                 return values
         held = True
-    raise StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {_MOST_LOOKS} times while being read; try again")
+    raise changes_too_often(keys)
+
+
+def changes_too_often(keys: list[str]) -> StoreUnavailable:
+    """The error for keys that were put again at each of `MOST_LOOKS` looks."""
+    return StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {MOST_LOOKS} times while being read; try again")
 
 
 @contextlib.contextmanager
@@ -302,4 +307,4 @@ def as_array(info: ArrayInfo, data: bytearray) -> Array:
 
     array: Array = np.ndarray(info.shape, decode_dtype(info.dtype), data, order="F" if info.fortran else "C")
     array.flags.writeable = False
-    return packed_bytes(array, info.codec) if info.codec else array
+    return packed_bytes(array, info) if info.codec else array

@@ -197,6 +197,11 @@ def current() -> Session:
     return join()
 
 
+def known() -> Session | None:
+    """The session that this process has already, if it stands. Nothing is asked or started."""
+    return _session if _session is not None and _session.stands() else None
+
+
 def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never changes
     """`current()`, with these settings for this node's shelf."""
     global _session

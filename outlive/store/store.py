@@ -23,7 +23,7 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
 from outlive.ray_internals.client import is_client
-from outlive.store import gateway, reading, session
+from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit, seal
 from outlive.store.creation import Creation, CreationOutside, checked
@@ -32,6 +32,7 @@ from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
+from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
@@ -53,6 +54,13 @@ class StoreStats(NamedTuple):
     arrays: int  # with a key
     nbytes: int  # of their data
     shelves: list[ShelfStats]
+
+    def __repr__(self) -> str:
+        return "\n".join(notebook.stats_lines(*self))
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_stats(*self)
 
 
 class LostArray(NamedTuple):
@@ -322,11 +330,13 @@ class Store(MutableMapping[str, Any]):
     # --- getting
 
     @overload
-    def get(self, key: str) -> Any: ...
+    def get(self, key: str, *, mode: Mode = "r") -> Any: ...
     @overload
-    def get(self, key: str, default: T) -> Any | T: ...
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: T, *, mode: Mode = "r") -> Any | T: ...
+    def get(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """The array of a key, read-only and zero-copy, or its other value; `default` if there is none.
+
+        With `mode="c"` it is writable, for you alone, as with `ArrayHandle.get`.
 
         Raises
         ------
@@ -335,7 +345,7 @@ class Store(MutableMapping[str, Any]):
         CorruptArray, TooManyViews, PickleRefused, UnknownType
             See `ArrayHandle.get`.
         """
-        found = self._look_up(key)
+        found = self._look_up(key) if mode == "r" else self._private(key, mode)
         if type(found) is np.ndarray:
             return found
         return default if found is None else value_of(found, pickle=self.pickle)
@@ -352,9 +362,20 @@ class Store(MutableMapping[str, Any]):
     def _look_up(self, key: str) -> Array | None:
         return reading.read(self._session(), self.name, check_key(key))
 
-    async def aget(self, key: str, default: Any = None) -> Any:
+    def _private(self, key: str, mode: Mode) -> Any:
+        check_mode(mode)
+        for _ in range(reading.MOST_LOOKS):
+            try:
+                handle = self.handle(key)
+            except ArrayNotFound:
+                return None
+            with contextlib.suppress(ArrayNotFound):  # it was put again, or deleted, since
+                return handle._found((), mode)  # noqa: SLF001
+        raise reading.changes_too_often([key])
+
+    async def aget(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """`get` for coroutines: a thread does the work, and the event loop is not blocked."""
-        return await asyncio.to_thread(self.get, key, default)
+        return await asyncio.to_thread(self.get, key, default, mode=mode)
 
     @in_cluster(lambda store, keys: (store, list(keys)), then=_values)
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -548,3 +569,7 @@ class Store(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         refuses = "" if self.pickle else ", pickle=False"
         return f"outlive.open({self.name!r}{refuses}){'' if self._scope is None else '.scope()'}"
+
+    @notebook.never_raises
+    def _repr_html_(self) -> str:
+        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it")

@@ -11,10 +11,11 @@ from outlive.arrays.packed import Packed, PackedBytes
 from outlive.errors import UnsupportedArray
 from outlive.store.elsewhere import rows
 from outlive.store.gone import missing
+from outlive.store.private import private
 from outlive.store.reading import by_handle
 from outlive.values.arrays import plain
 from outlive.values.packing import pack
-from outlive.values.structure import Structure, unpack
+from outlive.values.structure import Structure
 from outlive.values.wire import TRAILER_SIZE
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Pieces(NamedTuple):
     tail: bytes  # with the structure
     nbytes: int
     buffers: dict[int, Array]  # by offset
+
+    def writable(self) -> Pieces:
+        """The same, whose arrays may be written to: they are this process's own."""
+        for array in self.buffers.values():
+            array.flags.writeable = True
+        return self
 
 
 def stored_form(value: Any, *, pickle: bool) -> Array | Packed:
@@ -75,13 +82,16 @@ def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
         It has no such part.
     """
     if isinstance(found, PackedBytes):
-        if not path:
-            return unpack(found, pickle=pickle)
+        structure = Structure.of(found)
+        if structure.private and not found.flags.writeable:
+            found = private(found.info, found)
         whole = found.view(np.ndarray)
-        return _part(Structure.of(whole), path, lambda offset, size: whole[offset : offset + size], pickle=pickle)
+        return _part(structure, path, lambda offset, size: whole[offset : offset + size], pickle=pickle)
     if isinstance(found, Pieces):
         buffers = found.buffers
         structure = Structure(found.tail, found.nbytes)
+        if structure.private:
+            found.writable()
         return _part(structure, path, lambda offset, size: buffers[offset][:size] if size else _NONE, pickle=pickle)
     return _inside(found, path)
 

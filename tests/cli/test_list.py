@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from outlive.cli.text import age, columns, printable
+from outlive.cli.text import age, printable
+from outlive.table import columns
 
 ODD = [
     "a\nb",

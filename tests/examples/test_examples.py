@@ -1,0 +1,63 @@
+"""Each program of examples/ says what it shows, is listed in docs/examples.md, and runs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
+SAYS = {
+    "actor_dies": ["ray.put: OwnerDiedError", "outlive: 3 of 3 volumes are there"],
+    "embeddings": ["the first task embeds 4", "the second task embeds 1", "ends with its job"],
+    "idle_workers": ["MB, after leaky", "have left,", "came back"],
+    "producer_leaves": ["the producer has left", "reads 4 arrays"],
+    "replay_buffer": ["12 episodes", "has learned from 12 of 12"],
+    "slices": ["4,000 rows", "is refused: True"],
+    "volume_pipeline": ["1/mask:", "on 1 of 1 nodes", "6 arrays"],
+}
+
+
+def test_all_are_listed_and_tried() -> None:
+    listed = re.findall(r"\]\(\.\./examples/(\w+)\.py\)", (ROOT / "docs" / "examples.md").read_text())
+    assert sorted(listed) == [program.stem for program in PROGRAMS] == sorted(SAYS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_it_says_what_it_shows_and_how_it_is_run(program: Path) -> None:
+    said = ast.get_docstring(ast.parse(program.read_text())) or ""
+    assert f"python examples/{program.name}" in said
+    assert len(said.splitlines()) > 1
+    assert len(program.read_text().splitlines()) <= 90
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A Ray that all programs join; its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.cluster"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        yield address
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_it_runs(program: Path, cluster: str) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": cluster, "PYTHONPATH": str(ROOT)}
+    if program.stem == "idle_workers":
+        pytest.importorskip("grpc")
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in SAYS[program.stem]:
+        assert said in done.stdout
+    assert "Warning" not in done.stderr
