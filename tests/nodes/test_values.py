@@ -17,6 +17,7 @@ import pytest
 import outlive
 from outlive.arrays.live import live_view
 from outlive.store import gateway, session
+from outlive.testing.conformance import ValueStoreTests
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 from tests.values.classes_of_data import Colour, Pair, Scan
@@ -220,3 +221,7 @@ def test_what_is_spilled_is_read_alike(store: outlive.Store, tmp_path: Path) -> 
     assert spill(shelf, shelf.disk, handle.id)
     assert_scan(handle.get())
     assert handle.get(("image", "image"))[3] == 3
+
+
+class TestStore(ValueStoreTests):
+    """`ValueStoreTests` takes its `store` from here: a store without Ray."""
