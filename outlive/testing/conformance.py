@@ -11,9 +11,9 @@ In a test file, derive from `StoreTests` and say what a new, empty store is:
             with my_package.new_store() as store:
                 yield store
 
-pytest then runs every test of the suite against it. `ValueStoreTests` is for stores of any values. The suite expects builtin errors (`KeyError`, `TypeError`,
-`ValueError`), so the store need not know outlive. For detailed assertion messages, put
-`pytest.register_assert_rewrite("outlive.testing.conformance")` into conftest.py.
+pytest then runs every test of the suite against it. `ValueStoreTests` is for stores of any values. Builtin errors are
+expected (`KeyError`, `TypeError`, `ValueError`), so the store need not know outlive. For detailed assertion messages,
+put `pytest.register_assert_rewrite("outlive.testing.conformance")` into conftest.py.
 """
 
 from __future__ import annotations
