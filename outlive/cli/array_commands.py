@@ -114,7 +114,7 @@ def get(
     opened = open_store(store, address)
     opened.pickle = False  # a command runs nothing that a value brings with it
     handle = opened.handle(key)
-    array = opened[key] if is_array(handle) else None
+    array: Any = opened[key] if is_array(handle) else None
     if type(array).__name__ != "ndarray":  # the key may stand for another value by now
         raise BadFile(
             f"{printable(key)} is no array, which a .npy file could hold: it is of the kind {handle.kind!r}, "
