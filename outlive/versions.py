@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import outlive
 from outlive.errors import OutliveError
 from outlive.units import format_size
 
@@ -19,7 +19,7 @@ _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # cgroups(7): microseconds of a per
 def versions() -> dict[str, Any]:
     """Versions and limits as plain data. Sizes are in bytes; None is what is not installed or not known."""
     return {
-        "outlive": outlive.__version__,
+        "outlive": importlib.import_module("outlive").__version__,  # an import of it would be a cycle
         "folder": str(Path(__file__).parent),
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "packages": {name: _version(name) for name in PACKAGES},
