@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outlive.cli import workers_check, workers_plan, workers_simulate, workers_trim
+from outlive.cli import form, workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import print_json
@@ -33,7 +33,14 @@ $ outlive workers trim --max-idle 4
 _CLEAR = "\x1b[H\x1b[2J"
 _LEAST_WATCH = 0.2  # seconds
 
-workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+_SHORT = "Show idle workers and why they stay; trim, plan, check, record, simulate."
+workers = typer.Typer(
+    help=_HELP,
+    short_help=_SHORT,
+    cls=form.Group,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +89,7 @@ def show(
 def _show(
     *, which: dict[str, Any], by: str | None, watch: str | None, exact: bool, address: str | None, as_json: bool
 ) -> None:
-    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.cli.workers_connection import found, joined
     from outlive.errors import BadSetting, StoreUnavailable
     from outlive.units import parse_duration
     from outlive.workers.selection import Selection
@@ -91,19 +98,18 @@ def _show(
         raise BadSetting(f"by={by!r}: there are {', '.join(BY)}")
     every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     selection = Selection(**which)
-    with needs("workers"):
-        own_job = (joined if exact else found)(address)
-        report = selection.of(_report(own_job, exact))
-        _print(report, by, None, as_json=as_json, clear=every is not None)
-        while every is not None:
-            time.sleep(every)
-            before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
-            try:
-                report = selection.of(_report(joined(address) if exact else own_job, exact))
-            except (StoreUnavailable, BadSetting) as error:  # the GCS, the node or the job may come back
-                typer.echo(f"{time.strftime('%X')}: {error}", err=True)
-            else:
-                _print(report, by, before, as_json=as_json, clear=True)
+    own_job = (joined if exact else found)(address)
+    report = selection.of(_report(own_job, exact))
+    _print(report, by, None, as_json=as_json, clear=every is not None)
+    while every is not None:
+        time.sleep(every)
+        before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
+        try:
+            report = selection.of(_report(joined(address) if exact else own_job, exact))
+        except (StoreUnavailable, BadSetting) as error:  # the GCS, the node or the job may come back
+            typer.echo(f"{time.strftime('%X')}: {error}", err=True)
+        else:
+            _print(report, by, before, as_json=as_json, clear=True)
     if report.unseen:
         raise typer.Exit(1)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import ray
 
 from outlive.arrays.info import check_key
 from outlive.arrays.settings import Settings
-from outlive.errors import InvalidKeyType
+from outlive.errors import InvalidKeyType, StoreUnavailable
 from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join
 from outlive.store import gateway, session
 from outlive.store.gateway import in_cluster
 from outlive.store.store import DEFAULT, Store
+
+_TO_START = 30.0  # seconds for a cluster that is starting, if a server in between accepts connections already
 
 
 def open(
@@ -23,6 +26,7 @@ def open(
     disk: int | str | None = None,
     spill_to: str | os.PathLike[str] | None = None,
     address: str | None = None,
+    pickle: bool = True,
 ) -> Store:
     """Open the store `name`, which need not exist yet.
 
@@ -48,6 +52,11 @@ def open(
         The address of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is
         connected so, all that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
+    pickle
+        Whether values that no codec knows are stored by pickle. With False nothing is pickled, nor unpickled, through
+        this store and the handles that it gives: the error names the type. Others may open the store otherwise. Through
+        Ray Client, calls themselves travel by pickle.
+
     Raises
     ------
     StoreUnavailable
@@ -71,7 +80,7 @@ def open(
     if not ray.is_initialized():
         _connect(address)
     _join(settings)
-    return Store(name)
+    return Store(name, pickle=pickle)
 
 
 @in_cluster()
@@ -80,11 +89,26 @@ def _join(settings: Settings) -> None:
 
 
 def _connect(address: str | None) -> None:
+    if _is_connecting():
+        raise StoreUnavailable(
+            "a signal handler has interrupted its thread as that was connecting to Ray: call outlive.open() once the "
+            "handler has returned"
+        )
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
-        join(chosen)  # Ray Client logs to the driver anyway, and warns of every option
+        join(chosen, patience=_TO_START)  # Ray Client logs to the driver anyway, and warns of every option
     else:
-        join(chosen, log_to_driver=True)
+        join(chosen, patience=_TO_START, log_to_driver=True)
+
+
+def _is_connecting() -> bool:
+    """Whether this thread is in `_connect` already. A second `ray.init` in the middle of one may start a cluster."""
+    frame = sys._getframe(2)  # noqa: SLF001
+    while frame.f_code is not _connect.__code__:
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def shutdown() -> int:
