@@ -59,6 +59,7 @@ LONG = (
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
     "explain/test_fuzz.py::test_memory",
     "pages/test_idle_memory.py::",
+    "pages/test_built_site.py::",
 )
 
 

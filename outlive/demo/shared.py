@@ -11,7 +11,7 @@ _ARENA = "plasma"  # in the name of the file that is Ray's object store
 
 
 def in_folder(path: str) -> int:
-    """Bytes of all files below a folder: a shelf of outlive. What goes meanwhile is not counted."""
+    """Bytes of all files below a folder: a shelf of outlive. A file that goes meanwhile is not counted."""
     return sum(_pages(f"{folder}/{name}") for folder, _, names in os.walk(path) for name in names)
 
 
