@@ -376,6 +376,8 @@ def test_names_of_codecs_are_checked() -> None:
     for name in ("", "array", "pickle", "Point", "a b", "x" * 65):
         with pytest.raises(ValueError, match="codec's name"):
             registry.register(Point, lambda p: 0, lambda s: s, name=name)
+    with pytest.raises(ValueError, match="needs no codec"):
+        registry.register(dict, lambda p: 0, lambda s: s, name="mine")  # type: ignore[arg-type,return-value]
     with pytest.raises(ValueError, match="is registered for"):
         registry.register(Point3, lambda p: 0, lambda s: s, name="point")
 
