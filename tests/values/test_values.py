@@ -468,6 +468,21 @@ def test_bytes_are_copied_once() -> None:
             unpack(altered(nodes, [6], [(0, 8), (8, 8)], bytes(8) + (8).to_bytes(8, "little")))
 
 
+def test_lengths_without_bytes_take_no_memory() -> None:
+    """An array of items of no bytes may tell of any length."""
+    none, shape = {"array": 0, "dtype": "'|V0'", "shape": [10**12]}, {"list": [10**12]}
+    state = {"dict": {"text": [0], "ends": [0], "missing": None, "shape": [1], "coerce": True}}
+    masked = {"dict": {"data": [0], "mask": None, "fill": None, "hard": False}}
+    named = {"array": 0, "dtype": "[('a', '|V0')]", "shape": [10**12]}
+    for nodes in (
+        [none, shape, state, {"strings": True, "state": [2]}],
+        [named, masked, {"masked": True, "state": [1]}],
+        [none, {"set": [[0]]}],
+    ):
+        with pytest.raises(CorruptArray):
+            unpack(altered(nodes, [len(nodes) - 1], [(0, 0)]))
+
+
 def test_deep_and_large_structures_are_read_without_a_stack() -> None:
     nodes: list[Any] = [{"list": []}] + [{"list": [[n]]} for n in range(100_000)]
     found, depth = unpack(altered(nodes, [100_000])), 0
