@@ -466,7 +466,7 @@ SEEDS = 60
 FUZZED = """
 import random, sys
 import numpy as np
-from outlive.errors import CorruptArray, PickleRefused, UnknownType, UnsupportedArray
+from outlive.errors import OutliveError
 from outlive.values import wire
 from outlive.values.packing import pack
 from outlive.values.structure import unpack
