@@ -16,6 +16,8 @@ from outlive.store import gateway, session
 from outlive.store.gateway import in_cluster
 from outlive.store.store import DEFAULT, Store
 
+_TO_START = 30.0  # seconds for a cluster that is starting, if a server in between accepts connections already
+
 
 def open(
     name: str = DEFAULT,
@@ -24,6 +26,7 @@ def open(
     disk: int | str | None = None,
     spill_to: str | os.PathLike[str] | None = None,
     address: str | None = None,
+    pickle: bool = True,
 ) -> Store:
     """Open the store `name`, which need not exist yet.
 
@@ -49,6 +52,11 @@ def open(
         The address of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is
         connected so, all that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
+    pickle
+        Whether values that no codec knows are stored by pickle. With False nothing is pickled, nor unpickled, through
+        this store and the handles that it gives: the error names the type. Others may open the store otherwise. Through
+        Ray Client, calls themselves travel by pickle.
+
     Raises
     ------
     StoreUnavailable
@@ -72,7 +80,7 @@ def open(
     if not ray.is_initialized():
         _connect(address)
     _join(settings)
-    return Store(name)
+    return Store(name, pickle=pickle)
 
 
 @in_cluster()
@@ -88,9 +96,9 @@ def _connect(address: str | None) -> None:
         )
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
-        join(chosen)  # Ray Client logs to the driver anyway, and warns of every option
+        join(chosen, patience=_TO_START)  # Ray Client logs to the driver anyway, and warns of every option
     else:
-        join(chosen, log_to_driver=True)
+        join(chosen, patience=_TO_START, log_to_driver=True)
 
 
 def _is_connecting() -> bool:
