@@ -62,7 +62,8 @@ ONCE_FAILED = (
     ["beside", "a", [[6.7, "delete", ["m"], 2200]]]],
     [[3.8715, "restart node", "b", "", 0.014]], [0.0, 0.0, 0.0, 0.0], []]""",
     # A keeper that started counted a dead keeper's draft and the sealed array of the same id as one file.
-    """[140, ["a", "b"], [["client1", "a", [[0.0542, "put", ["m"], 2]]], ["after", "b", [[4.9773, "get", ["m"], 2103]]]],
+    """[140, ["a", "b"],
+    [["client1", "a", [[0.0542, "put", ["m"], 2]]], ["after", "b", [[4.9773, "get", ["m"], 2103]]]],
     [[0.1176, "end keeper", "b", "", 0.0, "listing_part"], [0.5878, "restart node", "b", "", 4.399],
     [5.8331, "kill keeper", "b"]], [0.0, 0.0, 0.0, 0.0], []]""",
     # An array without a key was on the node that adopted it, and the catalog told others that it was gone.
