@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -81,13 +81,25 @@ class Writer:
         return draft
 
     def drafts_of(
-        self, arrays: Mapping[str, np.ndarray[Any, Any]], *, store: str, options: PutOptions = DEFAULT
+        self,
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        store: str,
+        options: PutOptions = DEFAULT,
+        written: Callable[[int], object] = lambda _: None,
     ) -> list[Draft]:
-        """Drafts of several arrays under their keys: all, or none."""
+        """Drafts of several arrays under their keys: all, or none.
+
+        Parameters
+        ----------
+        written
+            Called with the bytes of each array that is written.
+        """
         drafts: list[Draft] = []
         try:
             for key, array in arrays.items():
                 drafts.append(self.draft_of(array, store=store, key=check_key(key), options=options))
+                written(drafts[-1].info.nbytes)
         except BaseException:
             for draft in drafts:
                 draft.discard()

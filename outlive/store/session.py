@@ -34,7 +34,7 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.store.own_cluster import end_with_this_process
 
-_log = logging.getLogger("outlive")
+_log = logging.getLogger(__name__)
 _STARTS = 5  # of a keeper, before its death is an error
 
 
@@ -63,6 +63,7 @@ class Session:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
         self.links = links(self.peers, self.node)
+        _log.info("joined the stores of cluster %s by %s", connection.cluster, self.shelf.path)
 
     def apply(self, settings: Settings) -> None:
         """Change this node's shelf as asked. Raises as `settings.apply`."""
@@ -75,6 +76,7 @@ class Session:
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""
         for attempt in itertools.count(1):
+            _log.debug("looks for the keeper of node %s, and starts it if there is none", self.node)
             self.peers.find_keeper(self.node, start=True)
             try:
                 about: dict[str, Any] = self.peers.ask_keeper(self.node, Call.of("about"), starters.START_SECONDS)
@@ -114,6 +116,7 @@ class Session:
             It is gone for good, does not answer, or met an error that is not outlive's own.
         """
         call = Call(method, args)
+        _log.debug("asks the catalog: %s", method)
         try:
             return self.peers.ask_catalog(call, None)
         except Left:  # the store was shut down
@@ -140,6 +143,7 @@ class Session:
         StoreUnavailable
             It says which node it is.
         """
+        _log.debug("asks the keeper of node %s: %s", node, method)
         try:
             return self.peers.ask_keeper(node, Call(method, args), patience)
         except StoreUnavailable as error:
@@ -160,6 +164,7 @@ class Session:
         A keeper that leaves the node while it is asked counts as gone too: its leaving causes any error that it raises.
         """
         session = self
+        _log.debug("asks this node's keeper: %s", method)
         for attempt in itertools.count(1):
             try:
                 return session.peers.ask_keeper(session.node, Call(method, args), None)
@@ -241,6 +246,7 @@ def close() -> int:
     finally:  # an interrupt must not leave some of them alive without shelves
         starters.stop(nodes)
         forget()
+    _log.info("shut down the stores of the cluster: %d bytes are free", freed)
     if silent:
         raise StoreUnavailable(
             f"stopped, but keepers did not confirm deletion on nodes {', '.join(silent)}; check their shelves: "

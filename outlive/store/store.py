@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from outlive import progress as progress_bar
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
 from outlive.arrays.dtypes import encode_dtype, storable
@@ -34,6 +35,7 @@ from outlive.store.keys import StoreKeys
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
+from outlive.units import count
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -75,6 +77,10 @@ def _checked(store: Store, array: Array, *args: Any) -> tuple[Any, ...]:
 
 def _all_checked(store: Store, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
     return store, {check_key(key): storable(array) for key, array in arrays.items()}
+
+
+def _bytes_of(arrays: Mapping[str, Any]) -> int:
+    return sum(getattr(array, "nbytes", 0) for array in arrays.values())
 
 
 class Store(MutableMapping[str, Array]):
@@ -179,9 +185,10 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         options = self._options(session, lifetime, ttl, pin, replicas)
-        drafts = session.writer.drafts_of(arrays, store=self.name, options=options)
-        if drafts:
-            commit(session, drafts)
+        with progress_bar.of(f"storing {count(len(arrays), 'array')}", total=_bytes_of(arrays)) as bar:
+            drafts = session.writer.drafts_of(arrays, store=self.name, options=options, written=bar.add)
+            if drafts:
+                commit(session, drafts)
         replicate(session, [draft.info for draft in drafts])
         return {draft.info.key or "": ArrayHandle(draft.info, session.node) for draft in drafts}
 
