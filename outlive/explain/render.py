@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from outlive.citations import link
 from outlive.explain.ids import DecodedId
 from outlive.explain.model import Explanation, JudgedCause, Reading, Unknown
 
 _SHOWN_LINES = 5
+_SOURCES = "Sources: "
 _SHOWN_UNKNOWN = 500  # characters that are shown of an unknown line
 
 
@@ -71,6 +73,8 @@ def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
     for style, line in lines:
         indent = len(line) - len(line.lstrip())
         text = Text(printable(line.lstrip()), style=style)
+        if line.startswith(_SOURCES):
+            link(text)
         if not console.is_terminal:
             console.print(" " * indent, text, sep="", soft_wrap=True)
             continue
@@ -121,7 +125,7 @@ def _explanation_lines(explanation: Explanation, *, first: bool) -> Iterator[_St
     yield "bold", "Fix"
     for line in explanation.fix.splitlines():
         yield "green", f"    {line}"
-    yield "dim", "Sources: " + "; ".join(explanation.sources)
+    yield "dim", _SOURCES + "; ".join(explanation.sources)
 
 
 def _cause_lines(number: int, cause: JudgedCause) -> Iterator[_Styled]:
