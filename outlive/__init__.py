@@ -23,9 +23,11 @@ if TYPE_CHECKING:
         InvalidKey,
         InvalidKeyType,
         OutliveError,
+        PickleRefused,
         StoreFull,
         StoreUnavailable,
         TooManyViews,
+        UnknownType,
         UnsafeRoot,
         UnsupportedArray,
         UnsupportedPlatform,
@@ -52,9 +54,11 @@ _HOME = {
             "InvalidKey",
             "InvalidKeyType",
             "OutliveError",
+            "PickleRefused",
             "StoreFull",
             "StoreUnavailable",
             "TooManyViews",
+            "UnknownType",
             "UnsafeRoot",
             "UnsupportedArray",
             "UnsupportedPlatform",
@@ -72,13 +76,16 @@ __all__ = [
     "InvalidKeyType",
     "NumpyStore",
     "OutliveError",
+    "PickleRefused",
     "Store",
     "StoreFull",
     "StoreUnavailable",
     "TooManyViews",
+    "UnknownType",
     "UnsafeRoot",
     "UnsupportedArray",
     "UnsupportedPlatform",
+    "codecs",
     "drain",
     "nodes",
     "open",
@@ -88,8 +95,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-    if name == "workers":
-        return importlib.import_module("outlive.workers")
+    if name in {"codecs", "workers"}:
+        return importlib.import_module(f"outlive.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'outlive' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -30,6 +30,14 @@ class UnsupportedArray(OutliveError, TypeError):
     """This value cannot be stored without losing something. The message names a form that can."""
 
 
+class PickleRefused(OutliveError, TypeError):
+    """This value needs pickle, and its store was opened with `pickle=False`. Register a codec, or allow pickle."""
+
+
+class UnknownType(OutliveError, LookupError):
+    """The stored value is of a type or a codec that this process lacks. Install or import what the message names."""
+
+
 class CorruptArray(OutliveError, ValueError):
     """The array's file is damaged: truncated, overwritten, or not written by outlive. Run `outlive check`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -83,6 +84,19 @@ def _private_root() -> Iterator[None]:
     shutil.rmtree(RAY, ignore_errors=True)
     shutil.rmtree(ROOT, ignore_errors=True)
     shutil.rmtree(SPILL, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def nothing_is_swallowed() -> Iterator[None]:
+    """What a signal handler raises reaches the program, wherever it comes.
+
+    Python prints what is raised in a callback of its garbage collector, and goes on. Hypothesis has such a callback.
+    """
+    callbacks, gc.callbacks[:] = gc.callbacks[:], []
+    try:
+        yield
+    finally:
+        gc.callbacks[:] = callbacks
 
 
 def eventually(condition: Callable[[], T], seconds: float = 60) -> T:

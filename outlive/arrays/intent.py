@@ -42,11 +42,21 @@ class Intent:
         self._nested = 0  # changes that were made during another one
         self._sum_of_change = _NONE  # where the sum is that the other one changes
 
-    def mend(self) -> None:
-        """Complete the change of a holder that died or was interrupted. The caller has just got the lock."""
+    def take_up(self) -> None:
+        """Take up the change of a holder that died or was interrupted, before the lock counts as held.
+
+        So what a signal handler changes before `mend` has returned counts as a change of other files.
+        """
         self.under_way = False
         if self.stands:
+            self._sum_of_change = NUMBER.unpack_from(self._page, self._offset)[0]
+            self.under_way = True
+
+    def mend(self) -> None:
+        """Complete that change. The caller has just got the lock."""
+        if self.stands:
             self.complete()
+        self.under_way = False
 
     def begin(self, sum_at: int, paths: tuple[str, ...], before: int) -> None:
         """Say that the files at `paths`, which take `before` bytes now, are about to change."""

@@ -29,9 +29,9 @@ _USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each number
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
-_CHANGES, _INTENT = 80, 88
+_CHANGES, _INTENT, _ADOPTED = 80, 88, 504
 _BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
-assert _INTENT + _INTENT_SIZE <= _GENERATIONS
+assert _INTENT + _INTENT_SIZE <= _ADOPTED
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -55,7 +55,7 @@ class Ledger:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(self._fd, _SIZE)
         self._intent = Intent(self._map, _INTENT, os.path.dirname(self._path), (_USED, _DISK_USED))
-        self._lock = FileLock(self._path, same_as=self._fd, first=self._intent.mend)
+        self._lock = FileLock(self._path, same_as=self._fd, before=self._intent.take_up, first=self._intent.mend)
 
     def after_fork(self) -> None:
         """In a forked child: the parent goes on with the change that was under way."""
@@ -207,6 +207,15 @@ class Ledger:
     def end(self) -> None:
         """Record that the program that started this cluster is ending."""
         _NUMBER.pack_into(self._map, _LEFT, _BY_PROGRAM)
+
+    @property
+    def adopted(self) -> int:
+        """Adopted arrays of which the catalog was not told. A keeper that dies leaves this to the next."""
+        return self._get(_ADOPTED)
+
+    def note_adopted(self, count: int) -> None:
+        """Count so many more; fewer, if the catalog was told. The caller holds the lock."""
+        _NUMBER.pack_into(self._map, _ADOPTED, self.adopted + count)
 
     @staticmethod
     def counter(name: str) -> int:

@@ -48,12 +48,20 @@ class FileLock:
     ----------
     same_as
         The descriptor of the file, if another may stand at `path` one day, which is not to be locked instead.
-    first
-        Called each time the lock is taken, holding it.
+    before, first
+        Called each time the lock is got: `before` it counts as held by this thread, and `first` as soon as it does. If
+        a signal handler takes the lock until `before` has returned, it calls both by itself.
     """
 
-    def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
-        self.path, self.same_as, self._first = path, same_as, first
+    def __init__(
+        self,
+        path: str,
+        same_as: int | None = None,
+        *,
+        before: Callable[[], None] = lambda: None,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.path, self.same_as, self._before, self._first = path, same_as, before, first
         self._inode = None if same_as is None else os.fstat(same_as).st_ino
         self._held: tuple[int, weakref.ref[FileIO]] = (0, weakref.ref(_nobody))  # by which thread
         self._taking: dict[int, weakref.ref[FileIO]] = {}  # thread -> the file by which it is taking the lock just now
@@ -89,6 +97,7 @@ class FileLock:
     def _take_by(self, file: FileIO) -> None:
         if not try_lock(file):
             _wait_for(file, self.path)
+        self._before()
         self._held = threading.get_ident(), weakref.ref(file)
         self._first()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -27,8 +27,11 @@ from outlive.arrays.ledger import Ledger
 
 _REMEMBERED = 100_000  # names that a process remembers, about 50 MB
 _FORBIDDEN = "-"  # the id in the target of a link that forbids versions begins so
+_AT_A_TIME = 512  # names that are changed under one lock, so that writers get their turn
 _MOST_SUCCESSORS = 8  # the most that a link names; the latest stay
 _IN_FORCE = 600 * 10**9  # nanoseconds for which a version stays forbidden: longer than any overwrite takes
+
+_Target = tuple[int, str]  # version and id
 
 
 class Remembered(NamedTuple):
@@ -86,15 +89,18 @@ class Names:
     def point(self, info: ArrayInfo, has: Callable[[str], bool]) -> None:
         """Turn the key's name to `info`, unless it leads to a later array. `has` tells whether that one is there."""
         path, counter = self._link(info.store, info.key or "")
-        before, target = _read(path), f"{info.version}.{info.id}"
-        if before is not None and (
-            before[1] == info.id
-            or (before[0] > info.version and _forbids(before))
-            or (before[0] >= info.version and not _forbids(before) and has(before[1]))
-        ):
-            return
+
+        def to(before: _Target | None) -> str | None:
+            if before is not None and (
+                before[1] == info.id
+                or (before[0] > info.version and _forbids(before))
+                or (before[0] >= info.version and not _forbids(before) and has(before[1]))
+            ):
+                return None
+            return f"{info.version}.{info.id}"
+
         try:
-            self._turn(path, target, counter, new=before is None)
+            self._turn(path, counter, to)
         except OSError:  # no room, not even for a name: without the old one, readers ask the catalog
             self._unlink(path, counter)
 
@@ -104,17 +110,35 @@ class Names:
             os.unlink(path)
         self._ledger.changed(counter)
 
-    def _turn(self, path: str, target: str, counter: int, *, new: bool) -> None:
-        if new:
+    def _turn(self, path: str, counter: int, to: Callable[[_Target | None], str | None]) -> bool:
+        """Turn a name from its target to what `to` makes of that; None leaves it. Returns whether it was turned.
+
+        A signal handler may turn the same name meanwhile. Then `to` is asked again, about what the handler left.
+        """
+        while True:
+            before = _text(path)
+            after = to(_parsed(before))
+            if after is None:
+                return False
+            if self._replace(path, before, after, counter):
+                return True
+
+    def _replace(self, path: str, before: str | None, after: str, counter: int) -> bool:
+        """Turn a name that leads to `before`; False if it does not any more."""
+        if before is None:
             with contextlib.suppress(FileExistsError):
-                os.symlink(target, path)
-                return
+                os.symlink(after, path)
+                return True
+            if _text(path) is not None:
+                return False
+        following = f"{path}{NEXT}"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{NEXT}")  # left by a process that was killed here
-        os.symlink(target, f"{path}{NEXT}")
+            os.unlink(following)  # left by a process that was killed here
+        os.symlink(after, following)
         self._ledger.change(counter)
-        os.rename(f"{path}{NEXT}", path)
+        done = _rename_if(following, path, before)
         self._ledger.changed(counter)
+        return done
 
     def forbid(self, store: str, key: str, version: int, by: tuple[int, str, str] | None = None) -> None:
         """Forbid versions of a key before `version` on this shelf. A name that leads to one leads nowhere then.
@@ -126,16 +150,18 @@ class Names:
             as all puts but one may come to nothing.
         """
         path, counter = self._link(store, key)
-        before, known = _read(path), False
-        if before is not None and before[0] >= version:  # a later version is forbidden, maybe by a put that fails
-            version = before[0]
-            known = by is None or not _forbids(before) or any(_is_of(one, by) for one in _successors(before))
-        if not known:
+
+        def to(before: _Target | None) -> str | None:
+            forbidden, known = version, False
+            if before is not None and before[0] >= version:  # a later one is forbidden, maybe by a put that fails
+                forbidden = before[0]
+                known = by is None or not _forbids(before) or any(_is_of(one, by) for one in _successors(before))
             others = [one for one in _successors(before) if by is None or one[1] != by[1]]
             some = [*others, *([] if by is None else [by])][-_MOST_SUCCESSORS:]
-            self._turn(path, f"{version}.{_FORBIDDEN}{_marks(some)}", counter, new=before is None)
-            since = uptime()
-            os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
+            return None if known else f"{forbidden}.{_FORBIDDEN}{_marks(some)}"
+
+        if self._turn(path, counter, to):
+            _stamp(path, uptime())
 
     def hide(self, info: ArrayInfo) -> None:
         """Make the key of `info` lead nowhere until `point`, unless to a later array: readers ask the catalog."""
@@ -156,7 +182,7 @@ class Names:
             for store, key, version, by in names:
                 self.forbid(store, key, version, by)
 
-    def forget_successors(self, names: Iterable[tuple[str, str, str]]) -> None:
+    def forget_successors(self, names: Sequence[tuple[str, str, str]]) -> None:
         """Forget arrays that were to replace others: store, key and id of each. It takes the lock itself.
 
         The versions that were forbidden because of them stay forbidden as long as before.
@@ -166,25 +192,33 @@ class Names:
         OSError
             There is no room, not even for a name. Some may be forgotten all the same.
         """
-        with self._ledger.locked():
-            for store, key, array_id in names:
-                path, counter = self._link(store, key)
-                target = _read(path)
-                known = _successors(target)
-                others = [one for one in known if one[1] != array_id]
-                if target is not None and len(others) < len(known):
-                    since = os.lstat(path).st_mtime_ns
-                    self._turn(path, f"{target[0]}.{_FORBIDDEN}{_marks(others)}", counter, new=False)
-                    os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
+        for start in range(0, len(names), _AT_A_TIME):
+            with self._ledger.locked():
+                for store, key, array_id in names[start : start + _AT_A_TIME]:
+                    self._forget_successor(store, key, array_id)
+
+    def _forget_successor(self, store: str, key: str, array_id: str) -> None:
+        path, counter = self._link(store, key)
+
+        def to(before: _Target | None) -> str | None:
+            known = _successors(before)
+            others = [one for one in known if one[1] != array_id]
+            return None if before is None or others == known else f"{before[0]}.{_FORBIDDEN}{_marks(others)}"
+
+        with contextlib.suppress(FileNotFoundError):
+            since = os.lstat(path).st_mtime_ns
+            if self._turn(path, counter, to):
+                _stamp(path, since)
 
     def withdraw(self, store: str, key: str, array_id: str) -> None:
         """Make a key lead nowhere, if it leads to this array, and forbid earlier versions."""
         path, counter = self._link(store, key)
-        before = _read(path)
-        if before is not None and before[1] == array_id:
-            self._turn(path, f"{before[0]}.{_FORBIDDEN}", counter, new=False)
-            since = uptime()
-            os.utime(path, ns=(since, since), follow_symlinks=False)  # see `_is_fresh`
+
+        def to(before: _Target | None) -> str | None:
+            return None if before is None or before[1] != array_id else f"{before[0]}.{_FORBIDDEN}"
+
+        if self._turn(path, counter, to):
+            _stamp(path, uptime())
 
     def remove(self, store: str, key: str, array_id: str) -> None:
         """Make a key lead nowhere, if it leads to this array."""
@@ -239,16 +273,21 @@ def _leads_nowhere(path: str, has: Callable[[str], bool]) -> bool:
         return False
 
 
+def _stamp(path: str, since: int) -> None:
+    """Note since when a link forbids versions, for `_is_fresh`."""
+    os.utime(path, ns=(since, since), follow_symlinks=False)
+
+
 def _is_fresh(path: str) -> bool:
     """Whether this link, which forbids versions, was made recently."""
     return uptime() - os.lstat(path).st_mtime_ns < _IN_FORCE
 
 
-def _forbids(target: tuple[int, str]) -> bool:
+def _forbids(target: _Target) -> bool:
     return target[1].startswith(_FORBIDDEN)
 
 
-def _successors(target: tuple[int, str] | None) -> list[tuple[int, str, str]]:
+def _successors(target: _Target | None) -> list[tuple[int, str, str]]:
     """The arrays that replace the earlier versions, as a link names them: version, id and home of each."""
     if target is None or not _forbids(target):
         return []
@@ -265,10 +304,37 @@ def _is_of(mark: tuple[int, str, str], by: tuple[int, str, str]) -> bool:
     return mark[1] == by[1] and mark[0] >= by[0]
 
 
-def _read(path: str) -> tuple[int, str] | None:
+def _read(path: str) -> _Target | None:
     """The version and id that a link leads to; None if there is no link, or something else has its name."""
+    return _parsed(_text(path))
+
+
+def _text(path: str) -> str | None:
+    """The target of a link as it stands; None if there is no link."""
     try:
-        version, _, array_id = os.readlink(path).partition(".")
-        return int(version), array_id
-    except (OSError, ValueError):
+        return os.readlink(path)
+    except OSError:
         return None
+
+
+def _parsed(text: str | None) -> _Target | None:
+    version, _, array_id = (text or "").partition(".")
+    try:
+        return int(version), array_id
+    except ValueError:
+        return None
+
+
+def _rename_if(path: str, to: str, target: str | None) -> bool:
+    """Rename `path` to `to`, if the link there leads to `target` still. None: whatever is there.
+
+    C code does both steps, so no signal handler comes in between.
+    """
+    if target is None:
+        os.rename(path, to)
+        return True
+    is_same = map(target.__eq__, map(os.readlink, (to,)))
+    try:
+        return bool(list(map(os.rename, itertools.compress((path,), is_same), (to,))))
+    except FileNotFoundError:  # the name was removed
+        return False

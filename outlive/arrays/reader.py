@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.layout import PRIVATE
 from outlive.arrays.live import live_view
 from outlive.arrays.recent import Recent
 from outlive.arrays.segment import COPY_BELOW
-from outlive.arrays.views import open_view, unknown_to_live
+from outlive.arrays.views import open_private, open_view, unknown_to_live
 
 if TYPE_CHECKING:
     import numpy as np
 
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
+
+    _ViewAt = Callable[..., tuple[ArrayInfo, np.ndarray[Any, Any]]]
 
 _MARKS = 10_000  # arrays that a process remembers as marked hot
 
@@ -45,6 +48,20 @@ class Reader:
             return recent[1]
         try:
             return self._open(info.id, info)[1]
+        except FileNotFoundError:
+            raise self._shelf.not_found(info) from None
+
+    def private(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
+        """A writable view of a sealed array, for the caller alone: each page is copied when it is first written to.
+
+        Small arrays are a writable copy.
+
+        Raises
+        ------
+        ArrayNotFound, CorruptArray, TooManyViews
+        """
+        try:
+            return self._opened(info.id, info, open_private)[1]
         except FileNotFoundError:
             raise self._shelf.not_found(info) from None
 
@@ -95,27 +112,29 @@ class Reader:
             self._recent.add(info, unknown_to_live(info, view))
         return info, view
 
-    def _opened(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-        shelf = self._shelf
+    def _opened(
+        self, array_id: str, info: ArrayInfo | None, view_at: _ViewAt | None = None
+    ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        shelf, view_at = self._shelf, view_at or open_view
         disk = shelf.disk
         if disk is None:
-            return open_view(f"{shelf.mem}/{array_id}", info)
+            return view_at(f"{shelf.mem}/{array_id}", info)
         on_disk = f"{disk.mem}/{array_id}"
         if array_id in self._seen_on_disk:  # it is probably still there, and a look in the wrong tier takes a while
             try:
-                return open_view(on_disk, info, self._read_again)
+                return view_at(on_disk, info, self._read_again)
             except FileNotFoundError:
                 self._seen_on_disk.discard(array_id)
         try:  # the same as `somewhere`, but faster: each read of a spilled array waits for it
-            return open_view(f"{shelf.mem}/{array_id}", info)
+            return view_at(f"{shelf.mem}/{array_id}", info)
         except FileNotFoundError:
             pass
         try:
-            found = open_view(on_disk, info, self._read_again)
+            found = view_at(on_disk, info, self._read_again)
         except FileNotFoundError:  # the array may have moved between the two looks
             again = self._read_again
             return shelf.somewhere(
-                array_id, lambda path: open_view(path, info, again if shelf.tiers.is_on_disk(path) else None)
+                array_id, lambda path: view_at(path, info, again if shelf.tiers.is_on_disk(path) else None)
             )
         if len(self._seen_on_disk) >= _MARKS:
             self._seen_on_disk.clear()

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,18 +19,20 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.live import explained, remember
+from outlive.arrays.live import count_private, explained, remember
 from outlive.arrays.lock import is_at
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not block
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+# Only pages that are written to take memory of their own, so none is set aside for the whole array.
+_PRIVATE_MAP = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 
 
 def open_view(
-    path: str, info: ArrayInfo | None = None, again: Callable[[str], None] | None = None
+    path: str, info: ArrayInfo | None = None, again: Callable[[str], None] | None = None, *, private: bool = False
 ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
     """A read-only view of the array in the file `path`, and its `ArrayInfo`. With `info`, it must be that array.
 
@@ -37,6 +40,9 @@ def open_view(
     ----------
     again
         Called with `path` if the array was read a short while ago.
+    private
+        Have a writable view instead. A page that it writes to is copied first, so nobody else sees what it writes. It
+        holds the same lock as any view, and is served to no other read of this process.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def open_view(
         raise explained(error, path) from None
     try:
         before = os.fstat(fd)  # reading may change the time of the last read, by the system itself
-        info, buffer = _contents(fd, path, info)
+        info, buffer = _contents(fd, path, info, private=private)
         if _stamp(fd, before) < _READ_AGAIN and again is not None:
             again(path)
     except BlockingIOError:  # it is locked for writing: the array is gone, or not complete yet
@@ -68,7 +74,14 @@ def open_view(
         raise explained(error, path) from None
     finally:
         os.close(fd)
-    return info, _view_of(info, buffer)
+    return info, _view_of(info, buffer, private=private)
+
+
+def open_private(
+    path: str, info: ArrayInfo | None = None, again: Callable[[str], None] | None = None
+) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+    """`open_view(private=True)`."""
+    return open_view(path, info, again, private=True)
 
 
 def _stamp(fd: int, before: os.stat_result) -> int:
@@ -86,7 +99,7 @@ def _stamp(fd: int, before: os.stat_result) -> int:
     return since
 
 
-def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, Any]:
+def _contents(fd: int, path: str, info: ArrayInfo | None, *, private: bool) -> tuple[ArrayInfo, Any]:
     """The verified bytes of a segment: mapped and locked, or copied if the segment is small."""
     if info is None:
         fcntl.flock(fd, _SHARED)
@@ -99,12 +112,14 @@ def _contents(fd: int, path: str, info: ArrayInfo | None) -> tuple[ArrayInfo, An
             raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
         verify(info, head, tail, path)
     if info.size > COPY_BELOW:
+        if private:
+            return info, mmap.mmap(fd, info.size, flags=_PRIVATE_MAP, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         return info, mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
     buffer = os.pread(fd, max(0, info.size) + 1, 0)
     if len(buffer) != info.size:
         raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
     verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
-    return info, buffer
+    return info, bytearray(buffer) if private else buffer
 
 
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -119,12 +134,12 @@ def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[
     return array
 
 
-def _view_of(info: ArrayInfo, buffer: Any) -> np.ndarray[Any, Any]:
+def _view_of(info: ArrayInfo, buffer: Any, *, private: bool) -> np.ndarray[Any, Any]:
     try:
         root = _array_of(info, decode_dtype(info.dtype), buffer)
     except (TypeError, ValueError) as error:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
-    view: np.ndarray[Any, Any] = remember(info.id, root)
+    view: np.ndarray[Any, Any] = count_private(info.id, root) if private else remember(info.id, root)
     return view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -102,6 +103,13 @@ def finish(state: State, node: str, array_ids: list[str]) -> Conversation[list[b
         raise StoreUnavailable(f"node {node} did not say which arrays it has: its keeper does not answer")
     sealed: list[bool] = answers.get(node, [False] * len(array_ids))  # no answer: the node died, and seals nothing
     return sealed
+
+
+def finish_each(state: State, by_node: Mapping[str, list[str]]) -> Conversation[list[str]]:
+    """Have nodes seal those of their arrays that are drafts; those that are sealed then, as far as nodes answer."""
+    nodes = sorted(filter(state.has_keeper, by_node))
+    answers = yield from ask({node: Call.of("finish", by_node[node], state.epochs.get(node, 0)) for node in nodes})
+    return [array_id for node, done in answers.items() for array_id in itertools.compress(by_node[node], done)]
 
 
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:

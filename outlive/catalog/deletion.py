@@ -10,7 +10,7 @@ import contextlib
 from collections import defaultdict
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves
+from outlive.catalog import asking, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import Conversation
 from outlive.catalog.state import State
@@ -29,6 +29,7 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     """
     ids, lost = set(array_ids), state.index.lost
     yield from shelves.list_unlisted(state)
+    successors.lose_beneath(state)
     gone = lost.remove_ids(ids)
     by_store: dict[str, list[str]] = defaultdict(list)
     for store, key in filter(None, map(state.index.key_of, array_ids)):

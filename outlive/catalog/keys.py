@@ -9,8 +9,6 @@ is gone everybody reads the old array, and then everybody asks the catalog.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -220,11 +218,7 @@ def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
     for entry in state.index.entries(store, prefix):
         if entry.superseded:
             by_node[entry.node].append(entry.info.id)
-    sealed = list[str]()
-    for node, ids in by_node.items():
-        with contextlib.suppress(StoreUnavailable):
-            done = yield from asking.finish(state, node, ids)
-            sealed += itertools.compress(ids, done)
+    sealed = yield from asking.finish_each(state, by_node)
     alone = [one.info.id for entry in map(state.index.current, sealed) if (one := _found(state, entry)) and one.alone]
     if alone:
         yield from replicas.secure(state, alone)

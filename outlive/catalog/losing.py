@@ -23,6 +23,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     yield from look_for_dead(state)
     state.rounds += 1
     yield from _search(state)
+    state.forget_over()
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
     yield from save(state)
@@ -106,7 +107,7 @@ def _save_cached(state: State, node: str) -> Conversation[None]:
         state.lost_keepers |= silent  # if they live, their shelves are listed again
         for other, info in saved:
             if state.is_wanted(info):
-                state.index.copies.add(info, other, other)
+                state.is_kept(info, other)
 
 
 def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> dict[str, list[ArrayInfo]]:

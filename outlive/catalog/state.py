@@ -20,6 +20,7 @@ from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
 _MOST_OVER = 10_000  # arrays
+_OVER_FOR = 600.0  # seconds: a clock may have been put right by then
 Name = tuple[str, str]  # store and key
 
 
@@ -86,7 +87,8 @@ class State:
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
-        self.over = OrderedDict[str, set[str]]()  # id -> nodes by whose clocks its lifetime is over; the latest
+        # id -> nodes by whose clocks its lifetime is over, and when each said so; those that said so last
+        self.over = OrderedDict[str, dict[str, float]]()
         self.given_up: dict[str, set[str]] = {}  # by node: puts that had been taken back when it was listed
         self.unfinished: set[str] = set()  # arrays whose deletion a node did not confirm
         self.replaced: list[Replacement] = []  # to be sorted into `to_drop`
@@ -158,6 +160,12 @@ class State:
         holders = self.index.holders(array_id).items()
         return [node for node, kept in holders if kept and node != leaving and self.is_alive(node)]
 
+    def is_kept(self, info: ArrayInfo, node: str) -> None:
+        """Note that a node keeps an array. If it has no key, it does not count as lost any more."""
+        if info.key is None:
+            self.index.lost.remove(info)
+        self.index.copies.add(info, node, node)
+
     def not_there(self, node: str, array_id: str) -> None:
         """Note that an array's file is not on a node's shelf, or soon will not be."""
         if staying := self.kept(array_id, node):
@@ -219,13 +227,21 @@ class State:
 
     def note_over(self, array_id: str, node: str) -> None:
         """Note that an array's lifetime is over by a node's clock: a copy would end there at once, and be made anew."""
-        self.over.setdefault(array_id, set()).add(node)
+        self.over.setdefault(array_id, {})[node] = self.outside.now()
+        self.over.move_to_end(array_id)
         while len(self.over) > _MOST_OVER:
             self.over.popitem(last=False)
 
+    def forget_over(self) -> None:
+        """Forget what was noted so long ago that it says little, as a rule of arrays that have ended everywhere."""
+        since = self.outside.now() - _OVER_FOR
+        while self.over and max(next(iter(self.over.values())).values()) < since:
+            self.over.popitem(last=False)
+
     def may_last_on(self, array_id: str, node: str) -> bool:
-        """Whether that is not known."""
-        return node not in self.over.get(array_id, ())
+        """Whether no such thing was noted lately."""
+        said = self.over.get(array_id, {}).get(node)
+        return said is None or said < self.outside.now() - _OVER_FOR
 
     def note_longer(self, array_id: str) -> None:
         """Note that an array is to live longer."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from outlive.catalog import asking
-from outlive.catalog.index import Holding
+from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Conversation, Start
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import Name, State
@@ -23,7 +23,7 @@ def account(state: State) -> Conversation[None]:
 
     This waits until all living nodes have said what they have, as one of them may have the successor.
     """
-    _lose_beneath(state)
+    lose_beneath(state)
     if not (state.unheard or state.unlisted or state.under_way.listing):
         _forget_late(state)
     if not state.unheard or any(map(state.is_alive, state.unlisted)):
@@ -43,8 +43,10 @@ def account(state: State) -> Conversation[None]:
         lost = Lost(info._replace(id=successor, version=version), home, _died_at(state, home))
         if state.index.unbind(*name, array_id):
             state.index.lost.add(lost)
-        else:  # a later put of the key is under way
+        else:  # a later put of the key is under way, or sealed already
             state.beneath[name] = lost
+            if (entry := state.index.find(*name)) is not None:  # this is forgotten once that is sealed
+                state.replaced.append(Replacement(files[0], Holding(entry.info.id, entry.node, entry.info), *name))
         _log.warning("array %s of key %r went with node %s: it had replaced %s", successor, info.key, home, array_id)
     yield from asking.drop_for_good(state, stale)
 
@@ -57,7 +59,7 @@ def _files(state: State, array_id: str) -> list[Holding]:
     return [holding for holding, _ in state.index.superseded({array_id})]
 
 
-def _lose_beneath(state: State) -> None:
+def lose_beneath(state: State) -> None:
     """Note the keys as lost whose puts under way came to nothing, or went with their nodes."""
     for name, lost in list(state.beneath.items()):
         if state.index.find(*name) is None:

@@ -124,7 +124,7 @@ class Catalog:
         """The keys of a store that begin with `prefix`, sorted, without those that are being deleted."""
         return self.driver.run(keys.list_keys, store, prefix)
 
-    @in_group("list")
+    @in_group("entries")
     def entries(self, store: str, prefix: str) -> bytes:
         """See `keys.entries`; by `wire.pack_found`."""
         return pack_found(self.driver.run(keys.entries, store, prefix))

@@ -43,10 +43,16 @@ class Kept(NamedTuple):
 
 
 class Evacuation:
-    """The evacuation of one shelf, by the keeper that tends it."""
+    """The evacuation of one shelf, by the keeper that tends it.
 
-    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
-        self._shelf, self._node, self._peers = shelf, node, peers
+    Parameters
+    ----------
+    adopts
+        Whether the shelf of a dead node on this machine is still to be adopted: nobody else would do it.
+    """
+
+    def __init__(self, shelf: Shelf, node: str, peers: Peers, adopts: Callable[[], bool] = lambda: False) -> None:
+        self._shelf, self._node, self._peers, self._adopts = shelf, node, peers, adopts
         self._after = parse_duration(os.environ.get(AFTER) or DEFAULT_AFTER, AFTER)
         self._on_head = False
         self._idle_since: float | None = None
@@ -188,6 +194,8 @@ class Evacuation:
         """
         if self.leaving:
             return None
+        if self._adopts():
+            return "the arrays of a node that died on this machine are still to be adopted"
         try:
             if not self._shelf.leave(self._nothing_kept):
                 return "arrays are being put there"

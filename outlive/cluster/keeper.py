@@ -86,7 +86,8 @@ class Keeper(ShelfCalls):
         self._shelf = self.take_over(cluster)
         self._tending, self._unsummed = Tending(self._shelf, node, peers), Unsummed(self._shelf)
         self._cached_copies, self._listing = CachedCopies(self._shelf), Listing(self._shelf)
-        self._fetches, self._evacuation = Fetches(self._shelf, node, peers), Evacuation(self._shelf, node, peers)
+        self._fetches = Fetches(self._shelf, node, peers)
+        self._evacuation = Evacuation(self._shelf, node, peers, self.adopts)
         self._stop, self._rounds, self._sent_bytes = threading.Event(), 0, 0
         self.go_on()
 
@@ -97,6 +98,10 @@ class Keeper(ShelfCalls):
         self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
         _log.info("the keeper of node %s tends %s", self._node, self._tenure.shelf.path)
         return self._tenure.shelf
+
+    def adopts(self) -> bool:
+        """Whether a shelf of a dead node is still to be adopted, or the catalog to be told of what was adopted."""
+        return self._tenure.left_behind or bool(self._shelf.ledger.adopted)
 
     def go_on(self) -> None:
         """Begin the work that goes on by itself."""
@@ -327,14 +332,12 @@ class Keeper(ShelfCalls):
 
     def _tell_of_adopted(self) -> None:
         """Tell the catalog of adopted arrays. This has a thread of its own, as the catalog then lists the shelf."""
-        count, self._tenure.adopted = self._tenure.adopted, 0
-        if count:
-            try:
-                with contextlib.suppress(Nobody):  # a catalog that starts later lists the shelf anyway
-                    self._peers.ask_catalog(Call.of("welcome", self._node), math.inf)
-            except BaseException:
-                self._tenure.adopted += count  # to be told again
-                raise
+        ledger = self._shelf.ledger
+        if count := ledger.adopted:
+            with contextlib.suppress(Nobody):  # a catalog that starts later lists the shelf anyway
+                self._peers.ask_catalog(Call.of("welcome", self._node), math.inf)
+            with ledger.locked():  # more may have come meanwhile
+                ledger.note_adopted(-count)
 
     def _compute_checksums(self) -> None:
         self._unsummed.compute(older_than=_SETTLED_AFTER, stop=self._stop.is_set, rest=self._stop.wait)

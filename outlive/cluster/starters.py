@@ -28,9 +28,9 @@ _OPTIONS: dict[str, Any] = {
 }
 
 # A call that waits for a silent node holds its thread for up to 40 s, and 160 more threads take 1.5 MB. Calls that list
-# keys wait for deletions, so they have a group of their own, and readers do not wait for them. Readers whose array is
-# copied first have one too: copies of other arrays may take long.
-_CATALOG_THREADS = {"slow": 32, "list": 16, "change": 64, "copy": 16, "secure": 32}
+# keys wait for deletions, so they have a group of their own, and readers do not wait for them. Calls whose arrays are
+# copied first have two: whoever reads one array does not wait for those who list arrays, and neither for other copies.
+_CATALOG_THREADS = {"slow": 32, "list": 16, "entries": 16, "change": 64, "copy": 16, "secure": 32}
 
 _remote: Any = ray.remote  # typed as Any, as Ray's type has no concurrency groups
 

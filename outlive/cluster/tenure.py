@@ -41,7 +41,8 @@ class Tenure:
         self._peers, self._cluster, self._node = peers, cluster, node
         self.root, self.on_disk = default_root()
         self._path, self._lock = shelf_folder(self.root, cluster, node), -1
-        self._left_behind = False
+        self.left_behind = False
+        """Whether there are shelves to adopt, or they are being adopted."""
         if os.path.exists(f"{self._path}/{LEDGER}"):
             wait_for_room(self._begin, self._path)
         else:
@@ -57,29 +58,29 @@ class Tenure:
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
         self.shelf.recount()
         sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
-        self.adopted = self._adopt()
-        """How many arrays were adopted of which the catalog was not told."""
+        self._adopt()
         apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # defaults, where nothing was chosen
 
-    def _adopt(self) -> int:
-        """Adopt the shelves that dead nodes left on this machine; returns how many arrays.
+    def _adopt(self) -> None:
+        """Adopt the shelves that dead nodes left on this machine; see `Ledger.adopted`.
 
         A shelf whose keeper has not quite died is tried again later.
         """
-        count, self._left_behind = 0, False
+        left_behind = False
         for path in orphaned(self.root, self._cluster, self._node, self._peers.address(), self._living):
+            self.left_behind = True
             of, dead = path.split("/")[-2:]
             if of == self._cluster:
-                count += adopt(self.shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
+                adopt(self.shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
             else:
-                count += adopt(self.shelf, path, same_cluster=False)
-            self._left_behind |= os.path.exists(path)
-        return count
+                adopt(self.shelf, path, same_cluster=False)
+            left_behind |= os.path.exists(path)
+        self.left_behind = left_behind
 
     def adopt_again(self, *, thorough: bool) -> None:
         """Adopt shelves whose keepers were not quite dead before; if `thorough`, also those that nobody could see."""
-        if self._left_behind or (thorough and unseen(self.root)):
-            self.adopted += self._adopt()
+        if self.left_behind or (thorough and unseen(self.root)):
+            self._adopt()
 
     def _living(self) -> set[str]:
         return {node.id for node in self._peers.nodes() if node.alive}

@@ -16,6 +16,7 @@ from outlive.arrays.spill.pin import pin, unpin
 from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
+from outlive.store.private import Mode, check_mode, private
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
 
@@ -27,7 +28,14 @@ class Durability(NamedTuple):
     wanted: int
 
 
-class ArrayHandle:
+class _Named(type):
+    """Says where the array is: `ray.get(handle)`, among others, raises an error that shows the class and no more."""
+
+    def __repr__(cls) -> str:
+        return f"<class '{cls.__module__}.{cls.__qualname__}'> (no ObjectRef: its array is handle.get())"
+
+
+class ArrayHandle(metaclass=_Named):
     """Names one stored array; made by `Store.put`, `Store.handle` and unpickling, not by hand.
 
     Pass it through tasks, actors, files and other drivers freely: it holds nothing alive, and nothing that holds it or
@@ -45,11 +53,17 @@ class ArrayHandle:
     def __init__(self, info: ArrayInfo, node: str | None = None) -> None:
         self.info, self._node = info, node
 
-    @in_cluster()
-    def get(self) -> np.ndarray[Any, Any]:
+    def get(self, *, mode: Mode = "r") -> np.ndarray[Any, Any]:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
         If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
+
+        Parameters
+        ----------
+        mode
+            "c" is a writable array for you alone: copy-on-write, as in `numpy.memmap`. It is zero-copy too, but a page
+            (4 KiB) that you write to is copied first. No write reaches the store, or another call's array. Libraries
+            that do not know of read-only memory need this: `torch.from_numpy(handle.get(mode="c"))`.
 
         Raises
         ------
@@ -65,6 +79,13 @@ class ArrayHandle:
         StoreUnavailable
             This process is not connected to a Ray cluster.
         """
+        if mode == "r":
+            return self._view()
+        check_mode(mode)
+        return private(self.info, self._view())
+
+    @in_cluster()
+    def _view(self) -> np.ndarray[Any, Any]:
         view = live_view(self.info.id)
         return by_handle(session.current(), self.info, self._node) if view is None else view
 
@@ -182,6 +203,13 @@ class ArrayHandle:
             return view.astype(dtype)
         return view.copy() if copy else view
 
+    def __dlpack__(self, **how: Any) -> Any:
+        """For `torch.as_tensor(handle)` and other libraries: no copy, and writable, as with `get(mode="c")`."""
+        return self.get(mode="c").__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # memory of the processor (kDLCPU)
+
     @property
     def replicas(self) -> int:
         """On how many nodes it is to be kept."""
@@ -224,6 +252,9 @@ class ArrayHandle:
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"
         return f"ArrayHandle({name}, store={self.store!r}, shape={self.shape}, dtype={self.dtype})"
+
+    def __str__(self) -> str:
+        return f"{self!r} (its array is handle.get())"  # `ray.get([handle])` shows this
 
     @notebook.never_raises
     def _repr_html_(self) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
+MOST_LOOKS = 20  # attempts at keys whose arrays are replaced while they are read
 
 
 class Here(NamedTuple):
@@ -113,7 +113,7 @@ def _settle(
     If one key has moved meanwhile, all are looked at again. From then on the catalog holds the arrays that it
     names until we have them.
     """
-    for _ in range(_MOST_LOOKS):
+    for _ in range(MOST_LOOKS):
         with _answer(session, store, keys, held=held) as found:
             values: list[Any] = []
             for one in found:
@@ -128,7 +128,12 @@ def _settle(
             else:
                 return values
         held = True
-    raise StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {_MOST_LOOKS} times while being read; try again")
+    raise changes_too_often(keys)
+
+
+def changes_too_often(keys: list[str]) -> StoreUnavailable:
+    """The error for keys that were put again at each of `MOST_LOOKS` looks."""
+    return StoreUnavailable(f"{', '.join(map(repr, keys[:5]))} changed {MOST_LOOKS} times while being read; try again")
 
 
 @contextlib.contextmanager

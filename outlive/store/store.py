@@ -32,6 +32,7 @@ from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
+from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
@@ -291,11 +292,13 @@ class Store(MutableMapping[str, Array]):
     # --- getting
 
     @overload
-    def get(self, key: str) -> Array | None: ...
+    def get(self, key: str, *, mode: Mode = "r") -> Array | None: ...
     @overload
-    def get(self, key: str, default: T) -> Array | T: ...
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: T, *, mode: Mode = "r") -> Array | T: ...
+    def get(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """The array of a key, read-only and zero-copy; `default` if there is none.
+
+        With `mode="c"` it is writable, for you alone, as with `ArrayHandle.get`.
 
         Raises
         ------
@@ -304,7 +307,7 @@ class Store(MutableMapping[str, Array]):
         CorruptArray, TooManyViews
             See `ArrayHandle.get`.
         """
-        array = self._look_up(key)
+        array = self._look_up(key) if mode == "r" else self._private(key, mode)
         return default if array is None else array
 
     @in_cluster()
@@ -319,9 +322,20 @@ class Store(MutableMapping[str, Array]):
     def _look_up(self, key: str) -> Array | None:
         return reading.read(self._session(), self.name, check_key(key))
 
-    async def aget(self, key: str, default: Any = None) -> Any:
+    def _private(self, key: str, mode: Mode) -> Array | None:
+        check_mode(mode)
+        for _ in range(reading.MOST_LOOKS):
+            try:
+                handle = self.handle(key)
+            except ArrayNotFound:
+                return None
+            with contextlib.suppress(ArrayNotFound):  # it was put again, or deleted, since
+                return handle.get(mode=mode)
+        raise reading.changes_too_often([key])
+
+    async def aget(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """`get` for coroutines: a thread does the work, and the event loop is not blocked."""
-        return await asyncio.to_thread(self.get, key, default)
+        return await asyncio.to_thread(self.get, key, default, mode=mode)
 
     @in_cluster(lambda store, keys: (store, list(keys)))
     def get_many(self, keys: Iterable[str]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from outlive.arrays import lock
 from outlive.arrays.clock import uptime
 from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
@@ -28,6 +30,8 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt as adopting
 from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
 from outlive.arrays.writer import Writer
+from outlive.errors import StoreUnavailable
+from tests.conftest import eventually
 
 MIB = 1 << 20
 NOBODY = "127.0.0.1:9"  # the discard port, where nobody listens
@@ -310,6 +314,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
     assert sorted(again.ids()) == sorted(info.id for info in infos)
     assert [int(Reader(again).view(info)[0]) for info in infos] == list(range(5))
     assert again.recount() == 0
+    assert again.ledger.adopted >= 5  # whoever moved them: the catalog is told
     assert found(root) == []
 
 
@@ -356,3 +361,64 @@ def test_an_adoption_from_another_file_system_that_is_cut_short_anywhere_loses_n
     adopt(new, old.path, same_cluster=True)
     assert Reader(new).view(info).tolist() == list(range(10))
     assert os.listdir(new.mem) == [info.id]
+
+
+# --- the shelf that adopts is in use meanwhile
+
+
+def test_a_shelf_that_is_removed_as_it_adopts_takes_nothing_along(
+    two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keeper leaves the node. It has looked whether anything is kept there, and the array comes after that."""
+    old, new = two
+    info = Writer(old).put(np.ones(3), key="k")
+    waits, wait_for = threading.Event(), lock._wait_for
+
+    def waiting(*args: Any) -> None:
+        waits.set()
+        wait_for(*args)
+
+    def adopting_too() -> None:
+        with contextlib.suppress(StoreUnavailable):
+            adopt(new, old.path, same_cluster=True)
+
+    thread = threading.Thread(target=adopting_too)
+
+    def nothing_kept() -> bool:
+        assert new.ids() == []
+        thread.start()
+        eventually(lambda: waits.is_set() or not thread.is_alive())
+        return True
+
+    monkeypatch.setattr(lock, "_wait_for", waiting)
+    assert new.leave(nothing_kept)
+    thread.join()
+    assert old.has(info.id)
+
+
+def test_every_byte_is_counted_as_it_comes(two: tuple[Shelf, Shelf], root: Path) -> None:
+    old, new = two
+    for shelf, name in (old, "old/a"), (new, "new/n"):
+        spilling(shelf, root / "disk" / name)
+    for number in range(12):
+        Writer(old).put(np.full(8 * MIB, number, "uint8"))
+    assert old.spilled()
+    seen: list[int] = []
+
+    def look(_: Any) -> bool:
+        seen.append(Shelf(new.path).recount())
+        return True
+
+    adopt(new, old.path, same_cluster=False, wanted=look)
+    assert seen == [0] * 12 and new.recount() == 0
+
+
+def test_a_cached_copy_is_kept_if_the_kept_one_is_what_the_dead_node_left(two: tuple[Shelf, Shelf]) -> None:
+    old, new = two
+    info = Writer(old).put(np.arange(50_000))
+    shutil.copy2(f"{old.mem}/{info.id}", f"{new.mem}/{info.id}")
+    new.recount()
+    mark(new, info.id, add=CACHED)
+    assert adopt(new, old.path, same_cluster=True) == 1
+    assert not is_cached(mode_of(new, info.id)) and is_copied(mode_of(new, info.id))
+    assert new.recount() == 0

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays import info, intent, ledger, lock
+from outlive.arrays import info, intent, ledger, lock, names
 from outlive.arrays.changes import Changes
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import _live
 from outlive.arrays.lock import FileLock, Mutex
 from outlive.arrays.reader import Reader
 from outlive.arrays.remains import clear_remains
+from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 
@@ -179,12 +180,15 @@ def test_a_child_forked_meanwhile_can_be_interrupted(root: Path, by: str) -> Non
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_signal_handler_may_put_in_the_middle_of_a_put(root: Path) -> None:
+@pytest.mark.parametrize("begins", ["a new key", "a key that has an array", "after a writer that was killed"])
+def test_a_signal_handler_may_put_in_the_middle_of_a_put(root: Path, begins: str) -> None:
     """It runs in the thread that it interrupts, and would wait for that for ever where this holds a lock."""
     shelf = Shelf(str(root / "shelf"), budget=1 << 30)
     writer, reader = Writer(shelf), Reader(shelf)
     line, done = 0, True
-    files = {module.__file__ for module in (lock, intent, info, ledger)}  # in each line of the others it takes long
+    # in each line of the other modules it takes long
+    files = {module.__file__ for module in (lock, intent, info, ledger, names)}
+    killed = Shelf(shelf.path)
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal line, done
@@ -198,17 +202,32 @@ def test_a_signal_handler_may_put_in_the_middle_of_a_put(root: Path) -> None:
 
     for step in itertools.count(1):  # noqa: B007 - `trace` uses it
         there, line, done = list[ArrayInfo](), 0, False
+        if begins == "a key that has an array":
+            there.append(writer.put(np.full(2000, 0), key="k"))
+        elif begins == "after a writer that was killed":
+            die_in_the_middle_of_a_change(killed)
         sys.settrace(trace)
         try:
             there.append(writer.put(np.full(3000, 1), key="k"))
         finally:
             sys.settrace(None)
         assert shelf.recount() == 0, "what it counts is not what there is"
-        assert sorted(int(reader.view(one)[-1]) for one in there) == ([1, 2] if done else [1])
-        assert shelf.named_info("default", "k") is not None
+        values = sorted(int(reader.view(one)[-1]) for one in there)
+        assert values == [0] * (begins == "a key that has an array") + ([1, 2] if done else [1])
+        named = shelf.named_info("default", "k")
+        assert named == max(there, key=lambda one: one.version), "the key leads to an array that was replaced"
         for one in there:
             shelf.delete(one.id, ("default", "k"))
         shelf.pool.trim()
         if not done:
             break
     assert step > 30
+
+
+def die_in_the_middle_of_a_change(shelf: Shelf) -> None:
+    """Leave behind what a process leaves that is killed when it has made a file and not counted it."""
+    draft = f"{shelf.new}/killed/{len(names_in(f'{shelf.new}/killed')):032x}"
+    os.makedirs(os.path.dirname(draft), exist_ok=True)
+    with shelf.ledger.locked():
+        shelf.ledger.counting(draft, before=0, after=8192).__enter__()  # and never ends
+        Path(draft).write_bytes(bytes(8192))

@@ -31,7 +31,7 @@ from outlive.arrays.writer import Writer
 from outlive.errors import StoreUnavailable
 from outlive.store.creation import Creation
 from outlive.store.scopes import end_scope
-from tests.conftest import eventually
+from tests.conftest import eventually, nothing_is_swallowed
 
 from .local_store import assert_counted
 
@@ -49,8 +49,9 @@ def alarm() -> Iterator[None]:
         raise Timeout
 
     before = signal.signal(signal.SIGALRM, raises)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with nothing_is_swallowed():
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 

@@ -24,7 +24,7 @@ from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
 from outlive.calls.server import Served, Server
 from outlive.transfer import settings
 from tests.calls.conftest import line_to
-from tests.conftest import eventually
+from tests.conftest import eventually, nothing_is_swallowed
 from tests.transfer.test_settings import certificates
 
 
@@ -280,7 +280,8 @@ def interrupts(error: type[Exception]) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        yield
+        with nothing_is_swallowed():
+            yield
     except error:
         pass
     finally:

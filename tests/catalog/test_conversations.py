@@ -1099,6 +1099,29 @@ def test_a_deletion_that_fails_beside_a_put_that_comes_to_nothing_is_finished_la
     assert not state.unwanted and not state.unfinished
 
 
+@pytest.mark.parametrize("found", ["beside a cached copy", "copied", "emptied", "rescued"])
+def test_an_array_without_a_key_that_is_found_again_does_not_count_as_lost(found: str) -> None:
+    one = info(1, None)
+    world = World("abcd", {("a", "keep"): keeps(one.id), ("a", "holds"): keeps(one.id)})
+    state = world.know("a")
+    state.index.lost.add(Lost(one, "d", 1.0))
+    world.kill("d")
+    if found == "beside a cached copy":
+        world.answers["b", "listing_part"] = listing(2, Listed(one, kept=False))
+        world.run(shelves.join(state, "b"))
+    elif found == "copied":
+        assert world.run(replicas.join_copies(state, [one], "a", "b", kept=True)) == [1]
+    elif found == "emptied":
+        world.run(replicas.evacuate(state, [one], "a", anywhere=False))
+    else:
+        world.know("a", "b")
+        state.index.copies.add(one, "b", "a", kept=False)
+        world.kill("b")
+        world.run(losing.look_for_dead(state))
+    assert "a" in state.kept(one.id)
+    assert not len(state.index.lost)
+
+
 # --- what went with its node and the catalog
 
 
@@ -1186,8 +1209,10 @@ def test_nodes_forget_what_had_come_to_nothing_before_its_node_was_listed() -> N
     assert ("b", "forget_successors", ([("s", "k", info(2).id)],)) in world.asked
 
 
-@pytest.mark.parametrize("stands", [True, False])
-def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_comes_to_nothing(stands: bool) -> None:
+@pytest.mark.parametrize(("stands", "deleted"), [(True, False), (False, False), (False, True)])
+def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_comes_to_nothing(
+    stands: bool, deleted: bool
+) -> None:
     world = _after_both(info(2))
     del world.answers["c", "listing_part"]  # it died just now, and Ray does not say so yet
     state = world.state
@@ -1207,11 +1232,40 @@ def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_come
         assert not state.beneath
         return
     keys.take_off(state, [info(3).id])
+    if deleted:
+        [found] = keys.find(state, "s", ["k"])
+        assert found is not None and found.lost_at
+        assert world.run(deletion.end(state, [found.info.id])) == [info(2).id]
+        assert keys.find(state, "s", ["k"]) == [None]
+        return
     for _ in range(2):
         [found] = keys.find(state, "s", ["k"])
         assert found is not None and found.lost_at and (found.info.id, found.nodes) == (info(2).id, ["c"])
         world.run(shelves.mend(state))
     assert [lost.info.id for lost in state.index.lost] == [info(2).id]
+
+
+def test_what_replaced_it_is_not_noted_for_ever_if_a_still_later_put_stands_already() -> None:
+    world = _after_both(info(2))
+    del world.answers["c", "listing_part"]
+    state = world.state
+    world.run(shelves.begin(state))
+    state.unlisted.discard("c")
+    assert keys.bind(state, [info(3)], "b", 0).epoch
+    state.unlisted.add("c")
+    world.answers["b", "finish"] = keeps(info(3).id)
+    (name,) = replaced.sort_out(state)
+    dropping = Talk(world, replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+    while dropping.calls["b"][0] != "drop":
+        dropping.answer(world.carry_out(dropping.instruction))
+    world.kill("c")
+    world.run(shelves.mend(state))
+    while not dropping.over:
+        dropping.answer(world.carry_out(dropping.instruction))
+    for name in replaced.sort_out(state):
+        world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+    assert not state.beneath
+    assert [one and one.info for one in keys.find(state, "s", ["k"])] == [info(3)]
 
 
 def test_what_replaced_it_and_is_cached_elsewhere_is_shown() -> None:
@@ -1308,6 +1362,18 @@ def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> Non
     assert not found.alone and sorted(found.nodes) == ["a", "b"]
 
 
+def test_whoever_lists_arrays_waits_for_all_silent_nodes_at_once() -> None:
+    world = World()
+    state = world.know()
+    for number, home in enumerate("bc"):
+        put(state, info(10 * number + 1, f"k{number}"), home)
+        put(state, info(10 * number + 2, f"k{number}"), home)
+    talk = Talk(world, keys.entries(state, "s", ""))
+    assert {name: method for name, (method, _) in talk.calls.items()} == {"b": "finish", "c": "finish"}
+    talk.answer({"c": [True]})
+    assert talk.over and len(talk.value) == 2
+
+
 def test_who_reads_an_array_does_not_wait_for_copies_of_others() -> None:
     """Their targets may be silent: that takes 20 s, and few copies are made at a time."""
     one = info(2, replicas=2)
@@ -1347,6 +1413,13 @@ def test_what_ended_by_a_clock_that_is_ahead_is_not_copied_there_again(count: in
     world.asked.clear()
     world.run(replicas.multiply_few(state))
     assert "fetch" in world.methods("b")
+    if count > 1:
+        assert len(state.over) == count - 1
+        world.clock = 1000.0  # that clock was put right, or they have ended everywhere
+        world.asked.clear()
+        world.run(losing.look_at_nodes(state))
+        assert {"fetch", "fetch_many"}.intersection(world.methods("b"))
+        assert not state.over
 
 
 @pytest.mark.parametrize("shown", [False, True])

@@ -17,7 +17,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # one node is too few, and says so
-@pytest.mark.parametrize("page", ["README.md", "docs/from-ray-put-owner.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/from-ray-put-owner.md", "docs/libraries.md"])
 def test_page(page: str, cluster: str) -> None:
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)
     assert result.attempted > 5

@@ -33,6 +33,34 @@ def test_put_and_get(store: outlive.Store) -> None:
     assert np.array(handle).flags.writeable
 
 
+@pytest.mark.parametrize("count", [10, 100_000])
+def test_private_arrays(store: outlive.Store, count: int) -> None:
+    """They are writable, each is its reader's alone, and the store stays as it is."""
+    handle = store.put(np.ones(count), key="k")
+    kept = handle.get()
+    reads = [handle.get(mode="c"), store.get("k", mode="c"), np.from_dlpack(handle)]
+    reads += [asyncio.run(store.aget("k", mode="c")), pickle.loads(pickle.dumps(handle)).get(mode="c")]
+    for number, array in enumerate(reads):
+        assert (array == 1).all()
+        array *= number
+    assert [array.sum() for array in reads] == [number * count for number in range(5)]
+    assert kept.sum() == handle.get().sum() == store["k"].sum() == count
+    store.delete(handle)
+    assert store.get("k", mode="c") is None and store.get("k", 5, mode="c") == 5
+    for get in (handle.get, lambda mode: store.get("k", mode=mode)):
+        with pytest.raises(ValueError, match=r"mode is 'r' \(read-only\) or 'c'.*, not 'w'"):
+            get(mode="w")
+
+
+def test_ray_get_of_a_handle_says_what_to_do(store: outlive.Store) -> None:
+    handle = store.put(np.ones(3))
+    for given in (handle, [handle]):
+        with pytest.raises((TypeError, ValueError), match=r"handle\.get\(\)"):
+            ray.get(given)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"handle\.get\(\)"):
+        ray.wait(handle)  # type: ignore[arg-type]
+
+
 def test_a_put_without_key_needs_its_handle(store: outlive.Store) -> None:
     handle = store.put(np.ones(5))
     assert handle.key is None

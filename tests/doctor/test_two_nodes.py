@@ -118,7 +118,9 @@ def test_node_with_a_task_that_runs_on_and_on(second, monkeypatch, tmp_path):
     task = wait_for.options(**there()).remote(str(tmp_path / "go"))
 
     def running():
-        return [one for one in node_stats.running_tasks() if one.node_id == second.node_id]
+        """The task. Ray may say for some seconds that others run which have ended."""
+        there = [one for one in node_stats.running_tasks() if one.node_id == second.node_id]
+        return [one for one in there if "wait_for" in one.name]
 
     def kept():
         """Ray tells of a node's workers, tasks and activity at different times."""

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreFull, StoreUnavailable
-from outlive.store import reading
+from outlive.store import private, reading
 from outlive.store.check import check as check_cluster
 from outlive.store.commit import commit
 from outlive.store.deadlines import touch
@@ -1087,3 +1088,20 @@ def test_a_copy_that_was_evicted_leaves_no_way_back_to_what_it_had_replaced(clus
     for node in "ab":
         with pytest.raises(StoreUnavailable, match="may be on node c"):
             cluster.get(node, "k")
+
+
+@pytest.mark.parametrize("count", [10, 100_000])
+def test_a_private_array_of_one_that_is_deleted_before_it_is_mapped_again(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    shelf, reader = cluster.shelves["a"], Reader(cluster.shelves["a"])
+    monkeypatch.setattr(private.session, "current", lambda: SimpleNamespace(reader=reader))
+    info = Writer(shelf).put(np.asfortranarray(np.ones((2, count))))
+    view = reader.view(info)
+    kept = private.private(info, view)
+    shelf.delete(info.id)
+    gone = private.private(info, view)
+    for number, array in enumerate([kept, gone]):
+        assert array.flags.f_contiguous and array.sum() == 2 * count
+        array *= number
+    assert view.sum() == 2 * count and not view.flags.writeable

@@ -149,6 +149,34 @@ def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
     assert not leaving.left
 
 
+def test_a_keeper_stays_until_it_has_adopted_what_a_dead_node_left(shelf: Shelf) -> None:
+    """The autoscaler takes the machine once the keeper has left, and those arrays with it."""
+    adopts, told = True, list[Call]()
+    leaving = Evacuation(shelf, "n", SimpleNamespace(ask_catalog=told.append), lambda: adopts)  # type: ignore[arg-type]
+    assert leaving.leave() == "the arrays of a node that died on this machine are still to be adopted"
+    assert shelf.exists() and not told
+    adopts = False
+    assert leaving.leave() is None
+
+
+def test_a_keeper_that_starts_tells_the_catalog_what_the_one_before_had_adopted(shelf: Shelf) -> None:
+    told = list[Call]()
+    seen: Any = SimpleNamespace(_shelf=shelf, _node="n")
+
+    def ask_catalog(call: Call, _: float) -> None:
+        told.append(call)
+        with shelf.ledger.locked():
+            shelf.ledger.note_adopted(1)  # more comes meanwhile
+
+    seen._peers = SimpleNamespace(ask_catalog=ask_catalog)
+    keeper.Keeper._tell_of_adopted(seen)
+    assert not told
+    with shelf.ledger.locked():
+        shelf.ledger.note_adopted(3)
+    keeper.Keeper._tell_of_adopted(seen)
+    assert told == [Call.of("welcome", "n")] and shelf.ledger.adopted == 1
+
+
 # --- what a session says of errors
 
 

@@ -124,6 +124,9 @@ def test_handles(store: outlive.Store, nodes: Outside) -> None:
     assert handle.lifetime == "job"
     assert (handle.get() == array).all() and not handle.get().flags.writeable
     assert np.asarray(handle).sum() == array.sum()
+    for own in (handle.get(mode="c"), np.from_dlpack(handle)):
+        own += 1
+        assert (own == array + 1).all() and (handle.get() == array).all()
     assert (handle[10:20] == array[10:20]).all() and not handle[:, ::2].flags.writeable
     assert handle[3, 4] == array[3, 4]
     assert handle.location == [nodes.home]

@@ -10,8 +10,9 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from outlive.cluster import actors, ray_port, starters
-from outlive.cluster.port import Call
+from outlive.cluster.port import BY_LIST, Call
 from outlive.cluster.ray_port import RayPeers
+from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.errors import OutliveError
 from outlive.node import Node
 
@@ -134,6 +135,15 @@ def test_a_long_list_is_asked_about_in_slices(ray: Ray, monkeypatch: pytest.Monk
     assert RayPeers().ask({"b": Call.of("holds", ["0", "1", "2", "3", "4", "no"])}) == {"b": [True] * 5 + [False]}
     assert set(ray.actor.asked) == {2}
     assert RayPeers().ask({"b": Call.of("forbid", [("s", "k", 1)] * 3)}) == {"b": None}
+
+
+def test_every_call_about_many_arrays_may_be_made_in_slices() -> None:
+    known = set[str]()
+    for name, method in vars(ShelfCalls).items():
+        types = list(getattr(method, "__annotations__", {}).values())
+        if len(types) > 1 and types[0].startswith("list["):
+            known |= {name} if types[-1] == "None" or types[-1].startswith("list[") else set()
+    assert known == BY_LIST
 
 
 def test_a_keeper_that_took_another_s_place_is_asked(ray: Ray, monkeypatch: pytest.MonkeyPatch) -> None:

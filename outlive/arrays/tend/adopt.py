@@ -21,17 +21,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays import disk as disks
 from outlive.arrays.clock import uptime
-from outlive.arrays.layout import CHECKSUMS, KEEPER, MEM, MOVED, NEXT, NODE, OWNER, PRIVATE, disk_of, is_id, kind_of
+from outlive.arrays.layout import (
+    CHECKSUMS,
+    KEEPER,
+    MEM,
+    MOVED,
+    NEXT,
+    NODE,
+    OWNER,
+    PRIVATE,
+    disk_of,
+    is_cached,
+    is_id,
+    kind_of,
+)
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import try_lock
+from outlive.arrays.marks import keep, mode_of
 from outlive.arrays.removal import remove_tree
-from outlive.arrays.segment import read_info_at
+from outlive.arrays.segment import pages, read_info_at
 from outlive.arrays.tend.checksums import Checksums
-from outlive.errors import CorruptArray
+from outlive.errors import CorruptArray, StoreUnavailable
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
+    from outlive.arrays.tier import Tier
 
 _PATIENCE = 1.0  # seconds to wait for an answer at a cluster's address
 _SILENT_AFTER = 180 * 10**9  # nanoseconds without a sign of life of a keeper that cannot be seen
@@ -107,22 +122,26 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
     ----------
     wanted
         Tells whether an array is still wanted: it may have been deleted while its node was dead.
+
+    Raises
+    ------
+    StoreUnavailable
+        This shelf is removed meanwhile. The arrays that were not moved yet stay on the other.
     """
     lock = _lock(f"{path}/{KEEPER}")
     if lock is None:
         return 0
     try:
         ends = SCOPE if same_cluster else SCOPE | JOB
-        count = _move(f"{path}/{MEM}", shelf.mem, ends, wanted)
+        count = _move(f"{path}/{MEM}", shelf, shelf.memory, ends, wanted)
         old = disk_of(path)
         if old is not None and os.path.isdir(f"{old}/{MEM}"):
             if shelf.disk is None:
                 shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
             assert shelf.disk is not None
-            count += _move(f"{old}/{MEM}", shelf.disk.mem, ends, wanted)
+            count += _move(f"{old}/{MEM}", shelf, shelf.disk, ends, wanted)
             disks.remove(old)
         Checksums(f"{shelf.path}/{CHECKSUMS}").append(Checksums(f"{path}/{CHECKSUMS}").load())
-        shelf.recount()
         remove_tree(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(path))
@@ -131,21 +150,49 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
         os.close(lock)
 
 
-def _move(source: str, target: str, ends: int, wanted: Callable[[ArrayInfo], bool]) -> int:
+def _move(source: str, shelf: Shelf, tier: Tier, ends: int, wanted: Callable[[ArrayInfo], bool]) -> int:
     count = 0
     for name in os.listdir(source):
         with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
             if is_id(name) and not wanted(read_info_at(f"{source}/{name}", name)):
                 continue
-        if is_id(name) and not kind_of(name) & ends and not os.path.lexists(f"{target}/{name}"):
-            try:
-                os.rename(f"{source}/{name}", f"{target}/{name}")
-            except OSError:  # another file system
-                shutil.copy2(f"{source}/{name}", f"{target}/{name}{MOVED}", follow_symlinks=False)
-                os.rename(f"{target}/{name}{MOVED}", f"{target}/{name}")
-                os.unlink(f"{source}/{name}")  # last: the array is on one of the two shelves at every moment
-            count += 1
+        if is_id(name) and not kind_of(name) & ends:
+            count += _bring(f"{source}/{name}", shelf, tier, name)
     return count
+
+
+def _bring(source: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
+    """Move one array, if this shelf does not keep it already."""
+    try:
+        return _rename(source, shelf, tier, array_id)
+    except StoreUnavailable:  # an OSError too
+        raise
+    except OSError:  # another file system
+        copy = f"{tier.mem}/{array_id}{MOVED}"
+        shutil.copy2(source, copy, follow_symlinks=False)
+        moved = _rename(copy, shelf, tier, array_id)
+        os.unlink(source)  # last: the array is on one of the two shelves at every moment
+        return moved
+
+
+def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
+    """Rename a file into the tier and count its bytes.
+
+    Under the ledger's lock, the shelf does not end: a keeper that leaves removes it there, once nothing is kept.
+    """
+    with shelf.ledger.locked():
+        if not shelf.exists():
+            raise shelf.gone()
+        found = os.lstat(path)
+        if shelf.has(array_id) and (is_cached(found.st_mode) or not is_cached(mode_of(shelf, array_id))):
+            return False
+        shelf.ledger.note_adopted(1)  # first: a keeper that is killed after the move leaves it to the next to tell
+        if shelf.has(array_id):
+            return keep(shelf, array_id)
+        target = f"{tier.mem}/{array_id}"
+        with tier.account.counting(target, before=0, after=pages(found.st_size)):
+            os.rename(path, target)
+    return True
 
 
 def _lock(path: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.shelf import Shelf
@@ -17,6 +18,7 @@ from outlive.cluster.port import Call
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.tenure import PROTOCOL
 from outlive.errors import OutliveError
+from outlive.testing.simulation.restarts import CLUSTER
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
@@ -65,24 +67,43 @@ class PlayedCatalog(Catalog):
 class PlayedKeeper(Keeper):
     """A keeper of a shelf."""
 
-    def __init__(self, cluster: PlayedCluster, process: Process, peers: PlayedPeers, shelf: Shelf) -> None:
+    def __init__(self, cluster: PlayedCluster, process: Process, peers: PlayedPeers, shelf: Shelf | None) -> None:
         self._cluster, self._process, self._its_shelf, self._looked = cluster, process, shelf, False
-        super().__init__(peers, "played", process.node.name)
+        super().__init__(peers, CLUSTER, process.node.name)
 
-    def take_over(self, _: str) -> Shelf:
+    @property
+    def shelf(self) -> Shelf:
+        return self._shelf
+
+    def take_over(self, cluster: str) -> Shelf:
+        if self._its_shelf is None:  # Ray is started again in this schedule
+            shelf = super().take_over(cluster)
+            self._process.at_death.append(self._let_go)
+            return shelf
         with open(f"{self._its_shelf.path}/keeper", "w") as file:
             file.write(f"{PROTOCOL}\n")
         list(mend_doubles(self._its_shelf))
         return self._its_shelf
 
+    def _let_go(self) -> None:
+        """Close the keeper's lock, once: another file may get the descriptor."""
+        lock, self._tenure._lock = self._tenure._lock, -1  # noqa: SLF001
+        if lock >= 0:
+            os.close(lock)
+
+    def adopts(self) -> bool:
+        return self._its_shelf is None and super().adopts()
+
     def go_on(self) -> None:
-        for work in (self._make_rounds, self._consider):
+        works = [self._make_rounds, self._consider]
+        for work in works if self._its_shelf is not None else [*works, self._tell_of_adopted]:
             self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()
         self._rounds += 1
-        works = [self._tending.balance] if self._its_shelf.disk is not None else []
+        works = [self._tending.balance] if self._shelf.disk is not None else []
+        works += [self._adopt_again] if self._its_shelf is None else []
         for work in (*works, self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
             with contextlib.suppress(OutliveError, FileNotFoundError):  # the catalog is stopped, or the shelf removed
                 work()

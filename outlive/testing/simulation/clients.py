@@ -22,7 +22,7 @@ from outlive.testing.history import Operation
 from outlive.testing.simulation import stage
 from outlive.testing.simulation.handles import Scoped
 from outlive.testing.simulation.peers import PlayedPeers
-from outlive.testing.simulation.plan import Client, Op
+from outlive.testing.simulation.plan import KEYS, Client, Op, Plan
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.played import PlayedCluster
@@ -75,6 +75,7 @@ class Works:
         self._cluster, self._process, self._client = cluster, process, client
         self.store = outlive.Store(STORE)
         self._scopes: dict[str, Scoped] = {}  # the open scopes, by the place where their stores were left
+        self._begun = 0  # operations
         self._held: dict[str, tuple[Any, int | None]] = {}  # by key: the kept view, and its value
         self.done = self.busy = False
 
@@ -83,9 +84,14 @@ class Works:
         for op in self._client.ops:
             if op.at > scheduler.now:
                 scheduler.sleep(op.at - scheduler.now)
+            self._begun += 1
             self.do(op)
         self.done = True
         self._cluster.lifetimes.end_job(self._process.job)
+
+    def rest(self) -> Client:
+        """The client with what it did not begin."""
+        return self._client._replace(ops=self._client.ops[self._begun :])
 
     def do(self, op: Op) -> None:
         say, cluster = self._cluster.say, self._cluster
@@ -274,7 +280,8 @@ class Works:
         return [finding.problem for finding in findings]
 
     def _drain(self, op: Op, recorded: _Recorded) -> Any:
-        drained = drain(op.keys[0])
+        node = self._cluster.at(op.keys[0])
+        drained = drain(op.keys[0] if node is None else node.name)
         recorded.end("done")
         return drained.stayed or f"{drained.arrays} arrays moved"
 
@@ -285,6 +292,11 @@ class Works:
         if not (array == value).all():
             self._cluster.violated(f"{self._process} read an array that is torn: {np.unique(array)}")
         return value
+
+
+def is_forgotten(plan: Plan) -> bool:
+    """Whether a catalog may die in this plan before it has said what was lost with a node."""
+    return any(fault.kind in {"kill catalog", "replace catalog", "abandon call"} for fault in plan.faults)
 
 
 def lost_with(machine: str) -> int:
@@ -320,21 +332,30 @@ class _Recorded:
     def saw(self, values: list[int | None]) -> None:
         moment, ended = self._cluster.tick(), self._cluster.ended
         for number, register, value in zip(self._numbers, self.registers, values, strict=True):
-            outcome = "unknown" if value is None and register in ended else "done"
+            outcome = "unknown" if value is None and (register in ended or self._may_be_away(register)) else "done"
             self._change(number, returned=moment, outcome=outcome, value=value)
         if self._op.kind == "get_many":
             self._cluster.seen_together.append(self._numbers)
 
+    def _may_be_away(self, register: str) -> bool:
+        """Whether an array may be missing as it is on a shelf that is not adopted yet, and nobody knows that."""
+        return self._cluster.restarts.may_be_away() and (register not in KEYS or is_forgotten(self._cluster.plan))
+
     def absent(self) -> None:
         """Record that the key was absent."""
+        if self._may_be_away(self.registers[0]):
+            self.end("unknown")
+            return
         self._change(self._numbers[0], kind="get", value=None, returned=self._cluster.tick(), outcome="done")
 
     def lost(self, said: str) -> None:
         """Record that an array was lost, and with which machine if the error names it."""
         found = _TOOK_IT.search(said)
         machine = self._cluster.machines[found[1] or found[2]] if found is not None else None
-        if self._op.kind == "get" and machine is not None and not machine.alive:
-            self.saw([lost_with(machine.name)])
+        if self._op.kind in {"get", "get_handle", "hold"} and self._cluster.restarts.may_be_away():
+            self.end("unknown")
+        elif self._op.kind == "get" and machine is not None and not machine.alive:
+            self.saw([lost_with(machine.host.name)])
         elif self._op.kind in {"get", "get_handle"}:
             self.saw([None])
         else:

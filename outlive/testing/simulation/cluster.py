@@ -18,15 +18,16 @@ from outlive.testing.simulation.faults import Faults
 from outlive.testing.simulation.handles import Handles, Scoped
 from outlive.testing.simulation.judge import check_ledgers
 from outlive.testing.simulation.lifetimes import Lifetimes
-from outlive.testing.simulation.machines import Machine
+from outlive.testing.simulation.machines import Host, Machine
 from outlive.testing.simulation.network import Actor, Died, Network
 from outlive.testing.simulation.peers import CATALOG, PlayedPeers, keeper_name
 from outlive.testing.simulation.plan import HEAD, KEYS, Client, Plan
+from outlive.testing.simulation.restarts import Restarts, has_restarts
 from outlive.testing.simulation.rounds import Rounds
 from outlive.testing.simulation.scheduler import Future, Process, Scheduler, Stuck, mix
+from outlive.testing.simulation.stage import SHELF_BYTES
 
 _LONGEST = 900.0  # seconds: a longer schedule counts as stuck
-SHELF_BYTES = 64 << 20
 _TRACED = 4000  # lines at most
 
 
@@ -37,17 +38,22 @@ class Cluster:
     ----------
     folders
         By machine: an empty or new folder for its shelf.
+    roots
+        By machine: the root folder of its shelves, if Ray is started again on some.
     traced
         Whether a trace is written.
     """
 
-    def __init__(self, plan: Plan, folders: dict[str, str], *, traced: bool = False) -> None:
+    def __init__(self, plan: Plan, folders: dict[str, str], roots: dict[str, str], *, traced: bool = False) -> None:
         self.plan, self.traced = plan, traced
         self.scheduler = Scheduler(mix(plan.seed), stage.resumed)
         stage.begin(self.scheduler, plan.seed, self.note_unexpected)
         self.network = Network(self.scheduler, plan.manners, self.say, self._oddity)
         self.network.traced = traced
-        self.machines = {node: Machine(node, is_head=node == HEAD, path=folders[node]) for node in plan.nodes}
+        self.machines = {
+            node: Machine(node, is_head=node == HEAD, path=folders[node], host=Host(node, roots.get(node, "")))
+            for node in plan.nodes
+        }
         self.remembered: dict[str, bytes] = {}
         self.trace: list[str] = []
         self.violations: list[str] = []
@@ -63,7 +69,8 @@ class Cluster:
         self._unfinished: list[tuple[str, Works]] = []  # clients that work, and some that have ended
         self.processes: dict[str, Process] = {}  # processes of clients, by name
         self.ticks = 0
-        self.rounds, self.faults = Rounds(plan.seed), Faults(self)
+        self.rounds, self.faults, self.restarts = Rounds(plan.seed), Faults(self), Restarts(self)
+        self.is_tenured = has_restarts(plan)  # keepers then hold, sign and adopt shelves as real ones do
 
     # --- the history and the trace
 
@@ -133,11 +140,22 @@ class Cluster:
 
     def _a_keeper(self, process: Process) -> PlayedKeeper:
         machine = process.node
+        if self.is_tenured:
+            return self._a_tenured_keeper(process)
         while machine.keeper is not None and machine.keeper.alive:  # it holds the keeper's lock
             self.scheduler.sleep(0.05)
         machine.keeper = process
         shelf = Shelf(machine.path, self.plan.memory or SHELF_BYTES)
         keeper = PlayedKeeper(self, process, PlayedPeers(self, process), shelf)
+        self.shelves.append(shelf)
+        process.at_death.append(lambda: let_go(shelf))
+        return keeper
+
+    def _a_tenured_keeper(self, process: Process) -> PlayedKeeper:
+        process.node.keeper = process
+        process.steps_left, process.node.host.crash = process.node.host.crash, None
+        keeper = PlayedKeeper(self, process, PlayedPeers(self, process), None)
+        shelf = keeper.shelf
         self.shelves.append(shelf)
         process.at_death.append(lambda: let_go(shelf))
         return keeper
@@ -222,6 +240,16 @@ class Cluster:
         self._unfinished.append((client.name, works))
         process.spawn("works", works.run)
 
+    def rest_of_clients(self, machine: Machine) -> list[Client]:
+        """The clients of a dead node, with what they did not begin."""
+        works = [works for name, works in self.works.items() if self.processes[name].node is machine]
+        return [client for client in (one.rest() for one in works) if client.ops]
+
+    def at(self, name: str) -> Machine | None:
+        """The node that a plan means by this name: the latest on that node's machine."""
+        machine = self.machines.get(name)
+        return None if machine is None else machine.host.nodes[-1]
+
     def _working(self) -> list[str]:
         return [name for name, works in self.works.items() if self._works(name, works)]
 
@@ -239,7 +267,7 @@ class Cluster:
         if self.traced and not self.violations:
             for wrong in check_ledgers(self):
                 self.violated(f"{wrong}, after a step of {self.scheduler.last}")
-        return not self._is_anybody_working() or self.is_broken
+        return not (self.restarts.starting or self._is_anybody_working()) or self.is_broken
 
     @property
     def is_broken(self) -> bool:

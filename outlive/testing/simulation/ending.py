@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import KEEPER
 from outlive.testing.simulation.plan import KEYS, Client, Op
+from outlive.testing.simulation.restarts import adopts
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
@@ -41,12 +42,16 @@ def _heal(cluster: PlayedCluster) -> None:
     for machine in cluster.machines.values():
         if not machine.alive:
             cluster.faults.notice(machine)
+        machine.host.crash = None
         for process in machine.processes:
             process.steps_left = None
             process.go_on()
     for machine in cluster.machines.values():  # a keeper that is gone for good may have no caller
-        if machine.alive and _has_shelf(machine):
+        if machine.alive and (_has_shelf(machine) or adopts(machine, "head")):
             cluster.start_keeper(machine)
+    for machine in cluster.machines.values():  # a keeper may have gone on after its node
+        for process in machine.processes if not machine.alive else ():
+            process.kill()
     for process in (*cluster.faults.replaced, *cluster.processes.values()):
         process.kill()
 
@@ -65,9 +70,10 @@ def _is_calm(cluster: PlayedCluster) -> bool:
 
 def _read_all(cluster: PlayedCluster) -> None:
     """Each node that has a shelf reads every key, and every array whose handle was handed on."""
+    cluster.restarts.is_judged = True
     ops = tuple(Op(0.0, "get", (key,)) for key in KEYS)
     ops += tuple(Op(0.0, "get_handle", (known.register,)) for known in cluster.handles.all())
-    for node, machine in cluster.machines.items():
+    for node, machine in list(cluster.machines.items()):
         # A node without a shelf has to copy every array. That is slow, so only some schedules try it.
         if machine.alive and (cluster.plan.seed % _NEW_READERS == 0 or _has_shelf(machine)):
             cluster.start(Client(f"last-{node}", node, ops))

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from outlive.testing.history import Operation
-from outlive.testing.simulation.clients import lost_with
+from outlive.testing.simulation.clients import is_forgotten, lost_with
 from outlive.testing.simulation.network import Actor, Message
 from outlive.testing.simulation.peers import CATALOG, keeper_name
 from outlive.testing.simulation.plan import KEYS, Fault
@@ -64,7 +64,8 @@ class Faults:
             self._stop(actor.process, fault.seconds)
 
     def _keeper(self, fault: Fault) -> Actor | None:
-        return self._cluster.network.actors.get(keeper_name(fault.target))
+        machine = self._cluster.at(fault.target)
+        return None if machine is None else self._cluster.network.actors.get(keeper_name(machine.name))
 
     def _kill_keeper(self, fault: Fault) -> None:
         if (actor := self._keeper(fault)) is not None:
@@ -104,14 +105,25 @@ class Faults:
         self._scheduler.at(self._scheduler.now + seconds, process.go_on)
 
     def _kill_machine(self, fault: Fault) -> None:
-        machine = self._cluster.machines.get(fault.target)
-        if machine is None or not machine.alive:
+        machine = self._cluster.at(fault.target)
+        if machine is None or not machine.host.alive:
             return
         self._judge_loss(machine)
-        machine.kill()
-        least, more = _TO_NOTICE
-        seconds = least + more * mix(self._scheduler.key, self._cluster.ticks) / 2**64
-        self._scheduler.at(self._scheduler.now + seconds, lambda: self.notice(machine))
+        machine.host.alive = False
+        for node in [node for node in machine.host.nodes if node.alive]:
+            node.kill()
+            least, more = _TO_NOTICE
+            seconds = least + more * mix(self._scheduler.key, self._cluster.ticks) / 2**64
+            self._scheduler.at(self._scheduler.now + seconds, functools.partial(self.notice, node))
+
+    def _restart_node(self, fault: Fault) -> None:
+        if (machine := self._cluster.at(fault.target)) is not None:
+            self._cluster.restarts.restart(machine, fault)
+
+    def _crash_successor(self, fault: Fault) -> None:
+        """Have the next keeper that starts on a machine killed, `fault.seconds` calls of the system later."""
+        if (machine := self._cluster.at(fault.target)) is not None:
+            machine.host.crash = int(fault.seconds)
 
     def notice(self, machine: Machine) -> None:
         """Have the head declare a machine dead."""
@@ -120,7 +132,7 @@ class Faults:
             self._cluster.say(None, f"the head declares {machine.name} dead")
             for actor in list(self._cluster.network.actors.values()):
                 if actor.machine is machine:
-                    actor.end()
+                    (actor.abandon if actor.process.stopped else actor.end)()
 
     def _judge_loss(self, machine: Machine) -> None:
         """Record that arrays may be lost with their only machine: its death may have put `lost_with` in their place.
@@ -128,17 +140,15 @@ class Faults:
         A read may also find nothing if nobody can know of the loss, since the array has no key or the catalog died too.
         That counts as a deletion which may or may not have happened.
         """
-        lost = lost_with(machine.name)
-        is_forgotten = any(
-            fault.kind in {"kill catalog", "replace catalog", "abandon call"} for fault in self._cluster.plan.faults
-        )
+        lost = lost_with(machine.host.name)
+        forgotten = is_forgotten(self._cluster.plan)
         for key in dict.fromkeys(one.key for one in self._cluster.history):
             puts = [one for one in self._cluster.history if one.kind == "put" and one.key == key]
             if any(self._may_be_lost(one) for one in puts):
                 what, moment = f"death of {machine.name}", self._cluster.tick()
                 if key in KEYS:
                     self._cluster.history.append(Operation(what, "put", key, lost, moment, None, "unknown"))
-                if key not in KEYS or is_forgotten:
+                if key not in KEYS or forgotten:
                     self._cluster.history.append(Operation(what, "delete", key, None, moment, None, "unknown"))
 
     def _may_be_lost(self, put: Operation) -> bool:
@@ -147,8 +157,8 @@ class Faults:
 
     def _drain_machine(self, fault: Fault) -> None:
         """Mark a machine as one that is about to be taken away; its keeper is told."""
-        if fault.target in self._cluster.machines:
-            self._cluster.machines[fault.target].draining = True
+        if (machine := self._cluster.at(fault.target)) is not None:
+            machine.draining = True
 
     def _cut(self, fault: Fault) -> None:
         self._cut_one_way(fault)
@@ -189,4 +199,5 @@ class Faults:
     def _set_clock(self, fault: Fault) -> None:
         if fault.target in self._cluster.machines:
             self._cluster.lifetimes.look_at_clocks(self._scheduler.now)
-            self._cluster.machines[fault.target].clock += fault.seconds
+            for node in self._cluster.machines[fault.target].host.nodes:
+                node.clock += fault.seconds

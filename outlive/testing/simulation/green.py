@@ -241,8 +241,15 @@ class FileLock:
 
     holder: FileLock | None = None  # the lock that is held
 
-    def __init__(self, path: str, same_as: int | None = None, first: Callable[[], None] = lambda: None) -> None:
-        self.path, self.same_as, self._first, self.task = path, same_as, first, running()
+    def __init__(
+        self,
+        path: str,
+        same_as: int | None = None,
+        *,
+        before: Callable[[], None] = lambda: None,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.path, self.same_as, self._before, self._first, self.task = path, same_as, before, first, running()
 
     @property
     def held(self) -> bool:
@@ -254,8 +261,10 @@ class FileLock:
             if holder is self and self.task is running():
                 return _NESTED
             assert holder.task is None or not holder.task.process.alive, f"{holder.task} goes on without {self.path}"
+        self._before()
         FileLock.holder, self.task, self._outer = self, running(), holder
         try:
+            self._before()
             self._first()
         except BaseException:
             FileLock.holder = holder

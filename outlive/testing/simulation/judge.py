@@ -33,6 +33,7 @@ def judge(cluster: PlayedCluster) -> list[str]:
     found += [str(one) for one in History(cluster.history).check()]
     found += _torn(cluster)
     if not found:
+        found += [f"node {name} is dead, and its shelf is not adopted" for name in cluster.restarts.left_behind()]
         found += _at_the_end(cluster)
     return found
 

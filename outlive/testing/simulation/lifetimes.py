@@ -30,6 +30,10 @@ class Lifetimes:
         self._latest = float("-inf")  # time that any clock has shown
         self._over: set[int] = set()  # jobs that have ended
 
+    def add(self, machine: Machine) -> None:
+        """Note a node that has come."""
+        self._machines.append(machine)
+
     def begin(self, registers: tuple[str, ...], machine: Machine, now: float, ttl: float, job: int) -> None:
         """Note that a put begins on a machine. `ttl`, `job`: 0 if its arrays have none."""
         self._mortals.append(_Mortal(registers, ttl, now + machine.clock + ttl if ttl else float("inf"), job))

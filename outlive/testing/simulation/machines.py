@@ -12,11 +12,30 @@ if TYPE_CHECKING:
 EPOCH = 1_700_000_000.0  # the time of day when a world begins, in seconds since 1970
 
 
-class Machine:
-    """A machine that runs one node of the cluster."""
+class Host:
+    """A machine with its shared memory. Its nodes come one after the other, if Ray is started there again.
 
-    def __init__(self, name: str, *, is_head: bool, path: str, clock: float = 0.0) -> None:
+    Parameters
+    ----------
+    name
+        The name of its first node.
+    root
+        The folder in shared memory that has the shelves of all its nodes; empty if it has one node for ever.
+    """
+
+    def __init__(self, name: str, root: str) -> None:
+        self.name, self.root, self.alive = name, root, True
+        self.nodes: list[Machine] = []
+        self.crash: int | None = None  # calls of the system after which its next keeper is killed
+
+
+class Machine:
+    """A node of the cluster. Most are the only node of their machine for ever."""
+
+    def __init__(self, name: str, *, is_head: bool, path: str, clock: float = 0.0, host: Host | None = None) -> None:
         self.name, self.is_head, self.path = name, is_head, path
+        self.host = Host(name, "") if host is None else host
+        self.host.nodes.append(self)
         self.clock = clock  # seconds by which its time of day is ahead
         self.alive = True
         self.known_dead_at: float | None = None  # when the head declared it dead
@@ -25,11 +44,12 @@ class Machine:
         self.processes_started = 0
         self.keeper: Process | None = None  # the process that took the keeper's lock last
 
-    def kill(self) -> None:
-        """Kill the machine, and all its processes."""
+    def kill(self, *, spared: Process | None = None) -> None:
+        """Kill the node, and all its processes but the one that is stopped, if any."""
         self.alive = False
         for process in self.processes:
-            process.kill()
+            if process is not spared:
+                process.kill()
 
     def as_node(self) -> Node:
         """The head's record of this machine."""

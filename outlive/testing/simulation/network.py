@@ -157,6 +157,12 @@ class Actor:
             self._waiting.clear()
             process.kill()
 
+    def abandon(self) -> None:
+        """Free the actor's name, as its node counts as dead. Its process is stopped, and may go on later."""
+        alive, self.process.alive = self.process.alive, False
+        self.end()
+        self.process.alive = alive
+
     def take(self, message: Message) -> None:
         """Take a call that has arrived."""
         if self.gone:
@@ -234,7 +240,7 @@ class Network:
 
     def cut(self, one: Machine, other: Machine, until: float) -> None:
         """Hold back all messages from the one machine to the other until then."""
-        way = one.name, other.name
+        way = one.host.name, other.host.name
         self._cut[way] = max(until, self._cut.get(way, 0.0))
 
     def heal(self) -> None:
@@ -280,7 +286,7 @@ class Network:
         """The end of the cut from the one machine to the other; 0 if there is none."""
         if not self._cut:
             return 0.0
-        until = self._cut.get((one.name, other.name), 0.0)
+        until = self._cut.get((one.host.name, other.host.name), 0.0)
         return until if until > self.scheduler.now else 0.0
 
     def answer(self, message: Message, value: Any, error: BaseException | None) -> None:

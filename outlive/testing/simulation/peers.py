@@ -12,6 +12,7 @@ from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.testing.simulation.machines import EPOCH, Machine
 from outlive.testing.simulation.network import Actor, Died, Message, Network
+from outlive.testing.simulation.restarts import adopts
 from outlive.testing.simulation.scheduler import Future, Process
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ class PlayedPeers:
         return gone
 
     def search_shelves(self, node: str) -> None:
-        pass
+        machine = self._cluster.machines[node]
+        self._cluster.scheduler.step()
+        if machine.alive and adopts(machine, self.address()):
+            self._cluster.start_keeper(machine)
 
     def _actor(self, name: str, otherwise: str) -> Actor:
         self._cluster.scheduler.step()

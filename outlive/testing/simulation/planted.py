@@ -155,7 +155,7 @@ def _names_turn_back() -> Iterator[Change]:
 
     def point(names: Names, info: ArrayInfo, _: Any) -> None:
         path, counter = names._link(info.store, info.key or "")  # noqa: SLF001
-        names._turn(path, f"{info.version}.{info.id}", counter, new=False)  # noqa: SLF001
+        names._turn(path, counter, lambda _: f"{info.version}.{info.id}")  # noqa: SLF001
 
     yield Names, "point", point
 

@@ -51,6 +51,16 @@ class PlayedCluster(Protocol):
     def start(self, client: Client) -> None:
         """Start a client's process."""
 
+    def rest_of_clients(self, machine: Machine) -> list[Client]:
+        """The clients of a dead node, with what they did not begin."""
+
+    def at(self, name: str) -> Machine | None:
+        """The node that a plan means by this name: the latest on that node's machine."""
+
+    @property
+    def restarts(self) -> Any:
+        """The `Restarts` of its machines."""
+
     def is_done(self) -> bool:
         """Whether no client works any more, or something is violated."""
 

@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, Any
 from outlive.arrays import changes, clock, info, ledger, live, lock, remains
 from outlive.arrays.reader import Reader
 from outlive.arrays.spill import room, waiting
+from outlive.arrays.tend import adopt
+from outlive.cluster import tenure
 from outlive.errors import OutliveError
 from outlive.testing.simulation import green
 from outlive.testing.simulation.machines import EPOCH
 from outlive.testing.simulation.scheduler import Process, mix, running
 
 if TYPE_CHECKING:
+    from outlive.arrays.shelf import Shelf
+    from outlive.testing.simulation.machines import Machine
     from outlive.testing.simulation.scheduler import Scheduler
 
 Unexpected = Callable[[Process, BaseException], None]
+SHELF_BYTES = 64 << 20
 _ROOMS = "outlive.arrays.", "outlive.catalog.", "outlive.cluster.", "outlive.store."
 _REAL_TIME = {"outlive.arrays.lock", "outlive.arrays.clock"}
 _REAL_THREADS = {"outlive.arrays.lock", "outlive.arrays.remains"}
@@ -78,6 +83,8 @@ class _Time:
         task.process.scheduler.sleep(seconds)
 
 
+raylets: dict[int, Machine] = {}  # by their ids, which are no processes
+_FIRST_RAYLET = 1 << 40
 _actors: Scheduler | None = None
 _chance = 0
 _previous: Process | None = None
@@ -139,6 +146,7 @@ def begin(scheduler: Scheduler, seed: int, unexpected: Unexpected) -> None:
     """Begin a world. `unexpected` is called with logged errors that are not outlive's own."""
     global _actors, _chance, _previous, _unexpected
     _actors, _chance, _previous, _unexpected = scheduler, 0, None, unexpected
+    raylets.clear()
     remains._watched.clear()  # noqa: SLF001
     green.FileLock.holder = None
     random.seed(seed)
@@ -200,6 +208,7 @@ def set_up() -> None:
                     if what in vars(module):
                         setattr(module, what, other)
     os.urandom = urandom
+    _play_raylets()
     _count_steps()
     room.locks = dict
     waiting.locks = dict  # type: ignore[attr-defined]  # the kernel's list of locks is a hint, and the whole machine's
@@ -215,6 +224,32 @@ def set_up() -> None:
     log.addHandler(_Listens())
     log.setLevel(logging.ERROR)
     log.propagate = False
+
+
+def _play_raylets() -> None:
+    """Give each played node a raylet of its own, and the root folder of its machine."""
+    sign = adopt.sign
+
+    def node() -> Machine:
+        task = running()
+        assert task is not None
+        found: Machine = task.process.node
+        return found
+
+    def sign_as_node(path: str, address: str, _: int) -> None:
+        raylets[_FIRST_RAYLET + len(raylets)] = node()
+        sign(path, address, _FIRST_RAYLET + len(raylets) - 1)
+
+    def started(pid: int) -> str | None:
+        return "1" if pid in raylets and raylets[pid].alive else None
+
+    def budget(_: object, shelf: Shelf, *__: object) -> None:
+        shelf.ledger.budget = SHELF_BYTES
+
+    tenure.sign = sign_as_node  # type: ignore[attr-defined,assignment]
+    tenure.apply = budget  # type: ignore[attr-defined,assignment]
+    tenure.default_root = lambda: (node().host.root, None)  # type: ignore[attr-defined]
+    adopt._started = started  # noqa: SLF001
 
 
 class _Listens(logging.Handler):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from outlive.testing.simulation.plan import KEYS, LARGE, RECYCLED, SMALL, Client, Fault, Op, Plan, drawn, size_of
+from outlive.testing.simulation.restarts import CRASH, RESTART, STOPPED, TWO
 
 HANDLES = "h", "j"  # places where clients leave handles of arrays without a key
 _OF_COPIES = "join_copy", "join_copies", "fetch", "keep", "replicate"
@@ -181,6 +182,42 @@ def _listings(rng: random.Random, plan: Plan) -> Plan:
     return _with_faults(rng, _with_ops(rng, plan, 4, an_op), 5, a_fault)
 
 
+def _restarts(rng: random.Random, plan: Plan) -> Plan:
+    """Ray is started again on a machine. The next node adopts the shelf, while others replace and delete the arrays."""
+    kinds = {"put": 5, "get": 6, "delete": 4, "put_handle": 2, "get_handle": 3, "delete_handle": 2}
+    node, at = rng.choice(plan.nodes[1:]), round(rng.uniform(0.3, 3.0), 4)
+    starts = round(rng.choice((0.05, 1.0, 6.0)) * rng.uniform(0.2, 1.0), 3)
+
+    def an_op(moment: float, value: int) -> Op:
+        kind = rng.choices(list(kinds), list(kinds.values()))[0]
+        key = rng.choice(HANDLES[:1] if kind.endswith("handle") else KEYS)
+        return Op(round(moment, 4), kind, (key,), value, SMALL, 2 if rng.random() < 0.3 else 1)
+
+    def client(name: str, where: str, begin: float, end: float, first: int) -> Client:
+        ops = [an_op(rng.uniform(begin, end), first + number) for number in range(rng.randint(2, 6))]
+        return Client(name, where, tuple(sorted(ops)))
+
+    clients = [
+        client("before", node, 0.0, at, 2000),
+        client("after", rng.choice(plan.nodes), at, at + starts + rng.choice((1.0, 4.0, 15.0)), 2100),
+        client("beside", "a", at, at + starts + rng.choice((1.0, 4.0, 15.0)), 2200),
+    ]
+    how = rng.choices(("", STOPPED, TWO), (3, 1, 1))[0]
+    faults = [Fault(at, RESTART, node, how, starts)]
+    for _ in range(rng.randint(0, 3)):
+        kind = rng.choice((CRASH, CRASH, "kill keeper", "end keeper", "kill catalog", "drain machine", RESTART))
+        soon = round(at + starts + rng.choice((0.5, 3.0)) * rng.uniform(-0.1, 1.0), 4)
+        if kind == CRASH:
+            faults.append(Fault(0.0, kind, node, seconds=float(rng.randrange(40))))
+        else:
+            faults.append(Fault(soon, kind, "" if kind == "kill catalog" else node, seconds=starts * (kind == RESTART)))
+    if rng.random() < 0.3:
+        clients[2] = clients[2]._replace(
+            ops=tuple(sorted((*clients[2].ops, Op(round(at + starts + 2 * rng.random(), 4), "drain", (node,)))))
+        )
+    return plan._replace(clients=(*plan.clients, *clients), faults=tuple(sorted((*plan.faults, *faults))))
+
+
 def _watched(rng: random.Random, plan: Plan) -> Plan:
     """A key is slowly deleted and replaced, and each node reads it meanwhile."""
     key, begin = (rng.choice(KEYS),), round(rng.uniform(0.0, 2.0), 4)
@@ -232,5 +269,6 @@ _OFTEN: dict[Theme, float] = {
     _listings: 0.7,
     _watched: 0.7,
     _views: 0.5,
+    _restarts: 0.0,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.root import shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.testing.simulation import stage
-from outlive.testing.simulation.cluster import SHELF_BYTES, Cluster
+from outlive.testing.simulation.cluster import Cluster
 from outlive.testing.simulation.judge import judge
 from outlive.testing.simulation.plan import Plan
+from outlive.testing.simulation.restarts import CLUSTER, has_restarts
+from outlive.testing.simulation.stage import SHELF_BYTES
 
 ROOT = "OUTLIVE_SIMULATION_ROOT"  # environment variable: a folder that the process which starts workers removes
 _COLLECT_EVERY = 25  # schedules
@@ -59,7 +62,9 @@ class World:
             if self._played == _COLLECT_EVERY:  # modules that were imported since are not garbage either
                 gc.freeze()
         os.environ["OUTLIVE_VALIDATE"] = "1" if traced or plan.seed % _VALIDATE_EVERY == 0 else ""
-        cluster = Cluster(plan, {node: self._shelf(node, plan) for node in plan.nodes}, traced=traced)
+        roots = self._roots(plan)
+        paths = {node: self._shelf(node, plan) if not roots else _in_root(roots, node) for node in plan.nodes}
+        cluster = Cluster(plan, paths, roots, traced=traced)
         try:
             cluster.run()
             violations = judge(cluster)
@@ -69,6 +74,13 @@ class World:
         return Result(
             plan, violations, cluster.trace, cluster.oddities, scheduler.steps, cluster.network.calls, scheduler.now
         )
+
+    def _roots(self, plan: Plan) -> dict[str, str]:
+        """New root folders for the machines' shelves, if Ray is started again in this plan."""
+        shutil.rmtree(f"{self._root}/roots", ignore_errors=True)
+        if not has_restarts(plan):
+            return {}
+        return {node: f"{self._root}/roots/{node}" for node in plan.nodes}
 
     def _shelf(self, node: str, plan: Plan) -> str:
         for name in os.listdir(self._root):  # a kill may leave a part of a shelf that was being removed
@@ -81,6 +93,13 @@ class World:
             shelf.spill_to(on_disk)
             shelf.ledger.disk.budget = plan.disk
         return path
+
+
+def _in_root(roots: dict[str, str], node: str) -> str:
+    """The path of a node's new shelf."""
+    path = shelf_folder(roots[node], CLUSTER, node)
+    Shelf(path, SHELF_BYTES)
+    return path
 
 
 def a_folder() -> tempfile.TemporaryDirectory[str]:

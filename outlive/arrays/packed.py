@@ -1,0 +1,39 @@
+"""Packed values: a value that is no array, as the bytes that its segment holds. `outlive.values` makes and reads them.
+
+To all else such a segment is a one-dimensional array of bytes, whose `ArrayInfo` has the name of a codec.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+DTYPE = "'|u1'"  # of the segment of a packed value
+
+
+class Packed(NamedTuple):
+    """A value to be written: `parts`, one after the other, are its bytes. Nothing is copied before that."""
+
+    codec: str
+    nbytes: int
+    parts: list[np.ndarray[Any, Any]]  # some may have gaps; their bytes are those in C order
+
+
+class PackedBytes(np.ndarray[Any, Any]):
+    """The bytes of a packed value that was read: read-only, and usually a map of its segment."""
+
+    codec: str
+
+    def __array_finalize__(self, origin: object) -> None:
+        self.codec = getattr(origin, "codec", "")
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return packed_bytes, (self.view(np.ndarray), self.codec)
+
+
+def packed_bytes(data: np.ndarray[Any, Any], codec: str) -> PackedBytes:
+    """A view of these bytes that says which codec packed them."""
+    view = cast("PackedBytes", data.view(PackedBytes))
+    view.codec = codec
+    return view

@@ -1,0 +1,292 @@
+"""Packing: a value becomes a structure and buffers, which are not copied here. See `wire` for the form."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import math
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from outlive.arrays.packed import Packed
+from outlive.errors import PickleRefused, UnsupportedArray
+from outlive.values import arrays, classes, pickled
+from outlive.values.keys import is_key
+from outlive.values.registry import codec_for
+from outlive.values.wire import PICKLED, PRIVATE, Node, end, kind_of
+
+PAGE = 4096
+_LINE = 64  # bytes: a cache line
+_INLINE = 256  # bytes up to which `bytes` are in the structure
+_WORD = 1 << 63
+_DEEPEST = 100  # levels of a tree; what is nested deeper is pickled, whose stack is C's
+_NUMPY = frozenset({"array", "scalar", "masked", "strings"})
+
+
+class _Cycle(Exception):
+    """A value that holds itself."""
+
+
+def pack(value: object, *, pickle: bool = True) -> Packed:
+    """A value as bytes to be written; its codec is "tree", "numpy", "pickle", or the name of one that is registered.
+
+    Parameters
+    ----------
+    pickle
+        Whether what no codec knows is pickled.
+
+    Raises
+    ------
+    UnsupportedArray
+        It holds something that cannot be stored, or is nested too deeply. The message says where.
+    PickleRefused
+        It holds something that only pickle could store.
+    """
+    packer = _Packer(pickle=pickle)
+    try:
+        try:
+            root = packer.entry(value)
+        except _Cycle:  # only pickle knows how to write those
+            packer = _Packer(pickle=pickle)
+            root = [packer.add(packer.pickled(value))]
+    except RecursionError:
+        raise UnsupportedArray(f"{pickled.about(value)} is nested too deeply to be stored") from None
+    return packer.packed(root)
+
+
+class _Packer:
+    """One value's nodes and buffers."""
+
+    def __init__(self, *, pickle: bool) -> None:
+        self._pickle, self._nodes, self._flags = pickle, list[Node](), 0
+        self._entries: dict[int, list[int]] = {}  # of what has been packed, by `id`
+        self._alive: list[object] = []  # so that no `id` is given twice
+        self._open: set[int] = set()  # what is being packed
+        self._path: list[object] = []  # to where the packer is, for messages
+        self._buffers: list[np.ndarray[Any, Any]] = []
+        self._known: dict[tuple[int, int], int] = {}  # buffers by address and size
+        self._fields: dict[type, tuple[str, ...] | None] = {}  # of dataclasses
+
+    def packed(self, root: Any) -> Packed:
+        """The parts, with zeros between them."""
+        parts: list[np.ndarray[Any, Any]] = []
+        places, reached = [], 0
+        for buffer in self._buffers:
+            begin = _aligned(reached, PAGE if buffer.nbytes >= PAGE else _LINE) if buffer.nbytes else reached
+            if begin > reached:
+                parts.append(np.zeros(begin - reached, np.uint8))
+            if buffer.nbytes:
+                parts.append(buffer)
+            places.append((begin, buffer.nbytes))
+            reached = begin + buffer.nbytes
+        tail = pickled.as_bytes(end(self._nodes, root, places, reached, self._flags))
+        return Packed(self._codec(root), reached + tail.nbytes, [*parts, tail])
+
+    def _codec(self, root: Any) -> str:
+        if not isinstance(root, list):
+            return "tree"
+        node = self._nodes[root[0]]
+        kind = kind_of(node)
+        return (
+            str(node["codec"])
+            if kind == "codec"
+            else "numpy"
+            if kind in _NUMPY
+            else kind
+            if kind == "pickle"
+            else "tree"
+        )
+
+    # --- entries
+
+    def entry(self, value: Any) -> Any:
+        """The entry of a value: itself, or the number of its node."""
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if kind is str:
+            return value if value.isascii() or _has_no_surrogate(value) else [self.add(_odd_text(value))]
+        if kind is int:
+            return value if -_WORD <= value < _WORD else [self.add({"int": hex(value)})]
+        if kind is float:
+            return value if math.isfinite(value) else [self.add({"float": _bits(value)})]
+        known = self._entries.get(id(value))
+        if known is not None:
+            return known
+        if id(value) in self._open:
+            raise _Cycle
+        self._open.add(id(value))
+        node = self._node(kind, value)
+        self._open.discard(id(value))
+        self._alive.append(value)
+        made = self._entries[id(value)] = [self.add(node)]
+        return made
+
+    def add(self, node: Node) -> int:
+        self._nodes.append(node)
+        return len(self._nodes) - 1
+
+    def _child(self, key: object, value: Any) -> Any:
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        self._path.append(key)
+        entry = self.entry(value)
+        self._path.pop()  # an error leaves the path as it is: it says where
+        return entry
+
+    def _where(self) -> str:
+        path = "".join(f".{key}" if isinstance(key, _Field) else f"[{key!r:.60}]" for key in self._path)
+        return f" (at value{path})" if path else ""
+
+    # --- nodes
+
+    def _node(self, kind: type, value: Any) -> Node:
+        pack_exactly = _EXACT.get(kind)
+        if len(self._open) > _DEEPEST:
+            if not self._pickle:
+                raise RecursionError
+            return self.pickled(value)
+        node = pack_exactly(self, value) if pack_exactly is not None else self._other(kind, value)
+        return self.pickled(value) if node is None else node
+
+    def _other(self, kind: type, value: Any) -> Node | None:
+        if isinstance(value, np.generic):
+            return arrays.scalar_node(value)
+        codec = codec_for(kind)
+        if codec is not None:
+            state = codec.encode(value)
+            if state is NotImplemented:
+                return None
+            if codec.private:
+                self._flags |= PRIVATE
+            return {"codec": codec.name, "package": codec.package, "state": self.entry(state)}
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        return self._of_class(kind, value)
+
+    def _of_class(self, kind: type, value: Any) -> Node | None:
+        if isinstance(value, enum.Enum):
+            member, name = classes.member_name(value), self._name_of(kind)
+            return None if member is None or name is None else {"enum": name, "member": member}
+        if isinstance(value, tuple):
+            if not classes.is_namedtuple(kind) or getattr(value, "__dict__", None):
+                return None
+            return self._made("namedtuple", kind, dict(zip(kind._fields, value, strict=True)))  # type: ignore[attr-defined]
+        if kind not in self._fields:
+            self._fields[kind] = classes.fields_of(kind)
+        names = self._fields[kind]
+        state = None if names is None else classes.state_of(value, names)
+        return None if state is None else self._made("dataclass", kind, state)
+
+    def _made(self, node: str, kind: type, state: dict[str, Any]) -> Node | None:
+        name = self._name_of(kind)
+        if name is None:
+            return None
+        return {node: name, "fields": {field: self._child(_Field(field), one) for field, one in state.items()}}
+
+    def _name_of(self, kind: type) -> str | None:
+        return classes.name_of(kind, main=not self._pickle)
+
+    def pickled(self, value: object) -> Node:
+        pickled.refuse_ray(value)
+        if not self._pickle:
+            raise PickleRefused(
+                f"{pickled.about(value)}{self._where()} can be stored only by pickle, which this store refuses: "
+                "register a codec for its type (outlive.codecs.register), convert it, or open the store with pickle"
+            )
+        try:
+            parts = pickled.dumps(value)
+        except UnsupportedArray as error:
+            raise UnsupportedArray(f"{error}{self._where()}") from error.__cause__
+        self._flags |= PICKLED
+        return {"pickle": [self._buffer(part) for part in parts], "type": pickled.about(value)}
+
+    def _buffer(self, data: np.ndarray[Any, Any]) -> int:
+        """The number of a buffer. Memory that occurs twice is one buffer."""
+        if data.flags.forc:
+            place = (data.__array_interface__["data"][0], data.nbytes)
+            known = self._known.get(place)
+            if known is not None:
+                return known
+            self._known[place] = len(self._buffers)
+            data = data.ravel(order="K").view(np.uint8) if data.nbytes else np.empty(0, np.uint8)
+        self._buffers.append(data)
+        return len(self._buffers) - 1
+
+    def _array(self, value: np.ndarray[Any, Any]) -> Node | None:
+        plain = arrays.plain(value)
+        if plain is None:
+            state = arrays.masked_state(value) if arrays.is_masked(value) else None
+            return None if state is None else {"masked": True, "state": self.entry(state)}
+        if plain.dtype.char == "T":
+            state = arrays.strings_state(plain)
+            return None if state is None else {"strings": True, "state": self.entry(state)}
+        dtype = arrays.describe(plain.dtype)
+        return None if dtype is None else arrays.array_node(plain, dtype, self._buffer(plain))
+
+    def _bytes(self, value: bytes | bytearray) -> Node:
+        kind = "bytes" if isinstance(value, bytes) else "bytearray"
+        if len(value) <= _INLINE:
+            return {kind: base64.b64encode(value).decode()}
+        return {kind: self._buffer(pickled.as_bytes(value))}
+
+    def _sequence(self, kind: str, value: Any) -> Node:
+        return {kind: [self._child(index, one) for index, one in enumerate(value)]}
+
+    def _dict(self, value: dict[Any, Any]) -> Node | None:
+        if type(value) is dict and all(type(key) is str and (key.isascii() or _has_no_surrogate(key)) for key in value):
+            return {"dict": {key: self._child(key, one) for key, one in value.items()}}
+        if not all(map(is_key, value)):
+            return None
+        pairs = [[self._child(key, key), self._child(key, one)] for key, one in value.items()]
+        return {"ordered" if type(value) is OrderedDict else "items": pairs}
+
+    def _set(self, value: Any) -> Node | None:
+        if not all(map(is_key, value)):
+            return None
+        return self._sequence("set" if type(value) is set else "frozenset", value)
+
+
+_EXACT: dict[type, Callable[[_Packer, Any], Node | None]] = {
+    list: lambda packer, value: packer._sequence("list", value),  # noqa: SLF001
+    tuple: lambda packer, value: packer._sequence("tuple", value),  # noqa: SLF001
+    dict: _Packer._dict,  # noqa: SLF001
+    OrderedDict: _Packer._dict,  # noqa: SLF001
+    set: _Packer._set,  # noqa: SLF001
+    frozenset: _Packer._set,  # noqa: SLF001
+    bytes: _Packer._bytes,  # noqa: SLF001
+    bytearray: _Packer._bytes,  # noqa: SLF001
+    complex: lambda _, value: {"complex": [_bits(value.real), _bits(value.imag)]},
+    np.ndarray: _Packer._array,  # noqa: SLF001
+}
+
+
+class _Field(str):
+    """The name of a field, in a path."""
+
+    __slots__ = ()
+
+
+def _aligned(offset: int, to: int) -> int:
+    return -(-offset // to) * to
+
+
+def _has_no_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _odd_text(text: str) -> Node:
+    return {"str": base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()}
+
+
+def _bits(number: float) -> str:
+    return struct.pack("<d", number).hex()

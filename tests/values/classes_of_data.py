@@ -1,0 +1,65 @@
+"""Classes whose values the tests store."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, NamedTuple
+
+
+@dataclasses.dataclass
+class Scan:
+    image: Any
+    notes: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    value: int
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Slots:
+    value: int
+    other: str
+
+
+@dataclasses.dataclass
+class Checked:
+    """Making one runs code, which must not run again."""
+
+    value: int
+    seen: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seen = self.value + 1
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class WithProperty:
+    value: int
+
+    def __post_init__(self) -> None:
+        self.more = 1  # no field of it
+
+
+@dataclasses.dataclass
+class WithHook:
+    value: int
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.value,)
+
+
+@dataclasses.dataclass
+class OfList(list[int]):
+    value: int
