@@ -132,7 +132,7 @@ def _show_source(source: str) -> None:
     console = Console(file=sys.stdout, highlight=False)
     label = "source"
     for line in link(Text(_clean(source))).wrap(console, _room()):
-        console.print(Text(f"   {label:<{_LABEL - 3}} ", style="dim"), line, sep="", soft_wrap=True)
+        console.print(f"   {label:<{_LABEL - 3}} ", line, sep="", soft_wrap=True)
         label = ""
 
 

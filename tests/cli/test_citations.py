@@ -73,5 +73,5 @@ def test_doctor_links_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_command._show_source(source)
     assert file.getvalue().count("\x1b]8;id=") == 2
     lines = Text.from_ansi(file.getvalue()).plain.splitlines()
-    assert lines[0].startswith("   source  Ray: ")
+    assert lines[0].startswith("   source Ray: ")
     assert max(map(len, lines)) <= 80

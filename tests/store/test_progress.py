@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pty
@@ -14,8 +15,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from outlive import progress
+from outlive.cluster import ray_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,6 +166,56 @@ def test_a_bar_whose_call_was_interrupted_before_it_was_closed_is_forgotten(cloc
     del bar, call
     gc.collect()
     assert progress.pause(10.0) == 10.0
+
+
+class Ray:
+    """An actor that answers at some moment."""
+
+    def __init__(self, clock: Clock, answers_at: float) -> None:
+        self.clock, self.answers_at, self.calls = clock, clock.now + answers_at, list[str]()
+
+    def wait(self, refs: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        self.calls.append("wait")
+        self.clock.now = min(self.clock.now + timeout, max(self.answers_at, self.clock.now))
+        return (refs, []) if self.clock.now >= self.answers_at else ([], refs)
+
+    def get(self, _: Any, timeout: float) -> str:
+        self.calls.append("get")
+        if self.clock.now + timeout < self.answers_at:
+            self.clock.now += timeout
+            raise GetTimeoutError
+        self.clock.now = max(self.clock.now, self.answers_at)
+        return "answer"
+
+
+@pytest.mark.parametrize("answers_at", [0.0, 1.5, 2.1, 9.0])
+def test_an_actor_is_waited_for_in_steps_while_there_is_a_bar(
+    clock: Clock, answers_at: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for watched in (False, True):
+        screens.clear()
+        played = Ray(clock, answers_at)
+        began = clock.now
+        monkeypatch.setattr(ray_port, "ray", played)
+        monkeypatch.setattr(ray_port, "time", clock)
+        with progress.of("copying") if watched else contextlib.nullcontext():
+            assert ray_port._get(object(), 10.0) == "answer"
+        assert clock.now - began == pytest.approx(answers_at)
+        assert bool(screens) is (watched and answers_at > 2)
+        if not watched:
+            assert played.calls == ["get"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_actor_that_does_not_answer_is_given_up_in_time(
+    clock: Clock, watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = clock.now
+    monkeypatch.setattr(ray_port, "ray", Ray(clock, 1e9))
+    monkeypatch.setattr(ray_port, "time", clock)
+    with progress.of("copying") if watched else contextlib.nullcontext(), pytest.raises(GetTimeoutError):
+        ray_port._get(object(), 10.0)
+    assert clock.now - began == pytest.approx(10)
 
 
 # --- who watches
