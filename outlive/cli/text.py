@@ -95,7 +95,7 @@ def print_json(value: Any) -> None:
 
 
 def styled(text: str, style: str) -> str:
-    """A text in a colour, or `bold` or `dim`. What prints it drops that where nobody sees it."""
+    """A text in a colour, or `bold` or `dim`. `typer.echo` drops that in a pipe, and with NO_COLOR."""
     if not text or not style:
         return text
     return typer.style(text, **({style: True} if style in {"bold", "dim"} else {"fg": style}))
