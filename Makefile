@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test test-all test-busy lint pages bench simulate test-oldest clean
+.PHONY: help demo test test-all test-busy lint docs pages bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
+	@echo "make docs         the documentation as a site, in build/site; it needs no network to be read"
 	@echo "make pages        writes into docs/ what the commands of its pages print now"
 	@echo "make test-oldest  the tests with Python 3.10 and Ray 2.49.1"
 
@@ -42,7 +43,7 @@ $(VENV)/pages/.ready: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(SHARED) -m 'not long'
 
-test-all: $(VENV)/.ready $(VENV)/pages/.ready
+test-all: $(VENV)/.ready $(VENV)/pages/.ready $(VENV)/docs/.ready
 	$(BIN)/python -m pytest $(SHARED)
 
 test-busy: $(VENV)/.ready
@@ -53,6 +54,18 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What builds the site, likewise. Without it (no network) the tests of the site are skipped.
+$(VENV)/docs/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv --without-pip $(VENV)/docs
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > "$$($(VENV)/docs/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	timeout 300 $(BIN)/pip --python $(VENV)/docs/bin/python install --quiet --retries 1 'outlive[docs]' && touch $@ || \
+	  { rm -rf $(VENV)/docs; echo "the site is not built: its packages cannot be installed"; }
+
+docs: $(VENV)/docs/.ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --config-file website/mkdocs.yml
+	@echo "build/site/index.html is the first page"
 
 pages: $(VENV)/pages/.ready
 	$(BIN)/python -m tests.pages.write idle-memory.md

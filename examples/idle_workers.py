@@ -3,7 +3,7 @@
 The tasks of a burst leave their workers idle, each with the memory that its last task left there. Ray keeps as many of
 them as there are CPUs. `trim` lets them go without harm: none that runs a task or owns an object. It needs no store.
 
-    pip install 'outlive[workers]'
+    pip install outlive
     python examples/idle_workers.py
 """
 

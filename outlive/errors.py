@@ -66,6 +66,10 @@ class UnsupportedPlatform(OutliveError, ImportError):
     """outlive needs POSIX file locks and memory maps: Linux (macOS untested). On Windows, use WSL 2."""
 
 
+class MissingPackage(OutliveError, ModuleNotFoundError):
+    """A package that this needs is not installed. Install it: the message has the command, and `name` the package."""
+
+
 class UnsupportedRay(OutliveError, NotImplementedError):
     """This version of Ray does something in a way that outlive does not know. Nothing was done."""
 

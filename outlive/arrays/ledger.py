@@ -71,6 +71,11 @@ class Ledger:
         """
         return self._lock.take()
 
+    @property
+    def mine(self) -> bool:
+        """Whether this thread has the lock. Then nobody else may be waited for who needs it."""
+        return self._lock.mine
+
     def exists(self) -> bool:
         """Whether the file is still there, and still the same."""
         try:

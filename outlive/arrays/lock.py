@@ -116,6 +116,12 @@ class FileLock:
         thread, reference = self._held
         return thread == threading.get_ident() and (file := reference()) is not None and not file.closed
 
+    @property
+    def mine(self) -> bool:
+        """The same as `held`, and in a signal handler also if that interrupted its thread just as it got the lock."""
+        file = self._taking.get(threading.get_ident(), _of_nobody)()
+        return self.held or (file is not None and not file.closed and try_lock(file))
+
 
 def try_lock(file: FileIO | OwnedFile | int, kind: int = EXCLUSIVE) -> bool:
     """Lock an open file now; False if another process has a lock that excludes this one."""

@@ -17,6 +17,7 @@ from outlive.cli import (
     lint_command,
     list_commands,
     node_commands,
+    not_installed,
     store_commands,
     tune_command,
     workers_commands,
@@ -34,11 +35,11 @@ $ outlive put scan.npy ct/7
 $ outlive ls --long
 $ outlive get ct/7 -o copy.npy
 """
-_EPILOG = "Exit codes: 0 fine; 1 what was asked for is not so (no such key, no room, damage); 2 usage, file or cluster."
+_CODES = "Exit codes: 0 fine; 1 what was asked for is not so (no such key, no room, damage); 2 usage, file or cluster."
 
 app = typer.Typer(
     help=_HELP,
-    epilog=_EPILOG,
+    epilog=not_installed.with_summary(_CODES),
     rich_markup_mode="rich",
     no_args_is_help=True,
     add_completion=False,
@@ -58,6 +59,8 @@ for _commands in (
     demo_command,
 ):
     _commands.register(app)
+not_installed.say_without_ray(app)
+not_installed.say_without_ray(workers_commands.workers)
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from outlive.cli.failures import UNABLE, explained
+from outlive.cli.failures import explained
+from outlive.cli.not_installed import with_note
 from outlive.cli.options import AsJson
+from outlive.errors import MissingPackage
+from outlive.extras import install, lacking
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `outlive`."""
     codes = "Exit codes: 0 outlive kept every array; 1 it lost something; 2 usage, a bad file, something not installed."
-    app.command(epilog=codes, rich_help_panel="See for yourself")(explained(demo))
+    app.command(epilog=with_note(codes, "demo"), rich_help_panel="See for yourself")(explained(demo))
 
 
 def demo(
@@ -34,13 +37,8 @@ def demo(
     [bold]Example[/bold]
     $ outlive demo --output results
     """
-    try:
-        from outlive.demo import run
+    if lacks := lacking("demo"):
+        raise MissingPackage(f"the demo needs {', '.join(lacks)}, not installed here: {install('demo')}")
+    from outlive.demo import run
 
-        code = run(input_folder, output, as_json)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "outlive":
-            raise
-        typer.echo(f"error: the demo needs {error.name}, which is not installed: pip install 'outlive[demo]'", err=True)
-        raise typer.Exit(UNABLE) from None
-    raise typer.Exit(code)
+    raise typer.Exit(run(input_folder, output, as_json))

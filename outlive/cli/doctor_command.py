@@ -58,12 +58,11 @@ def doctor(
     $ outlive doctor --json --address HOST:PORT
     """
     from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.cli.workers_connection import found, joined
     from outlive.doctor.mutes import load, nearest
 
     path = mutes if mutes is not None else nearest(Path.cwd())
-    with needs("workers"):
-        muted = () if path is None else load(path)
+    muted = () if path is None else load(path)
     own_job = (joined if exact else found)(address)
     from outlive.doctor import examine
 

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 import typer
 
 from outlive.errors import ArrayLost, ArrayNotFound, CorruptArray, OutliveError, StoreFull
+from outlive.extras import named
 
 P = ParamSpec("P")
 
@@ -55,10 +56,11 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
             _ignore_stdout()
             raise typer.Exit(READER_GONE) from None
         except Exception as error:  # Ray's errors are known only once Ray is imported
-            if not isinstance(error, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
+            known = named(error) if isinstance(error, ModuleNotFoundError) else error
+            if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
                 raise
-            report(error, as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(NOT_SO if isinstance(error, _NOT_SO) else UNABLE) from None
+            report(known, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(NOT_SO if isinstance(known, _NOT_SO) else UNABLE) from None
 
     return run
 

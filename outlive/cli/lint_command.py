@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outlive.cli.failures import UNABLE, explained
+from outlive.cli.failures import explained
 from outlive.cli.options import AsJson
 from outlive.cli.text import print_json
+from outlive.extras import need
 
 if TYPE_CHECKING:
     from outlive.lint.finding import Finding
@@ -116,9 +116,7 @@ def _lint(
     from outlive.lint.finding import Failure
     from outlive.lint.run import STDIN, run
 
-    if find_spec("libcst") is None:  # its import takes longer than all commands that do not need it
-        typer.echo("error: lint needs libcst, which is not installed: pip install 'outlive[lint]'", err=True)
-        raise typer.Exit(UNABLE)
+    need("libcst")  # and no more: its import takes longer than all else if no file needs it
     settings = _checked(lambda: config.load(Path.cwd()))
     chosen = _checked(
         lambda: selection.selected(

@@ -42,27 +42,25 @@ def check(
     $ outlive workers check cluster.yaml --fix
     $ outlive workers check "ray start --head --system-config='{...}'"
     """
-    from outlive.cli.workers_connection import found, needs
+    from outlive.cli.workers_connection import found
     from outlive.errors import BadSetting
     from outlive.workers import commands
+    from outlive.workers.checking import check_target
+    from outlive.workers.checking.target import mend
 
     mended: list[Misconfiguration] = []
-    with needs("workers"):
-        from outlive.workers.checking import check_target
-        from outlive.workers.checking.target import mend
-
-        if target is None:
-            found(address)
-        elif not Path(target).is_file() and not commands.find(target):
-            raise BadSetting(f"{target!r} is neither a file nor a `ray start` command line")
+    if target is None:
+        found(address)
+    elif not Path(target).is_file() and not commands.find(target):
+        raise BadSetting(f"{target!r} is neither a file nor a `ray start` command line")
+    checked = check_target(target)
+    if fix:
+        if checked.file is None or target is None:
+            raise BadSetting("--fix needs a YAML file: nothing can be written here")
+        mended = mend(checked)
+        if mended:
+            checked.file.write(Path(target))
         checked = check_target(target)
-        if fix:
-            if checked.file is None or target is None:
-                raise BadSetting("--fix needs a YAML file: nothing can be written here")
-            mended = mend(checked)
-            if mended:
-                checked.file.write(Path(target))
-            checked = check_target(target)
     if as_json:
         print_json({"target": checked.target, "findings": _json(checked.findings), "fixed": _json(mended)})
     else:

@@ -82,7 +82,7 @@ def show(
 def _show(
     *, which: dict[str, Any], by: str | None, watch: str | None, exact: bool, address: str | None, as_json: bool
 ) -> None:
-    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.cli.workers_connection import found, joined
     from outlive.errors import BadSetting, StoreUnavailable
     from outlive.units import parse_duration
     from outlive.workers.selection import Selection
@@ -91,19 +91,18 @@ def _show(
         raise BadSetting(f"by={by!r}: there are {', '.join(BY)}")
     every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     selection = Selection(**which)
-    with needs("workers"):
-        own_job = (joined if exact else found)(address)
-        report = selection.of(_report(own_job, exact))
-        _print(report, by, None, as_json=as_json, clear=every is not None)
-        while every is not None:
-            time.sleep(every)
-            before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
-            try:
-                report = selection.of(_report(joined(address) if exact else own_job, exact))
-            except (StoreUnavailable, BadSetting) as error:  # the GCS, the node or the job may come back
-                typer.echo(f"{time.strftime('%X')}: {error}", err=True)
-            else:
-                _print(report, by, before, as_json=as_json, clear=True)
+    own_job = (joined if exact else found)(address)
+    report = selection.of(_report(own_job, exact))
+    _print(report, by, None, as_json=as_json, clear=every is not None)
+    while every is not None:
+        time.sleep(every)
+        before = {worker.worker_id: worker.unique for worker in report.workers if worker.unique is not None}
+        try:
+            report = selection.of(_report(joined(address) if exact else own_job, exact))
+        except (StoreUnavailable, BadSetting) as error:  # the GCS, the node or the job may come back
+            typer.echo(f"{time.strftime('%X')}: {error}", err=True)
+        else:
+            _print(report, by, before, as_json=as_json, clear=True)
     if report.unseen:
         raise typer.Exit(1)
 

@@ -1,13 +1,6 @@
-"""Finding the cluster for the commands `outlive workers ...`, and the message if an extra is not installed."""
+"""Finding the cluster for the commands `outlive workers ...`."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import typer
-
-from outlive.cli.failures import UNABLE
 
 
 def joined(address: str | None) -> str | None:
@@ -39,15 +32,3 @@ def found(address: str | None) -> str | None:
         return joined(address)
     rpc.name_gcs(find(address))
     return None
-
-
-@contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """Say which extra to install if something of it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "outlive":
-            raise
-        typer.echo(f"error: this needs {error.name}, which is not installed: pip install 'outlive[{extra}]'", err=True)
-        raise typer.Exit(UNABLE) from None

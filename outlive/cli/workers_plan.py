@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outlive.cli.failures import explained
+from outlive.cli.not_installed import with_note
 from outlive.cli.options import AsJson
 from outlive.cli.text import hanging, print_json
 from outlive.cli.workers_table import width
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to `outlive workers`."""
-    app.command(epilog="Exit codes: 0 planned; 2 usage, a bad file.")(explained(plan))
+    codes = "Exit codes: 0 planned; 2 usage, a bad file."
+    app.command(epilog=with_note(codes, "traces", "--trace"))(explained(plan))
 
 
 def plan(
@@ -60,13 +62,10 @@ def plan(
     $ outlive workers plan --goal memory
     $ outlive workers plan --max-idle 2 --idle-after 30s --cluster cluster.yaml --in-place
     """
-    from outlive.cli.workers_connection import needs
-
-    with needs("traces" if trace else "workers"):
-        made = _made(goal, keep_idle, max_idle, idle_after, node_idle_after, trace)
-        if upscaling_speed is not None:
-            made = made.with_upscaling(upscaling_speed)
-        file = _patched(made, cluster, kuberay)
+    made = _made(goal, keep_idle, max_idle, idle_after, node_idle_after, trace)
+    if upscaling_speed is not None:
+        made = made.with_upscaling(upscaling_speed)
+    file = _patched(made, cluster, kuberay)
     changes = file is not None and file.text != file.original
     if file is not None and in_place and changes:
         file.write(Path(file.name))

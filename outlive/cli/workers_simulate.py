@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outlive.cli.failures import explained
+from outlive.cli.not_installed import with_note
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import print_json
+from outlive.extras import need
 from outlive.table import columns
 from outlive.units import count
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive workers`."""
-    app.command(epilog="Exit codes: 0 recorded; 2 usage, no cluster.")(explained(record))
-    app.command(epilog="Exit codes: 0 replayed; 2 usage, a bad file.")(explained(simulate))
+    for command, codes in ((record, "0 recorded; 2 usage, no cluster"), (simulate, "0 replayed; 2 usage, a bad file")):
+        app.command(epilog=with_note(f"Exit codes: {codes}.", "traces"))(explained(command))
 
 
 def record(
@@ -47,25 +49,23 @@ def record(
     $ outlive workers record -o trace.parquet --seconds 600
     """
     from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import found, needs
+    from outlive.cli.workers_connection import found
     from outlive.units import parse_duration
 
     length = parse_duration(seconds, "--seconds", least=1)
-    with needs("traces"):
-        import pyarrow as pa  # noqa: F401 - before a long recording, not after it
+    need("pyarrow")  # before a long recording, not after it
+    from outlive.workers.recording import record as recorded
 
-        from outlive.workers.recording import record as recorded
-
-        _check_writable(output)
-        job = found(address)
-        with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
-            trace = recorded(
-                length,
-                stopped=stopped.is_set,
-                progress=lambda done, total: bar.update(round(done), round(total)),
-                leave_out_job=job,
-            )
-        trace.write(output)
+    _check_writable(output)
+    job = found(address)
+    with ProgressBar("recording", unit="s") as bar, _interrupted() as stopped:
+        trace = recorded(
+            length,
+            stopped=stopped.is_set,
+            progress=lambda done, total: bar.update(round(done), round(total)),
+            leave_out_job=job,
+        )
+    trace.write(output)
     if as_json:
         print_json(
             {
@@ -135,25 +135,24 @@ def simulate(
     $ outlive workers simulate trace.parquet --png front.png
     $ outlive workers plan --trace trace.parquet
     """
-    from outlive.cli.workers_connection import needs
+    from outlive.units import parse_duration
+    from outlive.workers.choosing import outcomes, pareto
+    from outlive.workers.settings import Reaper
+    from outlive.workers.trace import Trace
 
-    with needs("traces"):
-        from outlive.units import parse_duration
-        from outlive.workers.choosing import outcomes, pareto
-        from outlive.workers.settings import Reaper
-        from outlive.workers.trace import Trace
+    if png is not None:
+        need("matplotlib")  # before the replay, not after it
+    chosen = None
+    if idle_after is not None:
+        chosen = [Reaper(200, round(parse_duration(idle_after, "--idle-after") * 1000), soft_limit)]
+    loaded = Trace.read(trace)
+    _warn_of_lost(loaded)
+    found = outcomes(loaded, chosen)
+    front = pareto(found)
+    if png is not None:
+        from outlive.workers.chart import draw
 
-        chosen = None
-        if idle_after is not None:
-            chosen = [Reaper(200, round(parse_duration(idle_after, "--idle-after") * 1000), soft_limit)]
-        loaded = Trace.read(trace)
-        _warn_of_lost(loaded)
-        found = outcomes(loaded, chosen)
-        front = pareto(found)
-        if png is not None:
-            from outlive.workers.chart import draw
-
-            draw(found, png)
+        draw(found, png)
     if as_json:
         print_json([{**_json(one), "on_front": one in front} for one in found])
         return

@@ -54,20 +54,18 @@ def trim(
     $ outlive workers trim --max-idle 4 --max-memory 1GiB
     $ outlive workers trim --max-idle 4 --max-memory 1GiB --yes
     """
-    from outlive.cli.workers_connection import found, joined, needs
+    from outlive.cli.workers_connection import found, joined
+    from outlive.workers.bounds import bounds
+    from outlive.workers.inspection import inspect
+    from outlive.workers.trimming import carry_out, decide, lacks_job
 
-    with needs("workers"):
-        from outlive.workers.bounds import bounds
-        from outlive.workers.inspection import inspect
-        from outlive.workers.trimming import carry_out, decide, lacks_job
-
-        limits = bounds(min_idle, max_idle, max_memory)
-        by_task = limits.max_memory is not None  # other machines are asked for their workers' memory
-        report = inspect(leave_out_job=(joined if by_task else found)(address))
-        chosen = decide(report, limits, job)
-        if yes and lacks_job(chosen):
-            joined(address)
-        result = carry_out(report, chosen, job, dry_run=not yes)
+    limits = bounds(min_idle, max_idle, max_memory)
+    by_task = limits.max_memory is not None  # other machines are asked for their workers' memory
+    report = inspect(leave_out_job=(joined if by_task else found)(address))
+    chosen = decide(report, limits, job)
+    if yes and lacks_job(chosen):
+        joined(address)
+    result = carry_out(report, chosen, job, dry_run=not yes)
     if as_json:
         print_json(dataclasses.asdict(result))
     else:

@@ -17,7 +17,7 @@ from outlive.arrays.shelf import StaleEpoch
 from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster.port import Call, Peers
 from outlive.cluster.small_copies import drafts_of, receive_small
-from outlive.cluster.transfer import NotThere, Source, Unreachable, chunk_size, copy, from_nodes
+from outlive.cluster.transfer import ChunkSize, NotThere, Source, Unreachable, copy, from_nodes
 from outlive.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Fetches:
         self._shelf, self._node, self._peers = shelf, node, peers
         self._under_way: dict[str, Future[bytes | None]] = {}
         self._lock = threading.Lock()
-        self._chunk = 0
+        self.chunk_size = ChunkSize(peers, node)
+        """Returns the size of the chunks that this node sends and receives, in bytes, at most."""
         self.links: Links | None = None
         """The links to other nodes' transfer servers; None if everything goes through Ray."""
         self.count = 0
@@ -232,15 +233,6 @@ class Fetches:
 
     def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
         return Source(self._peers, node, step, epoch, self.links)
-
-    def chunk_size(self) -> int:
-        """The size of the chunks that this node sends and receives, in bytes, at most."""
-        if not self._chunk:
-            here = self._peers.node(self._node)
-            if here is None:  # the head does not say: it is asked again
-                return chunk_size(None)
-            self._chunk = chunk_size(here)
-        return self._chunk
 
     def _deadline(self, node: str, array_id: str) -> int:
         """When an array's time to live is over, as the node says from which it was copied. Raises Unreachable."""

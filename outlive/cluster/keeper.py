@@ -40,8 +40,8 @@ from outlive.cluster.transfer import Chunk, send
 from outlive.errors import StoreUnavailable
 
 _ROUNDS_EVERY = 1.0  # seconds
-_SERVE_EVERY = 30  # rounds between two tries to start a missing server; other nodes look for one once a minute
-_ADOPT_EVERY = 60  # rounds between two searches for shelves to adopt: some count as left only after minutes
+_SERVE_EVERY = 30.0  # seconds between two tries to start a missing server; other nodes look for one once a minute
+_ADOPT_EVERY = 60.0  # seconds between two searches for shelves to adopt: some count as left only after minutes
 _SETTLED_AFTER = 2.0  # seconds until a new array is worth a checksum
 _TO_END = 2.0  # seconds for each thread to end
 _TO_END_WITH_PROGRAM = 30.0  # seconds for a cluster to end after the program that started it
@@ -89,6 +89,7 @@ class Keeper(ShelfCalls):
         self._fetches = Fetches(self._shelf, node, peers)
         self._evacuation = Evacuation(self._shelf, node, peers, self.adopts)
         self._stop, self._rounds, self._sent_bytes = threading.Event(), 0, 0
+        self._searched_at = peers.now()  # when shelves to adopt were searched for last
         self.go_on()
 
     def take_over(self, cluster: str) -> Shelf:
@@ -104,20 +105,28 @@ class Keeper(ShelfCalls):
         return self._tenure.left_behind or bool(self._shelf.ledger.adopted)
 
     def go_on(self) -> None:
-        """Begin the work that goes on by itself."""
-        works = (
-            self._make_rounds,
-            self._tell_of_adopted,
-            self._compute_checksums,
-            self._tending.balance,
-            self._evacuation.consider,
-        )
+        """Begin the work that goes on by itself.
+
+        Work that asks others, or takes long, has a thread of its own: the rounds do not wait for a head that is silent.
+        """
+        works: dict[Callable[[], None], float] = {
+            self._make_rounds: _ROUNDS_EVERY,
+            self._tending.clear_orphans: _ROUNDS_EVERY,
+            self._tending.end_what_is_over: _ROUNDS_EVERY,
+            self._adopt_again: _ROUNDS_EVERY,
+            self._serve_again: _SERVE_EVERY,
+            self._tell_of_adopted: _ROUNDS_EVERY,
+            self._compute_checksums: _ROUNDS_EVERY,
+            self._tending.balance: _ROUNDS_EVERY,
+            self._evacuation.consider: _ROUNDS_EVERY,
+        }
         self._serving, self._fetches.links = (
             Serving(self._shelf, self._node, self._peers),
             links(self._peers, self._node),
         )
         self._threads = [
-            threading.Thread(target=self._again, args=(work,), name=work.__name__, daemon=True) for work in works
+            threading.Thread(target=self._again, args=(work, seconds), name=work.__name__, daemon=True)
+            for work, seconds in works.items()
         ]
         for thread in self._threads:
             thread.start()
@@ -295,8 +304,8 @@ class Keeper(ShelfCalls):
 
     # --- in the background
 
-    def _again(self, work: Callable[[], None]) -> None:
-        while not self._stop.wait(_ROUNDS_EVERY):
+    def _again(self, work: Callable[[], None], seconds: float) -> None:
+        while not self._stop.wait(seconds):
             self._try(work)
 
     def _try(self, work: Callable[[], None]) -> None:
@@ -316,18 +325,18 @@ class Keeper(ShelfCalls):
         self._leave_if_removed()
         self._rounds += 1
         live(self._shelf.path)
-        tending = self._tending
-        works = (tending.trim, self._adopt_again, self._serve_again, tending.clear_orphans, tending.end_what_is_over)
-        for work in works:
-            if not self._stop.is_set():
-                self._try(work)  # each by itself: a catalog that does not answer fails only one of them
+        self._tending.trim()
 
     def _adopt_again(self) -> None:
-        self._tenure.adopt_again(thorough=self._rounds % _ADOPT_EVERY == 0)
+        now = self._peers.now()
+        thorough = now >= self._searched_at + _ADOPT_EVERY
+        if thorough:
+            self._searched_at = now
+        self._tenure.adopt_again(thorough=thorough)
 
     def _serve_again(self) -> None:
         """Start the transfer server, if that failed before or it has ended: its port may be free by now."""
-        if self._serving is not None and self._rounds % _SERVE_EVERY == 0:
+        if self._serving is not None:
             self._serving.try_again()
 
     def _tell_of_adopted(self) -> None:

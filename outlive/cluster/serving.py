@@ -39,10 +39,18 @@ class Serving:
         self.try_again()
 
     def try_again(self) -> None:
-        """Start a server, if there is none or it has ended by itself."""
+        """Start a server, if there is none or it has ended by itself. The head is asked, and may be silent for long."""
+        if self._listens() or not self._is_wanted:
+            return
+        made, why_not = self._start_or_say_why()
         with self._mutex:
-            if self._is_wanted and (self._server is None or not self._server.listens):
-                self._server, self.why_not = self._start_or_say_why()
+            if not self._listens() and (made is None or self._is_wanted):
+                self._server, self.why_not, made = made, why_not, None
+        if made is not None:  # `close` was called meanwhile, or another thread has started one
+            made.close()
+
+    def _listens(self) -> bool:
+        return self._server is not None and self._server.listens
 
     def _start_or_say_why(self) -> tuple[Server | None, str | None]:
         try:

@@ -36,7 +36,6 @@ from outlive.transfer.wire import WHOLE
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.links import Links
-    from outlive.node import Node
     from outlive.transfer.client import Link
 
 T = TypeVar("T")
@@ -71,10 +70,21 @@ class Chunk(NamedTuple):
     data: pickle.PickleBuffer | memoryview
 
 
-def chunk_size(node: Node | None) -> int:
+class ChunkSize:
     """The size of a node's chunks, in bytes: several chunks of several transfers have to fit into its object store."""
-    store_capacity = 0 if node is None else node.object_store_memory
-    return min(CHUNK, max(1 << 20, store_capacity // 16)) if store_capacity else CHUNK
+
+    def __init__(self, peers: Peers, node: str) -> None:
+        self._peers, self._node, self._known = peers, node, 0
+
+    def __call__(self) -> int:
+        """Raises StoreUnavailable."""
+        if not self._known:
+            here = self._peers.node(self._node)
+            if here is None:  # the head does not say: it is asked again
+                return CHUNK
+            capacity = here.object_store_memory
+            self._known = min(CHUNK, max(1 << 20, capacity // 16)) if capacity else CHUNK
+        return self._known
 
 
 def from_nodes(

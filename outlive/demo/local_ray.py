@@ -14,6 +14,8 @@ from typing import Any
 
 import ray
 
+from outlive.ray_internals.starting import patiently
+
 CPUS = 2  # so that at most two workers run at a time, on any machine
 _LEAST_OBJECT_STORE = 256 << 20  # bytes
 
@@ -50,7 +52,7 @@ def local_ray(object_store: int, before_stop: Callable[[], None]) -> Iterator[No
 def _start(object_store: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"  # messages about the workers that are killed on purpose
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), patiently():
         warnings.simplefilter("ignore")
         ray.init(
             address="local",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.doctor.model import Unchecked
 from outlive.errors import OutliveError, StoreUnavailable
+from outlive.extras import named
 
 if TYPE_CHECKING:
     from outlive.ray_internals.node_stats import Activity, Actor, NodeStats, RunningTask
@@ -155,6 +156,5 @@ class Cluster:
 def unchecked(check: str, error: Exception) -> Unchecked:
     """Note why a check could not be made."""
     if isinstance(error, ModuleNotFoundError):
-        missing = "grpcio" if (error.name or "").split(".")[0] == "grpc" else error.name
-        return Unchecked(check, f"{missing} is not installed: pip install 'outlive[workers]'")
+        return Unchecked(check, str(named(error)))
     return Unchecked(check, str(error) or type(error).__name__)

@@ -8,7 +8,7 @@ from typing import Any
 from outlive.errors import StoreUnavailable
 from outlive.explain.ids import DecodedId
 
-MISSING_GRPC = "To ask the cluster, grpcio is needed: pip install 'outlive[explain]'."
+MISSING_GRPC = "To ask the cluster, grpcio is needed: pip install outlive."
 
 
 def facts(decoded: DecodedId) -> tuple[str, ...]:

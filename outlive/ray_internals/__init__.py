@@ -5,12 +5,20 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-import ray
-import ray._private.state as _state
-import ray._private.worker as _worker
-
-from outlive.errors import StoreUnavailable
+from outlive.errors import StoreUnavailable, UnsupportedRay
+from outlive.extras import install, named
 from outlive.ray_internals.client import OutsideCluster, is_client
+
+try:
+    import ray
+    import ray._private.state as _state
+    import ray._private.worker as _worker
+except ModuleNotFoundError as error:
+    raise named(error) from None
+
+OLDEST = 2, 49
+if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST:  # pip does not see to it: Ray is an extra
+    raise UnsupportedRay(f"outlive needs Ray 2.49 or newer, and this is Ray {ray.__version__}: {install('ray')}")
 
 
 class Connection:

@@ -1,6 +1,7 @@
 """Ray's own gRPC services: the raylet of each node, the GCS, and the workers.
 
-Stubs and messages come with the Ray wheel (`ray.core.generated`), grpcio does not: `pip install 'outlive[workers]'`.
+Stubs and messages come with the Ray wheel (`ray.core.generated`), grpcio does not: it is
+one of outlive's own dependencies.
 `init_grpc_channel` adds the cluster's token; it is in `ray._private.grpc_utils` since Ray 2.52 or so, and was in
 `ray._private.utils` before (2.49).
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import ray
 
 from outlive.arrays.info import check_key
 from outlive.arrays.settings import Settings
-from outlive.errors import InvalidKeyType
+from outlive.errors import InvalidKeyType, StoreUnavailable
 from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join
 from outlive.store import gateway, session
@@ -80,11 +81,26 @@ def _join(settings: Settings) -> None:
 
 
 def _connect(address: str | None) -> None:
+    if _is_connecting():
+        raise StoreUnavailable(
+            "a signal handler has interrupted its thread as that was connecting to Ray: call outlive.open() once the "
+            "handler has returned"
+        )
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
         join(chosen)  # Ray Client logs to the driver anyway, and warns of every option
     else:
         join(chosen, log_to_driver=True)
+
+
+def _is_connecting() -> bool:
+    """Whether this thread is in `_connect` already. A second `ray.init` in the middle of one may start a cluster."""
+    frame = sys._getframe(2)  # noqa: SLF001
+    while frame.f_code is not _connect.__code__:
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def shutdown() -> int:

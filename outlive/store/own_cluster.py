@@ -7,6 +7,7 @@ lock, which the kernel has released.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 
@@ -29,7 +30,8 @@ def end_with_this_process(root: str, cluster: str, ledger: Ledger) -> None:
     if folder not in _owned:
         fd = os.open(f"{folder}/{OWNER}{NEXT}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
         fcntl.flock(fd, fcntl.LOCK_SH)
-        os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
+        with contextlib.suppress(FileNotFoundError):  # a signal handler has done the same, with the same file
+            os.rename(f"{folder}/{OWNER}{NEXT}", f"{folder}/{OWNER}")  # locked before anyone can find it
         _owned[folder] = fd
         atexit.register(_remove_owned, folder, os.getpid())
 

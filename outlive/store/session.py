@@ -11,7 +11,7 @@ import functools
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.exceptions import GetTimeoutError
@@ -29,13 +29,15 @@ from outlive.cluster.links import Links, links
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
-from outlive.cluster.transfer import chunk_size
+from outlive.cluster.transfer import ChunkSize
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.store.own_cluster import end_with_this_process
 
 _log = logging.getLogger(__name__)
 _STARTS = 5  # of a keeper, before its death is an error
+_LOCKING = frozenset({"end", "erase", "touch", "fetch"})
+"""Calls of catalog and keeper for which this node's keeper, as a rule, locks the ledger."""
 
 
 class Session:
@@ -113,8 +115,10 @@ class Session:
         OutliveError
             What the catalog raised.
         StoreUnavailable
-            It is gone for good, does not answer, or met an error that is not outlive's own.
+            It is gone for good, does not answer, or met an error that is not outlive's own. Or this thread has the
+            ledger's lock, and the call needs it.
         """
+        self._say_if_locked(method)
         call = Call(method, args)
         _log.debug("asks the catalog: %s", method)
         try:
@@ -163,6 +167,7 @@ class Session:
 
         A keeper that leaves the node while it is asked counts as gone too: its leaving causes any error that it raises.
         """
+        self._say_if_locked(method)
         session = self
         _log.debug("asks this node's keeper: %s", method)
         for attempt in itertools.count(1):
@@ -179,10 +184,22 @@ class Session:
                     raise
         raise AssertionError
 
+    def _say_if_locked(self, method: str) -> None:
+        """Raises StoreUnavailable if a call would wait for this node's keeper, and that for this thread's lock."""
+        if method in _LOCKING and self.shelf.ledger.mine:
+            raise StoreUnavailable(
+                "a signal handler has interrupted a call of outlive that has the lock of this node's shelf, and what "
+                "it wants needs the keeper, which waits for that lock. Do it once the handler has returned"
+            )
+
     @functools.cached_property
+    def _chunks(self) -> Callable[[], int]:
+        return ChunkSize(self.peers, self.node)
+
+    @property
     def chunk_size(self) -> int:
         """Bytes of an array that travel at a time."""
-        return chunk_size(self.peers.node(self.node))
+        return self._chunks()
 
 
 _session: Session | None = None
@@ -211,11 +228,16 @@ def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never c
     """`current()`, with these settings for this node's shelf."""
     global _session
     with _lock.now:
-        if _session is None or not _session.stands() or not _session.shelf.exists():
-            _session = Session(Connection(), settings)
-        else:
-            _session.apply(settings)
+        if (usable := _usable()) is not None:
+            usable.apply(settings)
+            return usable
+        made = Session(Connection(), settings)
+        _session = _usable() or made  # a signal handler may have made one meanwhile
         return _session
+
+
+def _usable() -> Session | None:
+    return None if _session is None or not _session.stands() or not _session.shelf.exists() else _session
 
 
 def forget() -> None:

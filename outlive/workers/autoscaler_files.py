@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import ray
+from outlive.extras import need
 
 DISTINCTIVE = {
     "auth", "autoscaling_mode", "available_node_types", "cluster_name", "head_node", "head_node_type",
@@ -41,4 +42,7 @@ def start_commands(provider: str) -> list[str] | None:
 
 
 def _folder() -> Path:
-    return Path(str(ray.__file__)).parent / "autoscaler"
+    need("ray")
+    spec = find_spec("ray")  # to import Ray takes half a second
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "autoscaler"

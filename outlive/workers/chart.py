@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from outlive.extras import need
 from outlive.workers.choosing import pareto
 from outlive.workers.simulation import Outcome
 
 
 def draw(found: Sequence[Outcome], path: Path) -> None:
     """Write a PNG: every outcome as a dot, those on the front joined and labelled."""
+    need("matplotlib")
     import matplotlib as mpl
 
     mpl.use("Agg")

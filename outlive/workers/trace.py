@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outlive.errors import BadTrace
+from outlive.extras import need
 
 if TYPE_CHECKING:
     from outlive.ray_internals.task_times import ActorLife
@@ -83,6 +84,7 @@ class Trace:
 
     def write(self, path: Path) -> None:
         """Write it as a Parquet file: a row per task; the rest is in the schema's metadata."""
+        need("pyarrow")
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -111,6 +113,7 @@ class Trace:
         OSError
             It cannot be read.
         """
+        need("pyarrow")
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -61,6 +61,21 @@ def test_ray_get_of_a_handle_says_what_to_do(store: outlive.Store) -> None:
         ray.wait(handle)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's
+def test_ray_data_keeps_handles(store: outlive.Store) -> None:
+    """A column of handles is one of handles. A handle that is a whole column is its array."""
+    pytest.importorskip("pandas")  # which Ray Data needs
+    from ray.data._internal.numpy_support import convert_to_numpy
+    from ray.data.block import BlockAccessor
+
+    handles = [store.put(np.full(shape, 2.0)) for shape in (3, 3, (2, 2))]
+    for column in (handles, handles[:2], handles[:1], np.array([*handles, None], object)[:3]):
+        block = BlockAccessor.batch_to_block({"h": column, "n": list(range(len(column)))})
+        rows = BlockAccessor.for_block(block).iter_rows(public_row_format=True)
+        assert [row["h"] for row in rows] == list(column)
+    assert convert_to_numpy(handles[0]).tolist() == [2.0, 2.0, 2.0]
+
+
 def test_a_put_without_key_needs_its_handle(store: outlive.Store) -> None:
     handle = store.put(np.ones(5))
     assert handle.key is None

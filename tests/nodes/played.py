@@ -334,7 +334,7 @@ class PlayedSession(Session):
     def __init__(self, cluster: PlayedCluster, node: str) -> None:
         self.shelf, self.node, self.peers = cluster.shelves[node], node, cluster.peers
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
-        self.chunk_size = 1 << 20
+        self._chunks = lambda: 1 << 20
         self.links = cluster.keepers[node].fetches.links
 
 

@@ -7,19 +7,21 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from outlive.arrays.lifetimes import Lifetime
+from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.put_options import PutOptions
+from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import pack
-from outlive.cluster import links, serving, small_copies, transfer
-from outlive.cluster.port import Call
+from outlive.cluster import keeper, links, serving, small_copies, transfer
+from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import ArrayNotFound, CorruptArray
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
@@ -331,6 +333,44 @@ def test_a_server_that_could_not_start_is_started_later(
     assert not second._server.listens  # type: ignore[union-attr]
 
 
+def test_rounds_go_on_while_the_head_says_nothing(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keeper asks it before it starts a server, and before it adopts shelves."""
+    monkeypatch.setattr(keeper, "_ROUNDS_EVERY", 0.01)
+    monkeypatch.setattr(keeper, "_SERVE_EVERY", 0.01)
+    asked, answers = list[str](), threading.Event()
+
+    class OfOneShelf(keeper.Keeper):
+        def take_over(self, _: str) -> Shelf:
+            self._tenure: Any = SimpleNamespace(adopted=0, adopt_again=lambda thorough: self._peers.nodes())
+            return cluster.shelves["c"]
+
+    def silent(what: str) -> Any:
+        asked.append(what)
+        answers.wait(60)
+        raise NoAnswer("the head is silent")
+
+    def unknown(node: str) -> None:
+        assert node == "c"
+
+    monkeypatch.setattr(cluster.peers, "node", unknown)
+    one = OfOneShelf(cluster.peers, "played", "c")
+    try:
+        for method in ("node", "nodes"):
+            monkeypatch.setattr(cluster.peers, method, lambda *_, what=method: silent(what))
+        eventually(lambda: {"node", "nodes"} <= set(asked))
+        before = one.rounds()
+        ending = Writer(cluster.shelves["c"]).put(ARRAY[:10], options=PutOptions(Lifetime(TTL, 0, 0.01)))
+        eventually(lambda: one.rounds() > before + 2 and not cluster.shelves["c"].has(ending.id))
+        assert one._serving is not None
+        one._serving.close()  # nor does this wait
+        assert not answers.is_set()
+    finally:
+        answers.set()
+        one._stop.set()
+        for thread in one._threads:
+            thread.join()
+
+
 def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keeper goes on: Ray gives up an actor whose constructor raises."""
     start = threading.Thread.start
@@ -352,9 +392,11 @@ def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: 
 def test_how_much_travels_at_a_time_is_asked_again_until_the_head_says(cluster: PlayedCluster) -> None:
     fetches, real = cluster.keepers["b"].fetches, cluster.peers.node
     cluster.peers.node = lambda _: None  # type: ignore[method-assign]
-    assert fetches.chunk_size() == transfer.CHUNK
+    session = cluster.session("b")
+    del session._chunks
+    assert fetches.chunk_size() == session.chunk_size == transfer.CHUNK
     cluster.peers.node = lambda node: real(node)._replace(object_store_memory=64 * MIB)  # type: ignore[method-assign, union-attr]
-    assert fetches.chunk_size() == 4 * MIB
+    assert fetches.chunk_size() == session.chunk_size == 4 * MIB
 
 
 def test_connections_to_nodes_that_nothing_comes_from_any_more_are_closed(

@@ -55,7 +55,7 @@ class PlayedSession(Session):
                 break  # otherwise its keeper left with the shelf meanwhile
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         process.at_death.append(lambda: let_go(self.shelf))
-        self.chunk_size = 1 << 20
+        self._chunks = lambda: 1 << 20
 
     def _start_actors(self) -> None:
         self._start_keeper()

@@ -255,6 +255,8 @@ class FileLock:
     def held(self) -> bool:
         return FileLock.holder is self and self.task is running()
 
+    mine = held
+
     def take(self) -> FileLock | AbstractContextManager[None]:
         holder = FileLock.holder
         if holder is not None and holder.path == self.path:

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.readme`: write the README's tables of figures from the files in `benchmarks/results/`.
+"""`python -m benchmarks.tables`: write the tables of docs/benchmarks.md from the files in `benchmarks/results/`.
 
-A table stands in the README between `<!-- figures: NAME -->` and `<!-- end of figures -->`. `--check` changes nothing
+A table stands there between `<!-- figures: NAME -->` and `<!-- end of figures -->`. `--check` changes nothing
 and exits with 1 if a table differs from the files.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, number
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
@@ -121,18 +121,18 @@ def written(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
-    check, text = parser.parse_args().check, README.read_text()
+    check, text = parser.parse_args().check, PAGE.read_text()
     if written(text) == text:
         return 0
     if check:
         print(
-            "README.md: its figures are not those of benchmarks/results; run python -m benchmarks.readme",
+            "docs/benchmarks.md: its figures are not those of benchmarks/results; run python -m benchmarks.tables",
             file=sys.stderr,
         )
         return 1
-    README.write_text(written(text))
+    PAGE.write_text(written(text))
     return 0
 
 

@@ -1,0 +1,162 @@
+"""What `pip install outlive` brings is enough for all that it says, and what is missing is named."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import outlive
+from outlive.arrays.info import ArrayInfo
+from outlive.extras import EXTRAS, INSTALLED, install, lacking, named, need
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+"""The file that pip reads."""
+
+
+def without(*packages: str, run: str, **options) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process that has none of these packages."""
+    code = f"import sys\nfor name in {packages!r}: sys.modules[name] = None\n{run}"
+    return subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT, timeout=120, **options
+    )
+
+
+def command(*arguments: str, lacks: tuple[str, ...] = ("ray",)) -> subprocess.CompletedProcess[str]:
+    """Run the command `outlive` where these packages are not installed."""
+    run = f"sys.argv = ['outlive', *{arguments!r}]\nfrom outlive.cli import main\nmain()"
+    return without(*lacks, run=run)
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+(\[\w+\])?", one)[0] for one in requirements}
+
+
+def test_the_tables_are_those_of_pyproject():
+    assert names(PROJECT["dependencies"]) - {"typer"} == set(INSTALLED.values())
+    added = {extra: names(PROJECT["optional-dependencies"][extra]) for extra in EXTRAS}
+    assert added == {
+        extra: {"outlive[ray]" if one == "ray" != extra else one for one in EXTRAS[extra]} for extra in EXTRAS
+    }
+
+
+def test_every_extra_can_be_asked_for(monkeypatch):
+    for package in {package for packages in EXTRAS.values() for package in packages}:
+        monkeypatch.setitem(sys.modules, package, None)
+    for extra, packages in EXTRAS.items():
+        assert lacking(extra) == list(packages)
+        assert extra in install(extra)
+        for package in packages:
+            with pytest.raises(outlive.MissingPackage, match=r"pip install 'outlive\[") as caught:
+                need(package)
+            assert caught.value.name == package
+    other = ModuleNotFoundError("No module named 'x'", name="x")
+    assert named(other) is other  # a package of the user's program
+
+
+def test_python_without_ray():
+    done = without(
+        "ray",
+        run="""
+import pickle
+import outlive
+from outlive import lint, explain, tune
+assert "numpy" not in sys.modules
+for needs_ray in ("open", "Store", "ArrayHandle", "NumpyStore", "nodes", "drain", "shutdown"):
+    try:
+        getattr(outlive, needs_ray)
+    except outlive.MissingPackage as error:
+        assert isinstance(error, (outlive.OutliveError, ImportError)) and error.name == "ray"
+        assert str(error) == "this needs Ray, which is not installed: pip install 'outlive[ray]'", error
+    else:
+        raise SystemExit(needs_ray)
+for needs_ray in ("inspect", "trim", "recycle", "keep_trim", "record"):
+    try:
+        getattr(outlive.workers, needs_ray)
+    except outlive.MissingPackage as error:
+        assert error.name == "ray"
+    else:
+        raise SystemExit(needs_ray)
+outlive.workers.simulate, outlive.workers.Trace
+""",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_handle_that_comes_to_a_program_without_ray(tmp_path):
+    info = ArrayInfo("0" * 32, "default", "k", "'<f8'", (3,), False, 128, 24, 4096, 1)
+    (tmp_path / "handle").write_bytes(pickle.dumps(outlive.ArrayHandle(info)))
+    done = without("ray", run=f"import pickle; pickle.load(open({str(tmp_path / 'handle')!r}, 'rb'))")
+    assert "outlive.errors.MissingPackage: this needs Ray" in done.stderr
+
+
+def test_a_ray_that_is_too_old():
+    done = without(
+        run="""
+import types
+for name in ("ray", "ray._private", "ray._private.state", "ray._private.worker"):
+    sys.modules[name] = types.ModuleType(name)
+import ray
+ray.__version__, ray._private = "2.48.0", sys.modules["ray._private"]
+ray._private.state, ray._private.worker = sys.modules["ray._private.state"], sys.modules["ray._private.worker"]
+import outlive
+outlive.open()
+"""
+    )
+    assert "UnsupportedRay: outlive needs Ray 2.49 or newer, and this is Ray 2.48.0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["put", "a.npy", "k"], ["nodes"], ["doctor"], ["workers"], ["workers", "trim"]], ids=" ".join
+)
+def test_commands_that_need_ray(arguments, tmp_path):
+    if "a.npy" in arguments:
+        import numpy as np
+
+        np.save(tmp_path / "a.npy", np.zeros(3))
+        arguments = ["put", str(tmp_path / "a.npy"), "k"]
+    done = command(*arguments, "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        '{"error": "this needs Ray, which is not installed: pip install \'outlive[ray]\'", "type": "MissingPackage"}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["lint", "tests/lint/programs/numpy_store.py"], 1, "OUT"),
+        (["lint", "--explain", "OUT601"], 0, "# OUT601"),
+        (["explain", "tests/explain/cases/objects.txt"], 0, "Owner"),
+        (["tune", "--quick"], 0, "file system"),
+        (["workers", "plan", "--goal", "memory"], 0, "num_workers_soft_limit"),
+        (["workers", "plan", "--goal", "memory", "--kuberay", "tests/workers/files/raycluster.yaml"], 0, "patched"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_commands_that_need_none(arguments, code, says):
+    done = command(*arguments)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert says in done.stdout
+
+
+def test_help_names_what_is_missing():
+    said = command("--help", lacks=("ray", "pyarrow", "nibabel")).stdout
+    said = " ".join(said.split())
+    assert "Not installed here: Ray, for all commands but explain, lint, tune, workers plan, workers simulate." in said
+    assert "pyarrow, for workers record, workers simulate. pip install 'outlive[traces]'" in said
+    assert "Ray, nibabel, for demo. pip install 'outlive[demo]'" in said
+    assert "Not installed here: pyarrow" in command("workers", "record", "--help", lacks=("pyarrow",)).stdout
+    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("ls", "--help").stdout
+    assert "Not installed here" not in command("lint", "--help").stdout
+    assert "Not installed here" not in command("--help", lacks=()).stdout

@@ -1,0 +1,90 @@
+"""The site of docs/: its reference is whole, its links lead somewhere, its commands exist, its programs are run."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+
+import outlive
+from tests.pages import commands, links
+from tests.pages.page import DOCS
+from tests.pages.test_words import PAGES, about
+from website import commands as website_commands
+from website import navigation, outside, python
+
+MADE = {**python.pages(), website_commands.PAGE: website_commands.page()}
+_BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN_BY = {  # where another test runs the programs of pages
+    "rules/": "tests/lint/test_pages_run.py",
+    "idle-memory.md": "tests/pages/test_idle_memory.py",
+}
+
+
+@pytest.mark.parametrize("module", python.MODULES)
+def test_every_public_name_has_an_entry(module: str) -> None:
+    text = "\n".join(MADE.values())
+    missing = [name for name in importlib.import_module(module).__all__ if f"\n::: {module}.{name}\n" not in text]
+    assert missing == []
+
+
+def test_no_public_module_is_forgotten() -> None:
+    """A package of outlive that names what it promises is in the reference. `cli` promises a command."""
+    folder = DOCS.parent / "outlive"
+    promising = {
+        f"outlive.{path.parent.name}" for path in folder.glob("*/__init__.py") if "\n__all__ = " in path.read_text()
+    }
+    assert promising - {"outlive.cli"} == set(python.MODULES) - {"outlive"}
+    assert "outlive.Store" in MADE["reference/outlive.md"] and hasattr(outlive, "Store")
+
+
+def test_every_command_has_an_entry_with_its_options() -> None:
+    page = MADE[website_commands.PAGE]
+    for name, options in commands.OPTIONS.items():
+        entry = page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+        assert [option for option in options if option.startswith("--") and option not in entry] == [], name
+
+
+def test_the_navigation_names_every_page_once() -> None:
+    named = navigation._paths(navigation.complete([{"Home": "index.md"}, {"Rules": [{navigation._RULES: []}]}]))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert sorted(named) == sorted({"index.md", *pages})
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "benchmarks" / "README.md"], ids=about)
+def test_links_lead_somewhere(page) -> None:
+    made = {DOCS / path: links.anchors(text) for path, text in MADE.items()}
+    assert links.dead(page, made) == []
+
+
+def test_links_of_a_page_that_is_elsewhere_are_moved() -> None:
+    assert outside.linked("[a](docs/nodes.md#x) [b](CHANGELOG.md) [c](#d) [e](https://f)", "index.md") == (
+        "[a](nodes.md#x) [b](changelog.md) [c](#d) [e](https://f)"
+    )
+    assert outside.linked("[a](../nodes.md) [b](slice.md)", "howto/index.md") == "[a](../nodes.md) [b](slice.md)"
+    assert outside.linked("[a](../CONTRIBUTING.md)", "nodes.md") == "[a](contributing.md)"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=about)
+def test_commands_are_there(page) -> None:
+    assert {
+        " ".join(words): wrong for words in commands.shown(page.read_text()) if (wrong := commands.wrong(words))
+    } == {}
+
+
+def test_a_command_that_is_not_there_is_noticed() -> None:
+    lines = "outlive ls --long", "$ outlive workers trim --yes | cat", "cat x | outlive explode", "outlive ls --lang"
+    page = "\n".join(["```sh", *lines, "```"])
+    wrong = [commands.wrong(words) for words in commands.shown(page)]
+    assert wrong == ["", "", "no command 'explode'", "outlive ls has no --lang"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=about)
+def test_every_program_is_run(page) -> None:
+    """A block of Python has `>>>`, so that tests/cluster/test_doctests.py runs it, or another test does."""
+    if any(about(page).startswith(f"docs/{name}") for name in RUN_BY):
+        return
+    assert [
+        body for kind, body in _BLOCK.findall(page.read_text()) if kind == "python" and not body.startswith(">>> ")
+    ] == []
