@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -92,6 +95,11 @@ def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """The one document that a command prints on stdout."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def width() -> int | None:
+    """Columns of the terminal, or the value of COLUMNS. None: nothing is cut, so that the output can be searched."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def styled(text: str, style: str) -> str:

@@ -9,8 +9,7 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import hanging, print_json
-from outlive.cli.workers_table import width
+from outlive.cli.text import hanging, print_json, width
 from outlive.units import count
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 from outlive.cli import workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import print_json, styled
-from outlive.cli.workers_table import BY, lines, width
+from outlive.cli.text import print_json, styled, width
+from outlive.cli.workers_table import BY, lines
 
 if TYPE_CHECKING:
     from outlive.workers.rows import Report

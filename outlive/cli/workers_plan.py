@@ -11,8 +11,7 @@ import typer
 from outlive.cli.failures import explained
 from outlive.cli.not_installed import with_note
 from outlive.cli.options import AsJson
-from outlive.cli.text import hanging, print_json
-from outlive.cli.workers_table import width
+from outlive.cli.text import hanging, print_json, width
 
 if TYPE_CHECKING:
     from outlive.workers.goals import Plan

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -35,11 +32,6 @@ _REASONS = {  # no setting of the reaper helps against the red ones
 }
 _GROWTH = {"+": "red", "-": "green"}
 _LONGEST = 24  # letters of a function's name; half as many on a narrow terminal
-
-
-def width() -> int | None:
-    """Columns of the terminal, or the value of COLUMNS. None: nothing is cut, so that the output can be searched."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def plain(text: str, _style: str) -> str:

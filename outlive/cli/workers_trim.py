@@ -11,8 +11,7 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import hanging, print_json, styled
-from outlive.cli.workers_table import width
+from outlive.cli.text import hanging, print_json, styled, width
 from outlive.table import columns
 from outlive.units import count
 

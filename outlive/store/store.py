@@ -498,14 +498,17 @@ class Store(MutableMapping[str, Array]):
         Parameters
         ----------
         progress
-            Called now and then with the bytes verified so far and the bytes in all.
+            Called now and then with the bytes verified so far and the bytes in all. By default a person who watches
+            sees a bar after two seconds; see docs/logging.md.
 
         Returns
         -------
         list of Defect
             Empty if all is well. A defect that is not `mended` (damaged or changed bytes) says what to decide.
         """
-        return check(self._session(), progress)
+        session = self._session()
+        with progress_bar.of("checking") as bar:
+            return check(session, progress or bar.update)
 
     def _session(self) -> Session:
         return session.current()
