@@ -55,10 +55,10 @@ def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) 
         with shelf.ledger.locked():
             shelf.ledger.budget = settings.memory
     asked = settings.spill_to is not None or settings.disk is not None
-    if asked or not shelf.ledger.settings:
-        with shelf.ledger.locked():  # several programs may start at once
-            if asked or not shelf.ledger.settings:
-                _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
+    # Several programs may start at once. The counter is raised before the budget is set, so it is read under the lock.
+    with shelf.ledger.locked():
+        if asked or not shelf.ledger.settings:
+            _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
 
 
 def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str, str], *, asked: bool) -> None:

@@ -166,7 +166,8 @@ class Tiers:
                 if not all(count.ready for count in counts):
                     break  # the kernel does not tell what changes
                 with self._ledger.locked():
-                    if all(count.finish() for count in counts):
+                    is_whole = len(counts) == len(self.all())  # else a disk was chosen meanwhile
+                    if is_whole and all(count.finish() for count in counts):
                         return self._set_used(counts)
             with self._ledger.locked():  # no file comes or goes
                 counts = self._counts(at_the_end)

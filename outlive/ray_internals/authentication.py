@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -26,14 +27,19 @@ _PATIENCE = 4.0  # seconds for an answer; after 5, Ray itself writes to stderr
 _turned_on = False  # whether this module changed the mode of the process
 
 
-def agree(address: str) -> None:
+def agree(address: str, patience: float = 0.0) -> None:
     """Have this process use its token if the cluster at `HOST:PORT` or `ray://HOST:PORT` asks for one.
+
+    Parameters
+    ----------
+    patience
+        Seconds for an answer, if a server in between may accept connections before the cluster has started; at least 4.
 
     Raises
     ------
     StoreUnavailable
         The cluster asks for a token, and this process has none, or a wrong one, or RAY_AUTH_MODE forbids its use. Or
-        the cluster did not answer within 4 s.
+        the cluster did not answer in time.
     """
     raylet = _raylet()
     if not hasattr(raylet, "get_authentication_mode"):
@@ -41,7 +47,7 @@ def agree(address: str) -> None:
     _turn_off()  # the mode that the last cluster needed
     mode = os.environ.get(MODE, "").lower()
     source = _source(raylet, address) if mode == "token" else None  # without one, Ray ends the process
-    if _admits(address):
+    if _admits(address, patience):
         return
     if mode not in {"", "token"}:
         raise StoreUnavailable(
@@ -49,7 +55,7 @@ def agree(address: str) -> None:
         )
     source = source or _source(raylet, address)
     _turn_on(raylet)
-    if not _admits(address):
+    if not _admits(address, patience):
         _turn_off()
         raise StoreUnavailable(
             f"the Ray cluster at {address} does not accept the token of {source}: take the one that "
@@ -113,7 +119,7 @@ def listens(address: str) -> bool:
     return True
 
 
-def _admits(address: str) -> bool:
+def _admits(address: str, patience: float) -> bool:
     """Whether the cluster answers this process as it is now. True if nothing listens there: it may be about to start.
 
     Raises
@@ -121,22 +127,25 @@ def _admits(address: str) -> bool:
     StoreUnavailable
         A process listens there and does not answer, or is none of Ray's.
     """
-    if not listens(address):
-        return True  # `ray.init` says what is wrong
-    answer = _asked(address)
-    if answer is None:
-        raise StoreUnavailable(
-            f"the Ray cluster at {address} did not answer within {_PATIENCE:.0f} s; see its head: `ray status` there"
-        )
-    return answer
+    patience = max(patience, _PATIENCE)
+    deadline = time.monotonic() + patience
+    while listens(address):
+        answer = _asked(address, patience)
+        if answer is not None:
+            return answer
+        if time.monotonic() >= deadline:
+            raise StoreUnavailable(
+                f"the Ray cluster at {address} did not answer within {patience:.0f} s; see its head: `ray status` there"
+            )
+    return True  # `ray.init` says what is wrong
 
 
-def _asked(address: str) -> bool | None:
-    """The same as `_admits`; None without an answer."""
+def _asked(address: str, patience: float) -> bool | None:
+    """The same as `_admits`; None without an answer. It may be asked again: each time it makes a new connection."""
     try:
         import grpc
     except ModuleNotFoundError:  # then it is not Ray Client's server
-        return _asked_by_ray(address)
+        return _asked_by_ray(address, patience)
     try:
         if address.startswith(CLIENT):
             ray_client = rpc.messages("ray_client")
@@ -158,7 +167,7 @@ def _asked(address: str) -> bool | None:
     return True
 
 
-def _asked_by_ray(address: str) -> bool | None:
+def _asked_by_ray(address: str, patience: float) -> bool | None:
     """Silences Ray's warnings on stderr if it is refused, and shortens its deadline of 40 s."""
     from ray.exceptions import AuthenticationError, RayError
 
@@ -175,7 +184,7 @@ def _asked_by_ray(address: str) -> bool | None:
 
     thread = threading.Thread(target=ask, name="outlive-token", daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
+    thread.join(patience)
     return answers[0] if answers else None
 
 

@@ -14,14 +14,20 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
 
 
-def join(address: str | None, **options: Any) -> None:
+def join(address: str | None, *, patience: float = 0.0, **options: Any) -> None:
     """Connect this process to a cluster, as `ray.init(address, **options)` does.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait for a cluster that is starting and at whose address a server in between accepts connections; at
+        least 4.
 
     Raises
     ------
     StoreUnavailable
-        The cluster asks for a token that this process does not have, or does not answer within 4 s. Or it was named by
-        an address of this machine alone, as `localhost`, and nothing listens at the address that Ray makes of that.
+        The cluster asks for a token that this process does not have, or does not answer in time. Or it was named by an
+        address of this machine alone, as `localhost`, and nothing listens at the address that Ray makes of that.
     Exception
         Other errors that `ray.init` raises.
     """
@@ -29,7 +35,7 @@ def join(address: str | None, **options: Any) -> None:
     if address is not None and address != "auto" and found not in (None, address):
         _say_if_another_listens(address, found)
     if found is not None:
-        authentication.agree(found)
+        authentication.agree(found, patience)
     ray.init(address=found or address, **options)
 
 
@@ -50,7 +56,7 @@ def find(address: str, level: int) -> str | None:
     Raises
     ------
     StoreUnavailable
-        As `join`.
+        As `join`. It has 4 s to answer.
     ConnectionError
         No cluster was named, and there is none on this machine.
     """

@@ -16,6 +16,8 @@ from outlive.store import gateway, session
 from outlive.store.gateway import in_cluster
 from outlive.store.store import DEFAULT, Store
 
+_TO_START = 30.0  # seconds for a cluster that is starting, if a server in between accepts connections already
+
 
 def open(
     name: str = DEFAULT,
@@ -88,9 +90,9 @@ def _connect(address: str | None) -> None:
         )
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     if chosen is not None and chosen.startswith("ray://"):
-        join(chosen)  # Ray Client logs to the driver anyway, and warns of every option
+        join(chosen, patience=_TO_START)  # Ray Client logs to the driver anyway, and warns of every option
     else:
-        join(chosen, log_to_driver=True)
+        join(chosen, patience=_TO_START, log_to_driver=True)
 
 
 def _is_connecting() -> bool:

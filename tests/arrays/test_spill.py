@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outlive.arrays import segment
+from outlive.arrays import segment, settings
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPY
@@ -110,6 +110,51 @@ def test_what_does_not_fit_is_spilled_and_read_on(shelf: Shelf) -> None:
         assert (read(shelf, info) == number).all()
         assert shelf.info(info.id) == info
         assert shelf.has(info.id)
+
+
+def test_who_comes_while_the_disk_is_being_chosen_waits_until_it_has_its_budget(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put of a program that did not wait would find no room there."""
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", spill_folder)
+    first, second = Shelf(str(root / "shelf"), budget=MIB), Shelf(str(root / "shelf"))
+    spills = list[bool]()
+
+    def come() -> None:
+        apply(Settings(), second, str(root), "cluster", "node")
+        spills.append(second.spills())
+
+    other = threading.Thread(target=come)
+
+    def budget(_: str) -> int:
+        other.start()
+        other.join(0.2)
+        return 5 * MIB
+
+    monkeypatch.setattr(settings, "default_disk_budget", budget)
+    apply(Settings(), first, str(root), "cluster", "node")
+    other.join()
+    assert spills == [True]
+
+
+def test_what_is_put_on_a_disk_that_is_chosen_during_a_count_is_counted(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper counts as it starts."""
+    first, second = Shelf(str(root / "shelf"), budget=MIB), Shelf(str(root / "shelf"))
+    counts = first.tiers._counts
+
+    def then_chosen(*args: Any) -> Any:
+        monkeypatch.setattr(first.tiers, "_counts", counts)
+        found = counts(*args)
+        apply(Settings(disk=5 * MIB, spill_to=spill_folder), second, str(root), "cluster", "node")
+        put(second, 1, 2 * COUNT)
+        return found
+
+    monkeypatch.setattr(first.tiers, "_counts", then_chosen)
+    first.recount()
+    assert_counted(first)
+    assert first.ledger.disk.used > 0
 
 
 def test_full_means_memory_and_disk(shelf: Shelf) -> None:

@@ -13,6 +13,7 @@ MIB = 1 << 20
 @pytest.fixture
 def limits(store):
     shelf = store.stats().shelves[0]
+    assert shelf.disk_budget, f"this cluster's start gave it no disk: {shelf}"
     yield
     store.clear()
     outlive.open(memory=shelf.budget, disk=shelf.disk_budget)

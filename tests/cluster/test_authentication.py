@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,6 +170,27 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, grpc: b
         silent.listen()
         with pytest.raises(StoreUnavailable, match="did not answer"):
             authentication.agree(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_cluster_that_is_starting_behind_a_server_that_accepts_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a proxy in the same pod does. `ray.init` waits for minutes."""
+    answers = list[bool | None]()
+
+    def asked(*_: object) -> bool | None:
+        time.sleep(0.1)
+        return answers.pop(0) if answers else None
+
+    monkeypatch.setattr(authentication, "_PATIENCE", 0.1)
+    monkeypatch.setattr(authentication, "_asked", asked)
+    with socket.socket() as between:
+        between.bind(("127.0.0.1", 0))
+        between.listen()
+        address = f"127.0.0.1:{between.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            authentication.agree(address)
+        answers += [None, None, True]
+        authentication.agree(address, 60.0)
+    assert answers == []
 
 
 WITHOUT_GRPC = "import sys; sys.modules['grpc'] = None\n"
