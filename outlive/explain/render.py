@@ -14,6 +14,7 @@ from outlive.explain.model import Explanation, JudgedCause, Reading, Unknown
 
 _SHOWN_LINES = 5
 _SOURCES = "Sources: "
+_CODE = "green"
 _SHOWN_UNKNOWN = 500  # characters that are shown of an unknown line
 
 
@@ -75,7 +76,7 @@ def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
         text = Text(printable(line.lstrip()), style=style)
         if line.startswith(_SOURCES):
             link(text)
-        if not console.is_terminal:
+        if not console.is_terminal or style == _CODE:  # code is copied: the terminal breaks it, without a line's end
             console.print(" " * indent, text, sep="", soft_wrap=True)
             continue
         for part in text.wrap(console, max(20, console.width - indent)) or [text]:
@@ -124,7 +125,7 @@ def _explanation_lines(explanation: Explanation, *, first: bool) -> Iterator[_St
         yield "", f"  - {tell}"
     yield "bold", "Fix"
     for line in explanation.fix.splitlines():
-        yield "green", f"    {line}"
+        yield _CODE, f"    {line}"
     yield "dim", _SOURCES + "; ".join(explanation.sources)
 
 

@@ -61,6 +61,7 @@ def test_explain_links_its_sources(columns: int, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(render.sys, "stdout", file)
         render.show_reading(read(text))
         assert "Sources: " in file.getvalue()
+        assert "# instead of: return [ray.put(array)]\n" in Text.from_ansi(file.getvalue()).plain  # code is not broken
         assert ("\x1b]8;" in file.getvalue()) is linked
 
 
