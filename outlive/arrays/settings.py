@@ -55,20 +55,19 @@ def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) 
         with shelf.ledger.locked():
             shelf.ledger.budget = settings.memory
     asked = settings.spill_to is not None or settings.disk is not None
-    # Several programs may start at once. The counter is raised before the budget is set, so it is read under the lock.
     with shelf.ledger.locked():
-        if asked or not shelf.ledger.settings:
+        if asked or not shelf.ledger.settings:  # several programs may start at once
             _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
 
 
 def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str, str], *, asked: bool) -> None:
-    before = shelf.disk
+    before, account = shelf.disk, shelf.ledger.disk
     folder = settings.spill_to or (None if before is not None else default_spill_folder(root))
     if folder is None and before is None and settings.disk:
         raise ValueError("there is no disk to spill to here; name a folder on one: spill_to=...")
     try:
         if folder is not None and settings.disk != 0:
-            shelf.spill_to(shelf_folder(folder, *owner, SETTING))
+            _choose(shelf, shelf_folder(folder, *owner, SETTING), folder, settings.disk)
     except (OSError, UnsafeRoot) as error:
         if not asked:
             _log.warning("outlive spills nothing to disk: %s", error)
@@ -78,8 +77,26 @@ def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str
             raise ValueError(f"cannot spill to {folder}: {error.strerror or error}") from None
     else:
         if settings.disk is not None:
-            shelf.ledger.disk.budget = settings.disk
-        elif shelf.disk is not before or not shelf.ledger.disk.budget:
-            shelf.ledger.disk.budget = default_disk_budget(folder) if folder is not None else 0
+            account.budget = settings.disk
+        elif before is not None and not account.budget:  # the ledger was made anew, and the disk was chosen before
+            account.budget = default_disk_budget(before.path)
     if not shelf.ledger.settings:
         shelf.ledger.settings_changed()
+
+
+def _choose(shelf: Shelf, path: str, folder: str, asked: int | None) -> None:
+    """Spill to `path`, which is below `folder`. The budget is set first, to the bytes that were asked for if any.
+
+    So a process that is killed in between leaves a choice that the next one completes.
+    """
+    before, account = shelf.disk, shelf.ledger.disk
+    budget = account.budget
+    if asked is not None:
+        account.budget = asked
+    elif before is None or before.path != path or not budget:
+        account.budget = default_disk_budget(folder)
+    try:
+        shelf.spill_to(path)
+    except Exception:
+        account.budget = budget
+        raise

@@ -15,10 +15,9 @@ from typing import Any
 from outlive.arrays.lock import Mutex, living
 from outlive.calls import wire
 from outlive.transfer import proof
-from outlive.transfer.channel import Channel, Lost, Silent, connect
+from outlive.transfer.channel import Channel, Lost, Silent
 from outlive.transfer.settings import Tls
 
-_CONNECT = 2.0  # seconds
 _STALLED = 20.0  # seconds to send a request
 _MOST = 8  # connections to a server
 _KEPT_FOR = 30.0  # seconds; the server ends them after 60
@@ -139,19 +138,9 @@ class Line:
 
     def _connect(self, one: _Connection) -> Channel:
         """Open a new connection. Raises Unreachable."""
+        here, there, secret, tls = self._here, self.there, self._secret, self._tls
         try:
-            channel = connect(self.address, _CONNECT)
-            try:
-                deadline = time.monotonic() + proof.PATIENCE
-                if self._tls is not None:
-                    channel.secure(self._tls.client, deadline, server=False)
-                proof.of_client(channel, self._secret, self._here, self.there, deadline)
-                channel.keep_alive()
-                channel.socket.setblocking(False)
-                one.introduce(channel, deadline)
-            except BaseException:
-                channel.close()
-                raise
+            channel = proof.reach(self.address, here=here, there=there, secret=secret, tls=tls, first=one.introduce)
         except Lost as error:
             raise Unreachable(error) from error
         self.worked = True
@@ -185,6 +174,8 @@ class _Connection:
 
     def introduce(self, channel: Channel, deadline: float) -> None:
         """Tell the server this connection's name. Raises Lost."""
+        channel.keep_alive()
+        channel.socket.setblocking(False)
         channel.give(wire.request(0, wire.NAME, [self.name]), deadline)
         if (answer := self._receive(channel, 0, deadline)) is None or answer.kind != wire.DONE:
             raise Silent("it did not take the connection's name")

@@ -198,10 +198,7 @@ class Server:
         channel: Channel | None = None
         try:
             channel = Channel(connection)
-            deadline = time.monotonic() + proof.PATIENCE
-            if self._tls is not None:
-                channel.secure(self._tls.server, deadline, server=True)
-            proof.of_server(channel, self._secret, self.name, deadline)
+            proof.admit(channel, self.name, self._secret, self._tls)
             channel.keep_alive()
             channel.socket.setblocking(False)
             self._post(lambda: self._adopt(_Connection(channel)))

@@ -224,7 +224,15 @@ class ArrayHandle(metaclass=_Named):
     @property
     @in_cluster()
     def durability(self) -> Durability:
-        """On how many nodes the array is kept now, and on how many it is to be."""
+        """On how many nodes the array is kept now, and on how many it is to be.
+
+        On 0 nodes, if it was deleted or is lost: this raises no error, and `get` says which of the two it is.
+
+        Raises
+        ------
+        StoreUnavailable
+            A node that may have it does not answer.
+        """
         current = session.current()
         kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)

@@ -11,10 +11,9 @@ from typing import Protocol
 
 from outlive.arrays.lock import Mutex
 from outlive.transfer import proof, wire
-from outlive.transfer.channel import Channel, Checksum, Lost, Silent, connect
+from outlive.transfer.channel import Channel, Checksum, Lost, Silent
 from outlive.transfer.settings import Tls
 
-_CONNECT = 2.0  # seconds
 _ANSWER = 5.0  # seconds for the beginning of an answer
 _STALLED = 20.0  # seconds without a byte of an answer that has begun
 _KEPT, KEPT_FOR = 4, 30.0  # idle connections to a server, and seconds; the server ends them after 60
@@ -233,16 +232,8 @@ class Link:
             one.close()
 
     def _connect(self) -> Channel:
-        channel = connect(self.address, _CONNECT)
-        try:
-            deadline = time.monotonic() + proof.PATIENCE
-            if self._tls is not None:
-                channel.secure(self._tls.client, deadline, server=False)
-            proof.of_client(channel, self._secret, self._here, self._there, deadline)
-            self.worked = True
-        except BaseException:
-            channel.close()
-            raise
+        channel = proof.reach(self.address, here=self._here, there=self._there, secret=self._secret, tls=self._tls)
+        self.worked = True
         return channel
 
 

@@ -10,11 +10,14 @@ import hashlib
 import hmac
 import os
 import time
+from collections.abc import Callable
 
 from outlive.transfer import wire
-from outlive.transfer.channel import Channel, Lost, Silent
+from outlive.transfer.channel import Channel, Lost, Silent, connect
+from outlive.transfer.settings import Tls
 
 PATIENCE = 5.0  # seconds for both proofs
+_CONNECT = 2.0  # seconds
 
 
 class Refused(Lost):
@@ -23,6 +26,56 @@ class Refused(Lost):
 
 class Full(Lost):
     """The server has too many connections, and takes no other now."""
+
+
+def reach(
+    address: tuple[str, int],
+    *,
+    here: str,
+    there: str,
+    secret: bytes,
+    tls: Tls | None = None,
+    first: Callable[[Channel, float], None] = lambda _, __: None,
+) -> Channel:
+    """Open a connection to a server, and exchange proofs.
+
+    Parameters
+    ----------
+    address
+        Host and port.
+    here, there
+        The nodes of this process and of the server.
+    first
+        Called with the connection, and the deadline for all of this, once the proofs are exchanged.
+
+    Raises
+    ------
+    Refused, Full, Lost
+    """
+    channel = connect(address, _CONNECT)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        if tls is not None:
+            channel.secure(tls.client, deadline, server=False)
+        of_client(channel, secret, here, there, deadline)
+        first(channel, deadline)
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def admit(channel: Channel, server: str, secret: bytes, tls: Tls | None = None) -> str:
+    """Exchange proofs with a client that has connected to this server; returns the client's node.
+
+    Raises
+    ------
+    Refused, Lost
+    """
+    deadline = time.monotonic() + PATIENCE
+    if tls is not None:
+        channel.secure(tls.server, deadline, server=True)
+    return of_server(channel, secret, server, deadline)
 
 
 def of_client(channel: Channel, secret: bytes, client: str, server: str, deadline: float) -> None:

@@ -182,13 +182,10 @@ class Server:
 
     def _admit(self, channel: Channel) -> None:
         """Exchange proofs with a client. Raises Lost."""
-        deadline = time.monotonic() + proof.PATIENCE
+        with self._lock:
+            self._channels.add(channel)
         try:
-            if self._tls is not None:
-                channel.secure(self._tls.server, deadline, server=True)
-            with self._lock:
-                self._channels.add(channel)
-            proof.of_server(channel, self._secret(), self._node, deadline)
+            proof.admit(channel, self._node, self._secret(), self._tls)
         except Lost as error:
             self._refuse(str(error))
             raise

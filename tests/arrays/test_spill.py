@@ -137,6 +137,37 @@ def test_who_comes_while_the_disk_is_being_chosen_waits_until_it_has_its_budget(
     assert spills == [True]
 
 
+def test_the_next_program_completes_the_choice_of_a_disk(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper that is killed as it starts is started again."""
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", spill_folder)
+    first = Shelf(str(root / "shelf"), budget=MIB)
+    real = first.spill_to
+
+    def killed(path: str) -> None:
+        real(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first, "spill_to", killed)
+        with pytest.raises(KeyboardInterrupt):
+            apply(Settings(), first, str(root), "cluster", "node")
+    apply(Settings(), first, str(root), "cluster", "node")
+    assert first.spills()
+
+
+def test_a_ledger_that_is_made_anew_gives_the_disk_a_budget_again(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", spill_folder)
+    apply(Settings(), Shelf(str(root / "shelf"), budget=MIB), str(root), "cluster", "node")
+    (root / "shelf" / "ledger").write_bytes(b"ledger 1".ljust(4096, b"\0"))
+    shelf = Shelf(str(root / "shelf"))
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.spills()
+
+
 def test_what_is_put_on_a_disk_that_is_chosen_during_a_count_is_counted(
     root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
