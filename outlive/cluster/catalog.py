@@ -54,7 +54,7 @@ class Catalog:
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
         self._answering = Answering(self, self.driver.peers)
-        _log.info("the catalog knows of %d shelves", len(self.state.shelves))
+        _log.info("the catalog is ready; shelves that it knows of: %d", len(self.state.shelves))
 
     @in_group("slow")
     def cut(self, line: bytes) -> None:
