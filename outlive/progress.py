@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from outlive.units import count, format_size
 
+T = TypeVar("T")
 SETTING = "OUTLIVE_PROGRESS"
 _OFF = {"0", "off", "no", "false"}
 _SHOWN_AFTER = 2.0  # seconds
@@ -50,6 +51,12 @@ class Bar:
         """So much more is done."""
         self._done += done
         self.tick()
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """These items; one more is done when the next is asked for."""
+        for item in items:
+            yield item
+            self.add()
 
     def update(self, done: int, total: int) -> None:
         """`done` of `total` is done."""

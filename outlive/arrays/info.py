@@ -33,6 +33,7 @@ class ArrayInfo(NamedTuple):
     version: int  # orders the arrays of one key: nanoseconds since 1970, made to only ever grow
     ttl: float = 0.0  # seconds to live from its put or its last `touch`; 0: no limit
     replicas: int = 1  # the number of nodes that are to keep it
+    codec: str = ""  # of a value that is no array, whose packed bytes these are: see `packed`
 
 
 def new_id(suffix: str) -> str:

@@ -5,9 +5,12 @@ To all else such a segment is a one-dimensional array of bytes, whose `ArrayInfo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
 
 DTYPE = "'|u1'"  # of the segment of a packed value
 
@@ -21,19 +24,20 @@ class Packed(NamedTuple):
 
 
 class PackedBytes(np.ndarray[Any, Any]):
-    """The bytes of a packed value that was read: read-only, and usually a map of its segment."""
+    """The bytes of a packed value that was read: usually a map of its segment, and read-only unless it is private."""
 
-    codec: str
+    info: ArrayInfo
 
     def __array_finalize__(self, origin: object) -> None:
-        self.codec = getattr(origin, "codec", "")
+        if isinstance(origin, PackedBytes):
+            self.info = origin.info
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return packed_bytes, (self.view(np.ndarray), self.codec)
+        return packed_bytes, (self.view(np.ndarray), self.info)
 
 
-def packed_bytes(data: np.ndarray[Any, Any], codec: str) -> PackedBytes:
-    """A view of these bytes that says which codec packed them."""
+def packed_bytes(data: np.ndarray[Any, Any], info: ArrayInfo) -> PackedBytes:
+    """A view of these bytes that says which value they are."""
     view = cast("PackedBytes", data.view(PackedBytes))
-    view.codec = codec
+    view.info = info
     return view

@@ -38,7 +38,9 @@ COPY_BELOW = 32 << 10
 _LEAST_ALIGNMENT = 64  # of data, in bytes: a cache line
 _LONGEST_HEADER = 10_000  # bytes that `numpy.load` reads unless told otherwise (`max_header_size`)
 
-_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int)  # of the fields of an ArrayInfo
+_ARRAY = "array"  # the kind of an array in its footer; that of another value is its codec
+
+_KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int, str)  # of the fields of an ArrayInfo
 
 
 @functools.lru_cache(4096)
@@ -69,10 +71,10 @@ def _header_up_to(offset: int, dtype: str, shape: tuple[int, ...], fortran: bool
 
 def footer(info: ArrayInfo) -> bytes:
     """The JSON footer and the trailer behind it."""
-    array_id, store, key, dtype, shape, fortran, offset, nbytes, _, version, ttl, replicas = (
+    array_id, store, key, dtype, shape, fortran, offset, nbytes, _, version, ttl, replicas, codec = (
         info  # not the size: the file itself has it
     )
-    common, checksum = _common(store, dtype, shape, fortran, offset, nbytes)
+    common, checksum = _common(store, dtype, shape, fortran, offset, nbytes, codec)
     text = common + _own(array_id, key, version, ttl, replicas)
     return text + _trailer(text, checksum, array_id)
 
@@ -90,10 +92,10 @@ def _trailer(text: bytes, header_checksum: int, array_id: str) -> bytes:
 
 @functools.lru_cache(4096)
 def _common(
-    store: str, dtype: str, shape: tuple[int, ...], fortran: bool, offset: int, nbytes: int
+    store: str, dtype: str, shape: tuple[int, ...], fortran: bool, offset: int, nbytes: int, codec: str
 ) -> tuple[bytes, int]:
     """The part of the footer that arrays of one kind share, and the CRC-32 of their header."""
-    fields = {"kind": "array", "store": store, "dtype": dtype, "shape": shape, "fortran": fortran}
+    fields = {"kind": codec or _ARRAY, "store": store, "dtype": dtype, "shape": shape, "fortran": fortran}
     text = json.dumps({**fields, "offset": offset, "nbytes": nbytes}, ensure_ascii=False, separators=(",", ":"))
     return f"{text[:-1]},".encode(), zlib.crc32(_header_up_to(offset, dtype, shape, fortran))
 
@@ -108,6 +110,7 @@ def describe(
     key: str | None,
     version: int,
     options: PutOptions = DEFAULT,
+    codec: str = "",
 ) -> ArrayInfo:
     """The `ArrayInfo` of a new segment: a new id, and sizes that its files will have to the byte."""
     lifetime, replicas = options.lifetime, options.replicas
@@ -118,10 +121,10 @@ def describe(
         if alignment == PAGE and len(head) > _LONGEST_HEADER:
             break
         offset = len(head)
-        size = offset + nbytes + len(_common(store, dtype, shape, fortran, offset, nbytes)[0]) + own
+        size = offset + nbytes + len(_common(store, dtype, shape, fortran, offset, nbytes, codec)[0]) + own
         if size <= COPY_BELOW:
             break
-    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas)
+    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas, codec)
 
 
 def pages(size: int) -> int:
@@ -213,9 +216,8 @@ def read_info(fd: int, path: str) -> ArrayInfo:
     tail = tail[-footer_length:] if footer_length <= len(tail) else os.pread(fd, footer_length, size - footer_length)
     try:
         fields = json.loads(tail[: -TRAILER.size])
-        if fields.pop("kind") != "array":
-            raise CorruptArray(f"{path} holds something newer than this version of outlive knows: upgrade outlive")
-        info = ArrayInfo(**{**fields, "shape": tuple(fields["shape"])}, size=size)
+        kind = fields.pop("kind")
+        info = ArrayInfo(**{**fields, "shape": tuple(fields["shape"])}, size=size, codec="" if kind == _ARRAY else kind)
         if not all(map(isinstance, info, _KINDS)) or info.offset < 0:
             raise TypeError
         verify(info, page[: info.offset] if size == len(page) else os.pread(fd, info.offset, 0), tail, path)

@@ -21,6 +21,8 @@ from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import count_private, explained, remember
 from outlive.arrays.lock import is_at
+from outlive.arrays.packed import DTYPE as PACKED
+from outlive.arrays.packed import packed_bytes
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray
 
@@ -125,7 +127,9 @@ def _contents(fd: int, path: str, info: ArrayInfo | None, *, private: bool) -> t
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array over bytes that `open_view` has copied. It is the caller's own: keeping it holds no view."""
     root: Any = view.base
-    return _array_of(info, view.dtype, root.base)
+    if not info.codec:
+        return _array_of(info, view.dtype, root.base)
+    return packed_bytes(_array_of(info, view.dtype, root.base.base), info)
 
 
 def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[Any, Any]:
@@ -141,5 +145,9 @@ def _view_of(info: ArrayInfo, buffer: Any, *, private: bool) -> np.ndarray[Any, 
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
+    if info.codec:
+        if info.dtype != PACKED or root.ndim != 1:
+            raise CorruptArray(f"array {info.id} is damaged: it is a packed value, and not one row of bytes")
+        root = packed_bytes(root, info)
     view: np.ndarray[Any, Any] = count_private(info.id, root) if private else remember(info.id, root)
     return view

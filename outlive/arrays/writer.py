@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,7 +12,9 @@ from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
 from outlive.arrays.full import explain
-from outlive.arrays.info import check_key, new_version
+from outlive.arrays.info import new_version
+from outlive.arrays.packed import DTYPE as PACKED
+from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import DEFAULT, PutOptions
 from outlive.arrays.warm import writable_map
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
 _GATHERED = 64 << 20  # bytes of a non-contiguous array that are copied at a time, between which an interrupt gets in
+_AT_ONCE = 512  # parts that are written by one call of the system, which takes 1024 at most
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -32,14 +35,14 @@ class Writer:
 
     def put(
         self,
-        array: np.ndarray[Any, Any],
+        array: np.ndarray[Any, Any] | Packed,
         *,
         store: str = "default",
         key: str | None = None,
         version: int = 0,
         options: PutOptions = DEFAULT,
     ) -> ArrayInfo:
-        """Store one array at once and return its `ArrayInfo`. For a put with a key, see `draft_of`."""
+        """Store one array, or a packed value, and return its `ArrayInfo`. See `draft_of` for a put with a key."""
         draft = self.draft_of(array, store=store, key=key, version=version, options=options)
         try:
             draft.seal()
@@ -52,7 +55,7 @@ class Writer:
 
     def draft_of(
         self,
-        array: np.ndarray[Any, Any],
+        array: np.ndarray[Any, Any] | Packed,
         *,
         store: str = "default",
         key: str | None = None,
@@ -60,17 +63,22 @@ class Writer:
         options: PutOptions = DEFAULT,
     ) -> Draft:
         """A draft with all of `array` written, ready to be sealed."""
-        array = storable(array)
-        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        if isinstance(array, Packed):
+            dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
+        else:
+            array = storable(array)
+            dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
+            fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         info = segment.describe(
-            encode_dtype(array.dtype),
-            array.shape,
+            dtype,
+            shape,
             array.nbytes,
             fortran=fortran,
             store=store,
             key=key,
             version=version or new_version(),
             options=options,
+            codec=codec,
         )
         draft = Draft.make(self._shelf, info, options.mode)
         try:
@@ -82,24 +90,16 @@ class Writer:
 
     def drafts_of(
         self,
-        arrays: Mapping[str, np.ndarray[Any, Any]],
+        arrays: Iterable[tuple[str | None, np.ndarray[Any, Any] | Packed]],
         *,
         store: str,
         options: PutOptions = DEFAULT,
-        written: Callable[[int], object] = lambda _: None,
     ) -> list[Draft]:
-        """Drafts of several arrays under their keys: all, or none.
-
-        Parameters
-        ----------
-        written
-            Called with the bytes of each array that is written.
-        """
+        """Drafts of several arrays, or packed values, under their keys: all, or none."""
         drafts: list[Draft] = []
         try:
-            for key, array in arrays.items():
-                drafts.append(self.draft_of(array, store=store, key=check_key(key), options=options))
-                written(drafts[-1].info.nbytes)
+            for key, array in arrays:
+                drafts.append(self.draft_of(array, store=store, key=key, options=options))
         except BaseException:
             for draft in drafts:
                 draft.discard()
@@ -107,7 +107,7 @@ class Writer:
         return drafts
 
 
-def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:
+def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
     """Write header, data and footer of a draft.
 
     Raises
@@ -115,7 +115,10 @@ def fill(draft: Draft, array: np.ndarray[Any, Any]) -> None:
     StoreFull
         The file system has no room, as `write(2)` says. Discarding the draft leaves nothing behind.
     """
-    draft.with_room(lambda fd: _write(fd, draft.info, array))
+    if isinstance(array, Packed):
+        draft.with_room(lambda fd: _write_parts(fd, draft.info, array.parts))
+    else:
+        draft.with_room(lambda fd: _write(fd, draft.info, array))
     draft.complete()
 
 
@@ -133,6 +136,38 @@ def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
             segment.write_all(fd, [chunk], offset)
             offset += len(chunk)
         segment.write_all(fd, [foot], offset)
+
+
+def _write_parts(fd: int, info: ArrayInfo, parts: list[np.ndarray[Any, Any]]) -> None:
+    """Write the segment of a packed value. Each part is copied once."""
+    warm, offset = writable_map(fd, info.size), 0
+    target = None if warm is None else np.frombuffer(warm, np.uint8)
+    head, foot = (np.frombuffer(one, np.uint8) for one in (segment.header_of(info), segment.footer(info)))
+    for pieces in _pieces([head, *parts, foot]):
+        if target is None:
+            segment.write_all(fd, pieces, offset)
+            offset += sum(map(len, pieces))
+        else:
+            for piece in pieces:
+                target[offset : offset + len(piece)] = piece
+                offset += len(piece)
+
+
+def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:
+    """The bytes of all parts, in order. Those of a list are written before the next list is asked for."""
+    gathered: list[memoryview] = []
+    for part in parts:
+        contiguous = part.flags.c_contiguous
+        if contiguous:
+            gathered.append(part.reshape(-1).view(np.uint8).data)
+        if len(gathered) >= _AT_ONCE or (gathered and not contiguous):
+            yield gathered
+            gathered = []
+        if not contiguous:
+            for chunk in _chunks(part):
+                yield [chunk]
+    if gathered:
+        yield gathered
 
 
 def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from outlive.cli.failures import NOT_SO, explained, report
+from outlive.cli.failures import NOT_SO, BadFile, explained, report
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import print_json, printable, record
+from outlive.cli.text import is_array, print_json, printable, record
 from outlive.errors import ArrayNotFound
-from outlive.units import count
+from outlive.units import count, format_size
 
 _EXIT = "Exit codes: 0 {}; 1 {}; 2 usage, {}no cluster."
 
@@ -111,7 +111,15 @@ def get(
     from outlive.cli import npy_file
     from outlive.cli.connection import open_store
 
-    array = open_store(store, address)[key]
+    opened = open_store(store, address)
+    opened.pickle = False  # a command runs nothing that a value brings with it
+    handle = opened.handle(key)
+    array: Any = opened[key] if is_array(handle) else None
+    if type(array).__name__ != "ndarray":  # the key may stand for another value by now
+        raise BadFile(
+            f"{printable(key)} is no array, which a .npy file could hold: it is of the kind {handle.kind!r}, "
+            f"{format_size(handle.nbytes)}. Read it in Python: outlive.open({store!r})[{key!r}]"
+        )
     with ProgressBar("get") as bar:
         if output == "-":
             npy_file.write(array, sys.stdout.buffer, bar.update)
@@ -156,6 +164,4 @@ def rm(
 
 
 def _described(array: Any) -> str:
-    from outlive.units import format_size
-
     return f"{array.dtype} {array.shape}, {format_size(array.nbytes)}"

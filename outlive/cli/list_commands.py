@@ -9,10 +9,11 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
-from outlive.cli.text import age, ends, moment, print_json, print_table, printable, record
+from outlive.cli.text import age, ends, is_array, moment, print_json, print_table, printable, record
 from outlive.units import count
 
 if TYPE_CHECKING:
+    from outlive.store.handle import ArrayHandle
     from outlive.store.store import Store
 
 _WIDEST_DTYPE = 24  # a structured dtype may be of any length; `outlive info` shows all of it
@@ -63,9 +64,9 @@ def ls(
         return
     rows = []
     for handle, node in entries:
-        dtype = str(handle.dtype)
+        dtype, shape = (str(handle.dtype), str(handle.shape)) if is_array(handle) else (handle.kind, "-")
         dtype = dtype if len(dtype) <= _WIDEST_DTYPE else dtype[: _WIDEST_DTYPE - 3] + "..."
-        about = format_size(handle.nbytes), age(handle.info.version), dtype, str(handle.shape), ends(handle), node[:8]
+        about = format_size(handle.nbytes), age(handle.info.version), dtype, shape, ends(handle), node[:8]
         rows.append((*about, "disk" if handle.id in spilled else "memory", printable(handle.key or "")))
     print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"), rows, right={0, 1})
 
@@ -104,8 +105,7 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     put_at = moment(handle.info.version).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     facts = {
         "store": printable(handle.store),
-        "shape": str(handle.shape),
-        "dtype": str(handle.dtype) + (", in Fortran order" if handle.info.fortran else ""),
+        **(_form(handle) if is_array(handle) else {"kind": handle.kind}),
         "size": f"{count(handle.nbytes, 'byte')}"
         + (f", {format_size(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
         "put": f"{put_at}, {age(handle.info.version)} ago",
@@ -117,3 +117,8 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
     typer.secho(printable(key), bold=True)
     for name, value in facts.items():
         typer.echo(f"  {name:<6} {value}")
+
+
+def _form(handle: ArrayHandle) -> dict[str, str]:
+    order = ", in Fortran order" if handle.info.fortran else ""
+    return {"shape": str(handle.shape), "dtype": f"{handle.dtype}{order}"}

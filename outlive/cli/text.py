@@ -76,13 +76,19 @@ def _deadline(handle: ArrayHandle) -> dt.datetime | None:
         return None
 
 
+def is_array(handle: ArrayHandle) -> bool:
+    """Whether its value is an array, and so has a shape and a dtype."""
+    return handle.kind == "array"
+
+
 def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
     """An array, for a script."""
     return {
         "key": handle.key,
         "store": handle.store,
-        "shape": list(handle.shape),
-        "dtype": str(handle.dtype),
+        "kind": handle.kind,
+        "shape": list(handle.shape) if is_array(handle) else None,
+        "dtype": str(handle.dtype) if is_array(handle) else None,
         "nbytes": handle.nbytes,
         "lifetime": handle.lifetime,
         "ends_at": deadline.isoformat(timespec="milliseconds") if (deadline := _deadline(handle)) else None,

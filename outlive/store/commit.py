@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.ended import Why
-from outlive.arrays.full import full
+from outlive.arrays.full import explain, full
 from outlive.arrays.info import new_version
 from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.remains import Remains
@@ -45,6 +45,27 @@ def commit(session: Session, drafts: list[Draft]) -> None:
     finally:
         if batch is not None:
             batch.end()
+
+
+def seal(session: Session, drafts: list[Draft]) -> None:
+    """Seal drafts without keys: all, or none if this fails.
+
+    Raises
+    ------
+    StoreFull, StoreUnavailable
+    """
+    shelf = session.shelf
+    try:
+        shelf.seal_many(drafts)
+    except BaseException as error:
+        for draft in drafts:
+            if draft.settled:
+                shelf.delete(draft.info.id)
+            else:
+                draft.discard()
+        if isinstance(error, OSError):
+            raise explain(shelf, error, drafts[0].info.size) from None
+        raise
 
 
 def _commit(session: Session, drafts: list[Draft]) -> None:

@@ -28,13 +28,16 @@ from outlive.ray_internals.client import OutsideCluster, connection
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+_OUTSIDE = object()
 _CALLS_AT_ONCE = 16  # of one program
 _POLL_SECONDS = 0.2  # for progress
 _START_SECONDS = 120.0  # for a worker to start in the cluster, and its environment to be made (runtime_env)
 _OWN_OBJECT = 1 << 20  # bytes of arguments from which they are put first: Ray Client warns of large calls
 
 
-def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable[[F], F]:
+def in_cluster(
+    before: Callable[..., tuple[Any, ...]] | None = None, *, then: Callable[..., Any] | None = None
+) -> Callable[[F], F]:
     """Make a function run in the cluster if this process is a Ray Client.
 
     The function must ask for the session before it does anything with an effect: it begins here, and is called again in
@@ -44,6 +47,9 @@ def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable
     ----------
     before
         Checks the arguments before they are sent. Its results are sent as the leading arguments.
+    then
+        Makes the result of what the function returns, from that and the arguments: not in the cluster, but here. So the
+        values of the program's own classes are made where these are. An array is returned as it is.
     """
 
     def decorate(function: F) -> F:
@@ -55,7 +61,21 @@ def in_cluster(before: Callable[..., tuple[Any, ...]] | None = None) -> Callable
                 pass  # outside the handler, so that an error from the cluster does not carry this one as its context
             return call(run, *(args if before is None else before(*args)), **kwargs)
 
-        return run  # type: ignore[return-value]
+        if then is None:
+            return run  # type: ignore[return-value]
+        import numpy as np
+
+        @functools.wraps(function)
+        def run_then(*args: Any, **kwargs: Any) -> Any:
+            try:
+                found = function(*args, **kwargs)
+            except OutsideCluster:
+                found = _OUTSIDE
+            if found is _OUTSIDE:
+                found = call(run_then, *(args if before is None else before(*args)), **kwargs)
+            return found if type(found) is np.ndarray else then(found, *args, **kwargs)
+
+        return run_then  # type: ignore[return-value]
 
     return decorate
 
@@ -183,6 +203,7 @@ def _whole(value: Any) -> Any:
 def serve(parts: list[Any]) -> list[Any]:
     """Do what a client asks."""
     function, args, kwargs = unpack(parts)
+    function = getattr(function, "__wrapped__", function)  # this is the cluster: what comes then, the client does
     try:
         return pack(_whole(function(*args, **kwargs)))
     except Exception as error:  # noqa: BLE001 - any that the function may raise is the caller's

@@ -1,4 +1,4 @@
-"""ArrayHandle: a small picklable value that names an array and says its shape and dtype. Never an ObjectRef."""
+"""ArrayHandle: a small picklable value that names an array, or another value. Never an ObjectRef."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from outlive.store.gateway import in_cluster
 from outlive.store.private import Mode, check_mode, private
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
+from outlive.store.values import ARRAY, Pieces, pieces, value_of
 
 
 class Durability(NamedTuple):
@@ -37,8 +38,12 @@ class _Named(type):
         return f"<class '{cls.__module__}.{cls.__qualname__}'> (no ObjectRef: its array is handle.get())"
 
 
+def _item(found: Any, handle: ArrayHandle, index: Any) -> Any:
+    return value_of(found, (index,), pickle=handle._pickle) if handle.info.codec else found  # noqa: SLF001
+
+
 class ArrayHandle(metaclass=_Named):
-    """Names one stored array; made by `Store.put`, `Store.handle` and unpickling, not by hand.
+    """Names one stored array, or another value; made by `Store.put`, `Store.handle` and unpickling, not by hand.
 
     Pass it through tasks, actors, files and other drivers freely: it holds nothing alive, and nothing that holds it or
     drops it, lives or dies, changes what becomes of the array. It always means the same bytes: once its key is deleted
@@ -50,18 +55,23 @@ class ArrayHandle(metaclass=_Named):
     (np.float64(15.0), np.float64(15.0), np.float64(12.0))
     """
 
-    __slots__ = ("_node", "info")
+    __slots__ = ("_node", "_pickle", "info")
 
-    def __init__(self, info: ArrayInfo, node: str | None = None) -> None:
-        self.info, self._node = info, node
+    def __init__(self, info: ArrayInfo, node: str | None = None, pickle: bool = True) -> None:
+        self.info, self._node, self._pickle = info, node, pickle
 
-    def get(self, *, mode: Mode = "r") -> np.ndarray[Any, Any]:
+    def get(self, path: tuple[Any, ...] = (), *, mode: Mode = "r") -> Any:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
         If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
 
+        A value that is no array comes back as it was put. Its arrays are as above.
+
         Parameters
         ----------
+        path
+            Keys, indices and names of fields that lead to a part of a value, as `("runs", 0, "mask")`. From another
+            node only the part's bytes are moved, and are not kept here.
         mode
             "c" is a writable array for you alone: copy-on-write, as in `numpy.memmap`. It is zero-copy too, but a page
             (4 KiB) that you write to is copied first. No write reaches the store, or another call's array. Libraries
@@ -69,6 +79,12 @@ class ArrayHandle(metaclass=_Named):
 
         Raises
         ------
+        KeyError, IndexError, TypeError
+            The value has no such part.
+        PickleRefused
+            It was stored by pickle, and the store was opened with `pickle=False`.
+        UnknownType
+            It needs a codec, a package or a class that this process lacks.
         ArrayNotFound
             It was deleted, or overwritten by a later put under its key.
         ArrayLost
@@ -81,15 +97,41 @@ class ArrayHandle(metaclass=_Named):
         StoreUnavailable
             This process is not connected to a Ray cluster.
         """
+        found = self._found(path, mode)
+        if not path and type(found) is np.ndarray:
+            return found
+        return value_of(found, path, pickle=self._pickle)
+
+    def _found(self, path: tuple[Any, ...], mode: Mode) -> Any:
+        """The array, or the bytes of another value, or of the part of it at `path`."""
+        found = self._pieces(path) if path else self._view()
         if mode == "r":
-            return self._view()
+            return found
         check_mode(mode)
-        return private(self.info, self._view())
+        return found.writable() if isinstance(found, Pieces) else private(self.info, found)
 
     @in_cluster()
     def _view(self) -> np.ndarray[Any, Any]:
         view = live_view(self.info.id)
         return by_handle(session.current(), self.info, self._node) if view is None else view
+
+    @in_cluster()
+    def _pieces(self, path: tuple[Any, ...]) -> Any:
+        view = live_view(self.info.id)
+        return pieces(session.current(), self.info, self._node, path) if view is None else view
+
+    @property
+    def kind(self) -> str:
+        """The form in which it is stored: "array"; "tree" for dicts, lists, dataclasses and such; "pickle"; "numpy" for
+        NumPy's other values; or the name of a codec, as "arrow".
+        """
+        return self.info.codec or ARRAY
+
+    def _array(self, wanted: str) -> ArrayInfo:
+        """The `ArrayInfo` of an array. Raises TypeError for another value."""
+        if self.info.codec:
+            raise TypeError(f"{self!r} is no array, and has no {wanted}; see what its get() returns")
+        return self.info
 
     @property
     def hint(self) -> str | None:
@@ -113,24 +155,24 @@ class ArrayHandle(metaclass=_Named):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.info.shape
+        return self._array("shape").shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return decode_dtype(self.info.dtype)
+        return decode_dtype(self._array("dtype").dtype)
 
     @property
     def ndim(self) -> int:
-        return len(self.info.shape)
+        return len(self._array("ndim").shape)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return math.prod(self.info.shape)
+        return math.prod(self._array("size").shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of data."""
+        """Bytes of data. Those of a value that is no array include its structure, and what lies between its arrays."""
         return self.info.nbytes
 
     @property
@@ -202,7 +244,8 @@ class ArrayHandle(metaclass=_Named):
             itself: np.ndarray[Any, Any] = np.empty((), object)
             itself[()] = self
             return itself  # no numbers: Ray Data then keeps the handle as an object
-        view = self.get()
+        self._array("elements")
+        view: np.ndarray[Any, Any] = self.get()
         if dtype is not None and np.dtype(dtype) != view.dtype:
             if copy is False:
                 raise ValueError(f"a {view.dtype} array cannot become {np.dtype(dtype)} without a copy")
@@ -211,6 +254,7 @@ class ArrayHandle(metaclass=_Named):
 
     def __dlpack__(self, **how: Any) -> Any:
         """For `torch.as_tensor(handle)` and other libraries: no copy, and writable, as with `get(mode="c")`."""
+        self._array("memory")
         return self.get(mode="c").__dlpack__(**how)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -243,16 +287,21 @@ class ArrayHandle(metaclass=_Named):
         """The ids of the nodes that have the array, this one first if it does; see `Store.strategy`."""
         return locate(session.current(), self.info, self._node).nodes
 
-    @in_cluster()
+    @in_cluster(then=_item)
     def __getitem__(self, index: Any) -> Any:
-        """The same as `handle.get()[index]`, but only the rows that `index` names are copied from another node."""
+        """The same as `handle.get()[index]`, but only what `index` names is copied from another node: the rows of an
+        array, or the item of a dict, a list, or such.
+        """
         view = live_view(self.info.id)
+        if self.info.codec:
+            return pieces(session.current(), self.info, self._node, (index,)) if view is None else view
         return part(session.current(), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
-        if not self.info.shape:
+        shape = self._array("length").shape
+        if not shape:
             raise TypeError("len() of a 0-dimensional array")
-        return self.info.shape[0]
+        return shape[0]
 
     def __eq__(self, other: object) -> bool:
         return self.info.id == other.info.id if isinstance(other, ArrayHandle) else NotImplemented
@@ -261,14 +310,18 @@ class ArrayHandle(metaclass=_Named):
         return hash(self.info.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrayHandle, (self.info, self._node)
+        return ArrayHandle, (self.info, self._node) if self._pickle else (self.info, self._node, False)
 
     def __repr__(self) -> str:
         name = f"key={self.key!r}" if self.key is not None else f"id={self.id}"
-        return f"ArrayHandle({name}, store={self.store!r}, shape={self.shape}, dtype={self.dtype})"
+        about = f"shape={self.info.shape}, dtype={decode_dtype(self.info.dtype)}"
+        if self.info.codec:
+            about = f"kind={self.kind!r}, nbytes={self.nbytes}"
+        return f"ArrayHandle({name}, store={self.store!r}, {about})"
 
     def __str__(self) -> str:
-        return f"{self!r} (its array is handle.get())"  # `ray.get([handle])` shows this
+        what = "value" if self.info.codec else "array"
+        return f"{self!r} (its {what} is handle.get())"  # `ray.get([handle])` shows this
 
     @notebook.never_raises
     def _repr_html_(self) -> str:

@@ -64,12 +64,11 @@ def of_array(info: ArrayInfo) -> str:
     rows = [
         name,
         ("store", _cut(info.store)),
-        ("shape", shape),
-        ("dtype", str(decode_dtype(info.dtype))),
+        *([("kind", info.codec)] if info.codec else [("shape", shape), ("dtype", str(decode_dtype(info.dtype)))]),
         ("size", format_size(info.nbytes)),
         ("ends", ", or ".join(ends) or "when it is deleted"),
     ]
-    array = _at_hand(info)
+    array = None if info.codec else _at_hand(info)
     found = None if array is None else picture(array)
     if found is None:
         return _pairs(rows)
@@ -102,8 +101,8 @@ def of_store(name: str, scope: str) -> str:
     listed = [
         (
             _cut(info.key) if info.key is not None else info.id,
-            str(info.shape),
-            str(decode_dtype(info.dtype)),
+            "" if info.codec else str(info.shape),
+            info.codec or str(decode_dtype(info.dtype)),
             format_size(info.nbytes),
         )
         for info in found

@@ -8,6 +8,7 @@ import numpy as np
 
 from outlive.arrays.dtypes import storable
 from outlive.arrays.info import check_key
+from outlive.errors import UnsupportedArray
 from outlive.store.handle import ArrayHandle
 from outlive.store.opening import open as open_store
 from outlive.store.store import DEFAULT, Store
@@ -84,8 +85,13 @@ class NumpyStore:
         ------
         ArrayNotFound
             The key was deleted.
+        UnsupportedArray, PickleRefused
+            The key has another value now, and no array.
         """
-        return Store(self.handle.store)[self.key]
+        found = Store(self.handle.store, pickle=False)[self.key]
+        if not isinstance(found, np.ndarray):
+            raise UnsupportedArray(f"the key {self.key!r} has a {type(found).__qualname__} now, and no array")
+        return found
 
     def __len__(self) -> int:
         return len(self.handle)

@@ -26,6 +26,7 @@ def open(
     disk: int | str | None = None,
     spill_to: str | os.PathLike[str] | None = None,
     address: str | None = None,
+    pickle: bool = True,
 ) -> Store:
     """Open the store `name`, which need not exist yet.
 
@@ -51,6 +52,11 @@ def open(
         The address of a Ray cluster, as for `ray.init`. With `ray://HOST:PORT` (Ray Client), or if the process is
         connected so, all that the store does is done in the cluster, and reads give private copies. See docs/nodes.md.
 
+    pickle
+        Whether values that no codec knows are stored by pickle. With False nothing is pickled, nor unpickled, through
+        this store and the handles that it gives: the error names the type. Others may open the store otherwise. Through
+        Ray Client, calls themselves travel by pickle.
+
     Raises
     ------
     StoreUnavailable
@@ -74,7 +80,7 @@ def open(
     if not ray.is_initialized():
         _connect(address)
     _join(settings)
-    return Store(name)
+    return Store(name, pickle=pickle)
 
 
 @in_cluster()

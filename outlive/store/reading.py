@@ -310,7 +310,8 @@ def as_array(info: ArrayInfo, data: bytearray) -> Array:
     import numpy as np
 
     from outlive.arrays.dtypes import decode_dtype
+    from outlive.arrays.packed import packed_bytes
 
     array: Array = np.ndarray(info.shape, decode_dtype(info.dtype), data, order="F" if info.fortran else "C")
     array.flags.writeable = False
-    return array
+    return packed_bytes(array, info) if info.codec else array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sized
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -14,9 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from outlive import progress as progress_bar
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
-from outlive.arrays.dtypes import encode_dtype, storable
+from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, lifetime_from
+from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
@@ -25,7 +26,7 @@ from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
 from outlive.ray_internals.client import is_client
 from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
-from outlive.store.commit import commit
+from outlive.store.commit import commit, seal
 from outlive.store.creation import Creation, CreationOutside, checked
 from outlive.store.deleting import clear, delete_array, delete_keys
 from outlive.store.gateway import in_cluster
@@ -36,7 +37,7 @@ from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
 from outlive.store.session import Session
-from outlive.units import count
+from outlive.store.values import stored_form, value_of
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -71,35 +72,42 @@ class LostArray(NamedTuple):
     at: float  # seconds since 1970
 
 
-def _checked(store: Store, array: Array, *args: Any) -> tuple[Any, ...]:
-    """Refuse what cannot be stored before it is sent."""
-    return store, storable(array), *args
+def _packed(store: Store, value: Any, *args: Any) -> tuple[Any, ...]:
+    """Pack what is sent where it is, and refuse what cannot be stored."""
+    return store, store._form(value), *args  # noqa: SLF001
 
 
-def _all_checked(store: Store, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
-    return store, {check_key(key): storable(array) for key, array in arrays.items()}
+def _all_packed(store: Store, values: Mapping[str, Any] | Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(values, Mapping):
+        return store, {check_key(key): store._form(value) for key, value in values.items()}  # noqa: SLF001
+    return store, [store._form(value) for value in values]  # noqa: SLF001
 
 
-def _bytes_of(arrays: Mapping[str, Any]) -> int:
-    return sum(getattr(array, "nbytes", 0) for array in arrays.values())
+def _value(found: Any, store: Store, *_: Any) -> Any:
+    return value_of(found, pickle=store.pickle)
 
 
-class Store(MutableMapping[str, Array]):
-    """Arrays by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
+def _values(found: dict[str, Any], store: Store, *_: Any) -> dict[str, Any]:
+    return {key: one if type(one) is np.ndarray else value_of(one, pickle=store.pickle) for key, one in found.items()}
+
+
+class Store(MutableMapping[str, Any]):
+    """Arrays, and other values, by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
 
     An array is a file in shared memory: no process owns it. It stays until it is deleted or overwritten, whichever
-    worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is.
+    worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is. So do they of the arrays
+    in other values: see docs/values.md.
     """
 
-    def __init__(self, name: str = DEFAULT, scope: Scope | None = None) -> None:
-        self.name, self._scope = name, scope
+    def __init__(self, name: str = DEFAULT, scope: Scope | None = None, pickle: bool = True) -> None:
+        self.name, self._scope, self.pickle = name, scope, pickle
 
     # --- putting
 
-    @in_cluster(_checked)
+    @in_cluster(_packed)
     def put(
         self,
-        array: Array,
+        value: Any,
         key: str | None = None,
         *,
         lifetime: LifetimeName | None = None,
@@ -107,9 +115,9 @@ class Store(MutableMapping[str, Array]):
         pin: bool = False,
         replicas: int = 1,
     ) -> ArrayHandle:
-        """Store a copy of `array` and return its handle.
+        """Store a copy of `value`, an array or any other, and return its handle.
 
-        When this returns, the array outlives this process. With a `key`, it replaces the key's array, and every read
+        When this returns, the value outlives this process. With a `key`, it replaces the key's array, and every read
         that starts afterwards sees it. Without a key, only the handle names it, and no actor is asked; delete it with
         `store.delete(handle)`.
 
@@ -130,7 +138,10 @@ class Store(MutableMapping[str, Array]):
         Raises
         ------
         UnsupportedArray
-            It is no NumPy array, or storing it would lose something (objects, a mask). The message says what to do.
+            It cannot be stored: it holds an ObjectRef, an actor's handle, or what cannot be pickled. The message says
+            where, and what to do.
+        PickleRefused
+            Only pickle could store it, and the store was opened with `pickle=False`.
         InvalidKey, InvalidKeyType
             A key is a `str` of 1 to 1024 bytes in UTF-8.
         StoreFull
@@ -139,18 +150,18 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         if key is None:
             options = self._options(session, lifetime or "job", ttl, pin, replicas)
-            info = session.writer.put(array, store=self.name, options=options)
+            info = session.writer.put(self._form(value), store=self.name, options=options)
         else:
             options = self._options(session, lifetime or "detached", ttl, pin, replicas)
-            draft = session.writer.draft_of(array, store=self.name, key=check_key(key), options=options)
+            draft = session.writer.draft_of(self._form(value), store=self.name, key=check_key(key), options=options)
             commit(session, [draft])
             info = draft.info
         replicate(session, [info])
-        return ArrayHandle(info, session.node)
+        return ArrayHandle(info, session.node, self.pickle)
 
     async def aput(
         self,
-        array: Array,
+        value: Any,
         key: str | None = None,
         *,
         lifetime: LifetimeName | None = None,
@@ -160,38 +171,64 @@ class Store(MutableMapping[str, Array]):
     ) -> ArrayHandle:
         """`put` for coroutines, as in Ray Serve: a thread does the work, and the event loop is not blocked.
 
-        `array` must not change until this returns.
+        `value` must not change until this returns.
         """
         options: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
-        return await asyncio.to_thread(self.put, array, key, **options)
+        return await asyncio.to_thread(self.put, value, key, **options)
 
-    @in_cluster(_all_checked)
+    @overload
     def put_many(
         self,
-        arrays: Mapping[str, Array],
+        values: Mapping[str, Any],
         *,
-        lifetime: LifetimeName = "detached",
+        lifetime: LifetimeName | None = None,
         ttl: float | str | None = None,
         pin: bool = False,
         replicas: int = 1,
-    ) -> dict[str, ArrayHandle]:
-        """Store several arrays under their keys, all or none, with one call of the catalog.
+    ) -> dict[str, ArrayHandle]: ...
+    @overload
+    def put_many(
+        self,
+        values: Iterable[Any],
+        *,
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
+        pin: bool = False,
+        replicas: int = 1,
+    ) -> list[ArrayHandle]: ...
+    @in_cluster(_all_packed)
+    def put_many(
+        self,
+        values: Any,
+        *,
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
+        pin: bool = False,
+        replicas: int = 1,
+    ) -> Any:
+        """Store several values, all or none: those of a mapping under their keys, with one call of the catalog, and
+        those of a list without keys. The handles come back by key, or in the order of the list.
 
-        `lifetime`, `ttl`, `pin` and `replicas` apply to each array, as for `put`.
+        `lifetime`, `ttl`, `pin` and `replicas` apply to each value, as for `put`.
 
         Raises
         ------
-        UnsupportedArray, InvalidKey, InvalidKeyType, StoreFull
-            See `put`. None of the arrays was stored.
+        UnsupportedArray, PickleRefused, InvalidKey, InvalidKeyType, StoreFull
+            See `put`. None of the values was stored.
         """
-        session = self._session()
-        options = self._options(session, lifetime, ttl, pin, replicas)
-        with progress_bar.of(f"storing {count(len(arrays), 'array')}", total=_bytes_of(arrays)) as bar:
-            drafts = session.writer.drafts_of(arrays, store=self.name, options=options, written=bar.add)
-            if drafts:
+        session, keyed = self._session(), isinstance(values, Mapping)
+        options = self._options(session, lifetime or ("detached" if keyed else "job"), ttl, pin, replicas)
+        pairs = ((check_key(key), one) for key, one in values.items()) if keyed else ((None, one) for one in values)
+        forms = ((key, self._form(value)) for key, value in pairs)
+        with progress_bar.of("storing", unit="values", total=len(values) if isinstance(values, Sized) else 0) as bar:
+            drafts = session.writer.drafts_of(bar.each(forms), store=self.name, options=options)
+            if drafts and keyed:
                 commit(session, drafts)
+            elif drafts:
+                seal(session, drafts)
         replicate(session, [draft.info for draft in drafts])
-        return {draft.info.key or "": ArrayHandle(draft.info, session.node) for draft in drafts}
+        handles = [ArrayHandle(draft.info, session.node, self.pickle) for draft in drafts]
+        return {handle.key: handle for handle in handles} if keyed else handles
 
     def create(
         self,
@@ -267,7 +304,7 @@ class Store(MutableMapping[str, Array]):
         session = self._session()
         lock = open_scope(session)
         try:
-            yield Store(self.name, Scope(lock.number, session.node))
+            yield Store(self.name, Scope(lock.number, session.node), self.pickle)
         finally:
             end_scope(session, lock)
 
@@ -281,22 +318,25 @@ class Store(MutableMapping[str, Array]):
             ends = Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
         return PutOptions(ends, pin, replicas)
 
-    def __setitem__(self, key: str, array: Array) -> None:
-        check_key(key)
-        self.put(array, key)
+    def _form(self, value: Any) -> Array | Packed:
+        return stored_form(value, pickle=self.pickle)
 
-    def update(self, other: Any = (), /, **more: Array) -> None:
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_key(key)
+        self.put(value, key)
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
         """Put all items of a mapping, or all pairs, as one `put_many`; see `dict.update`."""
         self.put_many({**dict(other), **more})
 
     # --- getting
 
     @overload
-    def get(self, key: str, *, mode: Mode = "r") -> Array | None: ...
+    def get(self, key: str, *, mode: Mode = "r") -> Any: ...
     @overload
-    def get(self, key: str, default: T, *, mode: Mode = "r") -> Array | T: ...
+    def get(self, key: str, default: T, *, mode: Mode = "r") -> Any | T: ...
     def get(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
-        """The array of a key, read-only and zero-copy; `default` if there is none.
+        """The array of a key, read-only and zero-copy, or its other value; `default` if there is none.
 
         With `mode="c"` it is writable, for you alone, as with `ArrayHandle.get`.
 
@@ -304,14 +344,16 @@ class Store(MutableMapping[str, Array]):
         ------
         ArrayLost
             It was put and not deleted, but its segment is gone.
-        CorruptArray, TooManyViews
+        CorruptArray, TooManyViews, PickleRefused, UnknownType
             See `ArrayHandle.get`.
         """
-        array = self._look_up(key) if mode == "r" else self._private(key, mode)
-        return default if array is None else array
+        found = self._look_up(key) if mode == "r" else self._private(key, mode)
+        if type(found) is np.ndarray:
+            return found
+        return default if found is None else value_of(found, pickle=self.pickle)
 
-    @in_cluster()
-    def __getitem__(self, key: str) -> Array:
+    @in_cluster(then=_value)
+    def __getitem__(self, key: str) -> Any:
         session = self._session()
         array = reading.read(session, self.name, check_key(key))
         if array is None:
@@ -322,7 +364,7 @@ class Store(MutableMapping[str, Array]):
     def _look_up(self, key: str) -> Array | None:
         return reading.read(self._session(), self.name, check_key(key))
 
-    def _private(self, key: str, mode: Mode) -> Array | None:
+    def _private(self, key: str, mode: Mode) -> Any:
         check_mode(mode)
         for _ in range(reading.MOST_LOOKS):
             try:
@@ -330,16 +372,16 @@ class Store(MutableMapping[str, Array]):
             except ArrayNotFound:
                 return None
             with contextlib.suppress(ArrayNotFound):  # it was put again, or deleted, since
-                return handle.get(mode=mode)
+                return handle._found((), mode)  # noqa: SLF001
         raise reading.changes_too_often([key])
 
     async def aget(self, key: str, default: Any = None, *, mode: Mode = "r") -> Any:
         """`get` for coroutines: a thread does the work, and the event loop is not blocked."""
         return await asyncio.to_thread(self.get, key, default, mode=mode)
 
-    @in_cluster(lambda store, keys: (store, list(keys)))
-    def get_many(self, keys: Iterable[str]) -> dict[str, Array]:
-        """The arrays of several keys, in their order, with at most one call of the catalog.
+    @in_cluster(lambda store, keys: (store, list(keys)), then=_values)
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of several keys, in their order, with at most one call of the catalog.
 
         Raises
         ------
@@ -365,7 +407,7 @@ class Store(MutableMapping[str, Array]):
         found = reading.info(self._session(), self.name, check_key(key))
         if found is None:
             raise not_found(self._session(), self.name, [key])
-        return ArrayHandle(found.info, found.nodes[0])
+        return ArrayHandle(found.info, found.nodes[0], self.pickle)
 
     # --- deleting
 
@@ -412,7 +454,7 @@ class Store(MutableMapping[str, Array]):
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
         found = unpack_found(session.ask_catalog("entries", self.name, prefix))
-        return [(ArrayHandle(one.info, one.nodes[0]), one.nodes[0]) for one in found if one is not None]
+        return [(ArrayHandle(one.info, one.nodes[0], self.pickle), one.nodes[0]) for one in found if one is not None]
 
     @in_cluster()
     def lost(self) -> list[LostArray]:
@@ -423,7 +465,11 @@ class Store(MutableMapping[str, Array]):
         """
         session = self._session()
         found = unpack_found(session.ask_catalog("lost", self.name))
-        return [LostArray(ArrayHandle(one.info), one.nodes[0], one.lost_at) for one in found if one is not None]
+        return [
+            LostArray(ArrayHandle(one.info, None, self.pickle), one.nodes[0], one.lost_at)
+            for one in found
+            if one is not None
+        ]
 
     @in_cluster()
     def strategy(self, array: str | ArrayHandle) -> NodeAffinitySchedulingStrategy:
@@ -465,6 +511,9 @@ class Store(MutableMapping[str, Array]):
 
     @in_cluster()
     def __contains__(self, key: object) -> bool:
+        """Whether there is such a key, or the array of such a handle."""
+        if isinstance(key, ArrayHandle):
+            return key.store == self.name and bool(key.location)
         if not isinstance(key, str):
             return False
         try:
@@ -520,10 +569,11 @@ class Store(MutableMapping[str, Array]):
         return hash(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.name, self._scope)
+        return Store, (self.name, self._scope) if self.pickle else (self.name, self._scope, False)
 
     def __repr__(self) -> str:
-        return f"outlive.open({self.name!r}){'' if self._scope is None else '.scope()'}"
+        refuses = "" if self.pickle else ", pickle=False"
+        return f"outlive.open({self.name!r}{refuses}){'' if self._scope is None else '.scope()'}"
 
     @notebook.never_raises
     def _repr_html_(self) -> str:

@@ -11,9 +11,9 @@ In a test file, derive from `StoreTests` and say what a new, empty store is:
             with my_package.new_store() as store:
                 yield store
 
-pytest then runs every test of the suite against it. The suite expects builtin errors (`KeyError`, `TypeError`,
-`ValueError`), so the store need not know outlive. For detailed assertion messages, put
-`pytest.register_assert_rewrite("outlive.testing.conformance")` into conftest.py.
+pytest then runs every test of the suite against it. `ValueStoreTests` is for stores of any values. Builtin errors are
+expected (`KeyError`, `TypeError`, `ValueError`), so the store need not know outlive. For detailed assertion messages,
+put `pytest.register_assert_rewrite("outlive.testing.conformance")` into conftest.py.
 """
 
 from __future__ import annotations
@@ -67,6 +67,34 @@ UNSUPPORTED: dict[str, Callable[[], Any]] = {
     "scalar": lambda: np.float64(1.0),
     "None": lambda: None,
 }
+
+VALUES: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "number": lambda: 2**70,
+    "text": lambda: "é",
+    "scalar": lambda: np.float32(1.5),
+    "list": lambda: [1, [2.5, None], (True, b"x")],
+    "dict": lambda: {"image": np.arange(LARGE), "spacing": (1.0, 0.5), 3: {"mask": np.ones(5, bool)}},
+    "masked": lambda: np.ma.masked_less(np.arange(5), 3),
+    "objects": lambda: np.array([1, None]),
+    "set": lambda: {1, "x"},
+    "exception": lambda: [KeyError("k")],
+}
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether they are of the same types, and equal."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ma.MaskedArray):
+        return bool((one.mask == other.mask).all()) and same_value(one.filled(), other.filled())
+    if isinstance(one, np.ndarray):
+        return same(one, other) if not one.dtype.hasobject else one.tolist() == other.tolist()
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same_value(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_value, one, other))
+    return repr(one) == repr(other) if isinstance(one, Exception) else bool(one == other)
 
 
 def same(one: Array, other: Array) -> bool:
@@ -327,3 +355,43 @@ class StoreTests:
             for reader in readers:
                 reader.join()
         assert wrong == []
+
+
+class ValueStoreTests(StoreTests):
+    """For a store that takes any value, and refuses only what cannot be pickled."""
+
+    @pytest.mark.parametrize("name", VALUES)
+    def test_value(self, store: Any, name: str) -> None:
+        value = VALUES[name]()
+        store["key"] = value
+        assert same_value(store["key"], value)
+        assert list(store) == ["key"]
+        assert "key" in store
+        assert same_value(store.pop("key"), value)
+        assert "key" not in store
+
+    def test_values_and_arrays_replace_each_other(self, store: Any) -> None:
+        for value in (np.arange(3), {"a": np.arange(LARGE)}, "x", np.arange(LARGE), [1]):
+            store["key"] = value
+            assert same_value(store["key"], value)
+            assert len(store) == 1
+
+    def test_arrays_of_a_value_are_read_only(self, store: Any) -> None:
+        for count in (SMALL, LARGE):
+            store["key"] = {"a": np.arange(count)}
+            found = store["key"]["a"]
+            with pytest.raises(ValueError, match="read-only"):
+                found[0] = 5
+            del store["key"]
+            assert same(found, np.arange(count))
+
+    @pytest.mark.parametrize("name", ["generator", "inside"])
+    def test_unsupported(self, store: Any, name: str) -> None:
+        """Refused, and what had the key still has it."""
+        store["key"] = np.arange(3)
+        bad: Any = (number for number in range(3))
+        for key in ("key", "new"):
+            with pytest.raises(TypeError):
+                store[key] = bad if name == "generator" else {"a": [bad]}
+        assert same(store["key"], np.arange(3))
+        assert list(store) == ["key"]

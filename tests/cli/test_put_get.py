@@ -211,3 +211,14 @@ def test_replicas_that_one_node_cannot_keep_are_said(cli, store, npy):
     assert about["nodes"] == [about["node"]]
     assert "on 1 node, of 2 asked for" in cli("info", "k").stdout
     assert cli("put", str(npy()), "k", "--replicas", "0").exit_code == 2
+
+
+def test_a_value_that_is_no_array_is_listed_and_not_written(cli, store, tmp_path):
+    store["tree"], copy = {"a": np.ones(3), "f": len}, tmp_path / "out.npy"
+    got = cli("get", "tree", "-o", str(copy))
+    assert got.exit_code == 2 and "is no array" in got.stderr and "'tree'" in got.stderr
+    assert not copy.exists()
+    [one] = cli.json("ls")
+    assert (one["kind"], one["shape"], one["dtype"]) == ("tree", None, None)
+    assert "  tree  " in cli("ls", "--long").stdout
+    assert "kind   tree" in cli("info", "tree").stdout

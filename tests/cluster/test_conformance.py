@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import outlive
-from outlive.testing.conformance import StoreTests
+from outlive.testing.conformance import ValueStoreTests
 
 
-class TestStore(StoreTests):
-    """`StoreTests` takes its `store` from conftest."""
+class TestStore(ValueStoreTests):
+    """`ValueStoreTests` takes its `store` from conftest."""
 
 
 assert outlive

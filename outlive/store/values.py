@@ -1,0 +1,139 @@
+"""Values: between what programs put and get, and the bytes that segments hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from outlive.arrays.dtypes import encode_dtype
+from outlive.arrays.packed import Packed, PackedBytes
+from outlive.errors import UnsupportedArray
+from outlive.store.elsewhere import rows
+from outlive.store.gone import missing
+from outlive.store.private import private
+from outlive.store.reading import by_handle
+from outlive.values.arrays import plain
+from outlive.values.packing import pack
+from outlive.values.structure import Structure
+from outlive.values.wire import TRAILER_SIZE
+
+if TYPE_CHECKING:
+    from outlive.arrays.info import ArrayInfo
+    from outlive.store.session import Session
+
+Array = np.ndarray[Any, Any]
+ARRAY = "array"
+"""The kind of a stored array, beside the names of codecs."""
+
+_WORTH_A_PART = 1 << 20  # bytes: a smaller value is moved whole
+_TAIL = 64 << 10  # bytes that are asked for first: they have most structures
+
+
+_NONE: Array = np.empty(0, np.uint8)
+
+
+class Pieces(NamedTuple):
+    """The bytes of a part of a value that is on another node."""
+
+    tail: bytes  # with the structure
+    nbytes: int
+    buffers: dict[int, Array]  # by offset
+
+    def writable(self) -> Pieces:
+        """The same, whose arrays may be written to: they are this process's own."""
+        for array in self.buffers.values():
+            array.flags.writeable = True
+        return self
+
+
+def stored_form(value: Any, *, pickle: bool) -> Array | Packed:
+    """A value as it is written: an array as it is, and all else packed.
+
+    Raises
+    ------
+    UnsupportedArray, PickleRefused
+        See `values.packing.pack`.
+    """
+    if type(value) is np.ndarray:
+        dtype = value.dtype
+        if dtype.isbuiltin == 1 and not dtype.hasobject:
+            return value
+    if isinstance(value, Packed):
+        return value
+    array = plain(value) if isinstance(value, np.ndarray) else None
+    if array is not None:
+        try:
+            encode_dtype(array.dtype)
+        except UnsupportedArray:
+            return pack(array, pickle=pickle)
+        return array
+    return pack(value, pickle=pickle)
+
+
+def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
+    """The value, or the part of it at `path`, of the bytes that were read. An array is its own value.
+
+    Raises
+    ------
+    CorruptArray, PickleRefused, UnknownType
+        See `values.structure`.
+    KeyError, IndexError, TypeError
+        It has no such part.
+    """
+    if isinstance(found, PackedBytes):
+        structure = Structure.of(found)
+        if structure.private and not found.flags.writeable:
+            found = private(found.info, found)
+        whole = found.view(np.ndarray)
+        return _part(structure, path, lambda offset, size: whole[offset : offset + size], pickle=pickle)
+    if isinstance(found, Pieces):
+        buffers = found.buffers
+        structure = Structure(found.tail, found.nbytes)
+        if structure.private:
+            found.writable()
+        return _part(structure, path, lambda offset, size: buffers[offset][:size] if size else _NONE, pickle=pickle)
+    return _inside(found, path)
+
+
+def _part(structure: Structure, path: tuple[Any, ...], read: Any, *, pickle: bool) -> Any:
+    entry, rest = structure.find(structure.root, path)
+    return _inside(structure.value(entry, read, pickle=pickle), rest)
+
+
+def _inside(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def pieces(session: Session, info: ArrayInfo, hint: str | None, path: tuple[Any, ...]) -> Array | Pieces:
+    """The bytes of a value that its part at `path` needs. From another node, only these are moved. They are not kept.
+
+    Raises
+    ------
+    ArrayNotFound, ArrayLost, CorruptArray, TooManyViews
+    KeyError, IndexError, TypeError
+        It has no such part.
+    """
+    if not info.codec or info.nbytes < _WORTH_A_PART or session.shelf.has(info.id):
+        return by_handle(session, info, hint)
+
+    def read(begin: int, end: int) -> Array:
+        data = rows(session, info, hint, begin, end) if end > begin else bytearray()
+        if not isinstance(data, bytearray):
+            raise missing(session, info, data)
+        array = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+        array.flags.writeable = False
+        return array
+
+    tail = read(max(0, info.nbytes - _TAIL), info.nbytes).tobytes()
+    length = Structure.length(tail[-TRAILER_SIZE:], info.nbytes)
+    if length > len(tail):
+        tail = read(info.nbytes - length, info.nbytes - len(tail)).tobytes() + tail
+    structure = Structure(tail, info.nbytes)
+    entry, _ = structure.find(structure.root, path)
+    wanted = structure.buffers(entry)
+    if sum(size for _, size in wanted) * 2 > info.nbytes:
+        return by_handle(session, info, hint)
+    return Pieces(tail, info.nbytes, {offset: read(offset, offset + size) for offset, size in wanted if size})

@@ -1,0 +1,108 @@
+"""Packed values on a shelf: written once, read over the map, and otherwise like arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.arrays import segment
+from outlive.arrays.info import ArrayInfo
+from outlive.arrays.packed import DTYPE, Packed, PackedBytes
+from outlive.arrays.reader import Reader
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.fsck import check
+from outlive.arrays.writer import Writer
+from outlive.catalog.wire import pack as pack_infos
+from outlive.catalog.wire import unpack as unpack_infos
+from outlive.errors import CorruptArray
+from outlive.values.packing import pack
+from outlive.values.structure import unpack
+
+LARGE = 3 << 20  # bytes
+
+
+def values() -> dict[str, Any]:
+    """Values whose parts take each way of writing: small, many, with gaps, large, Fortran order, none."""
+    numbers = np.arange(LARGE // 8)
+    return {
+        "small": {"a": [1, 2.5, None]},
+        "many": [np.full(3, n) for n in range(2000)],
+        "gaps": {"a": numbers[::2], "b": numbers.reshape(-1, 64).T[::3], "c": np.ones(5)},
+        "large": {"a": numbers, "b": np.asfortranarray(numbers.reshape(64, -1))},
+        "empty": {"a": np.zeros((0, 3))},
+        "odd": {"a": object, "b": numbers},
+    }
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(two, np.ndarray):
+        return bool(np.array_equal(one, two) and one.dtype == two.dtype)
+    if isinstance(two, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in two)
+    if isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    return bool(one == two)
+
+
+@pytest.mark.parametrize("name", values())
+def test_round_trip(shelf: Shelf, name: str) -> None:
+    """The second time the segment is a recycled one, which is still mapped: its bytes are copied another way."""
+    value = values()[name]
+    for _ in range(2):
+        packed = pack(value)
+        info = Writer(shelf).put(packed)
+        assert info.codec == packed.codec == "tree" and info.nbytes == packed.nbytes
+        assert segment.read_info_at(f"{shelf.mem}/{info.id}", info.id) == info
+        view = Reader(shelf).view(info)
+        assert isinstance(view, PackedBytes) and view.info == info and not view.flags.writeable
+        assert same(unpack(view), value)
+        again = Reader(shelf).view(info._replace())
+        assert isinstance(again, PackedBytes) and again.info == info
+        assert check(shelf) == []
+        del view, again
+        shelf.delete(info.id)
+
+
+def test_arrays_of_a_value_lie_at_a_page_of_the_map(shelf: Shelf) -> None:
+    info = Writer(shelf).put(pack({"a": np.arange(LARGE // 8), "b": np.ones(600)}))
+    view = Reader(shelf).view(info)
+    found = unpack(view)
+    for array in found.values():
+        assert np.shares_memory(array, view) and array.__array_interface__["data"][0] % segment.PAGE == 0
+    inside = found["a"][5:]
+    del view, found, array
+    shelf.delete(info.id)
+    assert inside[0] == 5  # it holds the map
+
+
+def test_its_segment_is_an_npy_file_as_well(shelf: Shelf) -> None:
+    packed = pack({"a": np.ones(10)})
+    info = Writer(shelf).put(packed)
+    found = np.load(f"{shelf.mem}/{info.id}", mmap_mode="r")
+    assert found.dtype == np.uint8 and unpack(found)["a"].sum() == 10
+
+
+def test_the_codec_travels(shelf: Shelf) -> None:
+    info = Writer(shelf).put(pack([1]))
+    assert unpack_infos(pack_infos([info])) == [info]
+    before = ArrayInfo(*info[:12])  # as older versions pickled it
+    assert before.codec == ""
+
+
+def test_an_array_is_written_as_before(shelf: Shelf) -> None:
+    info = Writer(shelf).put(np.ones(3))
+    assert info.codec == "" and type(Reader(shelf).view(info)) is np.ndarray
+    assert b'"kind":"array"' in Path(shelf.mem, info.id).read_bytes() and b"codec" not in segment.footer(info)
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "'<f8'", "shape": (8,)}, {"shape": (8, 8)}])
+def test_a_packed_value_is_one_row_of_bytes(shelf: Shelf, changes: dict[str, Any]) -> None:
+    array = np.zeros(changes["shape"], np.dtype("f8" if "dtype" in changes else "u1"))
+    parts = Packed("tree", array.nbytes, [array])
+    info = Writer(shelf).put(parts)
+    forged = info._replace(dtype=changes.get("dtype", DTYPE), shape=changes["shape"])
+    with pytest.raises(CorruptArray):
+        Reader(shelf).view(forged)
