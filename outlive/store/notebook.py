@@ -56,7 +56,6 @@ def never_raises(show: Callable[[T], str]) -> Callable[[T], str]:
 def of_array(info: ArrayInfo) -> str:
     """A handle: what it says of its array; and a picture, if that is an image that can be read here at once."""
     name = ("key", _cut(info.key)) if info.key is not None else ("id", info.id)
-    shape = " × ".join(f"{side:,}" for side in info.shape) or "no axis"
     kind = lifetime_of(info).kind
     ends = ["with its job"] if kind & JOB else ["with its scope"] if kind & SCOPE else []
     if info.ttl:
@@ -64,12 +63,11 @@ def of_array(info: ArrayInfo) -> str:
     rows = [
         name,
         ("store", _cut(info.store)),
-        ("shape", shape),
-        ("dtype", str(decode_dtype(info.dtype))),
+        *zip(("shape", "dtype"), _form(info), strict=False),
         ("size", format_size(info.nbytes)),
         ("ends", ", or ".join(ends) or "when it is deleted"),
     ]
-    array = _at_hand(info)
+    array = None if _kind(info) else _at_hand(info)
     found = None if array is None else picture(array)
     if found is None:
         return _pairs(rows)
@@ -78,6 +76,19 @@ def of_array(info: ArrayInfo) -> str:
     style = "image-rendering: pixelated; min-width: 96px; max-width: 192px; max-height: 192px; object-fit: contain"
     cell = f'<td><img alt="" style="{style}" src="data:image/png;base64,{image}">{said}</td>'
     return f"<table><tr>{cell}<td>{_pairs(rows)}</td></tr></table>"
+
+
+def _kind(info: ArrayInfo) -> str:
+    """What it is, if that is no array: then its bytes are packed, and their shape and dtype say nothing."""
+    return getattr(info, "codec", "")
+
+
+def _form(info: ArrayInfo) -> tuple[str, str]:
+    """Shape and dtype."""
+    if kind := _kind(info):
+        return f"no array: {kind}", "-"
+    shape = " × ".join(f"{side:,}" for side in info.shape) or "no axis"
+    return shape, str(decode_dtype(info.dtype))
 
 
 def _at_hand(info: ArrayInfo) -> Any:
@@ -102,8 +113,7 @@ def of_store(name: str, scope: str) -> str:
     listed = [
         (
             _cut(info.key) if info.key is not None else info.id,
-            str(info.shape),
-            str(decode_dtype(info.dtype)),
+            *_form(info),
             format_size(info.nbytes),
         )
         for info in found
