@@ -76,6 +76,13 @@ def test_a_short_call_draws_nothing_and_a_long_one_goes_on(clock: Clock) -> None
     assert [screen.said for screen in screens] == [[("storing", None), (6, 10), (7, 10), "closed"]]
 
 
+def test_items_are_counted_as_the_next_is_asked_for(clock: Clock) -> None:
+    with progress.of("storing", unit="values", total=3) as bar:
+        for _ in bar.each(range(3)):
+            clock.now += 2
+    assert screens[0].said == [("storing", "values"), (1, 3), (2, 3), (3, 3), "closed"]
+
+
 def test_a_call_inside_another_one_draws_into_its_bar(clock: Clock) -> None:
     with progress.of("reading", unit="arrays", total=2) as bar:
         with progress.of("copying") as inner:
