@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test test-all test-busy lint docs pages bench simulate test-oldest clean
+.PHONY: help demo test test-all test-busy lint docs pages dist bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-all     these, and the long ones (tests/long.py)"
 	@echo "make test-busy    make test ten times in a row beside four busy processes (RUNS=10 BUSY=4)"
 	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make dist         a wheel and an sdist, checked, and the wheel tried where there is no Ray"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
 	@echo "make docs         the documentation as a site, in build/site; it needs no network to be read"
@@ -69,6 +70,16 @@ docs: $(VENV)/docs/.ready
 
 pages: $(VENV)/pages/.ready
 	$(BIN)/python -m tests.pages.write idle-memory.md
+
+$(VENV)/dist/.ready:
+	$(PYTHON) -m venv $(VENV)/dist
+	$(VENV)/dist/bin/pip install --quiet 'build>=1' 'twine>=5' && touch $@
+
+dist: $(VENV)/.ready $(VENV)/dist/.ready
+	rm -rf dist
+	$(VENV)/dist/bin/python -m build --quiet
+	$(VENV)/dist/bin/twine check --strict dist/*
+	OUTLIVE_DIST=dist $(BIN)/python -m pytest -q tests/package/test_wheel.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

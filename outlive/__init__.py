@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from outlive.store.opening import open, shutdown
     from outlive.store.replicas import FewerReplicas
     from outlive.store.store import Store
+    from outlive.versions import show_versions
 
 _HOME = {
     **dict.fromkeys(("open", "shutdown"), "outlive.store.opening"),
     "Store": "outlive.store.store",
+    "show_versions": "outlive.versions",
     **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
     "FewerReplicas": "outlive.store.replicas",
     "ArrayHandle": "outlive.store.handle",
@@ -92,6 +94,7 @@ __all__ = [
     "drain",
     "nodes",
     "open",
+    "show_versions",
     "shutdown",
 ]
 

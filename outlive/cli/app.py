@@ -14,14 +14,17 @@ from outlive.cli import (
     demo_command,
     doctor_command,
     explain_command,
+    form,
     lint_command,
     list_commands,
     node_commands,
     not_installed,
     store_commands,
     tune_command,
+    versions_command,
     workers_commands,
 )
+from outlive.cli.failures import explained
 from outlive.cli.options import ADDRESS, JSON, STORE
 
 _HELP = """Arrays that outlive the Ray workers that made them.
@@ -41,8 +44,8 @@ app = typer.Typer(
     help=_HELP,
     epilog=not_installed.with_summary(_CODES),
     rich_markup_mode="rich",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
+    cls=form.Group,
     pretty_exceptions_enable=False,  # an expected error is one line; any other is a plain traceback for the bug report
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,11 +59,14 @@ for _commands in (
     explain_command,
     lint_command,
     tune_command,
+    versions_command,
     demo_command,
 ):
     _commands.register(app)
 not_installed.say_without_ray(app)
 not_installed.say_without_ray(workers_commands.workers)
+form.apply(app)
+form.apply(workers_commands.workers)
 
 
 def _show_version(wanted: bool) -> None:
@@ -81,12 +87,16 @@ def _before_command(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Make options given before the command the defaults of those after it."""
+    """Make options given before the command the defaults of those after it. Without a command, show where to begin."""
     if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, follows it by itself
         context.color = False
     given = {"store": store, "address": address, "as_json": as_json or None}
     chosen = {name: value for name, value in given.items() if value is not None}
     context.default_map = {str(context.invoked_subcommand): chosen}
+    if context.invoked_subcommand is None:
+        from outlive.cli.start_page import show
+
+        explained(show)(address, as_json=as_json)
 
 
 def main() -> None:

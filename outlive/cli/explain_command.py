@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     codes = (
         "Exit codes: 0 explained; 1 nothing in the text that is known here; 2 usage, no such file or id, no cluster."
     )
-    app.command(epilog=codes, rich_help_panel="Explain")(explained(explain))
+    app.command(epilog=codes, rich_help_panel="Understand")(explained(explain))
 
 
 def explain(

@@ -24,7 +24,7 @@ _FORMATS = ("text", "concise", "json", "sarif")
 def register(app: typer.Typer) -> None:
     """Add the command to `outlive`."""
     codes = "Exit codes: 0 clean; 1 findings; 2 usage, or a file that cannot be read or does not parse."
-    app.command(epilog=codes, rich_help_panel="Explain")(explained(lint))
+    app.command(epilog=codes, rich_help_panel="Understand")(explained(lint))
 
 
 def lint(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outlive.cli import workers_check, workers_plan, workers_simulate, workers_trim
+from outlive.cli import form, workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
 from outlive.cli.text import print_json, styled, width
@@ -33,7 +33,14 @@ $ outlive workers trim --max-idle 4
 _CLEAR = "\x1b[H\x1b[2J"
 _LEAST_WATCH = 0.2  # seconds
 
-workers = typer.Typer(help=_HELP, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+_SHORT = "Show idle workers and why they stay; trim, plan, check, record, simulate."
+workers = typer.Typer(
+    help=_HELP,
+    short_help=_SHORT,
+    cls=form.Group,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def register(app: typer.Typer) -> None:

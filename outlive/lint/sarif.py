@@ -49,7 +49,7 @@ def _rule(code: str) -> dict[str, Any]:
         "id": code,
         "name": rule.name,
         "shortDescription": {"text": rule.why},
-        "help": {"text": rule.fix, "markdown": page(code)},
+        "help": {"text": rule.fix, "markdown": page(code, elsewhere=True)},
         "defaultConfiguration": {"level": "warning"},
     }
 

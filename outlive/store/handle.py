@@ -97,8 +97,8 @@ class ArrayHandle(metaclass=_Named):
         StoreUnavailable
             This process is not connected to a Ray cluster.
         """
-        found = self._found(path, mode)
-        if not path and type(found) is np.ndarray:
+        found = self._view() if not path and mode == "r" else self._found(path, mode)
+        if type(found) is np.ndarray and not path:
             return found
         return value_of(found, path, pickle=self._pickle)
 

@@ -1,0 +1,52 @@
+"""The form of `--help`: which panel of commands comes first, and no type behind a flag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+ORDER = (
+    "put", "get", "rm", "ls", "info",
+    "workers",
+    "doctor", "explain", "lint", "tune", "versions",
+    "stats", "check", "shutdown",
+    "nodes", "drain",
+    "demo",
+)  # fmt: skip
+"""The commands of `outlive`. A panel is shown where its first command is."""
+
+
+class Command(TyperCommand):
+    """A command whose flags have no type in `--help`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All options and arguments."""
+        return _plain(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """The same for a group of commands, in the order that they are shown in."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All options and arguments."""
+        return _plain(super().get_params(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands: first those of `ORDER`."""
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+
+def apply(app: typer.Typer) -> None:
+    """Give this form to all commands of `app`, and not to its groups."""
+    for command in app.registered_commands:
+        command.cls = Command
+
+
+def _plain(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
