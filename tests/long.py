@@ -61,6 +61,7 @@ LONG = (
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "pages/test_idle_memory.py::",
+    "pages/test_built_site.py::",
 )
 
 

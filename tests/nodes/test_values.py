@@ -108,7 +108,11 @@ def test_a_handle_of_a_value_says_what_it_is(store: outlive.Store) -> None:
     handle = store.put({"image": np.ones(9000), "runs": [1, {"x": "deep"}]}, key="tree")
     assert handle.kind == "tree" and handle.nbytes > 72_000
     assert repr(handle) == f"ArrayHandle(key='tree', store='s', kind='tree', nbytes={handle.nbytes})"
-    assert handle["image"].sum() == 9000 and handle.get(("runs", 1, "x")) == "deep" and handle.get(("image", 5)) == 1
+    assert (
+        handle["image"].sum() == 9000 == handle.get("image").sum()
+        and handle.get(("runs", 1, "x")) == "deep"
+        and handle.get(("image", 5)) == 1
+    )
     for missing, error in (("no", KeyError), ((("runs"), 5), IndexError), (("runs", "x"), TypeError)):
         with pytest.raises(error):
             handle.get(missing if isinstance(missing, tuple) else (missing,))
