@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -285,8 +286,7 @@ def test_a_shelf_whose_keeper_lives_is_refused(two: tuple[Shelf, Shelf]) -> None
     assert adopt(new, old.path, same_cluster=False) == 0  # it is gone
 
 
-@pytest.mark.parametrize("stop_after", range(6))
-@pytest.mark.parametrize("step", ["rename", "rmtree"])
+@pytest.mark.parametrize(("step", "stop_after"), [*itertools.product(["rename", "rmtree"], range(6)), ("unlink", 2)])
 def test_an_adoption_that_was_cut_short_is_continued(
     two: tuple[Shelf, Shelf], root: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, step: str
 ) -> None:
@@ -295,7 +295,8 @@ def test_an_adoption_that_was_cut_short_is_continued(
     infos = [Writer(old).put(np.full(16 * MIB, i, "uint8")) for i in range(5)]
     assert old.spilled()
     calls = 0
-    real: Callable[..., Any] = getattr(os if step == "rename" else shutil, step)
+    where: Any = shutil if step == "rmtree" else os
+    real: Callable[..., Any] = getattr(where, step)
 
     def killed(*args: Any, **options: Any) -> Any:
         nonlocal calls
@@ -305,7 +306,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os if step == "rename" else shutil, step, killed)
+        patch.setattr(where, step, killed)
         with contextlib.suppress(KeyboardInterrupt):
             adopt(new, old.path, same_cluster=False)
     again = Shelf(new.path)  # the next keeper
@@ -317,6 +318,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
     assert again.recount() == 0
     assert again.ledger.adopted >= 5  # whoever moved them: the catalog is told
     assert found(root) == []
+    assert not os.path.exists(old.path)
 
 
 def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:

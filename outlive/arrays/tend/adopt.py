@@ -41,6 +41,7 @@ from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import try_lock
 from outlive.arrays.marks import keep, mode_of
 from outlive.arrays.removal import remove_tree
+from outlive.arrays.root import names_in
 from outlive.arrays.segment import pages, read_info_at
 from outlive.arrays.tend.checksums import Checksums
 from outlive.errors import CorruptArray, StoreUnavailable
@@ -153,7 +154,7 @@ def adopt(
             count += _move(f"{old}/{MEM}", shelf, shelf.disk, ends, wanted, came)
             disks.remove(old)
         Checksums(f"{shelf.path}/{CHECKSUMS}").append(Checksums(f"{path}/{CHECKSUMS}").load())
-        remove_tree(path)
+        _remove(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(path))
         return count
@@ -170,7 +171,7 @@ def _move(
     came: Callable[[str], object],
 ) -> int:
     count = 0
-    for name in filter(is_id, os.listdir(source)):
+    for name in filter(is_id, names_in(source)):  # it is missing if somebody was killed who had moved all
         path = f"{source}/{name}"
         with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
             info = read_info_at(path, name)
@@ -217,6 +218,15 @@ def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str, came: Callable[[
         with tier.account.counting(target, before=0, after=pages(found.st_size)):
             os.rename(path, target)
     return True
+
+
+def _remove(path: str) -> None:
+    """Remove a shelf. The file that says whose it is goes last: a process that is killed leaves the rest to others."""
+    for name in set(os.listdir(path)) - {NODE, KEEPER}:
+        remove_tree(f"{path}/{name}")
+        with contextlib.suppress(OSError):  # a file
+            os.unlink(f"{path}/{name}")
+    remove_tree(path)
 
 
 def _lock(path: str) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import NODE
+from outlive.arrays.layout import MEM, NEW, NODE
 from outlive.arrays.root import names_in
 from outlive.arrays.tend.adopt import orphaned
 from outlive.testing.simulation.machines import Host, Machine
@@ -111,5 +111,11 @@ class Restarts:
     def left_behind(self) -> Iterator[str]:
         """Shelves of dead nodes that nobody has adopted, on machines that live."""
         for machine in self._cluster.machines.values():
-            if not machine.alive and machine.host.alive and NODE in names_in(machine.path):
+            if not machine.alive and machine.host.alive and _has_files(machine.path):
                 yield machine.name
+
+
+def _has_files(path: str) -> bool:
+    """Whether a shelf says whose it is, or has segments."""
+    drafts = [draft for name in names_in(f"{path}/{NEW}") for draft in names_in(f"{path}/{NEW}/{name}")]
+    return bool(drafts or names_in(f"{path}/{MEM}")) or NODE in names_in(path)

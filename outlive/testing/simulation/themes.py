@@ -191,7 +191,7 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
     end = at + starts + rng.choice((1.0, 4.0, 15.0))
     beside = _ops_around(rng, at, end, 2200)
     if rng.random() < (0.9 if how == STOPPED else 0.3):  # the node is emptied, before or after all is adopted
-        moments = at + starts + 2 * rng.random(), at + starts + 2 * TO_END + 1.2 * rng.random()
+        moments = at + starts + 2 * rng.random(), at + starts + 2 * TO_END + 8 * rng.random()
         beside += [Op(round(moment, 4), "drain", (node,)) for moment in rng.choice((moments, moments[1:]))]
     clients = (
         Client("before", node, tuple(sorted(_ops_around(rng, 0.0, at, 2000)))),
