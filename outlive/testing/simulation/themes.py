@@ -206,6 +206,8 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
         seconds = float(rng.randrange(40)) if kind == CRASH else starts
         faults.append(Fault(0.0 if kind == CRASH else soon, kind, node, "", seconds))
     faults.append(Fault(at, RESTART, node, how, starts))
+    if rng.random() < 0.5:  # the catalog hears late of what was adopted
+        faults.append(Fault(at, "delay call", "there", "", round(rng.choice((1.0, 6.0)) * rng.random(), 3), "welcome"))
     others = plan.clients if rng.random() < 0.5 else ()
     return plan._replace(clients=(*others, *clients), faults=tuple(sorted(faults)))
 
