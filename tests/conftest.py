@@ -37,7 +37,7 @@ start_little()
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
-WHAT_RAY_SAYS = {"explain", "workers", "doctor", "pages"}
+WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_idle_memory.py"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
 WITHOUT_RAY = {"arrays", "catalog", "testing"}
 
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
         if item.path.name == "test_beside_trim.py":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--beside-trim") or 0)))
-        if item.path.parent.name in WHAT_RAY_SAYS and item.path.name not in PROMISED_THERE:
+        if {item.path.parent.name, item.path.name} & WHAT_RAY_SAYS and item.path.name not in PROMISED_THERE:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 

@@ -58,7 +58,10 @@ LONG = (
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
     "explain/test_fuzz.py::test_memory",
+    "values/test_libraries.py::test_damaged_bytes",
+    "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "pages/test_idle_memory.py::",
+    "pages/test_built_site.py::",
 )
 
 

@@ -15,6 +15,7 @@ import os
 import struct
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import FileIO
 from typing import Any
@@ -41,6 +42,7 @@ class Ledger:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._raised = 0  # how often this process has raised a counter
         self._open()
         _ledgers.add(weakref.ref(self, _ledgers.discard))
 
@@ -83,6 +85,18 @@ class Ledger:
         except FileNotFoundError:
             return False
 
+    def _raise(self, offset: int, to: Callable[[int], int] = lambda value: value + 1, step: int = 1) -> None:
+        """Raise a counter. The caller holds the lock.
+
+        A signal handler may raise it in between, and remember what it is then. So that value does not come again.
+        """
+        raised = self._raised
+        value = to(self._get(offset))
+        _NUMBER.pack_into(self._map, offset, value)
+        if raised != self._raised:
+            _NUMBER.pack_into(self._map, offset, value + step * (self._raised - raised))
+        self._raised += 1
+
     def _get(self, offset: int) -> int:
         return int(_NUMBER.unpack_from(self._map, offset)[0])
 
@@ -123,7 +137,7 @@ class Ledger:
 
     def files_changed(self) -> None:
         """Raise `changes`. The caller holds the lock."""
-        _NUMBER.pack_into(self._map, _CHANGES, self._get(_CHANGES) + 1)
+        self._raise(_CHANGES)
 
     @property
     def budget(self) -> int:
@@ -166,7 +180,7 @@ class Ledger:
     def moved(self) -> None:
         """Raise `moves` and `changes`. The caller holds the lock."""
         self.files_changed()
-        _NUMBER.pack_into(self._map, _MOVES, self.moves + 1)
+        self._raise(_MOVES)
 
     @property
     def settings(self) -> int:
@@ -175,7 +189,7 @@ class Ledger:
 
     def settings_changed(self) -> None:
         """Raise `settings`. The caller holds the lock."""
-        _NUMBER.pack_into(self._map, _SETTINGS, self.settings + 1)
+        self._raise(_SETTINGS)
 
     @property
     def batches(self) -> int:
@@ -189,11 +203,11 @@ class Ledger:
 
     def begin_batch(self) -> None:
         """Count one more batch. The caller holds the lock."""
-        _NUMBER.pack_into(self._map, _BATCHES, self._get(_BATCHES) + _BEGUN + 1)
+        self._raise(_BATCHES, lambda value: value + _BEGUN + 1, _BEGUN)
 
     def set_batches(self, under_way: int) -> None:
         """Set the number of batches under way. The caller holds the lock."""
-        _NUMBER.pack_into(self._map, _BATCHES, self.batches_begun * _BEGUN + under_way)
+        self._raise(_BATCHES, lambda value: value // _BEGUN * _BEGUN + under_way, _BEGUN)
 
     @property
     def keeper_left(self) -> bool:
@@ -238,11 +252,11 @@ class Ledger:
 
     def change(self, counter: int) -> None:
         """Make a generation counter odd, before a change. A process may have been killed after this: it is repeated."""
-        _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, self.generation(counter) | 1)
+        self._raise(_GENERATIONS + _NUMBER.size * counter, lambda value: value | 1, 2)
 
     def changed(self, counter: int) -> None:
         """Make a generation counter even again, and another than before, after a change."""
-        _NUMBER.pack_into(self._map, _GENERATIONS + _NUMBER.size * counter, (self.generation(counter) | 1) + 1)
+        self._raise(_GENERATIONS + _NUMBER.size * counter, lambda value: (value | 1) + 1, 2)
 
 
 class Account:

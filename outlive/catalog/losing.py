@@ -107,7 +107,7 @@ def _save_cached(state: State, node: str) -> Conversation[None]:
         state.lost_keepers |= silent  # if they live, their shelves are listed again
         for other, info in saved:
             if state.is_wanted(info):
-                state.is_kept(info, other)
+                state.note_kept(info, other)
 
 
 def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> dict[str, list[ArrayInfo]]:

@@ -65,7 +65,7 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
     if node != home or kept:
         state.index.copies.add(info, home, node, kept=kept)
         if kept:
-            state.is_kept(info, node)
+            state.note_kept(info, node)
             state.note_back(node, info.id)
     return state.epochs.get(node, 0)
 
@@ -96,7 +96,7 @@ def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversati
         yield Wait(lambda: home not in state.under_way.listing)
     for info in infos:
         if info.key is None and info.id not in state.erased:
-            state.is_kept(info, home)
+            state.note_kept(info, home)
 
 
 def _replicate_all(state: State, infos: list[ArrayInfo]) -> Conversation[list[int]]:

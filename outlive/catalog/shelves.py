@@ -193,7 +193,7 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
         elif info.key is not None and kept:
             state.replaced += state.index.admit(info, node)
         elif kept:
-            state.is_kept(info, node)
+            state.note_kept(info, node)
         if info.id in state.under_way.deleting:
             state.index.doom_again([info.id])
     return stale
@@ -243,7 +243,7 @@ def _who_keeps(state: State, info: ArrayInfo, having: list[str], node: str) -> C
     for other in having:
         if other != node and (yield from asking.keep(state, {other: [info]})):
             if state.is_wanted(info):  # its copies may be known, and not that this node keeps it
-                state.is_kept(info, other)
+                state.note_kept(info, other)
             return [other]
     return []
 

@@ -160,7 +160,7 @@ class State:
         holders = self.index.holders(array_id).items()
         return [node for node, kept in holders if kept and node != leaving and self.is_alive(node)]
 
-    def is_kept(self, info: ArrayInfo, node: str) -> None:
+    def note_kept(self, info: ArrayInfo, node: str) -> None:
         """Note that a node keeps an array. If it has no key, it does not count as lost any more."""
         if info.key is None:
             self.index.lost.remove(info)

@@ -105,7 +105,11 @@ def _document(found: Inputs, plain: Result, kept: Result, seconds: float) -> dic
 def _write_samples(path: Path, document: dict[str, Any], sides: list[Result]) -> None:
     samples = {
         side.side: [
-            {"seconds": round(sample.seconds, 3), "processes": [process._asdict() for process in sample.processes]}
+            {
+                "seconds": round(sample.seconds, 3),
+                "shared": sample.shared,
+                "processes": [process._asdict() for process in sample.processes],
+            }
             for sample in side.samples
         ]
         for side in sides

@@ -57,7 +57,7 @@ def run(side: Side, jobs: list[Job], nbytes: int, tell: Tell) -> Result:
     with local_ray(2 * nbytes * (len(jobs) + 2), before_stop=side.stop):
         side.start()
         _warm_up(side)
-        with Watch() as watch:
+        with Watch(side.shared) as watch:
             try:
                 made = _produce(side, jobs, watch, tell)
                 _observe(side, made, watch, result, tell)

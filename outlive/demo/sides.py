@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import psutil
 import ray
 
 import outlive
 from outlive.demo.inputs import Volume
+from outlive.demo.shared import in_arenas, in_folder
 
 _GIVE_UP = 30.0  # seconds that one read may take until it counts as failed
 
@@ -28,6 +30,9 @@ class Side(Protocol):
 
     def keeper_pid(self) -> int | None:
         """The process that tends the arrays, if there is one."""
+
+    def shared(self) -> int:
+        """Bytes of shared memory that the arrays take. Called in the program that started Ray, by any thread."""
 
     def stop(self) -> None:
         """Called before Ray is stopped."""
@@ -51,6 +56,9 @@ class RaySide:
     def keeper_pid(self) -> int | None:
         return None
 
+    def shared(self) -> int:
+        return in_arenas(child.pid for child in psutil.Process().children() if child.name() == "raylet")
+
     def stop(self) -> None:
         """Nothing to do."""
 
@@ -62,9 +70,10 @@ class OutliveSide:
 
     def __init__(self) -> None:
         self._store = outlive.Store("demo")
+        self._shelf = ""
 
     def start(self) -> None:
-        outlive.open("demo")
+        self._shelf = outlive.open("demo").stats().shelves[0].path
 
     def put(self, volume: Volume) -> Any:
         return self._store.put(volume)
@@ -75,6 +84,9 @@ class OutliveSide:
 
     def keeper_pid(self) -> int | None:
         return self._store.stats().shelves[0].keeper_pid
+
+    def shared(self) -> int:
+        return in_folder(self._shelf)
 
     def stop(self) -> None:
         outlive.shutdown()

@@ -31,6 +31,7 @@ class Sample(NamedTuple):
 
     seconds: float  # since the watch began
     processes: list[Process]
+    shared: int = 0  # bytes of shared memory that arrays take
 
 
 class Watch:
@@ -39,7 +40,8 @@ class Watch:
     Workers are the children of its raylet, in any state. Ray's agents, dashboard and IO workers are not counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Callable[[], int]) -> None:
+        self._shared = shared
         self.samples: list[Sample] = []
         self.events: list[tuple[float, str]] = []
         self._raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
@@ -70,7 +72,8 @@ class Watch:
         """The workers now."""
         moment = time.monotonic() - self._began
         found = [child for raylet in self._raylets for child in _children(raylet)]
-        return Sample(moment, [process for child in found if (process := _measure(child)) is not None])
+        processes = [process for child in found if (process := _measure(child)) is not None]
+        return Sample(moment, processes, self._shared())
 
     def settle(self, unchanged: float, patience: float) -> tuple[Sample, bool]:
         """Wait until the set of workers has been the same for `unchanged` seconds. False: `patience` ran out first."""

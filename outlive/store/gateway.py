@@ -65,15 +65,19 @@ def in_cluster(
             return run  # type: ignore[return-value]
         import numpy as np
 
+        array = np.ndarray
+
         @functools.wraps(function)
         def run_then(*args: Any, **kwargs: Any) -> Any:
             try:
                 found = function(*args, **kwargs)
+                if type(found) is array:
+                    return found
             except OutsideCluster:
                 found = _OUTSIDE
             if found is _OUTSIDE:
                 found = call(run_then, *(args if before is None else before(*args)), **kwargs)
-            return found if type(found) is np.ndarray else then(found, *args, **kwargs)
+            return found if type(found) is array else then(found, *args, **kwargs)
 
         return run_then  # type: ignore[return-value]
 

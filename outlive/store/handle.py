@@ -60,7 +60,7 @@ class ArrayHandle(metaclass=_Named):
     def __init__(self, info: ArrayInfo, node: str | None = None, pickle: bool = True) -> None:
         self.info, self._node, self._pickle = info, node, pickle
 
-    def get(self, path: tuple[Any, ...] = (), *, mode: Mode = "r") -> Any:
+    def get(self, path: Any = (), *, mode: Mode = "r") -> Any:
         """The array: read-only, zero-copy (below 32 KiB: a copy). Valid for as long as you hold it, whatever happens.
 
         If it is on another node, it is copied to this one first, and stays for the next reader while there is room.
@@ -70,8 +70,8 @@ class ArrayHandle(metaclass=_Named):
         Parameters
         ----------
         path
-            Keys, indices and names of fields that lead to a part of a value, as `("runs", 0, "mask")`. From another
-            node only the part's bytes are moved, and are not kept here.
+            Keys, indices and names of fields that lead to a part of a value: a tuple, as `("runs", 0, "mask")`, or one
+            key. From another node only the part's bytes are moved, and are not kept here.
         mode
             "c" is a writable array for you alone: copy-on-write, as in `numpy.memmap`. It is zero-copy too, but a page
             (4 KiB) that you write to is copied first. No write reaches the store, or another call's array. Libraries
@@ -97,17 +97,18 @@ class ArrayHandle(metaclass=_Named):
         StoreUnavailable
             This process is not connected to a Ray cluster.
         """
-        found = self._found(path, mode)
-        if not path and type(found) is np.ndarray:
+        path = path if isinstance(path, tuple) else (path,)
+        found = self._view() if not path and mode == "r" else self._found(path, mode)
+        if type(found) is np.ndarray and not path:
             return found
         return value_of(found, path, pickle=self._pickle)
 
     def _found(self, path: tuple[Any, ...], mode: Mode) -> Any:
         """The array, or the bytes of another value, or of the part of it at `path`."""
+        check_mode(mode)
         found = self._pieces(path) if path else self._view()
         if mode == "r":
             return found
-        check_mode(mode)
         return found.writable() if isinstance(found, Pieces) else private(self.info, found)
 
     @in_cluster()

@@ -42,8 +42,11 @@ class Pieces(NamedTuple):
 
     def writable(self) -> Pieces:
         """The same, whose arrays may be written to: they are this process's own."""
-        for array in self.buffers.values():
-            array.flags.writeable = True
+        for offset, array in self.buffers.items():
+            try:
+                array.flags.writeable = True
+            except ValueError:  # a Ray Client's came by pickle
+                self.buffers[offset] = array.copy()
         return self
 
 

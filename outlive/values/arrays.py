@@ -149,6 +149,8 @@ def strings_of(state: Any) -> Array:
         if state["na"] is not None and not isinstance(state["na"], float):
             raise TypeError("the marker for missing text")
         options["na_object"] = state["na"]
+    _check(state["text"], np.uint8)
+    _check(ends, np.int64)
     text: bytes = state["text"].tobytes()
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if ends.size else ends
     if (
@@ -160,12 +162,19 @@ def strings_of(state: Any) -> Array:
         raise ValueError("its texts do not fit its bytes")
     items: list[Any] = [text[a:b].decode("utf-8") for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
     if state["missing"] is not None:
+        _check(state["missing"], np.bool_)
         for index in np.flatnonzero(state["missing"].reshape(-1)).tolist():
             items[index] = state["na"]
     dtypes: Any = np.dtypes
     array: Array = np.array(items, dtypes.StringDType(**options)).reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def _check(array: object, dtype: Any) -> None:
+    """Raise TypeError for what is no array of this dtype: one without bytes could have any length."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise TypeError(f"no array of {dtype.__name__}")
 
 
 # --- masked arrays
@@ -175,7 +184,8 @@ def masked_state(array: Any) -> Any:
     """A masked array as plain arrays; None if it is of a subclass, or has attributes of its own."""
     if type(array) is not np.ma.MaskedArray or array._optinfo:  # type: ignore[attr-defined]  # noqa: SLF001
         return None
-    mask = None if array.mask is np.ma.nomask else array.mask
+    named = array.dtype.names is not None  # then there is a mask for each field
+    mask = None if array.mask is np.ma.nomask and not named else np.ma.getmaskarray(array)
     # the property makes one up where none was set
     fill = array._fill_value  # type: ignore[attr-defined]  # noqa: SLF001
     return {
@@ -188,8 +198,10 @@ def masked_state(array: Any) -> Any:
 
 def masked_of(state: Any) -> Any:
     data, mask, fill = state["data"], state["mask"], state["fill"]
-    if not isinstance(data, np.ndarray) or (mask is not None and mask.shape != data.shape):
-        raise TypeError("a masked array is data and a mask of the same shape")
+    if not isinstance(data, np.ndarray) or (mask is None and data.dtype.names is not None):
+        raise TypeError("a masked array is data and a mask")
+    if mask is not None and (mask.shape != data.shape or mask.dtype != np.ma.make_mask_descr(data.dtype)):
+        raise TypeError("a mask has the shape of the data, and a dtype that fits theirs")  # others are copied
     return np.ma.MaskedArray(
         data,
         mask=np.ma.nomask if mask is None else mask,

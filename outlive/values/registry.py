@@ -9,11 +9,15 @@ codec hands out an array over its bytes, as `numpy.frombuffer(memory, numpy.uint
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from outlive.errors import UnknownType
 from outlive.values.libraries import CODECS, LIBRARIES
@@ -22,6 +26,11 @@ T = TypeVar("T")
 _NAME = re.compile(r"[a-z][a-z0-9_.+-]{0,63}")
 RESERVED = frozenset({"array", "numpy", "pickle", "tree"})
 """Names of what needs no codec."""
+BUILT_IN = frozenset({
+    type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, OrderedDict, set, frozenset,
+    np.ndarray,
+})  # fmt: skip
+"""Types that need none."""
 
 
 class Codec(NamedTuple):
@@ -77,7 +86,7 @@ def register(
     Raises
     ------
     ValueError
-        The name is not valid, or another type's.
+        The name is not valid, or another type's; or outlive stores the type without a codec.
 
     Examples
     --------
@@ -91,6 +100,8 @@ def register(
             f"a codec's name has lower-case letters, digits and any of _.+- and is none of "
             f"{', '.join(sorted(RESERVED))}; not {name!r}"
         )
+    if type in BUILT_IN:
+        raise ValueError(f"{type.__qualname__} needs no codec, and has none: outlive stores it itself")
     known = _by_name.get(name)
     if known is not None and _full_name(known.type) != _full_name(type):  # the same module may be loaded again
         raise ValueError(f"the codec {name!r} is registered for {_full_name(known.type)}, not {_full_name(type)}")
@@ -108,7 +119,8 @@ def codec_for(kind: type) -> Codec | None:
         return codec
     module = LIBRARIES.get(kind.__module__.partition(".")[0])
     if module is not None and module not in sys.modules:
-        importlib.import_module(module)  # the library itself is loaded: the value is of it
+        with contextlib.suppress(ImportError):  # the library itself is loaded, but maybe not all that its codecs need
+            importlib.import_module(module)
         codec = _by_type.get(kind)
     if codec is None:  # the nearest base whose codec takes subclasses
         for base in kind.__mro__[1:]:

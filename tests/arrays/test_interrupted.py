@@ -224,6 +224,42 @@ def test_a_signal_handler_may_put_in_the_middle_of_a_put(root: Path, begins: str
     assert step > 30
 
 
+def test_what_a_signal_handler_remembers_in_the_middle_of_a_put_is_not_taken_for_current_later(root: Path) -> None:
+    """It puts and reads. All names share some counters, which say whether a process still knows what they lead to."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    writer, reader = Writer(shelf), Reader(shelf)
+    counter = shelf.names._link("default", "k")[1]
+    key = next(f"{number}" for number in itertools.count() if shelf.names._link("default", f"{number}")[1] == counter)
+    line, done = 0, True
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal line, done
+        if frame.f_code.co_filename in {ledger.__file__, names.__file__} and not done:  # calls and returns too
+            line += 1
+            done = line == step
+            if done:
+                sys.settrace(None)
+                writer.put(np.full(3, step), key=key)
+                reader.named("default", "k")
+        return trace
+
+    for step in itertools.count(1):
+        writer.put(np.full(3, -step), key="k")
+        writer.put(np.full(3, -step), key=key)
+        line, done = 0, False
+        sys.settrace(trace)
+        try:
+            writer.put(np.full(3, step), key="k")
+        finally:
+            sys.settrace(None)
+        for name in ("k", key) if done else ("k",):
+            array = reader.named("default", name)
+            assert array is not None and array[0] == step, f"{name} is read as it was before"
+        if not done:
+            break
+    assert step > 30
+
+
 def die_in_the_middle_of_a_change(shelf: Shelf) -> None:
     """Leave behind what a process leaves that is killed when it has made a file and not counted it."""
     draft = f"{shelf.new}/killed/{len(names_in(f'{shelf.new}/killed')):032x}"

@@ -28,12 +28,15 @@ from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo, new_version
 from outlive.arrays.live import forget
+from outlive.arrays.packed import PackedBytes
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import pages
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.fsck import check, clear_orphans
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreFull
+from outlive.values.packing import pack
+from outlive.values.structure import unpack
 from tests.arrays.summing import compute_checksums
 
 from .local_store import assert_counted
@@ -66,12 +69,23 @@ def verify(shelf: Shelf, array_id: str) -> None:
     info = shelf.info(array_id)
     seed, count = map(int, (info.key or "").split())
     forget(array_id)
-    assert np.array_equal(Reader(shelf).view(info), content(seed, count)), (
-        f"array {array_id} has other bytes than were put"
-    )
+    view = Reader(shelf).view(info)
+    assert isinstance(view, PackedBytes) == (seed % 5 == 0)
+    assert np.array_equal(items(view, seed), content(seed, count)), f"array {array_id} has other bytes than were put"
+    del view
     forget(array_id)
     named = Reader(shelf).named(info.store, info.key or "")
-    assert named is None or np.array_equal(named, content(seed, count)), f"{info.key} leads elsewhere"
+    assert named is None or np.array_equal(items(named, seed), content(seed, count)), f"{info.key} leads elsewhere"
+
+
+def items(view: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+    """The items of an array, or those in a value, beside which its seed is told twice."""
+    if not isinstance(view, PackedBytes):
+        return view
+    value = unpack(view, pickle=False)
+    assert value["seed"] == value["more"][0] == seed
+    found: np.ndarray[Any, Any] = value["items"]
+    return found
 
 
 # --- what the processes do that get killed
@@ -88,7 +102,8 @@ def write(shelf: Shelf, pipe: int, number: int) -> None:
         count = int(2 ** rng.uniform(7, 18))  # 1 KiB to 2 MiB
         with contextlib.suppress(StoreFull):
             seed = number << SEED_BITS | rng.getrandbits(SEED_BITS)
-            info = rng.choice([put, put_strided, create, put_under_epoch])(shelf, seed, count)
+            puts = [put_value] if seed % 5 == 0 else [put, put_strided, create, put_under_epoch]
+            info = rng.choice(puts)(shelf, seed, count)
             say(PUT, info.id)
             own.append(info.id)
         if own and rng.random() < 0.4:
@@ -105,6 +120,13 @@ def put(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
 def put_strided(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
     """Written in several steps."""
     return Writer(shelf).put(np.repeat(content(seed, count), 2)[::2], key=key_of(seed, count))
+
+
+def put_value(shelf: Shelf, seed: int, count: int) -> ArrayInfo:
+    """A value that is no array: in parts, some of which have gaps."""
+    strided = np.repeat(content(seed, count), 2)[::2]
+    value = {"seed": seed, "items": strided if seed % 2 else content(seed, count), "more": [seed, np.arange(9)]}
+    return Writer(shelf).put(pack(value, pickle=False), key=key_of(seed, count))
 
 
 def put_under_epoch(shelf: Shelf, seed: int, count: int) -> ArrayInfo:

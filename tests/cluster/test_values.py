@@ -10,7 +10,7 @@ import pytest
 import ray
 
 import outlive
-from tests.nodes.test_values import assert_scan, scan
+from tests.values.classes_of_data import assert_scan, scan
 
 
 @ray.remote

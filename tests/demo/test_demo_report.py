@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pytest
 from rich.console import Console
 
-from outlive.demo import chart, report
+from outlive.demo import chart, report, shared
 from outlive.demo.results import Reading, Result, leftover
 from outlive.demo.watch import Process, Sample
 
@@ -116,3 +117,47 @@ def test_chart_is_a_png(plain, kept, tmp_path):
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
     chart.draw([Result("ray"), Result("outlive")], tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pages_of_files_are_counted(tmp_path):
+    (tmp_path / "mem").mkdir()
+    with (tmp_path / "mem" / "array").open("wb", 0) as file:
+        file.write(b"1" * MIB)
+        os.fsync(file)  # or a file system may not have chosen blocks yet
+    counted = shared.in_folder(str(tmp_path))
+    assert MIB <= counted < 1.1 * MIB
+    (tmp_path / "mem" / "hole").touch()
+    os.truncate(tmp_path / "mem" / "hole", 8 * MIB)
+    assert shared.in_folder(str(tmp_path)) < counted + MIB
+    assert shared.in_folder(str(tmp_path / "gone")) == 0
+
+
+def test_the_arena_of_a_raylet_has_no_name_any_more(tmp_path):
+    with (tmp_path / "plasmaXy12").open("wb", 0) as arena, (tmp_path / "other").open("wb", 0) as other:
+        for file in (arena, other):
+            file.write(b"1" * MIB)
+            os.fsync(file)
+        os.remove(arena.name)
+        assert MIB <= shared.in_arenas([os.getpid()]) < 1.1 * MIB
+    assert shared.in_arenas([os.getpid(), 0]) == 0
+
+
+def test_the_chart_ends_with_the_data_and_names_its_lines(plain, kept, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(chart.Figure, "savefig", lambda figure, path: drawn.append(figure))
+    for side in (plain, kept):
+        side.samples = [one._replace(shared=50 * MIB) for one in side.samples]
+    chart.draw([plain, kept], tmp_path / "chart.png")
+    (axes,) = drawn[0].axes
+    assert axes.get_xlim() == (0, 9) and axes.get_ylim()[0] == 0
+    assert [max(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"] == [50, 50]
+    said = " ".join(text.get_text() for text in axes.texts)
+    for words in (
+        "ray.put: its workers",
+        "outlive: its workers",
+        "arrays in shared",
+        "each leaves",
+        "work done",
+        "2 of 8",
+    ):
+        assert words in said

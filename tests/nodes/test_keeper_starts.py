@@ -186,6 +186,7 @@ class _Asked(Session):
     def __init__(self, *answers: Any, left: bool = False) -> None:
         self.node, self.left, self.answers, self.started = "n", left, list(answers), 0
         self.peers: Any = SimpleNamespace(ask_keeper=self._answer)
+        self.shelf: Any = SimpleNamespace(ledger=SimpleNamespace(mine=False))
 
     def stands(self) -> bool:
         return not self.left

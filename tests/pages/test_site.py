@@ -64,6 +64,7 @@ def test_links_of_a_page_that_is_elsewhere_are_moved() -> None:
     )
     assert outside.linked("[a](../nodes.md) [b](slice.md)", "howto/index.md") == "[a](../nodes.md) [b](slice.md)"
     assert outside.linked("[a](../CONTRIBUTING.md)", "nodes.md") == "[a](contributing.md)"
+    assert outside.linked("[a](../Makefile)", "nodes.md") == "[a](source/Makefile.md)"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=about)

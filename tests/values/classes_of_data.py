@@ -6,6 +6,10 @@ import dataclasses
 import enum
 from typing import Any, NamedTuple
 
+import numpy as np
+
+SCAN = 1 << 20  # numbers of its image
+
 
 @dataclasses.dataclass
 class Scan:
@@ -63,3 +67,14 @@ class WithHook:
 @dataclasses.dataclass
 class OfList(list[int]):
     value: int
+
+
+def scan() -> Any:
+    return Scan({"image": np.arange(SCAN), "spacing": (1.0, 0.5)}, [Pair(Colour.RED, None), np.float64(3), 2**70])
+
+
+def assert_scan(found: Any) -> None:
+    assert type(found) is Scan and found.image["spacing"] == (1.0, 0.5) and found.notes[0] == Pair(Colour.RED, None)
+    assert type(found.notes[1]) is np.float64 and found.notes[2] == 2**70
+    image = found.image["image"]
+    assert image[-1] == SCAN - 1 and not image.flags.writeable

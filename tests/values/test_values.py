@@ -211,7 +211,7 @@ def test_deep_values_come_back_or_are_refused() -> None:
     for _ in range(150):
         (found,) = found
     assert found == "core"
-    for _ in range(100_000):
+    for _ in range(20_000):
         deep = [deep]
     for allowed in (True, False):
         with pytest.raises(UnsupportedArray, match="nested too deeply|cannot be pickled"):
@@ -376,6 +376,8 @@ def test_names_of_codecs_are_checked() -> None:
     for name in ("", "array", "pickle", "Point", "a b", "x" * 65):
         with pytest.raises(ValueError, match="codec's name"):
             registry.register(Point, lambda p: 0, lambda s: s, name=name)
+    with pytest.raises(ValueError, match="needs no codec"):
+        registry.register(dict, lambda p: 0, lambda s: s, name="mine")  # type: ignore[arg-type,return-value]
     with pytest.raises(ValueError, match="is registered for"):
         registry.register(Point3, lambda p: 0, lambda s: s, name="point")
 
@@ -466,12 +468,27 @@ def test_bytes_are_copied_once() -> None:
             unpack(altered(nodes, [6], [(0, 8), (8, 8)], bytes(8) + (8).to_bytes(8, "little")))
 
 
+def test_lengths_without_bytes_take_no_memory() -> None:
+    """An array of items of no bytes may tell of any length."""
+    none, shape = {"array": 0, "dtype": "'|V0'", "shape": [10**12]}, {"list": [10**12]}
+    state = {"dict": {"text": [0], "ends": [0], "missing": None, "shape": [1], "coerce": True}}
+    masked = {"dict": {"data": [0], "mask": None, "fill": None, "hard": False}}
+    named = {"array": 0, "dtype": "[('a', '|V0')]", "shape": [10**12]}
+    for nodes in (
+        [none, shape, state, {"strings": True, "state": [2]}],
+        [named, masked, {"masked": True, "state": [1]}],
+        [none, {"set": [[0]]}],
+    ):
+        with pytest.raises(CorruptArray):
+            unpack(altered(nodes, [len(nodes) - 1], [(0, 0)]))
+
+
 def test_deep_and_large_structures_are_read_without_a_stack() -> None:
-    nodes: list[Any] = [{"list": []}] + [{"list": [[n]]} for n in range(100_000)]
-    found, depth = unpack(altered(nodes, [100_000])), 0
+    nodes: list[Any] = [{"list": []}] + [{"list": [[n]]} for n in range(20_000)]
+    found, depth = unpack(altered(nodes, [20_000])), 0
     while found:
         (found,), depth = found, depth + 1
-    assert depth == 100_000
+    assert depth == 20_000
     text = b'{"nodes":[],"buffers":[],"root":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     tail = wire._TRAILER.pack(len(text), len(text) + 32, zlib.crc32(text), 0, wire.MAGIC)
     with pytest.raises(CorruptArray):

@@ -1,0 +1,112 @@
+"""Arrow's tables, batches and arrays: as one stream of Arrow's own format (IPC), which is read without a copy.
+
+Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from outlive.errors import CorruptArray
+from outlive.values.registry import register
+
+_PACKAGE = "pyarrow"
+
+
+def _stream(table: Any) -> Any:
+    """A table or a batch as bytes. NotImplemented for types that live in Python code: pickle names their class."""
+    if any(_is_of_python(field.type) for field in table.schema):
+        return NotImplemented
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def _is_of_python(kind: Any) -> bool:
+    inside = [kind.field(index).type for index in range(kind.num_fields)]
+    if isinstance(kind, pa.DictionaryType):
+        inside.append(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        inside.append(kind.storage_type)
+    return isinstance(kind, pa.ExtensionType) or any(map(_is_of_python, inside))
+
+
+def table_of(data: Any) -> Any:
+    """The table in a stream, over its bytes.
+
+    Offsets, indices of dictionaries and text are checked: a wrong one would have Arrow read other memory. This reads
+    all columns but those of plain numbers.
+
+    Raises
+    ------
+    CorruptArray
+    """
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+        raise CorruptArray("a stored Arrow table is damaged: its stream is no bytes")
+    try:
+        table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise CorruptArray(f"a stored Arrow table is damaged: {error!s:.200}") from None
+    return table
+
+
+def _encode_table(table: Any) -> Any:
+    if not table.num_columns and table.num_rows:  # neither a stream nor a pickle would say how many
+        return {"stream": _stream(table), "rows": table.num_rows}
+    return _stream(table)
+
+
+def _decode_table(state: Any) -> Any:
+    if not isinstance(state, dict):
+        return table_of(state)
+    rows, schema = state["rows"], table_of(state["stream"]).schema
+    if type(rows) is not int or not 0 <= rows < 1 << 62:
+        raise CorruptArray(f"a stored Arrow table is damaged: it has {rows!r:.60} rows")
+    return pa.table([pa.nulls(rows)], pa.schema([("", pa.null())], schema.metadata)).select([])
+
+
+def _encode_batch(batch: Any) -> Any:
+    return _stream(batch)
+
+
+def _decode_batch(data: Any) -> Any:
+    try:
+        reader = pa.ipc.open_stream(pa.py_buffer(data))
+        batch = reader.read_next_batch()
+        batch.validate(full=True)
+    except (pa.ArrowException, StopIteration, OSError, ValueError, TypeError) as error:
+        raise CorruptArray(f"a stored Arrow batch is damaged: {error!s:.200}") from None
+    return batch
+
+
+def _encode_array(array: Any) -> Any:
+    return _stream(pa.RecordBatch.from_arrays([array], [""]))
+
+
+def _decode_array(data: Any) -> Any:
+    return _only_column(_decode_batch(data))
+
+
+def _encode_chunked(array: Any) -> Any:
+    return _stream(pa.table([array], [""]))
+
+
+def _decode_chunked(data: Any) -> Any:
+    return _only_column(table_of(data))
+
+
+def _only_column(columns: Any) -> Any:
+    if columns.num_columns != 1:
+        raise CorruptArray(f"a stored Arrow array is damaged: it has {columns.num_columns} columns")
+    return columns.column(0)
+
+
+register(pa.Table, _encode_table, _decode_table, name="arrow.table", package=_PACKAGE)
+register(pa.RecordBatch, _encode_batch, _decode_batch, name="arrow.batch", package=_PACKAGE)
+register(pa.Array, _encode_array, _decode_array, name="arrow.array", subclasses=True, package=_PACKAGE)
+register(pa.ChunkedArray, _encode_chunked, _decode_chunked, name="arrow.chunked", package=_PACKAGE)
