@@ -139,12 +139,14 @@ class Keeper(ShelfCalls):
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
+        self._tenure.review()
         return self._listing.all()
 
     def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
         """One part of a listing; see `Listing.part`."""
         if after is None:
             self._leave_if_removed()
+            self._tenure.review()
         return self._listing.part(after)
 
     def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:
