@@ -170,7 +170,11 @@ def strings_of(state: Any) -> Array:
         _check(state["missing"], np.bool_)
         for index in np.flatnonzero(state["missing"].reshape(-1)).tolist():
             items[index] = state["na"]
-    dtypes: Any = np.dtypes
+    dtypes: Any = getattr(np, "dtypes", None)
+    if not hasattr(dtypes, "StringDType"):
+        raise UnknownType(
+            "this value has text of any length (StringDType), which needs NumPy 2: pip install 'numpy>=2'"
+        )
     array: Array = np.array(items, dtypes.StringDType(**options)).reshape(shape)
     array.flags.writeable = False
     return array
