@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.changes import Changes, File
 from outlive.arrays.intent import counted
@@ -13,6 +14,13 @@ from outlive.arrays.root import names_in
 
 if TYPE_CHECKING:
     from outlive.arrays.tier import Tier
+
+
+class _Counted(NamedTuple):
+    """A segment's file."""
+
+    inode: int
+    size: int  # bytes, in whole pages
 
 
 class Count:
@@ -29,11 +37,11 @@ class Count:
         self._changes = Changes(lambda: (tier.mem, tier.pool.folder))
         self._changes.take()
         self.ready = self._changes.take() is not None
-        self._sizes: dict[str, int] = {}  # by name: a draft that is sealed meanwhile moves from new/ to mem/
+        self._files: dict[str, _Counted] = {}  # by name: in mem/ and free/
         if not self.ready:
             self._list_drafts()
         for folder in (tier.mem, tier.pool.folder):
-            self._list(folder, self._sizes)
+            self._files |= {os.path.basename(path): one for path, one in _list(folder)}
 
     def finish(self) -> bool:
         """Bring the count up to date; False if the changes are not known. The caller holds the ledger's lock."""
@@ -44,29 +52,31 @@ class Count:
         if changed is None:
             return False
         for folder, name in changed:
-            self._sizes.pop(name, None)
-            if is_segment(name) and os.path.lexists(f"{folder}/{name}"):
-                self._sizes[name] = counted(f"{folder}/{name}")
-        self.used = sum(self._sizes.values()) + sum(
-            size for name, size in self._drafts.items() if name not in self._sizes
-        )
+            self._files.pop(name, None)
+            if is_segment(name):
+                with contextlib.suppress(FileNotFoundError):
+                    inode = os.lstat(f"{folder}/{name}").st_ino
+                    self._files[name] = _Counted(inode, counted(f"{folder}/{name}"))
+        # A draft that is sealed meanwhile moves from new/ to mem/. Its inode tells: several drafts may have one name.
+        inodes = {one.inode for one in self._files.values()}
+        drafts = {one.inode: one.size for one in self._drafts if one.inode not in inodes}
+        self.used = sum(one.size for one in self._files.values()) + sum(drafts.values())
         return True
 
     def _list_drafts(self) -> None:
-        self._drafts: dict[str, int] = {}
-        for folder in _subfolders(self._tier.new):
-            self._list(folder, self._drafts)
+        self._drafts = [one for folder in _subfolders(self._tier.new) for _, one in _list(folder)]
 
     def close(self) -> None:
         """Stop watching for changes. This takes the kernel some milliseconds, so hold no lock that others wait for."""
         self._changes.close()
 
-    @staticmethod
-    def _list(folder: str, sizes: dict[str, int]) -> None:
-        with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
-            for entry in os.scandir(folder):
-                if is_segment(entry.name):
-                    sizes[entry.name] = counted(entry.path)
+
+def _list(folder: str) -> Iterator[tuple[str, _Counted]]:
+    """The segments in a folder, each with its path."""
+    with contextlib.suppress(FileNotFoundError):  # its writer has left, and its folder with it
+        for entry in os.scandir(folder):
+            if is_segment(entry.name):
+                yield entry.path, _Counted(entry.inode(), counted(entry.path))
 
 
 def _subfolders(new: str) -> list[str]:

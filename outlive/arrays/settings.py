@@ -15,7 +15,7 @@ from outlive.units import parse_size
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
-_log = logging.getLogger("outlive")
+_log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):

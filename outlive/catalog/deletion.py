@@ -7,14 +7,17 @@ first, so that every reader asks the catalog.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import defaultdict
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves, successors
+from outlive.catalog import asking, saving, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import Conversation
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
+
+_log = logging.getLogger(__name__)
 
 
 def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
@@ -27,16 +30,16 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     StoreUnavailable
         A node that lives did not confirm.
     """
-    ids, lost = set(array_ids), state.index.lost
+    ids = set(array_ids)
     yield from shelves.list_unlisted(state)
     successors.lose_beneath(state)
-    gone = lost.remove_ids(ids)
+    gone = _end_lost(state, ids)
     by_store: dict[str, list[str]] = defaultdict(list)
     for store, key in filter(None, map(state.index.key_of, array_ids)):
         by_store[store].append(key)
     for store, keys in by_store.items():
         gone += yield from _delete(state, store, keys, ids)
-    gone += lost.remove_ids(ids)  # an array's last node may have died meanwhile
+    gone += _end_lost(state, ids)  # an array's last node may have died meanwhile
     if remaining := ids.difference(gone):  # an array that is being overwritten can be read until the new one is sealed
         old = state.index.superseded(remaining)
         for holding, _ in old:
@@ -50,7 +53,25 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
         state.say_unlisted("an array that is to be deleted")
+    if state.index.lost.changed:
+        yield from _save(state)
     return gone
+
+
+def _end_lost(state: State, array_ids: set[str]) -> list[str]:
+    """Delete those of these arrays that are lost; their ids. A later keeper may find them on a dead node's shelf."""
+    infos = state.index.lost.remove_ids(array_ids)
+    for info in infos:
+        state.note_deleted(info)
+    return [info.id for info in infos]
+
+
+def _save(state: State) -> Conversation[None]:
+    """Have the head remember what is lost no more, before anybody is told. If it fails, the next round does it."""
+    try:
+        yield from saving.save(state)
+    except StoreUnavailable as error:
+        _log.warning("the head has not noted which arrays are lost no more: %s", error)
 
 
 def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
@@ -116,6 +137,8 @@ def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
 def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
     """Forget a key: all files of its array, and of the arrays that this had replaced, are gone."""
     state.beneath.pop((store, key), None)
+    if array.info is not None:
+        state.note_deleted(array.info)
     if not state.index.unbind(store, key, array.array_id):  # the key was put again meanwhile
         for holding in gone:
             state.index.no_file(holding.array_id, holding.node)

@@ -68,6 +68,8 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
+    if behind := state.deleted_after(infos):
+        return Bound(0, behind)
     answer = state.index.bind(infos, node)
     if isinstance(answer, int):
         return Bound(0, answer)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, deletion, pages, replaced, replicas, shelves, successors
+from outlive.catalog import asking, deletion, replaced, replicas, shelves, successors
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Call, Conversation, Save, SearchShelves, Start, Wait
+from outlive.catalog.instructions import Call, Conversation, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
+from outlive.catalog.saving import save
 from outlive.catalog.state import State
 from outlive.catalog.wire import Listed, unpack
 
@@ -147,27 +147,3 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
         stale = shelves.admit(state, node, [Listed(info, kept=True) for info in infos])
         if stale:
             yield Start(asking.drop_for_good(state, stale))
-
-
-def save(state: State) -> Conversation[None]:
-    """Have the head remember the changes: which arrays are lost, and which dead nodes are settled."""
-    under_way, lost = state.under_way, state.index.lost
-    yield Wait(lambda: not under_way.saving)
-    if not lost.changed and state.losses_known is state.saved_losses_known:
-        return
-    under_way.saving = True
-    changed, numbers, losses_known = lost.take_changed(), lost.pages, state.losses_known
-    try:
-        for number, some in changed.items():
-            yield Save(pages.page(number), pages.pack_lost(some))
-        if changed:
-            yield Save(pages.LOST, json.dumps(numbers).encode())
-        # This is saved last: once a node is settled, only its lost arrays are wanted back.
-        if losses_known is not state.saved_losses_known:
-            yield Save(pages.LOSSES_KNOWN, json.dumps(losses_known).encode())
-            state.saved_losses_known = losses_known
-    except BaseException:
-        lost.changed_again(changed)
-        raise
-    finally:
-        under_way.saving = False

@@ -41,10 +41,10 @@ class Losses:
         """Forget the lost array of this array's key, or this array if it has no key; returns what was lost."""
         return self._remove(_name(info))
 
-    def remove_ids(self, array_ids: set[str]) -> list[str]:
-        """Forget these arrays; returns the ids of those that were lost."""
+    def remove_ids(self, array_ids: set[str]) -> list[ArrayInfo]:
+        """Forget these arrays; returns those that were lost."""
         names = [self._names[array_id] for array_id in array_ids if array_id in self._names]
-        return [lost.info.id for lost in map(self._remove, names) if lost is not None]
+        return [lost.info for lost in map(self._remove, names) if lost is not None]
 
     def _remove(self, name: _Name) -> Lost | None:
         lost = self._lost.pop(name, None)

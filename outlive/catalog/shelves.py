@@ -188,7 +188,7 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
     for info, kept, *_ in listed:
         lost = state.index.lost.of(info)
         is_older = lost is not None and lost.info.version > info.version
-        if info.id in state.erased or info.id in state.unwanted or is_older:
+        if info.id in state.erased or info.id in state.unwanted or is_older or state.deleted_after([info]):
             stale.append((Holding(info.id, node), asking.name_of(info)))
         elif info.key is not None and kept:
             state.replaced += state.index.admit(info, node)

@@ -20,6 +20,7 @@ from outlive.errors import StoreUnavailable
 from outlive.node import Node
 
 _MOST_OVER = 10_000  # arrays
+_MOST_DELETED = 100_000  # keys
 _OVER_FOR = 600.0  # seconds: a clock may have been put right by then
 Name = tuple[str, str]  # store and key
 
@@ -86,6 +87,7 @@ class State:
         self.announced = Announced()
         self.beneath: dict[Name, Lost] = {}  # the array that a key has lost, if the put under way comes to nothing
         self.erased = Latest[str]()  # arrays without a key that were deleted, and puts taken back; for late calls
+        self.deleted = OrderedDict[Name, int]()  # by key: the latest deleted version; for shelves that come late
         self.ended = Latest[tuple[str, str]]()  # arrays without a key that ended, and on which node; for late calls
         # id -> nodes by whose clocks its lifetime is over, and when each said so; those that said so last
         self.over = OrderedDict[str, dict[str, float]]()
@@ -224,6 +226,21 @@ class State:
     def note_erased(self, array_id: str) -> None:
         """Refuse an array from now on, even if a late call lists it."""
         self.erased.add(array_id)
+
+    def note_deleted(self, info: ArrayInfo) -> None:
+        """Refuse an array from now on, and earlier ones of its key: a dead node's shelf with them may be adopted."""
+        if info.key is None:
+            self.note_erased(info.id)
+            return
+        name = info.store, info.key
+        self.deleted[name] = max(info.version, self.deleted.pop(name, 0))
+        while len(self.deleted) > _MOST_DELETED:
+            self.deleted.popitem(last=False)
+
+    def deleted_after(self, infos: Iterable[ArrayInfo]) -> int:
+        """The version of what was deleted, if one of these is no later; else 0. Their puts must exceed it."""
+        later = ((info, self.deleted.get((info.store, info.key or ""), 0)) for info in infos)
+        return max((version for info, version in later if info.version <= version), default=0)
 
     def note_over(self, array_id: str, node: str) -> None:
         """Note that an array's lifetime is over by a node's clock: a copy would end there at once, and be made anew."""

@@ -85,6 +85,8 @@ def _show(diagnosis: Diagnosis, path: Path | None) -> None:
         typer.secho(f"[{finding.kind}]", dim=True)
         for line in _lines(finding):
             typer.echo(line)
+        if finding.source:
+            _show_source(finding.source)
         typer.echo()
     for reason, checks in _grouped(diagnosis).items():
         typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
@@ -114,8 +116,23 @@ def _lines(finding: Symptom) -> Iterator[str]:
         yield from _labelled("", f"... and {more} more, see --json")
     yield from _labelled("why", finding.why)
     yield from _labelled("fix", finding.fix)
-    if finding.source:
-        yield from _labelled("source", finding.source)
+
+
+def _show_source(source: str) -> None:
+    """On a terminal the files and pages that it names are links."""
+    if not sys.stdout.isatty():
+        typer.echo("\n".join(_labelled("source", source)))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from outlive.citations import link
+
+    console = Console(file=sys.stdout, highlight=False)
+    label = "source"
+    for line in link(Text(_clean(source))).wrap(console, _room()):
+        console.print(f"   {label:<{_LABEL - 3}} ", line, sep="", soft_wrap=True)
+        label = ""
 
 
 def _where(evidence: Evidence) -> str:
@@ -128,11 +145,15 @@ def _labelled(label: str, text: str) -> Iterator[str]:
     """Text below its label: wrapped on a terminal; else in one line, so that it can be searched."""
     lines = [_clean(text)]
     if sys.stdout.isatty():
-        width = max(40, shutil.get_terminal_size().columns - _LABEL - 1)
-        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(lines[0], _room(), break_long_words=False, break_on_hyphens=False)
     for line in lines:
         yield f"   {label:<{_LABEL - 3}} {line}"
         label = ""
+
+
+def _room() -> int:
+    """Columns of the terminal for the text after a label."""
+    return max(40, shutil.get_terminal_size().columns - _LABEL - 1)
 
 
 def _clean(text: str) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from outlive.cli.failures import explained
 from outlive.cli.options import AsJson
-from outlive.cli.text import print_json
+from outlive.cli.text import hanging, print_json, width
 from outlive.extras import need
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def _list_rules(output: str) -> None:
     if output == "json":
         print_json([_described(rule) for rule in RULES.values()])
         return
-    width = max(len(rule.name) for rule in RULES.values())
+    longest = max(len(rule.name) for rule in RULES.values())
     for rule in RULES.values():
-        typer.echo(f"{rule.code}  {rule.name:{width}}  {'--fix' if rule.fixable else '     '}  {rule.why}")
+        begin = f"{rule.code}  {rule.name:{longest}}  {'--fix' if rule.fixable else '     '}  "
+        typer.echo("\n".join(hanging(begin, rule.why, width())))
 
 
 def _lint(

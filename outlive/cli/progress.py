@@ -7,6 +7,8 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from outlive import progress
+
 _SHOWN_AFTER = 2.0  # seconds
 
 
@@ -20,7 +22,9 @@ class ProgressBar:
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> ProgressBar:  # noqa: PYI034 - typing.Self is new in 3.11
-        if sys.stderr.isatty():
+        self._others = progress.hidden()
+        self._others.__enter__()
+        if sys.stderr.isatty() and not progress.is_off():
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -43,6 +47,7 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._others.__exit__(None, None, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import shutil
+import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +19,9 @@ from outlive.units import format_age
 
 if TYPE_CHECKING:
     from outlive.store.handle import ArrayHandle
+
+
+_LEAST = 12  # columns of a text, however narrow the terminal is
 
 
 def printable(key: str) -> str:
@@ -94,6 +101,29 @@ def record(handle: ArrayHandle, node: str | None) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """The one document that a command prints on stdout."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def width() -> int | None:
+    """Columns of the terminal, or the value of COLUMNS. None: nothing is cut, so that the output can be searched."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+
+
+def styled(text: str, style: str) -> str:
+    """A text in a colour, or `bold` or `dim`. `typer.echo` drops that in a pipe, and with NO_COLOR."""
+    if not text or not style:
+        return text
+    return typer.style(text, **({style: True} if style in {"bold", "dim"} else {"fg": style}))
+
+
+def hanging(begin: str, text: str, room: int | None) -> Iterator[str]:
+    """The lines of a text that begins with `begin`, those after the first below the text. One if `room` is None."""
+    if room is None:
+        yield begin + text
+        return
+    width = max(_LEAST, room - len(begin))
+    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]:
+        yield (begin + line).rstrip()
+        begin = " " * len(begin)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import print_json
+from outlive.cli.text import hanging, print_json, width
 from outlive.units import count
 
 if TYPE_CHECKING:
@@ -83,10 +83,12 @@ def _json(findings: tuple[Misconfiguration, ...] | list[Misconfiguration]) -> li
 
 
 def _show(checked: Checked, mended: list[Misconfiguration]) -> None:
+    room = width()
     for one in mended:
         typer.echo(f"fixed: {one.what}: {one.fix}")
     for one in checked.findings:
         where = f"{checked.target}:{one.line}" if one.line is not None else checked.target
-        typer.secho(f"{where}: {one.what}", bold=True)
-        typer.echo(f"  why  {one.why}\n  fix  {one.fix}{' (--fix writes it)' if one.safe else ''}")
+        typer.secho("\n".join(hanging("", f"{where}: {one.what}", room)), bold=True)
+        for label, text in (("why", one.why), ("fix", one.fix + (" (--fix writes it)" if one.safe else ""))):
+            typer.echo("\n".join(hanging(f"  {label}  ", text, room)))
     typer.echo(f"{checked.target}: {count(len(checked.findings), 'finding')}")

@@ -11,8 +11,8 @@ import typer
 from outlive.cli import form, workers_check, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import print_json
-from outlive.cli.workers_table import BY, lines, width
+from outlive.cli.text import print_json, styled, width
+from outlive.cli.workers_table import BY, lines
 
 if TYPE_CHECKING:
     from outlive.workers.rows import Report
@@ -126,4 +126,4 @@ def _print(report: Report, by: str | None, before: dict[str, int] | None, *, as_
         return
     if clear and sys.stdout.isatty():
         sys.stdout.write(_CLEAR)  # not through typer, which takes it for a colour
-    typer.echo("\n".join(lines(report, by, before, width())))
+    typer.echo("\n".join(lines(report, by, before, width(), styled)))

@@ -11,7 +11,7 @@ import typer
 from outlive.cli.failures import explained
 from outlive.cli.not_installed import with_note
 from outlive.cli.options import AsJson
-from outlive.cli.text import print_json
+from outlive.cli.text import hanging, print_json, width
 
 if TYPE_CHECKING:
     from outlive.workers.goals import Plan
@@ -149,7 +149,8 @@ def _show(made: Plan) -> None:
 
     for planned in (*made.system, *made.autoscaler):
         typer.secho(f"{planned.name} = {planned.value}", bold=True)
-        typer.echo(f"  why   {planned.reason}\n  cost  {planned.cost}")
+        for label, text in (("why ", planned.reason), ("cost", planned.cost)):
+            typer.echo("\n".join(hanging(f"  {label}  ", text, width())))
     for title, text in (
         ("a program that starts its own Ray", planning.as_python(made)),
         ("the environment of `ray start`, on every node", planning.as_environment(made)),
@@ -162,4 +163,4 @@ def _show(made: Plan) -> None:
         typer.echo("\n".join(f"{planned.name}: {planned.value}" for planned in made.autoscaler))
     typer.echo("")
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        typer.echo("\n".join(hanging("note: ", note, width())))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from outlive.cli.text import printable
@@ -22,15 +19,29 @@ _NAMED = 14  # columns for their names
 # the columns that are left out if there is no room, in this order
 _LEFT_OUT = ("TITLE", "SHARED", "JOB", "OWNS", "IDLE FOR", "NODE")
 _WIDE = 120
+Paint = Callable[[str, str], str]
+_STATES = {"running": "green", "idle": "yellow", "leaving": "cyan", "actor": "blue", "io": "dim", "silent": "red"}
+_REASONS = {  # no setting of the reaper helps against the red ones
+    "owns objects": "red",
+    "owns objects, max_calls spent": "red",
+    "holds borrowed refs": "red",
+    "no answer": "red",
+    "reaper off": "yellow",
+    "job ended": "yellow",
+    "waits for its tasks": "yellow",
+}
+_GROWTH = {"+": "red", "-": "green"}
 _LONGEST = 24  # letters of a function's name; half as many on a narrow terminal
 
 
-def width() -> int | None:
-    """Columns of the terminal, or the value of COLUMNS. None: nothing is cut, so that the output can be searched."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
+def plain(text: str, _style: str) -> str:
+    """A part of the report without colour."""
+    return text
 
 
-def lines(report: Report, by: str | None, before: Mapping[str, int] | None, room: int | None) -> Iterator[str]:
+def lines(
+    report: Report, by: str | None, before: Mapping[str, int] | None, room: int | None, paint: Paint = plain
+) -> Iterator[str]:
     """The report, header first.
 
     Parameters
@@ -41,17 +52,22 @@ def lines(report: Report, by: str | None, before: Mapping[str, int] | None, room
         Unique memory of each worker id at the last look, if there was one.
     room
         Columns; None: as many as it takes.
+    paint
+        Gives a part of a line a style, as "red" or "bold". It must not change what is seen of it.
     """
     if not report.workers:
         yield "no worker processes"
     elif by is None:
-        yield from _workers(report, before, room)
+        yield from _workers(report, before, room, paint)
     else:
         totals = {"node": report.by_node, "job": report.by_job, "function": report.by_function}[by]()
-        yield from _totals(by, totals, report, room)
+        header, *rows = _totals(by, totals, report, room)
+        yield paint(header, "bold")
+        yield from rows
     yield ""
     for line in _about(report):
-        yield from _wrapped(line, room)
+        style = "dim" if line.startswith("settings on ") else ""
+        yield from (paint(part, style) for part in _wrapped(line, room))
 
 
 def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -> dict[str, list[str]]:
@@ -81,21 +97,31 @@ def _cells(report: Report, before: Mapping[str, int] | None, room: int | None) -
     return cells
 
 
-def _workers(report: Report, before: Mapping[str, int] | None, room: int | None) -> Iterator[str]:
+def _workers(report: Report, before: Mapping[str, int] | None, room: int | None, paint: Paint) -> Iterator[str]:
     workers, cells = report.workers, _cells(report, before, room)
     right = {i for i, name in enumerate(cells) if name in {"PID", "IDLE FOR", "UNIQUE", "GROWTH", "SHARED", "OWNS"}}
     header, *rows = columns([*cells, ""], [[*row, ""] for row in zip(*cells.values(), strict=True)], right)
     width = None if room is None else room - len(header)
     named = width is not None and width < _LEAST
-    yield header + ("WHY" if named else "WHY IT IS STILL HERE")
-    for worker, row in zip(workers, rows, strict=True):
+    yield paint(header + ("WHY" if named else "WHY IT IS STILL HERE"), "bold")
+    for worker, row, growth in zip(workers, rows, cells.get("GROWTH", [""] * len(rows)), strict=True):
         why = ", ".join(one.kind for one in worker.reasons) if named else "; ".join(one.text for one in worker.reasons)
         first, *more = [why] if width is None else textwrap.wrap(why, max(width, 12)) or [""]
-        yield (row + first).rstrip()
-        yield from (" " * len(header) + line for line in more)
+        style = _REASONS.get(worker.reasons[0].kind, "") if worker.reasons else ""
+        line = row if first else row.rstrip()
+        end = header.find("GROWTH") + len("GROWTH")
+        line = _painted(line, end - len(growth), growth, _GROWTH.get(growth[:1], ""), paint)
+        line = _painted(line, header.find("STATE"), worker.state, _STATES[worker.state], paint)
+        yield line + paint(first, style)
+        yield from (" " * len(header) + paint(part, style) for part in more)
     if named:
         yield ""
         yield from _told(workers, room)
+
+
+def _painted(line: str, begin: int, cell: str, style: str, paint: Paint) -> str:
+    """A line, with the cell that begins there in a style. Call it from the right to the left."""
+    return line[:begin] + paint(cell, style) + line[begin + len(cell) :] if style else line
 
 
 def _told(workers: Sequence[Worker], room: int | None) -> Iterator[str]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outlive.cli.failures import NOT_SO, explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import print_json
+from outlive.cli.text import hanging, print_json, styled, width
 from outlive.table import columns
 from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.workers.trimming import Trimmed
+
+
+_STYLES = {"left": "green", "would leave": "cyan", "stays": "yellow", "not needed": "green", "spared": "dim"}
+_LEAST = 16  # columns of the outcomes
 
 
 def register(app: typer.Typer) -> None:
@@ -67,6 +73,23 @@ def trim(
         raise typer.Exit(NOT_SO)
 
 
+def _table(rows: Sequence[Sequence[str]], room: int | None) -> Iterator[str]:
+    """As wide as the terminal: an outcome and its reason take several lines there."""
+    longest = max(len("OUTCOME"), *(len(outcome) for *_, outcome, _ in rows))
+    outcomes = longest if room is None else min(longest, max(_LEAST, room // 3))
+    cells = [(*row[:3], "x" * outcomes, "") for row in rows]
+    header, *lines = columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), cells, right={0, 2})
+    yield styled(header, "bold")
+    for (*_, outcome, because), line in zip(rows, lines, strict=True):
+        begin = line[: line.index("x" * outcomes)]
+        left = list(hanging("", outcome, None if room is None else outcomes))
+        right = list(hanging("", because, None if room is None else room - len(line)))
+        for first, second in itertools.zip_longest(left, right, fillvalue=""):
+            cell = styled(first, _STYLES.get(outcome.partition(":")[0], "red")) + " " * (outcomes - len(first))
+            yield f"{begin}{cell}  {second}".rstrip()
+            begin = " " * len(begin)
+
+
 def _show(result: Trimmed, *, done: bool) -> None:
     from outlive.units import format_size
 
@@ -78,7 +101,7 @@ def _show(result: Trimmed, *, done: bool) -> None:
         size = "?" if worker.unique is None else format_size(worker.unique)
         rows.append((str(worker.pid), worker.job or "-", size, "spared", worker.why))
     if rows:
-        typer.echo("\n".join(columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), rows, right={0, 2})))
+        typer.echo("\n".join(_table(rows, width())))
     for line in result.unseen:
         typer.echo(f"not seen: {line}")
     leaving = sum(choice.left or not done for choice in result.chosen)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Mapping
 
@@ -20,11 +21,13 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
+from outlive.cluster import logs
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.port import Peers, in_group
 
 _ROUNDS_EVERY = 1.0  # seconds
+_log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -42,6 +45,7 @@ class Catalog:
 
     def take_over(self) -> None:
         """Make sure that no former catalog answers any more, even if it is not dead."""
+        logs.begin()
         succeed(self.driver.peers)
 
     def go_on(self) -> None:
@@ -50,6 +54,7 @@ class Catalog:
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
         self._answering = Answering(self, self.driver.peers)
+        _log.info("the catalog is ready; shelves that it knows of: %d", len(self.state.shelves))
 
     @in_group("slow")
     def cut(self, line: bytes) -> None:

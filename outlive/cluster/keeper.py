@@ -25,6 +25,7 @@ from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
 from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
+from outlive.cluster import logs
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.links import links
@@ -93,8 +94,10 @@ class Keeper(ShelfCalls):
 
     def take_over(self, cluster: str) -> Shelf:
         """Take the shelf; from now on it is this keeper's."""
+        logs.begin()
         self._tenure = Tenure(self._peers, cluster, self._node)
         self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
+        _log.info("the keeper of node %s tends %s", self._node, self._tenure.shelf.path)
         return self._tenure.shelf
 
     def adopts(self) -> bool:
@@ -136,12 +139,14 @@ class Keeper(ShelfCalls):
 
     def listing(self) -> tuple[int, bytes]:
         self._leave_if_removed()
+        self._tenure.review()
         return self._listing.all()
 
     def listing_part(self, after: str | None = None) -> tuple[int, bytes, str | None]:
         """One part of a listing; see `Listing.part`."""
         if after is None:
             self._leave_if_removed()
+            self._tenure.review()
         return self._listing.part(after)
 
     def forbid(self, names: list[tuple[str, str, int, tuple[int, str, str] | None]]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
+from outlive import progress
 from outlive.cluster import actors, starters
 from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody
@@ -393,12 +394,23 @@ def wait(ref: ray.ObjectRef[Any], known: Sequence[Any]) -> Any:
     """
     while True:
         with contextlib.suppress(GetTimeoutError):
-            return ray.get(ref, timeout=PATIENCE)
+            return _get(ref, PATIENCE)
         asked = ref.task_id().actor_id()
         actor = next((actor for actor in known if actor._actor_id == asked), None)  # noqa: SLF001
         if actor is None:  # another node's keeper
             return ray.get(ref, timeout=_LONGEST)
         ray.get(actor.rounds.remote(), timeout=RESTART)  # this long, as the actor may be starting again
+
+
+def _get(ref: ray.ObjectRef[Any], seconds: float) -> Any:
+    """`ray.get`, and this thread's progress bar is drawn meanwhile. Raises GetTimeoutError."""
+    deadline = time.monotonic() + seconds
+    while (step := progress.pause(seconds)) < seconds:
+        if ray.wait([ref], timeout=step)[0]:
+            break
+        progress.tick()
+        seconds = max(0.0, deadline - time.monotonic())
+    return ray.get(ref, timeout=seconds)
 
 
 def wait_for(refs: Any, actor: Any) -> None:

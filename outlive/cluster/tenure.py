@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import logging
 import os
 import time
@@ -18,7 +20,7 @@ from outlive.arrays.tend.adopt import adopt, orphaned, sign, unseen
 from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
-from outlive.errors import StoreFull
+from outlive.errors import CorruptArray, StoreFull
 
 PROTOCOL = 10  # raised whenever keepers or catalogs cannot serve programs of the version before
 _TO_GO = 120.0  # seconds that the process of a dead keeper may take to end
@@ -41,6 +43,8 @@ class Tenure:
         self._peers, self._cluster, self._node = peers, cluster, node
         self.root, self.on_disk = default_root()
         self._path, self._lock = shelf_folder(self.root, cluster, node), -1
+        self._unlisted: dict[str, str] = {}  # adopted arrays that were never listed here: their dead nodes
+        self._epoch = 0  # the shelf's epoch as these came
         self.left_behind = False
         """Whether there are shelves to adopt, or they are being adopted."""
         if os.path.exists(f"{self._path}/{LEDGER}"):
@@ -71,11 +75,35 @@ class Tenure:
             self.left_behind = True
             of, dead = path.split("/")[-2:]
             if of == self._cluster:
-                adopt(self.shelf, path, same_cluster=True, wanted=wanted_of(dead, self._peers.load))
+                wanted, came = wanted_of(dead, self._peers.load), functools.partial(self._came, dead)
+                adopt(self.shelf, path, same_cluster=True, wanted=wanted, came=came)
             else:
                 adopt(self.shelf, path, same_cluster=False)
             left_behind |= os.path.exists(path)
         self.left_behind = left_behind
+
+    def _came(self, dead: str, array_id: str) -> None:
+        """Note that an array comes from a dead node. The caller has locked the ledger."""
+        if self.shelf.ledger.epoch != self._epoch:  # the shelf was listed since, with what had come before
+            self._unlisted, self._epoch = {}, self.shelf.ledger.epoch
+        self._unlisted[array_id] = dead
+
+    def review(self) -> None:
+        """Drop adopted arrays that were deleted since they came. Called before the shelf is listed.
+
+        The catalog that deleted them may be dead, and the next one would list them. Those that were listed before stay:
+        they are not lost any more, and that is no sign of a deletion.
+        """
+        if not self._unlisted:
+            return
+        wanted = {dead: wanted_of(dead, self._peers.load) for dead in set(self._unlisted.values())}
+        with self.shelf.ledger.locked():
+            unlisted, self._unlisted = self._unlisted, {}
+            if self.shelf.ledger.epoch == self._epoch:
+                for array_id, dead in unlisted.items():
+                    with contextlib.suppress(FileNotFoundError, CorruptArray):
+                        if dead in wanted and not wanted[dead](self.shelf.info(array_id)):
+                            self.shelf.delete(array_id)
 
     def adopt_again(self, *, thorough: bool) -> None:
         """Adopt shelves whose keepers were not quite dead before; if `thorough`, also those that nobody could see."""

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from outlive.citations import link
 from outlive.explain.ids import DecodedId
 from outlive.explain.model import Explanation, JudgedCause, Reading, Unknown
 
 _SHOWN_LINES = 5
+_SOURCES = "Sources: "
+_CODE = "green"
 _SHOWN_UNKNOWN = 500  # characters that are shown of an unknown line
 
 
@@ -71,7 +74,9 @@ def _show(lines: Iterator[_Styled] | list[_Styled]) -> None:
     for style, line in lines:
         indent = len(line) - len(line.lstrip())
         text = Text(printable(line.lstrip()), style=style)
-        if not console.is_terminal:
+        if line.startswith(_SOURCES):
+            link(text)
+        if not console.is_terminal or style == _CODE:  # code is copied: the terminal breaks it, without a line's end
             console.print(" " * indent, text, sep="", soft_wrap=True)
             continue
         for part in text.wrap(console, max(20, console.width - indent)) or [text]:
@@ -120,8 +125,8 @@ def _explanation_lines(explanation: Explanation, *, first: bool) -> Iterator[_St
         yield "", f"  - {tell}"
     yield "bold", "Fix"
     for line in explanation.fix.splitlines():
-        yield "green", f"    {line}"
-    yield "dim", "Sources: " + "; ".join(explanation.sources)
+        yield _CODE, f"    {line}"
+    yield "dim", _SOURCES + "; ".join(explanation.sources)
 
 
 def _cause_lines(number: int, cause: JudgedCause) -> Iterator[_Styled]:

@@ -43,6 +43,11 @@ class Connection:
         return node is not None and self._node() is node
 
 
+def in_worker() -> bool:
+    """Whether this process is one of Ray's workers: it runs tasks, or is the home of an actor."""
+    return bool(_worker.global_worker.mode == ray.WORKER_MODE)
+
+
 def jobs_that_ended(numbers: set[int]) -> set[int]:
     """The jobs among these that have ended, for any reason. A job that Ray no longer knows has ended too.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from outlive import progress
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import Located, pack
 from outlive.cluster import transfer
 from outlive.cluster.port import NoAnswer
 from outlive.errors import StoreFull, StoreUnavailable
+from outlive.units import format_size
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -41,7 +43,8 @@ def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -
         The bytes changed on the way.
     """
     try:
-        answer = session.ask_keeper("fetch", pack([info]), hint, False, epoch)
+        with progress.of(f"copying {format_size(info.nbytes)} from another node"):
+            answer = session.ask_keeper("fetch", pack([info]), hint, False, epoch)
     except StoreUnavailable as error:
         if session.stands() and isinstance(error, NoAnswer):  # else the keeper raised it about its own shelf
             raise

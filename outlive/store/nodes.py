@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from outlive import progress as progress_bar
 from outlive.cluster.evacuation import Kept, stays, steps
 from outlive.cluster.port import PATIENCE, NoAnswer, Nobody
 from outlive.errors import StoreUnavailable
@@ -73,7 +74,8 @@ def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drai
     node
         Its id, as in `nodes()`.
     progress
-        Called now and then with the bytes moved so far and the bytes in all.
+        Called now and then with the bytes moved so far and the bytes in all. By default a person who watches sees a
+        bar after two seconds; see docs/logging.md.
 
     Returns
     -------
@@ -85,7 +87,11 @@ def drain(node: str, progress: Callable[[int, int], None] | None = None) -> Drai
     StoreUnavailable
         No such node is alive.
     """
-    return _drain(session.current(), node, progress)
+    current = session.current()
+    if progress is not None:
+        return _drain(current, node, progress)
+    with progress_bar.of("draining") as bar:
+        return _drain(current, node, bar.update)
 
 
 def _rows(session: Session) -> list[NodeRow]:

@@ -17,6 +17,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from outlive import progress
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
@@ -71,7 +72,10 @@ def read(session: Session, store: str, key: str) -> Array | None:
 def read_many(session: Session, store: str, keys: list[str]) -> list[Array | None]:
     """The arrays of many keys, None for keys that have none. It sees all arrays of one `put_many`, or none."""
     named = _named(session, store, keys)
-    return _settle(session, store, keys, _view, held=True) if named is None else named
+    if named is not None:
+        return named
+    with progress.of("reading", unit="arrays", total=len(keys)) as bar:
+        return _settle(session, store, keys, _view, held=True, bar=bar)
 
 
 def info(session: Session, store: str, key: str) -> Found | None:
@@ -102,6 +106,7 @@ def _settle(
     look: Callable[[Session, Found], Here | Gone],
     *,
     held: bool = False,
+    bar: progress.Bar | None = None,
 ) -> list[Any]:
     """Call `look` on the arrays that the keys stand for at one moment; None for keys that have none.
 
@@ -118,6 +123,8 @@ def _settle(
                 if isinstance(outcome, Moved):
                     break
                 values.append(outcome.value if isinstance(outcome, Here) else None)
+                if bar is not None:
+                    bar.update(len(values), len(keys))
             else:
                 return values
         held = True

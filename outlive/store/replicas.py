@@ -6,10 +6,12 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from outlive import progress
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPIED
 from outlive.arrays.marks import mark
 from outlive.catalog.wire import pack
+from outlive.units import count, format_size
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -31,7 +33,9 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
         return
     for info in infos:
         mark(session.shelf, info.id, add=COPIED)
-    kept = session.ask_catalog("replicate", pack(infos), session.node)
+    size = format_size(sum(info.nbytes for info in infos))
+    with progress.of(f"making replicas of {count(len(infos), 'array')}, {size}"):
+        kept = session.ask_catalog("replicate", pack(infos), session.node)
     for info in infos:
         if info.key is not None:
             session.shelf.name(info)

@@ -34,7 +34,7 @@ from outlive.errors import StoreUnavailable
 from outlive.ray_internals import Connection
 from outlive.store.own_cluster import end_with_this_process
 
-_log = logging.getLogger("outlive")
+_log = logging.getLogger(__name__)
 _STARTS = 5  # of a keeper, before its death is an error
 _LOCKING = frozenset({"end", "erase", "touch", "fetch"})
 """Calls of catalog and keeper for which this node's keeper, as a rule, locks the ledger."""
@@ -65,6 +65,7 @@ class Session:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
         self.links = links(self.peers, self.node)
+        _log.info("joined the stores of cluster %s by %s", connection.cluster, self.shelf.path)
 
     def apply(self, settings: Settings) -> None:
         """Change this node's shelf as asked. Raises as `settings.apply`."""
@@ -77,6 +78,7 @@ class Session:
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""
         for attempt in itertools.count(1):
+            _log.debug("looks for the keeper of node %s, and starts it if there is none", self.node)
             self.peers.find_keeper(self.node, start=True)
             try:
                 about: dict[str, Any] = self.peers.ask_keeper(self.node, Call.of("about"), starters.START_SECONDS)
@@ -118,6 +120,7 @@ class Session:
         """
         self._say_if_locked(method)
         call = Call(method, args)
+        _log.debug("asks the catalog: %s", method)
         try:
             return self.peers.ask_catalog(call, None)
         except Left:  # the store was shut down
@@ -144,6 +147,7 @@ class Session:
         StoreUnavailable
             It says which node it is.
         """
+        _log.debug("asks the keeper of node %s: %s", node, method)
         try:
             return self.peers.ask_keeper(node, Call(method, args), patience)
         except StoreUnavailable as error:
@@ -165,6 +169,7 @@ class Session:
         """
         self._say_if_locked(method)
         session = self
+        _log.debug("asks this node's keeper: %s", method)
         for attempt in itertools.count(1):
             try:
                 return session.peers.ask_keeper(session.node, Call(method, args), None)
@@ -263,6 +268,7 @@ def close() -> int:
     finally:  # an interrupt must not leave some of them alive without shelves
         starters.stop(nodes)
         forget()
+    _log.info("shut down the stores of the cluster: %d bytes are free", freed)
     if silent:
         raise StoreUnavailable(
             f"stopped, but keepers did not confirm deletion on nodes {', '.join(silent)}; check their shelves: "

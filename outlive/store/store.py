@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sized
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from outlive import progress as progress_bar
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
 from outlive.arrays.dtypes import encode_dtype
@@ -219,11 +220,12 @@ class Store(MutableMapping[str, Any]):
         options = self._options(session, lifetime or ("detached" if keyed else "job"), ttl, pin, replicas)
         pairs = ((check_key(key), one) for key, one in values.items()) if keyed else ((None, one) for one in values)
         forms = ((key, self._form(value)) for key, value in pairs)
-        drafts = session.writer.drafts_of(forms, store=self.name, options=options)
-        if drafts and keyed:
-            commit(session, drafts)
-        elif drafts:
-            seal(session, drafts)
+        with progress_bar.of("storing", unit="values", total=len(values) if isinstance(values, Sized) else 0) as bar:
+            drafts = session.writer.drafts_of(bar.each(forms), store=self.name, options=options)
+            if drafts and keyed:
+                commit(session, drafts)
+            elif drafts:
+                seal(session, drafts)
         replicate(session, [draft.info for draft in drafts])
         handles = [ArrayHandle(draft.info, session.node, self.pickle) for draft in drafts]
         return {handle.key: handle for handle in handles} if keyed else handles
@@ -545,14 +547,17 @@ class Store(MutableMapping[str, Any]):
         Parameters
         ----------
         progress
-            Called now and then with the bytes verified so far and the bytes in all.
+            Called now and then with the bytes verified so far and the bytes in all. By default a person who watches
+            sees a bar after two seconds; see docs/logging.md.
 
         Returns
         -------
         list of Defect
             Empty if all is well. A defect that is not `mended` (damaged or changed bytes) says what to decide.
         """
-        return check(self._session(), progress)
+        session = self._session()
+        with progress_bar.of("checking") as bar:
+            return check(session, progress or bar.update)
 
     def _session(self) -> Session:
         return session.current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import pytest
 
 from outlive.arrays import lock
 from outlive.arrays.clock import uptime
-from outlive.arrays.layout import CACHED, COPIED, PINNED, is_cached, is_copied, is_pinned
+from outlive.arrays.layout import CACHED, COPIED, PINNED, PRIVATE, is_cached, is_copied, is_pinned
 from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime
 from outlive.arrays.marks import mark, mode_of
 from outlive.arrays.put_options import PutOptions
@@ -216,7 +217,8 @@ def test_all_that_does_not_end_with_its_owner_comes(two: tuple[Shelf, Shelf]) ->
     assert not {job.id, scope.id}.intersection(new.ids())
     for info in (*stays, pinned, cached, copied):
         assert np.array_equal(Reader(new).view(info), everything[info.id])
-    assert mode_of(new, pinned.id) & 0o7777 == PINNED and is_pinned(mode_of(new, pinned.id))
+    assert mode_of(new, pinned.id) & 0o7777 == PINNED | COPIED and is_pinned(mode_of(new, pinned.id))
+    assert mode_of(new, stays[0].id) & 0o7777 == PRIVATE  # it has a key, by which it is found
     assert is_cached(mode_of(new, cached.id)) and is_copied(mode_of(new, copied.id))
     assert new.recount() == 0
 
@@ -284,8 +286,7 @@ def test_a_shelf_whose_keeper_lives_is_refused(two: tuple[Shelf, Shelf]) -> None
     assert adopt(new, old.path, same_cluster=False) == 0  # it is gone
 
 
-@pytest.mark.parametrize("stop_after", range(6))
-@pytest.mark.parametrize("step", ["rename", "rmtree"])
+@pytest.mark.parametrize(("step", "stop_after"), [*itertools.product(["rename", "rmtree"], range(6)), ("unlink", 2)])
 def test_an_adoption_that_was_cut_short_is_continued(
     two: tuple[Shelf, Shelf], root: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, step: str
 ) -> None:
@@ -294,7 +295,8 @@ def test_an_adoption_that_was_cut_short_is_continued(
     infos = [Writer(old).put(np.full(16 * MIB, i, "uint8")) for i in range(5)]
     assert old.spilled()
     calls = 0
-    real: Callable[..., Any] = getattr(os if step == "rename" else shutil, step)
+    where: Any = shutil if step == "rmtree" else os
+    real: Callable[..., Any] = getattr(where, step)
 
     def killed(*args: Any, **options: Any) -> Any:
         nonlocal calls
@@ -304,7 +306,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os if step == "rename" else shutil, step, killed)
+        patch.setattr(where, step, killed)
         with contextlib.suppress(KeyboardInterrupt):
             adopt(new, old.path, same_cluster=False)
     again = Shelf(new.path)  # the next keeper
@@ -316,6 +318,7 @@ def test_an_adoption_that_was_cut_short_is_continued(
     assert again.recount() == 0
     assert again.ledger.adopted >= 5  # whoever moved them: the catalog is told
     assert found(root) == []
+    assert not os.path.exists(old.path)
 
 
 def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:

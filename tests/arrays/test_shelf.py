@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -324,6 +325,20 @@ def test_recount(shelf: Shelf) -> None:
     assert "12.1 KiB" in finding.action
     assert shelf.ledger.used == used == disk_usage(shelf)
     draft.discard()
+
+
+def test_recount_with_drafts_of_one_name(shelf: Shelf) -> None:
+    """Keepers were killed as they copied an array, and the next one has it: three files, and one id."""
+    info = Writer(shelf).put(np.arange(5000))
+    one = shelf.ledger.used
+    for writer in "0123456789abcdef", "fedcba9876543210":
+        os.mkdir(f"{shelf.new}/{writer}", 0o700)
+        with shelf.ledger.locked():
+            shutil.copy2(f"{shelf.mem}/{info.id}", f"{shelf.new}/{writer}/{info.id}")
+            shelf.ledger.used += one
+    assert shelf.recount() == 0 and shelf.ledger.used == 3 * one
+    assert len(list(clear_orphans(shelf))) == 2
+    assert shelf.ledger.used == disk_usage(shelf) and shelf.has(info.id)
 
 
 def test_recount_while_a_draft_is_sealed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

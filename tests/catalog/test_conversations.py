@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves, targets
+from outlive.catalog import (
+    deletion,
+    keys,
+    locating,
+    losing,
+    pages,
+    reconciling,
+    replaced,
+    replicas,
+    saving,
+    shelves,
+    targets,
+)
 from outlive.catalog.index import Holding, Replacement
 from outlive.catalog.instructions import Ask, Call, Save, Together, Wait
 from outlive.catalog.losses import Lost
@@ -447,6 +459,45 @@ def test_what_counts_as_lost_stays_on_a_node_that_has_adopted_it_and_is_not_list
     assert replicas.leave(state, [info(2)], "a") == [True]  # another array of that key, which was deleted
 
 
+def adopted_by(world: World, node: str, *listed: Listed) -> State:
+    """A keeper of this node has adopted arrays, and says so."""
+    world.answers[node, "listing_part"], world.answers[node, "drop"] = listing(9, *listed), drops
+    world.run(shelves.welcome(world.state, node))
+    world.state.validate()
+    return world.state
+
+
+def test_an_array_that_was_deleted_while_its_dead_nodes_shelf_was_adopted_does_not_come_back() -> None:
+    """Its new keeper has asked before the deletion what is lost, and tells the catalog after it what it has."""
+    world, one = World(), info(1)
+    state = world.know()
+    put(state, one, "b")
+    world.kill("b")
+    world.run(losing.look_at_nodes(state))
+    assert pages.saved_as_lost(world.saved.get)[0].info == one
+    assert world.run(deletion.end(state, [one.id])) == [one.id]
+    assert not pages.saved_as_lost(world.saved.get)  # from here on no keeper adopts it
+    adopted_by(world, "c", Listed(one, kept=True))
+    assert state.index.find("s", "k") is None
+    assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
+    assert keys.bind(state, [info(1)], "a", 0) == Bound(0, 1)  # a writer whose clock is behind
+
+
+def test_an_array_that_was_overwritten_meanwhile_does_not_come_back_once_the_later_one_is_deleted() -> None:
+    world, one, two = World(answers={("a", "drop"): drops}), info(1), info(2)
+    state = world.know()
+    put(state, one, "b")
+    world.kill("b")
+    world.run(losing.look_at_nodes(state))
+    put(state, two, "a")
+    assert world.run(deletion.end(state, [two.id])) == [two.id]
+    adopted_by(world, "c", Listed(one, kept=True))
+    assert state.index.find("s", "k") is None
+    put(state, info(3), "a")
+    adopted_by(world, "c", Listed(one, kept=True))
+    assert state.index.find("s", "k").info == info(3)  # type: ignore[union-attr]
+
+
 def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:
     world = World(nodes="abcdef", answers={("d", "room"): 5000, ("e", "room"): 100})
     state = world.know()
@@ -590,10 +641,10 @@ def test_what_could_not_be_written_down_is_written_down_later() -> None:
     with pytest.raises(ConnectionError):
         talk.answer(ConnectionError())
     assert not state.under_way.losing and not state.under_way.saving
-    world.run(losing.save(state))
+    world.run(saving.save(state))
     assert [lost.info for lost in pages.saved_as_lost(world.saved.get)] == [info(1)]
     world.saved.clear()
-    world.run(losing.save(state))
+    world.run(saving.save(state))
     assert not world.saved  # once is enough
 
 

@@ -16,7 +16,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.writer import Writer
-from outlive.catalog import asking, deletion, losing, replaced, replicas, shelves
+from outlive.catalog import asking, deletion, losing, replaced, replicas, saving, shelves
 from outlive.catalog.index import Holding, Index
 from outlive.catalog.wire import pack
 from outlive.cluster.catalog import Catalog
@@ -246,7 +246,7 @@ class PlayedCatalog(Catalog):
         self.driver.run(shelves.mend)
 
     def save(self) -> None:
-        self.driver.run(losing.save)
+        self.driver.run(saving.save)
 
 
 class PlayedCluster:

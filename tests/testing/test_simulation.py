@@ -57,6 +57,19 @@ ONCE_FAILED = (
     # A keeper died for good on a node where the catalog knows an array: no copy of it was ever made.
     """[697, ["a", "b"], [["client1", "b", [[0.5671, "put", ["k"], 1], [6.5575, "put", ["m"], 2, 5, 2]]]],
     [[2.0623, "end keeper", "b"]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A lost array was deleted, while the keeper that had adopted it was about to tell the catalog.
+    """[60, ["a", "b"], [["before", "b", [[1.5582, "put", ["m"], 2003]]],
+    ["beside", "a", [[6.7, "delete", ["m"], 2200]]]],
+    [[3.8715, "restart node", "b", "", 0.014]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A keeper that started counted a dead keeper's draft and the sealed array of the same id as one file.
+    """[140, ["a", "b"],
+    [["client1", "a", [[0.0542, "put", ["m"], 2]]], ["after", "b", [[4.9773, "get", ["m"], 2103]]]],
+    [[0.1176, "end keeper", "b", "", 0.0, "listing_part"], [0.5878, "restart node", "b", "", 4.399],
+    [5.8331, "kill keeper", "b"]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # An array without a key was on the node that adopted it, and the catalog told others that it was gone.
+    """[143, ["a", "b"], [["before", "b", [[0.3036, "put_handle", ["h"], 2001]]],
+    ["beside", "a", [[7.8476, "delete_handle", ["h"], 2202]]]],
+    [[6.3911, "restart node", "b", "", 5.098]], [0.0, 0.0, 0.0, 0.0], []]""",
 )
 
 
@@ -90,6 +103,11 @@ FOUND_SOON = (
     "finished in any epoch",
     "orphans stay",
     "silent are ignored",
+    "deleted are adopted",
+    "looked at once",
+    "adopted is not told",
+    "welcomed without a listing",
+    "left with a shelf behind",
 )
 
 

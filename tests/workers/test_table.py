@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from outlive.cli.app import app
+from outlive.cli.text import styled
 from outlive.cli.workers_table import lines
+from outlive.cli.workers_trim import _table
 from outlive.errors import BadSetting
 from outlive.ray_internals import functions as functions_of_ray
 from outlive.workers import inspect
@@ -53,6 +57,42 @@ def test_no_line_is_longer_than_the_terminal_and_nothing_is_lost(room, by):
         assert "10" in flat and "300.0 MiB" in flat and "+100.0 MiB" in flat
         words = {word for line in text for word in line.split()}
         assert set(WHY.text.split()) | set(IDLE.text.split()) <= words  # wrapped, or told below
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("room", [None, 60, 80, 120, 200])
+@pytest.mark.parametrize("by", [None, "job"])
+def test_colour_changes_nothing_of_what_is_seen(room, by):
+    before = {"0" * 54 + "0a": 200 << 20, "0" * 54 + "0b": 200 << 20}
+    painted = list(lines(report(), by, before, room, styled))
+    assert [COLOUR.sub("", line) for line in painted] == shown(room, by, before)
+    assert painted[0].startswith("\x1b[1m")
+    if by is None:
+        assert typer.style("idle", fg="yellow") in painted[1]
+        assert typer.style("running", fg="green") in "".join(painted)
+        assert typer.style("+100.0 MiB", fg="red") in painted[1]
+        assert typer.style("-100.0 MiB", fg="green") in "".join(painted)
+        assert "\x1b[31mowns" in painted[1]
+
+
+@pytest.mark.parametrize("room", [None, 70, 80, 120])
+def test_what_trim_did_is_as_wide_as_the_terminal(room):
+    rows = [
+        ("10", "01000000", "300.0 MiB", "left", "4 idle, at most 2 may stay"),
+        ("1100", "-", "?", "stays: it has come to hold an object or a reference", "above 100.0 MiB of unique memory"),
+        ("12", "01000000", "1.0 GiB", "spared", "owns 2 live objects, which would be lost with it; it refuses to exit"),
+    ]
+    text = [COLOUR.sub("", line) for line in _table(rows, room)]
+    if room is None:
+        assert len(text) == 4
+    else:
+        assert max(map(len, text)) <= room
+    begin = text[0].index("BECAUSE")
+    words = " ".join(line[begin:].strip() for line in text).split()
+    assert words == " ".join(["BECAUSE", *(row[-1] for row in rows)]).split()
+    assert typer.style("left", fg="green") in "".join(_table(rows, room))
 
 
 def test_a_reason_that_is_told_below_the_table_begins_with_its_name_once():

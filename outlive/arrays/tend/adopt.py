@@ -23,6 +23,7 @@ from outlive.arrays import disk as disks
 from outlive.arrays.clock import uptime
 from outlive.arrays.layout import (
     CHECKSUMS,
+    COPIED,
     KEEPER,
     MEM,
     MOVED,
@@ -34,11 +35,13 @@ from outlive.arrays.layout import (
     is_cached,
     is_id,
     kind_of,
+    marked,
 )
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import try_lock
 from outlive.arrays.marks import keep, mode_of
 from outlive.arrays.removal import remove_tree
+from outlive.arrays.root import names_in
 from outlive.arrays.segment import pages, read_info_at
 from outlive.arrays.tend.checksums import Checksums
 from outlive.errors import CorruptArray, StoreUnavailable
@@ -115,13 +118,22 @@ def unseen(root: str) -> bool:
     return False
 
 
-def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[ArrayInfo], bool] = lambda _: True) -> int:
+def adopt(
+    shelf: Shelf,
+    path: str,
+    *,
+    same_cluster: bool,
+    wanted: Callable[[ArrayInfo], bool] = lambda _: True,
+    came: Callable[[str], object] = lambda _: None,
+) -> int:
     """Move the arrays of a dead node's shelf to this one; returns how many. Arrays that ended meanwhile are deleted.
 
     Parameters
     ----------
     wanted
         Tells whether an array is still wanted: it may have been deleted while its node was dead.
+    came
+        Called with the id of each array that comes, under the ledger's lock.
 
     Raises
     ------
@@ -133,16 +145,16 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
         return 0
     try:
         ends = SCOPE if same_cluster else SCOPE | JOB
-        count = _move(f"{path}/{MEM}", shelf, shelf.memory, ends, wanted)
+        count = _move(f"{path}/{MEM}", shelf, shelf.memory, ends, wanted, came)
         old = disk_of(path)
         if old is not None and os.path.isdir(f"{old}/{MEM}"):
             if shelf.disk is None:
                 shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
             assert shelf.disk is not None
-            count += _move(f"{old}/{MEM}", shelf, shelf.disk, ends, wanted)
+            count += _move(f"{old}/{MEM}", shelf, shelf.disk, ends, wanted, came)
             disks.remove(old)
         Checksums(f"{shelf.path}/{CHECKSUMS}").append(Checksums(f"{path}/{CHECKSUMS}").load())
-        remove_tree(path)
+        _remove(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(path))
         return count
@@ -150,32 +162,44 @@ def adopt(shelf: Shelf, path: str, *, same_cluster: bool, wanted: Callable[[Arra
         os.close(lock)
 
 
-def _move(source: str, shelf: Shelf, tier: Tier, ends: int, wanted: Callable[[ArrayInfo], bool]) -> int:
+def _move(
+    source: str,
+    shelf: Shelf,
+    tier: Tier,
+    ends: int,
+    wanted: Callable[[ArrayInfo], bool],
+    came: Callable[[str], object],
+) -> int:
     count = 0
-    for name in os.listdir(source):
+    for name in filter(is_id, names_in(source)):  # it is missing if somebody was killed who had moved all
+        path = f"{source}/{name}"
         with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
-            if is_id(name) and not wanted(read_info_at(f"{source}/{name}", name)):
+            info = read_info_at(path, name)
+            if not wanted(info):
                 continue
-        if is_id(name) and not kind_of(name) & ends:
-            count += _bring(f"{source}/{name}", shelf, tier, name)
+            if info.key is None:  # its handles name a node that is gone: so the catalog has to be told where it is
+                os.chmod(path, marked(os.lstat(path).st_mode, add=COPIED))
+        if not kind_of(name) & ends:
+            count += _bring(path, shelf, tier, came)
     return count
 
 
-def _bring(source: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
+def _bring(source: str, shelf: Shelf, tier: Tier, came: Callable[[str], object]) -> bool:
     """Move one array, if this shelf does not keep it already."""
+    array_id = os.path.basename(source)
     try:
-        return _rename(source, shelf, tier, array_id)
+        return _rename(source, shelf, tier, array_id, came)
     except StoreUnavailable:  # an OSError too
         raise
     except OSError:  # another file system
         copy = f"{tier.mem}/{array_id}{MOVED}"
         shutil.copy2(source, copy, follow_symlinks=False)
-        moved = _rename(copy, shelf, tier, array_id)
+        moved = _rename(copy, shelf, tier, array_id, came)
         os.unlink(source)  # last: the array is on one of the two shelves at every moment
         return moved
 
 
-def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
+def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str, came: Callable[[str], object]) -> bool:
     """Rename a file into the tier and count its bytes.
 
     Under the ledger's lock, the shelf does not end: a keeper that leaves removes it there, once nothing is kept.
@@ -187,12 +211,22 @@ def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str) -> bool:
         if shelf.has(array_id) and (is_cached(found.st_mode) or not is_cached(mode_of(shelf, array_id))):
             return False
         shelf.ledger.note_adopted(1)  # first: a keeper that is killed after the move leaves it to the next to tell
+        came(array_id)
         if shelf.has(array_id):
             return keep(shelf, array_id)
         target = f"{tier.mem}/{array_id}"
         with tier.account.counting(target, before=0, after=pages(found.st_size)):
             os.rename(path, target)
     return True
+
+
+def _remove(path: str) -> None:
+    """Remove a shelf. The file that says whose it is goes last: a process that is killed leaves the rest to others."""
+    for name in set(os.listdir(path)) - {NODE, KEEPER}:
+        remove_tree(f"{path}/{name}")
+        with contextlib.suppress(OSError):  # a file
+            os.unlink(f"{path}/{name}")
+    remove_tree(path)
 
 
 def _lock(path: str) -> int | None:

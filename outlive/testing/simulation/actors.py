@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.shelf import Shelf
@@ -67,6 +68,8 @@ class PlayedCatalog(Catalog):
 class PlayedKeeper(Keeper):
     """A keeper of a shelf."""
 
+    _tenure: Any
+
     def __init__(self, cluster: PlayedCluster, process: Process, peers: PlayedPeers, shelf: Shelf | None) -> None:
         self._cluster, self._process, self._its_shelf, self._looked = cluster, process, shelf, False
         super().__init__(peers, CLUSTER, process.node.name)
@@ -76,6 +79,7 @@ class PlayedKeeper(Keeper):
         return self._shelf
 
     def take_over(self, cluster: str) -> Shelf:
+        self._tenure = SimpleNamespace(left_behind=False, review=lambda: None)
         if self._its_shelf is None:  # Ray is started again in this schedule
             shelf = super().take_over(cluster)
             self._process.at_death.append(self._let_go)
@@ -95,9 +99,13 @@ class PlayedKeeper(Keeper):
         return self._its_shelf is None and super().adopts()
 
     def go_on(self) -> None:
-        works = [self._make_rounds, self._consider]
-        for work in works if self._its_shelf is not None else [*works, self._tell_of_adopted]:
+        for work in (self._make_rounds, self._consider):
             self._process.spawn(work.__name__, self._cluster.rounds_of, self._process, work)
+        if self._its_shelf is None:
+            tell, ledger = self._tell_of_adopted, self._shelf.ledger
+            self._process.spawn(
+                tell.__name__, self._cluster.rounds_of, self._process, tell, lambda: bool(ledger.adopted)
+            )
 
     def _make_rounds(self) -> None:
         self._leave_if_removed()

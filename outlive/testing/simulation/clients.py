@@ -45,7 +45,7 @@ class PlayedSession(Session):
         self.node, self.peers = process.node.name, PlayedPeers(cluster, process)
         connection: Any = SimpleNamespace(job=process.job, cluster="played", stands=lambda: True)
         self.connection = connection
-        self.root, self.on_disk, path = "", None, process.node.path
+        self.root, self.on_disk, path = process.node.host.root, None, process.node.path
         for _ in range(_STARTS):
             if not os.path.exists(f"{path}/{KEEPER}"):
                 self._start_keeper()
@@ -221,7 +221,7 @@ class Works:
         try:
             self.store.delete(known.handle)
         except outlive.ArrayNotFound as error:  # a call that is made twice may fail the second time
-            recorded.end("done")
+            recorded.end("unknown" if self._cluster.restarts.may_be_away() else "done")
             return error
         recorded.end("done")
         return None

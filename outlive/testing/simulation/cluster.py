@@ -200,11 +200,12 @@ class Cluster:
                 self.say(process, "leaves, for good")
                 actor.end()
 
-    def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
-        """Repeat `work`, as an actor's thread does."""
+    def rounds_of(self, process: Process, work: Callable[[], None], soon: Callable[[], bool] = lambda: False) -> None:
+        """Repeat `work`, as an actor's thread does. If `soon`, the next time is within a second, as it really is."""
         task = self.scheduler.task
         while True:
-            self.scheduler.sleep(self.rounds.pause(self.scheduler.now, task.draw()))
+            draw = task.draw()
+            self.scheduler.sleep(draw if soon() else self.rounds.pause(self.scheduler.now, draw))
             try:
                 work()
             except (OutliveError, FileNotFoundError) as error:  # the shelf may be removed

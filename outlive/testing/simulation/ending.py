@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import KEEPER
 from outlive.testing.simulation.plan import KEYS, Client, Op
-from outlive.testing.simulation.restarts import adopts
 
 if TYPE_CHECKING:
     from outlive.testing.simulation.machines import Machine
@@ -47,7 +46,7 @@ def _heal(cluster: PlayedCluster) -> None:
             process.steps_left = None
             process.go_on()
     for machine in cluster.machines.values():  # a keeper that is gone for good may have no caller
-        if machine.alive and (_has_shelf(machine) or adopts(machine, "head")):
+        if machine.alive and _has_shelf(machine):
             cluster.start_keeper(machine)
     for machine in cluster.machines.values():  # a keeper may have gone on after its node
         for process in machine.processes if not machine.alive else ():

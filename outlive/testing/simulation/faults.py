@@ -146,7 +146,7 @@ class Faults:
             puts = [one for one in self._cluster.history if one.kind == "put" and one.key == key]
             if any(self._may_be_lost(one) for one in puts):
                 what, moment = f"death of {machine.name}", self._cluster.tick()
-                if key in KEYS:
+                if key in KEYS and not any(one.key == key and one.value == lost for one in self._cluster.history):
                     self._cluster.history.append(Operation(what, "put", key, lost, moment, None, "unknown"))
                 if key not in KEYS or forgotten:
                     self._cluster.history.append(Operation(what, "delete", key, None, moment, None, "unknown"))

@@ -263,7 +263,6 @@ class FileLock:
             if holder is self and self.task is running():
                 return _NESTED
             assert holder.task is None or not holder.task.process.alive, f"{holder.task} goes on without {self.path}"
-        self._before()
         FileLock.holder, self.task, self._outer = self, running(), holder
         try:
             self._before()

@@ -209,7 +209,7 @@ def _used(shelf: Shelf | Disk) -> int:
 def check_ledgers(cluster: PlayedCluster) -> Iterator[str]:
     """Check the ledgers between two steps. This is slow, so it is done only while a trace is written."""
     for name, machine in cluster.machines.items():
-        if os.path.exists(f"{machine.path}/ledger"):
+        if machine.alive and os.path.exists(f"{machine.path}/ledger"):  # a dead node's ledger counts no adopted bytes
             shelf = Shelf(machine.path)
             used = _used(shelf) + sum(
                 pages(os.lstat(f"{shelf.new}/{folder}/{draft}").st_size)

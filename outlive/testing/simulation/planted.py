@@ -21,7 +21,8 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.listing import Listing
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.store import commit, reading
-from outlive.testing.simulation.themed_faults import THEMED, Change
+from outlive.testing.simulation.adoption_faults import Change
+from outlive.testing.simulation.themed_faults import THEMED
 
 
 def _seal_in_any_epoch() -> Iterator[Change]:

@@ -95,5 +95,5 @@ class PlayedCluster(Protocol):
     def end_actor_of(self, process: Process) -> None:
         """End the actor of this process, for good."""
 
-    def rounds_of(self, process: Process, work: Callable[[], None]) -> None:
-        """Repeat `work`, as an actor's thread does."""
+    def rounds_of(self, process: Process, work: Callable[[], None], soon: Callable[[], bool] = ...) -> None:
+        """Repeat `work`, as an actor's thread does. If `soon`, the next time is within a second, as it really is."""

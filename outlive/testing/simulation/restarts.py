@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import LEDGER
+from outlive.arrays.layout import MEM, NEW, NODE
 from outlive.arrays.root import names_in
 from outlive.arrays.tend.adopt import orphaned
 from outlive.testing.simulation.machines import Host, Machine
+from outlive.testing.simulation.plan import KEYS
 from outlive.testing.simulation.scheduler import mix
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ RESTART, CRASH = "restart node", "crash successor"
 TWO, STOPPED = "two", "stopped"  # two nodes start at once; the old keeper is stopped, and goes on later
 _NAMES = "defghijklmnopqrstuvwxyz"
 _TO_NOTICE = 0.05, 2.0, 12.0  # seconds until the head declares a node dead whose Ray was stopped: one of these
-_TO_END = 2.0  # seconds that a process may go on whose raylet is dead
+TO_END = 2.0  # seconds that a process may go on whose raylet is dead
+ENDS_CATALOG = {"kill catalog", "stop catalog", "abandon call"}
+ENDS_KEEPER = {"kill keeper", "end keeper", "stop keeper", "crash keeper", "abandon call", CRASH, RESTART}
 
 
 def has_restarts(plan: Plan) -> bool:
@@ -64,7 +67,8 @@ class Restarts:
         stopped = machine.keeper if fault.other == STOPPED else None
         if stopped is not None and stopped.alive:
             stopped.stop()
-            scheduler.at(scheduler.now + fault.seconds + _TO_END, lambda: self._goes_on(stopped))
+            scheduler.at(scheduler.now + fault.seconds + TO_END, lambda: self._goes_on(stopped))
+        self._may_lose_drafts(machine)
         machine.kill(spared=stopped)
         draw = mix(scheduler.key, self._cluster.ticks, machine.host.nodes.index(machine))
         seconds = _TO_NOTICE[draw % len(_TO_NOTICE)] * (draw >> 8) / 2**56
@@ -73,10 +77,23 @@ class Restarts:
             self.starting += 1
             scheduler.at(scheduler.now + fault.seconds, lambda name=name: self._start(name, machine))  # type: ignore[misc]
 
+    def _may_lose_drafts(self, machine: Machine) -> None:
+        """Record that puts that are under way on a node may count as lost: their drafts are not adopted."""
+        cluster = self._cluster
+        names = {name for name in cluster.works if cluster.processes[name].node is machine}
+        lost = -ord(machine.host.name)
+        may_be = {one.key for one in cluster.history if one.value == lost}  # at any later moment
+        for put in list(cluster.history):
+            if put.client in names and put.kind == "put" and put.returned is None and put.key in KEYS:
+                if put.key not in may_be:
+                    why = f"restart of {machine.name}"
+                    cluster.history.append(put._replace(client=why, value=lost, invoked=cluster.tick()))
+                may_be.add(put.key)
+
     def _goes_on(self, process: Process) -> None:
         scheduler = self._cluster.scheduler
         process.go_on()
-        scheduler.at(scheduler.now + _TO_END, process.kill)
+        scheduler.at(scheduler.now + TO_END, process.kill)
 
     def _start(self, name: str, before: Machine) -> None:
         self.starting -= 1
@@ -94,5 +111,11 @@ class Restarts:
     def left_behind(self) -> Iterator[str]:
         """Shelves of dead nodes that nobody has adopted, on machines that live."""
         for machine in self._cluster.machines.values():
-            if not machine.alive and machine.host.alive and LEDGER in names_in(machine.path):
+            if not machine.alive and machine.host.alive and _has_files(machine.path):
                 yield machine.name
+
+
+def _has_files(path: str) -> bool:
+    """Whether a shelf says whose it is, or has segments."""
+    drafts = [draft for name in names_in(f"{path}/{NEW}") for draft in names_in(f"{path}/{NEW}/{name}")]
+    return bool(drafts or names_in(f"{path}/{MEM}")) or NODE in names_in(path)

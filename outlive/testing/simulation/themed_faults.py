@@ -13,8 +13,7 @@ from outlive.cluster import transfer
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.tending import Tending
-
-Change = tuple[Any, str, Any]  # an object, an attribute's name, its new value
+from outlive.testing.simulation.adoption_faults import ADOPTION, Change
 
 
 def _sent_without_a_mark() -> Iterator[Change]:
@@ -106,8 +105,9 @@ _FAULTS: dict[Callable[[], Iterator[Change]], str] = {
     _orphans_stay: "crashes",
     _silent_are_ignored: "partitions",
 }
-THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS}
+THEMED = {function.__name__.strip("_").replace("_", " "): function for function in _FAULTS} | ADOPTION
 THEME_OF = {function.__name__.strip("_").replace("_", " "): theme for function, theme in _FAULTS.items()}
+THEME_OF |= dict.fromkeys(ADOPTION, "restarts")
 """By name of a planted fault: the theme that finds it soon, if there is one. Others may find it too."""
 THEME_OF |= {
     "forget to forbid": "watched",

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from outlive.testing.simulation.plan import KEYS, LARGE, RECYCLED, SMALL, Client, Fault, Op, Plan, drawn, size_of
-from outlive.testing.simulation.restarts import CRASH, RESTART, STOPPED, TWO
+from outlive.testing.simulation.restarts import CRASH, ENDS_CATALOG, ENDS_KEEPER, RESTART, STOPPED, TO_END, TWO
 
 HANDLES = "h", "j"  # places where clients leave handles of arrays without a key
 _OF_COPIES = "join_copy", "join_copies", "fetch", "keep", "replicate"
 _LATE = *_OF_COPIES, "bind", "replace", "drop", "forbid", "erase", "given_up"
+_OF_CALLS = {"abandon call", "crash keeper", "stop catalog"}
 _LOOKS = 6  # reads of a client that watches a key
 _LONGEST = 8.0  # seconds of a schedule, at most
 
@@ -184,38 +185,43 @@ def _listings(rng: random.Random, plan: Plan) -> Plan:
 
 def _restarts(rng: random.Random, plan: Plan) -> Plan:
     """Ray is started again on a machine. The next node adopts the shelf, while others replace and delete the arrays."""
-    kinds = {"put": 5, "get": 6, "delete": 4, "put_handle": 2, "get_handle": 3, "delete_handle": 2}
     node, at = rng.choice(plan.nodes[1:]), round(rng.uniform(0.3, 3.0), 4)
     starts = round(rng.choice((0.05, 1.0, 6.0)) * rng.uniform(0.2, 1.0), 3)
+    how = rng.choices(("", STOPPED, TWO), (4, 3, 1))[0]
+    end = at + starts + rng.choice((1.0, 4.0, 15.0))
+    beside = _ops_around(rng, at, end, 2200)
+    if rng.random() < (0.9 if how == STOPPED else 0.3):  # the node is emptied, before or after all is adopted
+        moments = at + starts + 2 * rng.random(), at + starts + 2 * TO_END + 8 * rng.random()
+        beside += [Op(round(moment, 4), "drain", (node,)) for moment in rng.choice((moments, moments[1:]))]
+    clients = (
+        Client("before", node, tuple(sorted(_ops_around(rng, 0.0, at, 2000)))),
+        Client("after", rng.choice(plan.nodes), tuple(sorted(_ops_around(rng, at, end, 2100)))),
+        Client("beside", "a", tuple(sorted(beside))),
+    )
+    # If the catalog and the keeper die before the shelf is listed, what was deleted meanwhile may come back.
+    spared, ends = (ENDS_CATALOG, ENDS_KEEPER) if rng.random() < 0.6 else (ENDS_KEEPER, ENDS_CATALOG)
+    faults = [fault for fault in plan.faults if fault.kind not in spared]
+    for kind in rng.choices(sorted({*ends, "drain machine"} - _OF_CALLS), k=rng.randint(0, 3)):
+        soon = round(at + starts + rng.choice((0.5, 3.0)) * rng.uniform(-0.1, 1.0), 4)
+        seconds = float(rng.randrange(40)) if kind == CRASH else starts
+        faults.append(Fault(0.0 if kind == CRASH else soon, kind, node, "", seconds))
+    faults.append(Fault(at, RESTART, node, how, starts))
+    if rng.random() < 0.5:  # the catalog hears late of what was adopted
+        faults.append(Fault(at, "delay call", "there", "", round(rng.choice((1.0, 6.0)) * rng.random(), 3), "welcome"))
+    others = plan.clients if rng.random() < 0.5 else ()
+    return plan._replace(clients=(*others, *clients), faults=tuple(sorted(faults)))
 
-    def an_op(moment: float, value: int) -> Op:
+
+def _ops_around(rng: random.Random, begin: float, end: float, value: int) -> list[Op]:
+    """A few operations in between, on arrays with a key and without one."""
+    kinds = {"put": 5, "get": 6, "delete": 4, "put_handle": 3, "get_handle": 3, "delete_handle": 3}
+    ops = []
+    for number in range(rng.randint(2, 6)):
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         key = rng.choice(HANDLES[:1] if kind.endswith("handle") else KEYS)
-        return Op(round(moment, 4), kind, (key,), value, SMALL, 2 if rng.random() < 0.3 else 1)
-
-    def client(name: str, where: str, begin: float, end: float, first: int) -> Client:
-        ops = [an_op(rng.uniform(begin, end), first + number) for number in range(rng.randint(2, 6))]
-        return Client(name, where, tuple(sorted(ops)))
-
-    clients = [
-        client("before", node, 0.0, at, 2000),
-        client("after", rng.choice(plan.nodes), at, at + starts + rng.choice((1.0, 4.0, 15.0)), 2100),
-        client("beside", "a", at, at + starts + rng.choice((1.0, 4.0, 15.0)), 2200),
-    ]
-    how = rng.choices(("", STOPPED, TWO), (3, 1, 1))[0]
-    faults = [Fault(at, RESTART, node, how, starts)]
-    for _ in range(rng.randint(0, 3)):
-        kind = rng.choice((CRASH, CRASH, "kill keeper", "end keeper", "kill catalog", "drain machine", RESTART))
-        soon = round(at + starts + rng.choice((0.5, 3.0)) * rng.uniform(-0.1, 1.0), 4)
-        if kind == CRASH:
-            faults.append(Fault(0.0, kind, node, seconds=float(rng.randrange(40))))
-        else:
-            faults.append(Fault(soon, kind, "" if kind == "kill catalog" else node, seconds=starts * (kind == RESTART)))
-    if rng.random() < 0.3:
-        clients[2] = clients[2]._replace(
-            ops=tuple(sorted((*clients[2].ops, Op(round(at + starts + 2 * rng.random(), 4), "drain", (node,)))))
-        )
-    return plan._replace(clients=(*plan.clients, *clients), faults=tuple(sorted((*plan.faults, *faults))))
+        replicas = 2 if rng.random() < 0.3 else 1
+        ops.append(Op(round(rng.uniform(begin, end), 4), kind, (key,), value + number, SMALL, replicas))
+    return ops
 
 
 def _watched(rng: random.Random, plan: Plan) -> Plan:
@@ -269,6 +275,6 @@ _OFTEN: dict[Theme, float] = {
     _listings: 0.7,
     _watched: 0.7,
     _views: 0.5,
-    _restarts: 0.0,
+    _restarts: 0.7,
 }
 THEMES = {theme.__name__.strip("_"): theme for theme in _OFTEN}
