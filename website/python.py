@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -44,9 +44,14 @@ def _is_error(name: str) -> bool:
 
 def _page(module: str, promised: list[str]) -> str:
     lines = [f"# {_title(module)}", "", _summary(module), ""]
-    for name in sorted(promised, key=lambda each: (each.rpartition(".")[2][0].isupper(), each)):
+    for name in sorted(promised, key=_place):
         lines += [f"::: {name}", ""]
     return "\n".join(lines)
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    """Functions come first, then classes, and modules last."""
+    return importlib.util.find_spec(name) is not None, name.rpartition(".")[2][0].isupper(), name
 
 
 def _title(module: str) -> str:
