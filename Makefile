@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test test-all test-busy lint docs pages dist bench simulate test-oldest clean
+.PHONY: help demo test test-all test-busy lint docs pages dist types bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-busy    make test ten times in a row beside four busy processes (RUNS=10 BUSY=4)"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make dist         a wheel and an sdist, checked, and the wheel tried where there is no Ray"
+	@echo "make types        what pyright says, strictly, of a program that uses the public API"
 	@echo "make bench        every figure, side by side with Ray (about 10 minutes)"
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
 	@echo "make docs         the documentation as a site, in build/site; it needs no network to be read"
@@ -80,6 +81,13 @@ dist: $(VENV)/.ready $(VENV)/dist/.ready
 	$(VENV)/dist/bin/python -m build --quiet
 	$(VENV)/dist/bin/twine check --strict dist/*
 	OUTLIVE_DIST=dist $(BIN)/python -m pytest -q tests/package/test_wheel.py
+
+$(VENV)/types/.ready:
+	$(PYTHON) -m venv $(VENV)/types
+	$(VENV)/types/bin/pip install --quiet 'pyright>=1.1.390' && touch $@
+
+types: $(VENV)/.ready $(VENV)/types/.ready
+	$(VENV)/types/bin/pyright --pythonpath $(BIN)/python tests/package/typed_program.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

@@ -88,7 +88,7 @@ def table(name: str) -> str:
         No file has a line for a row.
     """
     lines, sources = results(), list[str]()
-    text = ["| | outlive | other | ratio | |", "|---|---|---|---|---|"]
+    text = ["| what | outlive | other | ratio | run |", "|---|---|---|---|---|"]
     for row in TABLES[name]:
         file, machine, line = _latest(row, lines)
         source = f"`{file}` on {machine['cpu']}"

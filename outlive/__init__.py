@@ -16,6 +16,8 @@ if sys.platform == "win32":
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from outlive import codecs as codecs
+    from outlive import workers as workers
     from outlive.errors import (
         ArrayLost,
         ArrayNotFound,
@@ -90,7 +92,6 @@ __all__ = [
     "UnsafeRoot",
     "UnsupportedArray",
     "UnsupportedPlatform",
-    "codecs",
     "drain",
     "nodes",
     "open",
@@ -99,15 +100,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-    if name in {"codecs", "workers"}:
-        return importlib.import_module(f"outlive.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'outlive' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
+        if name in {"codecs", "workers"}:
+            return importlib.import_module(f"outlive.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'outlive' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -52,4 +52,4 @@ def _source_page(file: str) -> str:
 
 def _source(file: str) -> str:
     language = _LANGUAGES.get(Path(file).suffix, "text")
-    return f"# {file}\n\n````{language}\n{(ROOT / file).read_text()}````\n"
+    return f"---\nsearch:\n  exclude: true\n---\n\n# {file}\n\n````{language}\n{(ROOT / file).read_text()}````\n"

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import outlive.errors
 
 _SOURCE = Path(outlive.errors.__file__).parent
-MODULES = ("outlive", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint")
+MODULES = ("outlive", "outlive.codecs", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint")
 _ABOUT = {"outlive": "Stores and arrays"}
 _ERRORS = "outlive errors"
 TESTING = ("outlive.testing.conformance", "outlive.testing.history")  # without __all__: all that is not private
@@ -44,9 +44,14 @@ def _is_error(name: str) -> bool:
 
 def _page(module: str, promised: list[str]) -> str:
     lines = [f"# {_title(module)}", "", _summary(module), ""]
-    for name in sorted(promised, key=lambda each: (each.rpartition(".")[2][0].isupper(), each)):
+    for name in sorted(promised, key=_place):
         lines += [f"::: {name}", ""]
     return "\n".join(lines)
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    """Functions come first, then classes, and modules last."""
+    return importlib.util.find_spec(name) is not None, name.rpartition(".")[2][0].isupper(), name
 
 
 def _title(module: str) -> str:

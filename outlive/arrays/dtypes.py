@@ -27,8 +27,9 @@ def storable(array: object) -> np.ndarray[Any, Any]:
         raise UnsupportedArray("only numpy arrays can be stored, not an ObjectRef; store what ray.get(ref) returns")
     if not isinstance(array, np.ndarray):
         raise UnsupportedArray(
-            f"only numpy arrays can be stored, not {type(array).__module__}.{type(array).__qualname__}; "
-            "convert it with numpy.asarray(...)"
+            f"only a numpy array can be kept here, and no {type(array).__module__}.{type(array).__qualname__}: "
+            "outlive.open().put(value) keeps any value as it is. numpy.asarray(value) may lose what it is besides "
+            "numbers, and more"
         )
     masked = sys.modules.get("numpy.ma")  # `numpy.ma` takes 60 ms to import; if it is not loaded, no array is masked
     if masked is not None and isinstance(array, masked.MaskedArray):

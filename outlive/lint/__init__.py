@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Edit", "Failure", "Finding", "Rule", "Unreadable", "check_source"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "check_source":  # loads the parser
-        from outlive.lint.linter import check_source
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
 
-        return check_source
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "check_source":  # loads the parser
+            from outlive.lint.linter import check_source
+
+            return check_source
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,14 +82,19 @@ def array_node(array: Array, dtype: str, buffer: int) -> Node:
 
 def array_of(node: Node, data: Array) -> Array:
     """The array of a node over its bytes. It can be written to if they can."""
-    dtype, shape = dtype_of(node["dtype"]), node["shape"]
-    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
-        raise TypeError("a shape is a list of lengths")
+    dtype, shape = dtype_of(node["dtype"]), _lengths(node["shape"])
     if math.prod(shape) * dtype.itemsize != data.nbytes:
         raise ValueError("its shape and dtype do not fit its bytes")
     order = cast("Any", "F" if node.get("fortran") else "C")
     array: Array = np.ndarray(tuple(shape), dtype, data, order=order)
     return array
+
+
+def _lengths(shape: object) -> list[int]:
+    """A shape, once it is known to be one: to multiply anything else may take any memory."""
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise TypeError("a shape is a list of lengths")
+    return shape
 
 
 def scalar_node(value: np.generic) -> Node | None:
@@ -144,7 +149,7 @@ def strings_state(array: Array) -> Any:
 
 
 def strings_of(state: Any) -> Array:
-    ends, shape, options = state["ends"], tuple(state["shape"]), dict[str, Any](coerce=bool(state["coerce"]))
+    ends, shape, options = state["ends"], _lengths(state["shape"]), dict[str, Any](coerce=bool(state["coerce"]))
     if "na" in state:
         if state["na"] is not None and not isinstance(state["na"], float):
             raise TypeError("the marker for missing text")
@@ -165,7 +170,11 @@ def strings_of(state: Any) -> Array:
         _check(state["missing"], np.bool_)
         for index in np.flatnonzero(state["missing"].reshape(-1)).tolist():
             items[index] = state["na"]
-    dtypes: Any = np.dtypes
+    dtypes: Any = getattr(np, "dtypes", None)
+    if not hasattr(dtypes, "StringDType"):
+        raise UnknownType(
+            "this value has text of any length (StringDType), which needs NumPy 2: pip install 'numpy>=2'"
+        )
     array: Array = np.array(items, dtypes.StringDType(**options)).reshape(shape)
     array.flags.writeable = False
     return array

@@ -113,14 +113,18 @@ class Structure:
     def _items(self, node: Node, key: Any) -> list[Any] | None:
         """The entry of a node's item, in a list; None if the node is a leaf."""
         kind = kind_of(node)
+        try:
+            inside = list(children(node))
+        except _MALFORMED as error:
+            raise _damaged(node, error) from None
         if kind in {"dict", "dataclass"} or (kind == "namedtuple" and isinstance(key, str)):
             return [node["dict" if kind == "dict" else "fields"][key]]
         if kind in {"list", "tuple", "namedtuple"}:
             if not hasattr(type(key), "__index__"):
                 raise TypeError(f"an index of a {kind} is an integer, not {key!r:.100}")
-            return [list(children(node))[key]]
+            return [inside[key]]
         if kind in {"items", "ordered"}:
-            for name, entry in node[kind]:
+            for name, entry in zip(inside[::2], inside[1::2], strict=False):
                 if self.value(name, _nothing, pickle=False) == key:
                     return [entry]
             raise KeyError(key)

@@ -30,15 +30,15 @@ class KeepTrim:
 
         by_nothing = max_idle is None and max_memory is None
         self._limits = None if by_nothing else bounds(min_idle, max_idle, max_memory)
-        self._min_idle = min_idle
-        self._every = every
+        self._min_idle: int = min_idle
+        self._every: float = every
         self._job: str = ray.get_runtime_context().get_job_id()
         self._sizes = IdleSizes()
         self._starting: dict[str, list[float]] = {}
         self._stopped = threading.Event()
-        self.retired = 0
+        self.retired: int = 0
         """The number of workers that have left so far."""
-        self.freed = 0
+        self.freed: int = 0
         """Bytes of unique memory that they gave back."""
         self._thread = threading.Thread(target=self._run, name="outlive-keep-trim", daemon=True)
         self._thread.start()

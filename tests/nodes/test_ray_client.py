@@ -21,7 +21,7 @@ import outlive
 from outlive.store import gateway
 from outlive.store import nodes as nodes_room
 from outlive.store.handle import ArrayHandle
-from outlive.testing.conformance import StoreTests
+from outlive.testing.conformance import ValueStoreTests
 from tests.conftest import eventually
 from tests.nodes.raylets import QUICK, Nodes
 
@@ -94,7 +94,7 @@ def store(nodes: Outside, request: pytest.FixtureRequest) -> Iterator[outlive.St
     store.clear()
 
 
-class TestConformance(StoreTests):
+class TestConformance(ValueStoreTests):
     """What every store promises. A copy over Ray Client takes some 10 ms, and that test makes thousands."""
 
     test_threads = None  # type: ignore[assignment]
@@ -108,7 +108,7 @@ class TestConformance(StoreTests):
 
 def test_every_method_that_asks_for_the_session_is_run_in_the_cluster() -> None:
     """Or is one of those that have another way for a Ray Client."""
-    other_ways = {"create", "scope", "_session", "_options"}
+    other_ways = {"create", "scope", "_session", "_options", "_repr_html_"}
     functions = {**vars(outlive.Store), **vars(outlive.ArrayHandle), **vars(nodes_room)}
     for name, value in functions.items():
         function = value.fget if isinstance(value, property) else value

@@ -23,6 +23,7 @@ from tests.nodes.played import PlayedCluster, play
 from tests.values.classes_of_data import assert_scan, scan
 
 LARGE = 1 << 20
+COUNT, MUCH = 1 << 17, 1 << 20
 
 
 @pytest.fixture
@@ -218,3 +219,40 @@ def test_what_is_spilled_is_read_alike(store: outlive.Store, tmp_path: Path) -> 
 
 class TestStore(ValueStoreTests):
     """`ValueStoreTests` takes its `store` from here: a store without Ray."""
+
+
+@pytest.mark.filterwarnings("ignore")  # the libraries' own
+@pytest.mark.parametrize("library", ["pandas", "scipy.sparse", "torch", "xarray"])
+def test_a_value_of_a_library_may_be_written_to(store: outlive.Store, at: Callable[[str], None], library: str) -> None:
+    """Each reading is of its own: whole, in part, on this node and on another."""
+    module: Any = pytest.importorskip(library)
+    make: dict[str, Callable[[], Any]] = {
+        "pandas": lambda: module.DataFrame({"x": np.ones(COUNT), "y": np.arange(COUNT) % 2}),
+        "scipy.sparse": lambda: module.eye(COUNT, format="csr"),
+        "torch": lambda: module.ones(COUNT),
+        "xarray": lambda: module.DataArray(np.ones(COUNT), dims="t"),
+    }
+
+    def total(value: Any) -> float:
+        return float(np.asarray(value.sum()).sum())
+
+    strict, expected = outlive.Store("s", pickle=False), total(make[library]())
+    handle = strict.put({"numbers": make[library](), "more": np.zeros(MUCH)}, key="k")
+    for node in "ab":
+        at(node)
+        for read in (lambda: strict["k"]["numbers"], lambda: handle.get()["numbers"], lambda: handle["numbers"]):
+            own = read()
+            assert total(own) == expected
+            own *= 3  # in place, where the library has that
+            assert total(own) == 3 * expected
+            assert total(read()) == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_arrow_table_is_a_view_of_its_segment(store: outlive.Store) -> None:
+    pa = pytest.importorskip("pyarrow")
+    handle = store.put(pa.table({"x": np.arange(50_000), "w": ["a", None] * 25_000}))
+    assert handle.kind == "arrow.table"
+    found, again = handle.get(), handle.get()
+    assert found.equals(again) and found["w"].null_count == 25_000
+    assert np.shares_memory(found["x"].chunk(0).to_numpy(), again["x"].chunk(0).to_numpy())

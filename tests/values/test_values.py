@@ -468,6 +468,17 @@ def test_bytes_are_copied_once() -> None:
             unpack(altered(nodes, [6], [(0, 8), (8, 8)], bytes(8) + (8).to_bytes(8, "little")))
 
 
+@pytest.mark.parametrize("shape", [[10**12, "x"], ["x" * 9, 10**12], [10**12, [0]], [True], [-1], 5, None])
+def test_shapes_that_are_none_are_refused(shape: Any) -> None:
+    """To multiply a text takes as much memory as it says."""
+    text, ends = {"array": 0, "dtype": "'|u1'", "shape": [8]}, {"array": 1, "dtype": "'<i8'", "shape": [1]}
+    state = {"dict": {"text": [0], "ends": [1], "missing": None, "shape": [2], "coerce": True}}
+    nodes = [text, ends, {"list": shape}, state, {"strings": True, "state": [3]}]
+    for one in (nodes, [{**text, "shape": shape}]):
+        with pytest.raises(CorruptArray):
+            unpack(altered(one, [len(one) - 1], [(0, 8), (8, 8)], bytes(8) + (8).to_bytes(8, "little")))
+
+
 def test_lengths_without_bytes_take_no_memory() -> None:
     """An array of items of no bytes may tell of any length."""
     none, shape = {"array": 0, "dtype": "'|V0'", "shape": [10**12]}, {"list": [10**12]}
