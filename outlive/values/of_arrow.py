@@ -21,18 +21,19 @@ def _stream(table: Any) -> Any:
     if any(_is_of_python(field.type) for field in table.schema):
         return NotImplemented
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write(table)
+    try:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write(table)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # a type that its own format does not have
+        return NotImplemented
     return np.frombuffer(sink.getvalue(), np.uint8)
 
 
 def _is_of_python(kind: Any) -> bool:
-    inside = [kind.field(index).type for index in range(kind.num_fields)]
-    if isinstance(kind, pa.DictionaryType):
-        inside.append(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
-        inside.append(kind.storage_type)
-    return isinstance(kind, pa.ExtensionType) or any(map(_is_of_python, inside))
+    inside = [getattr(kind, name, None) for name in ("value_type", "key_type", "item_type", "storage_type")]
+    if pa.types.is_struct(kind) or pa.types.is_union(kind):
+        inside += [field.type for field in kind]
+    return isinstance(kind, pa.ExtensionType) or any(_is_of_python(one) for one in inside if one is not None)
 
 
 def table_of(data: Any) -> Any:

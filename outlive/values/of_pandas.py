@@ -32,7 +32,12 @@ def _encode_index(index: Any) -> Any:
         return NotImplemented
     if kind in {pd.DatetimeIndex, pd.TimedeltaIndex} and index.freq is not None:
         state["freq"] = index.freq.freqstr
-    return state if type(_decode_index(state)) is kind else NotImplemented
+    try:
+        again = _decode_index(state)
+    except (ValueError, TypeError):  # a frequency of the program's own, as with holidays
+        return NotImplemented
+    same = type(again) is kind and getattr(again, "freq", None) == getattr(index, "freq", None)
+    return state if same else NotImplemented
 
 
 def _decode_index(state: Any) -> Any:

@@ -16,8 +16,17 @@ def _encode_frame(frame: Any) -> Any:
     if any(_has_objects(dtype) for dtype in frame.dtypes) or (not frame.width and frame.height):
         return NotImplemented
     stream = io.BytesIO()
-    frame.write_ipc_stream(stream, compat_level=pl.CompatLevel.newest())
+    try:
+        frame.write_ipc_stream(stream, compat_level=pl.CompatLevel.newest())
+    except BaseException as error:
+        if _is_of_polars(error):  # a type that the format does not have
+            return NotImplemented
+        raise
     return np.frombuffer(stream.getbuffer(), np.uint8)
+
+
+def _is_of_polars(error: BaseException) -> bool:
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"  # of Rust, and no Exception
 
 
 def _has_objects(dtype: Any) -> bool:
@@ -36,7 +45,7 @@ def _decode_frame(data: Any) -> Any:
     try:
         return pl.read_ipc_stream(io.BytesIO(data.data))
     except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust: no Exception
+        if _is_of_polars(error):
             raise CorruptArray(f"a stored Polars frame is damaged: {error!s:.200}") from None
         raise
 

@@ -106,8 +106,26 @@ _FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Callable[[Any], An
     "dia": (_diagonals, _diagonals_of),
     "coo": (_coordinates, _coordinates_of),
 }
+
+
+def _sure(encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An encoder that leaves to pickle what could not be read again: SciPy takes some that it would refuse itself."""
+
+    def encoded(one: Any) -> Any:
+        state = encode(one)
+        try:
+            decode(state)
+        except (CorruptArray, ValueError, TypeError):
+            return NotImplemented
+        return state
+
+    return encoded
+
+
 for _form, (_encode, _decoder) in _FORMS.items():
     for _ending in ("array", "matrix"):
         _kind = getattr(sp, f"{_form}_{_ending}", None)
         if _kind is not None:
-            register(_kind, _encode, _decoder(_kind), name=f"scipy.{_form}_{_ending}", private=True)
+            register(
+                _kind, _sure(_encode, _decoder(_kind)), _decoder(_kind), name=f"scipy.{_form}_{_ending}", private=True
+            )

@@ -17,22 +17,23 @@ def _encode_variable(variable: Any) -> Any:
         raise UnsupportedArray(
             "this xarray value is lazy (dask), and storing it would compute it: store value.compute(), or its parts"
         )
-    data = variable.data if isinstance(variable.data, np.ndarray) else variable.values
+    if type(variable) is not xr.IndexVariable and type(variable.data) is not np.ndarray:
+        return NotImplemented  # an array of another library: sparse, or with units
+    data = variable.data if type(variable.data) is np.ndarray else variable.values
     if type(variable) not in (xr.Variable, xr.IndexVariable) or data.dtype != variable.dtype:
         return NotImplemented
-    if not isinstance(variable, xr.IndexVariable) and not isinstance(variable.data, np.ndarray):
-        return NotImplemented  # an array of another library: sparse, or with units
-    encoding = {
-        name: {"dtype": one.str} if isinstance(one, np.dtype) else one for name, one in variable.encoding.items()
-    }
-    return {"dims": list(variable.dims), "data": data, "attrs": dict(variable.attrs), "encoding": encoding}
+    dtypes = {name: one.str for name, one in variable.encoding.items() if _is_plain(one)}
+    encoding = {name: one for name, one in variable.encoding.items() if name not in dtypes}
+    state = {"dims": list(variable.dims), "data": data, "attrs": dict(variable.attrs), "encoding": encoding}
+    return {**state, "dtypes": dtypes} if dtypes else state
+
+
+def _is_plain(dtype: object) -> bool:
+    return isinstance(dtype, np.dtype) and np.dtype(dtype.str) == dtype and not dtype.hasobject
 
 
 def _decode_variable(state: Any) -> Any:
-    encoding = {
-        name: np.dtype(one["dtype"]) if isinstance(one, dict) and one.keys() == {"dtype"} else one
-        for name, one in state["encoding"].items()
-    }
+    encoding = {**state["encoding"], **{name: np.dtype(one) for name, one in state.get("dtypes", {}).items()}}
     return xr.Variable(tuple(state["dims"]), state["data"], state["attrs"], encoding)
 
 

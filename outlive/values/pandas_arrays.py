@@ -162,7 +162,11 @@ def _objects(items: list[Any]) -> Any:
 def _string_state(array: Any, dtype: Any) -> Any:
     na = getattr(dtype, "na_value", pd.NA)
     about = {"string": dtype.storage, "na": "NA" if na is pd.NA else "nan"}
-    if _string_dtype(about) != dtype:
+    try:
+        same = _string_dtype(about) == dtype
+    except TypeError:  # before pandas 2.3 it has no na_value
+        same = False
+    if not same:
         raise Unknown
     if dtype.storage == "pyarrow":
         return {**about, "arrow": _arrow_of(array)}

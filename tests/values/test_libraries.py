@@ -227,6 +227,14 @@ def test_pandas_frames_of_other_forms(pd: Any) -> None:
         assert found.flags == frame.flags and type(found.index) is type(frame.index)
 
 
+def test_pandas_frequencies_of_a_program_are_pickled(pd: Any) -> None:
+    holidays = pd.offsets.CustomBusinessDay(holidays=["2020-01-02"])
+    index = pd.date_range("2020-01-01", periods=4, freq=holidays)
+    with pytest.raises(PickleRefused):
+        pack(index, pickle=False)
+    assert there_and_back(index, pickle=True).freq == holidays
+
+
 def test_pandas_arrow_columns(pd: Any, pa: Any) -> None:
     frame = pd.DataFrame(
         {"a": pd.array([1, None], pd.ArrowDtype(pa.int64())), "b": pd.array(["x", None], "string[pyarrow]")}
@@ -325,6 +333,15 @@ def test_scipy_keeps_wide_indices_and_does_not_copy() -> None:
     assert all(is_in(array, data) for array in (found.data, found.indices, found.indptr))
     found.data[:] = 2
     found.sum_duplicates()
+
+
+def test_scipy_arrays_that_could_not_be_read_again_are_pickled() -> None:
+    sp = pytest.importorskip("scipy.sparse")
+    one = sp.csr_array(np.eye(3))
+    one.indices = one.indices.astype("i8")  # and indptr stays i4
+    with pytest.raises(PickleRefused):
+        pack(one, pickle=False)
+    assert (there_and_back(one, pickle=True).data == 1).all()
 
 
 # --- xarray
