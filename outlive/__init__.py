@@ -92,7 +92,6 @@ __all__ = [
     "UnsafeRoot",
     "UnsupportedArray",
     "UnsupportedPlatform",
-    "codecs",
     "drain",
     "nodes",
     "open",

@@ -29,7 +29,7 @@ def install(extra: str | None = None) -> str:
 
 def lacking(extra: str) -> list[str]:
     """The packages of this extra that are not installed. None is imported."""
-    return [package for package in EXTRAS[extra] if find_spec(package) is None]
+    return [package for package in EXTRAS[extra] if not _is_installed(package)]
 
 
 def need(package: str) -> None:
@@ -40,7 +40,7 @@ def need(package: str) -> None:
     MissingPackage
         It is not.
     """
-    if find_spec(package) is None:
+    if not _is_installed(package):
         raise named(ModuleNotFoundError(name=package))
 
 
@@ -55,6 +55,15 @@ def named(error: ModuleNotFoundError) -> ModuleNotFoundError:
         if package in packages:
             return _missing(package, "Ray" if package == "ray" else package, extra)
     return error
+
+
+def _is_installed(package: str) -> bool:
+    """Whether there is such a package. A folder of this name without code, as `python -m` finds it here, is none."""
+    try:
+        spec = find_spec(package)
+    except ValueError:  # a program has put a module of its own in this place
+        return True
+    return spec is not None and spec.origin is not None
 
 
 def _missing(package: str, called: str, extra: str | None) -> MissingPackage:

@@ -13,7 +13,7 @@ from types import ModuleType
 import outlive.errors
 
 _SOURCE = Path(outlive.errors.__file__).parent
-MODULES = ("outlive", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint")
+MODULES = ("outlive", "outlive.codecs", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint")
 _ABOUT = {"outlive": "Stores and arrays"}
 _ERRORS = "outlive errors"
 TESTING = ("outlive.testing.conformance", "outlive.testing.history")  # without __all__: all that is not private

@@ -39,6 +39,8 @@ COMMANDS = [
     "explain",
     "lint",
     "doctor",
+    "tune",
+    "versions",
     "workers",
 ]
 

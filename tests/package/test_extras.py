@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_every_extra_can_be_asked_for(monkeypatch):
             assert caught.value.name == package
     other = ModuleNotFoundError("No module named 'x'", name="x")
     assert named(other) is other  # a package of the user's program
+
+
+def test_a_folder_of_the_same_name_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "ray").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(one for one in sys.path if "-packages" not in one)])
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert lacking("ray") == ["ray"]
+    monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))  # a program's own
+    assert lacking("ray") == []
 
 
 def test_python_without_ray():
