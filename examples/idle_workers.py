@@ -29,8 +29,9 @@ def leaky(number: int) -> float:
 
 
 def idle(job: str) -> list[Any]:
-    """The idle workers of a job that hold nothing."""
-    return [worker for worker in outlive.workers.inspect().workers if worker.job == job and worker.retirable]
+    """The idle workers of a job that ran a task and hold nothing."""
+    workers = outlive.workers.inspect().workers
+    return [worker for worker in workers if worker.job == job and worker.function and worker.retirable]
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     job = ray.get_runtime_context().get_job_id()
     ray.get([leaky.remote(number) for number in range(4)])
 
-    while not (found := idle(job)):  # Ray takes a moment to count them as idle
+    while not (found := idle(job)):  # Ray takes a moment to say so
         time.sleep(0.1)
     for worker in found:
         print(f"pid {worker.pid}: {(worker.unique or 0) / 1e6:.0f} MB, after {worker.function}: {worker.why}")

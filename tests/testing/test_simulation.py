@@ -106,6 +106,8 @@ FOUND_SOON = (
     "deleted are adopted",
     "looked at once",
     "adopted is not told",
+    "adopted is forgotten",
+    "lost is dropped",
     "welcomed without a listing",
     "left with a shelf behind",
 )

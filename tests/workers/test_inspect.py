@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -62,8 +63,9 @@ def drop_borrowed():
 
 @ray.remote
 def wait_for(path):
-    with open(f"{path}.started", "w"):
-        pass
+    with open(f"{path}.starting", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{path}.starting", f"{path}.started")
     while not os.path.exists(path):
         time.sleep(0.01)
     return os.getpid()
@@ -81,6 +83,13 @@ def submit_and_leave(path):
 class Actor:
     def pid(self):
         return os.getpid()
+
+
+@pytest.fixture
+def go(tmp_path):
+    """The file that `wait_for` waits for. It is there after the test, however that ends: no task runs on."""
+    yield tmp_path / "go"
+    (tmp_path / "go").touch()
 
 
 def test_owns_objects(default_ray):
@@ -101,12 +110,13 @@ def test_holds_borrowed_refs(default_ray):
     eventually(lambda: ray.get(drop_borrowed.remote()))
 
 
-def test_not_idle_runs_a_task(default_ray, tmp_path):
-    task = wait_for.remote(str(tmp_path / "go"))
-    worker = eventually(lambda: next((w for w in inspect().workers if w.title == "ray::wait_for"), None))
-    assert (worker.state, kinds(worker), worker.idle_for) == ("running", ["not idle"], None)
-    (tmp_path / "go").touch()
-    assert ray.get(task) == worker.pid
+def test_not_idle_runs_a_task(default_ray, go):
+    task = wait_for.remote(str(go))
+    pid = int(eventually(lambda: os.path.exists(f"{go}.started") and Path(f"{go}.started").read_text()))
+    worker = worker_when(pid, lambda worker: worker.state == "running" and kinds(worker) == ["not idle"])
+    assert (worker.title, worker.idle_for) == ("ray::wait_for", None)
+    go.touch()
+    assert ray.get(task) == pid
 
 
 def test_not_idle_is_an_actor(default_ray):
@@ -116,12 +126,11 @@ def test_not_idle_is_an_actor(default_ray):
     assert "actor" in worker.why
 
 
-def test_waits_for_tasks_that_it_submitted(default_ray, tmp_path):
-    pid, refs = ray.get(submit_and_leave.remote(str(tmp_path / "go")))
-    worker = worker_when(pid, lambda worker: worker.state == "idle")
-    assert "waits for its tasks" in kinds(worker)
+def test_waits_for_tasks_that_it_submitted(default_ray, go):
+    pid, refs = ray.get(submit_and_leave.remote(str(go)))
+    worker = worker_when(pid, lambda worker: worker.state == "idle" and "waits for its tasks" in kinds(worker))
     assert not worker.retirable
-    (tmp_path / "go").touch()
+    go.touch()
     ray.get(refs)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt
-from outlive.catalog import replicas, shelves
+from outlive.catalog import deletion, replicas, shelves
 from outlive.catalog.instructions import Conversation
 from outlive.catalog.state import State
 from outlive.cluster import tenure
@@ -80,6 +80,11 @@ def _adopted_without_a_mark() -> Iterator[Change]:
     yield adopt, "marked", lambda mode, **_: stat.S_IMODE(mode)
 
 
+def _lost_are_not_deleted() -> Iterator[Change]:
+    """A deletion leaves an array as it is that counts as lost, or is lost meanwhile."""
+    yield deletion, "_end_lost", lambda *_: []
+
+
 ADOPTION: dict[str, Callable[[], Iterator[Change]]] = {
     function.__name__.strip("_").replace("_", " "): function
     for function in (
@@ -91,5 +96,6 @@ ADOPTION: dict[str, Callable[[], Iterator[Change]]] = {
         _left_with_a_shelf_behind,
         _lost_is_dropped,
         _adopted_without_a_mark,
+        _lost_are_not_deleted,
     )
 }

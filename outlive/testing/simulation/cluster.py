@@ -152,8 +152,10 @@ class Cluster:
         return keeper
 
     def _a_tenured_keeper(self, process: Process) -> PlayedKeeper:
-        process.node.keeper = process
-        process.steps_left, process.node.host.crash = process.node.host.crash, None
+        machine: Machine = process.node
+        machine.keeper = process
+        if machine is not machine.host.nodes[0]:
+            process.steps_left, machine.host.crash = machine.host.crash, None
         keeper = PlayedKeeper(self, process, PlayedPeers(self, process), None)
         shelf = keeper.shelf
         self.shelves.append(shelf)

@@ -187,6 +187,8 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
     """Ray is started again on a machine. The next node adopts the shelf, while others replace and delete the arrays."""
     node, at = rng.choice(plan.nodes[1:]), round(rng.uniform(0.3, 3.0), 4)
     starts = round(rng.choice((0.05, 1.0, 6.0)) * rng.uniform(0.2, 1.0), 3)
+    if (chance := rng.random()) < 0.3:
+        return (_quiet if chance < 0.15 else _emptied_late)(rng, plan, node, at, starts)
     how = rng.choices(("", STOPPED, TWO), (4, 3, 1))[0]
     end = at + starts + rng.choice((1.0, 4.0, 15.0))
     beside = _ops_around(rng, at, end, 2200)
@@ -210,6 +212,28 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
         faults.append(Fault(at, "delay call", "there", "", round(rng.choice((1.0, 6.0)) * rng.random(), 3), "welcome"))
     others = plan.clients if rng.random() < 0.5 else ()
     return plan._replace(clients=(*others, *clients), faults=tuple(sorted(faults)))
+
+
+def _quiet(rng: random.Random, plan: Plan, node: str, at: float, starts: float) -> Plan:
+    """The keeper that adopts is killed, and nothing else happens on its node: nobody else has the shelf listed."""
+    last = Op(round(at + starts + 14.0 + rng.random(), 4), "get", (rng.choice(KEYS),))  # until then it goes on
+    clients = Client("before", node, tuple(sorted(_ops_around(rng, 0.0, at, 2000)))), Client("beside", "a", (last,))
+    crash = Fault(0.0, CRASH, node, seconds=float(rng.randrange(8, 45)))
+    return plan._replace(clients=clients, faults=(crash, Fault(at, RESTART, node, seconds=starts)))
+
+
+def _emptied_late(rng: random.Random, plan: Plan, node: str, at: float, starts: float) -> Plan:
+    """The old keeper is stopped, and the new node's shelf is listed before it can adopt. Then the node is emptied."""
+    adopts = at + starts + 2 * TO_END
+    after = Op(round(at + starts + rng.random(), 4), "put", (rng.choice(KEYS),), 2100)
+    drains = tuple(Op(round(adopts + moment + rng.random(), 4), "drain", (node,)) for moment in range(1, 8))
+    clients = (
+        Client("before", node, tuple(sorted(_ops_around(rng, 0.0, at, 2000)))),
+        Client("after", node, (after,)),
+        Client("beside", "a", drains),
+    )
+    late = Fault(at + starts + 2.0, "delay call", "there", "", round(8.0 * rng.random(), 3), "welcome")
+    return plan._replace(clients=clients, faults=(Fault(at, RESTART, node, STOPPED, starts), late))
 
 
 def _ops_around(rng: random.Random, begin: float, end: float, value: int) -> list[Op]:
