@@ -211,7 +211,7 @@ class World(Cluster):
 
     def __init__(self, nodes: int, folder: str) -> None:
         names = (HEAD, *(f"n{number:055d}" for number in range(1, nodes)))  # as long as Ray's
-        super().__init__(Plan(1, names, (), ()), {name: empty_shelf(f"{folder}/{name}") for name in names})
+        super().__init__(Plan(1, names, (), ()), {name: empty_shelf(f"{folder}/{name}") for name in names}, {})
         self.tally = Tally()
         self.network = _Messages(self.scheduler, Manners(), self.say, self._oddity)
         self.network.tally = self.tally
@@ -292,7 +292,7 @@ class World(Cluster):
         def begin() -> None:
             session = PlayedSession(self, process)
             session.peers = self._port(process)
-            del session.chunk_size  # which asks the head, as it does outside a simulation
+            del session._chunks  # which asks the head, as it does outside a simulation
             stage.join(process, session)
 
         self.do(process, begin)

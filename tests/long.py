@@ -51,6 +51,10 @@ LONG = (
     "workers/test_inspect.py::test_a_spent_owner",
     "workers/test_looking.py::test_(rounds_that_let_workers_go|the_node_stays_idle|an_exact_look)",
     "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several|those_that|what_another)",
+    # one of its kind is short
+    r"package/test_imports.py::.*\[(--version|lint --explain|explain|versions|tune|workers)",
+    r"package/test_help.py::test_bash_completes\[outlive (workers|lint)",
+    r"package/test_extras.py::test_commands_that_need_ray\[(put|nodes|doctor|workers)",
     # every program of the documentation, every error of a real Ray, every frame around a log
     "demo/test_demo_run.py::",
     "examples/test_examples.py::test_it_runs",

@@ -20,13 +20,19 @@ def _stream(table: Any) -> Any:
     """A table or a batch as bytes. NotImplemented for types that live in Python code: pickle names their class."""
     if any(_is_of_python(field.type) for field in table.schema):
         return NotImplemented
-    sink = pa.BufferOutputStream()
     try:
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write(table)
+        size = _written(pa.MockOutputStream(), table)  # so that the memory for it need not grow, which takes long
+        data = np.empty(size, np.uint8)
+        _written(pa.FixedSizeBufferWriter(pa.py_buffer(data)), table)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # a type that its own format does not have
         return NotImplemented
-    return np.frombuffer(sink.getvalue(), np.uint8)
+    return data
+
+
+def _written(sink: Any, table: Any) -> int:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    return int(sink.tell())
 
 
 def _is_of_python(kind: Any) -> bool:

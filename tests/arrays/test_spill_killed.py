@@ -28,7 +28,7 @@ from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
 
 from .local_store import assert_counted
-from .test_killed import KILLS, MIB, PUT, RECORD, Victim, content, kill_many, read, verify, write
+from .test_killed import KILLS, MIB, PUT, RECORD, Victim, content, items, kill_many, read, verify, write
 
 MEMORY, DISK = 12 * MIB, 256 * MIB
 CHECKS, ARRAYS = 6000, 100  # of views, by content, and of how many arrays at least: else it would prove little
@@ -76,7 +76,7 @@ def hold(shelf: Shelf, pipe: int, number: int) -> None:
                 views.append((info, Reader(shelf).view(info)))
         for info, view in views:
             seed, count = map(int, (info.key or "").split())
-            assert np.array_equal(view, content(seed, count)), f"a view of {array_id} has other bytes now"
+            assert np.array_equal(items(view, seed), content(seed, count)), f"a view of {array_id} has other bytes now"
             os.write(pipe, RECORD.pack(PUT, bytes.fromhex(info.id)))
         while len(views) > 12:
             views.pop(rng.randrange(len(views)))

@@ -96,3 +96,17 @@ def test_shutdown_does_not_ask_a_script(cli, store, fresh_session):
     assert not list(Path(shelf).glob("mem/*"))
     assert cli.json("shutdown") == {"arrays": 0, "freed": 0}
     assert "nothing to shut down" in cli("shutdown", "--yes").stdout
+
+
+def test_outlive_alone_says_what_the_cluster_holds(cli, store, monkeypatch):
+    monkeypatch.setattr("outlive.cli.start_page._SECONDS", 60)  # it is what it says that is tried here
+    store["k"] = np.zeros(100_000)
+    about = cli.json()
+    assert about["address"] == cli.address
+    assert (about["nodes"], about["silent"]) == (1, 0)
+    assert about["arrays"] >= 1
+    assert about["budget"] > about["nbytes"] > 800_000
+    said = cli()
+    assert said.stderr == ""
+    assert f"The Ray cluster {cli.address} holds " in said.stdout
+    assert "$ outlive ls --long" in said.stdout

@@ -40,7 +40,8 @@ class Html(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if subprocess.run([PYTHON, "-c", "import mkdocs, mkdocstrings, material"], check=False).returncode:
+    needed = [PYTHON, "-c", "import mkdocs, mkdocstrings, material"]
+    if not PYTHON.exists() or subprocess.run(needed, capture_output=True, check=False).returncode:
         pytest.skip("mkdocs is not installed: make docs")
     folder = tmp_path_factory.mktemp("site")
     command = [PYTHON, "-m", "mkdocs", "build", "--strict", "--config-file", "website/mkdocs.yml", "--site-dir", folder]

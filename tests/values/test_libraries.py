@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from outlive.errors import CorruptArray, PickleRefused, UnknownType, UnsupportedArray
 from outlive.values import registry
@@ -41,16 +44,13 @@ def over(value: Any) -> tuple[Any, Array]:
     return unpack(data, pickle=False), data
 
 
-def test_each_codec_is_where_the_tables_say() -> None:
-    for module in set(LIBRARIES.values()):
-        library = {of: name for name, of in LIBRARIES.items()}[module]
-        pytest.importorskip("scipy.sparse" if library == "scipy" else library)
-        importlib.import_module(module)
-    ours = {
-        name: codec for name, codec in registry._by_name.items() if name in CODECS or name.split(".")[0] in LIBRARIES
-    }
-    for name, codec in ours.items():
-        assert CODECS[name][1] == codec.package
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_codec_is_where_the_tables_say(library: str) -> None:
+    pytest.importorskip("scipy.sparse" if library == "scipy" else library)
+    importlib.import_module(LIBRARIES[library])
+    named = {name for name, (module, package) in CODECS.items() if module == LIBRARIES[library] and package == library}
+    made = {name for name, codec in registry._by_name.items() if codec.package == library}
+    assert made and made == named
 
 
 # --- Arrow
@@ -225,6 +225,36 @@ def test_pandas_frames_of_other_forms(pd: Any) -> None:
         found = there_and_back(frame)
         pd.testing.assert_frame_equal(found, frame, check_freq=True)
         assert found.flags == frame.flags and type(found.index) is type(frame.index)
+
+
+numbers = st.one_of(
+    hnp.boolean_dtypes(), hnp.integer_dtypes(endianness="="), hnp.floating_dtypes(endianness="=", sizes=(32, 64)),
+    hnp.complex_number_dtypes(endianness="="),
+)  # fmt: skip
+blocks = hnp.arrays(numbers, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(blocks, blocks)
+def test_pandas_numbers_of_any_kind(one: Array, two: Array) -> None:
+    pd = pytest.importorskip("pandas")
+    for array in (one, one.T, two[::2]):
+        pd.testing.assert_frame_equal(there_and_back(pd.DataFrame(array)), pd.DataFrame(array))
+    mixed = pd.concat([pd.DataFrame(one), pd.DataFrame(two)], axis=1)
+    pd.testing.assert_frame_equal(there_and_back(mixed), mixed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(blocks)
+def test_scipy_numbers_of_any_kind(array: Array) -> None:
+    sp = pytest.importorskip("scipy.sparse")
+    if array.dtype == np.float16:
+        return
+    for form in ("csr", "csc", "coo", "bsr", "dia"):
+        one = getattr(sp, f"{form}_matrix")(array)
+        found = there_and_back(one)
+        assert found.dtype == one.dtype
+        np.testing.assert_array_equal(found.toarray(), one.toarray())
 
 
 def test_pandas_frequencies_of_a_program_are_pickled(pd: Any) -> None:
