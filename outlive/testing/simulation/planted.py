@@ -165,6 +165,7 @@ def _older_listing_wins() -> Iterator[Change]:
     """An array that was deleted during a listing is listed again: its id and version are not remembered."""
     yield State, "note_gone", lambda *_: None
     yield State, "is_deleted_since", lambda *_: False
+    yield State, "deleted_after", lambda *_: 0
 
 
 def _no_epoch_for_a_listing() -> Iterator[Change]:
