@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tables`: write the tables of docs/benchmarks.md from the files in `benchmarks/results/`.
+"""`python -m benchmarks.tables`: write the tables of README.md and docs/benchmarks.md from `benchmarks/results/`.
 
 A table stands there between `<!-- figures: NAME -->` and `<!-- end of figures -->`. `--check` changes nothing
 and exits with 1 if a table differs from the files.
@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks.report import RESULTS, number
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks.md")]
+PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
@@ -87,6 +88,8 @@ def table(name: str) -> str:
     LookupError
         No file has a line for a row.
     """
+    if name == PROBLEM:
+        return problem()
     lines, sources = results(), list[str]()
     text = ["| what | outlive | other | ratio | run |", "|---|---|---|---|---|"]
     for row in TABLES[name]:
@@ -97,6 +100,15 @@ def table(name: str) -> str:
         text.append(f"| {row.shown} | {_cells(row, line)} | {ascii_lowercase[sources.index(source)]} |")
     legend = [f"- *{letter}* {source}" for letter, source in zip(ascii_lowercase, sources, strict=False)]
     return "\n".join([*text, "", "Above a ratio of 1, outlive is faster. Measured in:", "", *legend, ""])
+
+
+def problem() -> str:
+    """What became of the same programs with Ray and with outlive."""
+    found = json.loads((RESULTS / "problem.json").read_text())
+    text = ["| the same program | with `ray.put` | with outlive |", "|---|---|---|"]
+    text += [f"| {program} | {sides['ray.put']} | {sides['outlive']} |" for program, sides in found["rows"].items()]
+    once = f"Measured with Ray {found['ray']} by `python -m benchmarks.problem`, each program once on each side."
+    return "\n".join([*text, "", once, ""])
 
 
 def _latest(row: Row, lines: list[_Found]) -> _Found:
@@ -123,17 +135,14 @@ def written(text: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table differs")
-    check, text = parser.parse_args().check, PAGE.read_text()
-    if written(text) == text:
-        return 0
-    if check:
-        print(
-            "docs/benchmarks.md: its figures are not those of benchmarks/results; run python -m benchmarks.tables",
-            file=sys.stderr,
-        )
-        return 1
-    PAGE.write_text(written(text))
-    return 0
+    check = parser.parse_args().check
+    old = [page for page in PAGES if written(page.read_text()) != page.read_text()]
+    for page in old:
+        if check:
+            print(f"{page}: its figures are not those of {RESULTS}; run python -m benchmarks.tables", file=sys.stderr)
+        else:
+            page.write_text(written(page.read_text()))
+    return 1 if check and old else 0
 
 
 if __name__ == "__main__":
