@@ -8,7 +8,7 @@ from collections import defaultdict
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, deletion, replaced, replicas, shelves, successors
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Call, Conversation, SearchShelves, Start, Wait
+from outlive.catalog.instructions import PATIENCE, Call, Conversation, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.saving import save
 from outlive.catalog.state import State
@@ -48,6 +48,29 @@ def look_for_dead(state: State) -> Conversation[None]:
     """Settle all dead nodes that had something."""
     for node in [node for node in sorted(state.dead) if _had_something(state, node)]:
         yield from _settle(state, node)
+
+
+def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
+    """Delete arrays: see `deletion.end`. Before this returns, dead nodes are settled, and the head remembers that.
+
+    Otherwise a keeper that comes later would adopt what a dead node's shelf still has, and a later catalog, which does
+    not know of the deletion, would list it. If somebody is silent meanwhile, the deletion waits for 20 s at most.
+    """
+    gone = yield from deletion.end(state, array_ids)
+    if not state.shelves.isdisjoint(state.dead):
+        over = list[bool]()
+        yield Start(_settle_all(state, over))
+        yield Wait(lambda: bool(over), PATIENCE)
+    return gone
+
+
+def _settle_all(state: State, over: list[bool]) -> Conversation[None]:
+    """Settle all dead nodes, and save that; at the end, however it comes, `over` is not empty."""
+    try:
+        yield from look_for_dead(state)
+        yield from save(state)  # a round may have settled them, and may not have saved it yet
+    finally:
+        over.append(True)
 
 
 def settle(state: State, array_id: str) -> Conversation[None]:

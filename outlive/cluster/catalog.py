@@ -114,8 +114,8 @@ class Catalog:
 
     @in_group("change")
     def end(self, array_ids: list[str]) -> list[str]:
-        """See `deletion.end`."""
-        return self.driver.run(deletion.end, array_ids)
+        """See `losing.end`."""
+        return self.driver.run(losing.end, array_ids)
 
     # --- questions
 

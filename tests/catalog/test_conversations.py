@@ -22,7 +22,7 @@ from outlive.catalog import (
     targets,
 )
 from outlive.catalog.index import Holding, Replacement
-from outlive.catalog.instructions import Ask, Call, Save, Together, Wait
+from outlive.catalog.instructions import PATIENCE, Ask, Call, Save, Start, Together, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -496,6 +496,50 @@ def test_an_array_that_was_overwritten_meanwhile_does_not_come_back_once_the_lat
     put(state, info(3), "a")
     adopted_by(world, "c", Listed(one, kept=True))
     assert state.index.find("s", "k").info == info(3)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_the_head_knows_what_a_dead_node_took_before_a_deletion_beside_its_shelf_returns(overwritten: bool) -> None:
+    """If the catalog dies then, and the shelf is adopted, nobody knows of the deletion."""
+    world, one, two = World(answers={("a", "drop"): drops, ("a", "finish"): keeps(info(2).id)}), info(1), info(2)
+    state = world.know()
+    put(state, one, "b")
+    world.kill("b")
+    assert pages.wanted_of("b", world.saved.get)(one)
+    if overwritten:
+        world.run(replaced.drop_where_sealed(state, "a", state.index.bind([two], "a")))  # type: ignore[arg-type]
+    last = two if overwritten else one
+    assert world.run(losing.end(state, [last.id])) == [last.id]
+    assert not pages.wanted_of("b", world.saved.get)(one)
+    world.saved.clear()
+    assert world.run(losing.end(state, [last.id])) == []
+    assert not world.saved  # once is enough
+
+
+def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_for_ever() -> None:
+    world, one, two = World(answers={("a", "drop"): drops}), info(1), info(2, "other")
+    state = world.know()
+    put(state, one, "b")
+    put(state, two, "a")
+    world.kill("b")
+    settling = Talk(world, losing.look_for_dead(state))
+    assert isinstance(settling.instruction, Save)  # the head is silent
+    deleting = Talk(world, losing.end(state, [two.id]))
+    while not isinstance(deleting.instruction, Start) and not deleting.over:
+        deleting.answer(world.carry_out(deleting.instruction))
+    beside = Talk(world, deleting.instruction.conversation)
+    deleting.answer(None)
+    assert isinstance(deleting.instruction, Wait)
+    assert deleting.instruction.patience == PATIENCE
+    while not settling.over:
+        settling.answer(world.carry_out(settling.instruction))
+    beside.go_on()
+    while not beside.over:
+        beside.answer(world.carry_out(beside.instruction))
+    deleting.go_on()
+    assert deleting.value == [two.id]
+    assert pages.wanted_of("b", world.saved.get)(one)
+    assert not pages.wanted_of("b", world.saved.get)(two)
 
 
 def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:

@@ -200,7 +200,7 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
         Client("after", rng.choice(plan.nodes), tuple(sorted(_ops_around(rng, at, end, 2100)))),
         Client("beside", "a", tuple(sorted(beside))),
     )
-    # If the catalog dies in the second after a deletion, what was deleted may be adopted: see "Not promised".
+    # The catalog lives on: not all is promised if it dies too. See "Not promised".
     faults = [fault for fault in plan.faults if fault.kind not in ENDS_CATALOG]
     for kind in rng.choices(sorted({*ENDS_KEEPER, "drain machine"} - _OF_CALLS), k=rng.randint(0, 3)):
         soon = round(at + starts + rng.choice((0.5, 3.0)) * rng.uniform(-0.1, 1.0), 4)
