@@ -70,10 +70,13 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
         return Bound(0, elsewhere=True)
     if behind := state.deleted_after(infos):
         return Bound(0, behind)
+    lost = [(info, one) for info in infos if (one := state.lost_of(info.store, info.key or "")) is not None]
     answer = state.index.bind(infos, node)
     if isinstance(answer, int):
         return Bound(0, answer)
     state.replaced += answer
+    for info, one in lost:
+        state.put_over_lost(info, node, one)
     return Bound(state.epochs[node])
 
 
@@ -190,7 +193,7 @@ def _found(state: State, entry: Entry | None) -> Found | None:
 
 
 def _found_lost(state: State, store: str, key: str) -> Found | None:
-    lost = state.index.lost.of_key(store, key) or state.beneath.get((store, key))
+    lost = state.lost_of(store, key)
     return None if lost is None else Found(lost.info, [lost.node], lost_at=lost.at)
 
 

@@ -186,6 +186,17 @@ class State:
         """List again the files that an array superseded which was never sealed, except those that are to go anyway."""
         self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
 
+    def lost_of(self, store: str, key: str) -> Lost | None:
+        """The array that a key has lost, or had lost before the put that is under way."""
+        return self.index.lost.of_key(store, key) or self.beneath.get((store, key))
+
+    def put_over_lost(self, info: ArrayInfo, node: str, lost: Lost) -> None:
+        """Note what a key had lost until it is known that the array which replaces it is sealed."""
+        if lost.info.id != info.id:
+            name = info.store, info.key or ""
+            self.beneath[name] = lost
+            self.replaced.append(Replacement(Holding(lost.info.id, lost.node), Holding(info.id, node, info), *name))
+
     def come_to_nothing(self, array_id: str) -> None:
         """Unlist an array that is never sealed, and have other nodes forget that it was to replace theirs."""
         self.restore(self.index.take_off(array_id))

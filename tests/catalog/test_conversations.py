@@ -1340,6 +1340,31 @@ def test_what_was_replaced_on_a_dead_node_does_not_come_back_if_a_later_put_come
     assert [lost.info.id for lost in state.index.lost] == [info(2).id]
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_a_key_that_is_lost_stays_lost_if_the_put_that_replaces_it_comes_to_nothing(stands: bool) -> None:
+    world, one, two = World(answers={("a", "finish"): keeps(info(2).id)}), info(1), info(2)
+    state = world.know()
+    put(state, one, "b")
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    put(state, two, "a")
+    if stands:
+        for name in replaced.sort_out(state):
+            world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+        assert not state.beneath and not state.unwanted
+        return
+    world.run(shelves.join(state, "a"))  # its draft was not sealed, and the shelf has another epoch
+    for _ in range(2):
+        [found] = keys.find(state, "s", ["k"])
+        assert found is not None and found.lost_at and (found.info.id, found.nodes) == (one.id, ["b"])
+        put(state, two, "a")  # its writer asks again
+        keys.take_off(state, [two.id])
+        two = info(3)
+    world.run(shelves.mend(state))
+    assert [lost.info.id for lost in state.index.lost] == [one.id]
+    assert not state.beneath
+
+
 def test_what_replaced_it_is_not_noted_for_ever_if_a_still_later_put_stands_already() -> None:
     world = _after_both(info(2))
     del world.answers["c", "listing_part"]
