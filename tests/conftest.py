@@ -29,6 +29,7 @@ SPILL = f"{tempfile.gettempdir()}/outlive-test-{os.getpid()}-spill"
 RAY = f"{tempfile.gettempdir()}/o{os.getpid()}"  # short, as it is part of the paths of sockets
 os.environ["RAY_TMPDIR"] = RAY  # so that no test connects to a cluster that another one's process has started
 os.environ["OUTLIVE_SPILL_TO"] = SPILL
+os.environ.pop("COLUMNS", None)  # set by readline for workers of pytest: no width of a terminal
 os.environ["OUTLIVE_VALIDATE"] = "1"  # the catalog asserts after each step what must be true of it
 os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers inherit it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background

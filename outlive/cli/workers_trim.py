@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,20 +73,25 @@ def trim(
 
 
 def _table(rows: Sequence[Sequence[str]], room: int | None) -> Iterator[str]:
-    """As wide as the terminal: an outcome and its reason take several lines there."""
+    """As wide as the terminal: a reason may take several lines there, and is below an outcome that is long."""
     longest = max(len("OUTCOME"), *(len(outcome) for *_, outcome, _ in rows))
     outcomes = longest if room is None else min(longest, max(_LEAST, room // 3))
     cells = [(*row[:3], "x" * outcomes, "") for row in rows]
     header, *lines = columns(("PID", "JOB", "UNIQUE", "OUTCOME", "BECAUSE"), cells, right={0, 2})
     yield styled(header, "bold")
     for (*_, outcome, because), line in zip(rows, lines, strict=True):
-        begin = line[: line.index("x" * outcomes)]
-        left = list(hanging("", outcome, None if room is None else outcomes))
-        right = list(hanging("", because, None if room is None else room - len(line)))
-        for first, second in itertools.zip_longest(left, right, fillvalue=""):
-            cell = styled(first, _STYLES.get(outcome.partition(":")[0], "red")) + " " * (outcomes - len(first))
-            yield f"{begin}{cell}  {second}".rstrip()
-            begin = " " * len(begin)
+        begin, style = line[: line.index("x" * outcomes)], _STYLES.get(outcome.partition(":")[0], "red")
+        below = " " * (len(begin) + outcomes + 2)
+        first, *rest = hanging("", because, None if room is None else room - len(below))
+        if len(outcome) <= outcomes:
+            yield f"{begin}{styled(outcome, style)}{' ' * (outcomes - len(outcome))}  {first}".rstrip()
+        else:
+            for part in hanging("", outcome, None if room is None else room - len(begin)):
+                yield f"{begin}{styled(part, style)}"
+                begin = " " * len(begin)
+            rest = [first, *rest]
+        for part in rest:
+            yield f"{below}{part}".rstrip()
 
 
 def _show(result: Trimmed, *, done: bool) -> None:

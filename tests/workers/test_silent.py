@@ -155,4 +155,4 @@ def test_a_proxy_of_the_environment_is_not_asked(cluster, monkeypatch):
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:9")
-    assert authentication._asked(cluster.address) is True
+    assert authentication._asked(cluster.address, 10) is True
