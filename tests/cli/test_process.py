@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from ray.util import get_node_ip_address
 from typer.testing import CliRunner
 
@@ -130,6 +131,10 @@ def test_a_port_of_something_else(what, host, monkeypatch):
     """`ray.init` would wait for minutes."""
     monkeypatch.setattr("outlive.ray_internals.authentication._PATIENCE", 1.0)
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests of this process have joined a cluster
+    if host == "0.0.0.0" and not hasattr(ray._raylet, "AuthenticationTokenLoader"):
+        pytest.skip(
+            f"Ray {ray.__version__} has no tokens, so that no cluster is asked for its mode before it is joined"
+        )
     with ExitStack() as stack:
         if what == "silent":
             port = stack.enter_context(socket.create_server((host, 0))).getsockname()[1]

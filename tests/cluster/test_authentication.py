@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(ray._raylet, "AuthenticationTokenLoader"), reason=f"Ray {ray.__version__} has no tokens"
+)
 SECRET = "5eb" * 20 + "77"
 OTHER = "0dd" * 20 + "11"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from outlive.cli.app import app
@@ -307,4 +308,5 @@ def test_every_setting_is_read_from_the_environment(tmp_path, name):
     known = KNOWN[name]
     value = str(known.default).lower()
     text = f"export RAY_{name}={value}\nray start --head\n"
-    assert [kind for _, kind in kinds(tmp_path / "a.sh", text)] == []
+    older = tuple(map(int, ray.__version__.split(".")[:2])) < (2, 60)
+    assert {kind for _, kind in kinds(tmp_path / "a.sh", text)} <= ({"not-in-this-ray"} if older else set())
