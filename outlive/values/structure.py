@@ -1,8 +1,8 @@
 """Structure: a value is read from its packed bytes, whole or in part. Nothing in them is trusted.
 
 Damaged or malicious bytes raise an error. They cannot have memory taken far beyond their own size: what is copied is
-copied once, and a buffer is part of one copy only. Nothing is unpickled, and no module imported, unless pickle is
-allowed.
+copied once, and a buffer is part of one copy only. Nothing is unpickled, and no module that a class names is imported,
+unless pickle is allowed. Codecs of libraries promise less: see "Values" in docs/design.md.
 """
 
 from __future__ import annotations
@@ -124,10 +124,16 @@ class Structure:
                 raise TypeError(f"an index of a {kind} is an integer, not {key!r:.100}")
             return [inside[key]]
         if kind in {"items", "ordered"}:
-            for name, entry in zip(inside[::2], inside[1::2], strict=False):
-                if self.value(name, _nothing, pickle=False) == key:
-                    return [entry]
-            raise KeyError(key)
+            names = inside[::2]
+            if any(self.buffers(name) for name in names):  # such a key is no part of the structure
+                return None
+            try:
+                keys = [self.value(name, _nothing, pickle=False) for name in names]
+            except PickleRefused:  # the whole is read as the caller allows it
+                return None
+            if key not in keys:
+                raise KeyError(key)
+            return [inside[1::2][keys.index(key)]]
         return None
 
     def _number(self, entry: Any) -> int:

@@ -177,6 +177,22 @@ def test_arrays_are_views_of_the_bytes_at_a_page() -> None:
     assert unpack(data.copy())["a"].flags.writeable  # a private map can be written to
 
 
+class Side(enum.Enum):
+    LEFT = 1
+
+
+@pytest.mark.parametrize("key", [b"y" * 300, Side.LEFT, ("a", 1), 2.5])
+def test_a_part_is_found_by_its_key_whatever_that_is(key: Any) -> None:
+    """A long key is a buffer, and was taken for an empty one."""
+    data = joined(pack({b"x" * 300: 0, b"": "short", key: [7]}))
+    structure = Structure.of(data)
+    entry, rest = structure.find(structure.root, (key, 0))
+    found = structure.value(entry, lambda offset, size: data[offset : offset + size], pickle=True)
+    for step in rest:
+        found = found[step]
+    assert found == 7
+
+
 def test_only_the_odd_leaf_is_pickled() -> None:
     value = {"odd": object_with(1), "set": {classes_of_data.Frozen(1)}, "plain": [1, np.ones(3)]}
     packed = pack(value)
