@@ -6,6 +6,7 @@ fork, or a signal handler that raises, leaves no answer behind. If a call does n
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import weakref
@@ -69,7 +70,7 @@ class Line:
         self, address: tuple[str, int], *, here: str, there: str, secret: bytes, tls: Tls | None = None
     ) -> None:
         self.address, self.there = address, there
-        self._here, self._secret, self._tls = here, secret, tls
+        self._reach = functools.partial(proof.reach, address, here=here, there=there, secret=secret, tls=tls)
         self.worked = False
         """Whether the server has ever accepted a proof."""
         self._idle: list[_Connection] = []
@@ -138,9 +139,8 @@ class Line:
 
     def _connect(self, one: _Connection) -> Channel:
         """Open a new connection. Raises Unreachable."""
-        here, there, secret, tls = self._here, self.there, self._secret, self._tls
         try:
-            channel = proof.reach(self.address, here=here, there=there, secret=secret, tls=tls, first=one.introduce)
+            channel = self._reach(first=one.introduce)
         except Lost as error:
             raise Unreachable(error) from error
         self.worked = True

@@ -12,7 +12,7 @@ from outlive.store.reading import as_array, by_handle
 if TYPE_CHECKING:
     from outlive.store.session import Session
 
-_WORTH_A_PART = 1 << 20  # bytes: a smaller array is moved whole
+WORTH_A_PART = 1 << 20  # bytes: a smaller array or value is moved whole
 
 
 def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any:
@@ -38,7 +38,7 @@ def rows_of(info: ArrayInfo, index: Any) -> tuple[int, int, Any] | None:
     import numpy as np
 
     first, *rest = index if isinstance(index, tuple) and index else (index,)
-    whole = info.fortran or not info.shape or info.nbytes < _WORTH_A_PART
+    whole = info.fortran or not info.shape or info.nbytes < WORTH_A_PART
     if whole or isinstance(first, bool) or not isinstance(first, int | np.integer | slice):
         return None
     count = info.shape[0]

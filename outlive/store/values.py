@@ -13,6 +13,7 @@ from outlive.store.elsewhere import rows
 from outlive.store.gone import missing
 from outlive.store.private import private
 from outlive.store.reading import by_handle
+from outlive.store.rows import WORTH_A_PART
 from outlive.values.arrays import plain
 from outlive.values.packing import pack
 from outlive.values.structure import Structure
@@ -26,10 +27,7 @@ Array = np.ndarray[Any, Any]
 ARRAY = "array"
 """The kind of a stored array, beside the names of codecs."""
 
-_WORTH_A_PART = 1 << 20  # bytes: a smaller value is moved whole
 _TAIL = 64 << 10  # bytes that are asked for first: they have most structures
-
-
 _NONE: Array = np.empty(0, np.uint8)
 
 
@@ -119,7 +117,7 @@ def pieces(session: Session, info: ArrayInfo, hint: str | None, path: tuple[Any,
     KeyError, IndexError, TypeError
         It has no such part.
     """
-    if not info.codec or info.nbytes < _WORTH_A_PART or session.shelf.has(info.id):
+    if not info.codec or info.nbytes < WORTH_A_PART or session.shelf.has(info.id):
         return by_handle(session, info, hint)
 
     def read(begin: int, end: int) -> Array:

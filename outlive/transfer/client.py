@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import threading
 import time
@@ -81,7 +82,8 @@ class Link:
         self.address = address
         self.worked = False
         """Whether the server has ever accepted a proof."""
-        self._here, self._there, self._secret, self._checksum, self._tls = here, there, secret, checksum, tls
+        self._reach = functools.partial(proof.reach, address, here=here, there=there, secret=secret, tls=tls)
+        self._there, self._checksum = there, checksum
         self._idle: list[tuple[float, Channel]] = []
         self._mutex = Mutex()
 
@@ -232,7 +234,7 @@ class Link:
             one.close()
 
     def _connect(self) -> Channel:
-        channel = proof.reach(self.address, here=self._here, there=self._there, secret=self._secret, tls=self._tls)
+        channel = self._reach()
         self.worked = True
         return channel
 
