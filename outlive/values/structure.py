@@ -124,16 +124,13 @@ class Structure:
                 raise TypeError(f"an index of a {kind} is an integer, not {key!r:.100}")
             return [inside[key]]
         if kind in {"items", "ordered"}:
-            names = inside[::2]
-            if any(self.buffers(name) for name in names):  # such a key is no part of the structure
-                return None
             try:
-                keys = [self.value(name, _nothing, pickle=False) for name in names]
-            except PickleRefused:  # the whole is read as the caller allows it
+                for name, entry in zip(inside[::2], inside[1::2], strict=False):
+                    if self.value(name, _out_of_reach, pickle=False) == key:
+                        return [entry]
+            except (_OutOfReachError, PickleRefused):  # the caller reads the whole, as it may
                 return None
-            if key not in keys:
-                raise KeyError(key)
-            return [inside[1::2][keys.index(key)]]
+            raise KeyError(key)
         return None
 
     def _number(self, entry: Any) -> int:
@@ -307,8 +304,12 @@ def _all_there(made: Any, of: list[Any]) -> Any:
     return made
 
 
-def _nothing(_: int, __: int) -> Array:
-    return np.empty(0, np.uint8)
+class _OutOfReachError(Exception):
+    """A key is no part of the structure, but a buffer."""
+
+
+def _out_of_reach(_: int, __: int) -> Array:
+    raise _OutOfReachError
 
 
 def _integer(text: object) -> int:
