@@ -33,14 +33,24 @@ $(VENV)/.ready: pyproject.toml
 demo: $(VENV)/.ready
 	$(BIN)/outlive demo
 
-# What the programs of docs/idle-memory.md need, beside the other packages: with ray[serve] installed, each Ray of the
-# tests would start more. Without it (no network) only the page's own test is skipped.
+# A virtual environment beside the other: it has that one's packages, and the extra $(1). Where that cannot be installed
+# (no network), it says $(2).
+define beside
+$(PYTHON) -m venv --without-pip $(VENV)/$(1)
+echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+  > "$$($(VENV)/$(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+timeout 300 $(BIN)/pip --python $(VENV)/$(1)/bin/python install --quiet --retries 1 'outlive[$(1)]' && touch $@ || \
+  { rm -rf $(VENV)/$(1); echo "$(2)"; }
+endef
+
+# What the programs of docs/idle-memory.md need: with ray[serve] beside the tests' packages, each Ray of the tests would
+# start more. Without it only the page's own test is skipped.
 $(VENV)/pages/.ready: $(VENV)/.ready
-	$(PYTHON) -m venv --without-pip $(VENV)/pages
-	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-	  > "$$($(VENV)/pages/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
-	timeout 300 $(BIN)/pip --python $(VENV)/pages/bin/python install --quiet --retries 1 'outlive[pages]' && touch $@ || \
-	  { rm -rf $(VENV)/pages; echo "docs/idle-memory.md is not tried: its packages cannot be installed"; }
+	$(call beside,pages,docs/idle-memory.md is not tried: its packages cannot be installed)
+
+# What builds the site. Without it the tests of the site are skipped.
+$(VENV)/docs/.ready: $(VENV)/.ready
+	$(call beside,docs,the site is not built: its packages cannot be installed)
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(SHARED) -m 'not long'
@@ -56,14 +66,6 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-# What builds the site, likewise. Without it (no network) the tests of the site are skipped.
-$(VENV)/docs/.ready: $(VENV)/.ready
-	$(PYTHON) -m venv --without-pip $(VENV)/docs
-	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-	  > "$$($(VENV)/docs/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
-	timeout 300 $(BIN)/pip --python $(VENV)/docs/bin/python install --quiet --retries 1 'outlive[docs]' && touch $@ || \
-	  { rm -rf $(VENV)/docs; echo "the site is not built: its packages cannot be installed"; }
 
 docs: $(VENV)/docs/.ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict --config-file website/mkdocs.yml
