@@ -16,6 +16,8 @@ from outlive.units import format_size
 if TYPE_CHECKING:
     from outlive.store.session import Session
 
+WORTH_A_PART = 1 << 20  # bytes: a smaller array, or value, is moved whole
+
 
 def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
     """The nodes that have an array, this one first if it is one of them."""

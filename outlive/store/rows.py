@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.info import ArrayInfo
-from outlive.store.elsewhere import rows
+from outlive.store.elsewhere import WORTH_A_PART, rows
 from outlive.store.gone import missing
 from outlive.store.reading import as_array, by_handle
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
-
-WORTH_A_PART = 1 << 20  # bytes: a smaller array or value is moved whole
 
 
 def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any:

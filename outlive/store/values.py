@@ -9,11 +9,10 @@ import numpy as np
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.packed import Packed, PackedBytes
 from outlive.errors import UnsupportedArray
-from outlive.store.elsewhere import rows
+from outlive.store.elsewhere import WORTH_A_PART, rows
 from outlive.store.gone import missing
 from outlive.store.private import private
 from outlive.store.reading import by_handle
-from outlive.store.rows import WORTH_A_PART
 from outlive.values.arrays import plain
 from outlive.values.packing import pack
 from outlive.values.structure import Structure
