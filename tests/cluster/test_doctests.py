@@ -22,6 +22,15 @@ MEMORY = "1GiB"  # pages change it
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.fixture(autouse=True)
+def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of Ray's prints that a worker died, on stdout and at some later moment.
+
+    doctest would take it for the output of the example that is running then.
+    """
+    monkeypatch.setattr("ray._private.worker.print_to_stdstream", lambda *_, **__: None)
+
+
 @pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # one node is too few, and says so
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, cluster: str) -> None:
