@@ -18,6 +18,7 @@ EXTRAS = {
     "ray": ("ray",),
     "traces": ("matplotlib", "pyarrow"),
     "demo": ("ray", "matplotlib", "nibabel", "psutil", "pydicom"),
+    "zarr": ("ray", "zarr"),
 }
 """The packages that each extra adds: their names are alike in both places."""
 

@@ -61,6 +61,23 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     return _bind(state, infos, node)
 
 
+def add(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conversation[Bound | None]:
+    """`replace`, but only of nothing. None if one of the keys stands for another array, lost or not: nothing is listed.
+
+    Of several writers that add one key, on whatever nodes, one succeeds.
+    """
+    if state.epochs.get(node, stale) == stale:
+        yield from shelves.join(state, node)
+    yield from shelves.list_unlisted(state)
+    state.left.discard(node)
+    state.say_unlisted("an array of this key")
+    for info in infos:
+        entry, name = state.index.find(info.store, info.key or ""), (info.store, info.key or "")
+        if (entry is not None and entry.info.id != info.id) or (entry is None and state.lost_of(*name) is not None):
+            return None
+    return _bind(state, infos, node)  # nothing has come in between
+
+
 def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     # The writer has given up an array; or one was replaced before it was sealed, and its file is being dropped.
     given_up = state.given_up.get(node, ())
@@ -204,6 +221,21 @@ def list_keys(state: State, store: str, prefix: str) -> Conversation[list[str]]:
     """The keys of a store, sorted."""
     yield from wait_for_deletions(state, store, prefix)
     return sorted(state.index.keys(store, prefix))
+
+
+def names(state: State, store: str, prefix: str, separator: str, dtypes: list[str]) -> Conversation[list[str]]:
+    """What comes after `prefix` in the keys of a store, up to the next `separator` ("": all of it); sorted, each once.
+
+    It names only arrays of one dimension and of one of these dtypes.
+    """
+    yield from wait_for_deletions(state, store, prefix)
+    found = set[str]()
+    for entry in state.index.entries(store, prefix):
+        info = entry.info
+        if info.dtype in dtypes and len(info.shape) == 1 and not info.codec:
+            rest = (info.key or "")[len(prefix) :]
+            found.add(rest.split(separator, 1)[0] if separator else rest)
+    return sorted(found)
 
 
 def count(state: State, store: str) -> Conversation[int]:

@@ -86,6 +86,12 @@ class Catalog:
         """See `keys.replace`. Request and answer are packed as those of `bind`."""
         return pack_bound(self.driver.run(keys.replace, *unpack_request(request)))
 
+    @in_group("change")
+    def add(self, request: bytes) -> bytes:
+        """See `keys.add`. Request and answer are packed as those of `bind`. For None, the answer is empty."""
+        bound = self.driver.run(keys.add, *unpack_request(request))
+        return b"" if bound is None else pack_bound(bound)
+
     def unbind(self, packed: bytes, node: str) -> None:
         """See `keys.unbind`; infos by `wire.pack`."""
         self.driver.step(keys.unbind, unpack(packed), node)
@@ -123,6 +129,11 @@ class Catalog:
     def keys(self, store: str, prefix: str) -> list[str]:
         """The keys of a store that begin with `prefix`, sorted, without those that are being deleted."""
         return self.driver.run(keys.list_keys, store, prefix)
+
+    @in_group("list")
+    def names(self, store: str, prefix: str, separator: str, dtypes: list[str]) -> list[str]:
+        """See `keys.names`."""
+        return self.driver.run(keys.names, store, prefix, separator, dtypes)
 
     @in_group("entries")
     def entries(self, store: str, prefix: str) -> bytes:

@@ -25,21 +25,32 @@ if TYPE_CHECKING:
 _MOST_CATALOGS = 20  # catalogs that may be replaced while one array is put
 
 
-def commit(session: Session, drafts: list[Draft]) -> None:
+class KeyTaken(Exception):
+    """A key that was to be new stands for another array."""
+
+
+def commit(session: Session, drafts: list[Draft], *, only_new: bool = False) -> None:
     """Have the catalog list drafts under their keys, and seal them: all, or none.
 
     No draft is left behind, whether this succeeds or fails: see `_take_back`.
 
+    Parameters
+    ----------
+    only_new
+        Replace no array.
+
     Raises
     ------
     StoreUnavailable, StoreFull
+    KeyTaken
+        With `only_new`: a key has an array already, which may be lost.
     """
     batch = Batch(session.shelf) if len(drafts) > 1 else None
     epoch = session.shelf.ledger.epoch
     try:
         if batch is not None:
             batch.begin()
-        _commit(session, drafts)
+        _commit(session, drafts, only_new=only_new)
     except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
         _take_back(session, drafts, error, epoch)
     finally:
@@ -68,12 +79,12 @@ def seal(session: Session, drafts: list[Draft]) -> None:
         raise
 
 
-def _commit(session: Session, drafts: list[Draft]) -> None:
+def _commit(session: Session, drafts: list[Draft], *, only_new: bool) -> None:
     for draft in drafts:
         draft.settled = True
     stale = 0
     for _ in range(_MOST_CATALOGS):
-        bound = _bind(session, drafts, stale)
+        bound = (_add if only_new else _bind)(session, drafts, stale)
         if bound.behind:
             _restamp(drafts, new_version(after=bound.behind))
         else:
@@ -104,6 +115,13 @@ def _bind(session: Session, drafts: list[Draft], stale: int) -> Bound:
     request = pack_request([draft.info for draft in drafts], session.node, stale)
     bound = unpack_bound(session.ask_catalog("bind", request))
     return unpack_bound(session.ask_catalog("replace", request)) if bound.elsewhere else bound
+
+
+def _add(session: Session, drafts: list[Draft], stale: int) -> Bound:
+    answer = session.ask_catalog("add", pack_request([draft.info for draft in drafts], session.node, stale))
+    if not answer:
+        raise KeyTaken
+    return unpack_bound(answer)
 
 
 # --- a put that fails, or is interrupted, when the catalog may have listed its drafts

@@ -34,3 +34,10 @@ def _keys(store: str, prefix: str) -> list[str]:
     current = session.current()
     keys: list[str] = current.ask_catalog("keys", store, prefix)
     return keys
+
+
+@in_cluster()
+def names(store: str, prefix: str, separator: str, dtypes: list[str]) -> list[str]:
+    """The catalog's `names`: what comes after `prefix` in a store's keys, up to the next `separator`."""
+    found: list[str] = session.current().ask_catalog("names", store, prefix, separator, dtypes)
+    return found

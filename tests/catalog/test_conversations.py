@@ -114,6 +114,55 @@ def test_a_keeper_that_leaves_while_names_go_is_no_home() -> None:
     assert state.index.at_home("a") == []
 
 
+def test_what_is_added_replaces_nothing() -> None:
+    world = World()
+    state = world.know()
+    assert world.run(keys.add(state, [info(1)], "a", 0)) == Bound(1)
+    assert world.run(keys.add(state, [info(1)], "a", 0)) == Bound(1)  # Ray repeats a call whose answer was lost
+    assert world.run(keys.add(state, [info(2)], "b", 0)) is None
+    assert world.run(keys.add(state, [info(3, "other"), info(4)], "a", 0)) is None
+    assert state.index.find("s", "other") is None
+    state.index.doom("s", ["k"])  # it can be read until its file is gone
+    assert world.run(keys.add(state, [info(2)], "b", 0)) is None
+
+
+def test_nothing_is_added_over_what_is_lost_or_may_be_elsewhere() -> None:
+    world = World()
+    state = world.know("a")
+    state.index.lost.add(Lost(info(1), "b", 1.0))
+    assert world.run(keys.add(state, [info(2)], "a", 0)) is None
+    state.unlisted.add("c")
+    world.answers.pop(("c", "listing_part"))
+    with pytest.raises(StoreUnavailable, match="may be on node c"):
+        world.run(keys.add(state, [info(3, "other")], "a", 0))
+    assert state.index.find("s", "other") is None
+
+
+def test_a_shelf_is_listed_before_anything_is_added_to_it() -> None:
+    world = World(answers={("a", "listing_part"): listing(7, Listed(info(1), kept=True))})
+    assert world.run(keys.add(world.state, [info(2)], "a", 0)) is None
+    assert world.run(keys.add(world.state, [info(2, "other")], "a", 0)) == Bound(7)
+
+
+def test_names_are_what_comes_next_in_keys() -> None:
+    world = World()
+    state = world.know()
+    for number, key in enumerate(("a", "a/b", "a/c/0", "a/c/1", "ab", "a//"), start=1):
+        put(state, info(number, key), "a")
+    put(state, info(9, "a/number")._replace(dtype="'<f8'"), "a")
+    put(state, info(10, "a/image")._replace(shape=(2, 2)), "a")
+    put(state, info(11, "a/frame")._replace(codec="pandas.frame"), "a")
+
+    def names(prefix: str, separator: str = "") -> list[str]:
+        return world.run(keys.names(state, "s", prefix, separator, ["'|u1'"]))
+
+    assert names("a/", "/") == ["", "b", "c"]
+    assert names("a/") == ["/", "b", "c/0", "c/1"]
+    assert names("", "/") == ["a", "ab"]
+    assert names("b") == [] == world.run(keys.names(state, "t", "", "", ["'|u1'"]))
+    assert world.run(keys.names(state, "s", "a/", "/", ["'<f8'"])) == ["number"]
+
+
 def test_a_put_that_was_taken_back_lists_nothing_later() -> None:
     state = World().know()
     put(state, info(1), "a")

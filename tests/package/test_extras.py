@@ -103,6 +103,28 @@ outlive.workers.simulate, outlive.workers.Trace
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_python_without_zarr():
+    done = without(
+        "zarr",
+        run="""
+import outlive
+outlive.Store, outlive.ArrayHandle
+try:
+    outlive.zarr
+except outlive.MissingPackage as error:
+    assert str(error) == "this needs zarr, which is not installed: pip install 'outlive[zarr]'", error
+else:
+    raise SystemExit("zarr")
+""",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_nothing_else_loads_zarr():
+    run = "import sys, outlive; outlive.Store, outlive.open; sys.exit('zarr' in sys.modules)"
+    assert without(run=run).returncode == 0
+
+
 def test_a_handle_that_comes_to_a_program_without_ray(tmp_path):
     info = ArrayInfo("0" * 32, "default", "k", "'<f8'", (3,), False, 128, 24, 4096, 1)
     (tmp_path / "handle").write_bytes(pickle.dumps(outlive.ArrayHandle(info)))

@@ -1,0 +1,92 @@
+"""zarr over outlive, against zarr's own stores in the same run: LocalStore on /dev/shm, and MemoryStore."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+import outlive
+from benchmarks.cluster import MIB
+from benchmarks.line import Line, times_faster
+from benchmarks.timing import OUTLIVE, RAY, Samples, alternate
+
+NAME = "zarr"
+ABOUT = "chunks of zarr, written and read, against zarr's LocalStore on /dev/shm and its MemoryStore"
+_LOCAL, _MEMORY = "LocalStore on /dev/shm", "MemoryStore"
+_CHUNKS = 4  # that are written in turn
+
+
+def run(store: outlive.Store, quick: bool) -> list[Line]:
+    if not importlib.util.find_spec("zarr"):
+        return []
+    from zarr.storage import LocalStore, MemoryStore
+
+    from outlive.zarr import OutliveStore
+
+    folder = tempfile.mkdtemp(dir="/dev/shm", prefix="outlive-bench-zarr-")
+    ours = OutliveStore(store, path="benchmark")
+    try:
+        stores = {OUTLIVE: ours, _LOCAL: LocalStore(folder), _MEMORY: MemoryStore()}
+        lines = []
+        for size, rounds in ((1, 20 if quick else 200), (64, 3 if quick else 20)):
+            lines += _size(stores, size, rounds)
+        return lines
+    finally:
+        asyncio.run(ours.clear())
+        shutil.rmtree(folder)
+
+
+def _size(stores: dict[str, Any], mib: int, rounds: int) -> list[Line]:
+    from zarr.core.buffer import cpu, default_buffer_prototype
+
+    value = cpu.Buffer.from_array_like(np.random.default_rng(7).integers(0, 255, mib * MIB, np.uint8))
+    prototype = default_buffer_prototype()
+    loop = asyncio.new_event_loop()
+
+    def timed(what: Any) -> float:
+        begin = time.perf_counter()
+        found = loop.run_until_complete(what)
+        seconds = time.perf_counter() - begin
+        assert found is None or len(found) == len(value)
+        return seconds
+
+    def taking_turns(make: Any) -> Samples:
+        counts = dict.fromkeys(stores, 0)
+
+        def side(name: str) -> Any:
+            def once() -> float:
+                counts[name] += 1
+                return timed(make(stores[name], f"{mib}/{counts[name] % _CHUNKS}"))
+
+            return once
+
+        return alternate({name: side(name) for name in stores}, rounds)
+
+    def put(store: Any, key: str) -> Any:
+        return store.set(key, value)
+
+    def get(store: Any, key: str) -> Any:
+        return store.get(key, prototype)
+
+    for _ in range(2):
+        taking_turns(put)  # all keys are there, and memory is warm
+    found = {"write": taking_turns(put), "read": taking_turns(get)}
+    loop.close()
+    return [
+        times_faster(
+            NAME,
+            f"{what} a chunk of {mib} MiB",
+            "warm: its key was written before",
+            {RAY: samples[other], OUTLIVE: samples[OUTLIVE]},
+            asked=(3 if what == "read" else 1) if other == _LOCAL else None,
+            note=f"the other column is zarr's {other}",
+        )
+        for what, samples in found.items()
+        for other in (_LOCAL, _MEMORY)
+    ]

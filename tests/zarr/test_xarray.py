@@ -1,0 +1,38 @@
+"""xarray's own suite for zarr passes over the store, in both formats of zarr."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("zarr", minversion="3")
+pytest.importorskip("xarray")
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # xarray's own
+    from xarray.tests.conftest import time_unit
+    from xarray.tests.test_backends import ZarrBase, default_zarr_format
+
+import outlive
+from outlive.zarr import OutliveStore
+
+_numbers = itertools.count()
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
+assert default_zarr_format and time_unit  # fixtures
+
+
+@pytest.mark.usefixtures("default_zarr_format")
+class TestOutliveStore(ZarrBase):
+    @pytest.fixture(autouse=True)
+    def _played(self, played: Any) -> None:
+        """All tests need it."""
+
+    @contextlib.contextmanager
+    def create_zarr_target(self) -> Iterator[OutliveStore]:
+        yield OutliveStore(outlive.Store("xarray"), path=str(next(_numbers)))
