@@ -13,19 +13,21 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from outlive import progress
 from outlive.arrays.lock import Mutex
-from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, Call, NoAnswer
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.channel import Lost, Silent
+from outlive.transfer.channel import Lost
 
 CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "locate", "join_copy", "join_copies"})
 """The catalog's methods that go by a line: their arguments and answers are plain data, and they may be repeated."""
 WHERE = "calls"  # the key under which the head remembers the server's address
 THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
 _SOON, _LATER = 1.0, 60.0  # seconds until a line is tried again: at first, and at most; each time twice as many
+_SHARE = 20  # a line that failed is tried again after so many times what the try took
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
 
@@ -66,17 +68,23 @@ class CatalogLine:
 
         Raises
         ------
+        StoreUnavailable
+            The catalog raised it.
         NoAnswer
             No answer came in time. See also `Peers.ask_catalog`.
         """
         line = self._line()
         if line is None:
             return THROUGH_RAY
-        deadline = math.inf if patience is None else time.monotonic() + patience
+        began = time.monotonic()
+        deadline = math.inf if patience is None else began + patience
+        wait = _Wait(lambda: self._see_that_it_is_there(line))
         try:
-            return line.call(call.method, call.args, deadline, PATIENCE, lambda: self._see_that_it_is_there(line))
+            return line.call(call.method, call.args, deadline, wait.pause, wait.look)
+        except Raised as error:
+            raise StoreUnavailable(str(error)) from None
         except Unreachable as error:
-            self._lost(line, error, _LATER if isinstance(error.error, Silent) else 0.0)
+            self._lost(line, error, _SHARE * (time.monotonic() - began))
         except NotMade as error:
             _log.debug("%s goes through Ray: %s", call.method, error)
         except Broken as error:
@@ -87,6 +95,12 @@ class CatalogLine:
                 f"the catalog did not answer within {patience:.0f} s: it may be stopped; see `ray list actors`"
             ) from None
         return THROUGH_RAY
+
+    def close(self) -> None:
+        """Close idle connections. The line may be used afterwards."""
+        line = self._way.line
+        if line is not None:
+            line.close()
 
     def _see_that_it_is_there(self, line: Line) -> None:
         """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""
@@ -142,6 +156,28 @@ class CatalogLine:
                 self._way = _Way(None, str(error), time.monotonic() + again)
         line.close()
         _log.debug("calls go through Ray for %.0f s: %s", again, error)
+
+
+class _Wait:
+    """The wait for an answer. This thread's progress bar is drawn meanwhile.
+
+    Parameters
+    ----------
+    see
+        Called after each `PATIENCE`.
+    """
+
+    def __init__(self, see: Callable[[], None]) -> None:
+        self._see, self._due = see, time.monotonic() + PATIENCE
+
+    def pause(self) -> float:
+        return progress.pause(max(0.0, self._due - time.monotonic()))
+
+    def look(self) -> None:
+        progress.tick()
+        if time.monotonic() >= self._due:
+            self._see()
+            self._due = time.monotonic() + PATIENCE
 
 
 def _address(told: bytes | None) -> list[Any] | None:

@@ -226,6 +226,10 @@ class RayPeers:
                 "see `ray list actors`"
             ) from error.__cause__
 
+    def hang_up(self) -> None:
+        """Close idle connections to the catalog. They are opened again if they are needed."""
+        self._line.close()
+
     def tell_catalog(self, call: Call) -> None:
         getattr(self._find_catalog(), call.method).remote(*call.args)
 
