@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from outlive import progress
 from outlive.arrays.lock import Mutex
 from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
 from outlive.cluster.links import SECRET
@@ -49,10 +48,18 @@ class CatalogLine:
         Reads a value that the head remembers.
     by_ray
         Asks the catalog through Ray.
+    pause, tick
+        While a caller waits, `tick` is called after each `pause(longest)` seconds: it draws a progress bar.
     """
 
-    def __init__(self, load: Callable[[str], bytes | None], by_ray: Callable[[Call, float | None], Any]) -> None:
-        self._load, self._by_ray = load, by_ray
+    def __init__(
+        self,
+        load: Callable[[str], bytes | None],
+        by_ray: Callable[[Call, float | None], Any],
+        pause: Callable[[float], float] = lambda longest: longest,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load, self._by_ray, self._pause_of_bar, self._tick = load, by_ray, pause, tick
         self._way = _Way(None, "nothing was asked yet")
         self._asked = False
         self._again = _SOON
@@ -78,9 +85,20 @@ class CatalogLine:
             return THROUGH_RAY
         began = time.monotonic()
         deadline = math.inf if patience is None else began + patience
-        wait = _Wait(lambda: self._see_that_it_is_there(line))
+        due = began + PATIENCE
+
+        def look() -> None:
+            nonlocal due
+            self._tick()
+            if time.monotonic() >= due:
+                self._see_that_it_is_there(line)
+                due = time.monotonic() + PATIENCE
+
+        def pause() -> float:
+            return self._pause_of_bar(max(0.0, due - time.monotonic()))
+
         try:
-            return line.call(call.method, call.args, deadline, wait.pause, wait.look)
+            return line.call(call.method, call.args, deadline, pause, look)
         except Raised as error:
             raise StoreUnavailable(str(error)) from None
         except Unreachable as error:
@@ -156,28 +174,6 @@ class CatalogLine:
                 self._way = _Way(None, str(error), time.monotonic() + again)
         line.close()
         _log.debug("calls go through Ray for %.0f s: %s", again, error)
-
-
-class _Wait:
-    """The wait for an answer. This thread's progress bar is drawn meanwhile.
-
-    Parameters
-    ----------
-    see
-        Called after each `PATIENCE`.
-    """
-
-    def __init__(self, see: Callable[[], None]) -> None:
-        self._see, self._due = see, time.monotonic() + PATIENCE
-
-    def pause(self) -> float:
-        return progress.pause(max(0.0, self._due - time.monotonic()))
-
-    def look(self) -> None:
-        progress.tick()
-        if time.monotonic() >= self._due:
-            self._see()
-            self._due = time.monotonic() + PATIENCE
 
 
 def _address(told: bytes | None) -> list[Any] | None:

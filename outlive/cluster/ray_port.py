@@ -52,7 +52,7 @@ class RayPeers:
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
-        self._line = CatalogLine(self._remembered, self._ask_catalog)
+        self._line = CatalogLine(self._remembered, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
         return RayPeers, ()

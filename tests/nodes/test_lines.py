@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from outlive import progress
 from outlive.cluster import answering, lines
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.lines import CALLED, THROUGH_RAY, WHERE, CatalogLine
@@ -166,16 +165,16 @@ def test_what_the_catalog_raises(cluster: Cluster) -> None:
     assert cluster.by_ray == []
 
 
-def test_a_progress_bar_is_drawn_meanwhile(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog, line, drawn = cluster.start(), cluster.line(), list[None]()
-    monkeypatch.setattr(progress, "pause", lambda longest: min(longest, 0.01))
+def test_a_progress_bar_is_drawn_meanwhile(cluster: Cluster) -> None:
+    catalog, drawn = cluster.start(), list[None]()
 
     def draw() -> None:
         drawn.append(None)
         if len(drawn) > 3:
             catalog.gate.set()
 
-    monkeypatch.setattr(progress, "tick", draw)
+    line = CatalogLine(cluster.head.load, cluster.ask, lambda longest: min(longest, 0.01), draw)
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY  # the first of a process
     assert line.ask(Call.of("locate"), None) == b"located"
     assert len(drawn) > 3
     assert cluster.by_ray == []
