@@ -146,6 +146,7 @@ def _described(
 def _parts(one: _Described) -> list[Any]:
     """The bytes of a small segment."""
     info, array = one
+    data: list[bytes | memoryview]
     if isinstance(array, Packed):
         data = [b"".join(part.tobytes() for part in array.parts)]  # they may be more than one call takes
     elif not info.nbytes:
