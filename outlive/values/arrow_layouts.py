@@ -1,4 +1,4 @@
-"""What Arrow's arrays of a type consist of: which buffers a record batch has, and how many bytes each needs at least.
+"""Layouts of Arrow's arrays, by their types: which buffers a record batch has, and how many bytes each needs at least.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html#buffer-listing-for-each-layout
 """

@@ -1,7 +1,7 @@
 """The parts of a codec's state, which are looked at before a library has them.
 
-What is stored once may stand in any number of places of a structure. A library that makes something of each place
-takes any amount of memory for few bytes. So a codec says by `once` which parts it makes something of.
+A part that is stored once may stand in any number of places of a structure. A library that makes something of each
+place takes any amount of memory for few bytes. So a codec says by `once` which parts it makes something of.
 """
 
 from __future__ import annotations
