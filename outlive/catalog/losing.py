@@ -155,8 +155,9 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
 
     def may_stand(info: ArrayInfo | None) -> bool:
         """Whether no later array of its key was lost meanwhile."""
-        is_last = info is not None and state.index.lost.of(info) in (None, lost.get(info.id))
-        return is_last and not state.is_outdated(info)
+        if info is None or state.is_outdated(info):
+            return False
+        return state.index.lost.of(info) in (None, lost.get(info.id))
 
     for holding in holdings:
         by_node[holding.node].append(holding.array_id)
