@@ -224,7 +224,7 @@ def list_keys(state: State, store: str, prefix: str) -> Conversation[list[str]]:
 
 
 def names(state: State, store: str, prefix: str, separator: str, dtypes: list[str]) -> Conversation[list[str]]:
-    """What comes after `prefix` in the keys of a store, up to the next `separator` ("": all of it); sorted, each once.
+    """The keys of a store that begin with `prefix`: the rest up to the next `separator` ("": all), sorted, each once.
 
     It names only arrays of one dimension and of one of these dtypes.
     """

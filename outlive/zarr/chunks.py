@@ -78,7 +78,7 @@ class Chunks:
         return None if info is None else info.nbytes
 
     def names(self, prefix: str, separator: str = "", *, deleted: bool = False) -> list[str]:
-        """What comes after `prefix` in the keys, up to the next `separator` ("": all of it); sorted, each once.
+        """The keys that begin with `prefix`: the rest up to the next `separator` ("": all), sorted, each once.
 
         With `deleted`, also those that a transaction has deleted, whose writer was killed before it could clear up.
         """
@@ -171,7 +171,7 @@ def name_of(chunks: Chunks) -> str:
 
 
 def _chunk(found: Any) -> Array | None:
-    """What was read, if it is a chunk: it may be another program's array, or stand for a deleted chunk."""
+    """This array, if it is a chunk: it may be another program's, or stand for a deleted chunk."""
     return found if type(found) is np.ndarray and found.dtype == np.uint8 and found.ndim == 1 else None
 
 

@@ -8,7 +8,7 @@ from outlive.zarr.chunks import Cut
 
 
 def cut_of(request: ByteRequest | None) -> Cut | None:
-    """What a range names of a chunk; None for all of it. What is beyond the end does not exist.
+    """The part of a chunk that a range names; None for all of it. Bytes beyond the end do not exist.
 
     Raises
     ------

@@ -31,8 +31,8 @@ class OutliveStore(ZarrStore):  # type: ignore[misc]  # mypy does not look into 
     Parameters
     ----------
     store
-        Its name as for `outlive.open`, or a store. What `OutliveStore(tmp)` writes in `with store.scope() as tmp:`
-        ends with that block.
+        Its name as for `outlive.open`, or a store. In `with store.scope() as tmp:`, all that `OutliveStore(tmp)` writes
+        ends with the block.
     path
         Only what is below this group; all keys are relative to it.
     lifetime, ttl, replicas
@@ -80,10 +80,10 @@ class OutliveStore(ZarrStore):  # type: ignore[misc]  # mypy does not look into 
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[OutliveStore]:
-        """What is written and deleted in the `with` block takes effect as one at its end, and not at all if it raises.
+        """All changes that are made in the `with` block take effect as one at its end, and not at all if it raises.
 
-        Until then it is in this process's memory. Who reads through this object sees it, or through one that
-        `with_read_only` made of it, and nobody else. A store that is in a transaction cannot be pickled: what other
+        Until then it is in this process's memory. It is seen through this object, and through those that
+        `with_read_only` makes of it, and by nobody else. A store that is in a transaction cannot be pickled: what other
         processes write would not belong to it.
 
         Examples
@@ -259,7 +259,7 @@ class OutliveStore(ZarrStore):  # type: ignore[misc]  # mypy does not look into 
 
 
 class _Place:
-    """What an `OutliveStore` shares with the objects that `with_read_only` makes of it."""
+    """The part of an `OutliveStore` that it shares with the objects that `with_read_only` makes of it."""
 
     def __init__(self, chunks: Chunks) -> None:
         self.chunks = chunks

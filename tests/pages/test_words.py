@@ -16,7 +16,7 @@ from tests.pages.page import DOCS, WIDTH
 ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 # Of these docs/design.md tells all.
-ROOMS = ("store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls", "values")
+ROOMS = ("zarr", "store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls", "values")
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 
 
