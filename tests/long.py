@@ -39,6 +39,7 @@ LONG = (
     "cluster/test_authentication.py::test_without_grpcio",
     "nodes/test_restart.py::test_everything_stops_and_starts_again",
     "nodes/test_scale_down.py::",
+    "nodes/test_parts.py::",
     "nodes/test_many_nodes.py::test_ray_restarts_on_a_machine",
     "nodes/test_many_nodes.py::test_a_keeper_that_is_slow_to_die",
     "nodes/test_many_nodes.py::test_a_node_comes_and_goes",
