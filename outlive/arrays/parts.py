@@ -1,6 +1,6 @@
 """Parts: other processes fill a draft, each a part of it. Its owner seals it once none of them is writing.
 
-A draft that others may fill has a *gate* beside it, an empty file. Who writes a part holds the gate's shared lock from
+A draft that others may fill has a *gate* beside it, an empty file. A writer of a part holds the gate's shared lock from
 before it opens the draft until it has closed it. The owner first unlinks the gate: from then on no part begins. Then it
 waits for the exclusive lock: now no process has the draft open to write, and none will. Only after that is the draft
 completed and sealed. The kernel releases the lock of a writer that is killed.
