@@ -249,8 +249,8 @@ class Store(MutableMapping[str, Any]):
         `pin` and `replicas` are as for `put`.
 
         Several tasks may fill it, on any node: pass them the creation, inside the block. Each writes a part, as
-        `creation[10:20] = array`; see `Parts`. Wait for them before the block ends: a part that comes later raises
-        `CreationEnded`. One that is just being written is waited for, up to a minute.
+        `creation[10:20] = array`; see docs/howto/fill-together.md. Wait for them before the block ends: a part that
+        comes later raises `CreationEnded`.
 
         Raises
         ------
