@@ -129,9 +129,11 @@ def _drop(
 
 
 def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
-    """The files that go with a key's array, if the key still stands for it. A listing may have found more of them."""
+    """The files that go with an array. A listing may have found more of them, also since the key was put again."""
     entry = state.index.find(store, key)
-    return state.index.files(entry) if entry is not None and entry.info.id == array_id else []
+    if entry is not None and entry.info.id == array_id:
+        return state.index.files(entry)
+    return [holding for holding, _ in state.index.superseded({array_id})]
 
 
 def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
@@ -139,9 +141,9 @@ def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holdi
     state.beneath.pop((store, key), None)
     if array.info is not None:
         state.note_deleted(array.info)
-    if not state.index.unbind(store, key, array.array_id):  # the key was put again meanwhile
-        for holding in gone:
-            state.index.no_file(holding.array_id, holding.node)
+    state.index.unbind(store, key, array.array_id)  # unless the key was put again meanwhile
+    for holding in gone:
+        state.has_gone(holding)
     for node in state.under_way.listing:  # including a node that is listed for the first time
         state.note_gone(node, [holding.array_id for holding in gone])
         if array.info is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import replace
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, deletion, replaced, replicas, shelves, successors
@@ -160,13 +161,17 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
     }
     described = yield from asking.ask({node: Call.of("describe", ids) for node, ids in back.items() if ids})
     # A node that does not answer still has its array. Unless it is restored here, it would be dropped later, as it is
-    # earlier than the lost one.
-    silent = [one for one in holdings if one.kept and one.node not in kept and one.node in state.epochs]
-    state.restore([one for one in silent if may_stand(one.info)])
+    # earlier than the lost one. Of what is not restored, its next listing tells.
+    maybe = [one for one in holdings if one.node not in kept or one.array_id in back[one.node]]
+    silent = [one for one in maybe if one.node not in described]
+    there = [one for one in silent if (one.kept or one.node in kept) and one.node in state.epochs]
+    state.restore([replace(one, kept=True) for one in there if may_stand(one.info)])
+    state.lost_keepers |= {one.node for one in silent}
     for node, parts in described.items():
-        infos = [info for packed in parts for info in unpack(packed) if not state.is_going(info.id) and may_stand(info)]
+        infos = [info for packed in parts for info in unpack(packed)]
         for info in infos:
-            state.index.lost.remove(info)
+            if may_stand(info) and not state.is_going(info.id):
+                state.index.lost.remove(info)
         stale = shelves.admit(state, node, [Listed(info, kept=True) for info in infos])
         if stale:
             yield Start(asking.drop_for_good(state, stale))

@@ -183,8 +183,18 @@ class State:
             self.index.copies.forget_array(array_id)
 
     def restore(self, older: Iterable[Holding]) -> None:
-        """List again the files that an array superseded which was never sealed, except those that are to go anyway."""
-        self.replaced += self.index.restore(one for one in older if not self.is_going(one.array_id))
+        """List again the files that an array superseded which was never sealed.
+
+        Those that are to go anyway are dropped in the next round: nobody else may know of them any more.
+        """
+        stay = list[Holding]()
+        for one in older:
+            is_deleted = one.info is not None and bool(self.deleted_after([one.info]))
+            if self.index.lists(one.array_id) or not (self.is_going(one.array_id) or is_deleted):
+                stay.append(one)
+            else:
+                self.want_no_more(one, None if one.info is None else (one.info.store, one.info.key or ""))
+        self.replaced += self.index.restore(stay)
 
     def lost_of(self, store: str, key: str) -> Lost | None:
         """The array that a key has lost, or had lost before the put that is under way."""

@@ -1,9 +1,9 @@
-"""What the command lint does with files, whoever has parsed its options. Typer, which takes long to load, is not used."""
+"""The command lint: what it does with files, whoever has parsed its options. It loads no typer."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +22,10 @@ class WrongUsage(ValueError):
 
 
 class Wanted(NamedTuple):
-    """What is to be linted, and how."""
+    """The sources to be linted, and how."""
 
     paths: Sequence[str]
-    rules: Sequence[str]
+    rules: Collection[str]
     exclude: Sequence[str]
     output: str
     fix: bool
@@ -40,7 +40,7 @@ def wanted(
     *,
     fix: bool,
 ) -> Wanted:
-    """What these options and pyproject.toml ask for. No file to be linted is read.
+    """The work that these options and pyproject.toml ask for; no source is read.
 
     Raises
     ------

@@ -1609,3 +1609,78 @@ def test_what_is_lost_while_the_former_is_taken_back_stays_lost(silent: bool) ->
         losing_it.answer(world.carry_out(losing_it.instruction))
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and found.info.id == later.id and found.lost_at
+
+
+@pytest.mark.parametrize("ends", ["while the deletion is under way", "later"])
+def test_what_is_found_of_a_deleted_array_goes_although_the_key_was_put_again_for_nothing(ends: str) -> None:
+    """The array's node is dead. Another has adopted its file before the deletion is over, and a put came since."""
+    world, one, two = World("abcd", {("b", "forbid"): None, ("c", "forbid"): None}), info(1), info(2)
+    state = world.know()
+    put(state, one, "b")
+    ending = Talk(world, deletion.end(state, [one.id]))
+    adopted_by(world, "c", Listed(one, kept=True))
+    world.run(keys.replace(state, [two], "d", 0))
+    if ends == "later":
+        del world.answers["c", "drop"]  # the keeper of c is silent
+    else:
+        keys.take_off(state, [two.id])
+    ending.answer({"b": [True]})
+    while not ending.over:
+        try:
+            ending.answer(world.carry_out(ending.instruction))
+        except StoreUnavailable:
+            break
+    world.answers["b", "drop"] = world.answers["c", "drop"] = drops
+    if ends == "later":
+        keys.take_off(state, [two.id])
+    world.run(losing.look_at_nodes(state))
+    assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
+    assert state.index.find("s", "k") is None and not state.unwanted and not state.unfinished
+
+
+def test_what_is_found_of_a_deleted_array_goes_although_the_put_over_it_is_lost() -> None:
+    world, one, two = World("abcd", {("b", "forbid"): None, ("c", "forbid"): None}), info(1), info(2, replicas=2)
+    world.answers |= {("c", "keep"): keeps(one.id), ("c", "describe"): [pack([one])]}
+    state = world.know()
+    put(state, one, "b")
+    ending = Talk(world, deletion.end(state, [one.id]))
+    adopted_by(world, "c", Listed(one, kept=True))
+    world.run(keys.replace(state, [two], "d", 0))
+    world.kill("d")
+    world.run(losing.look_for_dead(state))
+    ending.answer({"b": [True]})
+    while not ending.over:
+        ending.answer(world.carry_out(ending.instruction))
+    assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
+    assert state.index.find("s", "k") is None and not state.unwanted
+
+
+def test_what_was_to_be_replaced_by_a_node_whose_keeper_has_left_stands() -> None:
+    """The draft went with the shelf, and its writer asks again or is dead."""
+    world, one, two = World(answers={("a", "forbid"): None}), info(1), info(2)
+    state = world.know()
+    put(state, one, "a")
+    world.run(keys.replace(state, [two], "b", 0))
+    shelves.leave(state, "b", 1)
+    state.validate()
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == one
+
+
+@pytest.mark.parametrize("silent", ["keep", "describe"])
+def test_a_node_that_does_not_say_what_it_has_of_the_former_is_listed_again(silent: str) -> None:
+    old, new = info(1), info(2, replicas=2)
+    world = World("abc", {("a", "forbid"): None, ("c", "forbid"): None, ("a", "keep"): keeps(old.id)})
+    world.answers |= {("c", "keep"): keeps(old.id)} if silent == "describe" else {("a", "describe"): [pack([old])]}
+    state = world.know()
+    put(state, old, "a", "c")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == old and not found.lost_at
+    world.answers |= {(name, "given_up"): [] for name in "ac"}
+    world.answers["a", "listing_part"] = listing(2, Listed(old, kept=True))
+    world.answers["c", "listing_part"] = listing(2, Listed(old, kept=False))
+    world.run(shelves.mend(state))
+    assert state.index.holders(old.id) == {"a": True, "c": False}
