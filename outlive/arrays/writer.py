@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from outlive.arrays.info import new_version
 from outlive.arrays.packed import DTYPE as PACKED
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import DEFAULT, PutOptions
+from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.warm import writable_map
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _GATHERED = 64 << 20  # bytes of a non-contiguous array that are copied at a time, between which an interrupt gets in
 _AT_ONCE = 512  # parts that are written by one call of the system, which takes 1024 at most
+_SMALL_AT_ONCE = 64  # arrays that are written under one lock of the ledger, so that other writers get their turn
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -63,23 +65,10 @@ class Writer:
         options: PutOptions = DEFAULT,
     ) -> Draft:
         """A draft with all of `array` written, ready to be sealed."""
-        if isinstance(array, Packed):
-            dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
-        else:
-            array = storable(array)
-            dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
-            fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-        info = segment.describe(
-            dtype,
-            shape,
-            array.nbytes,
-            fortran=fortran,
-            store=store,
-            key=key,
-            version=version or new_version(),
-            options=options,
-            codec=codec,
-        )
+        info, array = _described(array, store=store, key=key, version=version, options=options)
+        return self._written(info, array, options)
+
+    def _written(self, info: ArrayInfo, array: np.ndarray[Any, Any] | Packed, options: PutOptions) -> Draft:
         draft = Draft.make(self._shelf, info, options.mode)
         try:
             fill(draft, array)
@@ -97,14 +86,76 @@ class Writer:
     ) -> list[Draft]:
         """Drafts of several arrays, or packed values, under their keys: all, or none."""
         drafts: list[Draft] = []
+        small: list[_Described] = []
         try:
             for key, array in arrays:
-                drafts.append(self.draft_of(array, store=store, key=key, options=options))
+                one = _described(array, store=store, key=key, options=options)
+                small.append(one)
+                if one.info.size > COPY_BELOW or len(small) == _SMALL_AT_ONCE:
+                    self._write_these(small, drafts, options)
+            self._write_these(small, drafts, options)
         except BaseException:
             for draft in drafts:
                 draft.discard()
             raise
         return drafts
+
+    def _write_these(self, some: list[_Described], drafts: list[Draft], options: PutOptions) -> None:
+        """Add drafts of these arrays, in this order, and empty the list. The last of them may be a large one."""
+        while some:
+            small = [(one.info, _parts(one)) for one in some if one.info.size <= COPY_BELOW]
+            if small:
+                made = Draft.write_small(self._shelf, small, options.mode)
+                drafts += made
+                del some[: len(made)]
+            if some:  # it is large, or memory has no room: that is made now
+                drafts.append(self._written(*some[0], options))
+                del some[0]
+
+
+class _Described(NamedTuple):
+    """An array that is to be stored, as it can be written."""
+
+    info: ArrayInfo
+    array: np.ndarray[Any, Any] | Packed
+
+
+def _described(
+    array: np.ndarray[Any, Any] | Packed, *, store: str, key: str | None, options: PutOptions, version: int = 0
+) -> _Described:
+    if isinstance(array, Packed):
+        dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
+    else:
+        array = storable(array)
+        dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    info = segment.describe(
+        dtype,
+        shape,
+        array.nbytes,
+        fortran=fortran,
+        store=store,
+        key=key,
+        version=version or new_version(),
+        options=options,
+        codec=codec,
+    )
+    return _Described(info, array)
+
+
+def _parts(one: _Described) -> list[Any]:
+    """The bytes of a small segment."""
+    info, array = one
+    data: list[bytes | memoryview]
+    if isinstance(array, Packed):
+        data = [b"".join(part.tobytes() for part in array.parts)]  # they may be more than one call takes
+    elif not info.nbytes:
+        data = []
+    elif array.flags.forc:
+        data = [array.ravel(order="K").view(np.uint8).data]
+    else:
+        data = list(_chunks(array))
+    return [segment.header_of(info), *data, segment.footer(info)]
 
 
 def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
