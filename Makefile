@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
+PROCESSES ?= 6  # on two cores: the tests wait for Rays half of the time
+SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+FEWER := OUTLIVE_KILLS=100 OUTLIVE_EXAMPLES=40  # of what `make test-all` does more often
 
 # The short forms; see CONTRIBUTING.md for the long ones.
 .PHONY: help demo test test-all test-busy lint docs pages dist types bench simulate test-oldest clean
@@ -53,10 +55,11 @@ $(VENV)/docs/.ready: $(VENV)/.ready
 	$(call beside,docs,the site is not built: its packages cannot be installed)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(SHARED) -m 'not long'
+	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
 test-all: $(VENV)/.ready $(VENV)/pages/.ready $(VENV)/docs/.ready
-	$(BIN)/python -m pytest $(SHARED)
+	$(BIN)/python -m pytest $(SHARED) -m 'not alone'
+	$(BIN)/python -m pytest -m alone tests/workers
 
 test-busy: $(VENV)/.ready
 	$(BIN)/python -m tests.busy --runs $(or $(RUNS),10) --busy $(or $(BUSY),4)
