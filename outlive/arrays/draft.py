@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
@@ -39,6 +40,7 @@ _ATTEMPTS = 10  # attempts to make room in memory while other writers take it, b
 class Draft:
     """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
+    _copying: Copying | None = None  # that other threads may have begun
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
@@ -194,6 +196,11 @@ class Draft:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
 
+    def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
+        """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""
+        self._copying = Copying()
+        self._copying.run(pieces, threads(nbytes))
+
     def complete(self) -> None:
         """All of it is written."""
         self._start_to_live()
@@ -304,6 +311,8 @@ class Draft:
 
     def discard(self) -> None:
         """Remove the draft. Its writer calls this if the write failed."""
+        if self._copying is not None:
+            self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None
         self.close()
         self.shelf.delete_draft(self.path)
