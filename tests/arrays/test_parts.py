@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,10 +30,12 @@ from outlive.arrays.writer import Writer, mapped
 from outlive.catalog.wire import pack, unpack
 from outlive.cluster.checksum import checksum
 from outlive.cluster.filling import Some, fill, send_part
+from outlive.cluster.keeper import Keeper
 from outlive.cluster.port import Call, Left, NoAnswer, Nobody
 from outlive.errors import CorruptArray, CreationEnded, StoreFull, StoreUnavailable, UnsupportedArray
 from outlive.node import Node
-from outlive.store.parts import part_of
+from outlive.store import session
+from outlive.store.parts import Parts, part_of
 from tests.arrays.local_store import assert_counted
 from tests.conftest import eventually
 
@@ -474,6 +478,56 @@ def test_pieces_that_are_sent(shelf: Shelf) -> None:
         fill(shelf, packed, plain, Some(0, checksum(data), data))
     with pytest.raises(CreationEnded):
         fill(shelf, packed, (0, 0, ()), None)
+
+
+class Sent:
+    """Peers of which the one keeper tends `shelf`. What travels is pickled, as Ray does it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf, self.calls = shelf, 0
+
+    def ask_keeper(self, node: str, call: Call, patience: float | None) -> None:
+        assert node == "there"
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(call.args, protocol=5, buffer_callback=buffers.append)
+        args = pickle.loads(head, buffers=[bytes(buffer.raw()) for buffer in buffers])
+        keeper: Any = SimpleNamespace(_shelf=self._shelf)
+        getattr(Keeper, call.method)(keeper, *args)
+        self.calls += 1
+
+
+def test_a_creation_in_a_task_on_another_node(shelf: Shelf, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft, out = begin(shelf, (100, 6000), "i4")
+    peers = Sent(shelf)
+    task: Any = SimpleNamespace(
+        connection=SimpleNamespace(cluster="c"), node="here", shelf=Shelf(str(root / "here")), peers=peers,
+        chunk_size=100_000,
+    )  # fmt: skip
+    monkeypatch.setattr(session, "current", lambda: task)
+    creation = pickle.loads(pickle.dumps(Parts(draft.info, "there", "c")))
+    assert (creation.shape, creation.dtype, creation.key) == ((100, 6000), np.dtype("i4"), None)
+    expected = np.random.default_rng(3).integers(0, 1 << 30, (100, 6000), "i4")
+    creation[:50] = expected[:50]
+    assert peers.calls == 12  # pieces of at most 100,000 bytes
+    creation[50:, ::-1] = expected[50:, ::-1]
+    creation[:, 7] = expected[:, 7] = 8
+    assert np.array_equal(out, expected)
+    with pytest.raises(TypeError):
+        creation[0] = 1.5
+    task.node = "there"  # a task on the node of the creation asks nobody
+    task.shelf, calls = Shelf(shelf.path), peers.calls
+    creation[0] = expected[0] = 9
+    assert peers.calls == calls and np.array_equal(out, expected)
+    task.connection.cluster = "d"
+    with pytest.raises(StoreUnavailable, match="created in cluster c, and this process is connected to cluster d"):
+        creation[0] = 9
+    task.connection.cluster = "c"
+    end(draft)
+    for task.node in ("here", "there"):
+        for part in (slice(0, 50), slice(0, 0)):
+            with pytest.raises(CreationEnded, match="stored already"):
+                creation[part] = 1
+    assert np.array_equal(Reader(shelf).view(draft.info), expected)
 
 
 class Played:
