@@ -28,7 +28,7 @@ _SHORT = 64  # items of a row that `zip` takes one by one
 
 
 class Rows:
-    """A column, to be read. What is wrong with it raises ValueError, TypeError or another error of malformed data."""
+    """A column, to be read. Malformed data raise ValueError, TypeError, or another error of `building.MALFORMED`."""
 
     count: int  # rows
     depth = 0  # columns inside each other
