@@ -1,4 +1,4 @@
-"""Counting the calls of the catalog, in whichever process they are made."""
+"""Counting the calls of the catalog, in whichever process they are made: by its port, and through Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 import ray.actor
+
+from outlive.calls.line import Line, NotMade
 
 _made: Counter[str] = Counter()
 
@@ -23,6 +25,20 @@ def watch() -> None:
 
     counting.counts = True  # type: ignore[attr-defined]
     ray.actor.ActorHandle._actor_method_call = counting
+    by_port = Line.call
+
+    def counting_too(self: Line, method: str, *args: Any) -> Any:
+        try:
+            answer = by_port(self, method, *args)
+        except NotMade:  # it goes through Ray
+            raise
+        except BaseException:
+            _made[method] += 1
+            raise
+        _made[method] += 1
+        return answer
+
+    Line.call = counting_too  # type: ignore[method-assign]
 
 
 def taken() -> Counter[str]:

@@ -6,6 +6,7 @@ fork, or a signal handler that raises, leaves no answer behind. If a call does n
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import time
@@ -23,6 +24,7 @@ _STALLED = 20.0  # seconds to send a request
 _MOST = 8  # connections to a server
 _KEPT_FOR = 30.0  # seconds; the server ends them after 60
 _AT_ONCE = 1 << 16  # bytes of one system call
+_CONNECT = 0.2  # seconds: the kernel of a machine that is there answers at once, however busy it is
 
 
 class NotMade(Exception):
@@ -53,6 +55,10 @@ class Late(Exception):
     """No answer came in time. The call may have been made, or may yet be made."""
 
 
+class Raised(Exception):
+    """The call was made, and raised an error: this is its text."""
+
+
 class Line:
     """The line to one server. Any thread may use it. A forked child's has no connections.
 
@@ -70,15 +76,23 @@ class Line:
         self, address: tuple[str, int], *, here: str, there: str, secret: bytes, tls: Tls | None = None
     ) -> None:
         self.address, self.there = address, there
-        self._reach = functools.partial(proof.reach, address, here=here, there=there, secret=secret, tls=tls)
+        self._reach = functools.partial(
+            proof.reach, address, here=here, there=there, secret=secret, tls=tls, within=_CONNECT
+        )
         self.worked = False
         """Whether the server has ever accepted a proof."""
         self._idle: list[_Connection] = []
         self._all: set[weakref.ref[_Connection]] = set()
         self._mutex = Mutex()
+        _lines.add(weakref.ref(self, _lines.discard))
 
     def call(
-        self, method: str, args: Sequence[Any], deadline: float, every: float, still_there: Callable[[], None]
+        self,
+        method: str,
+        args: Sequence[Any],
+        deadline: float,
+        pause: Callable[[], float],
+        look: Callable[[], None],
     ) -> Any:
         """Call a method of the server; returns its answer.
 
@@ -86,20 +100,20 @@ class Line:
         ----------
         deadline
             A moment of `time.monotonic()`.
-        every, still_there
-            If no answer has come for `every` seconds, `still_there` is called, again and again. If it raises, the wait
-            ends.
+        pause, look
+            While no answer comes, `look` is called again and again, after so many seconds as `pause` says. If it
+            raises, the wait ends.
 
         Raises
         ------
-        NotMade, Unreachable, Broken, Late
+        NotMade, Unreachable, Broken, Late, Raised
         """
         connection = self._take()
         whole = False
         try:
             if connection.channel is None:
                 connection.channel = self._connect(connection)
-            answer = connection.ask(connection.channel, method, args, deadline, every, still_there)
+            answer = connection.ask(connection.channel, method, args, deadline, pause, look)
             whole = True
         finally:
             if whole:
@@ -110,9 +124,12 @@ class Line:
         if answer.kind == wire.NOT_HERE:
             raise NotMade(method)
         try:
-            return wire.value(answer.body)
+            value = wire.value(answer.body)
         except wire.Malformed as error:
             raise NotMade(str(error)) from error
+        if answer.kind == wire.RAISED:
+            raise Raised(str(value))
+        return value
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -155,7 +172,7 @@ class _Connection:
     def __init__(self) -> None:
         self._closed = False
         self.name, self._used, self._number = os.urandom(wire.LINE), 0.0, 0
-        self._frames = wire.Frames([wire.DONE, wire.NOT_HERE], wire.LONGEST_ANSWER)
+        self._frames = wire.Frames([wire.DONE, wire.NOT_HERE, wire.RAISED], wire.LONGEST_ANSWER)
 
     @property
     def is_open(self) -> bool:
@@ -186,8 +203,8 @@ class _Connection:
         method: str,
         args: Sequence[Any],
         deadline: float,
-        every: float,
-        still_there: Callable[[], None],
+        pause: Callable[[], float],
+        look: Callable[[], None],
     ) -> wire.Frame:
         """See `Line.call`."""
         self._number = (self._number + 1) % (1 << 32)
@@ -198,13 +215,13 @@ class _Connection:
         try:
             channel.give(request, time.monotonic() + _STALLED)
             while True:
-                answer = self._receive(channel, self._number, min(deadline, time.monotonic() + every))
+                answer = self._receive(channel, self._number, min(deadline, time.monotonic() + pause()))
                 if answer is not None:
                     self._used = time.monotonic()
                     return answer
                 if time.monotonic() >= deadline:
                     raise Late(method)
-                still_there()
+                look()
         except Lost as error:
             raise Broken(self.name, error) from error
 
@@ -221,3 +238,13 @@ class _Connection:
                     return answer
             except wire.Malformed as error:
                 raise Lost(str(error)) from error
+
+
+_lines: set[weakref.ref[Line]] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close idle connections as the program ends: Python would warn of each, where programs have it warn of files."""
+    for line in living(_lines):
+        line.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import selectors
 import socket
 import ssl
@@ -25,7 +26,7 @@ from outlive.transfer.channel import Channel, Lost, close_in_child
 from outlive.transfer.server import accept, listen
 from outlive.transfer.settings import Tls
 
-_MOST = 4096  # connections
+_MOST = 4096  # connections; and at most half of the descriptors that this process may have
 _MOST_UNPROVEN = 32  # connections that have not shown a proof yet
 _MOST_CALLS = 64  # calls of one connection that may be under way
 _UNREAD = 1 << 20  # bytes of answers that the other side may leave unread, before its requests are not read either
@@ -56,12 +57,14 @@ class Server:
     secret
         The cluster's secret.
     calls
-        The functions that may be called. Their errors are not sent: the caller asks in another way, and meets them
-        there.
+        The functions that may be called.
     crews
         The number of threads of each crew.
     may_answer
         Called before each call. While it returns false, callers have to ask in another way.
+    told
+        The text that a caller is to be told of an error. None: the caller asks in another way, and meets the error
+        there.
     tls
         None: no TLS.
 
@@ -81,10 +84,12 @@ class Server:
         calls: Mapping[str, Served],
         crews: Mapping[str, int],
         may_answer: Callable[[], bool] = lambda: True,
+        told: Callable[[Exception], str | None] = lambda _: None,
         tls: Tls | None = None,
     ) -> None:
         self.name, self._secret, self._calls, self._tls = name, secret, calls, tls
-        self._may_answer = may_answer
+        self._may_answer, self._told = may_answer, told
+        self._most = min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._crews = {crew: ThreadPoolExecutor(count, f"calls-{crew}") for crew, count in crews.items()}
         self._of_line: dict[bytes, _Connection] = {}
         self._connections: dict[int, _Connection] = {}  # by descriptor; only the loop uses it
@@ -181,7 +186,7 @@ class Server:
         if connection is None:
             return
         with self._changed:
-            refused = self._unproven >= _MOST_UNPROVEN or len(self._connections) >= _MOST
+            refused = self._unproven >= _MOST_UNPROVEN or len(self._connections) >= self._most
             self._unproven += not refused
         if refused:
             connection.close()
@@ -279,11 +284,7 @@ class Server:
         elif served.crew is None:
             one.out += self._answer(frame.number, served.function, args)
         else:
-            with self._changed:
-                if one.under_way >= _MOST_CALLS:
-                    raise wire.Malformed("more calls than anyone makes")
-                one.under_way += 1
-            self._crews[served.crew].submit(self._work, one, frame.number, served.function, args)
+            self._have_made(served.crew, _Call(one, frame.number, served.function, args))
 
     def _name(self, one: _Connection, method: str, args: list[Any]) -> None:
         """Take the name of a connection, which is its first request. Raises Malformed."""
@@ -295,11 +296,33 @@ class Server:
             one.line = args[0]
             self._of_line[one.line] = one
 
-    def _work(self, one: _Connection, number: int, function: Callable[..., Any], args: list[Any]) -> None:
-        """Make a call, in a crew's thread."""
+    def _have_made(self, crew: str, call: _Call) -> None:
+        """Have a crew make a call. Raises Malformed."""
+        one = call.connection
         with self._changed:
-            begins = not one.ended
-        answer = self._answer(number, function, args) if begins else b""
+            if one.under_way >= _MOST_CALLS:
+                raise wire.Malformed("more calls than anyone makes")
+            one.under_way += 1
+        try:
+            self._crews[crew].submit(self._work, call)
+        except RuntimeError:  # the system has no more threads; the call is queued all the same
+            with self._changed:
+                begun, call.is_over = call.is_over, True
+                one.under_way -= not begun
+            if not begun:
+                one.out += wire.no_answer(call.number)
+
+    def _work(self, call: _Call) -> None:
+        """Make a call, in a crew's thread."""
+        one = call.connection
+        with self._changed:
+            if call.is_over:
+                return
+            call.is_over, begins = True, not one.ended
+        answer = b""
+        if begins:
+            may = self._may_answer()  # it may have waited for long
+            answer = self._answer(call.number, call.function, call.args) if may else wire.no_answer(call.number)
         with self._changed:
             one.under_way -= 1
             self._forget(one)
@@ -309,16 +332,26 @@ class Server:
     def _tell(self, one: _Connection, answer: bytes) -> None:
         if not one.ended:
             one.out += answer
+            one.heard = time.monotonic()
             self._go_on(one, 0)
 
     def _answer(self, number: int, function: Callable[..., Any], args: list[Any]) -> bytes:
         try:
             answer = wire.answer(number, function(*args))
-        except Exception as error:  # noqa: BLE001 - the caller then asks in another way, which raises it there
+        except Exception as error:  # noqa: BLE001 - the caller is told, or asks in another way, which raises it there
             _log.debug("a call failed: %s", error)
-            answer = wire.no_answer(number)
+            text = self._told(error)
+            answer = wire.no_answer(number) if text is None else wire.raised(number, text)
         self.made += 1
         return answer
+
+
+class _Call:
+    """A call for a crew. `is_over` is changed under the server's lock: a thread has begun it, or nobody will."""
+
+    def __init__(self, connection: _Connection, number: int, function: Callable[..., Any], args: list[Any]) -> None:
+        self.connection, self.number, self.function, self.args = connection, number, function, args
+        self.is_over = False
 
 
 class _Connection:

@@ -2,7 +2,7 @@
 
     connection   hello, challenge, proof, accepted: those of `outlive.transfer`; then requests and their answers
     request      HEAD, then [method, arguments] as msgpack
-    answer       HEAD, then a value as msgpack
+    answer       HEAD, then a value as msgpack, or the text of an error
 
 MessagePack is plain data, and cannot run code. It carries `bytes` as they are, which JSON does not. Anything else that
 arrives ends the connection.
@@ -22,8 +22,9 @@ LINE = 16  # bytes of a connection's name
 NAME = "\0line"
 """The method of the first call on a connection, which gives it its name."""
 
-ASKED, DONE, NOT_HERE = range(3)
-"""The kind of a frame: a request; its answer; the server has no answer, and has to be asked in another way."""
+ASKED, DONE, NOT_HERE, RAISED = range(4)
+"""The kind of a frame: a request; its answer; the server has no answer, and has to be asked in another way; the text of
+the error that the call raised."""
 
 
 class Malformed(Exception):
@@ -55,6 +56,11 @@ def answer(number: int, value: Any) -> bytes:
 def no_answer(number: int) -> bytes:
     """Pack the answer that the caller has to ask in another way."""
     return HEAD.pack(0, number, NOT_HERE)
+
+
+def raised(number: int, text: str) -> bytes:
+    """Pack the text of the error that a call raised. Raises TooLong."""
+    return _frame(number, RAISED, text, LONGEST_ANSWER)
 
 
 def asked(body: bytes) -> tuple[str, list[Any]]:

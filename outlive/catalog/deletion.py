@@ -13,7 +13,7 @@ from collections import defaultdict
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, saving, shelves, successors
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Conversation
+from outlive.catalog.instructions import PATIENCE, Conversation, Start, Wait
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
 
@@ -67,11 +67,23 @@ def _end_lost(state: State, array_ids: set[str]) -> list[str]:
 
 
 def _save(state: State) -> Conversation[None]:
-    """Have the head remember what is lost no more, before anybody is told. If it fails, the next round does it."""
+    """Have the head remember what is lost no more, before anybody is told.
+
+    If that fails, the next round does it. So it does if the head is silent for longer than the deletion may take.
+    """
+    over = list[bool]()
+    yield Start(_save_beside(state, over))
+    yield Wait(lambda: bool(over), PATIENCE)
+
+
+def _save_beside(state: State, over: list[bool]) -> Conversation[None]:
+    """Save; at the end, however it comes, `over` is not empty."""
     try:
         yield from saving.save(state)
     except StoreUnavailable as error:
         _log.warning("the head has not noted which arrays are lost no more: %s", error)
+    finally:
+        over.append(True)
 
 
 def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:
@@ -129,9 +141,11 @@ def _drop(
 
 
 def _files(state: State, store: str, key: str, array_id: str) -> list[Holding]:
-    """The files that go with a key's array, if the key still stands for it. A listing may have found more of them."""
+    """The files that go with an array. A listing may have found more of them, also since the key was put again."""
     entry = state.index.find(store, key)
-    return state.index.files(entry) if entry is not None and entry.info.id == array_id else []
+    if entry is not None and entry.info.id == array_id:
+        return state.index.files(entry)
+    return [holding for holding, _ in state.index.superseded({array_id})]
 
 
 def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holding]) -> None:
@@ -139,9 +153,9 @@ def _unbind(state: State, store: str, key: str, array: Holding, gone: list[Holdi
     state.beneath.pop((store, key), None)
     if array.info is not None:
         state.note_deleted(array.info)
-    if not state.index.unbind(store, key, array.array_id):  # the key was put again meanwhile
-        for holding in gone:
-            state.index.no_file(holding.array_id, holding.node)
+    state.index.unbind(store, key, array.array_id)  # unless the key was put again meanwhile
+    for holding in gone:
+        state.has_gone(holding)
     for node in state.under_way.listing:  # including a node that is listed for the first time
         state.note_gone(node, [holding.array_id for holding in gone])
         if array.info is not None:

@@ -315,7 +315,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     state.epochs.pop(node, None)
     state.known.discard(node)
     state.unlisted.discard(node)
-    state.index.forget(node)
+    state.restore(state.index.relist(node))  # what a put there was to replace that came to nothing
 
 
 def list_unlisted(state: State) -> Conversation[None]:

@@ -14,12 +14,12 @@ from outlive.arrays.clock import uptime
 from outlive.calls.server import Served, Server
 from outlive.cluster.lines import CALLED, WHERE
 from outlive.cluster.links import SECRET
-from outlive.cluster.port import PATIENCE, Peers
+from outlive.cluster.port import PATIENCE, NoAnswer, Peers
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
 
 _SECRET_SIZE = 32  # bytes
-_CREWS = {"slow": 16, "change": 32}  # threads for the groups of methods; see `in_group`
+_CREWS = {"slow": 32, "change": 64}  # threads, at most, for the groups of methods; see `in_group`
 _LEASE = 2_000_000_000  # nanoseconds for which an answer of the head counts
 _RENEWED = 0.5  # seconds between two questions to the head
 _log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class Answering:
             calls=_served(catalog),
             crews=_CREWS,
             may_answer=self.may_answer,
+            told=_told,
             tls=settings.tls(),
         )
 
@@ -102,6 +103,11 @@ class Answering:
 def _served(catalog: Any) -> Mapping[str, Served]:
     methods = {method: getattr(catalog, method) for method in CALLED}
     return {name: Served(method, getattr(method, "group", None)) for name, method in methods.items()}
+
+
+def _told(error: Exception) -> str | None:
+    """The text of an error that means the same wherever it is raised. Others are met again, through Ray."""
+    return str(error) if type(error) is StoreUnavailable or isinstance(error, NoAnswer) else None
 
 
 def succeed(peers: Peers) -> None:

@@ -14,18 +14,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from outlive.arrays.lock import Mutex
-from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, Call, NoAnswer
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
-from outlive.transfer.channel import Lost, Silent
+from outlive.transfer.channel import Lost
 
 CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "locate", "join_copy", "join_copies"})
 """The catalog's methods that go by a line: their arguments and answers are plain data, and they may be repeated."""
 WHERE = "calls"  # the key under which the head remembers the server's address
 THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
 _SOON, _LATER = 1.0, 60.0  # seconds until a line is tried again: at first, and at most; each time twice as many
+_SHARE = 20  # a line that failed is tried again after so many times what the try took
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,18 @@ class CatalogLine:
         Reads a value that the head remembers.
     by_ray
         Asks the catalog through Ray.
+    pause, tick
+        While a caller waits, `tick` is called after each `pause(longest)` seconds: it draws a progress bar.
     """
 
-    def __init__(self, load: Callable[[str], bytes | None], by_ray: Callable[[Call, float | None], Any]) -> None:
-        self._load, self._by_ray = load, by_ray
+    def __init__(
+        self,
+        load: Callable[[str], bytes | None],
+        by_ray: Callable[[Call, float | None], Any],
+        pause: Callable[[float], float] = lambda longest: longest,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load, self._by_ray, self._pause_of_bar, self._tick = load, by_ray, pause, tick
         self._way = _Way(None, "nothing was asked yet")
         self._asked = False
         self._again = _SOON
@@ -66,17 +75,34 @@ class CatalogLine:
 
         Raises
         ------
+        StoreUnavailable
+            The catalog raised it.
         NoAnswer
             No answer came in time. See also `Peers.ask_catalog`.
         """
         line = self._line()
         if line is None:
             return THROUGH_RAY
-        deadline = math.inf if patience is None else time.monotonic() + patience
+        began = time.monotonic()
+        deadline = math.inf if patience is None else began + patience
+        due = began + PATIENCE
+
+        def look() -> None:
+            nonlocal due
+            self._tick()
+            if time.monotonic() >= due:
+                self._see_that_it_is_there(line)
+                due = time.monotonic() + PATIENCE
+
+        def pause() -> float:
+            return self._pause_of_bar(max(0.0, due - time.monotonic()))
+
         try:
-            return line.call(call.method, call.args, deadline, PATIENCE, lambda: self._see_that_it_is_there(line))
+            return line.call(call.method, call.args, deadline, pause, look)
+        except Raised as error:
+            raise StoreUnavailable(str(error)) from None
         except Unreachable as error:
-            self._lost(line, error, _LATER if isinstance(error.error, Silent) else 0.0)
+            self._lost(line, error, _SHARE * (time.monotonic() - began))
         except NotMade as error:
             _log.debug("%s goes through Ray: %s", call.method, error)
         except Broken as error:
@@ -87,6 +113,12 @@ class CatalogLine:
                 f"the catalog did not answer within {patience:.0f} s: it may be stopped; see `ray list actors`"
             ) from None
         return THROUGH_RAY
+
+    def close(self) -> None:
+        """Close idle connections. The line may be used afterwards."""
+        line = self._way.line
+        if line is not None:
+            line.close()
 
     def _see_that_it_is_there(self, line: Line) -> None:
         """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""

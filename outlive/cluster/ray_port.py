@@ -52,7 +52,7 @@ class RayPeers:
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
-        self._line = CatalogLine(self._remembered, self._ask_catalog)
+        self._line = CatalogLine(self._remembered, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
         return RayPeers, ()
@@ -225,6 +225,10 @@ class RayPeers:
                 f"the catalog did not answer within {patience or RESTART:.0f} s: it may be stopped; "
                 "see `ray list actors`"
             ) from error.__cause__
+
+    def hang_up(self) -> None:
+        """Close idle connections to the catalog. They are opened again if they are needed."""
+        self._line.close()
 
     def tell_catalog(self, call: Call) -> None:
         getattr(self._find_catalog(), call.method).remote(*call.args)

@@ -75,6 +75,13 @@ class Session:
         """Whether this process is still connected to the same cluster, and the store was not shut down."""
         return self.connection.stands() and not self.shelf.removed and not self.shelf.ledger.keeper_left
 
+    def hang_up(self) -> None:
+        """Close idle connections: nobody calls by this session any more."""
+        if isinstance(self.peers, RayPeers):
+            self.peers.hang_up()
+        if self.links is not None:
+            self.links.close()
+
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""
         for attempt in itertools.count(1):
@@ -231,8 +238,10 @@ def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never c
         if (usable := _usable()) is not None:
             usable.apply(settings)
             return usable
-        made = Session(Connection(), settings)
+        before, made = _session, Session(Connection(), settings)
         _session = _usable() or made  # a signal handler may have made one meanwhile
+        if before is not None:
+            before.hang_up()
         return _session
 
 
@@ -244,7 +253,9 @@ def forget() -> None:
     """Make the next call of `current()` start anew."""
     global _session
     with _lock.now:
-        _session = None
+        before, _session = _session, None
+        if before is not None:
+            before.hang_up()
 
 
 def close() -> int:

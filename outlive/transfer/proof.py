@@ -35,6 +35,7 @@ def reach(
     there: str,
     secret: bytes,
     tls: Tls | None = None,
+    within: float = _CONNECT,
     first: Callable[[Channel, float], None] = lambda _, __: None,
 ) -> Channel:
     """Open a connection to a server, and exchange proofs.
@@ -45,6 +46,8 @@ def reach(
         Host and port.
     here, there
         The nodes of this process and of the server.
+    within
+        Seconds to connect. Both proofs have seconds of their own.
     first
         Called with the connection, and the deadline for all of this, once the proofs are exchanged.
 
@@ -52,7 +55,7 @@ def reach(
     ------
     Refused, Full, Lost
     """
-    channel = connect(address, _CONNECT)
+    channel = connect(address, within)
     try:
         deadline = time.monotonic() + PATIENCE
         if tls is not None:

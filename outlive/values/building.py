@@ -15,6 +15,7 @@ from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import is_key
+from outlive.values.parts import reading
 from outlive.values.registry import codec_named
 from outlive.values.wire import Node, children, kind_of
 
@@ -36,6 +37,7 @@ class Build:
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
         self._copied: set[int] = set()  # addresses of what has been copied
+        self._in_columns: set[object] = set()  # buffers
 
     def add(self, number: int, node: Node) -> None:
         kind = kind_of(node)
@@ -60,7 +62,7 @@ class Build:
     def _add_column(self, number: int, node: Node) -> None:
         try:
             of = [self._column(one) for one in children(node)]
-            made = rows.FORMS[node["column"]](node, lambda which: self.copied(self.buffer(which)), of)
+            made = rows.FORMS[node["column"]](node, self._of_column, of)
             if made.form in CONTAINERS:
                 self._containers -= made.count
                 if self._containers < 0:
@@ -68,6 +70,13 @@ class Build:
         except MALFORMED as error:
             raise damaged(node, error) from error
         self._columns[number] = made
+
+    def _of_column(self, number: object) -> Array:
+        """The buffer of a column: of one only, for all that it has may become objects."""
+        if number in self._in_columns:
+            raise ValueError("two of its columns have the same bytes")
+        self._in_columns.add(number)
+        return self.buffer(number)
 
     def _column(self, entry: Any) -> rows.Rows:
         (number,) = entry
@@ -196,7 +205,8 @@ class Build:
             raise TypeError("a codec without a name")
         codec, state = codec_named(name, package), self.get(node["state"])
         try:
-            return codec.decode(state)
+            with reading(self._copied):
+                return codec.decode(state)
         except (OutliveError, MemoryError, ImportError) as error:
             raise _Raised(error) from None
         except Exception as error:

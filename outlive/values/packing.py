@@ -15,7 +15,7 @@ import numpy as np
 from outlive.arrays.packed import Packed
 from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
-from outlive.values.columns import Encoder, NotPlain, Shredder
+from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
 from outlive.values.keys import is_key
 from outlive.values.registry import codec_for
 from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
@@ -74,7 +74,7 @@ class _Packer:
 
     def __init__(self, *, pickle: bool, columns: bool = True) -> None:
         self._pickle, self._nodes, self._flags, self._columns = pickle, list[Node](), 0, columns
-        self._in_columns: set[int] = set()  # lists, dicts and arrays, by `id`
+        self._in_columns: Identities | None = None  # lists, dicts and arrays
         self._containers = 0  # in columns
         self._not_plain: set[int] = set()  # no tree of plain data, by `id`
         self._vain = self._most = 0  # objects that were looked at for columns in vain: of all trees, and of the largest
@@ -138,7 +138,7 @@ class _Packer:
             return known
         if id(value) in self._open:
             raise _Cycle
-        if id(value) in self._in_columns:
+        if self._in_columns is not None and self._in_columns.has(np.array([id(value)])):
             raise _Twice
         columns = self._columns
         tree = self._shredded(value) if columns and kind in _TREES else None
@@ -190,15 +190,19 @@ class _Packer:
             self._vain, self._most = self._vain + no.count, max(self._most, no.count)
             return None
 
-    def _is_taken(self, ids: set[int]) -> bool:
-        """Whether any of these objects is a node, or becomes one."""
-        if not self._in_columns.isdisjoint(ids):
+    def _is_taken(self, ids: np.ndarray[Any, Any]) -> bool:
+        """Whether any of these objects is a node, or becomes one. They are in order."""
+        if self._in_columns is not None and self._in_columns.has(ids):
             raise _Twice
-        return not ids.isdisjoint(self._open) or not ids.isdisjoint(self._entries)
+        nodes = self._entries.keys() | self._open if ids.size > len(self._entries) else None
+        if nodes is not None:
+            return not nodes.isdisjoint(ids.tolist())
+        return any(one in self._entries or one in self._open for one in ids.tolist())
 
     def _plain(self, tree: Shredder) -> Node:
         self._containers += tree.containers
-        self._in_columns |= tree.ids
+        self._in_columns = Identities() if self._in_columns is None else self._in_columns
+        self._in_columns.update(tree.ids)
         return {"plain": [Encoder(self.add, self._add_buffer).encode(tree.columns)]}
 
     def _add_buffer(self, memory: Any) -> int:

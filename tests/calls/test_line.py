@@ -20,7 +20,7 @@ import pytest
 
 from outlive.arrays.lock import living
 from outlive.calls import wire
-from outlive.calls.line import Broken, Late, Line, NotMade, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
 from outlive.calls.server import Served, Server
 from outlive.transfer import settings
 from tests.calls.conftest import line_to
@@ -36,7 +36,7 @@ def ask(line: Line, method: str, *args: Any, patience: float = 60.0, every: floa
     def still_there() -> None:
         raise Stuck
 
-    return line.call(method, args, time.monotonic() + patience, every, still_there)
+    return line.call(method, args, time.monotonic() + patience, lambda: every, still_there)
 
 
 class Catalog:
@@ -57,6 +57,9 @@ class Catalog:
 
     def fail(self) -> None:
         raise ValueError("an error")
+
+    def raises(self, what: str) -> None:
+        raise ValueError(self.note(what))
 
     def strange(self) -> object:
         return object()
@@ -106,6 +109,21 @@ def test_what_has_no_answer_here_is_asked_in_another_way(line: Line) -> None:
     assert ask(line, "note", 1) == 1
 
 
+def test_an_error_of_which_callers_are_told(start_server: Callable[..., Server], catalog: Catalog) -> None:
+    """The call is made once. An error whose text is too long is met in another way."""
+
+    def text(error: Exception) -> str:
+        return str(error)
+
+    line = line_to(start_server(catalog.calls() | {"raise": Served(catalog.raises, "slow")}, told=text))
+    with pytest.raises(Raised, match="an error"):
+        ask(line, "fail")
+    with pytest.raises(Raised, match="what was asked"):
+        ask(line, "raise", "what was asked")
+    assert catalog.done == ["what was asked"]
+    assert ask(line, "note", 1) == 1
+
+
 def test_while_it_may_not_answer_nothing_is_made(start_server: Callable[..., Server], catalog: Catalog) -> None:
     may = [True]
     line = line_to(start_server(catalog.calls(), may_answer=lambda: may[0]))
@@ -142,6 +160,61 @@ def test_a_hundred_threads(line: Line, catalog: Catalog) -> None:
         made = sum(pool.map(work, range(100)))
     assert 0 < made == len(catalog.done)
     assert sum(one.is_open for one in living(line._all)) <= 8
+
+
+def test_more_connections_than_descriptors_allow(
+    start_server: Callable[..., Server], catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of the server has others to open."""
+    monkeypatch.setattr("outlive.calls.server.resource.getrlimit", lambda _: (6, 6))
+    there = start_server(catalog.calls())
+    lines = [line_to(there) for _ in range(4)]
+    assert [ask(line, "note", number) for number, line in enumerate(lines[:3])] == [0, 1, 2]
+    with pytest.raises(Unreachable):
+        ask(lines[3], "note", 3)
+    lines[0].close()
+    eventually(lambda: len(there._connections) == 2)
+    assert ask(lines[3], "note", 3) == 3
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_system_without_more_threads(
+    server: Server, line: Line, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, queued: bool
+) -> None:
+    """The call is asked in another way, and not made here, even if a thread of the crew finds it queued later."""
+    crew, real, late = server._crews["slow"], server._crews["slow"].submit, list[Callable[[], Any]]()
+
+    def submit(*args: Any) -> Any:
+        if queued:
+            late.append(lambda: real(*args))
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(crew, "submit", submit)
+    with pytest.raises(NotMade):
+        ask(line, "wait", 1)
+    (name,) = server._of_line
+    assert [made().result() for made in late] == [None] * queued
+    assert server.cut(name, 60)
+    assert (catalog.waiting, catalog.done) == (0, [])
+
+
+def test_a_call_that_waited_until_nothing_may_be_answered(
+    start_server: Callable[..., Server], catalog: Catalog
+) -> None:
+    may = [True]
+    line = line_to(start_server(catalog.calls(), crews={"slow": 1}, may_answer=lambda: may[0]))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, line, "wait", 1)
+        eventually(lambda: catalog.waiting == 1)
+        second = pool.submit(ask, line, "wait", 2)
+        eventually(lambda: sum(one.is_open for one in living(line._all)) == 2 and not line._idle)
+        assert ask(line, "note", 3) == 3  # the second is queued by now
+        may[0] = False
+        catalog.gate.set()
+        assert first.result() == 1
+        with pytest.raises(NotMade):
+            second.result()
+    assert catalog.done == [3, 1]
 
 
 # --- ends

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +16,9 @@ import pytest
 from outlive.cluster import answering, lines
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.lines import CALLED, THROUGH_RAY, WHERE, CatalogLine
+from outlive.cluster.links import SECRET
 from outlive.cluster.port import Call, Left, NoAnswer, in_group
-from outlive.errors import StoreUnavailable
+from outlive.errors import InvalidKey, StoreUnavailable
 from outlive.node import Node
 from tests.conftest import eventually
 
@@ -52,6 +55,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.asked = list[Any]()
+        self.raises: Exception | None = None
         self.gate = threading.Event()
         self.answering: Answering | None = None
 
@@ -62,6 +66,8 @@ class Catalog:
     @in_group("slow")
     def locate(self, *args: Any) -> bytes:
         self.asked.append(["locate", *args])
+        if self.raises is not None:
+            raise self.raises
         assert self.gate.wait(60)
         return b"located"
 
@@ -139,6 +145,56 @@ def test_a_catalog_without_a_server(cluster: Cluster, monkeypatch: pytest.Monkey
     line = cluster.line()
     assert line.ask(Call.of("find"), None) is THROUGH_RAY
     assert line.why_not == "OUTLIVE_TRANSFER_PORT is set, and OUTLIVE_CALLS_PORT is not"
+
+
+def test_what_the_catalog_raises(cluster: Cluster) -> None:
+    """An error that took the catalog long does not take as long once more."""
+    catalog, line = cluster.start(), cluster.line()
+    catalog.raises = StoreUnavailable("node n may have it")
+    with pytest.raises(StoreUnavailable, match="node n may have it") as caught:
+        line.ask(Call.of("locate"), None)
+    assert type(caught.value) is StoreUnavailable
+    catalog.raises = NoAnswer("the head is silent")  # the catalog itself has answered
+    with pytest.raises(StoreUnavailable, match="the head is silent") as caught:
+        line.ask(Call.of("locate"), None)
+    assert type(caught.value) is StoreUnavailable
+    assert len(catalog.asked) == 2
+    for other in (ValueError("x"), InvalidKey("x")):
+        catalog.raises = other
+        assert line.ask(Call.of("locate"), None) is THROUGH_RAY
+    assert cluster.by_ray == []
+
+
+def test_a_progress_bar_is_drawn_meanwhile(cluster: Cluster) -> None:
+    catalog, drawn = cluster.start(), list[None]()
+
+    def draw() -> None:
+        drawn.append(None)
+        if len(drawn) > 3:
+            catalog.gate.set()
+
+    line = CatalogLine(cluster.head.load, cluster.ask, lambda longest: min(longest, 0.01), draw)
+    assert line.ask(Call.of("find"), None) is THROUGH_RAY  # the first of a process
+    assert line.ask(Call.of("locate"), None) == b"located"
+    assert len(drawn) > 3
+    assert cluster.by_ray == []
+
+
+def test_a_port_that_a_firewall_drops(cluster: Cluster) -> None:
+    """Nobody answers there, not even the kernel. It is tried now and then, and calls go through Ray."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(3):  # the kernel takes so many, and is silent to others
+            taken = stack.enter_context(socket.socket())
+            taken.setblocking(False)
+            taken.connect_ex(full.getsockname())
+        cluster.head.remembered[WHERE] = json.dumps([*full.getsockname(), "catalog-x"]).encode()
+        cluster.head.remembered[SECRET] = b"s" * 32
+        line = cluster.line()
+        assert line.ask(Call.of("find"), None) is THROUGH_RAY
+        before = line._way
+        assert "too long" in before.why
+        assert line.ask(Call.of("find"), None) is THROUGH_RAY
+        assert line._way is before
 
 
 def test_a_head_that_cannot_be_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

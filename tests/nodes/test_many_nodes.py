@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import outlive
 from outlive.arrays.layout import is_cached
 from outlive.arrays.marks import mode_of
 from outlive.arrays.tend.checksums import Checksums
+from outlive.calls.line import Line, NotMade
 from outlive.cluster import transfer
 from outlive.cluster.port import Call
 from outlive.store import session
@@ -115,22 +117,39 @@ def read_key(store: outlive.Store, key: str) -> tuple[str, str]:
     return error_of(lambda: store[key])
 
 
+@contextlib.contextmanager
+def counted() -> Iterator[list[str]]:
+    """The methods of keeper and catalog that this process calls in the block, by the catalog's port and through Ray."""
+    calls: list[str] = []
+    through_ray, by_port = ActorHandle._actor_method_call, Line.call
+
+    def count_ray(self: Any, method: str, *args: Any, **options: Any) -> Any:
+        calls.append(method)
+        return through_ray(self, method, *args, **options)
+
+    def count_port(self: Any, method: str, *args: Any) -> Any:
+        calls.append(method)
+        try:
+            return by_port(self, method, *args)
+        except NotMade:  # it goes through Ray, and is counted there
+            calls.pop()
+            raise
+
+    ActorHandle._actor_method_call, Line.call = count_ray, count_port
+    try:
+        yield calls
+    finally:
+        ActorHandle._actor_method_call, Line.call = through_ray, by_port
+
+
 def calls_of(store: outlive.Store) -> dict[str, list[str]]:
     """Which methods of keeper and catalog are called, by what is done. On a node of its own."""
-    calls: list[str] = []
-    call = ActorHandle._actor_method_call
-
-    def count(self: Any, method: str, *args: Any, **options: Any) -> Any:
-        calls.append(method)
-        return call(self, method, *args, **options)
-
+    for _ in range(3):  # the first call of a process goes through Ray
+        store.put(np.ones(100_000), "warm").get()
+        store["warm"]
     found = {}
-    warm = store.put(np.ones(100_000), "warm")
-    warm.get()
-    store["warm"]
-    ActorHandle._actor_method_call = count
-    try:
-        handles: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
+    with counted() as calls:
         for what, work in {
             "put without key": lambda: handles.update(unkeyed=store.put(np.ones(100_000))),
             "put with key": lambda: handles.update(keyed=store.put(np.ones(100_000), "k")),
@@ -142,26 +161,14 @@ def calls_of(store: outlive.Store) -> dict[str, list[str]]:
             calls.clear()
             work()
             found[what] = list(calls)
-    finally:
-        ActorHandle._actor_method_call = call
     return found
 
 
 def read_again_counted(handle: Any, store: outlive.Store) -> list[str]:
     """What is called when a copy that has come is read again."""
     first = handle.get().sum(), store[handle.key].sum()
-    calls: list[str] = []
-    call = ActorHandle._actor_method_call
-
-    def count(self: Any, method: str, *args: Any, **options: Any) -> Any:
-        calls.append(method)
-        return call(self, method, *args, **options)
-
-    ActorHandle._actor_method_call = count
-    try:
+    with counted() as calls:
         assert (handle.get().sum(), store[handle.key].sum()) == first
-    finally:
-        ActorHandle._actor_method_call = call
     return calls
 
 

@@ -70,6 +70,20 @@ ONCE_FAILED = (
     """[143, ["a", "b"], [["before", "b", [[0.3036, "put_handle", ["h"], 2001]]],
     ["beside", "a", [[7.8476, "delete_handle", ["h"], 2202]]]],
     [[6.3911, "restart node", "b", "", 5.098]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # An array was adopted while it was deleted, and the put that had replaced it meanwhile was lost: its file stayed.
+    """[1322, ["a", "b"], [["client2", "b", [[0.0152, "put", ["m"], 7], [0.3118, "put", ["k"], 4],
+    [0.5675, "put", ["m"], 6]]], ["before", "b", [[0.0416, "delete", ["m"], 2001], [0.5072, "get", ["k"], 2000]]],
+    ["after", "b", [[0.9334, "delete", ["k"], 2101], [3.1577, "put", ["k"], 2102, 5, 2]]],
+    ["beside", "a", [[1.5154, "get", ["k"], 2201], [2.2811, "get", ["m"], 2200],
+    [2.6282, "put_handle", ["h"], 2202, 5, 2], [4.5634, "get", ["m"], 2203]]]],
+    [[0.8709, "restart node", "b", "", 0.032], [1.9598, "restart node", "b", "", 0.032],
+    [3.3862, "restart node", "b", "", 0.032]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A put came to nothing after the node had died that alone had the array before: nobody said that it was lost.
+    """[9, ["a", "b", "c"], [["client1", "b", [[0.5, "put", ["k"], 1]]], ["client2", "c", [[1.5, "put", ["k"], 2]]],
+    ["client3", "a", [[40.0, "get", ["k"], 9]]]],
+    [[1.2, "delay call", "there", "", 3.0, "replace"], [1.53, "kill client", "client2"],
+    [1.3, "delay call", "there", "", 30.0, "take_off"], [2.0, "cut one way", "c", "a", 18.0, "finish"],
+    [2.0, "kill machine", "b", "", 0.0, "finish"]], [0.0, 0.0, 0.0, 0.0], []]""",
 )
 
 
