@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays import huge
+from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
@@ -39,6 +41,7 @@ _ATTEMPTS = 10  # attempts to make room in memory while other writers take it, b
 class Draft:
     """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
+    _copying: Copying | None = None  # that other threads may have begun
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
@@ -194,6 +197,11 @@ class Draft:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
 
+    def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
+        """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""
+        self._copying = Copying()
+        self._copying.run(pieces, threads(nbytes))
+
     def complete(self) -> None:
         """All of it is written."""
         self._start_to_live()
@@ -304,6 +312,8 @@ class Draft:
 
     def discard(self) -> None:
         """Remove the draft. Its writer calls this if the write failed."""
+        if self._copying is not None:
+            self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None
         self.close()
         self.shelf.delete_draft(self.path)
@@ -352,6 +362,8 @@ def _discard_forgotten(state: dict[str, Any]) -> None:
 def _allocated_map(fd: int, size: int) -> mmap.mmap:
     recycled = is_allocated(os.fstat(fd), size)
     if not recycled:
+        if (made := huge.allocated(fd, size)) is not None:
+            return made
         allocate(fd, size)
     return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 
