@@ -230,7 +230,7 @@ def set_up() -> None:
     lock.OwnedFile.__init__ = _noted(lock.OwnedFile.__init__)  # type: ignore[method-assign]
     Reader._open = _before(Reader._open)  # type: ignore[method-assign]  # noqa: SLF001
     warnings.simplefilter("ignore")
-    replicas.warnings = _Warnings()  # type: ignore[assignment]
+    replicas.warnings = _Warnings()  # type: ignore[attr-defined,assignment]
     log = logging.getLogger("outlive")
     log.addHandler(_Listens())
     log.setLevel(logging.ERROR)
