@@ -20,7 +20,7 @@ import pytest
 
 from outlive.arrays.lock import living
 from outlive.calls import wire
-from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, NotNow, Raised, Unreachable
 from outlive.calls.server import Served, Server
 from outlive.transfer import settings
 from tests.calls.conftest import line_to
@@ -129,7 +129,7 @@ def test_while_it_may_not_answer_nothing_is_made(start_server: Callable[..., Ser
     line = line_to(start_server(catalog.calls(), may_answer=lambda: may[0]))
     assert ask(line, "note", 1) == 1
     may[0] = False
-    with pytest.raises(NotMade):
+    with pytest.raises(NotNow):
         ask(line, "note", 2)
     assert catalog.done == [1]
 
@@ -212,7 +212,7 @@ def test_a_call_that_waited_until_nothing_may_be_answered(
         may[0] = False
         catalog.gate.set()
         assert first.result() == 1
-        with pytest.raises(NotMade):
+        with pytest.raises(NotNow):
             second.result()
     assert catalog.done == [3, 1]
 

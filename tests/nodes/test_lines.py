@@ -259,6 +259,19 @@ def test_a_head_that_is_silent_as_a_catalog_starts(cluster: Cluster) -> None:
     eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
 
 
+def test_a_catalog_that_goes_on_without_the_head_is_left(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not know that another has started, and its connections stay."""
+    monkeypatch.setattr(lines, "_SOON", 0.01)
+    former, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    former.answering._closed = True  # type: ignore[union-attr]
+    eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
+    latter = cluster.start()
+    eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
+    assert ["find", 2] in latter.asked
+    assert former.asked == [["find", 1]]
+
+
 def test_a_catalog_that_died_is_not_waited_for(cluster: Cluster) -> None:
     first = cluster.start()
     assert first.answering is not None
