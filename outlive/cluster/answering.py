@@ -12,7 +12,7 @@ from typing import Any
 
 from outlive.arrays.clock import uptime
 from outlive.calls.server import Served, Server
-from outlive.cluster.lines import CALLED, WHERE
+from outlive.cluster.lines import CALLED, WHERE, address
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, NoAnswer, Peers
 from outlive.errors import BadSetting, StoreUnavailable
@@ -141,7 +141,8 @@ def succeed(peers: Peers) -> int:
 def _take_turn(peers: Peers) -> int:
     """The next turn, which no other catalog has or gets."""
     ours = os.urandom(8)
-    turn = int(peers.load(_TURNS) or b"0")
+    last = peers.load(_TURNS) or b""
+    turn = int(last) if last.isdigit() else 0
     while peers.save_first(_turn(turn), ours) != ours:
         turn += 1
     peers.save(_TURNS, b"%d" % turn)  # so that the next catalog looks from here on
@@ -155,8 +156,8 @@ def _turn(number: int) -> str:
 
 def _is_gone(former: bytes) -> bool:
     """Whether a former catalog's server does not listen any more. Otherwise it may answer until its lease is over."""
-    where = json.loads(former)
-    if not isinstance(where, list):
+    where = address(former)
+    if where is None:
         return True
     try:
         socket.create_connection((where[0], where[1]), 1.0).close()

@@ -131,7 +131,7 @@ class CatalogLine:
     def _see_that_it_is_there(self, line: Line) -> None:
         """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""
         self._by_ray(Call.of("rounds"), _RESTART)
-        if _address(self._load(WHERE)) != [*line.address, line.there]:
+        if address(self._load(WHERE)) != [*line.address, line.there]:
             raise Lost("another catalog has started")
 
     def _line(self) -> Line | None:
@@ -164,7 +164,7 @@ class CatalogLine:
             return _Way(None, str(error), math.inf)
         except StoreUnavailable as error:
             return _Way(None, str(error), time.monotonic() + self._pause())
-        where = _address(told)
+        where = address(told)
         if where is None or secret is None:
             return _Way(None, _why(told), time.monotonic() + self._pause())
         host, port, name = where
@@ -207,11 +207,18 @@ class CatalogLine:
         _log.debug("calls go through Ray for %.0f s: %s", again, error)
 
 
-def _address(told: bytes | None) -> list[Any] | None:
+def address(told: bytes | None) -> list[Any] | None:
     """Host, port and name, from what the head remembers; None if there is no server."""
-    where = None if told is None else json.loads(told)
+    where = _read(told)
     return where if isinstance(where, list) and len(where) == 3 else None
 
 
 def _why(told: bytes | None) -> str:
-    return "the catalog has no server" if told is None else str(json.loads(told))
+    return "the catalog has no server" if told is None else str(_read(told))
+
+
+def _read(told: bytes | None) -> Any:
+    try:
+        return None if told is None else json.loads(told)
+    except ValueError:
+        return None

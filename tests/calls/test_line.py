@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -337,6 +339,16 @@ def test_tls(start_server: Callable[..., Server], catalog: Catalog, tmp_path: Pa
     with pytest.raises(Unreachable):
         ask(line_to(start_server(catalog.calls()), tls=ours), "note", 5)
     assert ask(line, "note", 6) == 6
+
+
+def test_a_program_that_ends_leaves_no_connection_to_warn_of(server: Server) -> None:
+    program = (
+        "import math, sys, time; from outlive.calls.line import Line\n"
+        f"line = Line(('{server.host}', {server.port}), here='h', there='there', secret=b's' * 32)\n"
+        "print(line.call('note', [1], time.monotonic() + 60, lambda: math.inf, lambda: None))\n"
+    )
+    ran = subprocess.run([sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
 
 
 # --- forks and signals

@@ -359,6 +359,7 @@ def test_a_catalog_that_is_stopped_for_good_and_replaced(cluster: Cluster, monke
 
 
 def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Cluster) -> None:
-    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({})):
-        cluster.head.remembered[WHERE] = value.encode()
+    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({}), "", "{", "\0"):
+        cluster.head.remembered |= {WHERE: value.encode(), answering._TURNS: value.encode()}
         assert cluster.line().ask(Call.of("find"), math.inf) is THROUGH_RAY
+    assert [succeed(cluster.head) for _ in range(3)] == [0, 1, 2]  # type: ignore[arg-type]
