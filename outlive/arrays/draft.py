@@ -12,13 +12,15 @@ import functools
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.pool import LEAST as RECYCLED
 from outlive.arrays.remains import Remains, clear_remains
 from outlive.arrays.segment import footer, header_of, read_info, write_all
 from outlive.arrays.spill.room import make_room
@@ -38,6 +40,7 @@ _ATTEMPTS = 10  # attempts to make room in memory while other writers take it, b
 class Draft:
     """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
+    _copying: Copying | None = None  # that other threads may have begun
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
@@ -73,6 +76,52 @@ class Draft:
         except OSError as error:
             raise explain(shelf, error, info.size) from None
         return draft
+
+    @classmethod
+    def write_small(
+        cls, shelf: Shelf, segments: Sequence[tuple[ArrayInfo, Sequence[Any]]], mode: int = PRIVATE
+    ) -> list[Draft]:
+        """Complete drafts of the first of these `segments`, as many as memory has room for now, with these `marks`.
+
+        The ledger is locked once for all of them, and while they are written: so they are to be few, and small.
+
+        Parameters
+        ----------
+        segments
+            The info of each array, and the bytes of its segment, in one or more parts.
+        """
+        clear_remains()
+        drafts: list[Draft] = []
+        try:
+            folder = shelf.staging()
+            with shelf.ledger.locked():
+                for info, parts in segments:
+                    draft = cls(shelf, info, f"{folder}/{info.id}", mode)
+                    if not draft._write_now(parts):
+                        break
+                    drafts.append(draft)
+        except FileNotFoundError:  # the shelf was removed: `make` says so
+            pass
+        except BaseException:
+            for draft in drafts:
+                draft.discard()
+            raise
+        return drafts
+
+    def _write_now(self, parts: Sequence[Any]) -> bool:
+        """Make the file in memory and write all of it; False if there is no room. The caller has the ledger's lock."""
+        try:
+            self._fd = self.shelf.pool.make_now(self.path, self.info.size)
+            if self._fd is not None:
+                if self._mode != PRIVATE:
+                    os.fchmod(self._fd, self._mode)
+                write_all(self._fd, parts, 0)
+                self.complete()
+                return True
+        except OSError:  # the file system has no room: the caller makes room, or says which is full
+            self.discard()
+        self.settled = True
+        return False
 
     @property
     def settled(self) -> bool:
@@ -146,6 +195,11 @@ class Draft:
             except OSError as error:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
+
+    def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
+        """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""
+        self._copying = Copying()
+        self._copying.run(pieces, threads(nbytes))
 
     def complete(self) -> None:
         """All of it is written."""
@@ -257,6 +311,8 @@ class Draft:
 
     def discard(self) -> None:
         """Remove the draft. Its writer calls this if the write failed."""
+        if self._copying is not None:
+            self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None
         self.close()
         self.shelf.delete_draft(self.path)
@@ -267,7 +323,7 @@ class Draft:
         if fd is not None:
             with contextlib.suppress(OSError):
                 give_back_tail(fd, self.info.size)
-            if not self._viewed:
+            if not self._viewed and self.info.size >= RECYCLED:
                 # a warm map or a forked child has the same open file, and would keep the lock
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)

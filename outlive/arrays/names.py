@@ -318,7 +318,9 @@ def _text(path: str) -> str | None:
 
 
 def _parsed(text: str | None) -> _Target | None:
-    version, _, array_id = (text or "").partition(".")
+    if text is None:
+        return None
+    version, _, array_id = text.partition(".")
     try:
         return int(version), array_id
     except ValueError:

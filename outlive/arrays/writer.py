@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from outlive.arrays import segment
+from outlive.arrays import copying, segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
 from outlive.arrays.full import explain
@@ -16,14 +16,15 @@ from outlive.arrays.info import new_version
 from outlive.arrays.packed import DTYPE as PACKED
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import DEFAULT, PutOptions
+from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.warm import writable_map
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_GATHERED = 64 << 20  # bytes of a non-contiguous array that are copied at a time, between which an interrupt gets in
 _AT_ONCE = 512  # parts that are written by one call of the system, which takes 1024 at most
+_SMALL_AT_ONCE = 64  # arrays that are written under one lock of the ledger, so that other writers get their turn
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -63,23 +64,10 @@ class Writer:
         options: PutOptions = DEFAULT,
     ) -> Draft:
         """A draft with all of `array` written, ready to be sealed."""
-        if isinstance(array, Packed):
-            dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
-        else:
-            array = storable(array)
-            dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
-            fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-        info = segment.describe(
-            dtype,
-            shape,
-            array.nbytes,
-            fortran=fortran,
-            store=store,
-            key=key,
-            version=version or new_version(),
-            options=options,
-            codec=codec,
-        )
+        info, array = _described(array, store=store, key=key, version=version, options=options)
+        return self._written(info, array, options)
+
+    def _written(self, info: ArrayInfo, array: np.ndarray[Any, Any] | Packed, options: PutOptions) -> Draft:
         draft = Draft.make(self._shelf, info, options.mode)
         try:
             fill(draft, array)
@@ -97,14 +85,76 @@ class Writer:
     ) -> list[Draft]:
         """Drafts of several arrays, or packed values, under their keys: all, or none."""
         drafts: list[Draft] = []
+        small: list[_Described] = []
         try:
             for key, array in arrays:
-                drafts.append(self.draft_of(array, store=store, key=key, options=options))
+                one = _described(array, store=store, key=key, options=options)
+                small.append(one)
+                if one.info.size > COPY_BELOW or len(small) == _SMALL_AT_ONCE:
+                    self._write_these(small, drafts, options)
+            self._write_these(small, drafts, options)
         except BaseException:
             for draft in drafts:
                 draft.discard()
             raise
         return drafts
+
+    def _write_these(self, some: list[_Described], drafts: list[Draft], options: PutOptions) -> None:
+        """Add drafts of these arrays, in this order, and empty the list. The last of them may be a large one."""
+        while some:
+            small = [(one.info, _parts(one)) for one in some if one.info.size <= COPY_BELOW]
+            if small:
+                made = Draft.write_small(self._shelf, small, options.mode)
+                drafts += made
+                del some[: len(made)]
+            if some:  # it is large, or memory has no room: that is made now
+                drafts.append(self._written(*some[0], options))
+                del some[0]
+
+
+class _Described(NamedTuple):
+    """An array that is to be stored, as it can be written."""
+
+    info: ArrayInfo
+    array: np.ndarray[Any, Any] | Packed
+
+
+def _described(
+    array: np.ndarray[Any, Any] | Packed, *, store: str, key: str | None, options: PutOptions, version: int = 0
+) -> _Described:
+    if isinstance(array, Packed):
+        dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
+    else:
+        array = storable(array)
+        dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    info = segment.describe(
+        dtype,
+        shape,
+        array.nbytes,
+        fortran=fortran,
+        store=store,
+        key=key,
+        version=version or new_version(),
+        options=options,
+        codec=codec,
+    )
+    return _Described(info, array)
+
+
+def _parts(one: _Described) -> list[Any]:
+    """The bytes of a small segment."""
+    info, array = one
+    data: list[bytes | memoryview]
+    if isinstance(array, Packed):
+        data = [b"".join(part.tobytes() for part in array.parts)]  # they may be more than one call takes
+    elif not info.nbytes:
+        data = []
+    elif array.flags.forc:
+        data = [array.ravel(order="K").view(np.uint8).data]
+    else:
+        data = list(_chunks(array))
+    return [segment.header_of(info), *data, segment.footer(info)]
 
 
 def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
@@ -116,16 +166,17 @@ def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
         The file system has no room, as `write(2)` says. Discarding the draft leaves nothing behind.
     """
     if isinstance(array, Packed):
-        draft.with_room(lambda fd: _write_parts(fd, draft.info, array.parts))
+        draft.with_room(lambda fd: _write_parts(draft, fd, array.parts))
     else:
-        draft.with_room(lambda fd: _write(fd, draft.info, array))
+        draft.with_room(lambda fd: _write(draft, fd, array))
     draft.complete()
 
 
-def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
+def _write(draft: Draft, fd: int, array: np.ndarray[Any, Any]) -> None:
+    info = draft.info
     head, foot = segment.header_of(info), segment.footer(info)
     if (array.flags.forc or _is_plain(array)) and (warm := writable_map(fd, info.size)):
-        _copy(warm, info, array, head, foot)
+        _copy(draft, warm, array, head, foot)
     elif array.flags.forc or not array.nbytes:
         data: Any = array.ravel(order="K").view(np.uint8).data if info.nbytes else b""
         segment.write_all(fd, [head, data, foot], 0)
@@ -138,9 +189,10 @@ def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
         segment.write_all(fd, [foot], offset)
 
 
-def _write_parts(fd: int, info: ArrayInfo, parts: list[np.ndarray[Any, Any]]) -> None:
+def _write_parts(draft: Draft, fd: int, parts: list[np.ndarray[Any, Any]]) -> None:
     """Write the segment of a packed value. Each part is copied once."""
-    warm, offset = writable_map(fd, info.size), 0
+    info, offset = draft.info, 0
+    warm = writable_map(fd, info.size)
     target = None if warm is None else np.frombuffer(warm, np.uint8)
     head, foot = (np.frombuffer(one, np.uint8) for one in (segment.header_of(info), segment.footer(info)))
     for pieces in _pieces([head, *parts, foot]):
@@ -149,7 +201,7 @@ def _write_parts(fd: int, info: ArrayInfo, parts: list[np.ndarray[Any, Any]]) ->
             offset += sum(map(len, pieces))
         else:
             for piece in pieces:
-                target[offset : offset + len(piece)] = piece
+                _copy_bytes(draft, target[offset : offset + len(piece)], np.frombuffer(piece, np.uint8))
                 offset += len(piece)
 
 
@@ -170,17 +222,34 @@ def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:
         yield gathered
 
 
-def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
+def _copy(draft: Draft, warm: mmap.mmap, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
     """Write header, data and footer to the mapped segment."""
+    info = draft.info
     warm[: info.offset] = head
     if array.flags.forc:
-        np.frombuffer(warm, np.uint8, info.nbytes, info.offset)[:] = array.ravel(order="K").view(np.uint8)
+        data = array.ravel(order="K").view(np.uint8)
+        _copy_bytes(draft, np.frombuffer(warm, np.uint8, info.nbytes, info.offset), data)
     else:
         target: np.ndarray[Any, Any] = np.ndarray(info.shape, array.dtype, warm, info.offset)
-        step = max(1, _GATHERED * len(array) // info.nbytes)
-        for start in range(0, len(array), step):
-            target[start : start + step] = array[start : start + step]
+        draft.copy(_slices(target, array), info.nbytes)
     warm[info.offset + info.nbytes :] = foot
+
+
+def _copy_bytes(draft: Draft, target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> None:
+    if len(source) <= copying.PIECE:
+        target[:] = source
+    else:
+        draft.copy(_slices(target, source), len(source))
+
+
+def _slices(target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Both arrays in pieces of about `PIECE` bytes: by their first axis, or the longest if the first is short."""
+    count = -(-source.nbytes // copying.PIECE)
+    axis = 0 if len(source) >= count else int(np.argmax(source.shape))
+    step = max(1, source.shape[axis] // count)
+    for start in range(0, source.shape[axis], step):
+        piece = (*(slice(None),) * axis, slice(start, start + step))
+        yield target[piece], source[piece]
 
 
 def _is_plain(array: np.ndarray[Any, Any]) -> bool:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, saving, shelves, successors
 from outlive.catalog.index import Holding
-from outlive.catalog.instructions import Conversation
+from outlive.catalog.instructions import PATIENCE, Conversation, Start, Wait
 from outlive.catalog.state import State
 from outlive.errors import StoreUnavailable
 
@@ -67,11 +67,23 @@ def _end_lost(state: State, array_ids: set[str]) -> list[str]:
 
 
 def _save(state: State) -> Conversation[None]:
-    """Have the head remember what is lost no more, before anybody is told. If it fails, the next round does it."""
+    """Have the head remember what is lost no more, before anybody is told.
+
+    If that fails, the next round does it. So it does if the head is silent for longer than the deletion may take.
+    """
+    over = list[bool]()
+    yield Start(_save_beside(state, over))
+    yield Wait(lambda: bool(over), PATIENCE)
+
+
+def _save_beside(state: State, over: list[bool]) -> Conversation[None]:
+    """Save; at the end, however it comes, `over` is not empty."""
     try:
         yield from saving.save(state)
     except StoreUnavailable as error:
         _log.warning("the head has not noted which arrays are lost no more: %s", error)
+    finally:
+        over.append(True)
 
 
 def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conversation[list[str]]:

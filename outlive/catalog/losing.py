@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from dataclasses import replace
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, deletion, replaced, replicas, shelves, successors
+from outlive.catalog import asking, deletion, overwritten, replaced, replicas, shelves, successors
 from outlive.catalog.index import Holding
 from outlive.catalog.instructions import PATIENCE, Call, Conversation, SearchShelves, Start, Wait
 from outlive.catalog.losses import Lost
@@ -107,6 +108,7 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)
     older = index.older_than_lost(node, state.may_be_shown)
+    overwritten.lose(state, node, at)
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
     state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]
@@ -132,11 +134,14 @@ def _save_cached(state: State, node: str) -> Conversation[None]:
         for other, info in saved:
             if state.is_wanted(info):
                 state.note_kept(info, other)
+            else:
+                overwritten.keep(state, info, other)
 
 
 def _cached_elsewhere(state: State, node: str, asked: set[tuple[str, str]]) -> dict[str, list[ArrayInfo]]:
     by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
-    for info, others in state.index.endangered(node, state.is_alive):
+    endangered = state.index.endangered(node, state.is_alive)
+    for info, others in itertools.chain(endangered, overwritten.cached_elsewhere(state, node)):
         for other in others:
             if (other, info.id) not in asked:
                 by_node[other].append(info)
@@ -150,7 +155,9 @@ def _bring_back(state: State, holdings: list[Holding]) -> Conversation[None]:
 
     def may_stand(info: ArrayInfo | None) -> bool:
         """Whether no later array of its key was lost meanwhile."""
-        return info is not None and state.index.lost.of(info) in (None, lost.get(info.id))
+        if info is None or state.is_outdated(info):
+            return False
+        return state.index.lost.of(info) in (None, lost.get(info.id))
 
     for holding in holdings:
         by_node[holding.node].append(holding.array_id)

@@ -189,12 +189,19 @@ class State:
         """
         stay = list[Holding]()
         for one in older:
-            is_deleted = one.info is not None and bool(self.deleted_after([one.info]))
-            if self.index.lists(one.array_id) or not (self.is_going(one.array_id) or is_deleted):
+            is_over = one.info is not None and (bool(self.deleted_after([one.info])) or self.is_outdated(one.info))
+            if self.index.lists(one.array_id) or not (self.is_going(one.array_id) or is_over):
                 stay.append(one)
             else:
                 self.want_no_more(one, None if one.info is None else (one.info.store, one.info.key or ""))
         self.replaced += self.index.restore(stay)
+        known = self.index.lists, self.index.is_superseded
+        self.lost_keepers |= {one.node for one in stay if not any(knows(one.array_id) for knows in known)}
+
+    def is_outdated(self, info: ArrayInfo) -> bool:
+        """Whether a later array of the key is lost, although a put over that is under way, or came to nothing."""
+        lost = self.beneath.get((info.store, info.key or ""))
+        return lost is not None and lost.info.version > info.version
 
     def lost_of(self, store: str, key: str) -> Lost | None:
         """The array that a key has lost, or had lost before the put that is under way."""

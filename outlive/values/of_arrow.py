@@ -1,19 +1,29 @@
 """Arrow's tables, batches and arrays: as one stream of Arrow's own format (IPC), which is read without a copy.
 
+A stream is looked through before Arrow reads it, see `arrow_streams`.
+
 Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from outlive.errors import CorruptArray
+from outlive.values.arrow_streams import look_through
+from outlive.values.parts import stream
 from outlive.values.registry import register
 
 _PACKAGE = "pyarrow"
+_OLDEST = (14, 0, 1)
+"""Before it, Arrow itself ran a pickle that a stream had (CVE-2023-47248)."""
+if tuple(int(part) for part in re.findall(r"\d+", pa.__version__)[:3]) < _OLDEST:
+    raise ImportError(f"pyarrow is version {pa.__version__}, and at least 14.0.1 is needed to read streams safely")
+_DAMAGED = (pa.ArrowException, OSError, ValueError, TypeError)
 
 
 def _stream(table: Any) -> Any:
@@ -24,7 +34,10 @@ def _stream(table: Any) -> Any:
         size = _written(pa.MockOutputStream(), table)  # so that the memory for it need not grow, which takes long
         data = np.empty(size, np.uint8)
         _written(pa.FixedSizeBufferWriter(pa.py_buffer(data)), table)
+        look_through(data.data)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # a type that its own format does not have
+        return NotImplemented
+    except ValueError:  # a name of an extension type that this program does not have, and others may
         return NotImplemented
     return data
 
@@ -52,12 +65,11 @@ def table_of(data: Any) -> Any:
     ------
     CorruptArray
     """
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-        raise CorruptArray("a stored Arrow table is damaged: its stream is no bytes")
     try:
+        look_through(stream(data))
         table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    except _DAMAGED as error:
         raise CorruptArray(f"a stored Arrow table is damaged: {error!s:.200}") from None
     return table
 
@@ -83,10 +95,11 @@ def _encode_batch(batch: Any) -> Any:
 
 def _decode_batch(data: Any) -> Any:
     try:
-        reader = pa.ipc.open_stream(pa.py_buffer(data))
-        batch = reader.read_next_batch()
+        if look_through(stream(data)) != 1:
+            raise ValueError("it is no batch")
+        batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
         batch.validate(full=True)
-    except (pa.ArrowException, StopIteration, OSError, ValueError, TypeError) as error:
+    except (*_DAMAGED, StopIteration) as error:
         raise CorruptArray(f"a stored Arrow batch is damaged: {error!s:.200}") from None
     return batch
 

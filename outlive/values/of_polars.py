@@ -1,4 +1,7 @@
-"""Polars' frames and series: as a stream of Arrow's format, which Polars itself writes and reads (with one copy)."""
+"""Polars' frames and series: as a stream of Arrow's format, which Polars itself writes and reads (with one copy).
+
+A stream is looked through before Polars reads it, see `arrow_streams`.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,26 @@ import numpy as np
 import polars as pl
 
 from outlive.errors import CorruptArray
+from outlive.values.arrow_streams import look_through
+from outlive.values.parts import stream
 from outlive.values.registry import register
 
 
 def _encode_frame(frame: Any) -> Any:
     if any(_has_objects(dtype) for dtype in frame.dtypes) or (not frame.width and frame.height):
         return NotImplemented
-    stream = io.BytesIO()
+    sink = io.BytesIO()
     try:
-        frame.write_ipc_stream(stream, compat_level=pl.CompatLevel.newest())
+        frame.write_ipc_stream(sink, compat_level=pl.CompatLevel.newest())
     except BaseException as error:
         if _is_of_polars(error):  # a type that the format does not have
             return NotImplemented
         raise
-    return np.frombuffer(stream.getbuffer(), np.uint8)
+    try:
+        look_through(sink.getbuffer())
+    except ValueError:
+        return NotImplemented
+    return np.frombuffer(sink.getbuffer(), np.uint8)
 
 
 def _is_of_polars(error: BaseException) -> bool:
@@ -40,9 +49,8 @@ def _has_objects(dtype: Any) -> bool:
 
 
 def _decode_frame(data: Any) -> Any:
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-        raise CorruptArray("a stored Polars frame is damaged: its stream is no bytes")
     try:
+        look_through(stream(data))
         return pl.read_ipc_stream(io.BytesIO(data.data))
     except BaseException as error:
         if _is_of_polars(error):

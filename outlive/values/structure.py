@@ -19,6 +19,7 @@ import numpy as np
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled
 from outlive.values.keys import is_key
+from outlive.values.parts import reading
 from outlive.values.registry import codec_named
 from outlive.values.wire import PICKLED, PRIVATE, TRAILER_SIZE, Node, children, kind_of, parse, trailer
 
@@ -271,7 +272,8 @@ class _Build:
             raise TypeError("a codec without a name")
         codec, state = codec_named(name, package), self.get(node["state"])
         try:
-            return codec.decode(state)
+            with reading(self._copied):
+                return codec.decode(state)
         except (OutliveError, MemoryError, ImportError) as error:
             raise _Raised(error) from None
         except Exception as error:

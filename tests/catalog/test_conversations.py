@@ -542,6 +542,28 @@ def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_
     assert not pages.wanted_of("b", world.saved.get)(two)
 
 
+@pytest.mark.parametrize("busy", ["with another save", "with this one"])
+def test_a_deletion_of_what_is_lost_waits_until_that_is_saved_but_not_for_ever(busy: str) -> None:
+    world, one = World(), info(1)
+    state = world.know()
+    put(state, one, "b")
+    world.kill("b")
+    world.run(losing.look_at_nodes(state))
+    state.under_way.saving = busy == "with another save"
+    deleting = Talk(world, deletion.end(state, [one.id]))
+    assert isinstance(deleting.instruction, Start)
+    beside = Talk(world, deleting.instruction.conversation)
+    assert isinstance(beside.instruction, Wait if busy == "with another save" else Save)
+    deleting.answer(None)
+    assert isinstance(deleting.instruction, Wait) and deleting.instruction.patience == PATIENCE
+    deleting.answer(False)  # the head is silent for so long
+    assert deleting.value == [one.id]
+    state.under_way.saving = busy == "with this one"
+    while not beside.over:
+        beside.answer(world.carry_out(beside.instruction))
+    assert not pages.saved_as_lost(world.saved.get) and not state.under_way.saving
+
+
 def test_copies_go_where_they_are_cached_then_to_the_head_then_where_room_is() -> None:
     world = World(nodes="abcdef", answers={("d", "room"): 5000, ("e", "room"): 100})
     state = world.know()
@@ -1684,3 +1706,68 @@ def test_a_node_that_does_not_say_what_it_has_of_the_former_is_listed_again(sile
     world.answers["c", "listing_part"] = listing(2, Listed(old, kept=False))
     world.run(shelves.mend(state))
     assert state.index.holders(old.id) == {"a": True, "c": False}
+
+
+def _overwritten_twice(*, held: bool, cached: str = "") -> tuple[World, State]:
+    """The second array of a key is sealed on b, and the third listed on a. Somebody holds the first, on c."""
+    world = World(answers={(name, method): None for name in "bc" for method in ("forbid", "drop")})
+    state = world.know()
+    if held:
+        put(state, info(1), "c")
+    world.run(keys.replace(state, [info(2)], "b", 0))
+    for other in cached:
+        state.index.copies.add(info(2), "b", other, kept=False)
+    world.run(keys.replace(state, [info(3)], "a", 0))
+    return world, state
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_was_overwritten_for_nothing_is_lost_with_its_node(held: bool) -> None:
+    world, state = _overwritten_twice(held=held)
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == info(3)
+    keys.take_off(state, [info(3).id])
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info == info(2) and found.lost_at and found.nodes == ["b"]
+    world.answers["c", "drop"] = drops
+    world.run(losing.look_at_nodes(state))
+    world.run(shelves.mend(state))
+    assert held == (("c", "drop", ([(info(1).id, ("s", "k"))],)) in world.asked)
+    assert not state.beneath and not state.unwanted
+    assert [one.info for one in state.index.lost] == [info(2)]
+
+
+def test_what_was_overwritten_and_is_lost_with_its_node_is_forgotten_once_the_later_array_is_sealed() -> None:
+    world, state = _overwritten_twice(held=False)
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    world.answers |= {("a", "finish"): lambda ids, _: [True] * len(ids), ("a", "drop"): drops}
+    for name in replaced.sort_out(state):
+        world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
+    assert not state.beneath
+    assert world.run(deletion.end(state, [info(3).id])) == [info(3).id]
+    assert keys.find(state, "s", ["k"]) == [None]
+
+
+def test_what_was_overwritten_for_nothing_is_kept_where_it_is_cached_if_its_node_dies() -> None:
+    world, state = _overwritten_twice(held=False, cached="c")
+    world.answers["c", "keep"] = keeps(info(2).id)
+    world.kill("b")
+    world.run(losing.look_for_dead(state))
+    keys.take_off(state, [info(3).id])
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and (found.info, found.nodes, found.lost_at) == (info(2), ["c"], 0.0)
+
+
+def test_what_was_overwritten_for_nothing_and_is_cached_alone_is_listed_again() -> None:
+    """The node that kept it has removed it, and the other has not told."""
+    world, state = _overwritten_twice(held=False, cached="c")
+    state.index.no_file(info(2).id, "b")
+    keys.take_off(state, [info(3).id])
+    world.answers |= {("c", "listing_part"): listing(2, Listed(info(2), kept=False)), ("c", "given_up"): []}
+    world.answers["c", "keep"] = keeps(info(2).id)
+    world.run(shelves.mend(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and (found.info, found.nodes) == (info(2), ["c"])

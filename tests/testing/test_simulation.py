@@ -78,6 +78,12 @@ ONCE_FAILED = (
     [2.6282, "put_handle", ["h"], 2202, 5, 2], [4.5634, "get", ["m"], 2203]]]],
     [[0.8709, "restart node", "b", "", 0.032], [1.9598, "restart node", "b", "", 0.032],
     [3.3862, "restart node", "b", "", 0.032]], [0.0, 0.0, 0.0, 0.0], []]""",
+    # A put came to nothing after the node had died that alone had the array before: nobody said that it was lost.
+    """[9, ["a", "b", "c"], [["client1", "b", [[0.5, "put", ["k"], 1]]], ["client2", "c", [[1.5, "put", ["k"], 2]]],
+    ["client3", "a", [[40.0, "get", ["k"], 9]]]],
+    [[1.2, "delay call", "there", "", 3.0, "replace"], [1.53, "kill client", "client2"],
+    [1.3, "delay call", "there", "", 30.0, "take_off"], [2.0, "cut one way", "c", "a", 18.0, "finish"],
+    [2.0, "kill machine", "b", "", 0.0, "finish"]], [0.0, 0.0, 0.0, 0.0], []]""",
 )
 
 

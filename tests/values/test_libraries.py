@@ -305,10 +305,8 @@ def test_pandas_objects_are_pickled_as_a_whole(pd: Any) -> None:
 # --- Polars
 
 
-def test_polars() -> None:
-    pl = pytest.importorskip("polars")
-    importlib.import_module("polars.testing")
-    frame = pl.DataFrame(
+def polars_frame(pl: Any) -> Any:
+    return pl.DataFrame(
         {
             "n": [1, None, 3],
             "f": [1.0, float("nan"), None],
@@ -321,6 +319,12 @@ def test_polars() -> None:
             "z": [dt.timedelta(1), None, None],
         }
     ).with_columns(c=pl.col("w").cast(pl.Categorical), e=pl.Series(["x", None, "y"], dtype=pl.Enum(["y", "x"])))
+
+
+def test_polars() -> None:
+    pl = pytest.importorskip("polars")
+    importlib.import_module("polars.testing")
+    frame = polars_frame(pl)
     for one in (frame, frame[:0], frame[1:], pl.DataFrame(), pl.concat([frame, frame], rechunk=False)):
         found = there_and_back(one)
         pl.testing.assert_frame_equal(found, one)
@@ -542,6 +546,9 @@ def fuzzed_values(library: str) -> list[Any]:
         import scipy.sparse as sp
 
         return [sp.eye(30, format=form) for form in ("csr", "csc", "coo", "bsr", "dia")]
+    if library == "polars":
+        frame = polars_frame(importlib.import_module("polars"))
+        return [frame, frame.select("w", "l"), frame["c"], frame[:0]]
     import pandas as pd
 
     return [pd.DataFrame(pandas_columns(pd))]
@@ -552,15 +559,18 @@ def use(value: Any) -> None:
     try:
         if hasattr(value, "to_pylist"):
             value.to_pylist()
+        elif hasattr(value, "to_arrow"):
+            str(value), value.reverse(), value.to_arrow()
         elif hasattr(value, "toarray"):
             value.toarray(), value.tocsr(), value.sum()
         else:
             str(value), value.sort_index(axis=1)
-    except Exception:
-        pass
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of Polars
+            raise
 
 
-@pytest.mark.parametrize("library", ["pyarrow", "scipy", "pandas"])
+@pytest.mark.parametrize("library", ["pyarrow", "scipy", "pandas", "polars"])
 def test_damaged_bytes_are_an_error_or_another_value_and_never_a_crash(library: str) -> None:
     pytest.importorskip("scipy.sparse" if library == "scipy" else library)
     done = subprocess.run(

@@ -1,0 +1,76 @@
+"""The parts of a codec's state, which are looked at before a library has them.
+
+A part that is stored once may stand in any number of places of a structure. A library that makes something of each
+place takes any amount of memory for few bytes. So a codec says by `once` which parts it makes something of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+_taken: ContextVar[set[int] | None] = ContextVar("taken", default=None)
+
+
+@contextlib.contextmanager
+def reading(taken: set[int]) -> Iterator[None]:
+    """The codecs that decode in this block read one value. `taken` keeps what they took, by address."""
+    token = _taken.set(taken)
+    try:
+        yield
+    finally:
+        _taken.reset(token)
+
+
+def once(*parts: Any) -> None:
+    """Have each part used here, and nowhere else in the value. Arrays are told by their bytes.
+
+    Raises
+    ------
+    ValueError
+        One was used before.
+    """
+    taken = _taken.get()
+    if taken is None:
+        return
+    for part in parts:
+        place = address(part) if isinstance(part, np.ndarray) else id(part)
+        if isinstance(part, np.ndarray) and not part.nbytes:
+            continue
+        if place in taken:
+            raise ValueError("two of its parts have the same bytes")
+        taken.add(place)
+
+
+def address(array: np.ndarray[Any, Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def array(part: Any, kinds: str, ndim: int = 1) -> np.ndarray[Any, Any]:
+    """The part, once it is known to be an array of these dimensions, whose dtype is of one of these kinds.
+
+    Raises
+    ------
+    TypeError
+        It is not: NumPy would make one of a list of lists, which may be large for its bytes, or stretch a number.
+    """
+    if not isinstance(part, np.ndarray) or part.ndim != ndim or part.dtype.kind not in kinds:
+        raise TypeError("an array of another kind than expected")
+    return part
+
+
+def stream(part: Any) -> memoryview:
+    """The bytes of a stream, which is read only once.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    if not isinstance(part, np.ndarray) or part.ndim != 1 or part.dtype != np.uint8 or not part.flags.c_contiguous:
+        raise TypeError("its stream is no bytes")
+    once(part)
+    return part.data
