@@ -107,7 +107,7 @@ class CatalogLine:
         return answer
 
     def _waiting(self, line: Line) -> tuple[Callable[[], float], Callable[[], None]]:
-        """What a call does while no answer comes: see `Line.call`."""
+        """The last two arguments of `Line.call`."""
         due = time.monotonic() + PATIENCE
 
         def pause() -> float:
