@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays import huge
 from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
@@ -361,6 +362,8 @@ def _discard_forgotten(state: dict[str, Any]) -> None:
 def _allocated_map(fd: int, size: int) -> mmap.mmap:
     recycled = is_allocated(os.fstat(fd), size)
     if not recycled:
+        if (made := huge.allocated(fd, size)) is not None:
+            return made
         allocate(fd, size)
     return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 
