@@ -40,6 +40,7 @@ LONG = (
     "cluster/test_authentication.py::test_without_grpcio",
     "nodes/test_restart.py::test_everything_stops_and_starts_again",
     "nodes/test_scale_down.py::",
+    "nodes/test_parts.py::",
     "nodes/test_many_nodes.py::test_ray_restarts_on_a_machine",
     "nodes/test_many_nodes.py::test_a_keeper_that_is_slow_to_die",
     "nodes/test_many_nodes.py::test_a_node_comes_and_goes",
@@ -63,6 +64,7 @@ LONG = (
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
     "explain/test_fuzz.py::test_memory",
+    "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "pages/test_idle_memory.py::",

@@ -21,6 +21,7 @@ from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.parts import Gate
 from outlive.arrays.pool import LEAST as RECYCLED
 from outlive.arrays.remains import Remains, clear_remains
 from outlive.arrays.segment import footer, header_of, read_info, write_all
@@ -49,6 +50,7 @@ class Draft:
         self._settled = False
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
+        self._gate: Gate | None = None
         self._viewed = False  # set by the array that the caller filled, which holds the lock from then on
         self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
@@ -266,13 +268,35 @@ class Draft:
         self._map = self.with_room(functools.partial(_allocated_map, size=self.info.size))
         return self._map
 
+    def open_gate(self) -> None:
+        """Let other processes write parts of the draft that `map` has mapped, until `detach` or `discard`.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for one more file.
+        """
+        self._gate = Gate(self.path)
+        try:
+            self._gate.open()
+        except OSError as error:
+            raise explain(self.shelf, error, self.info.size) from None
+
     def detach(self) -> None:
         """Cut the array that `map` returned off the file: later writes to it stay in this process.
 
-        The pages are mapped again, privately and at the same address. So even a view that the caller kept cannot change
-        a sealed array. From here on, the mapping counts as a reader's.
+        Parts that other processes are writing are waited for, and no others begin: see `Gate.close`. The pages are
+        mapped again, privately and at the same address. So even a view that the caller kept cannot change a sealed
+        array. From here on, the mapping counts as a reader's.
+
+        Raises
+        ------
+        StoreUnavailable
+            A process goes on writing a part for too long.
         """
         assert self._map is not None and self._fd is not None
+        if self._gate is not None:
+            self._gate.close()
         self._map[: self.info.offset] = header_of(self.info)
         self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now the segment is whole
         self._viewed = True
@@ -315,6 +339,8 @@ class Draft:
         if self._copying is not None:
             self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None
+        if self._gate is not None:
+            self._gate.remove()
         self.close()
         self.shelf.delete_draft(self.path)
         self.settled = True

@@ -153,7 +153,7 @@ def _parts(one: _Described) -> list[Any]:
     elif array.flags.forc:
         data = [array.ravel(order="K").view(np.uint8).data]
     else:
-        data = list(_chunks(array))
+        data = list(chunks(array))
     return [segment.header_of(info), *data, segment.footer(info)]
 
 
@@ -183,7 +183,7 @@ def _write(draft: Draft, fd: int, array: np.ndarray[Any, Any]) -> None:
     else:
         offset = info.offset
         segment.write_all(fd, [head], 0)
-        for chunk in _chunks(array):
+        for chunk in chunks(array):
             segment.write_all(fd, [chunk], offset)
             offset += len(chunk)
         segment.write_all(fd, [foot], offset)
@@ -216,7 +216,7 @@ def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:
             yield gathered
             gathered = []
         if not contiguous:
-            for chunk in _chunks(part):
+            for chunk in chunks(part):
                 yield [chunk]
     if gathered:
         yield gathered
@@ -257,9 +257,9 @@ def _is_plain(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.names is None and array.ndim > 0
 
 
-def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
-    """The bytes of `array` in C order, a few MiB at a time."""
-    count = max(1, _COPY_STEP // max(1, array.dtype.itemsize))
+def chunks(array: np.ndarray[Any, Any], size: int = _COPY_STEP) -> Iterator[memoryview]:
+    """The bytes of `array` in C order, `size` at a time, and at least an item."""
+    count = max(1, size // max(1, array.dtype.itemsize))
     flags = ["external_loop", "buffered", "zerosize_ok"]
     for chunk in np.nditer(array, flags=flags, buffersize=count, order="C"):  # type: ignore[call-overload]
         yield np.ascontiguousarray(chunk).view(np.uint8).data
