@@ -19,7 +19,8 @@ import numpy as np
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled
 from outlive.values.keys import is_key
-from outlive.values.parts import reading
+from outlive.values.libraries import CODECS
+from outlive.values.parts import once, reading
 from outlive.values.registry import codec_named
 from outlive.values.wire import PICKLED, PRIVATE, TRAILER_SIZE, Node, children, kind_of, parse, trailer
 
@@ -77,7 +78,7 @@ class Structure:
             It needs a codec or a class that is not there.
         """
         numbers = self._needed(entry)
-        build = _Build(self._buffers, read, pickle=pickle)
+        build = _Build(self._buffers, read, pickle=pickle, private=self.private)
         for number in numbers:
             build.add(number, self._nodes[number])
         return build.get(entry)
@@ -161,8 +162,8 @@ class Structure:
 class _Build:
     """The objects of the nodes so far."""
 
-    def __init__(self, buffers: list[tuple[int, int]], read: Read, *, pickle: bool) -> None:
-        self._buffers, self._read, self._pickle = buffers, read, pickle
+    def __init__(self, buffers: list[tuple[int, int]], read: Read, *, pickle: bool, private: bool) -> None:
+        self._buffers, self._read, self._pickle, self._private = buffers, read, pickle, private
         self._objects: dict[int, Any] = {}
         self._copied: set[int] = set()  # addresses of what has been copied
 
@@ -271,8 +272,12 @@ class _Build:
         if not isinstance(name, str) or not isinstance(package, str):
             raise TypeError("a codec without a name")
         codec, state = codec_named(name, package), self.get(node["state"])
+        if codec.private and not self._private:
+            raise ValueError("it has a value that may be written to, and its trailer does not say so")
         try:
             with reading(self._copied):
+                if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
+                    once(state)
                 return codec.decode(state)
         except (OutliveError, MemoryError, ImportError) as error:
             raise _Raised(error) from None
