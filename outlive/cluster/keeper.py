@@ -28,6 +28,7 @@ from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster import logs
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.filling import Some, fill
 from outlive.cluster.links import links
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
@@ -238,6 +239,11 @@ class Keeper(ShelfCalls):
         None, if the array is here now. Otherwise the catalog's answer: see `Catalog.locate`.
         """
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
+
+    @in_group("fill")
+    def fill(self, packed: bytes, region: tuple[int, int, tuple[tuple[int, int], ...]], some: Some | None) -> None:
+        """Write bytes of a part of an array that is being created here; see `filling`."""
+        fill(self._shelf, packed, region, some)
 
     def stats(self) -> ShelfStats:
         ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)

@@ -98,7 +98,7 @@ def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
 
 def _part(structure: Structure, path: tuple[Any, ...], read: Any, *, pickle: bool) -> Any:
     entry, rest = structure.find(structure.root, path)
-    return _inside(structure.value(entry, read, pickle=pickle), rest)
+    return structure.value(entry, read, rest, pickle=pickle)
 
 
 def _inside(value: Any, path: tuple[Any, ...]) -> Any:

@@ -9,6 +9,9 @@ A buffer begins at a page if it has a page or more, and else at 64 bytes. The st
 A node is an object with one member that names its kind, as `{"list": [entry, ...]}`, and for some kinds others. An
 entry is null, a boolean, a number, a string, or `[n]`: node n. A node has only entries of nodes before it. So reading
 needs no recursion, there are no cycles, and what occurs twice in a value is one node.
+
+A large tree of plain data is a node `{"plain": [n]}`, whose value is the only row of the column that is node n. Columns
+are nodes too, but no values: see `columns`.
 """
 
 from __future__ import annotations
@@ -102,6 +105,10 @@ _CHILDREN: dict[str, Callable[[Any], Iterable[Any]]] = {
 }
 
 
+CONTAINER = 8
+"""Bytes that a packed value has at least for each container in a column. So no few bytes are very many objects."""
+
+
 def kind_of(node: Node) -> str:
     """The kind of a node: its first member."""
     return next(iter(node))
@@ -116,4 +123,20 @@ def children(node: Node) -> Iterable[Any]:
         return dict.values(node["fields"])
     if kind in {"codec", "strings", "masked"}:
         return (node["state"],)
+    if kind == "column":
+        return list(node.get("of", ()))
+    if kind == "plain":
+        return (node["plain"],)
     return ()
+
+
+def buffers_of(node: Node) -> list[int]:
+    """The numbers of the buffers of a node."""
+    kind = kind_of(node)
+    if kind in {"array", "bytes", "bytearray"}:
+        parts: Any = (node[kind],)
+    elif kind == "pickle":
+        parts = node[kind] if isinstance(node[kind], list) else ()
+    else:
+        parts = map(node.get, ("data", "ends", "index", "codes")) if kind == "column" else ()
+    return [part for part in parts if type(part) is int]
