@@ -64,6 +64,7 @@ LONG = (
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
     "explain/test_fuzz.py::test_memory",
+    "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "pages/test_idle_memory.py::",

@@ -14,7 +14,7 @@ import numpy as np
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
 from outlive.values.columns import CONTAINERS
-from outlive.values.keys import is_key
+from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
 from outlive.values.parts import once, reading
 from outlive.values.registry import codec_named
@@ -165,12 +165,14 @@ class Build:
     def pairs(self, node: Node) -> Any:
         kind = kind_of(node)
         pairs = [(_key(self.get(key)), self.get(entry)) for key, entry in _list(node[kind])]
+        _check_keys([key for key, _ in pairs])
         made = dict(pairs) if kind == "items" else OrderedDict(pairs)
         return _all_there(made, pairs)
 
     def set(self, node: Node) -> Any:
         kind = kind_of(node)
         items = [_key(self.get(entry)) for entry in _list(node[kind])]
+        _check_keys(items)
         return _all_there(set(items) if kind == "set" else frozenset(items), items)
 
     def strings(self, node: Node) -> Any:
@@ -238,6 +240,11 @@ def _key(value: Any) -> Any:
     if not is_key(value):
         raise TypeError(f"{pickled.about(value)} as a key")
     return value
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if not are_keys(keys):
+        raise ValueError("too many keys of one hash")
 
 
 def _all_there(made: Any, of: list[Any]) -> Any:
