@@ -65,6 +65,8 @@ def assert_same(found: Any, wanted: Any) -> None:
             assert_same(one, two)
     elif isinstance(wanted, classes_of_data.Scan):
         assert_same(vars(found), vars(wanted))
+    elif isinstance(wanted, np.longdouble | np.clongdouble):  # six of its bytes are never set
+        assert found == wanted
     elif isinstance(wanted, float | complex | np.generic):
         assert np.asarray(found).tobytes() == np.asarray(wanted).tobytes()
     else:
