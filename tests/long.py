@@ -14,6 +14,7 @@ LONG = (
     "nodes/test_history.py::",
     "nodes/test_bulk.py::",
     "nodes/test_raylets.py::",
+    "nodes/test_keepers_memory.py::",
     "nodes/test_lines_tormented.py::",
     "cluster/test_killed_actors.py::test_(a_keeper_goes_on_while_the_catalog_is_stopped|all_arrays_are_found_again)",
     "cluster/test_calls.py::",

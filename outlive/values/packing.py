@@ -213,10 +213,10 @@ class _Packer:
         codec = codec_for(kind)
         if codec is not None:
             state = codec.encode(value)
+            if codec.private:  # as a whole by pickle, too
+                self._flags |= PRIVATE
             if state is NotImplemented:
                 return None
-            if codec.private:
-                self._flags |= PRIVATE
             return {"codec": codec.name, "package": codec.package, "state": self.entry(state)}
         if isinstance(value, np.generic):
             return arrays.scalar_node(value)
