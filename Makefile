@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHARED := --numprocesses 4 --dist loadfile --no-loadscope-reorder  # tests wait more than they compute
+PROCESSES ?= 6  # on two cores: the tests wait for Rays half of the time
+SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+FEWER := OUTLIVE_KILLS=100 OUTLIVE_EXAMPLES=40  # of what `make test-all` does more often
 
 # The short forms; see CONTRIBUTING.md for the long ones.
 .PHONY: help demo test test-all test-busy lint docs pages dist types bench simulate test-oldest clean
@@ -53,10 +55,11 @@ $(VENV)/docs/.ready: $(VENV)/.ready
 	$(call beside,docs,the site is not built: its packages cannot be installed)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(SHARED) -m 'not long'
+	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
 test-all: $(VENV)/.ready $(VENV)/pages/.ready $(VENV)/docs/.ready
-	$(BIN)/python -m pytest $(SHARED)
+	$(BIN)/python -m pytest $(SHARED) -m 'not alone'
+	$(BIN)/python -m pytest -m alone tests/workers
 
 test-busy: $(VENV)/.ready
 	$(BIN)/python -m tests.busy --runs $(or $(RUNS),10) --busy $(or $(BUSY),4)
@@ -84,12 +87,15 @@ dist: $(VENV)/.ready $(VENV)/dist/.ready
 	$(VENV)/dist/bin/twine check --strict dist/*
 	OUTLIVE_DIST=dist $(BIN)/python -m pytest -q tests/package/test_wheel.py
 
+# basedpyright is pyright as wheels of PyPI, Node included: pyright's own wheel downloads both when it is run.
 $(VENV)/types/.ready:
 	$(PYTHON) -m venv $(VENV)/types
-	$(VENV)/types/bin/pip install --quiet 'pyright>=1.1.390' && touch $@
+	timeout 300 $(VENV)/types/bin/pip install --quiet --retries 1 'basedpyright>=1.20' && touch $@ || \
+	  { rm -rf $(VENV)/types; echo "no program is read by pyright: basedpyright cannot be installed"; }
 
 types: $(VENV)/.ready $(VENV)/types/.ready
-	$(VENV)/types/bin/pyright --pythonpath $(BIN)/python tests/package/typed_program.py
+	@test ! -e $(VENV)/types/.ready || \
+	  $(VENV)/types/bin/basedpyright --level error --pythonpath $(BIN)/python tests/package/typed_program.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

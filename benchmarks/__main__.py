@@ -21,6 +21,7 @@ from benchmarks.rows import (
     actors,
     align,
     calls,
+    copies,
     create,
     get,
     huge,
@@ -45,7 +46,7 @@ from benchmarks.rows import (
 
 SHARED = {row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr)}  # on one cluster, in turn
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
-ALONE = {row.NAME: row for row in (align, huge, world)}  # without Ray
+ALONE = {row.NAME: row for row in (align, copies, huge, world)}  # without Ray
 SEVERAL = {row.NAME: row for row in (nodes, remote, calls, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 

@@ -13,7 +13,7 @@ if sys.platform == "win32":
         "outlive needs POSIX file locks and memory maps, which Windows lacks; run it on Linux or in WSL 2"
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from outlive import codecs as codecs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ArrayLost,
         ArrayNotFound,
         CorruptArray,
+        CreationEnded,
         InvalidKey,
         InvalidKeyType,
         MissingPackage,
@@ -57,6 +58,7 @@ _HOME = {
             "ArrayLost",
             "ArrayNotFound",
             "CorruptArray",
+            "CreationEnded",
             "InvalidKey",
             "InvalidKeyType",
             "MissingPackage",
@@ -78,6 +80,7 @@ __all__ = [
     "ArrayLost",
     "ArrayNotFound",
     "CorruptArray",
+    "CreationEnded",
     "FewerReplicas",
     "InvalidKey",
     "InvalidKeyType",

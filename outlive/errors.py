@@ -26,6 +26,10 @@ class StoreFull(OutliveError, MemoryError):
     """The array does not fit. Delete arrays, or raise the budget (`outlive.open(memory=...)`). Nothing was stored."""
 
 
+class CreationEnded(OutliveError, ValueError):
+    """The array is not being created any more: it is stored, or discarded. Write all parts before the block ends."""
+
+
 class UnsupportedArray(OutliveError, TypeError):
     """This value cannot be stored without losing something. The message names a form that can."""
 

@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from outlive.arrays import huge
+from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
 from outlive.arrays.layout import PRIVATE, is_pinned
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.parts import Gate
 from outlive.arrays.pool import LEAST as RECYCLED
 from outlive.arrays.remains import Remains, clear_remains
 from outlive.arrays.segment import footer, header_of, read_info, write_all
@@ -39,6 +42,7 @@ _ATTEMPTS = 10  # attempts to make room in memory while other writers take it, b
 class Draft:
     """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
+    _copying: Copying | None = None  # that other threads may have begun
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
@@ -46,6 +50,7 @@ class Draft:
         self._settled = False
         self._fd: int | None = None
         self._map: mmap.mmap | None = None
+        self._gate: Gate | None = None
         self._viewed = False  # set by the array that the caller filled, which holds the lock from then on
         self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
@@ -194,6 +199,11 @@ class Draft:
                 if error.errno not in NO_ROOM or not self._elsewhere():
                     raise explain(self.shelf, error, self.info.size) from None
 
+    def copy(self, pieces: Iterable[tuple[Any, Any]], nbytes: int) -> None:
+        """Copy pieces of so many bytes in all into the mapped segment, by several threads if cores are idle."""
+        self._copying = Copying()
+        self._copying.run(pieces, threads(nbytes))
+
     def complete(self) -> None:
         """All of it is written."""
         self._start_to_live()
@@ -258,13 +268,35 @@ class Draft:
         self._map = self.with_room(functools.partial(_allocated_map, size=self.info.size))
         return self._map
 
+    def open_gate(self) -> None:
+        """Let other processes write parts of the draft that `map` has mapped, until `detach` or `discard`.
+
+        Raises
+        ------
+        StoreFull
+            The file system has no room for one more file.
+        """
+        self._gate = Gate(self.path)
+        try:
+            self._gate.open()
+        except OSError as error:
+            raise explain(self.shelf, error, self.info.size) from None
+
     def detach(self) -> None:
         """Cut the array that `map` returned off the file: later writes to it stay in this process.
 
-        The pages are mapped again, privately and at the same address. So even a view that the caller kept cannot change
-        a sealed array. From here on, the mapping counts as a reader's.
+        Parts that other processes are writing are waited for, and no others begin: see `Gate.close`. The pages are
+        mapped again, privately and at the same address. So even a view that the caller kept cannot change a sealed
+        array. From here on, the mapping counts as a reader's.
+
+        Raises
+        ------
+        StoreUnavailable
+            A process goes on writing a part for too long.
         """
         assert self._map is not None and self._fd is not None
+        if self._gate is not None:
+            self._gate.close()
         self._map[: self.info.offset] = header_of(self.info)
         self._map[self.info.offset + self.info.nbytes :] = footer(self.info)  # last: now the segment is whole
         self._viewed = True
@@ -304,7 +336,11 @@ class Draft:
 
     def discard(self) -> None:
         """Remove the draft. Its writer calls this if the write failed."""
+        if self._copying is not None:
+            self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None
+        if self._gate is not None:
+            self._gate.remove()
         self.close()
         self.shelf.delete_draft(self.path)
         self.settled = True
@@ -352,6 +388,8 @@ def _discard_forgotten(state: dict[str, Any]) -> None:
 def _allocated_map(fd: int, size: int) -> mmap.mmap:
     recycled = is_allocated(os.fstat(fd), size)
     if not recycled:
+        if (made := huge.allocated(fd, size)) is not None:
+            return made
         allocate(fd, size)
     return mmap.mmap(fd, size, flags=POPULATED if recycled else mmap.MAP_SHARED)
 

@@ -16,7 +16,8 @@
     ../owner           locked by the program that started the cluster for itself, if one did
 
 The folder on disk has new, mem and free of the same kind. There, and in new/, `<id>.copy` is a copy of an array that
-is being moved. `<name>.new` is about to take the place of `<name>`.
+is being moved, and `<id>.gate` says that other processes may write parts of a draft (see `parts`). `<name>.new` is
+about to take the place of `<name>`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ COPY = ".copy"  # how the name of a copy ends, so that nobody takes it for a dra
 NEXT = ".new"  # how the name of a file ends that is about to replace another
 MOVED = ".moved"  # how the name of a file ends that comes from another file system
 BATCH = ".batch"  # how the name of a batch's marker ends, see `batches`
+GATE = ".gate"  # how the name of a draft's gate ends, see `parts`
 REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 OWN_FILES = frozenset({

@@ -34,12 +34,18 @@ def memory_limit() -> int:
 
 
 def _cgroup_limits() -> Iterator[str]:
-    """The files that may hold a limit, for cgroup versions 2 and 1. A container may see its own cgroup as the root.
+    """The files that may hold a limit of memory."""
+    for folder, version in cgroups("memory"):
+        yield f"{folder}/memory.max" if version == 2 else f"{folder}/memory.limit_in_bytes"
 
-    Source: cgroups(7), "/proc/[pid]/cgroup".
+
+def cgroups(controller: str) -> Iterator[tuple[str, int]]:
+    """The folders that may limit this process, for cgroup versions 2 and 1; each with its version.
+
+    A container may see its own cgroup as the root. Source: cgroups(7), "/proc/[pid]/cgroup".
     """
-    yield f"{_CGROUPS}/memory.max"
-    yield f"{_CGROUPS}/memory/memory.limit_in_bytes"
+    yield _CGROUPS, 2
+    yield f"{_CGROUPS}/{controller}", 1
     try:
         with open("/proc/self/cgroup") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
@@ -47,12 +53,8 @@ def _cgroup_limits() -> Iterator[str]:
         return
     for number, controllers, own in (line for line in lines if len(line) == 3):
         folder = own.rstrip("/")
-        while folder and (number == "0" or "memory" in controllers.split(",")):
-            yield (
-                f"{_CGROUPS}{folder}/memory.max"
-                if number == "0"
-                else f"{_CGROUPS}/memory{folder}/memory.limit_in_bytes"
-            )
+        while folder and (number == "0" or controller in controllers.split(",")):
+            yield (f"{_CGROUPS}{folder}", 2) if number == "0" else (f"{_CGROUPS}/{controller}{folder}", 1)
             folder = folder.rpartition("/")[0]
 
 

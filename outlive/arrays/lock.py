@@ -165,6 +165,24 @@ def _lines(path: str) -> Iterator[str]:
         yield from file
 
 
+def opened(path: str) -> FileIO:
+    """An existing file, open for reading and writing until its `with` block ends. A forked child has it closed.
+
+    Raises
+    ------
+    OSError
+        FileNotFoundError, if there is none. A link is refused.
+    """
+
+    def existing(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+
+    with _changing:
+        file = FileIO(path, "r+", opener=existing)
+        _open.add(weakref.ref(file, _open.discard))
+    return file
+
+
 def create(path: str, flags: int) -> int:
     """Opens a file, made if there is none, for `FileIO`: private, and no link."""
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)

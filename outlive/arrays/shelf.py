@@ -285,9 +285,13 @@ class Shelf:
         return self.has(array_id)
 
     def name(self, info: ArrayInfo) -> None:
-        """Turn the key's name to an array that the catalog knows, for later readers."""
+        """Turn the key's name to an array that the catalog knows, for later readers.
+
+        While there are adopted arrays of which the catalog was not told, no name is turned. It may know such an array
+        on another node, and then asks only that one when the key is deleted or put again.
+        """
         with self.ledger.locked():
-            if self.has(info.id):
+            if self.has(info.id) and not self.ledger.adopted:
                 self.names.point(info, self.has)
 
     # --- ending

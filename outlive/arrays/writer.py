@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from outlive.arrays import segment
+from outlive.arrays import copying, segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
 from outlive.arrays.full import explain
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
     from outlive.arrays.shelf import Shelf
 
-_GATHERED = 64 << 20  # bytes of a non-contiguous array that are copied at a time, between which an interrupt gets in
 _AT_ONCE = 512  # parts that are written by one call of the system, which takes 1024 at most
 _SMALL_AT_ONCE = 64  # arrays that are written under one lock of the ledger, so that other writers get their turn
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
@@ -154,7 +153,7 @@ def _parts(one: _Described) -> list[Any]:
     elif array.flags.forc:
         data = [array.ravel(order="K").view(np.uint8).data]
     else:
-        data = list(_chunks(array))
+        data = list(chunks(array))
     return [segment.header_of(info), *data, segment.footer(info)]
 
 
@@ -167,31 +166,33 @@ def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:
         The file system has no room, as `write(2)` says. Discarding the draft leaves nothing behind.
     """
     if isinstance(array, Packed):
-        draft.with_room(lambda fd: _write_parts(fd, draft.info, array.parts))
+        draft.with_room(lambda fd: _write_parts(draft, fd, array.parts))
     else:
-        draft.with_room(lambda fd: _write(fd, draft.info, array))
+        draft.with_room(lambda fd: _write(draft, fd, array))
     draft.complete()
 
 
-def _write(fd: int, info: ArrayInfo, array: np.ndarray[Any, Any]) -> None:
+def _write(draft: Draft, fd: int, array: np.ndarray[Any, Any]) -> None:
+    info = draft.info
     head, foot = segment.header_of(info), segment.footer(info)
     if (array.flags.forc or _is_plain(array)) and (warm := writable_map(fd, info.size)):
-        _copy(warm, info, array, head, foot)
+        _copy(draft, warm, array, head, foot)
     elif array.flags.forc or not array.nbytes:
         data: Any = array.ravel(order="K").view(np.uint8).data if info.nbytes else b""
         segment.write_all(fd, [head, data, foot], 0)
     else:
         offset = info.offset
         segment.write_all(fd, [head], 0)
-        for chunk in _chunks(array):
+        for chunk in chunks(array):
             segment.write_all(fd, [chunk], offset)
             offset += len(chunk)
         segment.write_all(fd, [foot], offset)
 
 
-def _write_parts(fd: int, info: ArrayInfo, parts: list[np.ndarray[Any, Any]]) -> None:
+def _write_parts(draft: Draft, fd: int, parts: list[np.ndarray[Any, Any]]) -> None:
     """Write the segment of a packed value. Each part is copied once."""
-    warm, offset = writable_map(fd, info.size), 0
+    info, offset = draft.info, 0
+    warm = writable_map(fd, info.size)
     target = None if warm is None else np.frombuffer(warm, np.uint8)
     head, foot = (np.frombuffer(one, np.uint8) for one in (segment.header_of(info), segment.footer(info)))
     for pieces in _pieces([head, *parts, foot]):
@@ -200,7 +201,7 @@ def _write_parts(fd: int, info: ArrayInfo, parts: list[np.ndarray[Any, Any]]) ->
             offset += sum(map(len, pieces))
         else:
             for piece in pieces:
-                target[offset : offset + len(piece)] = piece
+                _copy_bytes(draft, target[offset : offset + len(piece)], np.frombuffer(piece, np.uint8))
                 offset += len(piece)
 
 
@@ -215,23 +216,40 @@ def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:
             yield gathered
             gathered = []
         if not contiguous:
-            for chunk in _chunks(part):
+            for chunk in chunks(part):
                 yield [chunk]
     if gathered:
         yield gathered
 
 
-def _copy(warm: mmap.mmap, info: ArrayInfo, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
+def _copy(draft: Draft, warm: mmap.mmap, array: np.ndarray[Any, Any], head: bytes, foot: bytes) -> None:
     """Write header, data and footer to the mapped segment."""
+    info = draft.info
     warm[: info.offset] = head
     if array.flags.forc:
-        np.frombuffer(warm, np.uint8, info.nbytes, info.offset)[:] = array.ravel(order="K").view(np.uint8)
+        data = array.ravel(order="K").view(np.uint8)
+        _copy_bytes(draft, np.frombuffer(warm, np.uint8, info.nbytes, info.offset), data)
     else:
         target: np.ndarray[Any, Any] = np.ndarray(info.shape, array.dtype, warm, info.offset)
-        step = max(1, _GATHERED * len(array) // info.nbytes)
-        for start in range(0, len(array), step):
-            target[start : start + step] = array[start : start + step]
+        draft.copy(_slices(target, array), info.nbytes)
     warm[info.offset + info.nbytes :] = foot
+
+
+def _copy_bytes(draft: Draft, target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> None:
+    if len(source) <= copying.PIECE:
+        target[:] = source
+    else:
+        draft.copy(_slices(target, source), len(source))
+
+
+def _slices(target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Both arrays in pieces of about `PIECE` bytes: by their first axis, or the longest if the first is short."""
+    count = -(-source.nbytes // copying.PIECE)
+    axis = 0 if len(source) >= count else int(np.argmax(source.shape))
+    step = max(1, source.shape[axis] // count)
+    for start in range(0, source.shape[axis], step):
+        piece = (*(slice(None),) * axis, slice(start, start + step))
+        yield target[piece], source[piece]
 
 
 def _is_plain(array: np.ndarray[Any, Any]) -> bool:
@@ -239,9 +257,9 @@ def _is_plain(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.names is None and array.ndim > 0
 
 
-def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
-    """The bytes of `array` in C order, a few MiB at a time."""
-    count = max(1, _COPY_STEP // max(1, array.dtype.itemsize))
+def chunks(array: np.ndarray[Any, Any], size: int = _COPY_STEP) -> Iterator[memoryview]:
+    """The bytes of `array` in C order, `size` at a time, and at least an item."""
+    count = max(1, size // max(1, array.dtype.itemsize))
     flags = ["external_loop", "buffered", "zerosize_ok"]
     for chunk in np.nditer(array, flags=flags, buffersize=count, order="C"):  # type: ignore[call-overload]
         yield np.ascontiguousarray(chunk).view(np.uint8).data

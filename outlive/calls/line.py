@@ -31,6 +31,10 @@ class NotMade(Exception):
     """The call was not made, or the server has no answer: ask in another way."""
 
 
+class NotNow(NotMade):
+    """The server may not answer. Another may have taken its place."""
+
+
 class Unreachable(NotMade):
     """The server cannot be reached. `error` says why."""
 
@@ -106,7 +110,7 @@ class Line:
 
         Raises
         ------
-        NotMade, Unreachable, Broken, Late, Raised
+        NotMade, NotNow, Unreachable, Broken, Late, Raised
         """
         connection = self._take()
         whole = False
@@ -121,8 +125,8 @@ class Line:
                     self._idle.append(connection)
             else:
                 connection.close()
-        if answer.kind == wire.NOT_HERE:
-            raise NotMade(method)
+        if answer.kind in (wire.NOT_HERE, wire.NOT_NOW):
+            raise (NotMade if answer.kind == wire.NOT_HERE else NotNow)(method)
         try:
             value = wire.value(answer.body)
         except wire.Malformed as error:
@@ -172,7 +176,7 @@ class _Connection:
     def __init__(self) -> None:
         self._closed = False
         self.name, self._used, self._number = os.urandom(wire.LINE), 0.0, 0
-        self._frames = wire.Frames([wire.DONE, wire.NOT_HERE, wire.RAISED], wire.LONGEST_ANSWER)
+        self._frames = wire.Frames([wire.DONE, wire.NOT_HERE, wire.RAISED, wire.NOT_NOW], wire.LONGEST_ANSWER)
 
     @property
     def is_open(self) -> bool:

@@ -279,7 +279,9 @@ class Server:
             one.out += wire.answer(frame.number, None)
             return
         served = self._calls.get(method)
-        if served is None or not self._may_answer():
+        if not self._may_answer():
+            one.out += wire.no_answer(frame.number, wire.NOT_NOW)
+        elif served is None:
             one.out += wire.no_answer(frame.number)
         elif served.crew is None:
             one.out += self._answer(frame.number, served.function, args)
@@ -321,8 +323,10 @@ class Server:
             call.is_over, begins = True, not one.ended
         answer = b""
         if begins:
-            may = self._may_answer()  # it may have waited for long
-            answer = self._answer(call.number, call.function, call.args) if may else wire.no_answer(call.number)
+            if self._may_answer():  # the call may have waited for long
+                answer = self._answer(call.number, call.function, call.args)
+            else:
+                answer = wire.no_answer(call.number, wire.NOT_NOW)
         with self._changed:
             one.under_way -= 1
             self._forget(one)

@@ -22,9 +22,9 @@ LINE = 16  # bytes of a connection's name
 NAME = "\0line"
 """The method of the first call on a connection, which gives it its name."""
 
-ASKED, DONE, NOT_HERE, RAISED = range(4)
+ASKED, DONE, NOT_HERE, RAISED, NOT_NOW = range(5)
 """The kind of a frame: a request; its answer; the server has no answer, and has to be asked in another way; the text of
-the error that the call raised."""
+the error that the call raised; the server may not answer, and perhaps another does."""
 
 
 class Malformed(Exception):
@@ -53,9 +53,9 @@ def answer(number: int, value: Any) -> bytes:
     return _frame(number, DONE, value, LONGEST_ANSWER)
 
 
-def no_answer(number: int) -> bytes:
-    """Pack the answer that the caller has to ask in another way."""
-    return HEAD.pack(0, number, NOT_HERE)
+def no_answer(number: int, kind: int = NOT_HERE) -> bytes:
+    """Pack the answer that the caller has to ask in another way: NOT_HERE or NOT_NOW."""
+    return HEAD.pack(0, number, kind)
 
 
 def raised(number: int, text: str) -> bytes:

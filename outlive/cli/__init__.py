@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from outlive.cli.app import main
+from outlive.cli.start import main
 
 __all__ = ["main"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -97,11 +95,3 @@ def _before_command(
         from outlive.cli.start_page import show
 
         explained(show)(address, as_json=as_json)
-
-
-def main() -> None:
-    """Entry point of the command `outlive`."""
-    for stream in (sys.stdout, sys.stderr):  # a key that the terminal's encoding lacks is shown escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    app(prog_name="outlive")

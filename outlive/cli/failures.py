@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-import typer
-
+from outlive.cli.plain import echo, style
 from outlive.errors import ArrayLost, ArrayNotFound, CorruptArray, OutliveError, StoreFull
 from outlive.extras import named
 
@@ -42,27 +41,36 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                command(*args, **kwargs)
-            sys.stdout.flush()
-            for warning in caught:
-                typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
-                typer.echo(str(warning.message), err=True)
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            _ignore_stdout()
-            raise typer.Exit(READER_GONE) from None
-        except Exception as error:  # Ray's errors are known only once Ray is imported
-            known = named(error) if isinstance(error, ModuleNotFoundError) else error
-            if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
-                raise
-            report(known, as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(NOT_SO if isinstance(known, _NOT_SO) else UNABLE) from None
+        import typer
+
+        if code := outcome(lambda: command(*args, **kwargs), as_json=bool(kwargs.get("as_json"))):
+            raise typer.Exit(code)
 
     return run
+
+
+def outcome(command: Callable[[], int | None], *, as_json: bool) -> int:
+    """Run a command and return its exit code. Its warnings and expected errors are printed, others are raised."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            code = command()
+        sys.stdout.flush()
+        for warning in caught:
+            echo(style("warning: ", "yellow", bold=True), nl=False, err=True)
+            echo(str(warning.message), err=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _ignore_stdout()
+        return READER_GONE
+    except Exception as error:  # Ray's errors are known only once Ray is imported
+        known = named(error) if isinstance(error, ModuleNotFoundError) else error
+        if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
+            raise
+        report(known, as_json=as_json)
+        return NOT_SO if isinstance(known, _NOT_SO) else UNABLE
+    return code or 0
 
 
 def report(error: BaseException, *, as_json: bool) -> None:
@@ -71,10 +79,10 @@ def report(error: BaseException, *, as_json: bool) -> None:
     if isinstance(error, OSError) and error.strerror and not isinstance(error, OutliveError):
         message = error.strerror + (f": {error.filename!r}" if error.filename is not None else "")
     if as_json:
-        typer.echo(json.dumps({"error": message, "type": type(error).__name__}), err=True)
+        echo(json.dumps({"error": message, "type": type(error).__name__}), err=True)
     else:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(message, err=True)
+        echo(style("error: ", "red", bold=True), nl=False, err=True)
+        echo(message, err=True)
 
 
 def _ray_errors() -> tuple[type[BaseException], ...]:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from outlive.cli.plain import echo, style
 from outlive.units import count
 
 if TYPE_CHECKING:
@@ -28,25 +27,25 @@ _CUT = "..."
 def show(report: Report, *, concise: bool, to_stderr: bool) -> None:
     """Print a report. `concise`: a line for each finding, and nothing of its source."""
     for difference in report.diffs:
-        typer.echo(difference, nl=False, err=to_stderr)
+        echo(difference, nl=False, err=to_stderr)
     for done in report.fixed:
-        where = typer.style(f"{done.path}:{done.line}:{done.column}", bold=True)
-        typer.echo(f"{where}: {typer.style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
+        where = style(f"{done.path}:{done.line}:{done.column}", bold=True)
+        echo(f"{where}: {style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
     stream = sys.stderr if to_stderr else sys.stdout
     room = max(_LEAST, shutil.get_terminal_size().columns) if stream.isatty() else None
     sources = _Sources(report)
     for found in report.findings:
         lines = [_concise(found)] if concise else _full(found, sources, room)
-        typer.echo("\n".join(lines), err=to_stderr)
+        echo("\n".join(lines), err=to_stderr)
     for failure in report.failures:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        echo(style("error: ", "red", bold=True), nl=False, err=True)
         where = f":{failure.line}:{failure.column}" if failure.line else ""
-        typer.echo(f"{failure.path}{where}: {failure.message}", err=True)
+        echo(f"{failure.path}{where}: {failure.message}", err=True)
     if report.notebooks:
-        typer.echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
+        echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
     if not report.files and not report.failures:
-        typer.echo("note: no Python files there", err=True)
-    typer.echo(_summary(report), err=to_stderr)
+        echo("note: no Python files there", err=True)
+    echo(_summary(report), err=to_stderr)
 
 
 def _summary(report: Report) -> str:
@@ -65,8 +64,8 @@ def _concise(found: Finding) -> str:
 
 
 def _parts(found: Finding) -> tuple[str, str, str]:
-    where = typer.style(f"{found.path}:{found.line}:{found.column}", bold=True)
-    return where, typer.style(found.code, fg="red", bold=True), f"{found.name}: {found.message}"
+    where = style(f"{found.path}:{found.line}:{found.column}", bold=True)
+    return where, style(found.code, "red", bold=True), f"{found.name}: {found.message}"
 
 
 def _full(found: Finding, sources: _Sources, room: int | None) -> Iterator[str]:
@@ -80,7 +79,7 @@ def _full(found: Finding, sources: _Sources, room: int | None) -> Iterator[str]:
     mended = " (--fix does it)" if found.edit else ""
     for label, text in (("why", found.why), ("fix", found.fix + mended)):
         first, *more = _wrapped(text, room, 9, " " * 9)
-        yield f"    {typer.style(label, fg='cyan')}: {first}"
+        yield f"    {style(label, fg='cyan')}: {first}"
         yield from more
     yield ""
 
@@ -113,10 +112,10 @@ def _source(found: Finding, line: str | None, room: int | None) -> Iterator[str]
         before = _CUT + _last(before, width // 2 - len(_CUT))
     text = _first(before + about + after, width)
     carets = max(1, min(_columns(about), width - _columns(before)))
-    bar = typer.style("|", fg="blue")
+    bar = style("|", "blue")
     yield f"{' ' * len(number)} {bar}"
-    yield f"{typer.style(number, fg='blue')} {bar} {text}".rstrip()
-    yield f"{' ' * len(number)} {bar} {' ' * _columns(before)}{typer.style('^' * carets, fg='red', bold=True)}"
+    yield f"{style(number, fg='blue')} {bar} {text}".rstrip()
+    yield f"{' ' * len(number)} {bar} {' ' * _columns(before)}{style('^' * carets, fg='red', bold=True)}"
 
 
 def _printable(text: str) -> str:

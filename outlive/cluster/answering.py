@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from outlive.arrays.clock import uptime
 from outlive.calls.server import Served, Server
-from outlive.cluster.lines import CALLED, WHERE
+from outlive.cluster.lines import CALLED, WHERE, address
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, NoAnswer, Peers
 from outlive.errors import BadSetting, StoreUnavailable
@@ -20,6 +21,7 @@ from outlive.transfer import settings
 
 _SECRET_SIZE = 32  # bytes
 _CREWS = {"slow": 32, "change": 64}  # threads, at most, for the groups of methods; see `in_group`
+_TURNS = "catalog-turns"  # the key under which the head remembers a turn that was taken, as a rule the last
 _LEASE = 2_000_000_000  # nanoseconds for which an answer of the head counts
 _RENEWED = 0.5  # seconds between two questions to the head
 _log = logging.getLogger(__name__)
@@ -30,13 +32,19 @@ class Answering:
 
     Ray may take a catalog for dead that goes on, and start another. Calls through Ray then reach the new one. A process
     with a line would go on calling the former one. So a server answers only for a short time after the head has said
-    that no other catalog has started since: its lease.
+    that no other catalog has taken the next turn: its lease.
+
+    Parameters
+    ----------
+    turn
+        What `succeed` returned.
     """
 
-    def __init__(self, catalog: Any, peers: Peers) -> None:
-        self._peers = peers
+    def __init__(self, catalog: Any, peers: Peers, turn: int) -> None:
+        self._peers, self._turn = peers, turn
         self._server: Server | None = None
         self._until = 0  # the end of the lease, by `uptime`
+        self._closed = False
         try:
             self._server = self._start(catalog)
             told: list[str | int] | str = [self._server.host, self._server.port, self._server.name]
@@ -46,27 +54,34 @@ class Answering:
             told = str(error)
             _log.warning("calls go through Ray: %s", error)
         self._told = json.dumps(told).encode()
-        try:
-            peers.save(WHERE, self._told)
-        except Exception as error:  # noqa: BLE001 - for the same reason
-            _log.warning("calls go through Ray: %s", error)
+        if self._server is None:
+            with contextlib.suppress(Exception):  # it only says why there is no server
+                peers.save(WHERE, self._told)
             return
-        if self._server is not None:
-            threading.Thread(target=self._renew, args=(self._server,), name="calls-lease", daemon=True).start()
+        threading.Thread(target=self._renew, name="calls-lease", daemon=True).start()
 
     def may_answer(self) -> bool:
         """Whether the lease lasts."""
         return uptime() < self._until
 
-    def _renew(self, server: Server) -> None:
-        while True:
+    def close(self) -> None:
+        """Answer no more. Harmless to repeat."""
+        self._closed, self._until = True, 0
+        if self._server is not None:
+            self._server.close()
+
+    def _renew(self) -> None:
+        """Renew the lease until another catalog has the next turn. Until then, the address is this one's."""
+        while not self._closed:
             asked = uptime()
             try:
-                if self._peers.load(WHERE) != self._told:
-                    self._until = 0
-                    server.close()
+                if self._peers.load(_turn(self._turn + 1)) is not None:
+                    self.close()
                     return
-                self._until = asked + _LEASE
+                if self._peers.load(WHERE) != self._told:  # a former catalog may have said its own late
+                    self._peers.save(WHERE, self._told)
+                if not self._closed:
+                    self._until = asked + _LEASE
             except Exception as error:  # noqa: BLE001 - the head cannot be asked: the lease runs out
                 _log.debug("calls go through Ray: %s", error)
             self._peers.sleep(_RENEWED)
@@ -110,22 +125,44 @@ def _told(error: Exception) -> str | None:
     return str(error) if type(error) is StoreUnavailable or isinstance(error, NoAnswer) else None
 
 
-def succeed(peers: Peers) -> None:
-    """Wait until a former catalog answers no more: not at all if it is dead, else until its lease is over."""
-    try:
-        former = peers.load(WHERE)
-        if former is None or _is_gone(former):
-            return
-        peers.save(WHERE, json.dumps("the catalog starts again").encode())
-    except Exception as error:  # noqa: BLE001 - Ray gives up an actor whose constructor raises
-        _log.warning("whether another catalog answers cannot be asked: %s", error)
-    peers.sleep(_LEASE / 1e9)
+def succeed(peers: Peers) -> int:
+    """Take the next turn, and wait until a former catalog answers no more; returns the turn.
+
+    Nothing is waited for if the former one is dead, else the rest of its lease. While the head cannot be asked, this
+    tries again: a former catalog may go on, and Ray gives up an actor whose constructor raises.
+    """
+    while True:
+        try:
+            turn = _take_turn(peers)
+            former = peers.load(WHERE)
+            if former is not None and not _is_gone(former):
+                peers.sleep(_LEASE / 1e9)
+            return turn
+        except Exception as error:  # noqa: BLE001 - whatever it is, the former catalog may go on
+            _log.warning("whether another catalog answers cannot be asked: %s", error)
+            peers.sleep(_RENEWED)
+
+
+def _take_turn(peers: Peers) -> int:
+    """The next turn, which no other catalog has or gets."""
+    ours = os.urandom(8)
+    last = peers.load(_TURNS) or b""
+    turn = int(last) if last.isdigit() else 0
+    while peers.save_first(_turn(turn), ours) != ours:
+        turn += 1
+    peers.save(_TURNS, b"%d" % turn)  # so that the next catalog looks from here on
+    return turn
+
+
+def _turn(number: int) -> str:
+    """The key under which the head remembers who has a turn."""
+    return f"{_TURNS}-{number}"
 
 
 def _is_gone(former: bytes) -> bool:
     """Whether a former catalog's server does not listen any more. Otherwise it may answer until its lease is over."""
-    where = json.loads(former)
-    if not isinstance(where, list):
+    where = address(former)
+    if where is None:
         return True
     try:
         socket.create_connection((where[0], where[1]), 1.0).close()

@@ -21,7 +21,7 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
-from outlive.cluster import logs
+from outlive.cluster import logs, rate
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.port import Peers, in_group
@@ -34,10 +34,12 @@ class Catalog:
     """The actor `catalog` in namespace `outlive`. It is ready once it has asked every keeper what its shelf has."""
 
     _answering: Answering | None = None
+    _turn = 0
 
     def __init__(self, peers: Peers, crews: Mapping[str, int] = CREWS) -> None:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
         self.state.remember(peers.load)
+        self.state.rate = rate.background()
         self.driver = Driver(self.state, peers, crews)
         self.take_over()
         self.driver.run(shelves.begin)
@@ -46,14 +48,14 @@ class Catalog:
     def take_over(self) -> None:
         """Make sure that no former catalog answers any more, even if it is not dead."""
         logs.begin()
-        succeed(self.driver.peers)
+        self._turn = succeed(self.driver.peers)
 
     def go_on(self) -> None:
         """Begin the work that goes on by itself."""
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
-        self._answering = Answering(self, self.driver.peers)
+        self._answering = Answering(self, self.driver.peers, self._turn)
         _log.info("the catalog is ready; shelves that it knows of: %d", len(self.state.shelves))
 
     @in_group("slow")

@@ -28,6 +28,7 @@ from outlive.arrays.tend.unsummed import Unsummed
 from outlive.cluster import logs
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.filling import Some, fill
 from outlive.cluster.links import links
 from outlive.cluster.listing import Listing
 from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
@@ -72,6 +73,7 @@ class ShelfStats(NamedTuple):
     no_server: str | None = None  # why there is no transfer server, if there is none
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
     full: int = 0  # connections that the transfer server turned away, as there were too many
+    fallbacks: int = 0  # arrays that its keeper asked for through Ray, as a transfer server was not to be had
 
 
 class Keeper(ShelfCalls):
@@ -239,6 +241,11 @@ class Keeper(ShelfCalls):
         """
         return self._fetches.fetch(packed, hint, kept=kept, epoch=epoch)
 
+    @in_group("fill")
+    def fill(self, packed: bytes, region: tuple[int, int, tuple[tuple[int, int], ...]], some: Some | None) -> None:
+        """Write bytes of a part of an array that is being created here; see `filling`."""
+        fill(self._shelf, packed, region, some)
+
     def stats(self) -> ShelfStats:
         ledger, disk, files = self._shelf.ledger, self._shelf.disk, inodes(self._shelf.mem)
         return ShelfStats(
@@ -262,6 +269,7 @@ class Keeper(ShelfCalls):
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
             full=0 if self._serving is None else self._serving.counts.full,
+            fallbacks=0 if self._fetches.links is None else self._fetches.links.fallbacks,
         )
 
     def spilled(self) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from outlive.arrays.lock import Mutex
-from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, NotNow, Raised, Unreachable
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, Call, NoAnswer
 from outlive.errors import BadSetting, StoreUnavailable
@@ -26,6 +26,7 @@ CALLED = frozenset({"bind", "unbind", "replace", "find", "hold", "verify", "loca
 WHERE = "calls"  # the key under which the head remembers the server's address
 THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
 _SOON, _LATER = 1.0, 60.0  # seconds until a line is tried again: at first, and at most; each time twice as many
+_REFUSALS = 6  # times that a catalog may say that it may not answer until the head is asked for another: after 30 s
 _SHARE = 20  # a line that failed is tried again after so many times what the try took
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class _Way(NamedTuple):
     line: Line | None
     why: str = ""
     until: float = 0.0  # the moment from which on a line is tried again
+    again: Line | None = None  # the one that is tried again, if the head is not to be asked for another
 
 
 class CatalogLine:
@@ -63,6 +65,7 @@ class CatalogLine:
         self._way = _Way(None, "nothing was asked yet")
         self._asked = False
         self._again = _SOON
+        self._refused = 0  # how often in a row the catalog said that it may not answer
         self._mutex = Mutex()
 
     @property
@@ -85,7 +88,30 @@ class CatalogLine:
             return THROUGH_RAY
         began = time.monotonic()
         deadline = math.inf if patience is None else began + patience
-        due = began + PATIENCE
+        try:
+            answer = line.call(call.method, call.args, deadline, *self._waiting(line))
+        except Raised as error:
+            raise StoreUnavailable(str(error)) from None
+        except NotMade as error:
+            self._note(line, error, _SHARE * (time.monotonic() - began))
+            return THROUGH_RAY
+        except Broken as error:
+            self._lost(line, error)
+            self._by_ray(Call.of("cut", error.name), patience)
+            return THROUGH_RAY
+        except Late:
+            raise NoAnswer(
+                f"the catalog did not answer within {patience:.0f} s: it may be stopped; see `ray list actors`"
+            ) from None
+        self._refused = 0
+        return answer
+
+    def _waiting(self, line: Line) -> tuple[Callable[[], float], Callable[[], None]]:
+        """The last two arguments of `Line.call`."""
+        due = time.monotonic() + PATIENCE
+
+        def pause() -> float:
+            return self._pause_of_bar(max(0.0, due - time.monotonic()))
 
         def look() -> None:
             nonlocal due
@@ -94,25 +120,7 @@ class CatalogLine:
                 self._see_that_it_is_there(line)
                 due = time.monotonic() + PATIENCE
 
-        def pause() -> float:
-            return self._pause_of_bar(max(0.0, due - time.monotonic()))
-
-        try:
-            return line.call(call.method, call.args, deadline, pause, look)
-        except Raised as error:
-            raise StoreUnavailable(str(error)) from None
-        except Unreachable as error:
-            self._lost(line, error, _SHARE * (time.monotonic() - began))
-        except NotMade as error:
-            _log.debug("%s goes through Ray: %s", call.method, error)
-        except Broken as error:
-            self._lost(line, error)
-            self._by_ray(Call.of("cut", error.name), patience)
-        except Late:
-            raise NoAnswer(
-                f"the catalog did not answer within {patience:.0f} s: it may be stopped; see `ray list actors`"
-            ) from None
-        return THROUGH_RAY
+        return pause, look
 
     def close(self) -> None:
         """Close idle connections. The line may be used afterwards."""
@@ -123,7 +131,7 @@ class CatalogLine:
     def _see_that_it_is_there(self, line: Line) -> None:
         """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""
         self._by_ray(Call.of("rounds"), _RESTART)
-        if _address(self._load(WHERE)) != [*line.address, line.there]:
+        if address(self._load(WHERE)) != [*line.address, line.there]:
             raise Lost("another catalog has started")
 
     def _line(self) -> Line | None:
@@ -142,10 +150,12 @@ class CatalogLine:
             else:
                 ours = False
         if ours:
-            self._way = self._find()
+            self._way = self._find(way.again)
         return self._way.line
 
-    def _find(self) -> _Way:
+    def _find(self, again: Line | None) -> _Way:
+        if again is not None:
+            return _Way(again)
         try:
             if (why := settings.calls_are_off()) is not None:
                 return _Way(None, why, math.inf)
@@ -154,7 +164,7 @@ class CatalogLine:
             return _Way(None, str(error), math.inf)
         except StoreUnavailable as error:
             return _Way(None, str(error), time.monotonic() + self._pause())
-        where = _address(told)
+        where = address(told)
         if where is None or secret is None:
             return _Way(None, _why(told), time.monotonic() + self._pause())
         host, port, name = where
@@ -163,6 +173,28 @@ class CatalogLine:
     def _pause(self) -> float:
         again, self._again = self._again, min(2 * self._again, _LATER)
         return again
+
+    def _note(self, line: Line, error: NotMade, at_least: float) -> None:
+        """Note why a call was not made: calls go through Ray for a while, or only this one does."""
+        if isinstance(error, Unreachable):
+            self._lost(line, error, at_least)
+        elif isinstance(error, NotNow):
+            self._leave(line)
+        else:
+            _log.debug("a call goes through Ray: %s", error)
+
+    def _leave(self, line: Line) -> None:
+        """Leave a catalog that may not answer: the head is silent, or knows of another catalog.
+
+        The head is asked only after a while: it may not have answered the catalog, and would hold up this process.
+        """
+        with self._mutex.now:
+            if self._way.line is line:  # else another thread has noted it
+                pause = min(_SOON * 2 ** min(self._refused, _REFUSALS), _LATER)
+                self._refused += 1
+                again = line if self._refused < _REFUSALS else None
+                why = "the catalog may not answer at its port now"
+                self._way = _Way(None, why, time.monotonic() + pause, again)
 
     def _lost(self, line: Line, error: Exception, at_least: float = 0.0) -> None:
         """Note that a line failed: calls go through Ray until it is tried again."""
@@ -176,11 +208,18 @@ class CatalogLine:
         _log.debug("calls go through Ray for %.0f s: %s", again, error)
 
 
-def _address(told: bytes | None) -> list[Any] | None:
+def address(told: bytes | None) -> list[Any] | None:
     """Host, port and name, from what the head remembers; None if there is no server."""
-    where = None if told is None else json.loads(told)
+    where = _read(told)
     return where if isinstance(where, list) and len(where) == 3 else None
 
 
 def _why(told: bytes | None) -> str:
-    return "the catalog has no server" if told is None else str(json.loads(told))
+    return "the catalog has no server" if told is None else str(_read(told))
+
+
+def _read(told: bytes | None) -> Any:
+    try:
+        return None if told is None else json.loads(told)
+    except ValueError:
+        return None

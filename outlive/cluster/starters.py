@@ -40,7 +40,7 @@ def start_keeper(peers: Peers, cluster: str, node: str) -> Any:
     from outlive.cluster.keeper import Keeper
 
     here = NodeAffinitySchedulingStrategy(node, soft=False)
-    actor = _actor(Keeper, {"check": 1, "send": 8, "fetch": 8, "drain": 1})
+    actor = _actor(Keeper, {"check": 1, "send": 8, "fetch": 8, "fill": 4, "drain": 1})
     return actor.options(**_OPTIONS, name=keeper_name(node), scheduling_strategy=here).remote(peers, cluster, node)
 
 

@@ -83,10 +83,14 @@ class Tenure:
         self.left_behind = left_behind
 
     def _came(self, dead: str, array_id: str) -> None:
-        """Note that an array comes from a dead node. The caller has locked the ledger."""
+        """Note that an array comes from a dead node. The caller has locked the ledger.
+
+        If this shelf has it cached, the catalog knows of that copy. It may have had it kept: then it is not lost.
+        """
         if self.shelf.ledger.epoch != self._epoch:  # the shelf was listed since, with what had come before
             self._unlisted, self._epoch = {}, self.shelf.ledger.epoch
-        self._unlisted[array_id] = dead
+        if array_id in self._unlisted or not self.shelf.has(array_id):
+            self._unlisted[array_id] = dead
 
     def review(self) -> None:
         """Drop adopted arrays that were deleted since they came. Called before the shelf is listed.

@@ -6,16 +6,19 @@ import math
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import PRIVATE
+from outlive.arrays.parts import name
 from outlive.arrays.writer import mapped
+from outlive.errors import CreationEnded, StoreUnavailable
 from outlive.store.commit import commit
 from outlive.store.handle import ArrayHandle
+from outlive.store.parts import Parts, fitting, select
 from outlive.store.replicas import replicate
 from outlive.store.session import Session
 
@@ -34,11 +37,15 @@ def checked(shape: int | tuple[int, ...], dtype: DTypeLike, order: str) -> tuple
     return shape, dtype, math.prod(shape) * dtype.itemsize
 
 
-class Creation:
-    """An array being made in place; see `Store.create`. Usable once, in a `with` statement."""
+class Creation(Parts):
+    """An array being made in place; see `Store.create`. Usable once, in a `with` statement.
+
+    A task that it is passed to gets the `Parts`, and can write parts of the array.
+    """
 
     def __init__(self, session: Session, info: ArrayInfo, mode: int = PRIVATE) -> None:
-        self._session, self._info, self._mode = session, info, mode
+        super().__init__(info, session.node, session.connection.cluster)
+        self._session, self._mode = session, mode
         self._draft: Draft | None = None
         self._pid = 0  # the process that entered the block
         self._handle: ArrayHandle | None = None
@@ -56,10 +63,12 @@ class Creation:
         self._pid = os.getpid()
         self._draft = Draft.make(self._session.shelf, self._info, self._mode)
         try:
-            return mapped(self._draft)
+            array = mapped(self._draft)
+            self._draft.open_gate()
         except BaseException:
             self._draft.discard()
             raise
+        return array
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,30 +92,56 @@ class Creation:
         replicate(self._session, [draft.info])
         self._handle = ArrayHandle(draft.info, self._session.node)
 
+    def _fill(self, index: Any, value: Any) -> None:
+        if self._draft is None:
+            raise not_begun()
+        super()._fill(index, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._draft is None:
+            raise not_begun()
+        return super().__reduce__()
+
+
+def not_begun() -> ValueError:
+    """The error for a part that comes before the block."""
+    return ValueError("the array is not being created yet: write parts, and pass it to tasks, in its `with` block")
+
 
 class CreationOutside(Creation):
     """The same for a Ray Client: filled in this process's own memory, and put when the block ends."""
 
-    def __init__(
-        self,
-        put: Callable[[np.ndarray[Any, Any]], ArrayHandle],
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        order: Literal["C", "F"],
-    ) -> None:
-        self._put, self._shape, self._dtype, self._order = put, shape, dtype, order
+    def __init__(self, put: Callable[[np.ndarray[Any, Any]], ArrayHandle], info: ArrayInfo) -> None:
+        Parts.__init__(self, info, "", "")
+        self._put = put
         self._array: np.ndarray[Any, Any] | None = None
         self._handle: ArrayHandle | None = None
+        self._over = False
 
     def __enter__(self) -> np.ndarray[Any, Any]:
         if self._array is not None:
             raise ValueError("an array can be created only once; call create() again")
-        self._array = np.empty(self._shape, self._dtype, self._order)
+        self._array = np.empty(self._info.shape, self.dtype, "F" if self._info.fortran else "C")
         return self._array
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True
         if kind is None and self._array is not None:
             self._handle = self._put(self._array)
             self._array = np.empty(0)  # the caller may keep the filled memory: nobody else uses it
+
+    def _fill(self, index: Any, value: Any) -> None:
+        if self._over:
+            raise CreationEnded(f"{name(self._info)} is not being created any more: the block of create() has ended")
+        if self._array is None:
+            raise not_begun()
+        part = select(self._array, index)
+        np.copyto(part, fitting(value, self.dtype, part.shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise StoreUnavailable(
+            "a program outside the cluster (ray://) fills the array in its own memory, where no task can reach it. To "
+            "have several tasks fill an array, call create() in a task of the cluster, and pass it on from there"
+        )

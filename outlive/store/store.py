@@ -248,10 +248,16 @@ class Store(MutableMapping[str, Any]):
         block ends, and discarded if the block raises. Afterwards `Creation.handle` is its handle. `lifetime`, `ttl`,
         `pin` and `replicas` are as for `put`.
 
+        Several tasks may fill it, on any node: pass them the creation, inside the block. Each writes a part, as
+        `creation[10:20] = array`; see docs/howto/fill-together.md. Wait for them before the block ends: a part that
+        comes later raises `CreationEnded`.
+
         Raises
         ------
         StoreFull
             There is no room. All memory is allocated before the block begins, so filling the array cannot fail.
+        StoreUnavailable
+            When the block ends: a task is still writing a part after a minute. The array is discarded.
 
         Examples
         --------
@@ -259,18 +265,19 @@ class Store(MutableMapping[str, Any]):
         ...     out[:] = 7
         >>> int(store["mask"].sum())
         42
+        >>> creation = store.create((2, 3), "int16", key="mask")
+        >>> with creation:
+        ...     creation[0] = [1, 2, 3]  # so does a task that `creation` was passed to
+        ...     creation[1] = 0
+        >>> int(store["mask"].sum())
+        6
         """
         shape, dtype, nbytes = checked(shape, dtype, order)
         if key is not None:
             check_key(key)
         check_replicas(replicas)
-        if is_client():
-            ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
-            encode_dtype(dtype)
-            return CreationOutside(functools.partial(self.put, key=key, **ends), shape, dtype, order)
-        session = self._session()
-        options = self._options(session, lifetime or ("job" if key is None else "detached"), ttl, pin, replicas)
-        info = segment.describe(
+        described = functools.partial(
+            segment.describe,
             encode_dtype(dtype),
             shape,
             nbytes,
@@ -278,9 +285,13 @@ class Store(MutableMapping[str, Any]):
             store=self.name,
             key=key,
             version=new_version(),
-            options=options,
         )
-        return Creation(session, info, options.mode)
+        if is_client():
+            ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
+            return CreationOutside(functools.partial(self.put, key=key, **ends), described())
+        session = self._session()
+        options = self._options(session, lifetime or ("job" if key is None else "detached"), ttl, pin, replicas)
+        return Creation(session, described(options=options), options.mode)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[Store]:

@@ -82,7 +82,7 @@ def array_node(array: Array, dtype: str, buffer: int) -> Node:
 
 def array_of(node: Node, data: Array) -> Array:
     """The array of a node over its bytes. It can be written to if they can."""
-    dtype, shape = dtype_of(node["dtype"]), _lengths(node["shape"])
+    dtype, shape = dtype_of(node["dtype"]), lengths(node["shape"])
     if math.prod(shape) * dtype.itemsize != data.nbytes:
         raise ValueError("its shape and dtype do not fit its bytes")
     order = cast("Any", "F" if node.get("fortran") else "C")
@@ -90,7 +90,7 @@ def array_of(node: Node, data: Array) -> Array:
     return array
 
 
-def _lengths(shape: object) -> list[int]:
+def lengths(shape: object) -> list[int]:
     """A shape, once it is known to be one: to multiply anything else may take any memory."""
     if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise TypeError("a shape is a list of lengths")
@@ -99,10 +99,12 @@ def _lengths(shape: object) -> list[int]:
 
 def scalar_node(value: np.generic) -> Node | None:
     """The node of a NumPy scalar; None if it holds objects."""
-    if isinstance(value, np.str_):
+    if type(value) is np.str_:
         return {"scalar": "str", "value": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
-    if isinstance(value, np.bytes_):
+    if type(value) is np.bytes_:
         return {"scalar": "bytes", "value": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, np.str_ | np.bytes_):  # of another class
+        return None
     array = np.asarray(value)
     dtype = describe(array.dtype)
     if dtype is None or type(value) is not (np.void if array.dtype.names else array.dtype.type):
@@ -149,7 +151,7 @@ def strings_state(array: Array) -> Any:
 
 
 def strings_of(state: Any) -> Array:
-    ends, shape, options = state["ends"], _lengths(state["shape"]), dict[str, Any](coerce=bool(state["coerce"]))
+    ends, shape, options = state["ends"], lengths(state["shape"]), dict[str, Any](coerce=bool(state["coerce"]))
     if "na" in state:
         if state["na"] is not None and not isinstance(state["na"], float):
             raise TypeError("the marker for missing text")

@@ -15,9 +15,10 @@ import numpy as np
 from outlive.arrays.packed import Packed
 from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
-from outlive.values.keys import is_key
+from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
+from outlive.values.keys import are_keys
 from outlive.values.registry import codec_for
-from outlive.values.wire import PICKLED, PRIVATE, Node, end, kind_of
+from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
 
 PAGE = 4096
 _LINE = 64  # bytes: a cache line
@@ -25,6 +26,13 @@ _INLINE = 256  # bytes up to which `bytes` are in the structure
 _WORD = 1 << 63
 _DEEPEST = 100  # levels of a tree; what is nested deeper is pickled, whose stack is C's
 _NUMPY = frozenset({"array", "scalar", "masked", "strings"})
+_TREES = frozenset({list, tuple, dict})
+_SMALL = 256  # objects of a tree that are nodes as well as columns
+_TIMES, _VAIN = 8, 4096  # how often, in the end, each object may be looked at for columns in vain, and some more
+
+
+class _Twice(Exception):
+    """An object in a column occurs elsewhere."""
 
 
 class _Cycle(Exception):
@@ -50,9 +58,12 @@ def pack(value: object, *, pickle: bool = True) -> Packed:
     try:
         try:
             root = packer.entry(value)
-        except _Cycle:  # only pickle knows how to write those
-            packer = _Packer(pickle=pickle)
-            root = [packer.add(packer.pickled(value))]
+        except _Twice:  # only nodes are objects that occur twice
+            packer = _Packer(pickle=pickle, columns=False)
+            root = packer.entry(value)
+    except _Cycle:  # only pickle knows how to write those
+        packer = _Packer(pickle=pickle)
+        root = [packer.add(packer.pickled(value))]
     except RecursionError:
         raise UnsupportedArray(f"{pickled.about(value)} is nested too deeply to be stored") from None
     return packer.packed(root)
@@ -61,8 +72,12 @@ def pack(value: object, *, pickle: bool = True) -> Packed:
 class _Packer:
     """One value's nodes and buffers."""
 
-    def __init__(self, *, pickle: bool) -> None:
-        self._pickle, self._nodes, self._flags = pickle, list[Node](), 0
+    def __init__(self, *, pickle: bool, columns: bool = True) -> None:
+        self._pickle, self._nodes, self._flags, self._columns = pickle, list[Node](), 0, columns
+        self._in_columns: Identities | None = None  # lists, dicts and arrays
+        self._containers = 0  # in columns
+        self._not_plain: set[int] = set()  # no tree of plain data, by `id`
+        self._vain = self._most = 0  # objects that were looked at for columns in vain: of all trees, and of the largest
         self._entries: dict[int, list[int]] = {}  # of what has been packed, by `id`
         self._alive: list[object] = []  # so that no `id` is given twice
         self._open: set[int] = set()  # what is being packed
@@ -83,6 +98,10 @@ class _Packer:
                 parts.append(buffer)
             places.append((begin, buffer.nbytes))
             reached = begin + buffer.nbytes
+        weight = CONTAINER * self._containers - reached
+        if weight > 0:
+            parts.append(np.zeros(weight, np.uint8))
+            reached += weight
         tail = pickled.as_bytes(end(self._nodes, root, places, reached, self._flags))
         return Packed(self._codec(root), reached + tail.nbytes, [*parts, tail])
 
@@ -119,8 +138,14 @@ class _Packer:
             return known
         if id(value) in self._open:
             raise _Cycle
+        if self._in_columns is not None and self._in_columns.has(np.array([id(value)])):
+            raise _Twice
+        columns = self._columns
+        tree = self._shredded(value) if columns and kind in _TREES else None
+        self._columns = columns and (tree is None or tree.count >= _SMALL)
         self._open.add(id(value))
-        node = self._node(kind, value)
+        node = self._node(kind, value) if tree is None or not self._columns else self._plain(tree)
+        self._columns = columns
         self._open.discard(id(value))
         self._alive.append(value)
         made = self._entries[id(value)] = [self.add(node)]
@@ -154,17 +179,47 @@ class _Packer:
         node = pack_exactly(self, value) if pack_exactly is not None else self._other(kind, value)
         return self.pickled(value) if node is None else node
 
+    def _shredded(self, value: Any) -> Shredder | None:
+        """A tree of plain data as columns; None if it is none, or to find out is not worth it any more."""
+        if id(value) in self._not_plain or self._vain > _TIMES * (self._most + len(self._nodes)) + _VAIN:
+            return None
+        try:
+            return Shredder(value, self._is_taken)
+        except NotPlain as no:
+            self._not_plain |= no.around
+            self._vain, self._most = self._vain + no.count, max(self._most, no.count)
+            return None
+
+    def _is_taken(self, ids: np.ndarray[Any, Any]) -> bool:
+        """Whether any of these objects is a node, or becomes one. They are in order."""
+        if self._in_columns is not None and self._in_columns.has(ids):
+            raise _Twice
+        nodes = self._entries.keys() | self._open if ids.size > len(self._entries) else None
+        if nodes is not None:
+            return not nodes.isdisjoint(ids.tolist())
+        return any(one in self._entries or one in self._open for one in ids.tolist())
+
+    def _plain(self, tree: Shredder) -> Node:
+        self._containers += tree.containers
+        self._in_columns = Identities() if self._in_columns is None else self._in_columns
+        self._in_columns.update(tree.ids)
+        return {"plain": [Encoder(self.add, self._add_buffer).encode(tree.columns)]}
+
+    def _add_buffer(self, memory: Any) -> int:
+        self._buffers.append(pickled.as_bytes(memory))
+        return len(self._buffers) - 1
+
     def _other(self, kind: type, value: Any) -> Node | None:
-        if isinstance(value, np.generic):
-            return arrays.scalar_node(value)
         codec = codec_for(kind)
         if codec is not None:
             state = codec.encode(value)
+            if codec.private:  # as a whole by pickle, too
+                self._flags |= PRIVATE
             if state is NotImplemented:
                 return None
-            if codec.private:
-                self._flags |= PRIVATE
             return {"codec": codec.name, "package": codec.package, "state": self.entry(state)}
+        if isinstance(value, np.generic):
+            return arrays.scalar_node(value)
         if isinstance(value, np.ndarray):
             return self._array(value)
         return self._of_class(kind, value)
@@ -174,7 +229,7 @@ class _Packer:
             member, name = classes.member_name(value), self._name_of(kind)
             return None if member is None or name is None else {"enum": name, "member": member}
         if isinstance(value, tuple):
-            if not classes.is_namedtuple(kind) or getattr(value, "__dict__", None):
+            if not classes.is_namedtuple(kind, len(value)) or getattr(value, "__dict__", None):
                 return None
             return self._made("namedtuple", kind, dict(zip(kind._fields, value, strict=True)))  # type: ignore[attr-defined]
         if kind not in self._fields:
@@ -241,13 +296,13 @@ class _Packer:
     def _dict(self, value: dict[Any, Any]) -> Node | None:
         if type(value) is dict and all(type(key) is str and (key.isascii() or _has_no_surrogate(key)) for key in value):
             return {"dict": {key: self._child(key, one) for key, one in value.items()}}
-        if not all(map(is_key, value)):
+        if not are_keys(value):
             return None
         pairs = [[self._child(key, key), self._child(key, one)] for key, one in value.items()]
         return {"ordered" if type(value) is OrderedDict else "items": pairs}
 
     def _set(self, value: Any) -> Node | None:
-        if not all(map(is_key, value)):
+        if not are_keys(value):
             return None
         return self._sequence("set" if type(value) is set else "frozenset", value)
 

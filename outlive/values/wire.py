@@ -9,6 +9,9 @@ A buffer begins at a page if it has a page or more, and else at 64 bytes. The st
 A node is an object with one member that names its kind, as `{"list": [entry, ...]}`, and for some kinds others. An
 entry is null, a boolean, a number, a string, or `[n]`: node n. A node has only entries of nodes before it. So reading
 needs no recursion, there are no cycles, and what occurs twice in a value is one node.
+
+A large tree of plain data is a node `{"plain": [n]}`, whose value is the only row of the column that is node n. Columns
+are nodes too, but no values: see `columns`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import Any, NamedTuple
 from outlive.errors import CorruptArray
 
 MAGIC = b"value\0\0\x01"  # the last byte is the version of this form
-_TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; CRC-32 of the structure; flags; MAGIC
+_TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; checksum; flags; MAGIC
 TRAILER_SIZE = _TRAILER.size
 PICKLED, PRIVATE = 1, 2
 """Flags: it has a pickle; it may be written to, so each reading needs a private map."""
@@ -43,7 +46,12 @@ def end(nodes: list[Node], root: Any, buffers: list[tuple[int, int]], begin: int
     """Structure and trailer, which begin at the offset `begin`."""
     structure = {"buffers": buffers, "nodes": nodes, "root": root}
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return text + _TRAILER.pack(len(text), begin + len(text) + TRAILER_SIZE, zlib.crc32(text), flags, MAGIC)
+    return text + _TRAILER.pack(len(text), begin + len(text) + TRAILER_SIZE, checksum(text, flags), flags, MAGIC)
+
+
+def checksum(text: bytes, flags: int) -> int:
+    """The CRC-32 of a structure and the flags."""
+    return zlib.crc32(flags.to_bytes(4, "little"), zlib.crc32(text))
 
 
 def trailer(tail: bytes, nbytes: int) -> Trailer:
@@ -70,7 +78,7 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
     ------
     CorruptArray
     """
-    if zlib.crc32(text) != found.checksum:
+    if checksum(text, found.flags) != found.checksum:
         raise CorruptArray("a stored value is damaged: its structure changed; run `outlive check`")
     try:
         structure = json.loads(text, parse_constant=_no_constant)
@@ -102,6 +110,10 @@ _CHILDREN: dict[str, Callable[[Any], Iterable[Any]]] = {
 }
 
 
+CONTAINER = 8
+"""Bytes that a packed value has at least for each container in a column. So no few bytes are very many objects."""
+
+
 def kind_of(node: Node) -> str:
     """The kind of a node: its first member."""
     return next(iter(node))
@@ -116,4 +128,20 @@ def children(node: Node) -> Iterable[Any]:
         return dict.values(node["fields"])
     if kind in {"codec", "strings", "masked"}:
         return (node["state"],)
+    if kind == "column":
+        return list(node.get("of", ()))
+    if kind == "plain":
+        return (node["plain"],)
     return ()
+
+
+def buffers_of(node: Node) -> list[int]:
+    """The numbers of the buffers of a node."""
+    kind = kind_of(node)
+    if kind in {"array", "bytes", "bytearray"}:
+        parts: Any = (node[kind],)
+    elif kind == "pickle":
+        parts = node[kind] if isinstance(node[kind], list) else ()
+    else:
+        parts = map(node.get, ("data", "ends", "index", "codes")) if kind == "column" else ()
+    return [part for part in parts if type(part) is int]

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from outlive.arrays.draft import Draft
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import describe
 from outlive.arrays.shelf import Shelf
@@ -36,12 +38,13 @@ def taken(folder: Path) -> int:
     return (system.f_blocks - system.f_bfree) * system.f_frsize
 
 
-def created(shelf: Shelf, count: int) -> None:
+def created(shelf: Shelf, count: int) -> ArrayInfo:
     draft = Draft.make(shelf, describe("'|u1'", (count,), count, fortran=False, store="default", key=None, version=1))
     out = mapped(draft)
     out[:] = 1
     draft.detach()
     draft.seal()
+    return draft.info
 
 
 def huge(base: Path, how: str) -> None:
@@ -83,6 +86,42 @@ def huge(base: Path, how: str) -> None:
     assert shelf.ledger.used == 0
 
 
+def in_huge_pages(array: np.ndarray[Any, Any]) -> int:
+    """Bytes of a mapped array that this process sees through huge pages; each byte is read first."""
+    assert array.any()
+    address, found = array.__array_interface__["data"][0], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if limits := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            found = int(limits[1], 16) <= address < int(limits[2], 16)
+        elif found and line.startswith("ShmemPmdMapped:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def advised(base: Path) -> None:
+    """Where huge pages are given if asked for, they are asked for. Too little room is an error, as elsewhere."""
+    gives, count = {}, 16 * MIB
+    for how in ("never", "advise", "always"):
+        shelf = Shelf(str(mounted(base / how, f"size=64m,huge={how}") / "shelf"), 256 * MIB)
+        for name, data in (("put", np.ones(count, "u1")), ("steps", np.ones((2, count), "u1")[:, ::2])):
+            view = Reader(shelf).view(Writer(shelf).put(data))
+            assert (view == 1).all()
+            gives[how, name] = in_huge_pages(view)
+        gives[how, "create"] = in_huge_pages(Reader(shelf).view(created(shelf, count)))
+        del view
+        for room in (40, 70):  # MiB: more than is left, more than there is
+            try:
+                Writer(shelf).put(np.ones(room * MIB, "u1"))
+            except StoreFull:
+                continue
+            raise AssertionError(f"{how}: {room} MiB")
+        assert (Reader(shelf).view(Writer(shelf).put(np.full(8 * MIB, 3, "u1"))) == 3).all(), how
+        assert check(shelf) == []
+    assert not any(gives["never", name] for name in ("put", "steps", "create"))
+    if all(gives["always", name] >= count // 2 for name in ("put", "steps", "create")):  # the kernel has some
+        assert all(gives["advise", name] >= count // 2 for name in ("put", "steps", "create")), gives
+
+
 def inodes(base: Path) -> None:
     """No more files: the message says so, all else goes on, and with a disk arrays go there."""
     memory = mounted(base / "memory", "size=64m,nr_inodes=200")
@@ -110,10 +149,11 @@ def inodes(base: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        if sys.argv[2] == "inodes":
-            inodes(Path(sys.argv[1]))
+        if sys.argv[2] in {"inodes", "advised"}:
+            {"inodes": inodes, "advised": advised}[sys.argv[2]](Path(sys.argv[1]))
         else:
             huge(Path(sys.argv[1]), sys.argv[2])
     finally:
-        subprocess.run(["umount", "-l", Path(sys.argv[1]) / "memory"], check=False)
+        for folder in {"memory", *HUGE}.intersection(os.listdir(sys.argv[1])):
+            subprocess.run(["umount", "-l", Path(sys.argv[1]) / folder], check=False)
         shutil.rmtree(sys.argv[1], ignore_errors=True)

@@ -176,7 +176,7 @@ def test_a_finalizer_that_deletes_in_the_middle_of_a_change(shelf: Shelf) -> Non
 
 @pytest.fixture
 def session(shelf: Shelf) -> Any:
-    return SimpleNamespace(shelf=shelf, node="n")
+    return SimpleNamespace(shelf=shelf, node="n", connection=SimpleNamespace(cluster="c"))
 
 
 @pytest.mark.parametrize("leaves", ["normally", "by sys.exit"])

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outlive.arrays import warm
-from outlive.arrays import writer as writing
+from outlive.arrays import copying, warm
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import forget
 from outlive.arrays.reader import Reader
@@ -67,7 +66,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("step", [1, 300_000, warm.LEAST * 64])
 def test_arrays_that_are_not_contiguous(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, layout: str, step: int) -> None:
     """Bit by bit, whatever was there before."""
-    monkeypatch.setattr(writing, "_GATHERED", step)
+    monkeypatch.setattr(copying, "PIECE", step)
     array = LAYOUTS[layout]()
     assert not array.flags.forc
     for _ in range(2):

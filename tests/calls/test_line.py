@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import pytest
 
 from outlive.arrays.lock import living
 from outlive.calls import wire
-from outlive.calls.line import Broken, Late, Line, NotMade, Raised, Unreachable
+from outlive.calls.line import Broken, Late, Line, NotMade, NotNow, Raised, Unreachable
 from outlive.calls.server import Served, Server
 from outlive.transfer import settings
 from tests.calls.conftest import line_to
@@ -129,7 +131,7 @@ def test_while_it_may_not_answer_nothing_is_made(start_server: Callable[..., Ser
     line = line_to(start_server(catalog.calls(), may_answer=lambda: may[0]))
     assert ask(line, "note", 1) == 1
     may[0] = False
-    with pytest.raises(NotMade):
+    with pytest.raises(NotNow):
         ask(line, "note", 2)
     assert catalog.done == [1]
 
@@ -212,7 +214,7 @@ def test_a_call_that_waited_until_nothing_may_be_answered(
         may[0] = False
         catalog.gate.set()
         assert first.result() == 1
-        with pytest.raises(NotMade):
+        with pytest.raises(NotNow):
             second.result()
     assert catalog.done == [3, 1]
 
@@ -337,6 +339,16 @@ def test_tls(start_server: Callable[..., Server], catalog: Catalog, tmp_path: Pa
     with pytest.raises(Unreachable):
         ask(line_to(start_server(catalog.calls()), tls=ours), "note", 5)
     assert ask(line, "note", 6) == 6
+
+
+def test_a_program_that_ends_leaves_no_connection_to_warn_of(server: Server) -> None:
+    program = (
+        "import math, sys, time; from outlive.calls.line import Line\n"
+        f"line = Line(('{server.host}', {server.port}), here='h', there='there', secret=b's' * 32)\n"
+        "print(line.call('note', [1], time.monotonic() + 60, lambda: math.inf, lambda: None))\n"
+    )
+    ran = subprocess.run([sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
 
 
 # --- forks and signals

@@ -14,6 +14,8 @@ import pytest
 import ray
 
 import outlive
+from outlive.catalog.wire import unpack_found
+from outlive.cluster.port import Call
 from outlive.cluster.ray_port import RayPeers
 from outlive.store import session
 from outlive.testing.history import History
@@ -55,6 +57,15 @@ def test_puts_go_on_while_keeper_and_catalog_are_killed(store: outlive.Store, tm
     assert {one.kind for one in history.operations if one.outcome == "done"} == {"put", "get", "delete"}
     assert history.check() == []
     assert [finding for finding in store.check() if not finding.mended] == []
+
+
+def test_the_way_back(store: outlive.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(np.ones(3), key="a")
+    monkeypatch.setenv("OUTLIVE_CALLS", "ray")
+    peers, call = RayPeers(), Call.of("find", store.name, ["a"])
+    answers = [unpack_found(peers.ask_catalog(call, None)) for _ in range(3)]
+    assert [one[0].info.key for one in answers if one[0] is not None] == ["a"] * 3
+    assert peers._line.why_not == "OUTLIVE_CALLS=ray"
 
 
 def test_a_catalog_that_is_stopped_holds_up_keyed_puts_alone(store: outlive.Store) -> None:

@@ -9,6 +9,7 @@ import os
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +141,44 @@ def test_create_fills_in_place(store: outlive.Store) -> None:
     with pytest.raises(ValueError, match="negative"):
         store.create((3, -1))
     assert [finding for finding in store.check() if finding.problem != "foreign"] == []
+
+
+def test_tasks_fill_one_array(store: outlive.Store) -> None:
+    @ray.remote(num_cpus=0)
+    def fill(creation: Any, number: int) -> None:
+        creation[:, number] = np.full(50_000, number)
+
+    creation = store.create((50_000, 3), "int64", key="scan", order="F")
+    for too_early in (lambda: pickle.dumps(creation), lambda: creation.__setitem__(0, 1)):
+        with pytest.raises(ValueError, match="not being created yet"):
+            too_early()
+    with creation as out:
+        with pytest.raises(TypeError, match="not by list"):
+            creation[[0, 1]] = 1
+        ray.get([fill.remote(creation, number) for number in range(2)])
+        creation[:, 2] = 2
+        assert (out == [0, 1, 2]).all() and "scan" not in store
+        parts = pickle.loads(pickle.dumps(creation))
+        assert (parts.shape, parts.dtype, parts.key) == ((50_000, 3), np.dtype("int64"), "scan")
+        assert len(pickle.dumps(parts)) < 500
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                creation[0, 0] = 5  # it was not pickled
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert out[0, 0] == 5
+    for late in (parts, creation):
+        with pytest.raises(outlive.CreationEnded, match="array 'scan' is stored already"):
+            late[0] = 7
+    assert store["scan"].sum() == 3 * 50_000 + 5
+    elsewhere = type(parts)(creation.handle.info, creation.handle.hint, "another cluster")
+    with pytest.raises(outlive.StoreUnavailable, match="created in cluster another cluster, and this process"):
+        elsewhere[0] = 7
+    with pytest.raises(ZeroDivisionError), (failed := store.create(3, key="never")):
+        failed[0] = 1 / 0
+    with pytest.raises(outlive.CreationEnded, match="not being created any more"):
+        failed[0] = 1
 
 
 def test_put_many_is_all_or_nothing(store: outlive.Store) -> None:

@@ -127,7 +127,7 @@ def start() -> subprocess.Popen[bytes]:
         Path(f"a{number}.py").write_text(LONG)
     code = (
         "from outlive.lint import processes; processes.wanted = lambda jobs: 2\n"
-        "from outlive.cli.app import main; import sys; sys.argv[1:] = ['lint', '.']; main()"
+        "from outlive.cli import main; import sys; sys.argv[1:] = ['lint', '.']; main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     eventually(lambda: len(children(process.pid)) == 2 or process.poll() is not None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,7 +96,7 @@ def test_no_line_is_wider_than_the_terminal_and_the_carets_are_seen(columns, len
     said: list[str] = []
     monkeypatch.setattr(lint_text, "sys", SimpleNamespace(stdout=Terminal(columns), stderr=Terminal(columns)))
     monkeypatch.setattr(lint_text.shutil, "get_terminal_size", lambda: SimpleNamespace(columns=columns))
-    monkeypatch.setattr(lint_text.typer, "echo", lambda text, **_: said.extend(text.splitlines()))
+    monkeypatch.setattr(lint_text, "echo", lambda text, **_: said.extend(text.splitlines()))
     line = "x" * length + "y" * about + "z" * 500
     Path("a.py").write_text(line)
     lint_text.show(Report([finding(line, length + 1, length + about + 1)], files=1), concise=False, to_stderr=False)
@@ -111,10 +113,15 @@ def test_no_line_is_wider_than_the_terminal_and_the_carets_are_seen(columns, len
 
 def test_no_colour_in_a_pipe_or_with_no_color(monkeypatch):
     Path("a.py").write_text("import ray\nray.put(1, _owner=a)\n")
-    assert "\x1b" not in lint("a.py").stdout
-    assert "\x1b[31m" in lint("a.py", color=True).stdout
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in lint("a.py", color=True).stdout
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", said)
+    for wanted, terminal, no_color in ((False, False, ""), (True, True, ""), (False, True, "1")):
+        monkeypatch.setattr(said, "isatty", lambda terminal=terminal: terminal, raising=False)
+        monkeypatch.setenv("NO_COLOR", no_color)
+        said.seek(said.truncate(0))
+        lint_text.show(Report([finding("a", 1, 2)], files=1), concise=False, to_stderr=False)
+        assert ("\x1b[31m" in said.getvalue()) == wanted
+        assert wanted or "\x1b" not in said.getvalue()
 
 
 def test_a_file_that_is_gone_or_shorter_by_now_is_reported_without_its_source(capsys):

@@ -87,11 +87,17 @@ class Cluster:
         self.started = list[Answering]()
 
     def start(self) -> Catalog:
-        succeed(self.head)  # type: ignore[arg-type]
-        self.catalog = made = Catalog()
-        made.answering = Answering(made, self.head)  # type: ignore[arg-type]
-        self.started.append(made.answering)
+        made = self.begin(succeed(self.head))  # type: ignore[arg-type]
+        assert made.answering is not None
         eventually(made.answering.may_answer, 10)
+        self.catalog = made
+        return made
+
+    def begin(self, turn: int) -> Catalog:
+        """Start a catalog that has a turn."""
+        made = Catalog()
+        made.answering = Answering(made, self.head, turn)  # type: ignore[arg-type]
+        self.started.append(made.answering)
         return made
 
     def line(self) -> CatalogLine:
@@ -113,10 +119,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("OUTLIVE_CALLS", "port")
     made = Cluster()
     yield made
-    made.head.remembered[WHERE] = b'"it ended"'  # so that the threads that renew leases end
     for one in made.started:
-        if one._server is not None:
-            one._server.close()
+        one.close()
 
 
 def test_what_goes_by_it(cluster: Cluster) -> None:
@@ -141,7 +145,8 @@ def test_it_can_be_turned_off(cluster: Cluster, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_catalog_without_a_server(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", "7070")  # as for a firewall
-    Answering(Catalog(), cluster.head)  # type: ignore[arg-type]
+    cluster.begin(0)
+    eventually(lambda: WHERE in cluster.head.remembered)
     line = cluster.line()
     assert line.ask(Call.of("find"), None) is THROUGH_RAY
     assert line.why_not == "OUTLIVE_TRANSFER_PORT is set, and OUTLIVE_CALLS_PORT is not"
@@ -221,6 +226,69 @@ def test_a_catalog_that_is_replaced_answers_no_more(cluster: Cluster) -> None:
     assert len(former.asked) == made
 
 
+def test_a_catalog_that_gets_ready_late_answers_nobody(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray took it for dead while it listed the shelves. By the time that it is ready, another answers."""
+    monkeypatch.setattr(lines, "_SOON", 0.01)
+    late = succeed(cluster.head)  # type: ignore[arg-type]
+    latter, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    former = cluster.begin(late)
+    assert former.answering is not None
+    where, told = cluster.head.remembered[WHERE], former.answering._told
+    cluster.head.remembered[WHERE] = told  # it stopped before it said where it is, and after it had looked
+    eventually(lambda: cluster.head.remembered[WHERE] == where)
+    assert not former.answering.may_answer()
+    assert line.ask(Call.of("find", 2), None) == b"found"
+    eventually(lambda: cluster.line().ask(Call.of("find", 3), None) == b"found", 20)
+    assert former.asked == []
+    assert [one[1] for one in latter.asked] == [1, 2, 3]
+
+
+def test_a_head_that_is_silent_as_a_catalog_starts(cluster: Cluster) -> None:
+    """It waits for the head: a former catalog may go on meanwhile, and knows of no other."""
+    former = cluster.start()
+    cluster.head.is_silent = True
+    turns = list[int]()
+    starts = threading.Thread(target=lambda: turns.append(succeed(cluster.head)))  # type: ignore[arg-type]
+    starts.start()
+    eventually(lambda: cluster.head.slept.count(answering._RENEWED) > 3)
+    assert turns == []
+    cluster.head.is_silent = False
+    starts.join(60)
+    assert turns == [1]
+    eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
+
+
+def test_a_catalog_that_goes_on_without_the_head_is_left(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not know that another has started, and its connections stay."""
+    monkeypatch.setattr(lines, "_SOON", 0.01)
+    former, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    former.answering._closed = True  # type: ignore[union-attr]
+    eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
+    latter = cluster.start()
+    eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
+    assert ["find", 2] in latter.asked
+    assert former.asked == [["find", 1]]
+
+
+def test_a_catalog_that_may_not_answer_for_days(cluster: Cluster) -> None:
+    """It is asked now and then, however often that was in vain."""
+    catalog, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    catalog.answering._server._may_answer = lambda: False  # type: ignore[union-attr]
+    for turn in [*range(8), 10**6]:
+        line._refused = turn
+        line._way = line._way._replace(until=0.0)
+        assert line.ask(Call.of("find", 2), None) is THROUGH_RAY
+        assert line._way.until <= time.monotonic() + lines._LATER
+        assert (line._way.again is None) == (turn + 1 >= lines._REFUSALS)
+    catalog.answering._server._may_answer = lambda: True  # type: ignore[union-attr]
+    line._way = line._way._replace(until=0.0)
+    assert line.ask(Call.of("find", 3), None) == b"found"
+    assert [one[1] for one in catalog.asked] == [1, 3]
+
+
 def test_a_catalog_that_died_is_not_waited_for(cluster: Cluster) -> None:
     first = cluster.start()
     assert first.answering is not None
@@ -294,15 +362,21 @@ def test_a_catalog_that_is_stopped_for_good_and_replaced(cluster: Cluster, monke
     caller = threading.Thread(target=lambda: answers.append(line.ask(Call.of("locate", 1), None)))
     caller.start()
     eventually(lambda: cluster.by_ray.count("rounds") >= 2)
-    cluster.catalog = Catalog()
-    cluster.head.remembered[WHERE] = json.dumps(["127.0.0.1", 1, "catalog-x"]).encode()
-    caller.join(60)
+    cluster.catalog = Catalog()  # this one is asked by Ray from now on
+    former.answering._closed = True  # type: ignore[union-attr]
+
+    def is_replaced() -> bool:
+        cluster.head.remembered[WHERE] = json.dumps(["127.0.0.1", 1, "catalog-x"]).encode()
+        return not caller.is_alive()
+
+    eventually(is_replaced)
     assert answers == [THROUGH_RAY]
     assert cluster.by_ray[-1] == "cut"
     former.gate.set()
 
 
 def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Cluster) -> None:
-    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({})):
-        cluster.head.remembered[WHERE] = value.encode()
+    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({}), "", "{", "\0"):
+        cluster.head.remembered |= {WHERE: value.encode(), answering._TURNS: value.encode()}
         assert cluster.line().ask(Call.of("find"), math.inf) is THROUGH_RAY
+    assert [succeed(cluster.head) for _ in range(3)] == [0, 1, 2]  # type: ignore[arg-type]

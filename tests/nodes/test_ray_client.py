@@ -173,9 +173,17 @@ def test_more_than_ray_client_sends_at_once(store: outlive.Store) -> None:
 @pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # a keeper may take long to answer, on a busy machine
 def test_create(store: outlive.Store) -> None:
     creation = store.create((2, 3), "int16", "mask", order="F", replicas=2)
+    with pytest.raises(ValueError, match="not being created yet"):
+        creation[0] = 1
     with creation as out:
         assert out.flags.f_contiguous
-        out[:] = 7
+        creation[0] = out[1] = 7
+        with pytest.raises(TypeError, match="does not go into"):
+            creation[0] = np.ones(3)
+        with pytest.raises(outlive.StoreUnavailable, match="call create.* in a task"):
+            pickle.dumps(creation)
+    with pytest.raises(outlive.CreationEnded):
+        creation[0] = 1
     assert (store["mask"] == 7).all() and creation.handle.key == "mask"
     eventually(lambda: creation.handle.durability == (2, 2))
     out[:] = 8

@@ -36,7 +36,7 @@ main()
         (["--version"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
         (["lint", "--help"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
         (["lint", "--explain", "OUT101"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
-        (["lint", "outlive/cli/app.py"], {*RAY, "jsonschema", "msgpack"}),
+        (["lint", "outlive/cli/app.py"], {*RAY, "jsonschema", "msgpack", "typer", "rich", "pydantic"}),
         (["explain", "tests/explain/cases/objects.txt"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
         (["versions"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
         (["tune", "--quick"], {"ray", "grpc", "libcst", "yaml", "jsonschema"}),

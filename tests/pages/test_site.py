@@ -52,6 +52,12 @@ def test_the_navigation_names_every_page_once() -> None:
     assert sorted(named) == sorted({"index.md", *pages})
 
 
+def test_the_site_lists_no_page_twice() -> None:
+    nav = (DOCS.parent / "website" / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"\S+\.md$", nav, re.MULTILINE)
+    assert sorted(listed) == sorted(set(listed))
+
+
 @pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "benchmarks" / "README.md"], ids=about)
 def test_links_lead_somewhere(page) -> None:
     made = {DOCS / path: links.anchors(text) for path, text in MADE.items()}

@@ -46,6 +46,7 @@ def put(shelf: Shelf, array: np.ndarray[Any, Any], key: str | None = "k", **opti
 def shown(value: Any) -> str:
     """The HTML, which has to be well formed."""
     text: str = value._repr_html_()
+    assert not re.search("colou?r|background", text)  # these are the notebook's: it may be dark
     open_tags: list[str] = []
 
     class Checked(HTMLParser):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from outlive.arrays import batches
 from outlive.arrays.defect import Defect
 from outlive.arrays.ended import Why
-from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, OWN_FILES, is_id
+from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, is_id
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
@@ -38,7 +38,7 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
         epoch = shelf.ledger.epoch
         complete = listed([name for name in names if is_id(name)]) if names else set[str]()
         for name in names:
-            if name.endswith(BATCH):
+            if name.endswith((BATCH, GATE)):
                 continue
             path = f"{folder}/{name}"
             if name in complete and not is_copy(path) and shelf.finish(name, epoch):
@@ -49,8 +49,8 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 yield Defect("abandoned", name, "discarded: its writer died before sealing it", True)
             else:
                 yield foreign(path)
-        for name in names:  # the listed arrays of the batch are sealed by now
-            if name.endswith(BATCH):
+        for name in names:  # the listed arrays of the batch are sealed by now, and drafts with a gate are gone
+            if name.endswith((BATCH, GATE)):
                 os.unlink(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from outlive.testing.simulation.played import PlayedCluster
     from outlive.testing.simulation.scheduler import Process
 
-KEEPER_GROUPS = {"check": 1, "send": 8, "fetch": 8, "drain": 1}
+KEEPER_GROUPS = {"check": 1, "send": 8, "fetch": 8, "fill": 4, "drain": 1}
 CATALOG_GROUPS = {"slow": 8, "change": 8, "copy": 4}
 
 

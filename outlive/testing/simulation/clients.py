@@ -100,10 +100,12 @@ class Works:
             return
         say(self._process, f"begins: {op}")
         recorded = _Recorded(cluster, self._process.name, op, registers)
-        self.busy = True
+        self.busy, self._process.has_fewer = True, False
         try:
             self._join()
             said = getattr(self, f"_{op.kind}")(op, recorded)
+            if self._process.has_fewer:
+                cluster.fewer.add(op.value)
         except (ConnectionError, KeyboardInterrupt) as error:
             self.busy = False
             say(self._process, f"gives up: {op}: {type(error).__name__}: {error}")

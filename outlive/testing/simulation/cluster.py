@@ -61,6 +61,7 @@ class Cluster:
         self.history: list[Operation] = []
         self.ended: set[str] = set()  # arrays without a key that may have ended by themselves
         self.batches: list[list[int]] = []  # operations of one put_many each
+        self.fewer: set[int] = set()  # values whose puts were warned that there are fewer replicas
         self.handles, self.lifetimes = Handles(), Lifetimes(self.machines.values())
         self.seen_together: list[list[int]] = []  # operations of one get_many each
         self.sessions: list[PlayedSession] = []

@@ -153,7 +153,8 @@ class Faults:
 
     def _may_be_lost(self, put: Operation) -> bool:
         ops = (op for client in self._cluster.plan.clients for op in client.ops if op.value == put.value)
-        return put.returned is None or put.outcome != "done" or any(op.replicas < 2 for op in ops)
+        is_alone = put.value in self._cluster.fewer or any(op.replicas < 2 for op in ops)
+        return put.returned is None or put.outcome != "done" or is_alone
 
     def _drain_machine(self, fault: Fault) -> None:
         """Mark a machine as one that is about to be taken away; its keeper is told."""

@@ -32,6 +32,7 @@ class PlayedCluster(Protocol):
     lifetimes: Lifetimes
     ended: set[str]
     violations: list[str]
+    fewer: set[int]
     processes: dict[str, Process]
     ticks: int
     rounds: Rounds

@@ -68,6 +68,7 @@ class Process:
         self.chances = 0  # how often it asked for random bytes
         self.session: Any = None  # the session of its store
         self.job = 0  # the number of a client's job
+        self.has_fewer = False  # whether its operation was warned that its arrays have fewer replicas
         self._spawned = itertools.count(1)
 
     def spawn(self, what: str, function: Callable[..., object], *args: Any, key: int = 0) -> Task:

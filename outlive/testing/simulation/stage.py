@@ -23,6 +23,7 @@ from outlive.arrays.spill import room, waiting
 from outlive.arrays.tend import adopt
 from outlive.cluster import tenure
 from outlive.errors import OutliveError
+from outlive.store import replicas
 from outlive.testing.simulation import green
 from outlive.testing.simulation.machines import EPOCH
 from outlive.testing.simulation.scheduler import Process, mix, running
@@ -123,6 +124,15 @@ class _Secrets:
         return int.from_bytes(urandom(8)[:8], "little") % limit
 
 
+class _Warnings:
+    """Stands for the module `warnings`, where a put warns that it could not make all replicas."""
+
+    @staticmethod
+    def warn(*_: object, **__: object) -> None:
+        if (task := running()) is not None:
+            task.process.has_fewer = True
+
+
 def resumed(process: Process) -> None:
     """Put a process's own state into the modules, which all processes of the simulation share."""
     global _previous
@@ -220,6 +230,7 @@ def set_up() -> None:
     lock.OwnedFile.__init__ = _noted(lock.OwnedFile.__init__)  # type: ignore[method-assign]
     Reader._open = _before(Reader._open)  # type: ignore[method-assign]  # noqa: SLF001
     warnings.simplefilter("ignore")
+    replicas.warnings = _Warnings()  # type: ignore[attr-defined,assignment]
     log = logging.getLogger("outlive")
     log.addHandler(_Listens())
     log.setLevel(logging.ERROR)
