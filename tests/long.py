@@ -14,6 +14,7 @@ LONG = (
     "nodes/test_history.py::",
     "nodes/test_bulk.py::",
     "nodes/test_raylets.py::",
+    "nodes/test_keepers_memory.py::",
     "nodes/test_lines_tormented.py::",
     "cluster/test_killed_actors.py::test_(a_keeper_goes_on_while_the_catalog_is_stopped|all_arrays_are_found_again)",
     "cluster/test_calls.py::",
@@ -64,6 +65,7 @@ LONG = (
     "explain/test_lost_nodes.py::",
     "explain/test_frames.py::test_in_(a_frame|two_frames)",
     "explain/test_fuzz.py::test_memory",
+    "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "pages/test_idle_memory.py::",

@@ -7,6 +7,7 @@ another. So the last one is never dropped, whatever is evicted, evacuated or die
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -136,12 +137,11 @@ def multiply(
             found = yield from targets.find(state, info, rooms, tried, missing, leaving, anywhere=anywhere)
             if not found:
                 break
-            for target in found[:missing]:
-                tried.add(target)
-                if (kept := state.kept(info.id)) and _missing(state, info, leaving):
-                    with contextlib.suppress(OutliveError):  # the target may be dead or stopped
-                        yield from _keep_on(state, info, kept[0], target)
-                    rooms.take(target, info.size)
+            some = found[:missing]
+            tried.update(some)
+            yield from _keep_on(state, info, some)
+            for target in some:
+                rooms.take(target, info.size)
         return state.kept(info.id, leaving)
     finally:
         copying.discard(info.id)
@@ -152,15 +152,23 @@ def _missing(state: State, info: ArrayInfo, leaving: str) -> int:
     return max(0, info.replicas - len(state.kept(info.id, leaving))) if state.kept(info.id) else 0
 
 
-def _keep_on(state: State, info: ArrayInfo, home: str, target: str) -> Conversation[None]:
-    """Have one more node keep an array."""
-    yield from _have_keeper(state, target)
-    if target in state.index.holders(info.id):
-        kept = yield from asking.keep(state, {target: [info]})
-        if kept:
-            join_copy(state, info, home, target, kept=True)
-            return
-    yield from asking.ask({target: Call.of("fetch", pack([info]), home, True)}, _to_copy(info.size))
+def _keep_on(state: State, info: ArrayInfo, some: list[str]) -> Conversation[None]:
+    """Have these nodes keep an array too: all at once. Those that are dead or stopped are left out."""
+    targets = list[str]()
+    for target in some:
+        with contextlib.suppress(OutliveError):
+            yield from _have_keeper(state, target)
+            targets.append(target)
+    cached = [target for target in targets if target in state.index.holders(info.id)]
+    with contextlib.suppress(OutliveError):
+        for target, _ in (yield from asking.keep(state, {target: [info] for target in cached})):
+            if kept := state.kept(info.id):
+                join_copy(state, info, kept[0], target, kept=True)
+            targets.remove(target)
+    if kept := state.kept(info.id):
+        fetch = Call.of("fetch", pack([info]), kept[0], True)
+        with contextlib.suppress(OutliveError):
+            yield from asking.ask(dict.fromkeys(targets, fetch), _to_copy(info.size * len(targets)))
 
 
 def _have_keeper(state: State, target: str) -> Conversation[None]:
@@ -237,14 +245,37 @@ def _copy_step(state: State, number: int, infos: list[ArrayInfo], kept: list[str
 
 
 def multiply_few(state: State) -> Conversation[None]:
-    """Copy arrays that are kept on too few nodes."""
+    """Copy arrays that are kept on too few nodes, at the most `state.rate` bytes a second."""
     copies = state.index.copies
     before = copies.lacking + 1
-    while copies.lacking < before:  # a portion at a time, as long as they become fewer
-        before = copies.lacking
+    # a portion at a time, as long as they become fewer
+    while copies.lacking < before and state.outside.now() >= state.rests_until:
+        before, began = copies.lacking, state.outside.now()
         few = yield from too_few(state)
-        if few:
+        if few and math.isinf(state.rate):
             yield from _replicate_all(state, few)
+        elif few:
+            some = _of_a_second(state, few)
+            counts = [len(state.kept(info.id)) for info in some]
+            yield from _replicate_all(state, some)
+            made = sum(
+                info.size * max(0, len(state.kept(info.id)) - count) for info, count in zip(some, counts, strict=True)
+            )
+            state.rests_until = began + made / state.rate
+
+
+def _of_a_second(state: State, few: list[ArrayInfo]) -> list[ArrayInfo]:
+    """Some of these arrays, as many as a second has bytes for, but at least one. Chance decides which.
+
+    Those for which no node has room do not keep the others waiting so.
+    """
+    some, size = list[ArrayInfo](), 0
+    for info in state.outside.chance.sample(few, len(few)):
+        if some and size + info.size > state.rate:
+            break
+        some.append(info)
+        size += info.size
+    return some
 
 
 def too_few(state: State) -> Conversation[list[ArrayInfo]]:

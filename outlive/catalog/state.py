@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +69,8 @@ class State:
         self.seen: set[str] = set()  # nodes whose machines were searched
         self.losses_known: list[str] = []  # dead nodes that are settled; each change makes a new list
         self.saved_losses_known = self.losses_known  # the list that was saved last
+        self.rate = math.inf  # bytes a second: how fast arrays that lack copies are copied, unless somebody waits
+        self.rests_until = 0.0  # by `outside.now`: the moment from which on the next of them may be copied
         self.rounds = 0  # how many rounds `losing.look_at_nodes` has made
         # shelves
         self.epochs: dict[str, int] = {}  # by node: the epoch of its last listing

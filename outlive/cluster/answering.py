@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -53,6 +54,10 @@ class Answering:
             told = str(error)
             _log.warning("calls go through Ray: %s", error)
         self._told = json.dumps(told).encode()
+        if self._server is None:
+            with contextlib.suppress(Exception):  # it only says why there is no server
+                peers.save(WHERE, self._told)
+            return
         threading.Thread(target=self._renew, name="calls-lease", daemon=True).start()
 
     def may_answer(self) -> bool:

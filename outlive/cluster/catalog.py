@@ -21,7 +21,7 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
-from outlive.cluster import logs
+from outlive.cluster import logs, rate
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.port import Peers, in_group
@@ -39,6 +39,7 @@ class Catalog:
     def __init__(self, peers: Peers, crews: Mapping[str, int] = CREWS) -> None:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
         self.state.remember(peers.load)
+        self.state.rate = rate.background()
         self.driver = Driver(self.state, peers, crews)
         self.take_over()
         self.driver.run(shelves.begin)

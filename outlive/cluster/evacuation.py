@@ -18,6 +18,7 @@ from outlive.arrays.layout import LEAVING, is_cached, is_copied, is_leaving
 from outlive.arrays.marks import drop_if_leaving, mark, mode_of
 from outlive.arrays.tend.unsummed import Pace
 from outlive.catalog.wire import pack
+from outlive.cluster import rate
 from outlive.cluster.port import Call, Peers
 from outlive.node import Autoscaler, Node
 from outlive.units import format_size, parse_duration
@@ -54,6 +55,8 @@ class Evacuation:
     def __init__(self, shelf: Shelf, node: str, peers: Peers, adopts: Callable[[], bool] = lambda: False) -> None:
         self._shelf, self._node, self._peers, self._adopts = shelf, node, peers, adopts
         self._after = parse_duration(os.environ.get(AFTER) or DEFAULT_AFTER, AFTER)
+        self._rate = rate.background()
+        self._rests_until = -math.inf
         self._on_head = False
         self._idle_since: float | None = None
         self._tried_at = self._asked_at = self._look_at = -math.inf
@@ -109,9 +112,15 @@ class Evacuation:
     def _leave_with_everything(self, *, anywhere: bool) -> None:
         if self._peers.now() < self._tried_at + _LOOK_AGAIN and self.stays:
             return
-        self._tried_at = self._peers.now()
-        for step in steps(self.kept()):
-            self.evacuate([one.id for one in step], anywhere=anywhere)
+        if not anywhere and self._peers.now() < self._rests_until:
+            return
+        self._tried_at, moved = self._peers.now(), 0
+        for step in steps(self.kept(), int(min(_STEP_BYTES, self._rate))):
+            gone = self.evacuate([one.id for one in step], anywhere=anywhere)
+            moved += sum(one.nbytes for one, is_gone in zip(step, gone, strict=True) if is_gone)
+            if not anywhere and moved >= self._rate:  # a node that drains has no time for that
+                self._rests_until = self._tried_at + moved / self._rate
+                return
         if kept := self.kept():
             size = format_size(sum(one.nbytes for one in kept))
             self.stays = f"{len(kept)} arrays ({size}) live here alone: no other node has room for them"
@@ -225,14 +234,17 @@ def stays(node: Node, every: list[Node], scaler: Autoscaler) -> bool:
     return node.is_head or of_its_type <= scaler.min_workers.get(type_of(node), 0)
 
 
-def steps(kept: list[Kept]) -> list[list[Kept]]:
-    """Divide arrays into portions. Each portion that was moved stays moved, if a later one fails."""
+def steps(kept: list[Kept], step: int = _STEP_BYTES) -> list[list[Kept]]:
+    """Divide arrays into portions of up to `step` bytes, or of one array.
+
+    Each portion that was moved stays moved, if a later one fails.
+    """
     found: list[list[Kept]] = []
     room = 0
     for one in kept:
         if not found or one.nbytes > room or len(found[-1]) >= _STEP_ARRAYS:
             found.append([])
-            room = _STEP_BYTES
+            room = step
         found[-1].append(one)
         room -= one.nbytes
     return found

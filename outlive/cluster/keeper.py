@@ -73,6 +73,7 @@ class ShelfStats(NamedTuple):
     no_server: str | None = None  # why there is no transfer server, if there is none
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
     full: int = 0  # connections that the transfer server turned away, as there were too many
+    fallbacks: int = 0  # arrays that its keeper asked for through Ray, as a transfer server was not to be had
 
 
 class Keeper(ShelfCalls):
@@ -268,6 +269,7 @@ class Keeper(ShelfCalls):
             no_server=None if self._serving is None else self._serving.why_not,
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
             full=0 if self._serving is None else self._serving.counts.full,
+            fallbacks=0 if self._fetches.links is None else self._fetches.links.fallbacks,
         )
 
     def spilled(self) -> list[str]:

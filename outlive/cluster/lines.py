@@ -188,12 +188,13 @@ class CatalogLine:
 
         The head is asked only after a while: it may not have answered the catalog, and would hold up this process.
         """
-        self._refused += 1
-        again = line if self._refused < _REFUSALS else None
-        until = time.monotonic() + min(2.0 ** (self._refused - 1) * _SOON, _LATER)
         with self._mutex.now:
-            if self._way.line is line:
-                self._way = _Way(None, "the catalog may not answer at its port now", until, again)
+            if self._way.line is line:  # else another thread has noted it
+                pause = min(_SOON * 2 ** min(self._refused, _REFUSALS), _LATER)
+                self._refused += 1
+                again = line if self._refused < _REFUSALS else None
+                why = "the catalog may not answer at its port now"
+                self._way = _Way(None, why, time.monotonic() + pause, again)
 
     def _lost(self, line: Line, error: Exception, at_least: float = 0.0) -> None:
         """Note that a line failed: calls go through Ray until it is tried again."""

@@ -44,6 +44,8 @@ class Links:
     def __init__(self, peers: Peers, here: str) -> None:
         self._peers, self._here, self._tls = peers, here, settings.tls()
         self._ways: dict[str, _Way] = {}
+        self.fallbacks = 0
+        """How many arrays were asked for through Ray, as there was no link or it failed, since this began."""
         self._looked = peers.now()  # when unused connections were closed last
         self._mutex = Mutex()
 
@@ -68,6 +70,11 @@ class Links:
                 self._ways[node] = _Way(None, str(error), now + again, last=again)
         link.close()
         _log.debug("arrays of node %s come through Ray for %.0f s: %s", node, again, error)
+
+    def fell_back(self, count: int) -> None:
+        """Note that so many arrays are asked for through Ray instead."""
+        with self._mutex.now:
+            self.fallbacks += count
 
     def _forget_old(self) -> None:
         """Forget nodes without a link from which nothing was wanted for long: they are gone, as a rule."""

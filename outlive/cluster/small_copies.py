@@ -85,6 +85,8 @@ def receive_small(source: Source, array_ids: list[str]) -> Iterator[Parcel]:
             source.links.lost(source.node, link, error)
         else:
             return
+    if source.links is not None:
+        source.links.fell_back(len(array_ids) - answered)
     yield from _through_ray(source, array_ids[answered:])
 
 

@@ -239,16 +239,19 @@ def directly(source: Source, array_id: str, act: Callable[[Link, str, int], T]) 
     ------
     NotThere
     """
-    link = None if source.links is None else source.links.to(source.node)
-    if source.links is None or link is None:
+    if source.links is None:
         return None
+    link = source.links.to(source.node)
     try:
-        return act(link, array_id, source.epoch)
+        if link is not None:
+            return act(link, array_id, source.epoch)
     except NotServed:
         raise NotThere(array_id) from None
     except Lost as error:
+        assert link is not None
         source.links.lost(source.node, link, error)
-        return None
+    source.links.fell_back(1)
+    return None
 
 
 def copy_through_ray(shelf: Shelf, source: Source, array_id: str, *, kept: bool) -> Draft:

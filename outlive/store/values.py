@@ -15,6 +15,7 @@ from outlive.store.private import private
 from outlive.store.reading import by_handle
 from outlive.values.arrays import plain
 from outlive.values.packing import pack
+from outlive.values.registry import codec_for
 from outlive.values.structure import Structure
 from outlive.values.wire import TRAILER_SIZE
 
@@ -61,7 +62,7 @@ def stored_form(value: Any, *, pickle: bool) -> Array | Packed:
             return value
     if isinstance(value, Packed):
         return value
-    array = plain(value) if isinstance(value, np.ndarray) else None
+    array = plain(value) if isinstance(value, np.ndarray) and codec_for(type(value)) is None else None
     if array is not None:
         try:
             encode_dtype(array.dtype)

@@ -99,10 +99,12 @@ def lengths(shape: object) -> list[int]:
 
 def scalar_node(value: np.generic) -> Node | None:
     """The node of a NumPy scalar; None if it holds objects."""
-    if isinstance(value, np.str_):
+    if type(value) is np.str_:
         return {"scalar": "str", "value": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
-    if isinstance(value, np.bytes_):
+    if type(value) is np.bytes_:
         return {"scalar": "bytes", "value": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, np.str_ | np.bytes_):  # of another class
+        return None
     array = np.asarray(value)
     dtype = describe(array.dtype)
     if dtype is None or type(value) is not (np.void if array.dtype.names else array.dtype.type):

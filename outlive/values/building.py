@@ -14,8 +14,9 @@ import numpy as np
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
 from outlive.values.columns import CONTAINERS
-from outlive.values.keys import is_key
-from outlive.values.parts import reading
+from outlive.values.keys import are_keys, is_key
+from outlive.values.libraries import CODECS
+from outlive.values.parts import once, reading
 from outlive.values.registry import codec_named
 from outlive.values.wire import Node, children, kind_of
 
@@ -31,8 +32,10 @@ MALFORMED = (
 class Build:
     """The objects of the nodes so far."""
 
-    def __init__(self, buffers: list[tuple[int, int]], read: Read, containers: int, *, pickle: bool) -> None:
-        self._buffers, self._read, self._pickle = buffers, read, pickle
+    def __init__(
+        self, buffers: list[tuple[int, int]], read: Read, containers: int, *, pickle: bool, private: bool
+    ) -> None:
+        self._buffers, self._read, self._pickle, self._private = buffers, read, pickle, private
         self._containers = containers  # that columns may have yet
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
@@ -162,12 +165,14 @@ class Build:
     def pairs(self, node: Node) -> Any:
         kind = kind_of(node)
         pairs = [(_key(self.get(key)), self.get(entry)) for key, entry in _list(node[kind])]
+        _check_keys([key for key, _ in pairs])
         made = dict(pairs) if kind == "items" else OrderedDict(pairs)
         return _all_there(made, pairs)
 
     def set(self, node: Node) -> Any:
         kind = kind_of(node)
         items = [_key(self.get(entry)) for entry in _list(node[kind])]
+        _check_keys(items)
         return _all_there(set(items) if kind == "set" else frozenset(items), items)
 
     def strings(self, node: Node) -> Any:
@@ -204,8 +209,12 @@ class Build:
         if not isinstance(name, str) or not isinstance(package, str):
             raise TypeError("a codec without a name")
         codec, state = codec_named(name, package), self.get(node["state"])
+        if codec.private and not self._private:
+            raise ValueError("it has a value that may be written to, and its trailer does not say so")
         try:
             with reading(self._copied):
+                if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
+                    once(state)
                 return codec.decode(state)
         except (OutliveError, MemoryError, ImportError) as error:
             raise _Raised(error) from None
@@ -231,6 +240,11 @@ def _key(value: Any) -> Any:
     if not is_key(value):
         raise TypeError(f"{pickled.about(value)} as a key")
     return value
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if not are_keys(keys):
+        raise ValueError("too many keys of one hash")
 
 
 def _all_there(made: Any, of: list[Any]) -> Any:

@@ -127,29 +127,35 @@ def dataclass_of(kind: type, state: dict[str, Any]) -> Any:
 # --- named tuples
 
 
-def is_namedtuple(kind: type) -> bool:
+def is_namedtuple(kind: type, length: int) -> bool:
+    """Whether it is a class of named tuples that have this many fields, and nothing else."""
     fields = getattr(kind, "_fields", None)
     hooks = (name for name in _HOOKS if name != "__getnewargs__")
     return (
         issubclass(kind, tuple)
         and isinstance(fields, tuple)
+        and len(fields) == length
         and all(isinstance(name, str) for name in fields)
         and all(getattr(kind, name, None) is getattr(tuple, name, None) for name in hooks)
     )
 
 
 def namedtuple_of(kind: type, state: dict[str, Any]) -> Any:
-    if not is_namedtuple(kind) or tuple(state) != kind._fields:  # type: ignore[attr-defined]
+    if not is_namedtuple(kind, len(state)) or tuple(state) != kind._fields:  # type: ignore[attr-defined]
         raise TypeError(f"{kind.__qualname__} has other fields now")
     return tuple.__new__(kind, state.values())
 
 
 # --- enums
 
+_OF_PYTHON = ("enum", "builtins", None)  # modules of the hooks that an enum has anyway
+
 
 def member_name(value: enum.Enum) -> str | None:
-    """The name of an enum's member; None for a combination of flags."""
-    name = value._name_
+    """The name of an enum's member; None for a combination of flags, and if its class says how it is pickled."""
+    name, kind = value._name_, type(value)
+    if any(getattr(getattr(kind, hook), "__module__", "enum") not in _OF_PYTHON for hook in _HOOKS[:2]):
+        return None
     return name if isinstance(name, str) and type(value).__members__.get(name) is value else None
 
 

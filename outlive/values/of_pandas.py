@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from outlive.errors import CorruptArray
-from outlive.values.pandas_arrays import Unknown, array_of, state_of
+from outlive.values import parts
+from outlive.values.pandas_arrays import Unknown, array_of, codes_dtype, index_of, numbers, state_of
 from outlive.values.registry import register
 
 # --- indexes
@@ -24,32 +25,51 @@ def _encode_index(index: Any) -> Any:
         if kind.__module__.partition(".")[0] != "pandas":
             return NotImplemented
         if kind is pd.RangeIndex:
-            return {"range": [index.start, index.stop, index.step], "name": index.name}
-        if kind is pd.MultiIndex:
-            return {"levels": list(index.levels), "codes": list(index.codes), "names": list(index.names)}
-        state = {"array": state_of(index.array), "name": index.name}
+            state = {"range": [index.start, index.stop, index.step], "name": index.name}
+        elif kind is pd.MultiIndex:
+            state = _levels_state(index)
+        else:
+            state = {"array": state_of(index.array), "name": index.name}
     except (Unknown, ImportError):
         return NotImplemented
     if kind in {pd.DatetimeIndex, pd.TimedeltaIndex} and index.freq is not None:
         state["freq"] = index.freq.freqstr
     try:
         again = _decode_index(state)
-    except (ValueError, TypeError):  # a frequency of the program's own, as with holidays
+    except (ValueError, TypeError):  # a frequency of the program's own, as with holidays; codes beyond their level
         return NotImplemented
     same = type(again) is kind and getattr(again, "freq", None) == getattr(index, "freq", None)
     return state if same else NotImplemented
 
 
 def _decode_index(state: Any) -> Any:
-    if "range" in state:
-        return pd.RangeIndex(*state["range"], name=state["name"])
     if "levels" in state:
-        return pd.MultiIndex(state["levels"], state["codes"], names=state["names"])
+        return _levels(state)
+    name = parts.label(state["name"])
+    if "range" in state:
+        return pd.RangeIndex(*state["range"], name=name)
     array = array_of(state["array"])
     if "freq" in state:
         kind = pd.TimedeltaIndex if array.dtype.kind == "m" else pd.DatetimeIndex
-        return kind(array, freq=state["freq"], name=state["name"])
-    return pd.Index(array, dtype=array.dtype, name=state["name"], copy=False)
+        return kind(array, freq=state["freq"], name=name, copy=False)
+    return pd.Index(array, dtype=array.dtype, name=name, copy=False)
+
+
+def _levels_state(index: Any) -> Any:
+    """The parts of a MultiIndex, each an object that nothing else has."""
+    levels = [level.view() for level in index.levels]
+    codes = [one.astype(codes_dtype(len(level))) for level, one in zip(levels, index.codes, strict=True)]
+    return {"levels": levels, "codes": codes, "names": list(index.names)}
+
+
+def _levels(state: Any) -> Any:
+    levels, codes, names = parts.distinct(state["levels"]), parts.distinct(state["codes"]), state["names"]
+    for level, one in zip(levels, codes, strict=True):
+        index_of(level)
+        rows = parts.array(one, "i").size
+        if one.dtype != codes_dtype(len(level)) or (type(level) is pd.RangeIndex and len(level) > max(1 << 16, rows)):
+            raise TypeError("a level or codes that would be made anew")
+    return pd.MultiIndex(levels, codes, names=[parts.label(name) for name in names])
 
 
 # --- series and frames
@@ -61,20 +81,24 @@ def _common(value: Any) -> dict[str, Any]:
 
 
 def _with_common(made: Any, state: Any) -> Any:
+    if type(state["attrs"]) is not dict:
+        raise TypeError("no attributes")
     made.attrs = state["attrs"]
     return made.set_flags(allows_duplicate_labels=False) if "unique" in state else made
 
 
 def _encode_series(series: Any) -> Any:
     try:
-        return {"array": state_of(series.array), "name": series.name, **_common(series)}
-    except (Unknown, ImportError):
+        return {"array": state_of(series.array), "name": parts.label(series.name), **_common(series)}
+    except (Unknown, ImportError, TypeError):
         return NotImplemented
 
 
 def _decode_series(state: Any) -> Any:
-    array = array_of(state["array"])
-    return _with_common(pd.Series(array, state["index"], array.dtype, state["name"], copy=False), state)
+    array, index = array_of(state["array"]), index_of(state["index"])
+    if len(array) != len(index):  # pandas would stretch it
+        raise CorruptArray(f"a stored series is damaged: it has {len(array)} values and {len(index)} rows")
+    return _with_common(pd.Series(array, index, array.dtype, parts.label(state["name"]), copy=False), state)
 
 
 def _encode_frame(frame: Any) -> Any:
@@ -82,22 +106,32 @@ def _encode_frame(frame: Any) -> Any:
     try:
         if len(dtypes) == 1 and isinstance(only := dtypes.pop(), np.dtype) and not only.hasobject:
             return {"block": frame.to_numpy(), "labels": frame.columns, **_common(frame)}
-        columns = [state_of(frame.iloc[:, number].array) for number in range(frame.shape[1])]
+        columns = [_own(state_of(frame.iloc[:, number].array)) for number in range(frame.shape[1])]
     except (Unknown, ImportError):
         return NotImplemented
     return {"columns": columns, "labels": frame.columns, **_common(frame)}
 
 
+def _own(state: Any) -> Any:
+    """A state that no other column has: a reader takes none for two columns."""
+    return state.view() if isinstance(state, np.ndarray) else state
+
+
 def _decode_frame(state: Any) -> Any:
-    index, labels = state["index"], state["labels"]
+    index, labels = index_of(state["index"]), index_of(state["labels"])
     if "block" in state:
-        made = pd.DataFrame(state["block"], index, labels, copy=False)
+        block = numbers(state["block"], 2)
+        if block.shape != (len(index), len(labels)):
+            raise CorruptArray(f"a stored frame is damaged: it has {block.shape} numbers, for {len(index)} rows")
+        made = pd.DataFrame(block, index, labels, copy=False)
     else:
-        arrays = map(array_of, state["columns"])
+        arrays = [array_of(one) for one in parts.distinct(state["columns"])]
+        if len(labels) != len(arrays):
+            raise CorruptArray(f"a stored frame is damaged: it has {len(arrays)} columns and {len(labels)} labels")
+        if any(len(one) != len(index) for one in arrays):
+            raise CorruptArray("a stored frame is damaged: its columns have other lengths than its index")
         columns = {number: pd.Series(one, index, one.dtype, copy=False) for number, one in enumerate(arrays)}
         made = pd.DataFrame(columns, index, copy=False)
-        if len(labels) != len(columns):
-            raise CorruptArray(f"a stored frame is damaged: it has {len(columns)} columns and {len(labels)} labels")
         made.columns = labels
     return _with_common(made, state)
 

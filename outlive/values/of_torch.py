@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from outlive.errors import CorruptArray, UnsupportedArray
+from outlive.values.parts import once
 from outlive.values.registry import register
 
 
@@ -18,6 +19,10 @@ def _encode(tensor: Any) -> Any:
     if tensor.requires_grad and not tensor.is_leaf:
         raise UnsupportedArray(
             "this tensor is part of a graph (it has a grad_fn), which cannot be stored: store tensor.detach()"
+        )
+    if any(getattr(tensor, name, None) for name in ("_backward_hooks", "_post_accumulate_grad_hooks")):
+        raise UnsupportedArray(
+            "this tensor has hooks, which cannot be stored, and pickle would drop them: store tensor.detach()"
         )
     kind = tensor.device.type == "cpu" and tensor.layout is torch.strided
     if not kind or tensor.is_quantized or tensor.is_nested or tensor.is_conj() or tensor.is_neg() or _has_more(tensor):
@@ -38,9 +43,9 @@ def _encode(tensor: Any) -> Any:
 
 
 def _has_more(tensor: Any) -> bool:
-    """Whether it has attributes, hooks or names of dimensions."""
+    """Whether it has attributes or names of dimensions."""
     named = any(name is not None for name in getattr(tensor, "names", ()))
-    return bool(vars(tensor) or getattr(tensor, "_backward_hooks", None) or named)
+    return bool(vars(tensor) or named)
 
 
 def _decode(state: Any) -> Any:
@@ -48,6 +53,7 @@ def _decode(state: Any) -> Any:
     if not isinstance(dtype, torch.dtype) or not isinstance(data, np.ndarray) or data.dtype != np.uint8:
         raise CorruptArray(f"a stored tensor is damaged: its dtype is {state['dtype']!r:.100}")
     if not data.flags.writeable:  # PyTorch has no read-only tensors: a write would end the process
+        once(data)
         data = data.copy()
     offset, shape, strides = state["offset"], tuple(state["shape"]), tuple(state["strides"])
     numbers = [offset, *shape, *strides]

@@ -16,7 +16,7 @@ from outlive.arrays.packed import Packed
 from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
 from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
-from outlive.values.keys import is_key
+from outlive.values.keys import are_keys
 from outlive.values.registry import codec_for
 from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
 
@@ -210,16 +210,16 @@ class _Packer:
         return len(self._buffers) - 1
 
     def _other(self, kind: type, value: Any) -> Node | None:
-        if isinstance(value, np.generic):
-            return arrays.scalar_node(value)
         codec = codec_for(kind)
         if codec is not None:
             state = codec.encode(value)
+            if codec.private:  # as a whole by pickle, too
+                self._flags |= PRIVATE
             if state is NotImplemented:
                 return None
-            if codec.private:
-                self._flags |= PRIVATE
             return {"codec": codec.name, "package": codec.package, "state": self.entry(state)}
+        if isinstance(value, np.generic):
+            return arrays.scalar_node(value)
         if isinstance(value, np.ndarray):
             return self._array(value)
         return self._of_class(kind, value)
@@ -229,7 +229,7 @@ class _Packer:
             member, name = classes.member_name(value), self._name_of(kind)
             return None if member is None or name is None else {"enum": name, "member": member}
         if isinstance(value, tuple):
-            if not classes.is_namedtuple(kind) or getattr(value, "__dict__", None):
+            if not classes.is_namedtuple(kind, len(value)) or getattr(value, "__dict__", None):
                 return None
             return self._made("namedtuple", kind, dict(zip(kind._fields, value, strict=True)))  # type: ignore[attr-defined]
         if kind not in self._fields:
@@ -296,13 +296,13 @@ class _Packer:
     def _dict(self, value: dict[Any, Any]) -> Node | None:
         if type(value) is dict and all(type(key) is str and (key.isascii() or _has_no_surrogate(key)) for key in value):
             return {"dict": {key: self._child(key, one) for key, one in value.items()}}
-        if not all(map(is_key, value)):
+        if not are_keys(value):
             return None
         pairs = [[self._child(key, key), self._child(key, one)] for key, one in value.items()]
         return {"ordered" if type(value) is OrderedDict else "items": pairs}
 
     def _set(self, value: Any) -> Node | None:
-        if not all(map(is_key, value)):
+        if not are_keys(value):
             return None
         return self._sequence("set" if type(value) is set else "frozenset", value)
 

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 
 from outlive.errors import CorruptArray
+from outlive.values import parts
 
 _TEXT, _NONE, _NAN, _NA = range(4)  # what an item of an array of text is
 _PLAIN = (str, int, float, bool, type(None))
 _MOST_OBJECTS = 100_000
+_AT_ONCE = 1 << 14  # texts that are in a list of Python, too
+_UNITS = {(unit, 1) for unit in ("s", "ms", "us", "ns")}
 _MASKED = {*(f"{u}Int{bits}" for u in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64", "boolean"}
 
 
@@ -48,16 +51,39 @@ def state_of(array: Any) -> Any:
 
 def array_of(state: Any) -> Any:
     """The array of such data."""
-    return state if isinstance(state, np.ndarray) else _DECODE[next(iter(state))](state)
+    return numbers(state) if isinstance(state, np.ndarray) else _DECODE[next(iter(state))](state)
+
+
+def numbers(part: Any, ndim: int = 1) -> Any:
+    """An array of NumPy that pandas takes without a copy. Raises TypeError for any other."""
+    found = parts.array(part, "biufcmMSV", ndim)
+    if found.dtype.kind in "mM" and np.datetime_data(found.dtype) not in _UNITS:
+        raise TypeError("times of a unit that pandas does not have")
+    return found
 
 
 def _categorical_state(array: Any, dtype: Any) -> Any:
-    return {"codes": array.codes, "categories": dtype.categories, "ordered": dtype.ordered}
+    codes = array.codes.astype(codes_dtype(len(dtype.categories)), copy=False)
+    return {"codes": codes, "categories": dtype.categories, "ordered": dtype.ordered}
 
 
 def _categorical_of(state: Any) -> Any:
-    dtype = pd.CategoricalDtype(state["categories"], state["ordered"])
-    return pd.Categorical.from_codes(state["codes"], dtype=dtype)
+    codes, categories = parts.array(state["codes"], "i"), index_of(state["categories"])
+    if codes.dtype != codes_dtype(len(categories)):
+        raise TypeError("codes of another size than expected")  # they would be copied
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories, bool(state["ordered"])))
+
+
+def codes_dtype(count: int) -> Any:
+    """The dtype of codes for so many categories."""
+    return np.dtype(next(code for code in "bhiq" if count < np.iinfo(code).max))
+
+
+def index_of(part: Any) -> Any:
+    """The part, once it is known to be an index. Raises TypeError."""
+    if not isinstance(part, pd.Index):
+        raise TypeError("no index")
+    return part
 
 
 def _times_state(array: Any, dtype: Any) -> Any:
@@ -65,7 +91,9 @@ def _times_state(array: Any, dtype: Any) -> Any:
 
 
 def _times_of(state: Any) -> Any:
-    return pd.DatetimeIndex(state["utc"]).tz_localize("UTC").tz_convert(_zone_of(state["tz"])).array
+    utc = numbers(state["utc"])
+    dtype = pd.DatetimeTZDtype(np.datetime_data(parts.array(utc, "M").dtype)[0], _zone_of(state["tz"]))
+    return pd.DatetimeIndex(utc.view("i8"), dtype=dtype, copy=False).array
 
 
 def _periods_state(array: Any, dtype: Any) -> Any:
@@ -75,7 +103,7 @@ def _periods_state(array: Any, dtype: Any) -> Any:
 
 
 def _periods_of(state: Any) -> Any:
-    return pd.arrays.PeriodArray(state["ordinals"], dtype=pd.PeriodDtype(state["period"]))
+    return pd.arrays.PeriodArray(_of(state["ordinals"], np.int64), dtype=pd.PeriodDtype(_text(state["period"])))
 
 
 def _intervals_state(array: Any, _: Any) -> Any:
@@ -83,12 +111,28 @@ def _intervals_state(array: Any, _: Any) -> Any:
 
 
 def _intervals_of(state: Any) -> Any:
-    return pd.arrays.IntervalArray.from_arrays(state["left"], state["right"], state["closed"])
+    left, right = index_of(state["left"]), index_of(state["right"])
+    if left.dtype != right.dtype or any(isinstance(one, pd.RangeIndex | pd.MultiIndex) for one in (left, right)):
+        raise TypeError("sides of an interval that would be made anew")
+    return pd.arrays.IntervalArray.from_arrays(left, right, _text(state["closed"]))
 
 
 def _masked_of(state: Any) -> Any:
     kinds = {"i": pd.arrays.IntegerArray, "u": pd.arrays.IntegerArray, "f": pd.arrays.FloatingArray}
-    return kinds.get(state["masked"].dtype.kind, pd.arrays.BooleanArray)(state["masked"], state["mask"])
+    data, mask = parts.array(state["masked"], "biuf"), _of(state["mask"], np.bool_)
+    return kinds.get(data.dtype.kind, pd.arrays.BooleanArray)(data, mask)
+
+
+def _of(part: Any, dtype: Any) -> Any:
+    if parts.array(part, np.dtype(dtype).kind).dtype != dtype:
+        raise TypeError(f"no array of {np.dtype(dtype)}")
+    return part
+
+
+def _text(part: Any) -> str:
+    if not isinstance(part, str):
+        raise TypeError("no text")
+    return part
 
 
 def _arrow_of(array: Any) -> Any:
@@ -96,6 +140,14 @@ def _arrow_of(array: Any) -> Any:
 
     found = array.__arrow_array__()
     return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+
+
+def _chunked(part: Any) -> Any:
+    import pyarrow as pa
+
+    if not isinstance(part, pa.ChunkedArray):
+        raise TypeError("no array of Arrow")
+    return part
 
 
 def _object_state(array: Any) -> Any:
@@ -106,7 +158,17 @@ def _object_state(array: Any) -> Any:
     except Unknown:
         if len(items) > _MOST_OBJECTS or not all(map(_is_plain, items)):
             raise
-        return {"objects": items}
+        try:
+            return {"objects": _labels(items)}
+        except TypeError:
+            raise Unknown from None
+
+
+def _labels(items: list[Any]) -> list[Any]:
+    for item in items:
+        if type(item) is tuple:
+            parts.label(item)
+    return items
 
 
 def _is_plain(item: object) -> bool:
@@ -140,21 +202,31 @@ def _kind(item: object) -> int:
 
 
 def _text_of(state: Any) -> Any:
-    text, ends, kinds = state["text"].tobytes(), state["ends"], state["kinds"]
-    begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: ends.size]
-    if ends.ndim != 1 or (begins > ends).any() or (ends.size and (begins.min() < 0 or ends[-1] != len(text))):
+    text, ends, kinds = _of(state["text"], np.uint8), _of(state["ends"], np.int64), state["kinds"]
+    parts.once(text, ends)
+    if (ends[:-1] > ends[1:]).any() or (ends.size and (ends[0] < 0 or ends[-1] != text.size)):
         raise CorruptArray("a stored column of text is damaged: its ends do not fit it")
-    places = zip(begins.tolist(), ends.tolist(), strict=True)
-    items = _objects([text[a:b].decode("utf-8", "surrogatepass") for a, b in places])
-    for kind, missing in ((_NONE, None), (_NAN, np.nan), (_NA, pd.NA)):
-        if kinds is not None:
+    items, memory, reached = np.empty(ends.size, object), text.data, 0
+    for begin in range(0, ends.size, _AT_ONCE):
+        made = []
+        for end in ends[begin : begin + _AT_ONCE].tolist():
+            made.append(str(memory[reached:end], "utf-8", "surrogatepass"))
+            reached = end
+        items[begin : begin + _AT_ONCE] = made
+    if kinds is not None:
+        if _of(kinds, np.uint8).size != ends.size:
+            raise CorruptArray("a stored column of text is damaged: its marks do not fit it")
+        for kind, missing in ((_NONE, None), (_NAN, np.nan), (_NA, pd.NA)):
             items[kinds == kind] = missing
     return items
 
 
 def _objects(items: list[Any]) -> Any:
+    parts.once(items)
+    if type(items) is not list or len(items) > _MOST_OBJECTS:
+        raise TypeError("no list of objects")
     array = np.empty(len(items), object)
-    for index, item in enumerate(items):  # all at once, a tuple would be a row
+    for index, item in enumerate(_labels(items)):  # all at once, a tuple would be a row
         array[index] = item
     return array
 
@@ -176,11 +248,16 @@ def _string_state(array: Any, dtype: Any) -> Any:
 def _string_of(state: Any) -> Any:
     dtype = _string_dtype(state)
     if "arrow" in state:
+        import pyarrow as pa
+
+        if _chunked(state["arrow"]).type not in (pa.string(), pa.large_string()):
+            raise TypeError("no text")  # a dictionary's would be made anew for each item
         return dtype.__from_arrow__(state["arrow"])
     return pd.array(_text_of(state["items"]), dtype=dtype)
 
 
 def _string_dtype(about: Any) -> Any:
+    _text(about["string"])
     if about["na"] == "NA":
         return pd.StringDtype(about["string"])
     return pd.StringDtype(about["string"], na_value=np.nan)
@@ -191,8 +268,9 @@ def _zone_state(zone: Any) -> Any:
         return {"utc": True}
     if type(zone) is zoneinfo.ZoneInfo and zone.key:
         return {"zone": zone.key}
-    if type(zone) is dt.timezone and zone == dt.timezone(zone.utcoffset(None)):
-        return {"seconds": zone.utcoffset(None).total_seconds()}
+    if type(zone) is dt.timezone:
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+        return {"seconds": offset.total_seconds(), **({"name": name[0]} if name else {})}
     if type(zone).__module__.partition(".")[0] == "pytz" and getattr(zone, "zone", None):
         return {"pytz": zone.zone}
     raise Unknown
@@ -202,12 +280,13 @@ def _zone_of(state: Any) -> Any:
     if "utc" in state:
         return dt.timezone.utc
     if "seconds" in state:
-        return dt.timezone(dt.timedelta(seconds=state["seconds"]))
+        name = [_text(state["name"])] if "name" in state else []
+        return dt.timezone(dt.timedelta(seconds=state["seconds"]), *name)
     if "zone" in state:
-        return zoneinfo.ZoneInfo(state["zone"])
+        return zoneinfo.ZoneInfo(_text(state["zone"]))
     import pytz
 
-    return pytz.timezone(state["pytz"])
+    return pytz.timezone(_text(state["pytz"]))
 
 
 _ENCODE: dict[type, Callable[[Any, Any], Any]] = {
@@ -227,5 +306,5 @@ _DECODE: dict[str, Callable[[Any], Any]] = {
     "left": _intervals_of,
     "masked": _masked_of,
     "string": _string_of,
-    "arrow": lambda state: pd.ArrowDtype(state["arrow"].type).__from_arrow__(state["arrow"]),
+    "arrow": lambda state: pd.ArrowDtype(_chunked(state["arrow"]).type).__from_arrow__(state["arrow"]),
 }

@@ -7,11 +7,14 @@ place takes any amount of memory for few bytes. So a codec says by `once` which 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+
+from outlive.values.keys import LONGEST_KEY
 
 _taken: ContextVar[set[int] | None] = ContextVar("taken", default=None)
 
@@ -46,6 +49,21 @@ def once(*parts: Any) -> None:
         taken.add(place)
 
 
+def distinct(parts: list[Any]) -> list[Any]:
+    """The list, once it is known that no part stands in it twice: `[[3], [3], ...]` is short, and what it makes is not.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    if type(parts) is not list:
+        raise TypeError("no list")
+    once(parts)
+    if len(set(map(id, parts))) != len(parts):
+        raise ValueError("the same part twice")
+    return parts
+
+
 def address(array: np.ndarray[Any, Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
@@ -61,6 +79,24 @@ def array(part: Any, kinds: str, ndim: int = 1) -> np.ndarray[Any, Any]:
     if not isinstance(part, np.ndarray) or part.ndim != ndim or part.dtype.kind not in kinds:
         raise TypeError("an array of another kind than expected")
     return part
+
+
+def label(name: Any) -> Any:
+    """A name as libraries hash them, once it is known that this ends: tuples of the same tuples may take for ever.
+
+    Raises
+    ------
+    TypeError
+    """
+    rest, seen = [name], 0
+    while rest:
+        one = rest.pop()
+        seen += 1
+        if seen > LONGEST_KEY or dataclasses.is_dataclass(one):
+            raise TypeError("a label of too many parts")
+        if isinstance(one, tuple | frozenset):
+            rest += one
+    return name
 
 
 def stream(part: Any) -> memoryview:

@@ -2,7 +2,7 @@
 
 Damaged or malicious bytes raise an error. They cannot have memory taken far beyond their own size: what is copied is
 copied once, and a buffer is part of one copy only. Nothing is unpickled, and no module that a class names is imported,
-unless pickle is allowed. Codecs of libraries promise less: see "Values" in docs/design.md.
+unless pickle is allowed. For codecs of libraries see "Values" in docs/design.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Structure:
         UnknownType
             It needs a codec or a class that is not there.
         """
-        build = Build(self._buffers, read, self._containers, pickle=pickle)
+        build = Build(self._buffers, read, self._containers, pickle=pickle, private=self.private)
         for number in self._needed(entry):
             build.add(number, self._nodes[number])
         if isinstance(entry, Row):

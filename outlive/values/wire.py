@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from outlive.errors import CorruptArray
 
 MAGIC = b"value\0\0\x01"  # the last byte is the version of this form
-_TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; CRC-32 of the structure; flags; MAGIC
+_TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; checksum; flags; MAGIC
 TRAILER_SIZE = _TRAILER.size
 PICKLED, PRIVATE = 1, 2
 """Flags: it has a pickle; it may be written to, so each reading needs a private map."""
@@ -46,7 +46,12 @@ def end(nodes: list[Node], root: Any, buffers: list[tuple[int, int]], begin: int
     """Structure and trailer, which begin at the offset `begin`."""
     structure = {"buffers": buffers, "nodes": nodes, "root": root}
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return text + _TRAILER.pack(len(text), begin + len(text) + TRAILER_SIZE, zlib.crc32(text), flags, MAGIC)
+    return text + _TRAILER.pack(len(text), begin + len(text) + TRAILER_SIZE, checksum(text, flags), flags, MAGIC)
+
+
+def checksum(text: bytes, flags: int) -> int:
+    """The CRC-32 of a structure and the flags."""
+    return zlib.crc32(flags.to_bytes(4, "little"), zlib.crc32(text))
 
 
 def trailer(tail: bytes, nbytes: int) -> Trailer:
@@ -73,7 +78,7 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
     ------
     CorruptArray
     """
-    if zlib.crc32(text) != found.checksum:
+    if checksum(text, found.flags) != found.checksum:
         raise CorruptArray("a stored value is damaged: its structure changed; run `outlive check`")
     try:
         structure = json.loads(text, parse_constant=_no_constant)

@@ -71,6 +71,9 @@ class Places:
         self.all: dict[str, Callable[[Any], Any]] = {
             "`OUTLIVE_MEMORY`": lambda text: self.with_variable("OUTLIVE_MEMORY", text, lambda: default_budget("/")),
             "`OUTLIVE_DISK`": lambda text: self.with_variable("OUTLIVE_DISK", text, lambda: default_disk_budget("/")),
+            "`OUTLIVE_BACKGROUND_RATE`": lambda text: self.with_variable(
+                "OUTLIVE_BACKGROUND_RATE", text, lambda: int(Evacuation(None, "node", None)._rate)  # type: ignore[arg-type]
+            ),
             "`outlive.open(memory=)`": lambda text: Settings.of(text, None, None).memory,
             "`outlive.open(disk=)`": lambda text: Settings.of(None, text, None).disk,
             "`outlive put --memory`, `outlive stats --memory`": lambda text: opened(memory=text).memory,
@@ -123,7 +126,7 @@ def in_command(words: str) -> Callable[[Any], Any]:
 
 
 def rows(kind: str) -> list[str]:
-    return re.findall(rf"^\| (`.*`.*?) \| a {kind} \|", PAGE.read_text(), re.MULTILINE)
+    return re.findall(rf"^\| (`.*`.*?) \| a {kind}(?:, of a second)? \|", PAGE.read_text(), re.MULTILINE)
 
 
 def test_table_is_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,9 @@ class Putting:
             self.error = error
 
     def waits(self, looks: list[bool]) -> bool:
-        eventually(lambda: looks or not self._thread.is_alive())
-        return any(looks[:1])
+        """Whether it has seen something to wait for. A look may miss it, as `/proc/locks` is read in several parts."""
+        eventually(lambda: any(looks) or not self._thread.is_alive())
+        return any(looks)
 
     def end(self) -> None:
         self._thread.join(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from outlive.catalog.instructions import PATIENCE, Ask, Call, Save, Start, Toget
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
-from outlive.catalog.wire import Bound, Listed, Located, Successor, pack
+from outlive.catalog.wire import Bound, Listed, Located, Successor, pack, unpack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import Talk, World, info, listing, node
 
@@ -395,6 +396,54 @@ def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
     while not second.over:
         second.answer(world.carry_out(second.instruction))
     assert second.value == ["a", "b"] and world.methods("b").count("fetch") == 0
+
+
+def test_all_targets_copy_an_array_at_once() -> None:
+    """One that has it cached need not; and one that is dead keeps no other waiting."""
+    world = World(nodes="abcd")
+    state, wanted = world.know(), info(1, replicas=4)
+    put(state, wanted, "a")
+    world.run(replicas.join_copies(state, [wanted], "a", "d", kept=False))
+    talk = Talk(world, replicas.multiply(state, wanted))
+    talk.answer(set())  # nobody is late
+    talk.answer(dict.fromkeys("bcd", 1 << 20))
+    assert talk.calls == {"d": ("keep", ([wanted.id],))}
+    talk.answer({"d": [True]})
+    assert talk.calls == dict.fromkeys("bc", ("fetch", (pack([wanted]), "a", True)))
+    world.run(replicas.join_copies(state, [wanted], "a", "c", kept=True))
+    talk.answer({"c": None})
+    while not talk.over:
+        talk.answer(world.carry_out(talk.instruction))
+    assert sorted(talk.value) == ["a", "c", "d"]
+
+
+def test_what_lacks_copies_is_copied_at_the_rate_that_was_set() -> None:
+    """However many are lacking, and although there is no room for some of them."""
+    world = World(nodes="ab")
+    state = world.know()
+
+    def fetch(packed: bytes, home: str, _: bool) -> None:
+        for one in unpack(packed):
+            replicas.join_copy(state, one, home, "b", kept=True)
+
+    world.answers["b", "fetch"] = fetch
+    for number in range(1, 6):
+        put(state, info(number, f"{number}", replicas=2, size=1000), "a")
+    put(state, info(9, "large", replicas=2, size=1 << 40), "a")
+    state.rate = 2000.0
+    lacking = []
+    for _ in range(60):
+        world.run(replicas.multiply_few(state))
+        lacking.append(state.index.copies.lacking)
+        world.clock += 0.25
+    assert lacking[-1] == 1  # the large one
+    made = [before - after for before, after in zip([6, *lacking], lacking, strict=False)]
+    assert max(sum(made[i : i + 4]) for i in range(60)) <= 4  # of any second: what was left of one, and the next
+    assert sum(made) == 5 and max(made) <= 2
+    state.rate = math.inf
+    world.answers["b", "room"] = 1 << 41
+    world.run(replicas.multiply_few(state))
+    assert not state.index.copies.lacking
 
 
 def test_those_that_leave_at_once_are_told_one_after_the_other() -> None:

@@ -272,6 +272,23 @@ def test_a_catalog_that_goes_on_without_the_head_is_left(cluster: Cluster, monke
     assert former.asked == [["find", 1]]
 
 
+def test_a_catalog_that_may_not_answer_for_days(cluster: Cluster) -> None:
+    """It is asked now and then, however often that was in vain."""
+    catalog, line = cluster.start(), cluster.line()
+    assert line.ask(Call.of("find", 1), None) == b"found"
+    catalog.answering._server._may_answer = lambda: False  # type: ignore[union-attr]
+    for turn in [*range(8), 10**6]:
+        line._refused = turn
+        line._way = line._way._replace(until=0.0)
+        assert line.ask(Call.of("find", 2), None) is THROUGH_RAY
+        assert line._way.until <= time.monotonic() + lines._LATER
+        assert (line._way.again is None) == (turn + 1 >= lines._REFUSALS)
+    catalog.answering._server._may_answer = lambda: True  # type: ignore[union-attr]
+    line._way = line._way._replace(until=0.0)
+    assert line.ask(Call.of("find", 3), None) == b"found"
+    assert [one[1] for one in catalog.asked] == [1, 3]
+
+
 def test_a_catalog_that_died_is_not_waited_for(cluster: Cluster) -> None:
     first = cluster.start()
     assert first.answering is not None

@@ -290,6 +290,28 @@ def test_no_copy_is_dropped_for_one_that_is_only_cached(cluster: PlayedCluster) 
     assert by_handle(cluster.session("c"), info, "a")[0] == 1
 
 
+def test_an_idle_node_is_evacuated_at_the_rate_that_was_set(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that drains does not wait. An array for which there is no room keeps no other waiting."""
+    shelf, now = cluster.shelves["b"], [0.0]
+    infos = [Writer(shelf).put(np.full(100_000, 1, "u1"), store="s") for _ in range(5)]
+    monkeypatch.setenv("OUTLIVE_BACKGROUND_RATE", "150 kB")
+    monkeypatch.setattr(cluster.peers, "now", lambda: now[0])
+    evacuation = Evacuation(shelf, "b", cluster.peers)
+    monkeypatch.setattr(evacuation, "leave", lambda: None)
+    left = []
+    for _ in range(8):
+        evacuation._leave_with_everything(anywhere=False)
+        left.append(len(shelf.ids()))
+        now[0] += 0.5
+    assert left == [3, 3, 3, 1, 1, 1, 0, 0]  # 200 kB take 1.34 s
+    assert all(cluster.shelves["a"].has(info.id) for info in infos)
+    more = [Writer(shelf).put(np.full(100_000, 1, "u1"), store="s") for _ in range(5)]
+    evacuation._leave_with_everything(anywhere=True)
+    assert not any(shelf.has(info.id) for info in more)
+
+
 @pytest.mark.parametrize("first", ["b", "c"])
 def test_who_has_a_copy_cached_is_not_taken_for_its_keeper(cluster: PlayedCluster, first: str) -> None:
     """A new catalog hears of the copies, and not yet of the node that keeps the array."""

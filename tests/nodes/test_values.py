@@ -154,8 +154,9 @@ def test_pickle_can_be_refused(store: outlive.Store) -> None:
 def test_a_part_comes_alone_from_another_node(
     store: outlive.Store, at: Callable[[str], None], cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [np.full(10, n) for n in range(5000)]  # their structure is longer than the first look
-    value = {"image": np.arange(LARGE), "rows": rows, 3: {"mask": np.ones(LARGE, bool)}, "odd": len}
+    rows = [np.full(10 + n % 2, n) for n in range(5000)]  # their structure is longer than the first look
+    records = [{"id": n, "name": f"patient {n}", "dose": n / 7, "small": np.full(9, n)} for n in range(2000)]
+    value = {"image": np.arange(LARGE), "rows": rows, "records": records, 3: {"mask": np.ones(LARGE, bool)}, "odd": len}
     handle = store.put(value, key="tree")
     asked: list[int] = []
     real = outlive.store.values.rows  # type: ignore[attr-defined]
@@ -169,6 +170,8 @@ def test_a_part_comes_alone_from_another_node(
     assert live_view(handle.id) is None
     found = handle.get(("rows", 7))
     assert found[0] == 7 and not found.flags.writeable and sum(asked) < handle.nbytes / 10
+    assert handle.get(("records", 5, "name")) == "patient 5" and handle.get(("records", 6, "small"))[8] == 6
+    assert handle.get(("records", -1))["id"] == 1999 and sum(asked) < handle.nbytes / 3
     assert handle.get((3, "mask")).all() and handle["odd"] is len
     private = handle.get(("rows", 8), mode="c")
     private[:] = 0

@@ -124,6 +124,8 @@ FOUND_SOON = (
     "lost is dropped",
     "welcomed without a listing",
     "left with a shelf behind",
+    "settled is not saved",
+    "lost is not saved",
 )
 
 

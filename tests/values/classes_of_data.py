@@ -78,3 +78,43 @@ def assert_scan(found: Any) -> None:
     assert type(found.notes[1]) is np.float64 and found.notes[2] == 2**70
     image = found.image["image"]
     assert image[-1] == SCAN - 1 and not image.flags.writeable
+
+
+class Word(np.str_):
+    """A class of its own, though its values look like NumPy's."""
+
+
+class Odd(tuple):  # type: ignore[type-arg]
+    """A tuple that tells of other fields than it has."""
+
+    __slots__ = ()
+    _fields = ("a", "b")
+
+
+class Unusual(enum.Enum):
+    """An enum that says how it is pickled."""
+
+    ONE = 1
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (Unusual, (1,))
+
+
+class Loud(enum.Enum):
+    """An enum whose hash is code of its own."""
+
+    ONE = 1
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Letter(str, enum.Enum):
+    A = "a"

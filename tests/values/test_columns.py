@@ -6,7 +6,6 @@ import collections
 import contextlib
 import math
 import random
-import zlib
 from typing import Any
 
 import numpy as np
@@ -317,7 +316,7 @@ def test_random_damage_to_columns_is_an_error_or_a_value() -> None:
     whole = bytearray(joined(pack([value, [[]]], pickle=False)).tobytes())
     length = Structure.length(bytes(whole[-wire.TRAILER_SIZE :]), len(whole))
     paths = [(), (0, 9, 4, 1), (0, 3, "visits"), (0, 12), (0, 9, 4, None)]
-    for _ in range(1500):
+    for _ in range(600):
         data = bytearray(whole)
         for _ in range(chosen.randint(1, 4)):
             if chosen.random() < 0.5:
@@ -325,7 +324,7 @@ def test_random_damage_to_columns_is_an_error_or_a_value() -> None:
             else:
                 data[chosen.randrange(len(data) - length)] = chosen.choice([0, 1, 2, 7, 127, 128, 255])
         text = bytes(data[-length : -wire.TRAILER_SIZE])
-        data[-wire.TRAILER_SIZE :] = wire._TRAILER.pack(len(text), len(data), zlib.crc32(text), 0, wire.MAGIC)
+        data[-wire.TRAILER_SIZE :] = wire._TRAILER.pack(len(text), len(data), wire.checksum(text, 0), 0, wire.MAGIC)
         array = np.frombuffer(data, np.uint8)
         for path in paths:
             missing = (KeyError, IndexError, TypeError) if path else ()

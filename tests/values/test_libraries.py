@@ -20,6 +20,7 @@ from outlive.values import registry
 from outlive.values.libraries import CODECS, LIBRARIES
 from outlive.values.packing import pack
 from outlive.values.structure import unpack
+from outlive.values.wire import PRIVATE, TRAILER_SIZE, trailer
 from tests.values.test_values import joined
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
@@ -287,6 +288,16 @@ class Odd:
 
     def __hash__(self) -> int:
         return 1
+
+
+def test_pandas_frames_that_are_pickled_may_be_written_to(pd: Any) -> None:
+    frame = pd.DataFrame({"a": np.arange(5000.0), "s": pd.arrays.SparseArray([0] * 5000)})
+    packed = joined(pack(frame))
+    assert trailer(packed[-TRAILER_SIZE:].tobytes(), packed.nbytes).flags & PRIVATE
+    found = unpack(packed.copy())
+    assert found["a"].to_numpy(copy=False).base is not None
+    found.iloc[0, 0] = 7
+    assert found.iloc[0, 0] == 7
 
 
 def test_pandas_objects_are_pickled_as_a_whole(pd: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt
-from outlive.catalog import deletion, replicas, shelves
+from outlive.catalog import deletion, pages, replicas, shelves
 from outlive.catalog.instructions import Conversation
 from outlive.catalog.state import State
 from outlive.cluster import tenure
@@ -85,6 +85,21 @@ def _lost_are_not_deleted() -> Iterator[Change]:
     yield deletion, "_end_lost", lambda *_: []
 
 
+def _not_looked_again() -> Iterator[Change]:
+    """A keeper that has adopted arrays does not look again before it is listed, and a new catalog remembers nothing."""
+    yield Tenure, "review", lambda _: None
+
+
+def _settled_is_not_saved() -> Iterator[Change]:
+    """The head is not told which dead nodes are settled."""
+    yield pages, "losses_known", lambda _: []
+
+
+def _lost_is_not_saved() -> Iterator[Change]:
+    """The head remembers which nodes are settled, and not what was lost with them."""
+    yield pages, "saved_as_lost", lambda _: []
+
+
 ADOPTION: dict[str, Callable[[], Iterator[Change]]] = {
     function.__name__.strip("_").replace("_", " "): function
     for function in (
@@ -97,5 +112,8 @@ ADOPTION: dict[str, Callable[[], Iterator[Change]]] = {
         _lost_is_dropped,
         _adopted_without_a_mark,
         _lost_are_not_deleted,
+        _not_looked_again,
+        _settled_is_not_saved,
+        _lost_is_not_saved,
     )
 }

@@ -22,6 +22,7 @@ from outlive.cluster.listing import Listing
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.store import commit, reading
 from outlive.testing.simulation.adoption_faults import Change
+from outlive.testing.simulation.catalog_faults import CATALOG
 from outlive.testing.simulation.themed_faults import THEMED
 
 
@@ -247,7 +248,7 @@ PLANTED: dict[str, Callable[[], Iterator[Change]]] = {
         _lost_is_forgotten,
     )
 }
-PLANTED |= THEMED
+PLANTED |= CATALOG | THEMED
 
 
 @contextlib.contextmanager

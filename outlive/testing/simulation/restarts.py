@@ -29,7 +29,6 @@ TWO, STOPPED = "two", "stopped"  # two nodes start at once; the old keeper is st
 _NAMES = "defghijklmnopqrstuvwxyz"
 _TO_NOTICE = 0.05, 2.0, 12.0  # seconds until the head declares a node dead whose Ray was stopped: one of these
 TO_END = 2.0  # seconds that a process may go on whose raylet is dead
-ENDS_CATALOG = {"kill catalog", "stop catalog", "abandon call"}
 ENDS_KEEPER = {"kill keeper", "end keeper", "stop keeper", "crash keeper", "abandon call", CRASH, RESTART}
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from outlive.testing.simulation.plan import KEYS, LARGE, RECYCLED, SMALL, Client, Fault, Op, Plan, drawn, size_of
-from outlive.testing.simulation.restarts import CRASH, ENDS_CATALOG, ENDS_KEEPER, RESTART, STOPPED, TO_END, TWO
+from outlive.testing.simulation.restarts import CRASH, ENDS_KEEPER, RESTART, STOPPED, TO_END, TWO
 
 HANDLES = "h", "j"  # places where clients leave handles of arrays without a key
 _OF_COPIES = "join_copy", "join_copies", "fetch", "keep", "replicate"
 _LATE = *_OF_COPIES, "bind", "replace", "drop", "forbid", "erase", "given_up"
 _OF_CALLS = {"abandon call", "crash keeper", "stop catalog"}
+_OF_ADOPTING = "", "", "welcome", "listing_part", "end", "drop", "locate", "bind"
 _LOOKS = 6  # reads of a client that watches a key
 _LONGEST = 8.0  # seconds of a schedule, at most
 
@@ -187,8 +188,9 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
     """Ray is started again on a machine. The next node adopts the shelf, while others replace and delete the arrays."""
     node, at = rng.choice(plan.nodes[1:]), round(rng.uniform(0.3, 3.0), 4)
     starts = round(rng.choice((0.05, 1.0, 6.0)) * rng.uniform(0.2, 1.0), 3)
-    if (chance := rng.random()) < 0.3:
-        return (_quiet if chance < 0.15 else _emptied_late)(rng, plan, node, at, starts)
+    if (chance := rng.random()) < 0.45:
+        special = (_quiet, _emptied_late, _forgotten)[int(chance / 0.15)]
+        return special(rng, plan, node, at, starts)
     how = rng.choices(("", STOPPED, TWO), (4, 3, 1))[0]
     end = at + starts + rng.choice((1.0, 4.0, 15.0))
     beside = _ops_around(rng, at, end, 2200)
@@ -200,8 +202,10 @@ def _restarts(rng: random.Random, plan: Plan) -> Plan:
         Client("after", rng.choice(plan.nodes), tuple(sorted(_ops_around(rng, at, end, 2100)))),
         Client("beside", "a", tuple(sorted(beside))),
     )
-    # The catalog lives on: not all is promised if it dies too. See "Not promised".
-    faults = [fault for fault in plan.faults if fault.kind not in ENDS_CATALOG]
+    faults = list(plan.faults)
+    if rng.random() < 0.4:  # the catalog dies too: before Ray is started again, while all is adopted, or upon a call
+        moment = at + (starts + 2.0) * rng.uniform(-0.2, 1.2)
+        faults.append(Fault(round(max(0.0, moment), 4), "kill catalog", upon=rng.choice(_OF_ADOPTING)))
     for kind in rng.choices(sorted({*ENDS_KEEPER, "drain machine"} - _OF_CALLS), k=rng.randint(0, 3)):
         soon = round(at + starts + rng.choice((0.5, 3.0)) * rng.uniform(-0.1, 1.0), 4)
         seconds = float(rng.randrange(40)) if kind == CRASH else starts
@@ -233,6 +237,22 @@ def _emptied_late(rng: random.Random, plan: Plan, node: str, at: float, starts: 
     )
     late = Fault(at + starts + 2.0, "delay call", "there", "", round(8.0 * rng.random(), 3), "welcome")
     return plan._replace(clients=clients, faults=(Fault(at, RESTART, node, STOPPED, starts), late))
+
+
+def _forgotten(rng: random.Random, plan: Plan, node: str, at: float, starts: float) -> Plan:
+    """While a node is dead, its arrays are deleted and replaced; then the catalog dies, and the shelf is adopted."""
+    ops, key = list[Op](), rng.choice(KEYS)
+    for number in range(rng.randint(1, 3)):
+        kind = rng.choice(("delete", "delete", "put", "delete_handle"))
+        place = HANDLES[0] if kind == "delete_handle" else key
+        ops.append(Op(round(at + (starts + 1.0) * rng.random(), 4), kind, (place,), 2200 + number))
+    before = Op(at / 2, "put", (key,), 2100), *_ops_around(rng, 0.0, at, 2000)
+    clients = Client("before", node, tuple(sorted(before))), Client("beside", "a", tuple(sorted(ops)))
+    last = max(op.at for op in ops)
+    dies = Fault(round(last + rng.choice((0.05, 1.0, 10.0)) * rng.random(), 4), "kill catalog")
+    late = Fault(at, "delay call", "there", "", round(rng.choice((1.0, 6.0, 12.0)) * rng.random(), 3), "welcome")
+    faults = Fault(at, RESTART, node, seconds=starts), dies, late
+    return plan._replace(clients=clients, faults=tuple(sorted(faults)))
 
 
 def _ops_around(rng: random.Random, begin: float, end: float, value: int) -> list[Op]:
