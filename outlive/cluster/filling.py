@@ -48,7 +48,7 @@ def send_part(peers: Peers, node: str, info: ArrayInfo, region: Region, pieces: 
         buffer = pickle.PickleBuffer(piece)
         try:
             _send(peers, node, info, Call.of("fill", packed, plain, Some(begin, checksum(piece), buffer)))
-        finally:  # an error's frames hold it, and Python before 3.12.4 crashes if it collects it in a loop of references
+        finally:  # an error's frames hold it, and Python before 3.12.4 crashes if it collects it in a reference loop
             buffer.release()
         begin += len(piece)
     if not begin:  # nothing is to be written; but say so if it is too late
