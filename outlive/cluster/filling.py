@@ -45,9 +45,12 @@ def send_part(peers: Peers, node: str, info: ArrayInfo, region: Region, pieces: 
     """
     begin, packed, plain = 0, pack([info]), (region.begin, region.run, region.steps)
     for piece in pieces:
-        some = Some(begin, checksum(piece), pickle.PickleBuffer(piece))
+        buffer = pickle.PickleBuffer(piece)
+        try:
+            _send(peers, node, info, Call.of("fill", packed, plain, Some(begin, checksum(piece), buffer)))
+        finally:  # an error's frames hold it, and Python before 3.12.4 crashes if it collects it in a reference loop
+            buffer.release()
         begin += len(piece)
-        _send(peers, node, info, Call.of("fill", packed, plain, some))
     if not begin:  # nothing is to be written; but say so if it is too late
         _send(peers, node, info, Call.of("fill", packed, plain, None))
 

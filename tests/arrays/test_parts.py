@@ -569,3 +569,6 @@ def test_a_keeper_that_is_asked(peers: Any, error: type[Exception] | None, said:
         send_part(peers, "away", info, Region(0, 4), [memoryview(b"1234")])
     assert peers.answers == []
     assert {call.method for call in peers.asked} == {"fill"}
+    for call in peers.asked:
+        with pytest.raises(ValueError, match="released"):  # Python's collector may meet it
+            memoryview(call.args[2].data)
