@@ -114,7 +114,7 @@ def finish_each(state: State, by_node: Mapping[str, list[str]]) -> Conversation[
 
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
     """Have nodes keep arrays that they have cached; returns node and array of each that is kept then."""
-    ids = {node: [info.id for info in by_node[node]] for node in sorted(state.known & by_node.keys())}
+    ids = {node: [info.id for info in by_node[node]] for node in sorted(by_node) if node in state.known}
     answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
     return [
         (node, info)

@@ -14,6 +14,9 @@ from outlive.errors import CorruptArray, UnsupportedArray
 from outlive.values.parts import once
 from outlive.values.registry import register
 
+_QUANTIZED = "torch.q"
+"""The beginning of dtypes that need more than bytes."""
+
 
 def _encode(tensor: Any) -> Any:
     if tensor.requires_grad and not tensor.is_leaf:
@@ -50,7 +53,12 @@ def _has_more(tensor: Any) -> bool:
 
 def _decode(state: Any) -> Any:
     dtype, data = getattr(torch, str(state["dtype"]), None), state["storage"]
-    if not isinstance(dtype, torch.dtype) or not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+    if (
+        not isinstance(dtype, torch.dtype)
+        or str(dtype).startswith(_QUANTIZED)
+        or not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+    ):
         raise CorruptArray(f"a stored tensor is damaged: its dtype is {state['dtype']!r:.100}")
     if not data.flags.writeable:  # PyTorch has no read-only tensors: a write would end the process
         once(data)

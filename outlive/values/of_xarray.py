@@ -14,6 +14,7 @@ from outlive.values import parts
 from outlive.values.registry import register
 
 _TIMES = ("DatetimeIndex", "TimedeltaIndex")
+_UNITS = {(unit, 1) for unit in ("s", "ms", "us", "ns")}
 _INDEXES = frozenset({"Index", "RangeIndex", "CFTimeIndex", *_TIMES})
 """Indexes of pandas that xarray makes again of their values. Others have more than these."""
 
@@ -67,14 +68,17 @@ def _decode_variable(state: Any) -> Any:
     dims, data = tuple(map(parts.label, state["dims"])), state["data"]
     if not isinstance(data, np.ndarray) or data.ndim != len(dims):  # or it would be made of lists
         raise TypeError("a variable without an array of its dimensions")
+    if data.dtype.kind in "mM" and np.datetime_data(data.dtype) not in _UNITS:
+        parts.once(data)  # it becomes times of another unit
     if "freq" in state:
         data = _times_of({**state, "data": parts.array(data, "mM")})
     return xr.Variable(dims, data, _dict(state["attrs"]), encoding)
 
 
 def _decode_coordinate(name: Any, state: Any) -> Any:
-    if state["dims"] == [name] and getattr(state["data"], "dtype", np.dtype("O")).kind in "USO":
-        parts.once(state["data"])  # it becomes an index of objects
+    dtype = getattr(state["data"], "dtype", np.dtype("O"))
+    if state["dims"] == [name] and (dtype.kind not in "biufcmM" or dtype == np.float16):
+        parts.once(state["data"])  # it becomes an index of objects, or of longer numbers
     return _decode_variable(state)
 
 

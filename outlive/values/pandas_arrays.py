@@ -114,6 +114,8 @@ def _intervals_of(state: Any) -> Any:
     left, right = index_of(state["left"]), index_of(state["right"])
     if left.dtype != right.dtype or any(isinstance(one, pd.RangeIndex | pd.MultiIndex) for one in (left, right)):
         raise TypeError("sides of an interval that would be made anew")
+    if left is right or np.may_share_memory(*(getattr(one, "asi8", one) for one in (left, right))):
+        raise TypeError("sides of an interval that are one")  # pandas would copy one
     return pd.arrays.IntervalArray.from_arrays(left, right, _text(state["closed"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,7 +72,10 @@ def test_parts_from_another_node(nodes: Nodes) -> None:
 
 def test_the_node_of_the_creation_dies(nodes: Nodes) -> None:
     import ray
+    from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as `start_on_node` does
 
     store, i = outlive.open("of a dead node"), nodes.add_node()
     where = NodeAffinitySchedulingStrategy(nodes.id(i), soft=False)

@@ -132,6 +132,9 @@ PANDAS: dict[str, Any] = {
     "lists as periods": lambda: series({"ordinals": tree([0, 0]), "period": "period[D]"}),
     "a range as intervals": lambda: series({"left": range_index(FAR), "right": range_index(FAR), "closed": "left"}),
     "lists as intervals": lambda: series({"left": tree([0]), "right": tree([1]), "closed": "left"}),
+    "one index as both sides of intervals": lambda: series(
+        {"left": (one := Codec("pandas.index", {"array": np.ones(3), "name": None})), "right": one, "closed": "left"}
+    ),
     "lists as masked numbers": lambda: series({"masked": tree([0, 0]), "mask": np.zeros(3, bool)}),
     "a mask of lists": lambda: series({"masked": np.zeros(3), "mask": tree([0, 0])}),
     "lists as an index": lambda: series(np.arange(3), index=tree([0, 0])),
@@ -179,6 +182,12 @@ XARRAY: dict[str, Any] = {
     "variables of two datasets": lambda: [dataset(one := [["v", variable(np.ones(3))]]), dataset(one)],
     "a name that has no end": lambda: dataset([[tree((1, 2), 60), variable(np.ones(3))]]),
     "a dimension that has no end": lambda: dataset([["v", variable(np.ones(3), [tree((1, 2), 60)])]]),
+    "short numbers as labels of several dimensions": lambda: dataset(
+        [], [["x", variable(one := np.ones(3, "f2"))], ["y", variable(one, ["y"])]]
+    ),
+    "days of several variables": lambda: dataset(
+        [["v", variable(one := np.zeros(3, "M8[D]"))], ["w", variable(one)]]
+    ),
     "labels many times": lambda: dataset(
         [], [["x", variable(one := np.array(["a", "b"]))], ["y", variable(one, ["y"])]]
     ),
@@ -205,6 +214,28 @@ def test_values_that_may_be_written_to_need_a_map_of_their_own() -> None:
     assert len(unpack(written(tensors), pickle=False)) == 100
     with pytest.raises(CorruptArray, match="trailer"):
         unpack(written(tensors, flags=0), pickle=False)
+
+
+def test_rows_without_columns_take_no_memory() -> None:
+    pytest.importorskip("pyarrow")
+    empty = written(Codec("arrow.table", {"stream": stream_of_no_columns(), "rows": 1 << 61}))
+    assert unpack(empty, pickle=False).num_rows == 1 << 61
+
+
+def stream_of_no_columns() -> np.ndarray[Any, Any]:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    pa.ipc.new_stream(sink, pa.schema([])).close()
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", ["quint8", "qint32", "quint4x2"])
+def test_dtypes_that_need_more_than_bytes_are_refused(dtype: str) -> None:
+    pytest.importorskip("torch")
+    state = {"storage": np.zeros(64, np.uint8), "dtype": dtype, "shape": [2], "strides": [1], "offset": 0}
+    with pytest.raises(CorruptArray, match="dtype"):
+        unpack(written(Codec("torch.tensor", state)), pickle=False)
 
 
 # --- what loses something is not taken silently

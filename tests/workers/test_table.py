@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -195,7 +197,17 @@ def test_functions_of_one_name_do_not_spend_a_worker_together(played, monkeypatc
 
 
 def test_no_color(monkeypatch):
-    arguments = ["workers", "--sort", "size"]
-    assert "\x1b[" in CliRunner().invoke(app, arguments, color=True).stderr
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def said():
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with pytest.raises(SystemExit):
+            app(["workers", "--sort", "size"])
+        return sys.stderr.getvalue()
+
+    assert "\x1b[" in said()
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[" not in CliRunner().invoke(app, arguments, color=True).stderr
+    assert "\x1b[" not in said()
+    assert "sort='size'" in said()
