@@ -6,23 +6,30 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import outlive.errors
 
 _SOURCE = Path(outlive.errors.__file__).parent
-MODULES = ("outlive", "outlive.codecs", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint")
+MODULES = (
+    "outlive", "outlive.codecs", "outlive.zarr", "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint",
+)  # fmt: skip
 _ABOUT = {"outlive": "Stores and arrays"}
 _ERRORS = "outlive errors"
 TESTING = ("outlive.testing.conformance", "outlive.testing.history")  # without __all__: all that is not private
 
 
 def names(module: str) -> list[str]:
-    """What the module promises."""
-    found: ModuleType = importlib.import_module(module)
-    return list(found.__all__)
+    """What the module promises. It is not imported: the packages of its extra may be missing."""
+    for node in ast.parse(_file(module).read_text()).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            return list(ast.literal_eval(node.value))
+    raise ValueError(f"{module} has no __all__")
+
+
+def _file(module: str) -> Path:
+    path = _SOURCE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def pages() -> dict[str, str]:
@@ -51,7 +58,7 @@ def _page(module: str, promised: list[str]) -> str:
 
 def _place(name: str) -> tuple[bool, bool, str]:
     """Functions come first, then classes, and modules last."""
-    return importlib.util.find_spec(name) is not None, name.rpartition(".")[2][0].isupper(), name
+    return _file(name).exists(), name.rpartition(".")[2][0].isupper(), name
 
 
 def _title(module: str) -> str:
@@ -66,8 +73,7 @@ def _summary(module: str) -> str:
             "Every error of outlive is an `OutliveError`, and also the builtin error that a caller would expect: "
             "`ArrayNotFound` is a `KeyError`, for example."
         )
-    path = _SOURCE.parent.joinpath(*module.split("."))
-    text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    text = _file(module).read_text()
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
