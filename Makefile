@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROCESSES ?= 6  # on two cores: the tests wait for Rays half of the time
+PROCESSES ?= 4  # on two cores, six were slower: each has a Ray of its own
 SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 FEWER := OUTLIVE_KILLS=100 OUTLIVE_EXAMPLES=40  # of what `make test-all` does more often
 
