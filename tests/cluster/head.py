@@ -1,12 +1,14 @@
 """Run as a program: the head of a Ray cluster, and a server for Ray Client at that port; prints its address.
 
-It lasts until stdin is closed, and has no driver.
+It lasts until stdin is closed, and has no driver. Where the server has died before, its logs are printed on stderr.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from ray._private.ray_constants import PROCESS_TYPE_RAY_CLIENT_SERVER
 from ray.cluster_utils import Cluster
 
 from tests.little_ray import start_little
@@ -22,4 +24,9 @@ if __name__ == "__main__":
     )
     print("address", cluster.address, flush=True)
     sys.stdin.read()
+    (server,) = cluster.head_node.all_processes[PROCESS_TYPE_RAY_CLIENT_SERVER]
+    if (code := server.process.poll()) is not None:
+        print("Ray Client's server died before its clients did:", code, file=sys.stderr)
+        for log in sorted(Path(cluster.head_node.get_logs_dir_path()).glob("ray_client_server*")):
+            print(log.name, log.read_text()[-4000:], sep="\n", file=sys.stderr)
     cluster.shutdown()

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
+from tests import turns
 
 pytestmark = pytest.mark.skipif(
     not hasattr(ray._raylet, "AuthenticationTokenLoader"), reason=f"Ray {ray.__version__} has no tokens"
@@ -45,13 +46,14 @@ def head(home: Path, mode: str) -> Iterator[Head]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "tests.cluster.head", str(port)]
     env = environment(home, RAY_AUTH_MODE=mode)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-    assert process.stdout is not None
-    try:
-        words = next(line.split() for line in process.stdout if line.startswith("address "))
-        yield Head(words[1], f"ray://127.0.0.1:{port}", home)
-    finally:
-        process.communicate(timeout=120)
+    with turns.ray_client_server():
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        assert process.stdout is not None
+        try:
+            words = next(line.split() for line in process.stdout if line.startswith("address "))
+            yield Head(words[1], f"ray://127.0.0.1:{port}", home)
+        finally:
+            process.communicate(timeout=120)
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from outlive.store import gateway
 from outlive.store import nodes as nodes_room
 from outlive.store.handle import ArrayHandle
 from outlive.testing.conformance import ValueStoreTests
+from tests import turns
 from tests.conftest import eventually
 from tests.nodes.raylets import QUICK, Nodes
 
@@ -79,12 +80,13 @@ def cluster_name() -> str:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Outside]:
-    nodes = Outside()
-    try:
-        nodes.start(2)
-        yield nodes
-    finally:
-        nodes.close()
+    with turns.ray_client_server():
+        nodes = Outside()
+        try:
+            nodes.start(2)
+            yield nodes
+        finally:
+            nodes.close()
 
 
 @pytest.fixture
