@@ -19,7 +19,7 @@ assert cluster  # for the tests that need a Ray
 SHORT = {  # of xarray's suite: each way to write, to read and to list
     "test_write_store", "test_roundtrip_test_data", "test_roundtrip_coordinates", "test_roundtrip_consolidated",
     "test_roundtrip_string_data", "test_zero_dimensional_variable", "test_load", "test_dask_roundtrip", "test_group",
-    "test_chunk_encoding", "test_write_region", "test_append_write", "test_append_with_append_dim_not_set_raises",
+    "test_chunk_encoding", "test_append_write", "test_append_with_append_dim_not_set_raises",
     "test_overwrite_store", "test_hidden_zarr_keys", "test_pickle", "test_no_warning_from_open_emptydim_with_chunks",
 }  # fmt: skip
 
