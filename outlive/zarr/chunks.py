@@ -134,7 +134,7 @@ class Chunks:
         batch = {self._below + key: value for key, value in changes.items()}
         if batch:
             handles = self.store.put_many(batch, **self.ends._asdict())
-            # Another process has written them, or deleted them, since; or a node is silent. All has taken effect anyway.
+            # Another process has written or deleted them since, or a node is silent: all has taken effect anyway.
             with contextlib.suppress(ArrayNotFound, StoreUnavailable):
                 self.store.delete(*(handles[self._below + key] for key in deleted))
 
