@@ -108,7 +108,8 @@ def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array
     graph: dict[Any, Any] = {}
     for (place, handle), cut in zip(handles.items(), slices_from_chunks(chunks), strict=True):
         whole = tuple(slice(0, one.stop - one.start) for one in cut)
-        graph[(name, *place)] = (getter, handle, whole)  # dask merges slices of the result into this one
+        at = (name, *place)
+        graph[at] = (getter, handle, whole)  # dask merges slices of the result into this one
     return Array(graph, name, chunks, dtype=like.dtype, meta=like._meta)  # noqa: SLF001
 
 
