@@ -57,7 +57,7 @@ LONG = (
     # one of its kind is short
     r"arrays/test_warm.py::test_arrays_that_are_not_contiguous\[1-",
     "cluster/test_sessions.py::test_with_token_authentication",
-    r"lint/test_processes.py::test_no_process_outlives_the_one_that_started_it\[2\]",
+    r"lint/test_processes.py::test_no_process_outlives_the_one_that_started_it\[(2|Signals.SIGINT)\]",
     r"package/test_imports.py::.*\[(--version|lint --explain|explain|versions|tune|workers)",
     r"package/test_help.py::test_bash_completes\[outlive (workers|lint)",
     r"package/test_extras.py::test_commands_that_need_ray\[(put|nodes|doctor|workers)",
