@@ -39,7 +39,7 @@ class File(NamedTuple):
         if not info.codec:
             header = segment.header(info.dtype, info.shape, info.fortran)
             order = "F" if info.fortran else "C"
-            about = {"codec": NPY, "dtype": info.dtype, "shape": info.shape, "order": order}
+            about: dict[str, Any] = {"codec": NPY, "dtype": info.dtype, "shape": info.shape, "order": order}
             return cls(_entry(info, NPY, len(header) + len(data), about), header, data)
         structure = Structure.of(view)
         stream = structure.whole_state(_TABLE) if info.codec == _TABLE else None

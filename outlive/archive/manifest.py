@@ -188,7 +188,7 @@ def _array(entry: Entry, fields: Any) -> Entry:
 
 def _value(entry: Entry, fields: Any) -> Entry:
     kind, pickle = fields["kind"], fields.get("pickle", False)
-    if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not isinstance(pickle, bool):
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind) or kind == "array" or not isinstance(pickle, bool):
         raise ValueError(f"kind {kind!r:.100} is none")
     return entry._replace(kind=kind, pickle=pickle)
 
