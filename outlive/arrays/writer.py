@@ -85,31 +85,33 @@ class Writer:
     ) -> list[Draft]:
         """Drafts of several arrays, or packed values, under their keys: all, or none."""
         drafts: list[Draft] = []
-        small: list[_Described] = []
+        small: list[tuple[ArrayInfo, bytes]] = []
         try:
-            for key, array in arrays:
-                one = _described(array, store=store, key=key, options=options)
-                small.append(one)
-                if one.info.size > COPY_BELOW or len(small) == _SMALL_AT_ONCE:
-                    self._write_these(small, drafts, options)
-            self._write_these(small, drafts, options)
+            for key, given in arrays:
+                info, array = _described(given, store=store, key=key, options=options)
+                if is_small := info.size <= COPY_BELOW:
+                    small.append((info, _bytes_of(array)))  # a generator may give the next one in the same memory
+                if not is_small or len(small) == _SMALL_AT_ONCE:
+                    self._write_small(small, drafts, options)
+                if not is_small:
+                    drafts.append(self._written(info, array, options))
+            self._write_small(small, drafts, options)
         except BaseException:
             for draft in drafts:
                 draft.discard()
             raise
         return drafts
 
-    def _write_these(self, some: list[_Described], drafts: list[Draft], options: PutOptions) -> None:
-        """Add drafts of these arrays, in this order, and empty the list. The last of them may be a large one."""
+    def _write_small(self, some: list[tuple[ArrayInfo, bytes]], drafts: list[Draft], options: PutOptions) -> None:
+        """Add drafts of these arrays, in this order, and empty the list."""
         while some:
-            small = [(one.info, _parts(one)) for one in some if one.info.size <= COPY_BELOW]
-            if small:
-                made = Draft.write_small(self._shelf, small, options.mode)
-                drafts += made
-                del some[: len(made)]
-            if some:  # it is large, or memory has no room: that is made now
-                drafts.append(self._written(*some[0], options))
-                del some[0]
+            parts = [(info, [segment.header_of(info), data, segment.footer(info)]) for info, data in some]
+            made = Draft.write_small(self._shelf, parts, options.mode)
+            drafts += made
+            del some[: len(made)]
+            if some:  # memory has no room: that is made now
+                info, data = some.pop(0)
+                drafts.append(self._written(info, Packed("", len(data), [np.frombuffer(data, np.uint8)]), options))
 
 
 class _Described(NamedTuple):
@@ -142,19 +144,13 @@ def _described(
     return _Described(info, array)
 
 
-def _parts(one: _Described) -> list[Any]:
-    """The bytes of a small segment."""
-    info, array = one
-    data: list[bytes | memoryview]
+def _bytes_of(array: np.ndarray[Any, Any] | Packed) -> bytes:
+    """The data of a small segment, in memory of its own."""
     if isinstance(array, Packed):
-        data = [b"".join(part.tobytes() for part in array.parts)]  # they may be more than one call takes
-    elif not info.nbytes:
-        data = []
-    elif array.flags.forc:
-        data = [array.ravel(order="K").view(np.uint8).data]
-    else:
-        data = list(chunks(array))
-    return [segment.header_of(info), *data, segment.footer(info)]
+        return b"".join(part.tobytes() for part in array.parts)
+    if array.flags.forc:
+        return array.tobytes("A")
+    return b"".join(bytes(chunk) for chunk in chunks(array))
 
 
 def fill(draft: Draft, array: np.ndarray[Any, Any] | Packed) -> None:

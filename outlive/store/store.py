@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sized
@@ -84,9 +85,14 @@ def _packed(store: Store, value: Any, *args: Any) -> tuple[Any, ...]:
 
 
 def _all_packed(store: Store, values: Mapping[str, Any] | Iterable[Any]) -> tuple[Any, ...]:
+    def form(value: Any) -> Any:
+        packed = store._form(value)  # noqa: SLF001
+        # a generator may give the next value in the same memory
+        return packed if type(values) in {dict, list, tuple} else copy.deepcopy(packed)
+
     if isinstance(values, Mapping):
-        return store, {check_key(key): store._form(value) for key, value in values.items()}  # noqa: SLF001
-    return store, [store._form(value) for value in values]  # noqa: SLF001
+        return store, {check_key(key): form(value) for key, value in values.items()}
+    return store, [form(value) for value in values]
 
 
 def _value(found: Any, store: Store, *_: Any) -> Any:

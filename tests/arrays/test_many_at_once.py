@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -75,6 +76,25 @@ def test_arrays_of_all_forms_and_sizes_come_back_in_order(shelf: Shelf) -> None:
             assert view.tobytes() == one.tobytes()
             assert view.flags.f_contiguous == one.flags.f_contiguous or not one.flags.forc
     assert_counted(shelf)
+
+
+@pytest.mark.parametrize("size", [8, 9, COPY_BELOW])
+@pytest.mark.parametrize("budget", [MIB, 2 * COPY_BELOW])
+def test_a_generator_may_give_all_arrays_in_the_same_memory(root: Path, size: int, budget: int) -> None:
+    shelf, buffer = Shelf(str(root / "shelf"), budget=budget), np.empty(size, "u1")
+    shelf.spill_to(str(root / "disk"))
+    shelf.ledger.disk.budget = MIB
+
+    def given() -> Iterator[tuple[None, Any]]:
+        for number in range(4):
+            for array in (buffer, buffer[::2], buffer.reshape(1, -1), np.asfortranarray(buffer.reshape(-1, 1))):
+                buffer[:] = number
+                yield None, array
+            yield None, Packed("test", size, [buffer])
+
+    drafts = Writer(shelf).drafts_of(given(), store=STORE)
+    shelf.seal_many(drafts)
+    assert [set(Reader(shelf).view(one.info).ravel().tolist()) for one in drafts] == [{n // 5} for n in range(20)]
 
 
 def test_marks_and_times_to_live(shelf: Shelf) -> None:

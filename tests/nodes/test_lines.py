@@ -226,6 +226,25 @@ def test_a_catalog_that_is_replaced_answers_no_more(cluster: Cluster) -> None:
     assert len(former.asked) == made
 
 
+def test_a_successor_that_comes_just_as_a_catalog_is_ready_waits_for_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes its turn once the catalog has seen that nobody has it."""
+    turn, load, came = succeed(cluster.head), cluster.head.load, list[bool]()  # type: ignore[arg-type]
+
+    def load_before_it_comes(key: str) -> bytes | None:
+        found = load(key)
+        if key == answering._turn(turn + 1) and not came:
+            came.append(True)
+            succeed(cluster.head)  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(cluster.head, "load", load_before_it_comes)
+    cluster.begin(turn)
+    eventually(lambda: bool(came))
+    eventually(lambda: answering._LEASE / 1e9 in cluster.head.slept)
+
+
 def test_a_catalog_that_gets_ready_late_answers_nobody(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray took it for dead while it listed the shelves. By the time that it is ready, another answers."""
     monkeypatch.setattr(lines, "_SOON", 0.01)
