@@ -11,7 +11,6 @@ WITHOUT_RAY = {"explain", "lint", "plan", "simulate", "tune", "versions"}
 _WHATS = {
     "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate",
     "traces": "workers record, workers simulate",
-    "save": "save and load with object storage",
     "demo": "demo",
 }
 
