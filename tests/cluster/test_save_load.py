@@ -135,10 +135,9 @@ def test_a_save_that_was_cut_off_goes_on(store: outlive.Store, tmp_path: Path, m
             raise OSError(28, "No space left on device")
         write(self, *args)
 
-    monkeypatch.setattr(Folder, "write", breaks)
-    with pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space"):
+        broken.setattr(Folder, "write", breaks)
         store.save(tmp_path)
-    monkeypatch.undo()
     assert manifest(tmp_path) == was
     there = len(files(tmp_path)) - 1
     assert there > 0
