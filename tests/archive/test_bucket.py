@@ -1,4 +1,4 @@
-"""Object storage: a server of S3's kind on this machine (moto), killed in the middle too. `outlive[test-save]` has it."""
+"""Object storage: a server like S3 on this machine (moto), killed in the middle too. `outlive[test-save]` has it."""
 
 from __future__ import annotations
 
