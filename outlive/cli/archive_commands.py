@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Optional
 
 import typer
@@ -25,7 +26,7 @@ Keys = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive`."""
-    codes = {
+    codes: dict[Callable[..., None], str] = {
         save: "0 saved; 1 no such key, or a damaged archive; 2 usage, no cluster, no such place.",
         load: "0 loaded; 1 no archive, a damaged one, values that need --pickle, or no room; 2 usage, no cluster.",
     }
