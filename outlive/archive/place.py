@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from outlive.archive import manifest
 from outlive.archive.manifest import Manifest, parse
@@ -87,41 +85,6 @@ class Place(abc.ABC):
                 f"{self.url} has no {manifest.NAME}: nothing was saved there, or no save has come to its end yet"
             )
         return found[0]
-
-
-def place_of(url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Place:
-    """The place that a path or URL names. Nothing is read yet.
-
-    Parameters
-    ----------
-    options
-        For object storage: see `store.Store.save`.
-
-    Raises
-    ------
-    ValueError
-        It is no URL that can be.
-    MissingPackage
-        It is object storage, and `outlive[save]` is not installed.
-    """
-    text = os.fspath(url)
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"an archive is named by a path or a URL, not {url!r:.100}")
-    scheme = text.partition("://")[0] if "://" in text else ""
-    if scheme in ("", "file"):
-        from outlive.archive.folder import Folder
-
-        if scheme:
-            parts = urlsplit(text)
-            if parts.netloc not in ("", "localhost"):
-                raise ValueError(f"{text!r:.200}: file:// URLs have three slashes, as file:///path")
-            text = unquote(parts.path)
-        if "\0" in text:
-            raise ValueError(f"{text!r:.200} is no path")
-        return Folder(os.path.abspath(text))
-    from outlive.archive.bucket import Bucket
-
-    return Bucket(text, dict(options or {}))
 
 
 @contextlib.contextmanager

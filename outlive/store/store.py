@@ -14,7 +14,7 @@ import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive import progress as progress_bar
-from outlive.archive.place import place_of
+from outlive.archive.opening import place_of
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
 from outlive.arrays.dtypes import encode_dtype

@@ -15,7 +15,7 @@ import pytest
 from outlive.archive.bucket import Bucket
 from outlive.archive.files import File, fill
 from outlive.archive.manifest import Entry, Manifest
-from outlive.archive.place import place_of
+from outlive.archive.opening import place_of
 from outlive.arrays import segment
 from outlive.errors import ArchiveNotFound, ArchiveUnavailable, CorruptArchive
 from tests.conftest import eventually
@@ -110,7 +110,7 @@ def test_a_saver_that_is_killed_leaves_the_archive_as_it_was(place: Bucket, serv
     entry = written(place, np.zeros(10))
     place.replace(Manifest("s", {"a/b": entry}).to_json(), None)
     code = f"""
-from outlive.archive.place import place_of
+from outlive.archive.opening import place_of
 place = place_of({place.url!r}, {server.options!r})
 def pieces():
     for _ in range(8):

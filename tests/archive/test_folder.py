@@ -16,7 +16,8 @@ import pytest
 from outlive.archive.files import File, bad, fill
 from outlive.archive.folder import Folder
 from outlive.archive.manifest import Entry, Manifest
-from outlive.archive.place import marked, place_of
+from outlive.archive.opening import place_of
+from outlive.archive.place import marked
 from outlive.arrays import segment
 from outlive.arrays.dtypes import encode_dtype
 from outlive.errors import ArchiveNotFound, CorruptArchive

@@ -125,7 +125,7 @@ def test_object_storage_without_its_package():
         "obstore",
         run="""
 import outlive
-from outlive.archive.place import place_of
+from outlive.archive.opening import place_of
 place_of("/folder")
 try:
     place_of("s3://bucket/run7")
