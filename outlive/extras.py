@@ -20,6 +20,8 @@ EXTRAS = {
     "demo": ("ray", "matplotlib", "nibabel", "psutil", "pydicom"),
     "zarr": ("ray", "zarr"),
     "save": ("ray", "obstore"),
+    "dask": ("ray", "dask"),
+    "xarray": ("ray", "xarray"),
 }
 """The packages that each extra adds: their names are alike in both places."""
 

@@ -1,7 +1,7 @@
 """An archive in object storage, by obstore: S3, Google Cloud Storage, Azure, and what speaks like one of them.
 
-A put is whole or nothing there. What a killed one has uploaded of a large file is no object; a rule of the bucket
-removes such parts (`AbortIncompleteMultipartUpload`).
+A put is whole or nothing there. If it is killed, the parts of a large file that were sent are no object; a rule of the
+bucket removes them (`AbortIncompleteMultipartUpload`).
 """
 
 from __future__ import annotations

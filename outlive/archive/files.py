@@ -1,4 +1,4 @@
-"""What the files of an archive hold: an array or value becomes a file, and a file is checked against its entry."""
+"""Files of an archive: an array or value becomes a file, and a file is checked against its entry."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _KIND = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 
 
 class Entry(NamedTuple):
-    """What an archive has under one key."""
+    """A file of an archive, and all that is known of it."""
 
     key: str
     file: str

@@ -46,7 +46,7 @@ def save(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save arrays and values as plain files and a manifest. What is there already is not written again.
+    """Save arrays and values as plain files and a manifest. Files that are there already are not written again.
 
     Options of object storage come from the environment, as AWS_REGION and AWS_ENDPOINT_URL.
 

@@ -41,7 +41,7 @@ class Work(NamedTuple):
 
 
 def spread(session: Session, work: Work, items: dict[str, list[tuple[int, Any]]], bar: progress.Bar) -> Iterator[Any]:
-    """What the work's function returns for each item.
+    """Do the work; yields the result of each item.
 
     Parameters
     ----------

@@ -476,21 +476,21 @@ class Store(MutableMapping[str, Any]):
     ) -> Saved:
         """Save arrays, and other values, as plain files and one manifest, which others can read without outlive.
 
-        Every node that has arrays writes its own. What the archive has already, with the same bytes, is not written
-        again, and neither is what a save that was cut off has written. The manifest is replaced at the end, in one
-        step: until then, and if this is killed, readers see the archive as it was. See docs/howto/save-and-load.md.
+        Every node that has arrays writes its own. A file that the archive has already, with the same bytes, is not
+        written again, and neither is one that a save which was cut off has written. The manifest is replaced at the
+        end, in one step: until then, and if this is killed, readers see the archive as it was. See docs/howto/save-and-load.md.
 
         Parameters
         ----------
         url
             A folder, which all nodes should see under this path; or `s3://`, `gs://`, `az://`, with `outlive[save]`.
         prefix, keys
-            Save these keys only. By default all. What the archive has under other keys stays.
+            Save these keys only. By default all. Other keys of the archive stay.
         delete
             Also drop the chosen keys that the store has not (any more) from the archive.
         options
-            For object storage: `endpoint`, `region`, `access_key_id` and others, as for obstore's stores. What is not
-            given here comes from the environment of each process (`AWS_REGION`, ...).
+            For object storage: `endpoint`, `region`, `access_key_id` and others, as for obstore's stores. The rest
+            comes from the environment of each process (`AWS_REGION`, ...).
         progress
             Called now and then with the bytes done so far and the bytes in all. By default a person who watches sees a
             bar after two seconds.
@@ -567,7 +567,7 @@ class Store(MutableMapping[str, Any]):
         PickleRefused
             Some values need `pickle=True`. The others are there.
         StoreFull
-            There is no room. What was loaded until then is there.
+            There is no room. The arrays that were loaded until then are there.
         ArchiveUnavailable, OSError
             See `save`.
         """
