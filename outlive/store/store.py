@@ -478,7 +478,8 @@ class Store(MutableMapping[str, Any]):
 
         Every node that has arrays writes its own. A file that the archive has already, with the same bytes, is not
         written again, and neither is one that a save which was cut off has written. The manifest is replaced at the
-        end, in one step: until then, and if this is killed, readers see the archive as it was. See docs/howto/save-and-load.md.
+        end, in one step: until then, and if this is killed, readers see the archive as it was. See
+        docs/howto/save-and-load.md.
 
         Parameters
         ----------
