@@ -33,9 +33,17 @@ class Build:
     """The objects of the nodes so far."""
 
     def __init__(
-        self, buffers: list[tuple[int, int]], read: Read, containers: int, *, pickle: bool, private: bool
+        self,
+        buffers: list[tuple[int, int]],
+        read: Read,
+        containers: int,
+        *,
+        pickle: bool,
+        private: bool,
+        trusted: bool,
     ) -> None:
-        self._buffers, self._read, self._pickle, self._private = buffers, read, pickle, private
+        self._buffers, self.read, self._pickle, self._private = buffers, read, pickle, private
+        self._trusted = trusted
         self._containers = containers  # that columns may have yet
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
@@ -131,7 +139,7 @@ class Build:
     def buffer(self, number: object) -> Array:
         if type(number) is not int or number < 0:
             raise TypeError("no buffer")
-        return self._read(*self._buffers[number])
+        return self.read(*self._buffers[number])
 
     def copied(self, data: Array) -> Array:
         """Bytes that are about to be copied: once, or they would take more memory than the value."""
@@ -212,7 +220,7 @@ class Build:
         if codec.private and not self._private:
             raise ValueError("it has a value that may be written to, and its trailer does not say so")
         try:
-            with reading(self._copied):
+            with reading(self._copied, trusted=self._trusted):
                 if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
                     once(state)
                 return codec.decode(state)

@@ -27,8 +27,8 @@ from outlive.errors import CorruptArray
 MAGIC = b"value\0\0\x01"  # the last byte is the version of this form
 _TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; checksum; flags; MAGIC
 TRAILER_SIZE = _TRAILER.size
-PICKLED, PRIVATE = 1, 2
-"""Flags: it has a pickle; it may be written to, so each reading needs a private map."""
+PICKLED, PRIVATE, FOREIGN = 1, 2, 4
+"""Flags: it has a pickle; it may be written to, so each reading needs a private map; it came from outside."""
 
 Node = dict[str, Any]
 
@@ -69,6 +69,15 @@ def trailer(tail: bytes, nbytes: int) -> Trailer:
     if magic != MAGIC or total != nbytes or structure > nbytes - TRAILER_SIZE:
         raise CorruptArray("a stored value is damaged: its trailer does not fit it; run `outlive check`")
     return Trailer(structure, total, checksum, flags)
+
+
+def flagged(tail: bytes, flags: int) -> bytes:
+    """Structure and trailer with these flags, too. Raises CorruptArray."""
+    structure, nbytes, _, before, magic = _TRAILER.unpack(tail[-TRAILER_SIZE:])
+    text = tail[:-TRAILER_SIZE]
+    parse(text, trailer(tail, nbytes))
+    flags |= before
+    return text + _TRAILER.pack(structure, nbytes, checksum(text, flags), flags, magic)
 
 
 def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int, int]]]:

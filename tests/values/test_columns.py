@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlive.errors import CorruptArray, PickleRefused, UnknownType
-from outlive.values import columns, packing, wire
+from outlive.values import arrays, columns, packing, wire
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
 from tests.values.classes_of_data import Colour
@@ -195,7 +195,7 @@ def test_a_part_reads_its_columns_only() -> None:
 # --- small arrays
 
 
-def test_small_arrays_of_one_kind_are_one_block() -> None:
+def test_small_arrays_of_one_kind_are_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     value = [np.full((3, 4), n, dtype) for dtype in ("<f8",) for n in range(20)]
     assert kinds_of(value) == ["column", "column", "plain"]
     found = there_and_back(value)
@@ -209,6 +209,9 @@ def test_small_arrays_of_one_kind_are_one_block() -> None:
     assert found["a"][0] is found["b"][1][0]
     records = [{"id": n, "embedding": np.full(16, n, "f4")} for n in range(64)]
     assert_same(there_and_back(records), records)
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "describe", lambda _: None)  # a dtype that the .npy format does not have
+        assert kinds_of(value) == ["pickle"] * len(value) + ["list"]
     assert part(records, 5, "embedding")[0][0] == 5
 
 
