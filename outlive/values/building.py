@@ -13,6 +13,7 @@ import numpy as np
 
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
+from outlive.values.collecting import no_collections
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
@@ -24,6 +25,7 @@ Array = np.ndarray[Any, Any]
 Read = Callable[[int, int], Array]
 """Gives the bytes at an offset: as an array of bytes."""
 
+_MANY = 10_000  # containers: for fewer, the collector takes little time
 MALFORMED = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, struct.error, binascii.Error,
 )  # fmt: skip
@@ -44,7 +46,7 @@ class Build:
     ) -> None:
         self._buffers, self.read, self._pickle, self._private = buffers, read, pickle, private
         self._trusted = trusted
-        self._containers = containers  # that columns may have yet
+        self._most = self._containers = containers  # that columns may have; may have yet
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
         self._copied: set[int] = set()  # addresses of what has been copied
@@ -97,7 +99,10 @@ class Build:
         column = self._column(node["plain"])
         if column.count != 1:
             raise ValueError("a tree has one root")
-        return column.get(0, 1)[0]
+        if self._most - self._containers < _MANY:
+            return column.get(0, 1)[0]
+        with no_collections():
+            return column.get(0, 1)[0]
 
     def row(self, number: int, row: int, node: Node, path: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """The value of a row, or what is in it at the path, and the rest of the path.

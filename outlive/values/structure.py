@@ -69,9 +69,9 @@ class Structure:
     @classmethod
     def of(cls, data: Array) -> Structure:
         """The structure of these packed bytes. Raises CorruptArray."""
-        nbytes = data.nbytes
-        length = cls.length(data[-TRAILER_SIZE:].tobytes(), nbytes)
-        return cls(data[nbytes - length :].tobytes(), nbytes)
+        memory, nbytes = data.data, data.nbytes
+        length = cls.length(bytes(memory[-TRAILER_SIZE:]), nbytes)
+        return cls(bytes(memory[nbytes - length :]), nbytes)
 
     def has_codec(self) -> bool:
         """Whether a codec has to read a part of it."""

@@ -90,7 +90,7 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
     if checksum(text, found.flags) != found.checksum:
         raise CorruptArray("a stored value is damaged: its structure changed; run `outlive check`")
     try:
-        structure = json.loads(text, parse_constant=_no_constant)
+        structure = _DECODER.decode(text.decode())
         nodes, root, buffers = structure["nodes"], structure["root"], structure["buffers"]
         if not (isinstance(nodes, list) and all(isinstance(node, dict) and node for node in nodes)):
             raise TypeError("its nodes are no objects")
@@ -110,6 +110,9 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)  # to make one takes longer than most structures
 
 
 _CHILDREN: dict[str, Callable[[Any], Iterable[Any]]] = {
