@@ -61,7 +61,7 @@ class Server:
     crews
         The number of threads of each crew.
     may_answer
-        Called before each call. While it returns false, callers have to ask in another way.
+        Called before and after each call. While it returns false, callers have to ask in another way.
     told
         The text that a caller is to be told of an error. None: the caller asks in another way, and meets the error
         there.
@@ -279,9 +279,7 @@ class Server:
             one.out += wire.answer(frame.number, None)
             return
         served = self._calls.get(method)
-        if not self._may_answer():
-            one.out += wire.no_answer(frame.number, wire.NOT_NOW)
-        elif served is None:
+        if served is None:
             one.out += wire.no_answer(frame.number)
         elif served.crew is None:
             one.out += self._answer(frame.number, served.function, args)
@@ -321,12 +319,7 @@ class Server:
             if call.is_over:
                 return
             call.is_over, begins = True, not one.ended
-        answer = b""
-        if begins:
-            if self._may_answer():  # the call may have waited for long
-                answer = self._answer(call.number, call.function, call.args)
-            else:
-                answer = wire.no_answer(call.number, wire.NOT_NOW)
+        answer = self._answer(call.number, call.function, call.args) if begins else b""
         with self._changed:
             one.under_way -= 1
             self._forget(one)
@@ -340,6 +333,15 @@ class Server:
             self._go_on(one, 0)
 
     def _answer(self, number: int, function: Callable[..., Any], args: list[Any]) -> bytes:
+        """Make a call, if the server may answer, and the answer: NOT_NOW if by then it may not any more.
+
+        The call may have waited for long before it began. And this process may be stopped in the middle of it: then
+        another server has taken over, and the answer is out of date.
+        """
+        answer = self._made(number, function, args) if self._may_answer() else b""
+        return answer if answer and self._may_answer() else wire.no_answer(number, wire.NOT_NOW)
+
+    def _made(self, number: int, function: Callable[..., Any], args: list[Any]) -> bytes:
         try:
             answer = wire.answer(number, function(*args))
         except Exception as error:  # noqa: BLE001 - the caller is told, or asks in another way, which raises it there

@@ -73,13 +73,14 @@ class Answering:
     def _renew(self) -> None:
         """Renew the lease until another catalog has the next turn. Until then, the address is this one's."""
         while not self._closed:
-            asked = uptime()
             try:
+                # First, so that whoever takes the next turn then finds it. A former catalog may have said its own late.
+                if self._peers.load(WHERE) != self._told:
+                    self._peers.save(WHERE, self._told)
+                asked = uptime()
                 if self._peers.load(_turn(self._turn + 1)) is not None:
                     self.close()
                     return
-                if self._peers.load(WHERE) != self._told:  # a former catalog may have said its own late
-                    self._peers.save(WHERE, self._told)
                 if not self._closed:
                     self._until = asked + _LEASE
             except Exception as error:  # noqa: BLE001 - the head cannot be asked: the lease runs out

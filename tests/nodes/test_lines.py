@@ -116,7 +116,6 @@ class Cluster:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("OUTLIVE_CALLS", "port")
     made = Cluster()
     yield made
     for one in made.started:
@@ -198,8 +197,18 @@ def test_a_port_that_a_firewall_drops(cluster: Cluster) -> None:
         assert line.ask(Call.of("find"), None) is THROUGH_RAY
         before = line._way
         assert "too long" in before.why
-        assert line.ask(Call.of("find"), None) is THROUGH_RAY
+        assert line.look() == before.why
         assert line._way is before
+
+
+def test_a_keeper_that_has_asked_nothing_knows_whether_the_port_is_reached(cluster: Cluster) -> None:
+    cluster.start()
+    line = CatalogLine(cluster.head.load, cluster.ask)
+    assert line.why_not == "nothing was asked yet"
+    assert line.look() is None
+    cluster.head.remembered[WHERE] = json.dumps("the port is in use").encode()
+    assert CatalogLine(cluster.head.load, cluster.ask).look() == "the port is in use"
+    assert cluster.by_ray == []
 
 
 def test_a_head_that_cannot_be_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +233,25 @@ def test_a_catalog_that_is_replaced_answers_no_more(cluster: Cluster) -> None:
     eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
     assert latter.asked == [["find", 2]]
     assert len(former.asked) == made
+
+
+def test_a_successor_that_comes_just_as_a_catalog_is_ready_waits_for_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes its turn once the catalog has seen that nobody has it."""
+    turn, load, came = succeed(cluster.head), cluster.head.load, list[bool]()  # type: ignore[arg-type]
+
+    def load_before_it_comes(key: str) -> bytes | None:
+        found = load(key)
+        if key == answering._turn(turn + 1) and not came:
+            came.append(True)
+            succeed(cluster.head)  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(cluster.head, "load", load_before_it_comes)
+    cluster.begin(turn)
+    eventually(lambda: bool(came))
+    eventually(lambda: answering._LEASE / 1e9 in cluster.head.slept)
 
 
 def test_a_catalog_that_gets_ready_late_answers_nobody(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
