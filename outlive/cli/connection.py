@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -70,6 +71,7 @@ def connect(address: str | None, *, from_inside: bool = False) -> None:
                 f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}"
             ) from None
         raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
+    atexit.register(ray.shutdown)  # comes before Ray's own, which first waits 0.5 s for lines of workers to print
 
 
 def find(address: str | None) -> str:
