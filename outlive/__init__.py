@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from outlive import xarray as xarray
     from outlive import zarr as zarr
     from outlive.errors import (
+        ArchiveNotFound,
+        ArchiveUnavailable,
         ArrayLost,
         ArrayNotFound,
+        CorruptArchive,
         CorruptArray,
         CreationEnded,
         InvalidKey,
@@ -42,13 +45,13 @@ if TYPE_CHECKING:
     from outlive.store.handle import ArrayHandle
     from outlive.store.nodes import drain, nodes
     from outlive.store.numpy_store import NumpyStore
-    from outlive.store.opening import open, shutdown
+    from outlive.store.opening import load, open, shutdown
     from outlive.store.replicas import FewerReplicas
     from outlive.store.store import Store
     from outlive.versions import show_versions
 
 _HOME = {
-    **dict.fromkeys(("open", "shutdown"), "outlive.store.opening"),
+    **dict.fromkeys(("load", "open", "shutdown"), "outlive.store.opening"),
     "Store": "outlive.store.store",
     "show_versions": "outlive.versions",
     **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
@@ -57,8 +60,11 @@ _HOME = {
     "NumpyStore": "outlive.store.numpy_store",
     **dict.fromkeys(
         (
+            "ArchiveNotFound",
+            "ArchiveUnavailable",
             "ArrayLost",
             "ArrayNotFound",
+            "CorruptArchive",
             "CorruptArray",
             "CreationEnded",
             "InvalidKey",
@@ -78,9 +84,12 @@ _HOME = {
     ),
 }
 __all__ = [
+    "ArchiveNotFound",
+    "ArchiveUnavailable",
     "ArrayHandle",
     "ArrayLost",
     "ArrayNotFound",
+    "CorruptArchive",
     "CorruptArray",
     "CreationEnded",
     "FewerReplicas",
@@ -99,6 +108,7 @@ __all__ = [
     "UnsupportedArray",
     "UnsupportedPlatform",
     "drain",
+    "load",
     "nodes",
     "open",
     "show_versions",

@@ -19,6 +19,7 @@ EXTRAS = {
     "traces": ("matplotlib", "pyarrow"),
     "demo": ("ray", "matplotlib", "nibabel", "psutil", "pydicom"),
     "zarr": ("ray", "zarr"),
+    "save": ("ray", "obstore"),
     "dask": ("ray", "dask"),
     "xarray": ("ray", "xarray"),
 }
