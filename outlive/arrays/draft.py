@@ -13,6 +13,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from io import FileIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.arrays import huge
@@ -49,6 +50,7 @@ class Draft:
         self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
         self._settled = False
         self._fd: int | None = None
+        self._file: FileIO | None = None  # of a recycled segment: its lock ends if it is dropped
         self._map: mmap.mmap | None = None
         self._gate: Gate | None = None
         self._viewed = False  # set by the array that the caller filled, which holds the lock from then on
@@ -165,7 +167,11 @@ class Draft:
 
     def _reserve_here(self) -> bool:
         tier = self.shelf.tiers.of(self.path)
-        self._fd = None if tier is None else tier.reserve(self.path, self.info.size)
+        reserved = None if tier is None else tier.reserve(self.path, self.info.size)
+        if isinstance(reserved, FileIO):
+            self._file, self._fd = reserved, reserved.fileno()
+        else:
+            self._fd = reserved
         if self._fd is not None and self._mode != PRIVATE:
             os.fchmod(self._fd, self._mode)
         return self._fd is not None
@@ -346,13 +352,18 @@ class Draft:
         self.settled = True
 
     def close(self) -> None:
-        fd, self._fd = self._fd, None
+        fd = self._fd
         if fd is not None:
             with contextlib.suppress(OSError):
                 give_back_tail(fd, self.info.size)
             if not self._viewed and self.info.size >= RECYCLED:
                 # a warm map or a forked child has the same open file, and would keep the lock
                 fcntl.flock(fd, fcntl.LOCK_UN)
+        # last: an interrupt above leaves it to `discard`; and without a call in between, where one could come
+        file, self._fd, self._file = self._file, None, None
+        if file is not None:
+            file.close()
+        elif fd is not None:
             os.close(fd)
 
 

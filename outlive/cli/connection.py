@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
 _CLIENT = "ray://"  # Ray Client, for machines that are not nodes of the cluster
-_OUTSIDE = "put, get, rm, ls, info, stats, check, shutdown, nodes and drain"  # as in docs/nodes.md
+_OUTSIDE = "put, get, rm, ls, info, stats, check, save, load, shutdown, nodes and drain"  # as in docs/nodes.md
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 

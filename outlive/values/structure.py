@@ -60,6 +60,23 @@ class Structure:
         length = cls.length(data[-TRAILER_SIZE:].tobytes(), nbytes)
         return cls(data[nbytes - length :].tobytes(), nbytes)
 
+    def has_pickle(self) -> bool:
+        """Whether a part of it is a pickle, whatever its flags say."""
+        return any(kind_of(node) == "pickle" for node in self._nodes)
+
+    def classes(self) -> set[str]:
+        """The classes that it names, as `classes.name_of` wrote them, or whatever is in their place."""
+        kinds = ("dataclass", "namedtuple", "enum")
+        return {str(node[kind]) for node in self._nodes if (kind := kind_of(node)) in kinds}
+
+    def whole_state(self, codec: str) -> tuple[int, int] | None:
+        """Offset and size of the one buffer that is the value's whole state, if `codec` made it and it has such."""
+        if not isinstance(self.root, list) or len(self._buffers) != 1 or len(self._nodes) != 2:
+            return None
+        state, root = self._nodes
+        is_whole = root.get("codec") == codec and root.get("state") == [0] and state.get("array") == 0
+        return self._buffers[0] if is_whole else None
+
     def value(self, entry: Any, read: Read, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
         """The value of an entry, such as `root`, or the part of it at `path`. Only its own buffers are read.
 
