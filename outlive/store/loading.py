@@ -24,6 +24,7 @@ from outlive.store.replicas import replicate
 from outlive.store.scopes import Scope
 from outlive.store.spreading import Work, spread
 from outlive.store.values import stored_form
+from outlive.values.structure import mark_foreign
 
 if TYPE_CHECKING:
     from outlive.archive.place import Place
@@ -188,6 +189,8 @@ def _draft(session: Session, place: Place, entry: Entry, ends: Ends, *, pickle: 
         array = fill(place, entry, target)
         if not is_array:
             check_trust(place, entry, array, pickle=pickle)
+            if not pickle:
+                mark_foreign(array)
         made[0].detach()
     except BaseException:
         for draft in made:
