@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,12 @@ def persist(
     """
     opened = store if isinstance(store, Store) else opening.open(store)
     prefix = key if key is not None else f"dask/{array.name}-{secrets.token_hex(4)}"
-    ends = {"lifetime": lifetime, "ttl": ttl, "replicas": replicas}
+    ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "replicas": replicas}
     blocks = array.to_delayed()
     names = {place: f"{prefix}/{'.'.join(map(str, place)) or '0'}" for place in np.ndindex(blocks.shape)}
-    put = dask.delayed(_put, pure=False)
+    put = dask.delayed(partial(_put, opened, ends), pure=False)  # an argument that is a mapping would become a dict
     try:
-        handles = dask.compute(*(put(blocks[place], opened, name, ends) for place, name in names.items()))
+        handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
     except BaseException:
         for name in names.values() if key is None else ():
             _forget(opened, name)
@@ -82,7 +83,7 @@ def persist(
     return _array_of(dict(zip(names, handles, strict=True)), array)
 
 
-def _put(chunk: Any, store: Store, name: str, ends: dict[str, Any]) -> ArrayHandle:
+def _put(store: Store, ends: dict[str, Any], chunk: Any, name: str) -> ArrayHandle:
     if not isinstance(chunk, np.ndarray | np.generic) or isinstance(chunk, np.ma.MaskedArray):
         raise UnsupportedArray(
             f"a chunk of this dask array is a {type(chunk).__module__}.{type(chunk).__qualname__}, and only arrays of "

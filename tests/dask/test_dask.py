@@ -14,6 +14,7 @@ import dask
 from dask import array as da
 
 import outlive
+import outlive.dask
 from outlive.arrays.writer import Writer
 from outlive.dask import _home, persist
 from outlive.store import session
@@ -149,6 +150,35 @@ def test_the_node_of_what_a_task_reads(played: PlayedCluster, store: outlive.Sto
         assert homes - {None} <= {"a", "b"}
         assert ("b" in homes) == (one.name == array.name)
     assert session.current().node == "a"
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's
+def test_what_ray_is_asked_for(played: PlayedCluster, store: outlive.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util.dask import scheduler
+
+    asked: dict[Any, dict[Any, Any]] = {}
+
+    def compute_here(graph: Any, keys: Any, **options: Any) -> Any:
+        scoped = scheduler._build_key_scoped_ray_remote_args(graph, {}, options.pop("ray_remote_args", {}))
+        for key, arguments in scoped.items():
+            where = arguments.pop("scheduling_strategy", None)
+            asked.setdefault(where, {})[key] = arguments
+        return dask.get(graph, keys)
+
+    monkeypatch.setattr("ray.util.dask.ray_dask_get", compute_here)
+    strategy = "ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy"
+    monkeypatch.setattr(strategy, lambda node, soft: (node, soft))
+    there, here = on_another_node(played, store).to_dask(chunks=(32, 8192)), store.put(VALUES[:8]).to_dask()
+    total = there.sum() + here.sum() + da.ones(3).sum()
+    assert float(total.compute(scheduler=outlive.dask.get)) == VALUES.sum() + VALUES[:8].sum() + 3
+    assert set(asked) == {("a", True), ("b", True), None}
+    assert [len(asked[node, True]) for node in "ab"] == [1, 2]
+    asked.clear()
+    with dask.annotate(ray_remote_args={"num_cpus": 2}):
+        told = da.map_blocks(np.negative, there)
+    with dask.config.set({"optimization.fuse.active": False}):
+        told.compute(scheduler=outlive.dask.get)
+    assert {"num_cpus": 2} in [arguments for keys in asked.values() for arguments in keys.values()]
 
 
 # --- on Ray
