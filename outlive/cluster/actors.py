@@ -10,6 +10,7 @@ from ray.util import list_named_actors
 NAMESPACE = "outlive"
 CATALOG = "catalog"
 _KEEPER = "keeper-"
+MIRROR = "mirror-"
 
 
 def keeper(node: str) -> Any:
@@ -33,6 +34,15 @@ def find(name: str) -> Any:
 
 def keeper_nodes() -> list[str]:
     """The nodes that have a keeper."""
+    return [name.removeprefix(_KEEPER) for name in _names(_KEEPER)]
+
+
+def mirrors() -> list[str]:
+    """The names of the mirrors that run."""
+    return _names(MIRROR)
+
+
+def _names(beginning: str) -> list[str]:
     named = list_named_actors(all_namespaces=True)
     names = (actor["name"] for actor in named if actor["namespace"] == NAMESPACE)
-    return sorted(name.removeprefix(_KEEPER) for name in names if name.startswith(_KEEPER))
+    return sorted(name for name in names if name.startswith(beginning))

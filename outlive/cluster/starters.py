@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive.cluster.actors import CATALOG, NAMESPACE, find, keeper_name
+from outlive.cluster.actors import CATALOG, NAMESPACE, find, keeper_name, mirrors
 
 if TYPE_CHECKING:
     from outlive.cluster.port import Peers
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HEAD = "node:__internal_head__"  # a resource that only the head has; a new raylet may not know the head's id yet
 START_SECONDS = 120.0  # a Ray worker takes 1-5 s to start, more on a loaded machine
 
-_OPTIONS: dict[str, Any] = {
+LASTING: dict[str, Any] = {
     "namespace": NAMESPACE,
     "lifetime": "detached",
     "get_if_exists": True,
@@ -26,6 +26,7 @@ _OPTIONS: dict[str, Any] = {
     "max_restarts": -1,
     "max_task_retries": -1,
 }
+"""The options of actors that no program's end ends."""
 
 # A call that waits for a silent node holds its thread for up to 40 s, and 160 more threads take 1.5 MB. Calls that list
 # keys wait for deletions, so they have a group of their own, and readers do not wait for them. Calls whose arrays are
@@ -41,7 +42,7 @@ def start_keeper(peers: Peers, cluster: str, node: str) -> Any:
 
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     actor = _actor(Keeper, {"check": 1, "send": 8, "fetch": 8, "fill": 4, "drain": 1})
-    return actor.options(**_OPTIONS, name=keeper_name(node), scheduling_strategy=here).remote(peers, cluster, node)
+    return actor.options(**LASTING, name=keeper_name(node), scheduling_strategy=here).remote(peers, cluster, node)
 
 
 def start_catalog(peers: Peers) -> Any:
@@ -49,7 +50,14 @@ def start_catalog(peers: Peers) -> Any:
     from outlive.cluster.catalog import Catalog
 
     actor = _actor(Catalog, _CATALOG_THREADS)
-    return actor.options(**_OPTIONS, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
+    return actor.options(**LASTING, name=CATALOG, resources={HEAD: 0.001}).remote(peers)
+
+
+def stop_mirrors() -> None:
+    """End all mirrors, for good."""
+    for name in mirrors():
+        with contextlib.suppress(ValueError):
+            ray.kill(find(name), no_restart=True)
 
 
 def stop(nodes: list[str]) -> None:

@@ -259,7 +259,7 @@ def forget() -> None:
 
 
 def close() -> int:
-    """Stop keepers and catalog and delete all arrays of the cluster; returns how many bytes that freed.
+    """Stop mirrors, keepers and catalog and delete all arrays of the cluster; returns how many bytes that freed.
 
     Raises
     ------
@@ -267,6 +267,7 @@ def close() -> int:
         A keeper did not answer. All are stopped, but its arrays may be there still.
     """
     freed, silent, peers = 0, [], RayPeers()
+    starters.stop_mirrors()  # or one of them would start keepers again
     nodes = peers.keeper_nodes()
     try:
         for node in nodes:

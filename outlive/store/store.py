@@ -36,6 +36,7 @@ from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
 from outlive.store.loading import Ends, Loaded, load
+from outlive.store.mirroring import Mirror, Order, running, start
 from outlive.store.options import put_options
 from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
@@ -43,6 +44,7 @@ from outlive.store.saving import Saved, save
 from outlive.store.scopes import Scope, end_scope, open_scope
 from outlive.store.session import Session
 from outlive.store.values import stored_form, value_of
+from outlive.units import parse_duration
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -590,6 +592,43 @@ class Store(MutableMapping[str, Any]):
         with progress_bar.of("loading") as bar:
             told = progress_bar.told(bar, progress)
             return load(session, ends, place, prefix, keys, told, pickle=pickle, replace=replace)
+
+    def mirror(
+        self,
+        url: str | os.PathLike[str],
+        every: float | str,
+        *,
+        prefix: str = "",
+        delete: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> Mirror:
+        """Save this store now and then, as `save` does, until the mirror is stopped or the cluster ends.
+
+        An actor on the head does it, which outlives this program. It starts again if it dies. When the whole cluster is
+        lost, all that was put before the last save (`Mirror.status().saved_at`) can be loaded into another.
+
+        Parameters
+        ----------
+        url, prefix, delete, options
+            As for `save`. A folder has to be one that the head sees.
+        every
+            Seconds from the begin of one save to that of the next, or text such as "5min"; at least 1.
+
+        Returns
+        -------
+        Mirror
+            With `status`, `save` and `stop`. If there is one of this store to this place, it gets the new settings.
+        """
+        seconds = parse_duration(every, "every", least=1.0)
+        return self._mirror(Order(self.name, place_of(url, options), prefix, seconds, delete))
+
+    @in_cluster()
+    def _mirror(self, order: Order) -> Mirror:
+        return start(order)
+
+    def mirrors(self) -> list[Mirror]:
+        """The mirrors of this store that run."""
+        return running(self.name)
 
     # --- looking
 

@@ -1,0 +1,182 @@
+"""Mirrors: an actor saves a store again and again, whatever becomes of the program that started it.
+
+It is on the head, without which there is no cluster, so it keeps no node from the autoscaler. Ray starts it again if it
+dies. It saves as `Store.save` does: what is there is not sent again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from outlive import progress
+from outlive.cluster import actors, logs, starters
+from outlive.errors import StoreUnavailable
+from outlive.store import session as sessions
+from outlive.store.gateway import in_cluster
+from outlive.store.saving import Saved, save
+
+if TYPE_CHECKING:
+    from outlive.archive.place import Place
+
+_log = logging.getLogger(__name__)
+_THREADS = 4  # calls at a time, while one saves
+_PATIENCE = 60.0  # seconds for an answer of an actor that starts
+
+
+class MirrorStatus(NamedTuple):
+    """What a mirror has done."""
+
+    store: str
+    url: str
+    every: float
+    """Seconds from one save to the next."""
+    saved_at: float | None
+    """When the last save that came to its end began, in seconds since 1970: the archive has all that was put before."""
+    last: Saved | None
+    """Its result."""
+    failed: str | None
+    """Why the last attempt failed, if it did. It is made again."""
+
+
+class Order(NamedTuple):
+    """What a mirror is to do."""
+
+    store: str
+    place: Place
+    prefix: str
+    every: float
+    delete: bool
+
+
+class Mirroring:
+    """The actor."""
+
+    def __init__(self, order: Order) -> None:
+        logs.begin()
+        self._order, self._one_at_a_time = order, threading.Lock()
+        self._status = MirrorStatus(order.store, order.place.url, order.every, None, None, None)
+        threading.Thread(target=self._go_on, daemon=True, name="mirror").start()
+
+    def _go_on(self) -> None:
+        while True:
+            begun = time.monotonic()
+            self.save()
+            time.sleep(max(0.0, self._order.every - (time.monotonic() - begun)))
+
+    def save(self) -> MirrorStatus:
+        """Save now, and say how that went."""
+        store, place, prefix, _, delete = self._order
+        with self._one_at_a_time:
+            at = time.time()
+            try:
+                with progress.of("saving") as bar:
+                    saved = save(sessions.current(), store, place, prefix, None, bar, delete=delete)
+            except Exception as error:  # noqa: BLE001 - a server that is away, a full disk: the next attempt may succeed
+                _log.warning("the mirror %s of store %s failed, and goes on: %s", place, store, error)
+                self._status = self._status._replace(failed=f"{type(error).__name__}: {error}")
+            else:
+                self._status = self._status._replace(saved_at=at, last=saved, failed=None)
+            return self._status
+
+    def status(self) -> MirrorStatus:
+        return self._status
+
+    def order(self) -> str:
+        return repr_of(self._order)
+
+
+def repr_of(order: Order) -> str:
+    """Tells orders that differ, options of the storage included, without showing them."""
+    about = (*order[:1], order.place.url, *order[2:], getattr(order.place, "_options", None))
+    return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
+class Mirror:
+    """A mirror that runs; made by `Store.mirror`. It goes on when this object, or the program, ends. Picklable.
+
+    >>> mirror.status().failed is None
+    True
+    """
+
+    def __init__(self, store: str, url: str) -> None:
+        self.store, self.url = store, url
+
+    def status(self) -> MirrorStatus:
+        """What it has done. Raises StoreUnavailable if it was stopped."""
+        return _ask(self.store, self.url, "status", _PATIENCE)
+
+    def save(self) -> MirrorStatus:
+        """Have it save now, and wait for that."""
+        return _ask(self.store, self.url, "save", None)
+
+    def stop(self, *, save: bool = True) -> None:
+        """End it; by default after it has saved once more. The archive stays. Does nothing if it was stopped."""
+        with contextlib.suppress(StoreUnavailable):
+            if save:
+                self.save()
+        _stop(_name(self.store, self.url))
+
+    def __repr__(self) -> str:
+        return f"Mirror({self.store!r}, {self.url!r})"
+
+
+def _name(store: str, url: str) -> str:
+    return actors.MIRROR + hashlib.sha256(f"{store}\n{url}".encode()).hexdigest()[:32]
+
+
+def start(order: Order) -> Mirror:
+    """Start a mirror. One of the same store and place that has another order is ended first."""
+    sessions.current()
+    name = _name(order.store, order.place.url)
+    remote: Any = ray.remote(Mirroring)
+    options = {**starters.LASTING, "resources": {starters.HEAD: 0.001}, "max_concurrency": _THREADS, "name": name}
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        actor = remote.options(**options).remote(order)
+        try:
+            if ray.get(actor.order.remote(), timeout=_PATIENCE) == repr_of(order):
+                return Mirror(order.store, order.place.url)
+            _stop(name)
+        except RayActorError:  # the one that was just ended
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+@in_cluster()
+def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorStatus:
+    sessions.current()
+    try:
+        answer = getattr(actors.find(_name(store, url)), method).remote()
+        status: MirrorStatus = ray.get(answer, timeout=patience)
+    except GetTimeoutError:
+        raise StoreUnavailable(f"the mirror of store {store!r} to {url} did not answer in {patience:g} s") from None
+    except (ValueError, RayError) as error:
+        raise StoreUnavailable(f"no mirror of store {store!r} to {url} runs: {error!s:.200}") from None
+    return status
+
+
+@in_cluster()
+def _stop(name: str) -> None:
+    with contextlib.suppress(ValueError):
+        ray.kill(actors.find(name), no_restart=True)
+
+
+@in_cluster()
+def running(store: str) -> list[Mirror]:
+    """The mirrors of a store that run."""
+    sessions.current()
+    found = []
+    for name in actors.mirrors():
+        with contextlib.suppress(ValueError, RayError):
+            status = ray.get(actors.find(name).status.remote(), timeout=_PATIENCE)
+            found.append(Mirror(status.store, status.url))
+    return sorted((one for one in found if one.store == store), key=lambda one: one.url)
