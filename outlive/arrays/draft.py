@@ -53,7 +53,7 @@ class Draft:
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
         self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
-        self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
+        self._remains: Remains | None = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
     @classmethod
     def make(cls, shelf: Shelf, info: ArrayInfo, mode: int = PRIVATE) -> Draft:
@@ -138,8 +138,9 @@ class Draft:
     @settled.setter
     def settled(self, value: bool) -> None:
         self._settled = value
-        if value:
+        if value and self._remains is not None:
             self._remains.settled()
+            self._remains = None  # else the next put would find it, and clear nothing away
 
     def _reserve(self) -> None:
         """Make the file and count its bytes: in memory, where room is made if needed, or else on disk.

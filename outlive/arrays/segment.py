@@ -79,6 +79,7 @@ def footer(info: ArrayInfo) -> bytes:
     return text + _trailer(text, checksum, array_id)
 
 
+@functools.lru_cache(128)  # it is asked for twice: for the segment's size, and when it is written
 def _own(array_id: str, key: str | None, version: int, ttl: float, replicas: int) -> bytes:
     """The part of the footer that differs from array to array."""
     name = "null" if key is None else encode_basestring(key)
