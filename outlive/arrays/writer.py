@@ -152,6 +152,8 @@ def _described(
 
 def _bytes_of(array: np.ndarray[Any, Any] | Packed) -> bytes:
     """The data of a small segment, in memory of its own."""
+    if not array.nbytes:  # `numpy.nditer` gives bytes for items of zero bytes
+        return b""
     if isinstance(array, Packed):
         return b"".join(part.tobytes() for part in array.parts)
     if array.flags.forc:

@@ -63,6 +63,7 @@ def test_arrays_of_all_forms_and_sizes_come_back_in_order(shelf: Shelf) -> None:
         plain, np.asfortranarray(plain), plain[::2, ::3], plain.T[1:], np.empty((0, 3)), np.array(5), np.array("text"),
         np.zeros(3, [("a", "i1"), ("b", "f8")])[::2], rng.random(COPY_BELOW // 8), rng.random(MIB // 8), plain[0],
         Packed("test", 9000, parts), np.ones((), "M8[s]"), rng.random((300, 300))[::2], plain[:1],
+        np.zeros(3, [("e", "S0"), ("x", "i4")])["e"],
     ]  # fmt: skip
     drafts = Writer(shelf).drafts_of([(f"{number}", one) for number, one in enumerate(mixed)], store=STORE)
     shelf.seal_many(drafts)
