@@ -1,19 +1,25 @@
 # `make demo` and `make test` set up everything they need in .venv first.
 PYTHON ?= python3
 VENV := .venv
+EXACT :=  # packages that have to be in it in exactly this version
 BIN := $(VENV)/bin
 PROCESSES ?= 4  # on two cores, six were slower: each has a Ray of its own
 SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
-FEWER := OUTLIVE_KILLS=100 OUTLIVE_EXAMPLES=40  # of what `make test-all` does more often
+# Of what `make test-longest` does more often.
+FEWER := OUTLIVE_KILLS=100 OUTLIVE_KILLS_OF_ACTORS=1 OUTLIVE_EXAMPLES=40 OUTLIVE_TRIM_TASKS=800
+
+# Tests start hundreds of processes. Where containers forbid it, each would compile all of outlive: 0.3 s of CPU.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The short forms; see CONTRIBUTING.md for the long ones.
-.PHONY: help demo test test-all test-busy lint docs pages dist types bench simulate test-oldest clean
+.PHONY: help demo test test-all test-longest all-tests test-busy lint docs pages dist types bench simulate test-oldest clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         watch arrays survive what kills Ray's (about two minutes)"
 	@echo "make test         the tests of every promise, in their short form"
-	@echo "make test-all     these, and the long ones (tests/long.py)"
+	@echo "make test-all     these, and the long ones (tests/long.py); .ci/run runs these"
+	@echo "make test-longest all tests, none cut short"
 	@echo "make test-busy    make test ten times in a row beside four busy processes (RUNS=10 BUSY=4)"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make dist         a wheel and an sdist, checked, and the wheel tried where there is no Ray"
@@ -29,7 +35,7 @@ $(VENV)/.ready: pyproject.toml
 	  { echo "outlive needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing Ray and the rest into $(VENV), once: a few minutes, without a word"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev]' $(EXACT)
 	@touch $@
 
 demo: $(VENV)/.ready
@@ -57,9 +63,15 @@ $(VENV)/docs/.ready: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
-test-all: $(VENV)/.ready $(VENV)/pages/.ready $(VENV)/docs/.ready
+test-all: $(VENV)/.ready $(VENV)/docs/.ready
+	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not longest' --beside-trim 10
+
+test-longest: $(VENV)/pages/.ready $(VENV)/docs/.ready all-tests
+
+# Those that are marked `alone` are looked for in the files that name the mark: pytest would read all for seconds.
+all-tests: $(VENV)/.ready
 	$(BIN)/python -m pytest $(SHARED) -m 'not alone'
-	$(BIN)/python -m pytest -m alone tests/workers
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 test-busy: $(VENV)/.ready
 	$(BIN)/python -m tests.busy --runs $(or $(RUNS),10) --busy $(or $(BUSY),4)
@@ -77,25 +89,26 @@ docs: $(VENV)/docs/.ready
 pages: $(VENV)/pages/.ready
 	$(BIN)/python -m tests.pages.write idle-memory.md
 
-$(VENV)/dist/.ready:
-	$(PYTHON) -m venv $(VENV)/dist
+$(VENV)/dist/bin/twine:
+	$(PYTHON) -m venv --clear $(VENV)/dist
 	$(VENV)/dist/bin/pip install --quiet 'build>=1' 'twine>=5' && touch $@
 
-dist: $(VENV)/.ready $(VENV)/dist/.ready
+dist: $(VENV)/.ready $(VENV)/dist/bin/twine
 	rm -rf dist
 	$(VENV)/dist/bin/python -m build --quiet
 	$(VENV)/dist/bin/twine check --strict dist/*
 	OUTLIVE_DIST=dist $(BIN)/python -m pytest -q tests/package/test_wheel.py
 
 # basedpyright is pyright as wheels of PyPI, Node included: pyright's own wheel downloads both when it is run.
-$(VENV)/types/.ready:
-	$(PYTHON) -m venv $(VENV)/types
+# Without it this fails, with or without a network: a check that was not made is no pass.
+PYRIGHT := $(VENV)/types/bin/basedpyright
+$(PYRIGHT):
+	$(PYTHON) -m venv --clear $(VENV)/types
 	timeout 300 $(VENV)/types/bin/pip install --quiet --retries 1 'basedpyright>=1.20' && touch $@ || \
-	  { rm -rf $(VENV)/types; echo "no program is read by pyright: basedpyright cannot be installed"; }
+	  { echo "no program is read by pyright: basedpyright cannot be installed"; exit 1; }
 
-types: $(VENV)/.ready $(VENV)/types/.ready
-	@test ! -e $(VENV)/types/.ready || \
-	  $(VENV)/types/bin/basedpyright --level error --pythonpath $(BIN)/python tests/package/typed_program.py
+types: $(VENV)/.ready $(PYRIGHT)
+	$(PYRIGHT) --level error --pythonpath $(BIN)/python tests/package/typed_program.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
@@ -106,9 +119,7 @@ simulate: $(VENV)/.ready
 test-oldest:
 	@for python in python3.10 "$$HOME"/.pyenv/versions/3.10.*/bin/python; do \
 	  "$$python" -c '' 2>/dev/null || continue; \
-	  "$$python" -m venv .venv-oldest && \
-	  .venv-oldest/bin/pip install --quiet --editable '.[dev]' 'ray==2.49.1' && \
-	  exec .venv-oldest/bin/python -m pytest $(SHARED); exit 1; \
+	  exec $(MAKE) VENV=.venv-oldest PYTHON="$$python" EXACT=ray==2.49.1 all-tests; \
 	done; echo "skipped: there is no Python 3.10 here"
 
 clean:

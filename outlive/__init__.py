@@ -17,11 +17,16 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from outlive import codecs as codecs
+    from outlive import dask as dask
     from outlive import workers as workers
+    from outlive import xarray as xarray
     from outlive import zarr as zarr
     from outlive.errors import (
+        ArchiveNotFound,
+        ArchiveUnavailable,
         ArrayLost,
         ArrayNotFound,
+        CorruptArchive,
         CorruptArray,
         CreationEnded,
         InvalidKey,
@@ -40,13 +45,13 @@ if TYPE_CHECKING:
     from outlive.store.handle import ArrayHandle
     from outlive.store.nodes import drain, nodes
     from outlive.store.numpy_store import NumpyStore
-    from outlive.store.opening import open, shutdown
+    from outlive.store.opening import load, open, shutdown
     from outlive.store.replicas import FewerReplicas
     from outlive.store.store import Store
     from outlive.versions import show_versions
 
 _HOME = {
-    **dict.fromkeys(("open", "shutdown"), "outlive.store.opening"),
+    **dict.fromkeys(("load", "open", "shutdown"), "outlive.store.opening"),
     "Store": "outlive.store.store",
     "show_versions": "outlive.versions",
     **dict.fromkeys(("drain", "nodes"), "outlive.store.nodes"),
@@ -55,8 +60,11 @@ _HOME = {
     "NumpyStore": "outlive.store.numpy_store",
     **dict.fromkeys(
         (
+            "ArchiveNotFound",
+            "ArchiveUnavailable",
             "ArrayLost",
             "ArrayNotFound",
+            "CorruptArchive",
             "CorruptArray",
             "CreationEnded",
             "InvalidKey",
@@ -76,9 +84,12 @@ _HOME = {
     ),
 }
 __all__ = [
+    "ArchiveNotFound",
+    "ArchiveUnavailable",
     "ArrayHandle",
     "ArrayLost",
     "ArrayNotFound",
+    "CorruptArchive",
     "CorruptArray",
     "CreationEnded",
     "FewerReplicas",
@@ -97,6 +108,7 @@ __all__ = [
     "UnsupportedArray",
     "UnsupportedPlatform",
     "drain",
+    "load",
     "nodes",
     "open",
     "show_versions",
@@ -108,7 +120,7 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-        if name in {"codecs", "workers", "zarr"}:
+        if name in {"codecs", "dask", "workers", "xarray", "zarr"}:
             return importlib.import_module(f"outlive.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'outlive' has no attribute {name!r}")

@@ -46,6 +46,18 @@ class CorruptArray(OutliveError, ValueError):
     """The array's file is damaged: truncated, overwritten, or not written by outlive. Run `outlive check`."""
 
 
+class ArchiveNotFound(OutliveError, FileNotFoundError):
+    """No manifest is there: nothing was saved, or a save did not come to its end. Check the URL, or save again."""
+
+
+class CorruptArchive(OutliveError, ValueError):
+    """A saved file is not what its manifest says, or the manifest cannot be. Nothing was loaded from it."""
+
+
+class ArchiveUnavailable(OutliveError, ConnectionError):
+    """The folder or the object storage cannot be reached or refuses. The message has its own words. Try again."""
+
+
 class StoreUnavailable(OutliveError, ConnectionError):
     """No Ray cluster is connected, or its keeper or catalog cannot be reached. Connect, or start it again."""
 

@@ -19,6 +19,9 @@ EXTRAS = {
     "traces": ("matplotlib", "pyarrow"),
     "demo": ("ray", "matplotlib", "nibabel", "psutil", "pydicom"),
     "zarr": ("ray", "zarr"),
+    "save": ("ray", "obstore"),
+    "dask": ("ray", "dask"),
+    "xarray": ("ray", "xarray"),
 }
 """The packages that each extra adds: their names are alike in both places."""
 

@@ -141,6 +141,22 @@ def of(label: str, *, unit: str | None = None, total: int = 0) -> Iterator[Bar]:
         bar.close()
 
 
+class _Told(Bar):
+    """Tells a function, and draws nothing."""
+
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        super().__init__("", None)
+        self._due, self._tell = _NEVER, tell
+
+    def update(self, done: int, total: int) -> None:
+        self._tell(done, total)
+
+
+def told(bar: Bar, tell: Callable[[int, int], None] | None) -> Bar:
+    """`bar`, or, if the caller wants to be told, what stands for it."""
+    return bar if tell is None else _Told(tell)
+
+
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """No bar in this block, on this thread: its caller draws one."""

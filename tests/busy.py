@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # What `make test` runs, and how often.
-_FEWER = {"OUTLIVE_KILLS": "100", "OUTLIVE_EXAMPLES": "40"}
+_FEWER = {"OUTLIVE_KILLS": "100", "OUTLIVE_KILLS_OF_ACTORS": "1", "OUTLIVE_EXAMPLES": "40"}
 _PYTEST = ["--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long"]
 
 

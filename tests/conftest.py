@@ -16,7 +16,7 @@ from typing import TypeVar
 import pytest
 
 from tests.little_ray import start_little
-from tests.long import is_long, unknown
+from tests.long import is_long, is_longest, unknown
 
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
@@ -60,6 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_long(item.nodeid):
             item.add_marker("long")
+        if is_longest(item.nodeid):
+            item.add_marker("longest")
         if item.path.parent.name == "nodes":
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--chaos") or 0)))
         if item.path.name == "test_beside_trim.py":

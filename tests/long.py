@@ -1,7 +1,8 @@
 """The tests that are long by nature: they torment, measure, or run every program of the documentation.
 
-`make test` leaves them out and keeps a short form of each promise. `make test-all` runs them, and so does `.ci/run`.
-A pattern is looked for in a test's node id. A pattern that matches no test is an error.
+`make test` leaves them out and keeps a short form of each promise. `make test-all` runs them, and so does `.ci/run`,
+without the LONGEST. `make test-longest` runs all. A pattern is looked for in a test's node id. A pattern that matches
+no test is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 LONG = (
     # killed or stopped at random, for many seconds
     "nodes/test_chaos.py::",
-    "nodes/test_history.py::",
+    r"nodes/test_history.py::test_linearizable\[(one node|three nodes that)",
     "nodes/test_bulk.py::",
     "nodes/test_raylets.py::",
     "nodes/test_keepers_memory.py::",
@@ -27,7 +28,6 @@ LONG = (
     r"arrays/test_spill_faults.py::test_at_every_call\[.*(from then on|a quota)",
     "testing/test_simulation.py::test_(schedules_hold|faults_that_are_planted_are_found)",
     # a model against a real Ray
-    "workers/test_model_against_ray.py::",
     "workers/test_inspect_settings.py::test_reasons_that_settings_make",
     # each case starts a Ray, and the shorter tests of the same file try the same code
     "workers/test_restart.py::",
@@ -55,6 +55,9 @@ LONG = (
     "workers/test_looking.py::test_(rounds_that_let_workers_go|the_node_stays_idle|an_exact_look)",
     "workers/test_ended_jobs.py::test_(a_worker_of_a_dead|each_of_several|those_that|what_another)",
     # one of its kind is short
+    r"arrays/test_warm.py::test_arrays_that_are_not_contiguous\[1-",
+    "cluster/test_sessions.py::test_with_token_authentication",
+    r"lint/test_processes.py::test_no_process_outlives_the_one_that_started_it\[(2|Signals.SIGINT)\]",
     r"package/test_imports.py::.*\[(--version|lint --explain|explain|versions|tune|workers)",
     r"package/test_help.py::test_bash_completes\[outlive (workers|lint)",
     r"package/test_extras.py::test_commands_that_need_ray\[(put|nodes|doctor|workers)",
@@ -68,16 +71,28 @@ LONG = (
     "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
-    "pages/test_idle_memory.py::",
     "pages/test_built_site.py::",
 )
 
+LONGEST = (
+    "workers/test_model_against_ray.py::test_number_of_workers",  # a minute in which no other test may run
+    "pages/test_idle_memory.py::",  # three minutes, and packages of its own
+    r"nodes/test_history.py::test_linearizable\[three nodes\]",  # its kills are among those of the other one
+)
+
+_LONG = re.compile("|".join(LONG + LONGEST))
+
 
 def is_long(nodeid: str) -> bool:
-    """Whether this test is a long one."""
-    return any(re.search(pattern, nodeid) for pattern in LONG)
+    """Whether `make test` leaves this test out."""
+    return _LONG.search(nodeid) is not None
+
+
+def is_longest(nodeid: str) -> bool:
+    """Whether `make test-all` leaves this test out too."""
+    return any(re.search(pattern, nodeid) for pattern in LONGEST)
 
 
 def unknown(nodeids: list[str]) -> list[str]:
     """The patterns that match none of these tests."""
-    return [pattern for pattern in LONG if not any(re.search(pattern, nodeid) for nodeid in nodeids)]
+    return [pattern for pattern in LONG + LONGEST if not any(re.search(pattern, nodeid) for nodeid in nodeids)]

@@ -13,6 +13,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from io import FileIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlive.arrays import huge
@@ -45,6 +46,7 @@ class Draft:
 
     _settled = False
     _fd: int | None = None
+    _file: FileIO | None = None  # of a recycled segment: its lock ends if it is dropped
     _map: mmap.mmap | None = None
     _gate: Gate | None = None
     _viewed = False  # set by the array that the caller filled, which holds the lock from then on
@@ -170,7 +172,11 @@ class Draft:
 
     def _reserve_here(self) -> bool:
         tier = self.shelf.tiers.of(self.path)
-        self._fd = None if tier is None else tier.reserve(self.path, self.info.size)
+        reserved = None if tier is None else tier.reserve(self.path, self.info.size)
+        if isinstance(reserved, FileIO):
+            self._file, self._fd = reserved, reserved.fileno()
+        else:
+            self._fd = reserved
         if self._fd is not None and self._mode != PRIVATE:
             os.fchmod(self._fd, self._mode)
         return self._fd is not None
@@ -351,13 +357,18 @@ class Draft:
         self.settled = True
 
     def close(self) -> None:
-        fd, self._fd = self._fd, None
+        fd = self._fd
         if fd is not None:
             with contextlib.suppress(OSError):
                 give_back_tail(fd, self.info.size)
             if not self._viewed and self.info.size >= RECYCLED:
                 # a warm map or a forked child has the same open file, and would keep the lock
                 fcntl.flock(fd, fcntl.LOCK_UN)
+        # last: an interrupt above leaves it to `discard`; and without a call in between, where one could come
+        file, self._fd, self._file = self._file, None, None
+        if file is not None:
+            file.close()
+        elif fd is not None:
             os.close(fd)
 
 

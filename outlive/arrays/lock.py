@@ -36,7 +36,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds between two tries
 _NESTED = contextlib.nullcontext()
 
 _open: set[weakref.ref[FileIO]] = set()  # the files of all threads, those that wait too; C code removes them
-_owned: set[OwnedFile] = set()
+_owned: set[weakref.ref[OwnedFile]] = set()
 # a fork waits for this: between the two steps a file is open that its object does not show
 _changing = threading.RLock()
 
@@ -173,14 +173,14 @@ def opened(path: str) -> FileIO:
     OSError
         FileNotFoundError, if there is none. A link is refused.
     """
-
-    def existing(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
-
     with _changing:
-        file = FileIO(path, "r+", opener=existing)
+        file = FileIO(path, "r+", opener=_existing)
         _open.add(weakref.ref(file, _open.discard))
     return file
+
+
+def _existing(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
 
 
 def create(path: str, flags: int) -> int:
@@ -191,7 +191,8 @@ def create(path: str, flags: int) -> int:
 class OwnedFile:
     """The file `path`, open for reading and writing. A forked child has it closed.
 
-    It never unlocks, because that would end the parent's lock too. Closing ends only this process's lock.
+    It never unlocks, because that would end the parent's lock too. Closing ends only this process's lock; so does
+    dropping it, as an interrupt may.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ class OwnedFile:
             # `FileIO` closes in one C call, which no signal handler can split: the descriptor is neither lost nor
             # closed twice.
             self._file = FileIO(path, "r+", opener=opened)
-            _owned.add(self)
+            _owned.add(weakref.ref(self, _owned.discard))
 
     def fileno(self) -> int:
         """The descriptor, for `fcntl.flock`. `ValueError` once it is closed, as in a forked child."""
@@ -217,7 +218,6 @@ class OwnedFile:
         """Let go of the file and its lock. Harmless to repeat."""
         with _changing:
             self._file.close()
-            _owned.discard(self)
 
 
 def no_fork() -> AbstractContextManager[Any]:
@@ -250,22 +250,22 @@ def is_at(path: str, fd: int) -> bool:
     return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
 
 
-def open_locked(path: str, lock: int) -> int | None:
-    """Open the sealed segment at `path` with this lock (SHARED or EXCLUSIVE); its descriptor.
+def open_locked(path: str, lock: int) -> FileIO | None:
+    """Open the sealed segment at `path` with this lock (SHARED or EXCLUSIVE), which ends if the file is dropped.
 
     While the lock is held, `path` leads to this segment. None if there is no segment, or others hold a lock on it.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
+        file = FileIO(path, "r+", opener=_existing)
     except OSError:
         return None
     try:
-        if try_lock(fd, lock) and is_at(path, fd):
-            return fd
+        if try_lock(file, lock) and is_at(path, file.fileno()):
+            return file
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    os.close(fd)
+    file.close()
     return None
 
 
@@ -337,8 +337,9 @@ def _go_on_in_parent() -> None:
 def _go_on_in_child() -> None:
     global _changing
     _changing = threading.RLock()
-    for file in list(_owned):
+    for file in living(_owned):
         file.close()
+    _owned.clear()
     _let_go()
 
 

@@ -12,6 +12,7 @@ import itertools
 import os
 import random
 import time
+from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from outlive.arrays.layout import PRIVATE, in_pool, size_in_pool
@@ -102,11 +103,11 @@ class Pool:
                 return Recyclable(one, file)
         return None
 
-    def take(self, found: Recyclable, size: int, path: str) -> int | None:
+    def take(self, found: Recyclable, size: int, path: str) -> FileIO | None:
         """Move a segment that was found to `path`, make it `size` bytes long, and count these bytes.
 
-        Returns a descriptor, which holds its exclusive lock; None if the budget has no room. The caller closes what was
-        found.
+        Returns the file, open once more; None if the budget has no room. Its exclusive lock lasts until both are closed
+        or dropped, or one is unlocked. The caller closes what was found.
         """
         one, fd = found.one, found.file.fileno()
         os.fchmod(fd, PRIVATE)  # the marks of the deleted array do not hold for the next one
@@ -123,7 +124,9 @@ class Pool:
                 except OSError:  # no room to make it longer
                     os.unlink(path)
                     raise
-            return os.dup(fd)
+            # C code does both steps, so no interrupt comes between them: the number alone would keep the lock for ever
+            [file] = map(FileIO, map(os.dup, [fd]), ["r+"])
+            return file
 
     def make(self, path: str, size: int) -> int | None:
         """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
@@ -171,13 +174,11 @@ class Pool:
 
     def _free(self, one: Deleted) -> int:
         """Give the memory of a segment back, unless somebody reads it; returns how many bytes that were."""
-        fd = open_locked(one.path, EXCLUSIVE)
-        if fd is None:
+        file = open_locked(one.path, EXCLUSIVE)
+        if file is None:
             return 0
-        try:
-            self._empty(one, fd)
-        finally:
-            os.close(fd)
+        with file:
+            self._empty(one, file.fileno())
         return pages(one.size)
 
     def _empty(self, one: Deleted, fd: int) -> None:

@@ -46,12 +46,10 @@ def empty_if_unread(path: str) -> None:
     with contextlib.suppress(OSError):
         if os.lstat(path).st_size < LEAST:
             return
-        fd = open_locked(path, EXCLUSIVE)
-        if fd is not None:
-            try:
-                empty(fd)
-            finally:
-                os.close(fd)
+        file = open_locked(path, EXCLUSIVE)
+        if file is not None:
+            with file:
+                empty(file.fileno())
 
 
 def remove_tree(folder: str) -> None:

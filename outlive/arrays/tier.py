@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import COPY, FREE, MEM, NEW, PRIVATE
@@ -42,16 +43,19 @@ class Tier:
         self.mem, self.new = private_folder(f"{path}/{MEM}", setting), private_folder(f"{path}/{NEW}", setting)
         self.pool = Pool(private_folder(f"{path}/{FREE}", setting), account)
 
-    def reserve(self, path: str, size: int) -> int | None:
-        """Make a draft's file at its full size, if the budget has room now; returns its descriptor."""
+    def reserve(self, path: str, size: int) -> FileIO | int | None:
+        """Make a draft's file at its full size, if the budget has room now.
+
+        Returns a recycled segment's file, with its exclusive lock, or a new one's descriptor.
+        """
         found = self.pool.find(size)
         if found is not None:
             try:
-                fd = self.pool.take(found, size, path)
+                file = self.pool.take(found, size, path)
             finally:
                 found.file.close()
-            if fd is not None:
-                return fd
+            if file is not None:
+                return file
         return self.pool.make(path, size)
 
     def release(self, array_id: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from outlive.cli import (
+    archive_commands,
     array_commands,
     demo_command,
     doctor_command,
@@ -51,6 +52,7 @@ for _commands in (
     array_commands,
     list_commands,
     store_commands,
+    archive_commands,
     node_commands,
     workers_commands,
     doctor_command,

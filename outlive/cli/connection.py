@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "start one with `ray start --head`, or name one with --address HOST:PORT or RAY_ADDRESS"
 _CLIENT = "ray://"  # Ray Client, for machines that are not nodes of the cluster
-_OUTSIDE = "put, get, rm, ls, info, stats, check, shutdown, nodes and drain"  # as in docs/nodes.md
+_OUTSIDE = "put, get, rm, ls, info, stats, check, save, load, shutdown, nodes and drain"  # as in docs/nodes.md
 _PATIENCE = 5.0  # seconds for a cluster that is named to accept a connection; ray.init would take a minute to give up
 
 
@@ -70,6 +71,7 @@ def connect(address: str | None, *, from_inside: bool = False) -> None:
                 f"no Ray cluster runs on this machine (looked for one as by {origin}); {_REMEDY}"
             ) from None
         raise StoreUnavailable(f"cannot join the Ray cluster {chosen!r} ({origin}): {reason}; {_REMEDY}") from None
+    atexit.register(ray.shutdown)  # comes before Ray's own, which first waits 0.5 s for lines of workers to print
 
 
 def find(address: str | None) -> str:

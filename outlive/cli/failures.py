@@ -11,7 +11,16 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 from outlive.cli.plain import echo, style
-from outlive.errors import ArrayLost, ArrayNotFound, CorruptArray, OutliveError, StoreFull
+from outlive.errors import (
+    ArchiveNotFound,
+    ArrayLost,
+    ArrayNotFound,
+    CorruptArchive,
+    CorruptArray,
+    OutliveError,
+    PickleRefused,
+    StoreFull,
+)
 from outlive.extras import named
 
 P = ParamSpec("P")
@@ -21,7 +30,7 @@ UNABLE = 2  # wrong usage, a bad file, no cluster
 INTERRUPTED = 130  # as shells report Ctrl-C
 READER_GONE = 141  # as shells report SIGPIPE
 
-_NOT_SO = (ArrayNotFound, ArrayLost, StoreFull, CorruptArray)
+_NOT_SO = (ArrayNotFound, ArrayLost, StoreFull, CorruptArray, ArchiveNotFound, CorruptArchive, PickleRefused)
 
 
 class BadFile(ValueError):

@@ -67,7 +67,7 @@ def _send(peers: Peers, node: str, info: ArrayInfo, call: Call) -> None:
         _say_if_dead(peers, node, info)
         raise StoreUnavailable(
             f"{name(info)} is created on node {node}, whose keeper does not answer ({error}): the part may not be "
-            "written; write it again"
+            "written, or only later; write the same again, or create the array again"
         ) from error
     except AttributeError:
         raise StoreUnavailable(

@@ -74,6 +74,7 @@ class ShelfStats(NamedTuple):
     through_ray: tuple[tuple[str, str], ...] = ()  # nodes from which arrays come through Ray, and why
     full: int = 0  # connections that the transfer server turned away, as there were too many
     fallbacks: int = 0  # arrays that its keeper asked for through Ray, as a transfer server was not to be had
+    calls_through_ray: str | None = None  # why its keeper asks the catalog through Ray, if it does
 
 
 class Keeper(ShelfCalls):
@@ -82,6 +83,7 @@ class Keeper(ShelfCalls):
     _root: str = ""
     _on_disk: str | None = None
     _serving: Serving | None = None
+    _asks_through_ray: str | None = None
 
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._node = peers, node
@@ -123,7 +125,7 @@ class Keeper(ShelfCalls):
             self._evacuation.consider: _ROUNDS_EVERY,
         }
         self._serving, self._fetches.links = (
-            Serving(self._shelf, self._node, self._peers),
+            Serving(self._shelf, self._node, self._peers, self),
             links(self._peers, self._node),
         )
         self._threads = [
@@ -270,6 +272,7 @@ class Keeper(ShelfCalls):
             through_ray=() if self._fetches.links is None else self._fetches.links.through_ray(),
             full=0 if self._serving is None else self._serving.counts.full,
             fallbacks=0 if self._fetches.links is None else self._fetches.links.fallbacks,
+            calls_through_ray=self._asks_through_ray,
         )
 
     def spilled(self) -> list[str]:
@@ -345,9 +348,13 @@ class Keeper(ShelfCalls):
         self._tenure.adopt_again(thorough=thorough)
 
     def _serve_again(self) -> None:
-        """Start the transfer server, if that failed before or it has ended: its port may be free by now."""
+        """Start the transfer server, if that failed before or it has ended: its port may be free by now.
+
+        And see whether the catalog's port is reached from here.
+        """
         if self._serving is not None:
             self._serving.try_again()
+        self._asks_through_ray = self._peers.calls_through_ray()
 
     def _tell_of_adopted(self) -> None:
         """Tell the catalog of adopted arrays. This has a thread of its own, as the catalog then lists the shelf."""

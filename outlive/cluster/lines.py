@@ -6,6 +6,7 @@ repeats one. But it is never made late: the catalog ends the connection before t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -28,6 +29,7 @@ THROUGH_RAY = object()  # instead of an answer: the call has to go through Ray
 _SOON, _LATER = 1.0, 60.0  # seconds until a line is tried again: at first, and at most; each time twice as many
 _REFUSALS = 6  # times that a catalog may say that it may not answer until the head is asked for another: after 30 s
 _SHARE = 20  # a line that failed is tried again after so many times what the try took
+_TO_LOOK = 3.0  # seconds
 _RESTART = 40.0  # seconds that a catalog which starts again may take until it answers
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,14 @@ class CatalogLine:
     def why_not(self) -> str | None:
         """Why calls go through Ray; None if they do not."""
         return None if self._way.line is not None else self._way.why
+
+    def look(self) -> str | None:
+        """`why_not`, after a try by the line if none has succeeded, or the last failed some time ago."""
+        self._asked = True
+        if self.why_not is not None:
+            with contextlib.suppress(StoreUnavailable):
+                self.ask(Call.of("find", "", []), _TO_LOOK)
+        return self.why_not
 
     def ask(self, call: Call, patience: float | None) -> Any:
         """The catalog's answer. THROUGH_RAY: the call has to go through Ray, which is safe now.

@@ -122,6 +122,9 @@ class Peers(Protocol):
     def tell_catalog(self, call: Call) -> None:
         """Call the catalog, and do not wait: the call may get lost. Raises Nobody."""
 
+    def calls_through_ray(self) -> str | None:
+        """Why this process's calls of the catalog go through Ray; None if they go by its port. It may try the port."""
+
     # --- nodes
 
     def nodes(self) -> list[Node]:

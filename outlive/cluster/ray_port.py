@@ -22,6 +22,7 @@ from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody
 from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.cluster.short_calls import ShortCalls, is_short
 from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
@@ -52,6 +53,7 @@ class RayPeers:
         self._late: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that its keeper has not answered in time
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
+        self._short_calls: ShortCalls | None = None  # made once it is needed
         self._line = CatalogLine(self._remembered, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
@@ -122,8 +124,8 @@ class RayPeers:
             raise told(error) from error
 
     def ask(self, calls: Mapping[str, Call], patience: float = PATIENCE) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        begun = {node: self._begin(node, call, patience) for node, call in calls.items()}
+        found = self._ask_by_port(calls)
+        begun = {node: self._begin(node, call, patience) for node, call in calls.items() if node not in found}
         waiting = {node: one for node, one in begun.items() if one is not None}
         late = False
         while waiting:
@@ -144,6 +146,13 @@ class RayPeers:
                 if passed >= _GRACE and one.call.is_short and one.call.ref not in done and not one.is_gone:
                     self._late.setdefault(node, one.call.ref)
         return found
+
+    def _ask_by_port(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        """Make those calls by which keepers are asked often; the answers that came."""
+        short = {node: call for node, call in calls.items() if is_short(call) and not self.is_late(node)}
+        if short and self._short_calls is None:
+            self._short_calls = ShortCalls(self)
+        return {} if self._short_calls is None else self._short_calls.make(short)
 
     def _begin(self, node: str, call: Call, patience: float) -> _Waiting | None:
         if node not in self._keepers:
@@ -232,6 +241,9 @@ class RayPeers:
 
     def tell_catalog(self, call: Call) -> None:
         getattr(self._find_catalog(), call.method).remote(*call.args)
+
+    def calls_through_ray(self) -> str | None:
+        return self._line.look()
 
     def _find_catalog(self) -> Any:
         if self._catalog is None:

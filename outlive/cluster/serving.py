@@ -1,4 +1,4 @@
-"""Serving: a keeper's transfer server, which sends segments of its shelf to other nodes."""
+"""Serving: a keeper's transfer server, which sends segments of its shelf to other nodes, and takes short calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from outlive.cluster.checksum import checksum
 from outlive.cluster.direct import head
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import Peers
+from outlive.cluster.short_calls import answer
 from outlive.cluster.transfer import NotThere, open_sealed
 from outlive.errors import BadSetting, StoreUnavailable
 from outlive.transfer import settings
@@ -21,6 +22,7 @@ from outlive.transfer.server import Counts, Gone, Opened, Server
 
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
+    from outlive.cluster.shelf_calls import ShelfCalls
     from outlive.transfer.wire import Request
 
 _SECRET_SIZE = 32  # bytes
@@ -28,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class Serving:
-    """The server of the keeper that tends `shelf` on `node`. If none can be started, `why_not` says why."""
+    """The server of `keeper`, which tends `shelf` on `node`. If none can be started, `why_not` says why."""
 
-    def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
-        self._shelf, self._node, self._peers = shelf, node, peers
+    def __init__(self, shelf: Shelf, node: str, peers: Peers, keeper: ShelfCalls) -> None:
+        self._shelf, self._node, self._peers, self._keeper = shelf, node, peers, keeper
         self._server: Server | None = None
         self.why_not: str | None = None
         self._is_wanted = True  # by the settings, which stay as long as the process
@@ -82,6 +84,7 @@ class Serving:
             node=self._node,
             secret=lambda: secret,
             opened=self.opened,
+            answered=self.answered,
             checksum=checksum,
             tls=settings.tls(),
         )
@@ -100,6 +103,12 @@ class Serving:
             self._is_wanted = False
         if self._server is not None:
             self._server.close()
+
+    def answered(self, question: bytes) -> bytes:
+        """Have the keeper carry out a short call. Raises whatever that raises."""
+        if not self._shelf.exists():
+            raise self._shelf.gone()
+        return answer(self._keeper, question)
 
     def opened(self, request: Request) -> Opened:
         """Open the segment of an array, locked so that nobody recycles it. A draft that is listed is sealed first.

@@ -168,10 +168,11 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
     """Open an array's segment so that nobody recycles it."""
 
     def opened(path: str) -> tuple[str, int]:
-        fd = open_locked(path, fcntl.LOCK_SH)
-        if fd is None:
+        file = open_locked(path, fcntl.LOCK_SH)
+        if file is None:
             raise FileNotFoundError(path)
-        return path, fd
+        with file:
+            return path, os.dup(file.fileno())  # which has the same lock
 
     try:
         return shelf.somewhere(array_id, opened)

@@ -14,6 +14,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import JOB, SCOPE, lifetime_of
 from outlive.arrays.live import live_view
 from outlive.arrays.spill.pin import pin, unpin
+from outlive.extras import need
 from outlive.ray_internals.data import asks_for_item
 from outlive.store import deadlines, notebook, session
 from outlive.store.elsewhere import locate
@@ -260,6 +261,32 @@ class ArrayHandle(metaclass=_Named):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0  # memory of the processor (kDLCPU)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "outlive.ArrayHandle", self.info.id
+
+    def to_dask(self, chunks: Any = "auto") -> Any:
+        """A dask array of it. Its graph has the handle and no data: each task reads its chunk, as `handle[...]` does.
+
+        `dask.array.from_array(handle, chunks)` is the same, with one task more. Needs `outlive[dask]`.
+
+        Parameters
+        ----------
+        chunks
+            As for `dask.array.from_array`.
+
+        Raises
+        ------
+        TypeError
+            It names a value that is no array.
+        MissingPackage
+            dask is not installed.
+        """
+        self._array("chunks")
+        need("dask")
+        from dask.array import from_array
+
+        return from_array(self, chunks, inline_array=True)
 
     @property
     def replicas(self) -> int:

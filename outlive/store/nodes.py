@@ -40,7 +40,7 @@ class NodeRow(NamedTuple):
     until: float | None = None
     """The Unix time of a draining node's end (`math.inf` without a deadline), or of a lost node's loss."""
     through_ray: str | None = None
-    """Which arrays come through Ray and not by the transfer port, and why, in plain words. None: none do."""
+    """Why arrays, or calls of the catalog, go through Ray and not by a port, in plain words. None: they do not."""
 
 
 class Drained(NamedTuple):
@@ -131,6 +131,8 @@ def _through_ray(shelf: ShelfStats, living: set[str]) -> str | None:
     found = [f"from {node[:8]} through Ray: {why}" for node, why in shelf.through_ray if node in living]
     if shelf.no_server is not None:
         found.insert(0, f"to other nodes through Ray: {shelf.no_server}")
+    if shelf.calls_through_ray is not None:
+        found.append(f"asks the catalog through Ray: {shelf.calls_through_ray}")
     return "; ".join(found) or None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import ray
 
@@ -14,6 +15,7 @@ from outlive.ray_internals.client import is_client
 from outlive.ray_internals.joining import join
 from outlive.store import gateway, session
 from outlive.store.gateway import in_cluster
+from outlive.store.loading import Loaded
 from outlive.store.store import DEFAULT, Store
 
 _TO_START = 30.0  # seconds for a cluster that is starting, if a server in between accepts connections already
@@ -81,6 +83,11 @@ def open(
         _connect(address)
     _join(settings)
     return Store(name, pickle=pickle)
+
+
+def load(url: str | os.PathLike[str], *, store: str = DEFAULT, **how: Any) -> Loaded:
+    """`outlive.open(store).load(url, ...)`: see `Store.load`."""
+    return open(store).load(url, **how)
 
 
 @in_cluster()

@@ -70,7 +70,8 @@ class Parts:
         TypeError, ValueError, IndexError
             Index, shape or dtype do not fit. Nothing was written.
         StoreUnavailable
-            The array is created in another cluster, or the keeper of its node does not answer.
+            The array is created in another cluster, or the keeper of its node does not answer. It may write the part
+            later: so write the same there, or create the array again.
         """
         self._fill(index, value)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sized
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
@@ -13,17 +14,17 @@ import numpy as np
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive import progress as progress_bar
+from outlive.archive.opening import place_of
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
 from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
-from outlive.arrays.lifetimes import JOB, SCOPE, Lifetime, lifetime_from
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
-from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
 from outlive.ray_internals.client import is_client
 from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
@@ -34,14 +35,19 @@ from outlive.store.gateway import in_cluster
 from outlive.store.gone import not_found
 from outlive.store.handle import ArrayHandle
 from outlive.store.keys import StoreKeys
+from outlive.store.loading import Ends, Loaded, load
+from outlive.store.options import put_options
 from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
-from outlive.store.scopes import Scope, end_scope, enter_scope, open_scope
+from outlive.store.saving import Saved, save
+from outlive.store.scopes import Scope, end_scope, open_scope
 from outlive.store.session import Session
 from outlive.store.values import stored_form, value_of
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+    from outlive.archive.place import Place
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -95,6 +101,12 @@ def _value(found: Any, store: Store, *_: Any) -> Any:
 
 def _values(found: dict[str, Any], store: Store, *_: Any) -> dict[str, Any]:
     return {key: one if type(one) is np.ndarray else value_of(one, pickle=store.pickle) for key, one in found.items()}
+
+
+def _listed(keys: Iterable[str] | None) -> list[str] | None:
+    if isinstance(keys, str):
+        raise InvalidKeyType(f"keys is a list of keys, not one key, as {keys!r:.100} is")
+    return None if keys is None else [check_key(key) for key in keys]
 
 
 class Store(MutableMapping[str, Any]):
@@ -328,12 +340,7 @@ class Store(MutableMapping[str, Any]):
     def _options(
         self, session: Session, lifetime: str, ttl: float | str | None, pin: bool, replicas: int
     ) -> PutOptions:
-        check_replicas(replicas)
-        ends = lifetime_from(lifetime, ttl, session.connection.job)
-        if self._scope is not None:
-            enter_scope(session, self._scope)
-            ends = Lifetime(ends.kind & ~JOB | SCOPE, self._scope.number, ends.ttl)
-        return PutOptions(ends, pin, replicas)
+        return put_options(session, self._scope, lifetime, ttl, pin, replicas)
 
     def _form(self, value: Any) -> Array | Packed:
         return stored_form(value, pickle=self.pickle)
@@ -454,6 +461,135 @@ class Store(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Delete all arrays that have a key."""
         clear(self._session(), self.name)
+
+    # --- out and in
+
+    def save(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        prefix: str = "",
+        keys: Iterable[str] | None = None,
+        delete: bool = False,
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Saved:
+        """Save arrays, and other values, as plain files and one manifest, which others can read without outlive.
+
+        Every node that has arrays writes its own. A file that the archive has already, with the same bytes, is not
+        written again, and neither is one that a save which was cut off has written. The manifest is replaced at the
+        end, in one step: until then, and if this is killed, readers see the archive as it was. See
+        docs/howto/save-and-load.md.
+
+        Parameters
+        ----------
+        url
+            A folder, which all nodes should see under this path; or `s3://`, `gs://`, `az://`, with `outlive[save]`.
+        prefix, keys
+            Save these keys only. By default all. Other keys of the archive stay.
+        delete
+            Also drop the chosen keys that the store has not (any more) from the archive.
+        options
+            For object storage: `endpoint`, `region`, `access_key_id` and others, as for obstore's stores. The rest
+            comes from the environment of each process (`AWS_REGION`, ...).
+        progress
+            Called now and then with the bytes done so far and the bytes in all. By default a person who watches sees a
+            bar after two seconds.
+
+        Returns
+        -------
+        Saved
+            Its `sent` counts the files that were written. Lost arrays are not saved: it lists them, and a warning does.
+
+        Raises
+        ------
+        ArrayNotFound
+            The store lacks some of the `keys`.
+        ArchiveUnavailable, OSError
+            The object storage, or the folder, refuses. The archive is as it was.
+        CorruptArchive
+            There is a manifest, and it cannot be read. Nothing was changed.
+        """
+        return self._save(place_of(url, options), prefix, _listed(keys), delete, progress)
+
+    @in_cluster()
+    def _save(
+        self,
+        place: Place,
+        prefix: str,
+        keys: list[str] | None,
+        delete: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> Saved:
+        session = self._session()
+        with progress_bar.of("saving") as bar:
+            return save(session, self.name, place, prefix, keys, progress_bar.told(bar, progress), delete=delete)
+
+    def load(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        prefix: str = "",
+        keys: Iterable[str] | None = None,
+        replace: bool = False,
+        pickle: bool = False,
+        lifetime: LifetimeName | None = None,
+        ttl: float | str | None = None,
+        pin: bool = False,
+        replicas: int = 1,
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Loaded:
+        """Load what `save` has saved: in this cluster or another, with any number of nodes.
+
+        The nodes share the work. Each array is stored once its file is there in full and has the SHA-256 that the
+        manifest says. A load that was cut off goes on where it was.
+
+        Parameters
+        ----------
+        url, options, progress
+            As for `save`.
+        prefix, keys
+            Load these keys only. By default all.
+        replace
+            Whether arrays that the store has under these keys are replaced. By default they stay, unless they are lost.
+        pickle
+            Whether values are loaded that are pickled, or that name classes, whose modules their readers import. Both
+            can run code, so say so only if you trust whoever can write to the archive.
+        lifetime, ttl, pin, replicas
+            As for `put`. The archive does not say how arrays were kept.
+
+        Raises
+        ------
+        ArchiveNotFound
+            There is no manifest, or it has not all `keys`.
+        CorruptArchive
+            The manifest, or a file, is damaged, or lies. Nothing was stored under the file's key; the others are there.
+        PickleRefused
+            Some values need `pickle=True`. The others are there.
+        StoreFull
+            There is no room. The arrays that were loaded until then are there.
+        ArchiveUnavailable, OSError
+            See `save`.
+        """
+        ends = Ends(self.name, self._scope, lifetime or "detached", ttl, pin, replicas)
+        return self._load(place_of(url, options), prefix, _listed(keys), ends, replace, pickle, progress)
+
+    @in_cluster()
+    def _load(
+        self,
+        place: Place,
+        prefix: str,
+        keys: list[str] | None,
+        ends: Ends,
+        replace: bool,
+        pickle: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> Loaded:
+        session = self._session()
+        with progress_bar.of("loading") as bar:
+            told = progress_bar.told(bar, progress)
+            return load(session, ends, place, prefix, keys, told, pickle=pickle, replace=replace)
 
     # --- looking
 

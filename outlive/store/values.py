@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ ARRAY = "array"
 
 _TAIL = 64 << 10  # bytes that are asked for first: they have most structures
 _NONE: Array = np.empty(0, np.uint8)
+Read = Callable[[int, int], Array]
 
 
 class Pieces(NamedTuple):
@@ -38,13 +40,22 @@ class Pieces(NamedTuple):
     nbytes: int
     buffers: dict[int, Array]  # by offset
 
-    def writable(self) -> Pieces:
-        """The same, whose arrays may be written to: they are this process's own."""
-        for offset, array in self.buffers.items():
+    def read(self, offset: int, size: int) -> Array:
+        return self.buffers[offset][:size] if size else _NONE
+
+    def read_writable(self, offset: int, size: int) -> Array:
+        """The same bytes, to be written to: they are this process's own."""
+        if size:
             try:
-                array.flags.writeable = True
+                self.buffers[offset].flags.writeable = True
             except ValueError:  # a Ray Client's came by pickle
-                self.buffers[offset] = array.copy()
+                self.buffers[offset] = self.buffers[offset].copy()
+        return self.read(offset, size)
+
+    def writable(self) -> Pieces:
+        """The same, whose arrays may all be written to."""
+        for offset, array in list(self.buffers.items()):
+            self.read_writable(offset, array.nbytes)
         return self
 
 
@@ -83,23 +94,34 @@ def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
         It has no such part.
     """
     if isinstance(found, PackedBytes):
-        structure = Structure.of(found)
-        if structure.private and not found.flags.writeable:
-            found = private(found.info, found)
         whole = found.view(np.ndarray)
-        return _part(structure, path, lambda offset, size: whole[offset : offset + size], pickle=pickle)
+        return _part(Structure.of(whole), path, _reader(whole), _own_reader(found, whole), pickle=pickle)
     if isinstance(found, Pieces):
-        buffers = found.buffers
-        structure = Structure(found.tail, found.nbytes)
-        if structure.private:
-            found.writable()
-        return _part(structure, path, lambda offset, size: buffers[offset][:size] if size else _NONE, pickle=pickle)
+        return _part(Structure(found.tail, found.nbytes), path, found.read, found.read_writable, pickle=pickle)
     return _inside(found, path)
 
 
-def _part(structure: Structure, path: tuple[Any, ...], read: Any, *, pickle: bool) -> Any:
+def _part(structure: Structure, path: tuple[Any, ...], read: Read, private: Read | None, *, pickle: bool) -> Any:
     entry, rest = structure.find(structure.root, path)
-    return structure.value(entry, read, rest, pickle=pickle)
+    return structure.value(entry, read, rest, pickle=pickle, private=private)
+
+
+def _reader(whole: Array) -> Read:
+    return lambda offset, size: whole[offset : offset + size]
+
+
+def _own_reader(found: PackedBytes, whole: Array) -> Read | None:
+    """Reads the same bytes over a private map, which is made when they are first read."""
+    if whole.flags.writeable:
+        return None
+    maps: list[Array] = []
+
+    def read(offset: int, size: int) -> Array:
+        if not maps:
+            maps.append(private(found.info, found).view(np.ndarray))
+        return maps[0][offset : offset + size]
+
+    return read
 
 
 def _inside(value: Any, path: tuple[Any, ...]) -> Any:

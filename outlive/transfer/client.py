@@ -1,4 +1,4 @@
-"""The client: reads files from another node's server. It keeps connections for a while, and uses them again."""
+"""The client: reads files from another node's server, and asks its owner. It uses each connection many times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STREAMS = 2
 
 
 class NotServed(Exception):
-    """The server does not have this array, or not any more."""
+    """The server does not have this array, or not any more; or it has no answer to a question."""
 
 
 class Damaged(Lost):
@@ -141,7 +141,7 @@ class Link:
                 wire.Request(array_id, 0, wire.WHOLE, **options)  # type: ignore[arg-type]
                 for array_id in some
             ]
-            with self._channel(requests) as (channel, answer):
+            with self._channel([request.packed() for request in requests]) as (channel, answer):
                 for number in range(len(some)):
                     reply = _Reply(channel, answer if number == 0 else _answer(channel))
                     if reply.status == wire.GONE:
@@ -152,6 +152,26 @@ class Link:
                     data = bytearray(reply.size)
                     reply.into(Memory(memoryview(data)), 0, self._checksum)
                     yield reply.head, bytes(data)
+
+    def ask(self, question: bytes, patience: float) -> bytes:
+        """The answer of the server's owner. It may hear the question twice.
+
+        Parameters
+        ----------
+        patience
+            Seconds for the answer to begin.
+
+        Raises
+        ------
+        NotServed
+        Lost
+            The owner may have heard the question, or may hear it yet.
+        """
+        with self._channel([wire.Question(len(question)).packed() + question], patience) as (channel, answer):
+            reply = _Reply(channel, answer)
+        if reply.status != wire.OK:
+            raise NotServed("the server has no answer")
+        return reply.head
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -173,7 +193,7 @@ class Link:
     @contextlib.contextmanager
     def _exchange(self, request: wire.Request) -> Iterator[_Reply]:
         """One request and its answer. Raises NotServed, Lost."""
-        with self._channel([request]) as (channel, answer):
+        with self._channel([request.packed()]) as (channel, answer):
             reply = _Reply(channel, answer)
             if reply.status == wire.OK:
                 if request.end not in {wire.WHOLE, request.begin + reply.size}:
@@ -185,9 +205,9 @@ class Link:
             raise Lost(f"the server answers with status {reply.status}")
 
     @contextlib.contextmanager
-    def _channel(self, requests: list[wire.Request]) -> Iterator[tuple[Channel, wire.Answer]]:
+    def _channel(self, requests: list[bytes], patience: float = _ANSWER) -> Iterator[tuple[Channel, wire.Answer]]:
         """A connection on which these requests were sent, and the first answer. It is kept if the block ends well."""
-        channel, answer = self._begin([request.packed() for request in requests])
+        channel, answer = self._begin(requests, patience)
         whole = False
         try:
             yield channel, answer
@@ -198,14 +218,14 @@ class Link:
             else:
                 channel.close(throw_away=True)
 
-    def _begin(self, frames: list[bytes]) -> tuple[Channel, wire.Answer]:
+    def _begin(self, frames: list[bytes], patience: float) -> tuple[Channel, wire.Answer]:
         """Send requests, and read the first answer. If a kept connection turns out to be closed, the next is tried."""
         while True:
             kept = self._take_idle()
             channel = kept or self._connect()
             try:
                 channel.send([b"".join(frames)], _STALLED)
-                return channel, _answer(channel)
+                return channel, _answer(channel, patience)
             except Silent:
                 channel.close()
                 raise
@@ -306,8 +326,8 @@ class _SecondHalf:
             raise self._error
 
 
-def _answer(channel: Channel) -> wire.Answer:
+def _answer(channel: Channel, patience: float = _ANSWER) -> wire.Answer:
     try:
-        return wire.answer(channel.read(wire.ANSWER_SIZE, time.monotonic() + _ANSWER))
+        return wire.answer(channel.read(wire.ANSWER_SIZE, time.monotonic() + patience))
     except wire.Malformed as error:
         raise Lost(str(error)) from error

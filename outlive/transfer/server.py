@@ -1,4 +1,4 @@
-"""The server: sends bytes of files to clients that have proved to be nodes of the cluster.
+"""The server: sends bytes of files to clients that have proved to be nodes of the cluster, and answers their questions.
 
 One thread waits for connections, and each connection has a thread, which reads a piece, computes its checksum while the
 piece is in the processor's caches, and sends it. `sendfile(2)` would save the copy, but the checksum would then have to
@@ -67,6 +67,8 @@ class Server:
         Returns the cluster's secret.
     opened
         Opens the file that a request asks for. Raises Gone.
+    answered
+        Answers a question. Whatever it raises, the client has to ask in another way.
     checksum
         Returns the checksum of a piece.
     tls
@@ -86,10 +88,12 @@ class Server:
         node: str,
         secret: Callable[[], bytes],
         opened: Callable[[wire.Request], Opened],
+        answered: Callable[[bytes], bytes],
         checksum: Checksum,
         tls: Tls | None = None,
     ) -> None:
         self._node, self._secret, self._opened, self._checksum, self._tls = node, secret, opened, checksum, tls
+        self._answered = answered
         self.counts = Counts()
         self._channels: set[Channel] = set()
         self._unproven = 0
@@ -166,7 +170,11 @@ class Server:
                 with self._lock:
                     self._unproven -= 1
             while not self._closed.is_set():
-                self._serve(channel, wire.request(channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE)))
+                request = wire.request(channel.read(wire.REQUEST_SIZE, time.monotonic() + _IDLE))
+                if isinstance(request, wire.Question):
+                    self._answer(channel, channel.read(request.size, time.monotonic() + _IDLE))
+                else:
+                    self._serve(channel, request)
         except (Lost, wire.Malformed, OSError) as error:
             _log.debug("a connection ended: %s", error)
         except Exception:  # noqa: BLE001 - it ends this connection only
@@ -194,6 +202,18 @@ class Server:
         with self._lock:
             self.counts.refused += 1
         _log.debug("a connection was refused: %s", why)
+
+    def _answer(self, channel: Channel, question: bytes) -> None:
+        """Answer a question. Raises Lost."""
+        try:
+            answer = self._answered(question)
+            if len(answer) > wire.LONGEST_HEAD:
+                raise wire.Malformed(f"an answer of {len(answer)} bytes")
+        except Exception as error:  # noqa: BLE001 - the client then asks through Ray, which raises it there
+            _log.debug("a question has no answer: %s", error)
+            channel.send([wire.Answer(wire.FAILED).packed()], _STALLED)
+            return
+        channel.send([wire.Answer(wire.OK, 0, len(answer)).packed(), answer], _STALLED)
 
     def _serve(self, channel: Channel, request: wire.Request) -> None:
         """Answer a request. Raises Lost, Malformed."""

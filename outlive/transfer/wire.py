@@ -3,6 +3,7 @@
     connection   hello, challenge, proof, accepted; then any number of exchanges, one after the other
                  or, without TLS: hello, `FULL`; then the end
     exchange     request                           by the client; several may be on their way
+                 question                          by the client, behind a request that has one
                  answer, its head, its bytes       by the server, in the order of the requests
                  checksums                         by the server
     checksums    one for each PIECE bytes that are sent; the last piece may be smaller
@@ -16,10 +17,10 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAGIC = b"outlive\x01"  # the last byte is the version of this format
+MAGIC = b"outlive\x02"  # the last byte is the version of this format
 NONCE = 32  # bytes
 PIECE = 1 << 20  # bytes
-LONGEST_HEAD = 1 << 20  # bytes
+LONGEST_HEAD, LONGEST_QUESTION = 1 << 20, 1 << 20  # bytes
 WHOLE = (1 << 64) - 1
 """The end of a request that reads to the end of the file."""
 
@@ -34,7 +35,7 @@ _REQUEST = struct.Struct("<BB6x16sQQQ")
 _ANSWER = struct.Struct("<B3xIQ")
 REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
 
-_READ = 1  # the only kind of request
+_READ, _ASK = 1, 2  # the kinds of requests
 _COPIES = 1  # the only flag of a request
 
 OK, GONE, FAILED = range(3)
@@ -61,9 +62,20 @@ class Request(NamedTuple):
         )
 
 
-def request(frame: bytes) -> Request:
+class Question(NamedTuple):
+    """A request that the server's owner answers: as an answer's head, with no bytes of a file."""
+
+    size: int  # bytes of the question, which follow
+
+    def packed(self) -> bytes:
+        return _REQUEST.pack(_ASK, 0, b"", 0, self.size, 0)
+
+
+def request(frame: bytes) -> Request | Question:
     """Unpack a request from `REQUEST_SIZE` bytes. Raises Malformed."""
     kind, flags, array_id, begin, end, epoch = _REQUEST.unpack(frame)
+    if kind == _ASK and end <= LONGEST_QUESTION:
+        return Question(end)
     if kind != _READ or flags & ~_COPIES or begin > end:
         raise Malformed(f"a request of kind {kind}, with flags {flags}, from {begin} to {end}")
     return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES))

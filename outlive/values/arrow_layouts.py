@@ -5,6 +5,8 @@ Source: https://arrow.apache.org/docs/format/Columnar.html#buffer-listing-for-ea
 
 from __future__ import annotations
 
+import json
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +19,9 @@ I16, I32, I64, U8 = (struct.Struct(f"<{form}").unpack_from for form in "hiqB")
 _DEEPEST = 70  # levels of types in types: Arrow's own writer has 64
 _LONGEST = 1 << 48  # items of an array
 _EXTENSION = b"ARROW:extension:name"
-HARMLESS = frozenset(
-    f"arrow.{name}".encode() for name in ("bool8", "fixed_shape_tensor", "json", "opaque", "uuid")
-)  # fmt: skip
+_LISTS, _DIMENSIONS = 16, 64  # lists of one length; as many as NumPy has
+_SERIALIZED = b"ARROW:extension:metadata"
+HARMLESS = frozenset(f"arrow.{name}".encode() for name in ("bool8", "fixed_shape_tensor", "json", "uuid"))
 """Extension types that Arrow's library itself has. A type of any other name may be read by code of a program."""
 
 
@@ -123,7 +125,8 @@ class Schema:
         It is damaged, or has what outlive does not let a stream have.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, only_text: bool = False) -> None:
+        self._only_text = only_text  # in dictionaries
         self.dictionaries: dict[int, Layout] = {}
         self.batch = Layout()
         if table.number(0, I16) != 0:
@@ -136,13 +139,13 @@ class Schema:
         if depth > _DEEPEST:
             raise ValueError("its types are nested too deeply")
         field.vector(0, 1)  # its name
-        for key, value in metadata(field, 6):
-            if key == _EXTENSION and value not in HARMLESS:
-                raise ValueError(f"it has values of an extension type, {value!r:.100}")
+        _check_extension(field)
         encoding = field.table(4)
         if encoding is None:
             self._array(layout, field, layout.node(parent, times), depth)
             return
+        if self._only_text and field.number(2, U8) not in _TEXT:
+            raise ValueError("it has a dictionary of other values than text")
         node = layout.node(parent, times)
         layout.validity(node)
         index = encoding.table(1)
@@ -163,6 +166,41 @@ class Schema:
 
 def metadata(table: Table, slot: int) -> list[tuple[bytes, bytes]]:
     return [(pair.vector(0, 1), pair.vector(1, 1)) for pair in table.tables(slot)]
+
+
+def _check_extension(field: Table) -> None:
+    pairs = metadata(field, 6)
+    about = dict(pairs)
+    name = about.get(_EXTENSION, b"")
+    if name and len(about) != len(pairs):
+        raise ValueError("metadata of an extension type that say something twice")
+    if name and name not in HARMLESS:
+        raise ValueError(f"it has values of an extension type, {name!r:.100}")
+    if name == b"arrow.fixed_shape_tensor" and not _is_tensor(field, about.get(_SERIALIZED, b"")):
+        raise ValueError("the metadata of its tensors are none")
+
+
+def _is_tensor(field: Table, text: bytes) -> bool:
+    """Whether the field has such tensors. Some versions of Arrow's library read these metadata without a look.
+
+    Source: https://arrow.apache.org/docs/format/CanonicalExtensions.html#fixed-shape-tensor
+    """
+    about, storage = json.loads(text), field.table(3)
+    if type(about) is not dict or not about.keys() <= {"shape", "dim_names", "permutation"}:
+        return False
+    shape = about.get("shape")
+    if type(shape) is not list or len(shape) > _DIMENSIONS or not all(type(one) is int and one >= 0 for one in shape):
+        return False
+    if storage is None or field.number(2, U8) != _LISTS or storage.number(0, I32) != math.prod(shape):
+        return False
+    names, order = about.get("dim_names", [""] * len(shape)), about.get("permutation", list(range(len(shape))))
+    return (
+        type(names) is type(order) is list
+        and len(names) == len(shape)
+        and all(type(name) is str for name in names)
+        and all(type(place) is int for place in order)
+        and sorted(order) == list(range(len(shape)))
+    )
 
 
 # --- types: each adds its buffers, and says how many items of its children one of its own has at least
@@ -261,6 +299,7 @@ def _same(*widths: int) -> dict[int, int]:
     return {width: width for width in widths}
 
 
+_TEXT = frozenset({5, 20, 24})  # Utf8, LargeUtf8, Utf8View
 _KINDS: dict[int, Callable[[Layout, int, Table], int]] = {
     1: _nothing,  # Null
     2: _fixed(_int),

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from outlive.values.arrow_layouts import I16, I64, U8, Schema, metadata
 from outlive.values.flatbuffers import Message, Table
+from outlive.values.pieces import Pieces
 
 _BEGIN = struct.Struct("<Ii")  # a mark, and the bytes of the metadata
 _MARK, _VERSION = 0xFFFFFFFF, 4  # metadata of version V5
@@ -22,8 +23,13 @@ _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _WORD = 8
 
 
-def look_through(data: memoryview) -> int:
+def look_through(data: memoryview | Pieces, *, only_text: bool = False) -> int:
     """The number of batches in a stream of which a library may read all, once nothing in it is found to be wrong.
+
+    Parameters
+    ----------
+    only_text
+        Dictionaries may hold text only: a library that makes each row's value of any other takes any memory.
 
     Raises
     ------
@@ -31,17 +37,17 @@ def look_through(data: memoryview) -> int:
         The stream is damaged, or has what outlive does not let a stream have. The message says what.
     """
     try:
-        return _look_through(data)
+        return _look_through(data, only_text=only_text)
     except struct.error:
         raise ValueError("an offset leads outside its message") from None
 
 
-def _look_through(data: memoryview) -> int:
+def _look_through(data: memoryview | Pieces, *, only_text: bool) -> int:
     messages = _messages(data)
     kind, header, _ = next(messages, (0, None, 0))
     if kind != _SCHEMA or header is None:
         raise ValueError("a stream without a schema")
-    schema, batches, given = Schema(header), 0, set[int]()
+    schema, batches, given = Schema(header, only_text=only_text), 0, set[int]()
     for kind, header, body in messages:
         if kind == _DICTIONARY:
             given.add(_check_dictionary(schema, header, body))
@@ -53,7 +59,7 @@ def _look_through(data: memoryview) -> int:
     return batches
 
 
-def _messages(data: memoryview) -> Iterator[tuple[int, Table, int]]:
+def _messages(data: memoryview | Pieces) -> Iterator[tuple[int, Table, int]]:
     """The kind and header of each message, and the bytes of its body."""
     if sys.byteorder != "little":  # what is stored is in the order of this machine
         raise ValueError("streams are read on machines with the usual byte order only")

@@ -13,6 +13,7 @@ import numpy as np
 
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
+from outlive.values.collecting import no_collections
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
@@ -24,6 +25,7 @@ Array = np.ndarray[Any, Any]
 Read = Callable[[int, int], Array]
 """Gives the bytes at an offset: as an array of bytes."""
 
+_MANY = 10_000  # containers: for fewer, the collector takes little time
 MALFORMED = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, struct.error, binascii.Error,
 )  # fmt: skip
@@ -33,10 +35,18 @@ class Build:
     """The objects of the nodes so far."""
 
     def __init__(
-        self, buffers: list[tuple[int, int]], read: Read, containers: int, *, pickle: bool, private: bool
+        self,
+        buffers: list[tuple[int, int]],
+        read: Read,
+        containers: int,
+        *,
+        pickle: bool,
+        private: bool,
+        trusted: bool,
     ) -> None:
-        self._buffers, self._read, self._pickle, self._private = buffers, read, pickle, private
-        self._containers = containers  # that columns may have yet
+        self._buffers, self.read, self._pickle, self._private = buffers, read, pickle, private
+        self._trusted = trusted
+        self._most = self._containers = containers  # that columns may have; may have yet
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
         self._copied: set[int] = set()  # addresses of what has been copied
@@ -89,7 +99,10 @@ class Build:
         column = self._column(node["plain"])
         if column.count != 1:
             raise ValueError("a tree has one root")
-        return column.get(0, 1)[0]
+        if self._most - self._containers < _MANY:
+            return column.get(0, 1)[0]
+        with no_collections():
+            return column.get(0, 1)[0]
 
     def row(self, number: int, row: int, node: Node, path: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """The value of a row, or what is in it at the path, and the rest of the path.
@@ -131,7 +144,7 @@ class Build:
     def buffer(self, number: object) -> Array:
         if type(number) is not int or number < 0:
             raise TypeError("no buffer")
-        return self._read(*self._buffers[number])
+        return self.read(*self._buffers[number])
 
     def copied(self, data: Array) -> Array:
         """Bytes that are about to be copied: once, or they would take more memory than the value."""
@@ -212,7 +225,7 @@ class Build:
         if codec.private and not self._private:
             raise ValueError("it has a value that may be written to, and its trailer does not say so")
         try:
-            with reading(self._copied):
+            with reading(self._copied, trusted=self._trusted):
                 if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
                     once(state)
                 return codec.decode(state)

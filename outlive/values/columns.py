@@ -234,8 +234,7 @@ def _is_block(items: list[Array]) -> bool:
     dtype = first.dtype
     return (
         dtype.isbuiltin == 1
-        and not dtype.hasobject
-        and dtype.char != "T"
+        and arrays.describe(dtype) is not None
         and first.ndim > 0
         and SMALLEST_ARRAY <= first.nbytes <= LARGEST_ARRAY
         and set(map(attrgetter("dtype", "shape"), items)) == {(dtype, first.shape)}

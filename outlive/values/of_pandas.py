@@ -13,7 +13,7 @@ import pandas as pd
 
 from outlive.errors import CorruptArray
 from outlive.values import parts
-from outlive.values.pandas_arrays import Unknown, array_of, codes_dtype, index_of, numbers, state_of
+from outlive.values.pandas_arrays import LABELS, NUMBERS, Unknown, array_of, codes_dtype, index_of, numbers, state_of
 from outlive.values.registry import register
 
 # --- indexes
@@ -48,7 +48,8 @@ def _decode_index(state: Any) -> Any:
     name = parts.label(state["name"])
     if "range" in state:
         return pd.RangeIndex(*state["range"], name=name)
-    array = array_of(state["array"])
+    part = state["array"]
+    array = numbers(part, kinds=LABELS) if isinstance(part, np.ndarray) else array_of(part)
     if "freq" in state:
         kind = pd.TimedeltaIndex if array.dtype.kind == "m" else pd.DatetimeIndex
         return kind(array, freq=state["freq"], name=name, copy=False)
@@ -104,7 +105,7 @@ def _decode_series(state: Any) -> Any:
 def _encode_frame(frame: Any) -> Any:
     dtypes = set(frame.dtypes)
     try:
-        if len(dtypes) == 1 and isinstance(only := dtypes.pop(), np.dtype) and not only.hasobject:
+        if len(dtypes) == 1 and isinstance(only := dtypes.pop(), np.dtype) and only.kind in NUMBERS and only.itemsize:
             return {"block": frame.to_numpy(), "labels": frame.columns, **_common(frame)}
         columns = [_own(state_of(frame.iloc[:, number].array)) for number in range(frame.shape[1])]
     except (Unknown, ImportError):

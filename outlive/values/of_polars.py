@@ -28,7 +28,7 @@ def _encode_frame(frame: Any) -> Any:
             return NotImplemented
         raise
     try:
-        look_through(sink.getbuffer())
+        look_through(sink.getbuffer(), only_text=True)
     except ValueError:
         return NotImplemented
     return np.frombuffer(sink.getbuffer(), np.uint8)
@@ -50,7 +50,7 @@ def _has_objects(dtype: Any) -> bool:
 
 def _decode_frame(data: Any) -> Any:
     try:
-        look_through(stream(data))
+        look_through(stream(data), only_text=True)
         return pl.read_ipc_stream(io.BytesIO(data.data))
     except BaseException as error:
         if _is_of_polars(error):

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from outlive.arrays.packed import Packed
+from outlive.arrays.packed import DTYPE, Packed
 from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
 from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
 from outlive.values.keys import are_keys
+from outlive.values.pieces import Pieces
 from outlive.values.registry import codec_for
 from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
 
@@ -82,7 +83,7 @@ class _Packer:
         self._alive: list[object] = []  # so that no `id` is given twice
         self._open: set[int] = set()  # what is being packed
         self._path: list[object] = []  # to where the packer is, for messages
-        self._buffers: list[np.ndarray[Any, Any]] = []
+        self._buffers: list[list[np.ndarray[Any, Any]]] = []  # each in parts
         self._known: dict[tuple[int, int], int] = {}  # buffers by address and size
         self._fields: dict[type, tuple[str, ...] | None] = {}  # of dataclasses
 
@@ -91,13 +92,14 @@ class _Packer:
         parts: list[np.ndarray[Any, Any]] = []
         places, reached = [], 0
         for buffer in self._buffers:
-            begin = _aligned(reached, PAGE if buffer.nbytes >= PAGE else _LINE) if buffer.nbytes else reached
+            size = sum(part.nbytes for part in buffer)
+            begin = _aligned(reached, PAGE if size >= PAGE else _LINE) if size else reached
             if begin > reached:
                 parts.append(np.zeros(begin - reached, np.uint8))
-            if buffer.nbytes:
-                parts.append(buffer)
-            places.append((begin, buffer.nbytes))
-            reached = begin + buffer.nbytes
+            if size:
+                parts += buffer
+            places.append((begin, size))
+            reached = begin + size
         weight = CONTAINER * self._containers - reached
         if weight > 0:
             parts.append(np.zeros(weight, np.uint8))
@@ -206,7 +208,7 @@ class _Packer:
         return {"plain": [Encoder(self.add, self._add_buffer).encode(tree.columns)]}
 
     def _add_buffer(self, memory: Any) -> int:
-        self._buffers.append(pickled.as_bytes(memory))
+        self._buffers.append([pickled.as_bytes(memory)])
         return len(self._buffers) - 1
 
     def _other(self, kind: type, value: Any) -> Node | None:
@@ -270,7 +272,7 @@ class _Packer:
                 return known
             self._known[place] = len(self._buffers)
             data = data.ravel(order="K").view(np.uint8) if data.nbytes else np.empty(0, np.uint8)
-        self._buffers.append(data)
+        self._buffers.append([data])
         return len(self._buffers) - 1
 
     def _array(self, value: np.ndarray[Any, Any]) -> Node | None:
@@ -283,6 +285,10 @@ class _Packer:
             return None if state is None else {"strings": True, "state": self.entry(state)}
         dtype = arrays.describe(plain.dtype)
         return None if dtype is None else arrays.array_node(plain, dtype, self._buffer(plain))
+
+    def _pieces(self, value: Pieces) -> Node:
+        self._buffers.append(value.parts())
+        return {"array": len(self._buffers) - 1, "dtype": DTYPE, "shape": [len(value)]}
 
     def _bytes(self, value: bytes | bytearray) -> Node:
         kind = "bytes" if isinstance(value, bytes) else "bytearray"
@@ -318,6 +324,7 @@ _EXACT: dict[type, Callable[[_Packer, Any], Node | None]] = {
     bytearray: _Packer._bytes,  # noqa: SLF001
     complex: lambda _, value: {"complex": [_bits(value.real), _bits(value.imag)]},
     np.ndarray: _Packer._array,  # noqa: SLF001
+    Pieces: _Packer._pieces,  # noqa: SLF001
 }
 
 

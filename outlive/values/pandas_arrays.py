@@ -14,6 +14,8 @@ import pandas as pd
 from outlive.errors import CorruptArray
 from outlive.values import parts
 
+NUMBERS = "biufcmMS"  # kinds of arrays that a series has as they are
+LABELS = "biufcmM"  # and those that an index has
 _TEXT, _NONE, _NAN, _NA = range(4)  # what an item of an array of text is
 _PLAIN = (str, int, float, bool, type(None))
 _MOST_OBJECTS = 100_000
@@ -40,6 +42,8 @@ def state_of(array: Any) -> Any:
         array = np.asarray(array)
     dtype = array.dtype
     if isinstance(dtype, np.dtype):
+        if not dtype.hasobject and not (dtype.kind in NUMBERS and dtype.itemsize):
+            raise Unknown
         return _object_state(np.asarray(array)) if dtype.hasobject else np.asarray(array)
     if str(dtype) in _MASKED:
         return {"masked": array._data, "mask": array._mask}  # noqa: SLF001 - only so without a copy
@@ -54,11 +58,13 @@ def array_of(state: Any) -> Any:
     return numbers(state) if isinstance(state, np.ndarray) else _DECODE[next(iter(state))](state)
 
 
-def numbers(part: Any, ndim: int = 1) -> Any:
+def numbers(part: Any, ndim: int = 1, kinds: str = NUMBERS) -> Any:
     """An array of NumPy that pandas takes without a copy. Raises TypeError for any other."""
-    found = parts.array(part, "biufcmMSV", ndim)
-    if found.dtype.kind in "mM" and np.datetime_data(found.dtype) not in _UNITS:
-        raise TypeError("times of a unit that pandas does not have")
+    found = parts.array(part, kinds, ndim)
+    if not found.dtype.itemsize:
+        raise TypeError("items without bytes")
+    if found.dtype.kind in "mM" and (np.datetime_data(found.dtype) not in _UNITS or not found.dtype.isnative):
+        raise TypeError("times of a unit or a byte order that pandas does not have")
     return found
 
 

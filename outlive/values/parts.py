@@ -10,23 +10,45 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from outlive.values.keys import LONGEST_KEY
 
-_taken: ContextVar[set[int] | None] = ContextVar("taken", default=None)
+
+class _Reading(NamedTuple):
+    """The value that is read."""
+
+    taken: set[int]
+    trusted: bool
+
+
+_reading: ContextVar[_Reading | None] = ContextVar("reading", default=None)
 
 
 @contextlib.contextmanager
-def reading(taken: set[int]) -> Iterator[None]:
-    """The codecs that decode in this block read one value. `taken` keeps what they took, by address."""
-    token = _taken.set(taken)
+def reading(taken: set[int], *, trusted: bool) -> Iterator[None]:
+    """The codecs that decode in this block read one value.
+
+    Parameters
+    ----------
+    taken
+        Keeps what they took, by address.
+    trusted
+        Whether it could have a pickle run as well.
+    """
+    token = _reading.set(_Reading(taken, trusted))
     try:
         yield
     finally:
-        _taken.reset(token)
+        _reading.reset(token)
+
+
+def is_trusted() -> bool:
+    """Whether the value that is read could have a pickle run as well. Then its writer needs no wrong offset."""
+    now = _reading.get()
+    return now is not None and now.trusted
 
 
 def once(*parts: Any) -> None:
@@ -37,12 +59,15 @@ def once(*parts: Any) -> None:
     ValueError
         One was used before.
     """
-    taken = _taken.get()
-    if taken is None:
+    now = _reading.get()
+    if now is None:
         return
+    taken = now.taken
     for part in parts:
         place = address(part) if isinstance(part, np.ndarray) else id(part)
         if isinstance(part, np.ndarray) and not part.nbytes:
+            if part.size:
+                raise ValueError("items without bytes")
             continue
         if place in taken:
             raise ValueError("two of its parts have the same bytes")

@@ -14,7 +14,19 @@ import numpy as np
 
 from outlive.errors import CorruptArray, PickleRefused
 from outlive.values.building import MALFORMED, Build, Read, damaged
-from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, TRAILER_SIZE, buffers_of, children, kind_of, parse, trailer
+from outlive.values.wire import (
+    CONTAINER,
+    FOREIGN,
+    PICKLED,
+    PRIVATE,
+    TRAILER_SIZE,
+    buffers_of,
+    children,
+    flagged,
+    kind_of,
+    parse,
+    trailer,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -47,6 +59,7 @@ class Structure:
         self._nodes, self.root, self._buffers = parse(text, found)
         self._containers = nbytes // CONTAINER
         self.pickled, self.private = bool(found.flags & PICKLED), bool(found.flags & PRIVATE)
+        self._foreign = bool(found.flags & FOREIGN)
 
     @staticmethod
     def length(tail: bytes, nbytes: int) -> int:
@@ -56,12 +69,40 @@ class Structure:
     @classmethod
     def of(cls, data: Array) -> Structure:
         """The structure of these packed bytes. Raises CorruptArray."""
-        nbytes = data.nbytes
-        length = cls.length(data[-TRAILER_SIZE:].tobytes(), nbytes)
-        return cls(data[nbytes - length :].tobytes(), nbytes)
+        memory, nbytes = data.data, data.nbytes
+        length = cls.length(bytes(memory[-TRAILER_SIZE:]), nbytes)
+        return cls(bytes(memory[nbytes - length :]), nbytes)
 
-    def value(self, entry: Any, read: Read, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
+    def has_pickle(self) -> bool:
+        """Whether a part of it is a pickle, whatever its flags say."""
+        return any(kind_of(node) == "pickle" for node in self._nodes)
+
+    def classes(self) -> set[str]:
+        """The classes that it names, as `classes.name_of` wrote them, or whatever is in their place."""
+        kinds = ("dataclass", "namedtuple", "enum")
+        return {str(node[kind]) for node in self._nodes if (kind := kind_of(node)) in kinds}
+
+    def whole_state(self, codec: str) -> tuple[int, int] | None:
+        """Offset and size of the one buffer that is the value's whole state, if `codec` made it and it has such."""
+        if not isinstance(self.root, list) or len(self._buffers) != 1 or len(self._nodes) != 2:
+            return None
+        state, root = self._nodes
+        is_whole = root.get("codec") == codec and root.get("state") == [0] and state.get("array") == 0
+        return self._buffers[0] if is_whole else None
+
+    def has_codec(self) -> bool:
+        """Whether a codec has to read a part of it."""
+        return any(kind_of(node) == "codec" for node in self._nodes)
+
+    def value(
+        self, entry: Any, read: Read, path: tuple[Any, ...] = (), *, pickle: bool, private: Read | None = None
+    ) -> Any:
         """The value of an entry, such as `root`, or the part of it at `path`. Only its own buffers are read.
+
+        Parameters
+        ----------
+        private
+            Reads what values consist of that may be written to, by codecs and by pickle. By default `read` does.
 
         Raises
         ------
@@ -73,8 +114,12 @@ class Structure:
         UnknownType
             It needs a codec or a class that is not there.
         """
-        build = Build(self._buffers, read, self._containers, pickle=pickle, private=self.private)
-        for number in self._needed(entry):
+        trusted = pickle and not self._foreign
+        build = Build(self._buffers, read, self._containers, pickle=pickle, private=self.private, trusted=trusted)
+        needed = self._needed(entry)
+        own = self._own(needed) if self.private and private is not None else ()
+        for number in needed:
+            build.read = private if private is not None and number in own else read
             build.add(number, self._nodes[number])
         if isinstance(entry, Row):
             value, path = build.row(*entry, self._nodes[entry.number], path)
@@ -165,6 +210,19 @@ class Structure:
             return int(entry[0])
         raise CorruptArray("a stored value is damaged: it speaks of a node that it does not have")
 
+    def _own(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these nodes that codecs and pickle read."""
+        own: set[int] = set()
+        for number in sorted(numbers, reverse=True):  # a node comes after those that it refers to
+            node = self._nodes[number]
+            if number in own or kind_of(node) in {"codec", "pickle"}:
+                own.add(number)
+                try:
+                    own.update(self._number(one) for one in children(node) if isinstance(one, list))
+                except MALFORMED as error:
+                    raise damaged(node, error) from None
+        return own
+
     def _needed(self, entry: Any) -> Iterable[int]:
         """The numbers of the nodes that an entry needs, in order."""
         if not isinstance(entry, list | Row):
@@ -182,6 +240,20 @@ class Structure:
             needed |= inside
             rest += inside
         return sorted(needed)
+
+
+def mark_foreign(data: Array) -> None:
+    """Mark packed bytes, in place, as come from outside the cluster: all that they hold is checked at each reading.
+
+    Whoever wrote them could not have a pickle run, and so must not have a library read other memory either.
+
+    Raises
+    ------
+    CorruptArray
+    """
+    if Structure.of(data).has_codec():  # all else is checked anyway
+        length = Structure.length(data[-TRAILER_SIZE:].tobytes(), data.nbytes)
+        data[-length:] = np.frombuffer(flagged(data[-length:].tobytes(), FOREIGN), np.uint8)
 
 
 class _OutOfReachError(Exception):

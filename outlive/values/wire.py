@@ -27,8 +27,8 @@ from outlive.errors import CorruptArray
 MAGIC = b"value\0\0\x01"  # the last byte is the version of this form
 _TRAILER = struct.Struct("<QQII8s")  # bytes of the structure, and of all; checksum; flags; MAGIC
 TRAILER_SIZE = _TRAILER.size
-PICKLED, PRIVATE = 1, 2
-"""Flags: it has a pickle; it may be written to, so each reading needs a private map."""
+PICKLED, PRIVATE, FOREIGN = 1, 2, 4
+"""Flags: it has a pickle; it may be written to, so each reading needs a private map; it came from outside."""
 
 Node = dict[str, Any]
 
@@ -71,6 +71,15 @@ def trailer(tail: bytes, nbytes: int) -> Trailer:
     return Trailer(structure, total, checksum, flags)
 
 
+def flagged(tail: bytes, flags: int) -> bytes:
+    """Structure and trailer with these flags, too. Raises CorruptArray."""
+    structure, nbytes, _, before, magic = _TRAILER.unpack(tail[-TRAILER_SIZE:])
+    text = tail[:-TRAILER_SIZE]
+    parse(text, trailer(tail, nbytes))
+    flags |= before
+    return text + _TRAILER.pack(structure, nbytes, checksum(text, flags), flags, magic)
+
+
 def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int, int]]]:
     """Nodes, root and buffers of a structure. The buffers lie one behind the other, before the structure.
 
@@ -81,7 +90,7 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
     if checksum(text, found.flags) != found.checksum:
         raise CorruptArray("a stored value is damaged: its structure changed; run `outlive check`")
     try:
-        structure = json.loads(text, parse_constant=_no_constant)
+        structure = _DECODER.decode(text.decode())
         nodes, root, buffers = structure["nodes"], structure["root"], structure["buffers"]
         if not (isinstance(nodes, list) and all(isinstance(node, dict) and node for node in nodes)):
             raise TypeError("its nodes are no objects")
@@ -101,6 +110,9 @@ def parse(text: bytes, found: Trailer) -> tuple[list[Node], Any, list[tuple[int,
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)  # to make one takes longer than most structures
 
 
 _CHILDREN: dict[str, Callable[[Any], Iterable[Any]]] = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from outlive.arrays.info import ArrayInfo, check_key
-from outlive.errors import ArrayNotFound, InvalidKey
+from outlive.errors import ArrayNotFound, InvalidKey, StoreUnavailable
 from outlive.store import adding, keys, reading, session
 from outlive.store.store import LifetimeName, Store
 
@@ -134,7 +134,8 @@ class Chunks:
         batch = {self._below + key: value for key, value in changes.items()}
         if batch:
             handles = self.store.put_many(batch, **self.ends._asdict())
-            with contextlib.suppress(ArrayNotFound):  # another process has written it, or deleted it, since
+            # Another process has written or deleted them since, or a node is silent: all has taken effect anyway.
+            with contextlib.suppress(ArrayNotFound, StoreUnavailable):
                 self.store.delete(*(handles[self._below + key] for key in deleted))
 
     # --- keys

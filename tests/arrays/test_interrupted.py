@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -144,6 +145,51 @@ def test_nothing_stays_behind(root: Path) -> None:
     clear_remains()  # as the next put does
     assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
     assert shelf.recount() == 0
+
+
+def test_an_interrupt_between_any_two_calls_of_a_put_leaves_no_segment_locked(root: Path) -> None:
+    """It writes a segment again. A lock that nobody lets go of would keep its memory, counted or not."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    array, event, putting = np.ones(1 << 20, np.uint8), 0, False
+
+    def interrupt(_: FrameType, kind: str, __: object) -> None:
+        nonlocal event
+        if putting and kind.endswith("return"):
+            event += 1
+            if event == step:
+                raise KeyboardInterrupt
+
+    for step in itertools.count(1):
+        shelf.delete(Writer(shelf).put(array).id)
+        event, putting = 0, True
+        sys.setprofile(interrupt)  # Python calls it as a function ends, also one in C
+        try:
+            Writer(shelf).put(array)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            putting = False
+            sys.setprofile(None)
+        clear_remains()
+        assert memory_without_a_name(shelf) == 0
+        for array_id in shelf.ids():
+            shelf.delete(array_id)
+        shelf.pool.trim()
+        assert shelf.ledger.used == 0
+        if event < step:
+            break
+    assert step > 100
+    assert shelf.recount() == 0
+
+
+def memory_without_a_name(shelf: Shelf) -> int:
+    """Bytes of removed files that this process has open."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            path, status = os.readlink(f"/proc/self/fd/{name}"), os.stat(f"/proc/self/fd/{name}")
+            found += status.st_blocks * 512 * (path.startswith(shelf.path) and path.endswith("(deleted)"))
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -18,6 +18,9 @@ from outlive.arrays.writer import Writer
 from outlive.catalog.wire import pack as pack_infos
 from outlive.catalog.wire import unpack as unpack_infos
 from outlive.errors import CorruptArray
+from outlive.store import values as store_values
+from outlive.store.private import private as own
+from outlive.values import registry
 from outlive.values.packing import pack
 from outlive.values.structure import unpack
 
@@ -106,3 +109,36 @@ def test_a_packed_value_is_one_row_of_bytes(shelf: Shelf, changes: dict[str, Any
     forged = info._replace(dtype=changes.get("dtype", DTYPE), shape=changes["shape"])
     with pytest.raises(CorruptArray):
         Reader(shelf).view(forged)
+
+
+class Canvas:
+    """Stands for what a library writes to, as a frame."""
+
+    def __init__(self, pixels: Any) -> None:
+        self.pixels = pixels
+
+
+@pytest.mark.parametrize("count", [10, LARGE // 8])
+def test_what_may_be_written_to_is_mapped_apart_from_the_rest(
+    shelf: Shelf, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small values are copied, and others mapped a second time, once that is needed."""
+    monkeypatch.setattr(registry, "_by_type", {**registry._by_type})
+    monkeypatch.setattr(registry, "_by_name", {**registry._by_name})
+    registry.register(Canvas, lambda one: one.pixels.view(), Canvas, name="test.canvas", private=True)
+    numbers, reader, maps = np.arange(count), Reader(shelf), []
+
+    def private(info: ArrayInfo, view: Any) -> Any:
+        maps.append(info)
+        return reader.private(info) if info.size > segment.COPY_BELOW else own(info, view)
+
+    monkeypatch.setattr(store_values, "private", private)
+    info = Writer(shelf).put(pack({"image": numbers, "canvas": Canvas(numbers), "odd": object}))
+    first, second = (store_values.value_of(reader.view(info), pickle=True) for _ in range(2))
+    assert len(maps) == 2
+    first["canvas"].pixels[0] = 7
+    assert first["image"][0] == second["canvas"].pixels[0] == 0 and not first["image"].flags.writeable
+    assert np.shares_memory(first["image"], second["image"]) or count == 10
+    assert not np.shares_memory(first["image"], first["canvas"].pixels)
+    assert store_values.value_of(reader.view(info), ("image", 3), pickle=True) == 3 and len(maps) == 2
+    assert store_values.value_of(reader.private(info), pickle=True)["image"].flags.writeable and len(maps) == 2

@@ -275,6 +275,17 @@ def test_listed_drafts_of_the_dead_are_sealed(shelf: Shelf) -> None:
     assert shelf.ledger.used == disk_usage(shelf) == 2 * 4096
 
 
+def test_what_others_put_among_drafts_holds_up_nothing(shelf: Shelf) -> None:
+    dead = f"{shelf.new}/dead"
+    os.mkdir(dead)
+    for ending in ("", ".batch", ".copy", ".gate"):
+        os.mkdir(f"{dead}/{'0' * 32}{ending}")
+    with forked(lambda: Writer(Shelf(shelf.path)).draft_of(np.arange(6))):
+        pass
+    assert "abandoned" in {finding.problem for finding in clear_orphans(shelf)}
+    assert os.listdir(shelf.new) == ["dead"]
+
+
 def segment_key(path: Path) -> str | None:
     with path.open("rb") as file:
         return segment.read_info(file.fileno(), str(path)).key

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +91,21 @@ class Putting:
         assert self.error is None
 
 
-def hold(pool: Pool) -> int:
+def hold(pool: Pool) -> FileIO:
     """As the keeper that frees a segment does."""
     (name,) = os.listdir(pool.folder)
-    fd = open_locked(f"{pool.folder}/{name}", fcntl.LOCK_EX)
-    assert fd is not None
-    return fd
+    file = open_locked(f"{pool.folder}/{name}", fcntl.LOCK_EX)
+    assert file is not None
+    return file
 
 
 def test_a_segment_that_is_freed_just_now(shelf: Shelf, looks: list[bool]) -> None:
     infos = [put(shelf, number) for number in range(4)]
     shelf.delete(infos[0].id)
-    fd = hold(shelf.pool)
+    file = hold(shelf.pool)
     putting = Putting(shelf)
     waits = putting.waits(looks)
-    os.close(fd)
+    file.close()
     putting.end()
     assert waits
 
@@ -118,10 +119,10 @@ def test_a_segment_that_is_freed_just_now_on_disk(spilling: Shelf, looks: list[b
     del views
     with spilling.ledger.locked():
         spilling.disk.release(spilled.id)
-    fd = hold(spilling.disk.pool)
+    file = hold(spilling.disk.pool)
     putting = Putting(spilling)
     waits = putting.waits(looks)
-    os.close(fd)
+    file.close()
     putting.end()
     assert waits
 
@@ -149,11 +150,11 @@ def test_what_the_keeper_reads_just_now(spilling: Shelf, looks: list[bool]) -> N
     keeper = OwnedFile(f"{spilling.path}/keeper", os.O_CREAT)
     fcntl.flock(keeper, fcntl.LOCK_EX)
     infos = [put(spilling, number, pin=number > 0) for number in range(4)]
-    fd = open_locked(spilling.locate(infos[0].id) or "", fcntl.LOCK_SH)
-    assert fd is not None
+    file = open_locked(spilling.locate(infos[0].id) or "", fcntl.LOCK_SH)
+    assert file is not None
     putting = Putting(spilling, pin=True)
     waits = putting.waits(looks)
-    os.close(fd)
+    file.close()
     putting.end()
     keeper.close()
     assert waits
@@ -175,10 +176,10 @@ def test_nobody_waits_for_ever(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(waiting, "PATIENCE", 0.1)
     infos = [put(shelf, number) for number in range(4)]
     shelf.delete(infos[0].id)
-    fd = hold(shelf.pool)
+    file = hold(shelf.pool)
     with pytest.raises(StoreFull):
         put(shelf, 9)
-    os.close(fd)
+    file.close()
 
 
 def _put_and_delete(path: str, times: int, errors: Any) -> None:

@@ -18,6 +18,11 @@ PAGES = sorted(
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     if "\n>>> " in page.read_text() and page.name != "explain.md"  # tests/explain runs that one, which needs no Ray
 )
+NEEDS = {
+    "docs/howto/dask.md": {"dask.array": None},
+    "docs/howto/xarray.md": {"xarray": None},
+    "docs/howto/zarr.md": {"zarr": "3"},
+}
 MEMORY = "1GiB"  # pages change it
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -34,8 +39,8 @@ def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # one node is too few, and says so
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, cluster: str) -> None:
-    if page == "docs/howto/zarr.md":
-        pytest.importorskip("zarr", minversion="3")
+    for package, version in NEEDS.get(page, {}).items():
+        pytest.importorskip(package, minversion=version)
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=FLAGS)
     assert result.attempted > 2
     assert result.failed == 0

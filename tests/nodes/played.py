@@ -56,7 +56,7 @@ class PlayedKeeper(InStead):
 
     def connect(self) -> None:
         """Have a transfer server, and links to those of other nodes."""
-        self.serving = Serving(self._shelf, self._node, self._peers)
+        self.serving = Serving(self._shelf, self._node, self._peers, self)
         self.fetches.links = Links(self._peers, self._node)
 
     def disconnect(self) -> None:
@@ -174,6 +174,9 @@ class PlayedPeers:
     def tell_catalog(self, call: Call) -> None:
         with contextlib.suppress(OutliveError):
             self.ask_catalog(call)
+
+    def calls_through_ray(self) -> str | None:
+        return None
 
     def nodes(self) -> list[Node]:
         lives, every = self._cluster.lives, self._cluster.all

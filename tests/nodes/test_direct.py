@@ -22,6 +22,7 @@ from outlive.arrays.writer import Writer
 from outlive.catalog.wire import pack
 from outlive.cluster import keeper, links, serving, small_copies, transfer
 from outlive.cluster.port import Call, NoAnswer
+from outlive.cluster.short_calls import ShortCalls
 from outlive.errors import ArrayNotFound, CorruptArray
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
@@ -34,7 +35,8 @@ ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: b
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    monkeypatch.setenv("OUTLIVE_CALLS", "port")
     root = f"{ROOT}/direct-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
     for made in play(root, 3):
@@ -54,6 +56,10 @@ def streams(cluster: PlayedCluster) -> list[Call]:
 
     cluster.peers.instead |= {"send": note, "send_many": note}
     return found
+
+
+def serving_of(cluster: PlayedCluster) -> serving.Serving:
+    return serving.Serving(cluster.shelves["a"], "a", cluster.peers, cluster.keepers["a"])
 
 
 def put(cluster: PlayedCluster, array: Any, **options: Any) -> Any:
@@ -98,6 +104,87 @@ def test_small_arrays_come_by_one_connection(cluster: PlayedCluster, streams: li
         assert by_handle(cluster.session("b"), info, "a").tolist() == [info.shape[0]] * info.shape[0]
     assert not cluster.shelves["b"].has(gone.id)
     assert not streams
+
+
+# --- short calls
+
+
+def short_calls(cluster: PlayedCluster, calls: dict[str, Call]) -> dict[str, Any]:
+    return ShortCalls(cluster.peers).make(calls)
+
+
+def test_short_calls_of_several_nodes_go_by_connections(cluster: PlayedCluster) -> None:
+    info, gone = put(cluster, ARRAY[:10], replicas=2), put(cluster, ARRAY[:10])
+    cluster.keepers["b"].fetch(pack([info]), "a", kept=True)
+    by = (8, gone.id, "a")
+    assert short_calls(cluster, {"a": Call.of("drop", [(gone.id, None)]), "b": Call.of("drop", [(gone.id, None)])}) == {
+        "a": [True],
+        "b": [False],
+    }
+    assert cluster.holders(info.id) == {"a": True, "b": True}
+    asked = [("s", "k", 8, by), ("s", "other", 9, None)]
+    assert short_calls(cluster, {"b": Call.of("forbid", asked)}) == {"b": None}
+    assert short_calls(cluster, {"a": Call.of("finish", [info.id, gone.id], 1)}) == {"a": [True, False]}
+    assert short_calls(cluster, {"a": Call.of("drop", [(info.id, ("s", "k"))])}) == {"a": [True]}
+    assert cluster.holders(info.id) == {"b": True}
+
+
+def test_what_a_short_call_forbids_is_forbidden_as_through_ray(cluster: PlayedCluster) -> None:
+    asked = [("s", "k", 8, (8, "1" * 32, "a")), ("s", "other", 9, None)]
+    assert short_calls(cluster, {"a": Call.of("forbid", asked)}) == {"a": None}
+    cluster.keepers["b"].forbid(asked)
+    a, b = (
+        {name: os.readlink(f"{shelf.names.folder}/{name}") for name in os.listdir(shelf.names.folder)}
+        for shelf in (cluster.shelves["a"], cluster.shelves["b"])
+    )
+    assert a == b != {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call.of("listing"),
+        Call.of("__init__", "x", "a"),
+        Call.of("drop", [("../" + "1" * 29, None)]),
+        Call.of("drop", [("1" * 32 + "\n", None)]),
+        Call.of("finish", ["1/" + "1" * 30], 1),
+        Call.of("drop", 5),
+        Call.of("forbid", [("s",)]),
+    ],
+)
+def test_what_is_no_short_call_goes_through_ray(cluster: PlayedCluster, call: Call) -> None:
+    made = ShortCalls(cluster.peers)
+    assert made.make({"a": call}) == {}
+    gone = put(cluster, ARRAY[:10])
+    assert made.make({"a": Call.of("drop", [(gone.id, None)])}) == {"a": [True]}  # by the same connection
+
+
+def test_a_keeper_that_is_stopped_or_gone_is_asked_through_ray(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlive.cluster.short_calls._GRACE", 0.2)
+    gate, keeper = threading.Event(), cluster.keepers["a"]
+    monkeypatch.setattr(keeper, "drop", lambda _: gate.wait(60))
+    made, call = ShortCalls(cluster.peers), {"a": Call.of("drop", [("1" * 32, None)])}
+    assert made.make(call) == {}
+    assert made._links is not None and made._links.through_ray()  # for a while
+    gate.set()
+    keeper.disconnect()
+    assert ShortCalls(cluster.peers).make(call) == {}
+    assert made.make(dict.fromkeys(map(str, range(20)), call["a"])) == {}  # more than are asked at a time
+    monkeypatch.setenv("OUTLIVE_CALLS", "ray")
+    assert ShortCalls(cluster.peers)._links is None
+
+
+def test_a_removed_shelf_confirms_nothing(cluster: PlayedCluster) -> None:
+    made, call = ShortCalls(cluster.peers), {"a": Call.of("drop", [("1" * 32, None)])}
+    assert made.make(call) == {"a": [False]}
+    cluster.shelves["a"].remove()
+    Shelf(cluster.shelves["a"].path)  # another one, at its path
+    assert made.make(call) == {}
+
+
+# --- what goes wrong
 
 
 def test_what_is_deleted_is_not_found(cluster: PlayedCluster, streams: list[Call]) -> None:
@@ -172,7 +259,7 @@ def test_where_no_server_is_reached_arrays_come_through_ray(
     assert [call.args[0] for call in streams] == [second.id]
     assert session.links.through_ray()
     assert session.links.fallbacks == 1
-    keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)  # it started anew, at another port
+    keeper.serving = serving_of(cluster)  # it started anew, at another port
     third = put(cluster, ARRAY)
     np.testing.assert_array_equal(by_handle(session, third, "a"), ARRAY)
     assert len(streams) == session.links.fallbacks == 1
@@ -188,10 +275,10 @@ def test_a_keeper_without_a_server_says_why(
     info = put(cluster, ARRAY)
     if how == "off":
         monkeypatch.setenv("OUTLIVE_TRANSFER", "ray")
-        keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+        keeper.serving = serving_of(cluster)
     elif how == "taken":
         monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", str(keeper.serving.about()[1]))  # type: ignore[index]
-        keeper.serving = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+        keeper.serving = serving_of(cluster)
     elif how == "old":
         monkeypatch.setattr(type(keeper), "about", lambda _: {"protocol": 7})
     else:
@@ -320,7 +407,7 @@ def test_a_server_that_could_not_start_is_started_later(
     first = cluster.keepers["a"].serving
     assert first is not None
     monkeypatch.setenv("OUTLIVE_TRANSFER_PORT", str(first.about()[1]))  # type: ignore[index]
-    second = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+    second = serving_of(cluster)
     second.try_again()
     assert "in use" in str(second.why_not)
     first.close()
@@ -384,7 +471,7 @@ def test_a_server_without_a_thread_is_none(cluster: PlayedCluster, monkeypatch: 
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", limited)
-        one = serving.Serving(cluster.shelves["a"], "a", cluster.peers)
+        one = serving_of(cluster)
     assert "no more threads" in str(one.about())
     one.try_again()
     assert one.why_not is None

@@ -198,8 +198,18 @@ def test_a_port_that_a_firewall_drops(cluster: Cluster) -> None:
         assert line.ask(Call.of("find"), None) is THROUGH_RAY
         before = line._way
         assert "too long" in before.why
-        assert line.ask(Call.of("find"), None) is THROUGH_RAY
+        assert line.look() == before.why
         assert line._way is before
+
+
+def test_a_keeper_that_has_asked_nothing_knows_whether_the_port_is_reached(cluster: Cluster) -> None:
+    cluster.start()
+    line = CatalogLine(cluster.head.load, cluster.ask)
+    assert line.why_not == "nothing was asked yet"
+    assert line.look() is None
+    cluster.head.remembered[WHERE] = json.dumps("the port is in use").encode()
+    assert CatalogLine(cluster.head.load, cluster.ask).look() == "the port is in use"
+    assert cluster.by_ray == []
 
 
 def test_a_head_that_cannot_be_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

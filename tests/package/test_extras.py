@@ -103,25 +103,47 @@ outlive.workers.simulate, outlive.workers.Trace
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_python_without_zarr():
+@pytest.mark.parametrize("package", ["dask", "xarray", "zarr"])
+def test_python_without(package: str):
     done = without(
-        "zarr",
-        run="""
+        package,
+        run=f"""
 import outlive
 outlive.Store, outlive.ArrayHandle
 try:
-    outlive.zarr
+    outlive.{package}
 except outlive.MissingPackage as error:
-    assert str(error) == "this needs zarr, which is not installed: pip install 'outlive[zarr]'", error
+    assert str(error) == "this needs {package}, which is not installed: pip install 'outlive[{package}]'", error
 else:
-    raise SystemExit("zarr")
+    raise SystemExit("{package}")
 """,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_nothing_else_loads_zarr():
-    run = "import sys, outlive; outlive.Store, outlive.open; sys.exit('zarr' in sys.modules)"
+def test_object_storage_without_its_package():
+    done = without(
+        "obstore",
+        run="""
+import outlive
+from outlive.archive.opening import place_of
+place_of("/folder")
+try:
+    place_of("s3://bucket/run7")
+except outlive.MissingPackage as error:
+    assert str(error) == "this needs obstore, which is not installed: pip install 'outlive[save]'", error
+else:
+    raise SystemExit("obstore")
+""",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "obstore, for object storage. pip install 'outlive[save]'" in " ".join(
+        command("save", "--help", lacks=("obstore",)).stdout.split()
+    )
+
+
+def test_nothing_else_loads_them():
+    run = "import sys, outlive; outlive.Store, outlive.open; sys.exit(len({'dask', 'xarray', 'zarr'} & {*sys.modules}))"
     assert without(run=run).returncode == 0
 
 

@@ -1,7 +1,7 @@
 """Run the commands of a page on a Ray of their own, with the packages that its programs need.
 
-These may be in a virtual environment beside this one (`pages` in its folder, made by `make test`): with `ray[serve]`
-installed, each Ray starts more than the other tests want.
+These may be in a virtual environment beside this one (`pages` in its folder, made by `make test-longest`): with
+`ray[serve]` installed, each Ray starts more than the other tests want.
 """
 
 from __future__ import annotations

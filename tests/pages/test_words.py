@@ -16,7 +16,10 @@ from tests.pages.page import DOCS, WIDTH
 ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 # Of these docs/design.md tells all.
-ROOMS = ("zarr", "store", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls", "values")
+ROOMS = (
+    "zarr", "store", "archive", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls",
+    "values",
+)  # fmt: skip
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 
 

@@ -38,6 +38,9 @@ class Files:
             raise Gone(request.array_id) from None
         return Opened(fd, request.begin, min(request.end, os.fstat(fd).st_size), request.array_id.encode())
 
+    def answered(self, question: bytes) -> bytes:
+        return question[::-1]
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
@@ -49,7 +52,12 @@ def start_server(files: Files) -> Iterator[Callable[..., Server]]:
     with ExitStack() as stack:
 
         def start(**options: Any) -> Server:
-            given: dict[str, Any] = {"node": "there", "secret": lambda: SECRET, "opened": files.opened}
+            given: dict[str, Any] = {
+                "node": "there",
+                "secret": lambda: SECRET,
+                "opened": files.opened,
+                "answered": files.answered,
+            }
             made = Server("127.0.0.1", options.pop("ports", (0,)), **given | {"checksum": zlib.crc32} | options)
             stack.callback(made.close)
             return made

@@ -38,9 +38,9 @@ def altered(data: bytes, chance: random.Random) -> bytes:
 def test_a_server_that_is_sent_anything(start_server: Callable[..., Server], files: Files) -> None:
     array_id, data = files.add(5000)
     there = start_server()
-    request = wire.Request(array_id, 0, wire.WHOLE).packed()
+    some = [wire.Request(array_id, 0, wire.WHOLE).packed(), wire.Question(20).packed() + bytes(20)]
     for seed in range(150):
-        chance = random.Random(seed)
+        chance, request = random.Random(seed), some[seed // 2 % 2]
         served = len(files.asked)
         with socket.create_connection((there.host, there.port), 5) as rough, contextlib.suppress(OSError):
             rough.settimeout(5)

@@ -76,6 +76,36 @@ def test_one_connection_serves_many_requests(start_server: Start, files: Files) 
     eventually(lambda: there.counts.sent == sum(len(data) for _, data in wanted + wanted[:20]))
 
 
+def test_questions_and_files_by_one_connection(start_server: Start, files: Files) -> None:
+    array_id, data = files.add(10)
+    link = link_to(start_server())
+    for question in (b"", b"what", b"x" * wire.LONGEST_QUESTION):
+        assert link.ask(question, 20) == question[::-1]
+        assert read(link, array_id) == data
+    assert len(link._idle) == 1
+
+
+def test_a_question_without_an_answer(start_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answered(question: bytes) -> bytes:
+        if question == b"slow":
+            assert gate.wait(60)
+        return {b"long": b"x" * (wire.LONGEST_HEAD + 1), b"good": b"yes", b"slow": b""}[question]
+
+    gate = threading.Event()
+    link = link_to(start_server(answered=answered))
+    for question in (b"long", b"unknown"):
+        with pytest.raises(NotServed):
+            link.ask(question, 20)
+    assert link.ask(b"good", 20) == b"yes"
+    assert len(link._idle) == 1
+    with pytest.raises(Lost):
+        link.ask(b"slow", 0.1)
+    gate.set()
+    assert link.ask(b"good", 20) == b"yes"
+    with pytest.raises(Lost):
+        link.ask(b"x" * (wire.LONGEST_QUESTION + 1), 20)
+
+
 def test_what_is_not_there_is_said(start_server: Start) -> None:
     link = link_to(start_server())
     for _ in range(3):
@@ -185,7 +215,7 @@ def test_a_file_is_let_go_of_when_nobody_takes_its_bytes(
         return server.Opened(held[-1], 0, len(data), b"")
 
     there = start_server(opened=opened)
-    with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE)]) as (connection, _):
+    with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE).packed()]) as (connection, _):
         path = str(files.folder / array_id)
         eventually(lambda: not there._channels)
         assert path not in [_target(name) for name in os.listdir("/proc/self/fd")]

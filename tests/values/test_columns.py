@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import math
+import os
 import random
 from typing import Any
 
@@ -14,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlive.errors import CorruptArray, PickleRefused, UnknownType
-from outlive.values import columns, packing, wire
+from outlive.values import arrays, columns, packing, rows, wire
+from outlive.values.collecting import no_collections
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
 from tests.values.classes_of_data import Colour
@@ -195,7 +198,7 @@ def test_a_part_reads_its_columns_only() -> None:
 # --- small arrays
 
 
-def test_small_arrays_of_one_kind_are_one_block() -> None:
+def test_small_arrays_of_one_kind_are_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     value = [np.full((3, 4), n, dtype) for dtype in ("<f8",) for n in range(20)]
     assert kinds_of(value) == ["column", "column", "plain"]
     found = there_and_back(value)
@@ -209,6 +212,9 @@ def test_small_arrays_of_one_kind_are_one_block() -> None:
     assert found["a"][0] is found["b"][1][0]
     records = [{"id": n, "embedding": np.full(16, n, "f4")} for n in range(64)]
     assert_same(there_and_back(records), records)
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "describe", lambda _: None)  # a dtype that the .npy format does not have
+        assert kinds_of(value) == ["pickle"] * len(value) + ["list"]
     assert part(records, 5, "embedding")[0][0] == 5
 
 
@@ -332,3 +338,42 @@ def test_random_damage_to_columns_is_an_error_or_a_value() -> None:
                 structure = Structure.of(array)
                 entry, rest = structure.find(structure.root, path)
                 structure.value(entry, lambda offset, size: array[offset : offset + size], rest, pickle=False)  # noqa: B023
+
+
+# --- the collector
+
+
+def test_the_collector_rests_while_many_objects_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = joined(pack([{"id": n} for n in range(20_000)]))
+    states, get = [], rows._Records.get
+
+    def spied(*args: Any) -> Any:
+        states.append(gc.isenabled())
+        return get(*args)
+
+    monkeypatch.setattr(rows._Records, "get", spied)
+    assert gc.isenabled() and len(unpack(data)) == 20_000 and gc.isenabled()
+    assert len(unpack(joined(pack([{"id": n} for n in range(300)])))) == 300 and states == [False, True]
+    monkeypatch.setattr(rows._Records, "get", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        unpack(data)
+    assert gc.isenabled()
+    with no_collections(), no_collections():
+        pass
+    assert gc.isenabled()
+    gc.disable()  # as a program may have chosen
+    try:
+        with no_collections():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_child_that_is_forked_meanwhile_has_a_collector() -> None:
+    with no_collections():
+        child = os.fork()
+        if not child:
+            os._exit(not gc.isenabled())
+        assert not gc.isenabled()
+    assert os.waitpid(child, 0)[1] == 0

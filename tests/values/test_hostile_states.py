@@ -124,6 +124,10 @@ PANDAS: dict[str, Any] = {
     "texts by small ends": lambda: series({**text(), "ends": np.arange(1, 4, dtype="i1")}),
     "text without an end": lambda: series({**text(), "text": tree([1])}),
     "text of fixed width": lambda: series(np.array(["a", "b", "c" * 100])),
+    "text of no bytes": lambda: series(np.ndarray(3, "S0")),
+    "an index of no bytes": lambda: Codec("pandas.index", {"array": np.ndarray(FAR // 100, "V0"), "name": None}),
+    "an index of bytes": lambda: Codec("pandas.index", {"array": np.array([b"a", b"b"]), "name": None}),
+    "times of the other byte order": lambda: series(np.zeros(3, ">M8[ns]")),
     "days": lambda: series(np.zeros(3, "M8[D]")),
     "lists as codes": lambda: series({"codes": tree([0, 0]), "categories": range_index(2), "ordered": False}),
     "wide codes": lambda: series({"codes": np.zeros(3, "i8"), "categories": range_index(2), "ordered": False}),
@@ -191,6 +195,7 @@ XARRAY: dict[str, Any] = {
     "labels many times": lambda: dataset(
         [], [["x", variable(one := np.array(["a", "b"]))], ["y", variable(one, ["y"])]]
     ),
+    "labels of no bytes": lambda: dataset([], [["x", variable(np.ndarray(FAR // 100, "V0"))]]),
     "a list of attributes": lambda: dataset([["v", variable(np.ones(3), attrs=tree([1]))]]),
 }  # fmt: skip
 

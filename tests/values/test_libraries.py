@@ -19,7 +19,7 @@ from outlive.errors import CorruptArray, PickleRefused, UnknownType, Unsupported
 from outlive.values import registry
 from outlive.values.libraries import CODECS, LIBRARIES
 from outlive.values.packing import pack
-from outlive.values.structure import unpack
+from outlive.values.structure import Structure, unpack
 from outlive.values.wire import PRIVATE, TRAILER_SIZE, trailer
 from tests.values.test_values import joined
 
@@ -300,6 +300,24 @@ def test_pandas_frames_that_are_pickled_may_be_written_to(pd: Any) -> None:
     assert found.iloc[0, 0] == 7
 
 
+def test_what_may_be_written_to_is_read_apart_from_all_else(pd: Any) -> None:
+    array = np.arange(999.0)
+    value = {"image": array, "frame": pd.DataFrame({"a": array, "b": 1}, copy=False), "odd": [Odd()]}
+    data = joined(pack(value)).copy()
+    own, structure = data.copy(), Structure.of(data)
+    data.flags.writeable = False
+
+    def reader(memory: Array) -> Any:
+        return lambda offset, size: memory[offset : offset + size]
+
+    found = structure.value(structure.root, reader(data), pickle=True, private=reader(own))
+    assert is_in(found["image"], data) and not found["image"].flags.writeable
+    found["frame"].loc[0, "a"] = 7
+    again = structure.value(structure.root, reader(data), pickle=True)
+    assert again["frame"].loc[0, "a"] == found["image"][0] == 0
+    assert is_in(again["frame"]["a"].to_numpy(), data)
+
+
 def test_pandas_objects_are_pickled_as_a_whole(pd: Any) -> None:
     pd.testing.assert_frame_equal(
         there_and_back(pd.DataFrame({"a": ["a", 1, (1, "b")]})), pd.DataFrame({"a": ["a", 1, (1, "b")]})
@@ -311,6 +329,11 @@ def test_pandas_objects_are_pickled_as_a_whole(pd: Any) -> None:
         pd.testing.assert_frame_equal(there_and_back(frame, pickle=True), frame)
     sparse = pd.DataFrame({"a": pd.arrays.SparseArray([0, 0, 1])})
     pd.testing.assert_frame_equal(there_and_back(sparse, pickle=True), sparse)
+    for dtype in ("V8", "V0"):  # pandas makes no series of a stored array of these
+        column = pd.Series(np.zeros(3, dtype))
+        assert there_and_back(column, pickle=True).dtype == column.dtype
+        with pytest.raises(PickleRefused):
+            pack(column.to_frame(), pickle=False)
 
 
 # --- Polars

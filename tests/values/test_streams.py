@@ -14,7 +14,8 @@ from outlive.errors import CorruptArray, PickleRefused
 from outlive.values import arrow_layouts
 from outlive.values.arrow_streams import look_through
 from outlive.values.packing import pack
-from outlive.values.structure import unpack
+from outlive.values.pieces import Pieces
+from outlive.values.structure import mark_foreign, unpack
 from tests.values.test_values import joined
 
 Array = np.ndarray[Any, Any]
@@ -283,3 +284,79 @@ def test_lengths_that_would_end_a_process_of_polars_are_refused(pl: Any, after: 
     for which in range(2):
         with pytest.raises(ValueError, match=r"length|nulls|item|shorter"):
             look_through(changed(stream, 4097, after, which).data)
+
+
+def with_type(pa: Any, name: str, metadata: bytes, array: Any) -> Array:
+    """The stream of an array whose field says that it is of an extension type."""
+    about = {b"ARROW:extension:name": name.encode(), b"ARROW:extension:metadata": metadata}
+    field = pa.field("x", array.type, metadata=about)
+    return stream_of(pa, pa.table([array], pa.schema([field])))
+
+
+TENSOR = b'{"shape":[2,3]}'
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"", b"[]", b"{}", b'{"shape":3}', b'{"shape":[2,"3"]}', b'{"shape":[-2,-3]}', b'{"shape":[6,6]}', b'{"shape":',
+        b'{"shape":[2,3],"permutation":[0,2]}', b'{"shape":[2,3],"permutation":"01"}', b'{"shape":[2,3],"dim_names":7}',
+        b'{"shape":[2,3],"dim_names":["a"]}', b'{"shape":[2,3],"permutation":null}', b'{"shape":' + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_metadata_of_tensors_are_looked_at_before_arrow_reads_them(
+    pa: Any, metadata: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(12.0)), 6)
+    whole = with_type(pa, "arrow.fixed_shape_tensor", TENSOR, array)
+    assert look_through(whole.data) == 1
+    with pytest.raises(CorruptArray):
+        read(with_type(pa, "arrow.fixed_shape_tensor", metadata, array), monkeypatch)
+    with pytest.raises(CorruptArray, match="extension type"):
+        read(with_type(pa, "arrow.opaque", b"{}", array), monkeypatch)
+
+
+@pytest.mark.parametrize("value", [list(range(1000)), b"x" * 1000, 5])
+def test_a_dictionary_for_polars_holds_text_only(pa: Any, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars makes the value of each row: of a byte each, a list each."""
+    polars = pytest.importorskip("polars")
+    codes = pa.array(np.zeros(1000, "i1"))
+    with pytest.raises(CorruptArray, match="dictionary"):
+        read(
+            stream_of(pa, pa.table({"x": pa.DictionaryArray.from_arrays(codes, pa.array([value]))})),
+            monkeypatch,
+            "polars",
+        )
+    words = pa.table({"x": pa.DictionaryArray.from_arrays(codes, pa.array(["a" * 1000]))})
+    assert read(stream_of(pa, words), monkeypatch, "polars")["x"].dtype == polars.Categorical
+
+
+def test_the_buffers_of_a_table_are_written_from_where_they_are(pa: Any) -> None:
+    table = pa.table({"x": np.arange(4096.0), "t": ["some text"] * 4096, "few": np.arange(4096) % 2 == 0})
+    buffers = [one for column in table.columns for one in column.chunk(0).buffers() if one is not None]
+    written = {part.__array_interface__["data"][0] for part in pack(table).parts}
+    assert {one.address for one in buffers if one.size >= 4096} <= written
+
+
+def test_text_is_read_again_only_where_its_writer_could_not_have_a_pickle_run(pa: Any) -> None:
+    data = joined(pack(pa.table({"t": ["a", "b", "c", "d"]}))).copy()
+    at = data.tobytes().index(np.arange(5, dtype="<i4").tobytes())
+    data[at + 4 : at + 8] = np.frombuffer(struct.pack("<i", 1 << 30), np.uint8)
+    assert unpack(data, pickle=True).num_rows == 4
+    with pytest.raises(CorruptArray, match="offset"):
+        unpack(data, pickle=False)
+    mark_foreign(data)
+    with pytest.raises(CorruptArray, match="offset"):
+        unpack(data, pickle=True)
+
+
+def test_slices_of_pieces_are_those_of_their_bytes() -> None:
+    rng = np.random.default_rng(3)
+    pieces, whole = Pieces(), b""
+    for size in (0, 3, 5000, 4096, 7, 4095, 1, 9000):
+        data = rng.integers(0, 256, size, np.uint8).tobytes()
+        whole += data
+        assert pieces.write(data) == size
+    assert len(pieces) == len(whole) and b"".join(part.tobytes() for part in pieces.parts()) == whole
+    for begin, end in rng.integers(0, len(whole) + 9, (200, 2)).tolist():
+        assert pieces[begin:end] == whole[begin:end]

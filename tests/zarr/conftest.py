@@ -16,6 +16,12 @@ from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
 assert cluster  # for the tests that need a Ray
+SHORT = {  # of xarray's suite: each way to write, to read and to list
+    "test_write_store", "test_roundtrip_test_data", "test_roundtrip_coordinates", "test_roundtrip_consolidated",
+    "test_roundtrip_string_data", "test_zero_dimensional_variable", "test_load", "test_dask_roundtrip", "test_group",
+    "test_chunk_encoding", "test_append_write", "test_append_with_append_dim_not_set_raises",
+    "test_overwrite_store", "test_hidden_zarr_keys", "test_pickle", "test_no_warning_from_open_emptydim_with_chunks",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +45,20 @@ def played(cluster_here: PlayedCluster) -> Iterator[PlayedCluster]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--zarr-examples", type=int, help="how many examples zarr's state machines try (5)")
+    parser.addoption("--xarray-suite", action="store_true", help="run all of xarray's suite for zarr, for many minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--xarray-suite"):
+        return
+    left_out = {item for item in items if item.path.name == "test_xarray.py" and _test(item) not in SHORT}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _test(item: pytest.Item) -> str:
+    return item.name.partition("[")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:

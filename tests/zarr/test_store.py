@@ -238,6 +238,21 @@ def test_what_a_killed_transaction_left_is_cleared(store: OutliveStore) -> None:
     assert not list(beneath(store))
 
 
+def test_a_node_that_is_silent_once_a_transaction_has_taken_effect(
+    store: OutliveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, old=b"1")
+
+    def not_confirmed(*_: Any) -> None:
+        raise outlive.StoreUnavailable("a node did not confirm")
+
+    monkeypatch.setattr(beneath(store), "delete", not_confirmed)
+    with store.transaction():
+        store.delete_sync("old")
+        put(store, new=b"2")
+    assert (got(store, "old"), got(store, "new"), listed(store)) == (None, b"2", ["new"])
+
+
 # --- several nodes
 
 

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import stat
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import COPY, PINNED, is_cached, is_pinned, marked
@@ -42,9 +43,10 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         Nothing has changed.
     """
     source, copy = f"{shelf.mem}/{array_id}", None
-    fd = open_locked(source, SHARED)
-    if fd is None:
+    file = open_locked(source, SHARED)
+    if file is None:
         return 0
+    fd = file.fileno()
     try:
         status = os.fstat(fd)
         if is_pinned(status.st_mode) or is_cached(status.st_mode) or not stat.S_ISREG(status.st_mode):
@@ -59,7 +61,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
                 return _switch_to_disk(shelf, disk, array_id, copy, fd)
         return 0
     finally:
-        os.close(fd)
+        file.close()
         if copy is not None:
             _discard(shelf, copy)
             disk.pool.trim()  # this copy is not needed
@@ -107,9 +109,10 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
         Nothing has changed.
     """
     source, copy = f"{disk.mem}/{array_id}", None
-    fd = open_locked(source, SHARED)
-    if fd is None:
+    file = open_locked(source, SHARED)
+    if file is None:
         return False
+    fd = file.fileno()
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -133,7 +136,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
                 return True
         return True
     finally:
-        os.close(fd)
+        file.close()
         if copy is not None:
             _discard(shelf, copy)
             disk.pool.trim()
@@ -146,15 +149,17 @@ def _same_marks(copy: str, fd: int) -> None:
     os.chmod(copy, marked(original.st_mode))
 
 
-def _fill(out: int, fd: int, status: os.stat_result) -> None:
-    """Copy a whole segment, and the times of its put and its last read; close `out`."""
+def _fill(file: FileIO | int, fd: int, status: os.stat_result) -> None:
+    """Copy a whole segment, and the times of its put and its last read; close `file`."""
+    out = file if isinstance(file, int) else file.fileno()
     try:
         _copy(out, fd, status.st_size)
         give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         fcntl.flock(out, fcntl.LOCK_UN)  # else a child that is being forked would keep it locked
-        os.close(out)  # NFS says only here that it has no room
+        # NFS says only here that it has no room
+        os.close(file) if isinstance(file, int) else file.close()
 
 
 def _copy(out: int, fd: int, size: int) -> None:

@@ -72,10 +72,10 @@ def _is_freed_in(tier: Tier) -> bool:
 
 
 def _can_lock(path: str, lock: int) -> bool:
-    fd = open_locked(path, lock)
-    if fd is not None:
-        os.close(fd)
-    return fd is not None
+    file = open_locked(path, lock)
+    if file is not None:
+        file.close()
+    return file is not None
 
 
 def _keeper_reads(shelf: Shelf) -> bool:

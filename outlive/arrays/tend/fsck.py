@@ -51,7 +51,8 @@ def clear_orphans(shelf: Shelf, listed: Listed = none_listed) -> Iterator[Defect
                 yield foreign(path)
         for name in names:  # the listed arrays of the batch are sealed by now, and drafts with a gate are gone
             if name.endswith((BATCH, GATE)):
-                os.unlink(f"{folder}/{name}")
+                with contextlib.suppress(OSError):  # another program's folder has the name
+                    os.unlink(f"{folder}/{name}")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
     batches.recount(shelf)

@@ -138,6 +138,9 @@ class PlayedPeers:
     def tell_catalog(self, call: Call) -> None:
         self._network.call(self._actor(CATALOG, "this cluster has no catalog"), call.method, call.args)
 
+    def calls_through_ray(self) -> str | None:
+        return None
+
     # --- nodes
 
     def nodes(self) -> list[Node]:

@@ -1,0 +1,173 @@
+"""An archive in a folder.
+
+manifest.json    replaced by rename(2), under the lock
+arrays/          the files; each is written to partial/ first, synced, and renamed
+partial/         files that are being written: locked by their writers, so what is not locked is a dead one's
+lock             locked by who replaces the manifest
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from io import FileIO
+
+from outlive.archive import manifest
+from outlive.archive.names import FOLDER
+from outlive.archive.place import Piece, Place
+from outlive.arrays.lock import is_at
+from outlive.errors import CorruptArchive
+
+_PARTIAL, _LOCK, _MARK = "partial", "lock", ".mark"
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not block
+
+
+class Folder(Place):
+    """A folder of the file system. Everybody who reads it needs to see the same one, at the same path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+
+    def mark(self) -> str:
+        for folder in (FOLDER, _PARTIAL):
+            os.makedirs(f"{self.url}/{folder}", exist_ok=True)
+        self._sweep()
+        name = f"{os.urandom(16).hex()}{_MARK}"
+        os.close(os.open(f"{self.url}/{_PARTIAL}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        return name
+
+    def sees(self, mark: str) -> bool:
+        return not mark or os.path.lexists(f"{self.url}/{_PARTIAL}/{mark}")
+
+    def unmark(self, mark: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.url}/{_PARTIAL}/{mark}")
+
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        for folder, _, names in os.walk(f"{self.url}/{FOLDER}"):
+            for name in names:
+                path = f"{folder}/{name}"
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.lstat(path)
+                    if stat.S_ISREG(status.st_mode):
+                        found[os.path.relpath(path, self.url)] = status.st_size
+        return found
+
+    def write(self, name: str, pieces: Iterable[Piece], nbytes: int) -> None:
+        os.makedirs(os.path.dirname(f"{self.url}/{name}"), exist_ok=True)
+        target = self._path(name)
+        with self._partial() as (path, file):
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[file.write(view) :]
+            if os.fstat(file.fileno()).st_size != nbytes:
+                raise AssertionError(f"{name} has not {nbytes} bytes")
+            self._put(path, file, target)
+
+    @contextlib.contextmanager
+    def read(self, name: str) -> Iterator[_FolderReader]:
+        with _opened(self._path(name)) as file:
+            yield _FolderReader(file)
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, CorruptArchive):
+                os.unlink(self._path(name))
+
+    def text(self) -> tuple[bytes, bytes] | None:
+        try:
+            with _opened(f"{self.url}/{manifest.NAME}") as file:
+                data = file.read(manifest.LARGEST + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if len(data) > manifest.LARGEST:
+            raise CorruptArchive(f"{self.url}/{manifest.NAME} is too large for a manifest")
+        return data, data
+
+    def replace(self, data: bytes, before: bytes | None) -> bool:
+        with open(os.open(f"{self.url}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            there = self.text()
+            if (None if there is None else there[1]) != before:
+                return False
+            with self._partial() as (path, file):
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                self._put(path, file, f"{self.url}/{manifest.NAME}")
+            return True
+
+    @contextlib.contextmanager
+    def _partial(self) -> Iterator[tuple[str, FileIO]]:
+        """A new file, locked. It is gone after the block, unless it got another name."""
+        while True:
+            path = f"{self.url}/{_PARTIAL}/{os.urandom(16).hex()}"
+            file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb")
+            with file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+                if not is_at(path, file.fileno()):  # before it was locked, it was taken for a dead writer's
+                    continue
+                try:
+                    yield path, file
+                finally:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+                return
+
+    def _path(self, name: str) -> str:
+        """The path of a file. Raises CorruptArchive if a link on the way leads out of the archive."""
+        folder = os.path.dirname(name)
+        if os.path.realpath(f"{self.url}/{folder}") != f"{os.path.realpath(self.url)}/{folder}":
+            raise CorruptArchive(f"{self.url}/{name} is outside the archive: a folder on the way is a link")
+        return f"{self.url}/{name}"
+
+    @staticmethod
+    def _put(path: str, file: FileIO, target: str) -> None:
+        """Give a whole file its name. Both survive a power cut."""
+        os.fsync(file.fileno())
+        os.rename(path, target)
+        folder = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _sweep(self) -> None:
+        """Remove what killed writers have left."""
+        for entry in os.scandir(f"{self.url}/{_PARTIAL}"):
+            if entry.name.endswith(_MARK) or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError), FileIO(os.open(entry.path, _OPEN), "rb") as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(entry.path)
+
+
+def _opened(path: str) -> FileIO:
+    """Open a file, and nothing else, to read it. Raises CorruptArchive."""
+    try:
+        file = FileIO(os.open(path, _OPEN), "rb")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise CorruptArchive(f"{path} is a link, and no file of an archive") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CorruptArchive(f"{path} is no file")
+    return file
+
+
+class _FolderReader:
+    def __init__(self, file: FileIO) -> None:
+        self._file, self.size = file, os.fstat(file.fileno()).st_size
+
+    def read_into(self, target: memoryview) -> int:
+        done = 0
+        while done < len(target) and (count := self._file.readinto(target[done:])):
+            done += count
+        return done

@@ -1,0 +1,92 @@
+"""Short calls: the catalog's frequent calls of keepers, by a connection to the keeper's transfer server.
+
+They are shelf calls, and so may be made twice, or after their caller has given up. A call that fails goes through Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+
+from outlive.cluster.links import Links, links
+from outlive.cluster.port import AT_A_TIME, Call, Peers
+from outlive.cluster.shelf_calls import ShelfCalls
+from outlive.errors import BadSetting
+from outlive.transfer import settings, wire
+from outlive.transfer.channel import Lost
+from outlive.transfer.client import NotServed
+
+_METHODS = frozenset({"finish", "drop", "forbid"})
+_GRACE = 3.0  # seconds for an answer
+_MOST = 16  # keepers that are asked at a time; more are asked through Ray, where a call takes no thread
+_ID = re.compile(r"[0-9a-f]{32}")
+_log = logging.getLogger(__name__)
+
+
+class ShortCalls:
+    """The short calls of this process. Any thread may make some."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._links = _links(peers)
+        self._crew = ThreadPoolExecutor(_MOST, "short-calls")  # it has no threads until it is used
+
+    def make(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        """Make calls, at the same time; the answers by node, of those that answered."""
+        if self._links is None or not 0 < len(calls) <= _MOST:
+            return {}
+        asked = list(calls.items())
+        try:
+            others = [self._crew.submit(self._make, *one) for one in asked[1:]]
+        except RuntimeError:  # the system has no more threads
+            return {}
+        answers = [self._make(*asked[0]), *(other.result() for other in others)]
+        return {node: answer for (node, _), (done, answer) in zip(asked, answers, strict=True) if done}
+
+    def _make(self, node: str, call: Call) -> tuple[bool, Any]:
+        """Whether a call was answered, and the answer."""
+        assert self._links is not None
+        try:
+            question: bytes = msgpack.packb([call.method, call.args], unicode_errors="surrogatepass")
+            link = self._links.to(node) if len(question) <= wire.LONGEST_QUESTION else None
+            if link is None:
+                return False, None
+            try:
+                return True, msgpack.unpackb(link.ask(question, _GRACE))
+            except Lost as error:
+                self._links.lost(node, link, error)
+        except NotServed:
+            pass
+        except Exception as error:  # noqa: BLE001 - the head is silent, or others; the call goes through Ray
+            _log.debug("%s of %s goes through Ray: %s", call.method, node, error)
+        return False, None
+
+
+def is_short(call: Call) -> bool:
+    """Whether this is a short call. One with a long list goes through Ray, in slices."""
+    return call.method in _METHODS and len(call.args[0]) <= AT_A_TIME
+
+
+def answer(keeper: ShelfCalls, question: bytes) -> bytes:
+    """Make the call that a question asks for; its answer. Raises whatever the call raises."""
+    method, args = msgpack.unpackb(question, use_list=False, unicode_errors="surrogatepass")
+    if method not in _METHODS:
+        raise ValueError(f"{method!r} is no short call")
+    if method != "forbid":
+        for one in args[0]:
+            if not _ID.fullmatch(one if method == "finish" else one[0]):  # it becomes part of a path
+                raise ValueError(f"{one!r} is no array")
+    answer: bytes = msgpack.packb(getattr(keeper, method)(*args))
+    return answer
+
+
+def _links(peers: Peers) -> Links | None:
+    try:
+        return links(peers, "") if settings.calls_are_off() is None else None
+    except BadSetting as error:
+        _log.error("keepers are asked through Ray: %s", error)
+        return None

@@ -1,0 +1,179 @@
+"""outlive for dask: arrays whose chunks outlive dask's workers, and a scheduler that reads arrays where they are.
+
+Needs the extra `outlive[dask]`. See docs/howto/dask.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from outlive.errors import ArrayNotFound, UnsupportedArray
+from outlive.extras import named
+from outlive.store import opening
+from outlive.store.handle import ArrayHandle
+from outlive.store.store import DEFAULT, LifetimeName, Store
+
+try:
+    import dask
+    from dask.array import Array
+    from dask.array.core import getter, slices_from_chunks
+    from dask.utils import ensure_dict
+except ModuleNotFoundError as error:
+    raise named(error) from None
+
+__all__ = ["get", "persist"]
+
+
+def persist(
+    array: Array,
+    store: str | Store = DEFAULT,
+    *,
+    key: str | None = None,
+    lifetime: LifetimeName | None = None,
+    ttl: float | str | None = None,
+    replicas: int = 1,
+) -> Array:
+    """Compute a dask array, keep each chunk as an array of outlive, and return a dask array that reads them.
+
+    Each chunk is stored by the worker that computes it, and read from shared memory without a copy. No worker needs to
+    live for that. The result is small, has no other tasks, and can be pickled, for another program to read.
+
+    Parameters
+    ----------
+    store
+        Its name as for `outlive.open`, or a store. Chunks that are put through a scope, as in
+        `with store.scope() as tmp:`, end with it.
+    key
+        The chunks' keys are `KEY/0.0`, `KEY/0.1` and so on, and replace those that are there: a dask array of the older
+        ones raises `ArrayNotFound` from then on. By default a new name for each call, `dask/...`.
+    lifetime, ttl, replicas
+        For each chunk: see `outlive.Store.put`. By default they stay until they are deleted.
+
+    Raises
+    ------
+    UnsupportedArray
+        A chunk is no array of NumPy's.
+    StoreFull, StoreUnavailable
+        A chunk could not be stored. Those that were are deleted.
+
+    Examples
+    --------
+    >>> import dask.array
+    >>> squares = persist(dask.array.arange(6, chunks=3) ** 2, "results", key="squares")
+    >>> int(squares.sum().compute()), sorted(outlive.open("results"))
+    (55, ['squares/0', 'squares/1'])
+    """
+    opened = store if isinstance(store, Store) else opening.open(store)
+    prefix = key if key is not None else f"dask/{array.name}-{secrets.token_hex(4)}"
+    ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "replicas": replicas}
+    blocks = array.to_delayed()
+    names = {place: f"{prefix}/{'.'.join(map(str, place)) or '0'}" for place in np.ndindex(blocks.shape)}
+    put = dask.delayed(partial(_put, opened, ends), pure=False)  # an argument that is a mapping would become a dict
+    try:
+        handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
+    except BaseException:
+        for name in names.values() if key is None else ():
+            _forget(opened, name)
+        raise
+    return _array_of(dict(zip(names, handles, strict=True)), array)
+
+
+def _put(store: Store, ends: dict[str, Any], chunk: Any, name: str) -> ArrayHandle:
+    if not isinstance(chunk, np.ndarray | np.generic) or isinstance(chunk, np.ma.MaskedArray):
+        raise UnsupportedArray(
+            f"a chunk of this dask array is a {type(chunk).__module__}.{type(chunk).__qualname__}, and only arrays of "
+            "NumPy's are kept: turn them into such by array.map_blocks first"
+        )
+    return store.put(np.asarray(chunk), name, **ends)
+
+
+def _forget(store: Store, name: str) -> None:
+    try:
+        store.delete(name)
+    except ArrayNotFound:
+        return
+
+
+def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array:
+    """The dask array that these chunks make. Each of its tasks reads one."""
+    chunks = tuple(
+        tuple(handles[tuple(at if one == axis else 0 for one in range(like.ndim))].shape[axis] for at in range(count))
+        for axis, count in enumerate(like.numblocks)
+    )  # it may not have known them
+    name = f"outlive-{dask.base.tokenize(*handles.values())}"
+    graph: dict[Any, Any] = {}
+    for (place, handle), cut in zip(handles.items(), slices_from_chunks(chunks), strict=True):
+        whole = tuple(slice(0, one.stop - one.start) for one in cut)
+        at = (name, *place)
+        graph[at] = (getter, handle, whole)  # dask merges slices of the result into this one
+    return Array(graph, name, chunks, dtype=like.dtype, meta=like._meta)  # noqa: SLF001
+
+
+def get(graph: Any, keys: Any, **options: Any) -> Any:
+    """Dask on Ray (`ray.util.dask.ray_dask_get`), where each task that reads arrays runs on a node that has them.
+
+    If that node is busy, or gone, the task runs on another one.
+
+    Examples
+    --------
+    >>> volume = outlive.open().put(np.ones((4, 4)))
+    >>> float(volume.to_dask(chunks=2).sum().compute(scheduler=get))
+    16.0
+    """
+    from dask._task_spec import convert_legacy_graph  # as Ray does
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+    from ray.util.dask import ray_dask_get
+
+    if not isinstance(graph, Mapping):
+        graph = getattr(graph, "_optimized_dsk", None) or graph.__dask_graph__()
+    given = graph.layers.values() if isinstance(graph, HighLevelGraph) else ()
+    annotated = {key: layer.annotations for layer in given if layer.annotations for key in layer.get_output_keys()}
+    layers: dict[Any, MaterializedLayer] = {}
+    homes: dict[ArrayHandle, str | None] = {}
+    for key, task in convert_legacy_graph(ensure_dict(graph)).items():
+        about = _near(_home(task, homes), annotated.get(key))
+        layer = layers.setdefault(repr(about), MaterializedLayer({}, annotations=about))
+        layer.mapping[key] = task
+    return ray_dask_get(HighLevelGraph(layers, {name: set() for name in layers}), keys, **options)
+
+
+def _near(home: str | None, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The annotations of a task that reads what is on the node `home`. The program's own come first."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    about = dict(given or {})
+    if home is not None:
+        ours = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=True)}
+        about["ray_remote_args"] = {**ours, **about.get("ray_remote_args", {})}
+    return about or None
+
+
+def _home(task: Any, homes: dict[ArrayHandle, str | None]) -> str | None:
+    """The node that has the most bytes of what this task reads; None if it reads nothing, or no node has it."""
+    found: dict[str, int] = {}
+    for handle in set(_handles(task)):
+        if handle not in homes:
+            homes[handle] = next(iter(handle.location), None)
+        home = homes[handle]
+        if home is not None:
+            found[home] = found.get(home, 0) + handle.nbytes
+    return max(found, key=found.__getitem__, default=None)
+
+
+def _handles(part: Any) -> Iterator[ArrayHandle]:
+    """The handles in a task of dask: in its arguments, or in those of the tasks that were merged into it."""
+    if isinstance(part, ArrayHandle):
+        yield part
+    elif isinstance(part, list | tuple):
+        for one in part:
+            yield from _handles(one)
+    elif isinstance(part, dict):
+        yield from _handles(list(part.values()))
+    else:
+        for name in ("args", "kwargs", "value"):  # of Task and DataNode
+            yield from _handles(getattr(part, name, ()) if type(part).__module__ == "dask._task_spec" else ())

@@ -1,0 +1,168 @@
+"""Saving: a store's arrays become the files of an archive, and its manifest is replaced at the end."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from outlive.archive.files import File
+from outlive.archive.manifest import Entry, Manifest
+from outlive.archive.place import Place, marked
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog.wire import Found, unpack_found
+from outlive.errors import ArchiveUnavailable, ArrayLost, ArrayNotFound
+from outlive.store.gone import not_found
+from outlive.store.reading import MOST_LOOKS, by_handle, find
+from outlive.store.spreading import Work, spread
+
+if TYPE_CHECKING:
+    from outlive.progress import Bar
+    from outlive.store.session import Session
+
+_TRIES = 20  # to replace the manifest, if others save into the same archive
+
+
+class NotSaved(UserWarning):
+    """Lost arrays were not saved. The archive keeps what it has of them."""
+
+
+class Saved(NamedTuple):
+    """The result of `Store.save`."""
+
+    url: str
+    arrays: int
+    """How many were chosen. All are in the archive now."""
+    nbytes: int
+    """Bytes of their data."""
+    sent: int
+    """How many files were written. The archive had the others already."""
+    sent_bytes: int
+    dropped: list[str]
+    """The keys that the archive has no more, as the store has not."""
+    lost: list[str]
+    """The keys whose arrays are lost. The archive keeps what it has of them."""
+
+
+class _Wanted(NamedTuple):
+    """An array that is to be in the archive."""
+
+    info: ArrayInfo
+    hint: str | None
+    known: Entry | None  # what the manifest has of its key
+    there: dict[str, int]  # files that a save which was cut off has left of it, and their bytes
+
+
+class _Done(NamedTuple):
+    info: ArrayInfo
+    entry: Entry | None  # None: the array is gone
+    sent: bool
+    lost: bool = False
+
+
+def save(
+    session: Session, store: str, place: Place, prefix: str, keys: Iterable[str] | None, bar: Bar, *, delete: bool
+) -> Saved:
+    """See `Store.save`."""
+    before = place.manifest()
+    seen = {} if before is None else before[0].entries
+    chosen = {one.info.key or "": one for one in unpack_found(session.ask_catalog("entries", store, prefix)) if one}
+    lost = {one.info.key or "" for one in unpack_found(session.ask_catalog("lost", store)) if one} - set(chosen)
+    lost = {key for key in lost if key.startswith(prefix)} - {""}
+    if keys is not None:
+        wanted = dict.fromkeys(keys)
+        missing = [key for key in wanted if key not in chosen and key not in lost]
+        if missing:
+            raise not_found(session, store, missing)
+        chosen, lost = {key: chosen[key] for key in wanted if key in chosen}, lost & set(wanted)
+    new = {key: one for key, one in chosen.items() if key not in seen or seen[key].id != one.info.id}
+    done = _send(session, store, place, new, seen, bar) if new or before is None else {}
+    saved = {key: one.entry for key, one in done.items() if one.entry is not None}
+    lost |= {key for key, one in done.items() if one.lost}
+    gone = {key for key, one in done.items() if one.entry is None and not one.lost}
+    dropped: list[str] = []
+    if delete:
+        asked = seen if keys is None else seen.keys() & set(keys)
+        kept = (chosen.keys() - gone) | lost
+        dropped = sorted(key for key in asked if key.startswith(prefix) and key not in kept)
+    if saved or dropped or before is None:
+        _replace(place, store, saved, dropped, seen)
+    if lost:
+        _warn(place, lost, seen)
+    there = {key: saved.get(key) or seen[key] for key in chosen if key in saved or (key in seen and key not in new)}
+    sent = [one.entry.bytes for one in done.values() if one.entry is not None and one.sent]
+    size = sum(chosen[key].info.nbytes for key in there)
+    return Saved(place.url, len(there), size, len(sent), sum(sent), dropped, sorted(lost))
+
+
+def _send(session: Session, store: str, place: Place, new: dict[str, Found], seen: Any, bar: Bar) -> dict[str, _Done]:
+    """Write the files of these arrays; those that were put again meanwhile too."""
+    done: dict[str, _Done] = {}
+    with marked(place) as mark:
+        left = _left_over(place, new)
+        for _ in range(MOST_LOOKS):
+            items: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+            for key, one in new.items():
+                node = session.node if session.node in one.nodes or not one.nodes else one.nodes[0]
+                wanted = _Wanted(one.info, node, seen.get(key), left.get(one.info.id, {}))
+                items[node].append((one.info.nbytes, wanted))
+            for result in spread(session, Work(send, place, mark), items, bar):
+                done[result.info.key] = result
+            gone = [key for key in new if done[key].entry is None and not done[key].lost]
+            found = zip(gone, find(session, store, gone) if gone else [], strict=True)
+            new = {key: one for key, one in found if one is not None and not one.lost_at and not one.doomed}
+            if not new:
+                return done
+    return done
+
+
+def _left_over(place: Place, new: dict[str, Found]) -> dict[str, dict[str, int]]:
+    """The files that are there of these arrays, and their bytes, by the array's id."""
+    ids = {one.info.id for one in new.values()}
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, size in place.sizes().items() if ids else ():
+        array_id = name.rsplit(".", 2)[-2] if name.count(".") >= 2 else ""
+        if array_id in ids:
+            found[array_id][name] = size
+    return found
+
+
+def send(session: Session, place: Place, wanted: _Wanted) -> _Done:
+    """Have the archive have an array: write its file, if it has none with the same bytes."""
+    info = wanted.info
+    try:
+        file = File.of(info, by_handle(session, info, wanted.hint))
+    except ArrayNotFound:
+        return _Done(info, None, sent=False)
+    except ArrayLost:
+        return _Done(info, None, sent=False, lost=True)
+    entry, known = file.entry, wanted.known
+    if known is not None and file.is_as(known) and file.sha256() == known.sha256:
+        return _Done(info, known._replace(id=entry.id, version=entry.version), sent=False)
+    if wanted.there.get(entry.file) == entry.bytes:
+        return _Done(info, entry._replace(sha256=file.sha256()), sent=False)
+    return _Done(info, entry._replace(sha256=file.write(place)), sent=True)
+
+
+def _replace(place: Place, store: str, saved: dict[str, Entry], dropped: list[str], seen: Any) -> None:
+    """Replace the manifest, and then delete the files that the one before had superseded."""
+    for _ in range(_TRIES):
+        found = place.manifest()
+        there, before = (Manifest(store, {}), None) if found is None else found
+        after = there.changed(saved, dropped, seen, store)
+        if place.replace(after.to_json(), before):
+            files = {entry.file for entry in after.entries.values()}
+            place.delete(there.superseded - files - after.superseded)
+            return
+    raise ArchiveUnavailable(f"{place}: others replaced the manifest {_TRIES} times just then; try again")
+
+
+def _warn(place: Place, lost: set[str], seen: Any) -> None:
+    kept = sum(key in seen for key in lost)
+    some = ", ".join(map(repr, sorted(lost)[:5])) + ", ..." * (len(lost) > 5)
+    warnings.warn(
+        f"arrays whose nodes are dead were not saved: {some}. {place} keeps what it has of {kept} of these {len(lost)}",
+        NotSaved,
+        stacklevel=2,
+    )

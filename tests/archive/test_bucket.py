@@ -1,0 +1,172 @@
+"""Object storage: a server like S3 on this machine (moto), killed in the middle too. `outlive[test-save]` has it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.archive.bucket import Bucket
+from outlive.archive.files import File, fill
+from outlive.archive.manifest import Entry, Manifest
+from outlive.archive.opening import place_of
+from outlive.arrays import segment
+from outlive.errors import ArchiveNotFound, ArchiveUnavailable, CorruptArchive
+from tests.conftest import eventually
+
+pytest.importorskip("obstore")
+pytest.importorskip("moto.server")
+
+_SERVER = """
+import socket, sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+class Server:
+    """moto's server, whose content goes with it."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout is not None
+        self.endpoint = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        keys = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
+        self.options = {"endpoint": self.endpoint, **keys}
+        request = urllib.request.Request(f"{self.endpoint}/bucket", method="PUT")
+        eventually(lambda: urllib.request.urlopen(request).status == 200)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def place(server: Server, request: pytest.FixtureRequest) -> Bucket:
+    made = place_of(f"s3://bucket/{request.node.name}", server.options)
+    assert isinstance(made, Bucket)
+    return made
+
+
+def written(place: Bucket, array: Any, key: str = "a/b", version: int = 1) -> Entry:
+    info = segment.describe(
+        f"'{array.dtype.str}'", array.shape, array.nbytes, fortran=False, store="s", key=key, version=version
+    )
+    file = File.of(info, array)
+    return file.entry._replace(sha256=file.write(place))
+
+
+def read(place: Bucket, entry: Entry) -> Any:
+    return fill(place, entry, lambda: np.empty(entry.shape, entry.dtype.strip("'")))
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 5 << 20])  # float64: 40 MiB is sent, and read, in parts
+def test_files_come_back(place: Bucket, size: int) -> None:
+    array = np.random.default_rng(7).random(size)
+    entry = written(place, array, "ü=/..//x")
+    assert place.sizes() == {entry.file: entry.bytes}
+    assert np.array_equal(read(place, entry), array)
+    for lie in (entry._replace(sha256="0" * 64), entry._replace(bytes=entry.bytes + 8, shape=(size + 1,))):
+        with pytest.raises(CorruptArchive):
+            read(place, lie)
+    place.delete([entry.file, "arrays/none"])
+    assert place.sizes() == {}
+    with pytest.raises(FileNotFoundError):
+        read(place, entry)
+
+
+def test_of_two_that_replace_the_manifest_one_is_told(place: Bucket) -> None:
+    with pytest.raises(ArchiveNotFound):
+        place.existing()
+    assert place.replace(Manifest("one", {}).to_json(), None)
+    assert not place.replace(Manifest("other", {}).to_json(), None)
+    found = place.manifest()
+    assert found is not None
+    assert found[0].store == "one"
+    assert place.replace(Manifest("other", {}).to_json(), found[1])
+    assert not place.replace(Manifest("third", {}).to_json(), found[1])
+    assert place.existing().store == "other"
+
+
+def test_a_saver_that_is_killed_leaves_the_archive_as_it_was(place: Bucket, server: Server) -> None:
+    entry = written(place, np.zeros(10))
+    place.replace(Manifest("s", {"a/b": entry}).to_json(), None)
+    code = f"""
+from outlive.archive.opening import place_of
+place = place_of({place.url!r}, {server.options!r})
+def pieces():
+    for _ in range(8):
+        yield memoryview(bytes(8 << 20))
+        print("sent", flush=True)
+place.write("arrays/half", pieces(), 64 << 20)
+"""
+    saver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert saver.stdout is not None
+    for _ in range(4):
+        saver.stdout.readline()
+    saver.send_signal(signal.SIGKILL)
+    saver.wait()
+    assert set(place.sizes()) == {entry.file}
+    assert read(place, place.existing().entries["a/b"]).tolist() == [0] * 10
+
+
+def test_a_server_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlive.archive.bucket._RETRIES", {"max_retries": 1})
+    server = Server()
+    place = place_of("s3://bucket/run", server.options)
+    assert isinstance(place, Bucket)
+    entry = written(place, np.zeros(10))
+
+    def pieces() -> Iterator[memoryview]:
+        yield memoryview(bytes(20 << 20))
+        server.kill()
+        yield memoryview(bytes(20 << 20))
+
+    with pytest.raises(ArchiveUnavailable, match="s3://bucket/run"):
+        place.write("arrays/half", pieces(), 40 << 20)
+    for call in (place.manifest, place.sizes, lambda: read(place, entry), lambda: place.replace(b"{}", None)):
+        with pytest.raises(ArchiveUnavailable, match="s3://bucket/run"):
+            call()
+
+
+def test_no_such_bucket_and_no_such_url(server: Server) -> None:
+    with pytest.raises((ArchiveUnavailable, ArchiveNotFound)):
+        place_of("s3://nobody/run", server.options).existing()
+    for url in ("nothing://x", "s3://"):
+        with pytest.raises(ValueError, match=url):
+            place_of(url)
+
+
+def test_a_place_can_be_pickled(place: Bucket) -> None:
+    import pickle
+
+    entry = written(place, np.zeros(3))
+    assert pickle.loads(pickle.dumps(place)).sizes() == {entry.file: entry.bytes}
+
+
+def test_errors_of_python_in_the_middle_of_a_file_leave_nothing(place: Bucket) -> None:
+    def pieces() -> Iterator[memoryview]:
+        yield memoryview(bytes(20 << 20))
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - obstore raises it as another
+        place.write("arrays/half", pieces(), 40 << 20)
+    assert place.sizes() == {}

@@ -1,0 +1,207 @@
+"""A folder: whole files or none, whoever is killed, and nothing outside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outlive.archive.files import File, bad, fill
+from outlive.archive.folder import Folder
+from outlive.archive.manifest import Entry, Manifest
+from outlive.archive.opening import place_of
+from outlive.archive.place import marked
+from outlive.arrays import segment
+from outlive.arrays.dtypes import encode_dtype
+from outlive.errors import ArchiveNotFound, CorruptArchive
+
+Array = np.ndarray[Any, Any]
+ARRAYS = [np.arange(6.0).reshape(2, 3), np.zeros((0, 3)), np.array(7, ">i2"), np.asfortranarray(np.ones((3, 4), "<c8"))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    place = place_of(tmp_path / "archive")
+    assert isinstance(place, Folder)
+    with marked(place):
+        return place
+
+
+def file_of(array: Array, key: str) -> File:
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    dtype = encode_dtype(array.dtype)
+    return File.of(
+        segment.describe(dtype, array.shape, array.nbytes, fortran=fortran, store="s", key=key, version=1), array
+    )
+
+
+def written(place: Folder, array: Array, key: str = "a/b") -> Entry:
+    file = file_of(array, key)
+    return file.entry._replace(sha256=file.write(place))
+
+
+def read(place: Folder, entry: Entry) -> Array:
+    like = np.empty(entry.shape, "<c8" if entry.order == "F" else eval(entry.dtype), entry.order)  # type: ignore[call-overload]
+    return fill(place, entry, lambda: like)
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: str(array.dtype))
+def test_files_are_plain_npy_and_are_read_back(folder: Folder, array: Array) -> None:
+    entry = written(folder, array)
+    for found in (np.load(f"{folder}/{entry.file}"), read(folder, entry)):
+        assert found.dtype == array.dtype
+        assert np.array_equal(found, array)
+    assert folder.sizes() == {entry.file: entry.bytes}
+
+
+LIES: dict[str, Callable[[Entry], Entry]] = {
+    "size": lambda one: one._replace(bytes=one.bytes + 8, shape=(7,)),
+    "shape": lambda one: one._replace(shape=(3, 2)),
+    "order": lambda one: one._replace(order="F"),
+    "dtype": lambda one: one._replace(dtype="'<i8'"),
+    "header": lambda one: one._replace(shape=(1,)),
+    "checksum": lambda one: one._replace(sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_manifest_that_lies_of_a_file_is_an_error(folder: Folder, lie: str) -> None:
+    entry = LIES[lie](written(folder, ARRAYS[0]))
+    with pytest.raises(CorruptArchive, match="a/b"):
+        read(folder, entry)
+
+
+def test_bytes_that_changed_are_an_error(folder: Folder) -> None:
+    entry = written(folder, ARRAYS[0])
+    with open(f"{folder}/{entry.file}", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x01")
+    with pytest.raises(CorruptArchive, match="SHA-256"):
+        read(folder, entry)
+
+
+@pytest.mark.parametrize("place", ["file", "folder", "pipe", "manifest"])
+def test_links_and_pipes_are_refused(folder: Folder, tmp_path: Path, place: str) -> None:
+    entry = written(folder, ARRAYS[0])
+    path = Path(f"{folder}/{entry.file}")
+    if place == "folder":
+        shutil.move(path.parent, tmp_path / "outside")
+        path.parent.symlink_to(tmp_path / "outside")
+        folder.delete([entry.file])
+        assert os.listdir(tmp_path / "outside"), "deleted outside the archive"
+        with pytest.raises(CorruptArchive):
+            written(folder, ARRAYS[1])
+    elif place == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif place == "manifest":
+        os.symlink(path, f"{folder}/manifest.json")
+        with pytest.raises(CorruptArchive, match="link"):
+            folder.manifest()
+        return
+    else:
+        shutil.move(path, tmp_path / "outside")
+        path.symlink_to(tmp_path / "outside")
+    with pytest.raises(CorruptArchive):
+        read(folder, entry)
+
+
+def test_without_a_manifest_there_is_no_archive(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none", tmp_path / "none/of/it"):
+        with pytest.raises(ArchiveNotFound, match="nothing was saved"):
+            place_of(path).existing()
+
+
+def test_of_two_that_replace_the_manifest_one_is_told(folder: Folder) -> None:
+    one, other = Manifest("one", {}).to_json(), Manifest("other", {}).to_json()
+    assert folder.replace(one, None)
+    assert not folder.replace(other, None)
+    assert folder.existing().store == "one"
+    assert folder.replace(other, one)
+    assert folder.existing().store == "other"
+
+
+def test_a_mark_is_seen_in_the_same_folder_only(folder: Folder, tmp_path: Path) -> None:
+    with marked(folder) as mark:
+        assert folder.sees(mark)
+        assert not Folder(str(tmp_path / "other")).sees(mark)
+    assert not folder.sees(mark)
+    assert folder.sees("")
+
+
+@pytest.mark.parametrize("url", ["file://host/x", "", "a\0b", b"bytes"])
+def test_what_is_no_path_is_refused(url: Any) -> None:
+    with pytest.raises(ValueError, match=r"path|slashes"):
+        place_of(url)
+
+
+def test_file_urls(tmp_path: Path) -> None:
+    assert place_of(f"file://{tmp_path}/a%20b").url == f"{tmp_path}/a b"
+    assert place_of("relative").url == f"{os.getcwd()}/relative"
+
+
+def _save(place: Folder, step: int) -> None:
+    """As a save does it: a mark, files, the manifest, and what it superseded."""
+    with marked(place):
+        found = place.manifest()
+        there, before = (Manifest("s", {}), None) if found is None else found
+        saved = {}
+        for key in ("a", "b/c"):
+            saved[key] = written(place, np.full(1000, step), key)._replace(version=step)
+        after = there.changed(saved, [], there.entries, "s")
+        assert place.replace(after.to_json(), before)
+        place.delete(there.superseded - after.superseded)
+
+
+def _killed_at(place: Folder, step: int, call: int) -> bool:
+    """Save in a child that is killed at its n-th call of a function of C. Whether it was."""
+    child = os.fork()
+    if not child:
+        left = call
+
+        def count(frame: Any, event: str, function: Any) -> None:
+            nonlocal left
+            if event == "c_call" and getattr(function, "__module__", "") in ("posix", "fcntl", "_io", None):
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(count)
+        _save(place, step)
+        sys.setprofile(None)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+def test_readers_see_the_archive_before_or_after_whenever_the_saver_is_killed(folder: Folder) -> None:
+    _save(folder, 0)
+    call, step, seen = 1, 1, {"before": 0, "after": 0}
+    while True:
+        was = folder.existing()
+        killed = _killed_at(folder, step, call)
+        now = folder.existing()
+        values = {key: int(read(folder, entry)[0]) for key, entry in now.entries.items()}
+        assert values["a"] == values["b/c"], "half of a save is seen"
+        for entry in was.entries.values():
+            read(folder, entry)  # a reader that has the manifest before still finds its files
+        seen["before" if now == was else "after"] += 1
+        if not killed:
+            break
+        call, step = call + 3, step + 1
+    assert min(seen.values()) > 0
+    _save(folder, step + 1)
+    assert not [name for name in os.listdir(f"{folder}/partial") if not name.endswith(".mark")], "litter of the killed"
+
+
+def test_the_error_says_where(folder: Folder) -> None:
+    entry = written(folder, ARRAYS[0])
+    assert f"{folder}/arrays/a/b." in str(bad(folder, entry, "x"))

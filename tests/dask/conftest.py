@@ -1,0 +1,8 @@
+"""A cluster that is played in this process, as dask's threads need no Ray."""
+
+from __future__ import annotations
+
+from tests.cluster.conftest import cluster
+from tests.zarr.conftest import cluster_here, played
+
+assert cluster and cluster_here and played
