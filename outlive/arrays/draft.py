@@ -25,9 +25,10 @@ from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.parts import Gate
 from outlive.arrays.pool import LEAST as RECYCLED
 from outlive.arrays.remains import Remains, clear_remains
-from outlive.arrays.segment import footer, header_of, read_info, write_all
+from outlive.arrays.segment import footer, header_of, pages, read_info, write_all
 from outlive.arrays.spill.room import make_room
 from outlive.arrays.spill.waiting import Wait
+from outlive.arrays.staging import CREATE
 from outlive.arrays.tail import give_back_tail
 from outlive.arrays.warm import POPULATED, is_allocated, writable_map
 from outlive.errors import CorruptArray, StoreUnavailable
@@ -43,18 +44,18 @@ _ATTEMPTS = 10  # attempts to make room in memory while other writers take it, b
 class Draft:
     """The unsealed segment of the array `info`. `make` makes one, with its bytes reserved."""
 
+    _settled = False
+    _fd: int | None = None
+    _file: FileIO | None = None  # of a recycled segment: its lock ends if it is dropped
+    _map: mmap.mmap | None = None
+    _gate: Gate | None = None
+    _viewed = False  # set by the array that the caller filled, which holds the lock from then on
     _copying: Copying | None = None  # that other threads may have begun
     listed_in = 0  # of a copy: the epoch of the listing of this shelf to which the catalog added it
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
         self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
-        self._settled = False
-        self._fd: int | None = None
-        self._file: FileIO | None = None  # of a recycled segment: its lock ends if it is dropped
-        self._map: mmap.mmap | None = None
-        self._gate: Gate | None = None
-        self._viewed = False  # set by the array that the caller filled, which holds the lock from then on
-        self._remains = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
+        self._remains: Remains | None = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
     @classmethod
     def make(cls, shelf: Shelf, info: ArrayInfo, mode: int = PRIVATE) -> Draft:
@@ -115,12 +116,15 @@ class Draft:
 
     def _write_now(self, parts: Sequence[Any]) -> bool:
         """Make the file in memory and write all of it; False if there is no room. The caller has the ledger's lock."""
+        ledger, size = self.shelf.ledger, pages(self.info.size)
         try:
-            self._fd = self.shelf.pool.make_now(self.path, self.info.size)
-            if self._fd is not None:
+            if size <= ledger.free:
+                # the file grows as it is written: if that ends early, what is there by then counts
+                with ledger.counting(self.path, before=0, after=size):
+                    self._fd = os.open(self.path, CREATE, PRIVATE)
+                    write_all(self._fd, parts, 0)
                 if self._mode != PRIVATE:
                     os.fchmod(self._fd, self._mode)
-                write_all(self._fd, parts, 0)
                 self.complete()
                 return True
         except OSError:  # the file system has no room: the caller makes room, or says which is full
@@ -136,8 +140,9 @@ class Draft:
     @settled.setter
     def settled(self, value: bool) -> None:
         self._settled = value
-        if value:
+        if value and self._remains is not None:
             self._remains.settled()
+            self._remains = None  # else the next put would find it, and clear nothing away
 
     def _reserve(self) -> None:
         """Make the file and count its bytes: in memory, where room is made if needed, or else on disk.

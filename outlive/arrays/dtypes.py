@@ -23,6 +23,9 @@ def storable(array: object) -> np.ndarray[Any, Any]:
     UnsupportedArray
         It is no array, or storing it would lose something: a mask, Python objects, or additions of a subclass.
     """
+    if type(array) is np.ndarray:
+        encode_dtype(array.dtype)
+        return array
     if type(array).__name__ in {"ObjectRef", "ClientObjectRef"}:
         raise UnsupportedArray("only numpy arrays can be stored, not an ObjectRef; store what ray.get(ref) returns")
     if not isinstance(array, np.ndarray):
@@ -43,7 +46,7 @@ def storable(array: object) -> np.ndarray[Any, Any]:
             "plain array; store numpy.asarray(...) of it, and what else it holds by itself"
         )
     encode_dtype(array.dtype)
-    return array.view(np.ndarray) if type(array) is not np.ndarray else array
+    return array.view(np.ndarray)
 
 
 @functools.lru_cache(4096)

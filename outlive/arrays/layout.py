@@ -101,8 +101,10 @@ def size_in_pool(name: str) -> int | None:
 
 def below_shelf(path: str) -> str:
     """The end of the path of a segment: new/<token>/<id>, mem/<id> or free/<bytes>.<id>."""
-    parts = path.rsplit("/", 3)
-    return "/".join(parts[1:] if len(parts) > 3 and parts[1] == NEW else parts[-2:])
+    folder = path.rfind("/", 0, path.rfind("/"))
+    if path.endswith(f"/{NEW}", 0, folder):
+        folder -= len(NEW) + 1
+    return path[folder + 1 :]
 
 
 # --- the folder on disk

@@ -100,6 +100,9 @@ class Names:
             return f"{info.version}.{info.id}"
 
         try:
+            with contextlib.suppress(FileExistsError):  # most keys are new
+                os.symlink(f"{info.version}.{info.id}", path)
+                return
             self._turn(path, counter, to)
         except OSError:  # no room, not even for a name: without the old one, readers ask the catalog
             self._unlink(path, counter)

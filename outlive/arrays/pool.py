@@ -135,20 +135,12 @@ class Pool:
         """
         while True:
             with self._ledger.locked():
-                fd = self.make_now(path, size)
-                if fd is not None:
-                    return fd
                 missing = pages(size) - self._ledger.free
+                if missing <= 0:
+                    with self._ledger.counting(path, before=0, after=pages(size)):
+                        return new_file(path, size)
             if self.trim(enough=missing) == 0:
                 return None
-
-    def make_now(self, path: str, size: int) -> int | None:
-        """The same, if the budget has room already. The caller holds the ledger's lock."""
-        taken = pages(size)
-        if taken > self._ledger.free:
-            return None
-        with self._ledger.counting(path, before=0, after=taken):
-            return new_file(path, size)
 
     def trim(self, older_than: float = 0.0, enough: int | None = None, refusals: int | None = None) -> int:
         """Free the memory of segments that nobody reads; returns how many bytes that were.

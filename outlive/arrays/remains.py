@@ -36,9 +36,6 @@ class Remains(weakref.ref[Any]):
         _watched.add(remains)
         return remains
 
-    def __init__(self, of: object, _: Callable[[], object]) -> None:
-        super().__init__(of, _left.append)  # type: ignore[call-arg]
-
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 

@@ -79,6 +79,7 @@ def footer(info: ArrayInfo) -> bytes:
     return text + _trailer(text, checksum, array_id)
 
 
+@functools.lru_cache(128)  # it is asked for twice: for the segment's size, and when it is written
 def _own(array_id: str, key: str | None, version: int, ttl: float, replicas: int) -> bytes:
     """The part of the footer that differs from array to array."""
     name = "null" if key is None else encode_basestring(key)
@@ -116,6 +117,15 @@ def describe(
     lifetime, replicas = options.lifetime, options.replicas
     array_id, ttl = new_id(lifetime.suffix), float(lifetime.ttl)
     own = len(_own(array_id, key, version, ttl, replicas)) + TRAILER.size
+    offset, size = _sizes(store, dtype, shape, fortran, nbytes, codec, own)
+    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas, codec)
+
+
+@functools.lru_cache(4096)
+def _sizes(
+    store: str, dtype: str, shape: tuple[int, ...], fortran: bool, nbytes: int, codec: str, own: int
+) -> tuple[int, int]:
+    """The bytes before the data, and of the whole segment. `own`: those of its own part of the footer, and trailer."""
     for alignment in (_LEAST_ALIGNMENT, PAGE):
         head = header(dtype, shape, fortran, alignment)
         if alignment == PAGE and len(head) > _LONGEST_HEADER:
@@ -124,7 +134,7 @@ def describe(
         size = offset + nbytes + len(_common(store, dtype, shape, fortran, offset, nbytes, codec)[0]) + own
         if size <= COPY_BELOW:
             break
-    return ArrayInfo(array_id, store, key, dtype, shape, fortran, offset, nbytes, size, version, ttl, replicas, codec)
+    return offset, size
 
 
 def pages(size: int) -> int:

@@ -67,12 +67,12 @@ def _leave_parents_locks() -> None:
 os.register_at_fork(after_in_child=_leave_parents_locks)
 
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def new_file(path: str, size: int) -> int:
     """Make a file of this size, all zeros that take no room yet; returns its descriptor. A failure leaves no file."""
-    fd = os.open(path, _CREATE, PRIVATE)
+    fd = os.open(path, CREATE, PRIVATE)
     try:
         os.ftruncate(fd, size)
     except OSError:

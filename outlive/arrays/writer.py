@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -68,6 +68,8 @@ class Writer:
         return self._written(info, array, options)
 
     def _written(self, info: ArrayInfo, array: np.ndarray[Any, Any] | Packed, options: PutOptions) -> Draft:
+        if info.size <= COPY_BELOW and (made := self._small([(info, _bytes_of(array))], options)):
+            return made[0]
         draft = Draft.make(self._shelf, info, options.mode)
         try:
             fill(draft, array)
@@ -105,13 +107,17 @@ class Writer:
     def _write_small(self, some: list[tuple[ArrayInfo, bytes]], drafts: list[Draft], options: PutOptions) -> None:
         """Add drafts of these arrays, in this order, and empty the list."""
         while some:
-            parts = [(info, [segment.header_of(info), data, segment.footer(info)]) for info, data in some]
-            made = Draft.write_small(self._shelf, parts, options.mode)
+            made = self._small(some, options)
             drafts += made
             del some[: len(made)]
             if some:  # memory has no room: that is made now
                 info, data = some.pop(0)
                 drafts.append(self._written(info, Packed("", len(data), [np.frombuffer(data, np.uint8)]), options))
+
+    def _small(self, some: Sequence[tuple[ArrayInfo, bytes]], options: PutOptions) -> list[Draft]:
+        """Drafts of the first of these arrays, as many as memory has room for now."""
+        parts = [(info, [segment.header_of(info), data, segment.footer(info)]) for info, data in some]
+        return Draft.write_small(self._shelf, parts, options.mode)
 
 
 class _Described(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -13,14 +14,16 @@ import pytest
 
 from outlive.arrays import segment
 from outlive.arrays.pool import LEAST
+from outlive.arrays.remains import clear_remains
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.room import spill_ahead
 from outlive.arrays.writer import Writer
+from outlive.errors import StoreFull
 
 from .local_store import assert_counted
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-STEPS = ("open", "ftruncate", "rename", "unlink")
+STEPS = ("open", "ftruncate", "pwritev", "rename", "unlink")
 SMALL, LARGE = np.ones(1000, "u1"), np.ones(LEAST + 5000, "u1")
 
 
@@ -134,6 +137,41 @@ def test_a_step_that_fails_is_counted_as_far_as_it_came(shelf: Shelf, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         shelf.delete(info.id)
     monkeypatch.undo()
+    assert_counted(shelf)
+    assert shelf.recount() == 0
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted", "full"])
+def test_a_small_write_that_ends_half_way_is_counted_as_far_as_it_came(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """The file of a small array grows as it is written: here to one page of six."""
+    array, real = np.ones(5 * segment.PAGE, "u1"), os.pwritev
+
+    def pwritev(fd: int, buffers: list[Any], offset: int) -> int:
+        real(fd, [b"".join(map(bytes, buffers))[: segment.PAGE]], offset)
+        if end == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if end == "interrupted":
+            raise KeyboardInterrupt
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if end == "killed":
+        pid = os.fork()
+        if pid == 0:
+            monkeypatch.setattr(os, "pwritev", pwritev)
+            Writer(Shelf(shelf.path)).put(array)
+            os._exit(1)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        with shelf.ledger.locked():
+            assert shelf.ledger.used == segment.PAGE
+    else:
+        monkeypatch.setattr(os, "pwritev", pwritev)
+        with pytest.raises(StoreFull if end == "full" else KeyboardInterrupt):
+            Writer(shelf).put(array)
+        monkeypatch.undo()
+        clear_remains()
+        assert shelf.ledger.used == 0
     assert_counted(shelf)
     assert shelf.recount() == 0
 
