@@ -11,7 +11,7 @@ ORDER = (
     "put", "get", "rm", "ls", "info",
     "workers",
     "doctor", "explain", "lint", "tune", "versions",
-    "stats", "check", "shutdown",
+    "stats", "check", "save", "load", "shutdown",
     "nodes", "drain",
     "demo",
 )  # fmt: skip

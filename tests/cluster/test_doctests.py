@@ -64,3 +64,24 @@ def test_docstrings(module: str, cluster: str) -> None:
     assert result.attempted > 0
     assert result.failed == 0
     store.clear()
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's
+def test_dask_on_ray(cluster: str) -> None:
+    pytest.importorskip("dask.array")
+    import dask
+
+    import outlive.dask
+
+    outlive.open("results").clear()  # the pages put there too
+    result = doctest.testmod(outlive.dask, extraglobs={"outlive": outlive, "np": np}, optionflags=FLAGS)
+    assert result.attempted
+    assert result.failed == 0
+    values = np.arange(64 * 8192.0).reshape(64, 8192)
+    array = outlive.open("on ray").put(values).to_dask(chunks=(16, 8192))
+    with dask.config.set(scheduler=outlive.dask.get):
+        kept = outlive.dask.persist(array + 1, "on ray", key="k")
+        assert (kept.compute() == values + 1).all()
+    assert len(outlive.open("on ray")) == 4
+    for name in ("default", "results", "on ray"):
+        outlive.open(name).clear()

@@ -179,21 +179,3 @@ def test_what_ray_is_asked_for(played: PlayedCluster, store: outlive.Store, monk
     with dask.config.set({"optimization.fuse.active": False}):
         told.compute(scheduler=outlive.dask.get)
     assert {"num_cpus": 2} in [arguments for keys in asked.values() for arguments in keys.values()]
-
-
-# --- on Ray
-
-
-@pytest.mark.filterwarnings("ignore")  # Ray's
-def test_dask_on_ray(cluster: str) -> None:
-    import doctest
-
-    import outlive.dask
-
-    result = doctest.testmod(outlive.dask, extraglobs={"outlive": outlive, "np": np})
-    assert result.attempted and not result.failed
-    array = outlive.open("on ray").put(VALUES).to_dask(chunks=(16, 8192))
-    with dask.config.set(scheduler=outlive.dask.get):
-        kept = persist(array + 1, "on ray", key="k")
-        assert (kept.compute() == VALUES + 1).all()
-    assert len(outlive.open("on ray")) == 4

@@ -28,7 +28,7 @@ def test_a_store_goes_to_another_cluster(
     saved = outlive.open().save(tmp_path)
     assert (saved.arrays, saved.sent, saved.nbytes) == (9, 9, 9 * SIZE * 8)
     assert outlive.open().save(tmp_path).sent == 0
-    nodes.stop()
+    nodes.close()
     other = start_nodes(2)
     monkeypatch.setattr(loading, "_FEW", 0)
     assert outlive.load(tmp_path).arrays == 9

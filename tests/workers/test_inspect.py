@@ -211,8 +211,9 @@ def test_a_stopped_worker_is_silent_and_hides_nobody(default_ray):
     os.kill(stopped, signal.SIGSTOP)
     try:
         report = inspect()
+        states = {worker.pid: worker.state for worker in report.workers}
+        assert [pid for pid, state in states.items() if state == "silent"] == [stopped], states
         (silent,) = [worker for worker in report.workers if worker.state == "silent"]
-        assert silent.pid == stopped
         assert "stopped by a signal" in silent.why
         assert silent.unique > 10 << 20
         assert [node.error for node in report.nodes] == [None]
