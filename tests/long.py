@@ -13,13 +13,13 @@ LONG = (
     # killed or stopped at random, for many seconds
     "nodes/test_chaos.py::",
     r"nodes/test_history.py::test_linearizable\[(one node|three nodes that)",
-    "nodes/test_bulk.py::",
     "nodes/test_raylets.py::",
+    "nodes/test_archives.py::",
+    "archive/test_folder.py::test_readers_see_the_archive",
     "nodes/test_keepers_memory.py::",
     "nodes/test_lines_tormented.py::",
     "cluster/test_killed_actors.py::test_(a_keeper_goes_on_while_the_catalog_is_stopped|all_arrays_are_found_again)",
     "cluster/test_calls.py::",
-    "workers/test_beside_trim.py::",
     r"workers/test_harmless.py::test_no_task_fails_and_no_object_is_lost_while_trim_runs\[many\]",
     "workers/test_harmless.py::test_the_same_with_recycle",
     "workers/test_harmless.py::test_of_the_test",
@@ -78,6 +78,10 @@ LONGEST = (
     "workers/test_model_against_ray.py::test_number_of_workers",  # a minute in which no other test may run
     "pages/test_idle_memory.py::",  # three minutes, and packages of its own
     r"nodes/test_history.py::test_linearizable\[three nodes\]",  # its kills are among those of the other one
+    "nodes/test_bulk.py::",  # many small arrays, for over a minute
+    "workers/test_beside_trim.py::",  # test_harmless has the most frequent of these calls
+    "nodes/test_scale_down.py::test_without_outlive",  # what Ray does by itself
+    r"lint/test_pages_run.py::test_pages\[(?!OUT202|OUT602)",  # each starts programs of its own
 )
 
 _LONG = re.compile("|".join(LONG + LONGEST))

@@ -106,7 +106,7 @@ class Draft:
                     if not draft._write_now(parts):
                         break
                     drafts.append(draft)
-        except FileNotFoundError:  # the shelf was removed: `make` says so
+        except OSError:  # the shelf was removed, or has no room for a folder: `make` says which
             pass
         except BaseException:
             for draft in drafts:

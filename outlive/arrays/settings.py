@@ -98,5 +98,6 @@ def _choose(shelf: Shelf, path: str, folder: str, asked: int | None) -> None:
     try:
         shelf.spill_to(path)
     except Exception:
-        account.budget = budget
+        if (chosen := shelf.disk) is None or chosen.path != path:  # else all processes spill there already
+            account.budget = budget
         raise

@@ -32,7 +32,7 @@ _PATIENCE = 60.0  # seconds for an answer of an actor that starts
 
 
 class MirrorStatus(NamedTuple):
-    """What a mirror has done."""
+    """The state of a mirror."""
 
     store: str
     url: str
@@ -47,7 +47,7 @@ class MirrorStatus(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What a mirror is to do."""
+    """The order that a mirror carries out."""
 
     store: str
     place: Place
@@ -110,7 +110,7 @@ class Mirror:
         self.store, self.url = store, url
 
     def status(self) -> MirrorStatus:
-        """What it has done. Raises StoreUnavailable if it was stopped."""
+        """Say what it has done. Raises StoreUnavailable if it was stopped."""
         return _ask(self.store, self.url, "status", _PATIENCE)
 
     def save(self) -> MirrorStatus:
@@ -132,6 +132,7 @@ def _name(store: str, url: str) -> str:
     return actors.MIRROR + hashlib.sha256(f"{store}\n{url}".encode()).hexdigest()[:32]
 
 
+@in_cluster()
 def start(order: Order) -> Mirror:
     """Start a mirror. One of the same store and place that has another order is ended first."""
     sessions.current()

@@ -620,11 +620,7 @@ class Store(MutableMapping[str, Any]):
             With `status`, `save` and `stop`. If there is one of this store to this place, it gets the new settings.
         """
         seconds = parse_duration(every, "every", least=1.0)
-        return self._mirror(Order(self.name, place_of(url, options), prefix, seconds, delete))
-
-    @in_cluster()
-    def _mirror(self, order: Order) -> Mirror:
-        return start(order)
+        return start(Order(self.name, place_of(url, options), prefix, seconds, delete))
 
     def mirrors(self) -> list[Mirror]:
         """The mirrors of this store that run."""

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from outlive.arrays import segment, settings
+from outlive.arrays.disk import Disk
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import COPY
@@ -165,6 +166,19 @@ def test_a_ledger_that_is_made_anew_gives_the_disk_a_budget_again(
     (root / "shelf" / "ledger").write_bytes(b"ledger 1".ljust(4096, b"\0"))
     shelf = Shelf(str(root / "shelf"))
     apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.spills()
+
+
+def test_a_disk_that_was_chosen_keeps_its_budget_if_what_it_holds_cannot_be_counted(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would set it again, and nothing would ever be spilled."""
+    shelf = Shelf(str(root / "shelf"), budget=MIB)
+    monkeypatch.setattr(Disk, "is_empty", lambda _: False)
+    monkeypatch.setattr(type(shelf.tiers), "recount", lambda _: os.listdir(str(root / "gone")))
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", spill_folder)
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.disk is not None
     assert shelf.spills()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 import outlive
 from outlive.store import loading
-from tests.nodes.raylets import Nodes
+from tests.nodes.raylets import several_nodes
 
 COUNT, SIZE = 3, 500_000
 
@@ -19,21 +18,18 @@ def fill(node: int) -> None:
     outlive.open().put_many({f"{node}/{i}": np.full(SIZE, 10 * node + i) for i in range(COUNT)})
 
 
-def test_a_store_goes_to_another_cluster(
-    start_nodes: Callable[..., Nodes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nodes = start_nodes(3)
-    for node in nodes:
-        nodes.on_node(node, fill, node)
-    saved = outlive.open().save(tmp_path)
-    assert (saved.arrays, saved.sent, saved.nbytes) == (9, 9, 9 * SIZE * 8)
-    assert outlive.open().save(tmp_path).sent == 0
-    nodes.close()
-    other = start_nodes(2)
+def test_a_store_goes_to_another_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with several_nodes(3) as nodes:
+        for node in nodes:
+            nodes.on_node(node, fill, node)
+        saved = outlive.open().save(tmp_path)
+        assert (saved.arrays, saved.sent, saved.nbytes) == (9, 9, 9 * SIZE * 8)
+        assert outlive.open().save(tmp_path).sent == 0
     monkeypatch.setattr(loading, "_FEW", 0)
-    assert outlive.load(tmp_path).arrays == 9
-    store = outlive.open()
-    assert {key: int(store[key][-1]) for key in store} == {
-        f"{n}/{i}": 10 * n + i for n in range(3) for i in range(COUNT)
-    }
-    assert {node for _, node in store.entries()} == {other.id(node) for node in other}
+    with several_nodes(2) as other:
+        assert outlive.load(tmp_path).arrays == 9
+        store = outlive.open()
+        assert {key: int(store[key][-1]) for key in store} == {
+            f"{n}/{i}": 10 * n + i for n in range(3) for i in range(COUNT)
+        }
+        assert {node for _, node in store.entries()} == {other.id(node) for node in other}
