@@ -314,14 +314,15 @@ def test_a_shutdown_names_the_nodes_that_confirmed_no_deletion(monkeypatch: pyte
             raise Nobody("its node is gone")
         return 5
 
-    stopped: list[list[str]] = []
+    stopped: list[object] = []
     monkeypatch.setattr(
         session, "RayPeers", lambda: SimpleNamespace(keeper_nodes=lambda: ["a", "b", "c"], ask_keeper=close)
     )
+    monkeypatch.setattr(session.starters, "stop_mirrors", lambda: stopped.append("mirrors"))
     monkeypatch.setattr(session.starters, "stop", stopped.append)
     with pytest.raises(StoreUnavailable, match="did not confirm deletion on nodes b; check their shelves"):
         session.close()
-    assert stopped == [["a", "b", "c"]]
+    assert stopped == ["mirrors", ["a", "b", "c"]]  # a mirror would start keepers again
 
 
 # --- others that do not answer
