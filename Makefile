@@ -64,7 +64,7 @@ test: $(VENV)/.ready
 	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
 test-all: $(VENV)/.ready $(VENV)/docs/.ready
-	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not longest' --beside-trim 10
+	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not longest'
 
 test-longest: $(VENV)/pages/.ready $(VENV)/docs/.ready all-tests
 

@@ -9,15 +9,12 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-# What `make test` runs, and how often.
-_FEWER = {"OUTLIVE_KILLS": "100", "OUTLIVE_KILLS_OF_ACTORS": "1", "OUTLIVE_EXAMPLES": "40"}
-_PYTEST = ["--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long"]
 
 
 def main() -> int:
@@ -28,18 +25,18 @@ def main() -> int:
     parser.add_argument("pytest", nargs="*", help="more options for pytest")
     options = parser.parse_args()
     options.logs.mkdir(parents=True, exist_ok=True)
+    asked = [os.environ.get("PYTEST_ADDOPTS", ""), shlex.join(options.pytest)]
+    env = {**os.environ, "PYTEST_ADDOPTS": " ".join(filter(None, asked))}
     failed = 0
     with busy_processes(options.busy):
         for number in range(1, options.runs + 1):
             log = options.logs / f"{number}.log"
             began = time.monotonic()
             with log.open("w") as file:
-                command = [sys.executable, "-m", "pytest", *_PYTEST, *options.pytest]
-                done = subprocess.run(
-                    command, stdout=file, stderr=subprocess.STDOUT, check=False, env={**os.environ, **_FEWER}
-                )
+                done = subprocess.run(["make", "test"], stdout=file, stderr=subprocess.STDOUT, check=False, env=env)
             code = done.returncode
-            last = (log.read_text().splitlines() or ["nothing was printed"])[-1].strip("= ")
+            results = [line for line in log.read_text().splitlines() if line.startswith("=")]
+            last = (results or ["pytest printed no result"])[-1].strip("= ")
             load = os.getloadavg()[0]
             print(f"run {number}: exit {code}, {last}; {time.monotonic() - began:.0f} s, load {load:.0f}", flush=True)
             failed += code != 0

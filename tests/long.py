@@ -84,7 +84,7 @@ LONGEST = (
     r"lint/test_pages_run.py::test_pages\[(?!OUT202|OUT602)",  # each starts programs of its own
 )
 
-_LONG = re.compile("|".join(LONG + LONGEST))
+_LONG, _LONGEST = re.compile("|".join(LONG + LONGEST)), re.compile("|".join(LONGEST))
 
 
 def is_long(nodeid: str) -> bool:
@@ -94,7 +94,7 @@ def is_long(nodeid: str) -> bool:
 
 def is_longest(nodeid: str) -> bool:
     """Whether `make test-all` leaves this test out too."""
-    return any(re.search(pattern, nodeid) for pattern in LONGEST)
+    return _LONGEST.search(nodeid) is not None
 
 
 def unknown(nodeids: list[str]) -> list[str]:
