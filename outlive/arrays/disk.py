@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, REMOVED, disk_of
@@ -65,8 +66,8 @@ class Disk(Tier):
         if not self._ledger.exists():  # since we looked
             remove_empty(self.path)
 
-    def reserve(self, path: str, size: int) -> int | None:
-        """Make a draft's file at its full size, if the budget has room; returns its descriptor."""
+    def reserve(self, path: str, size: int) -> FileIO | None:
+        """Make a draft's file at its full size, if the budget has room."""
         return self.pool.make(path, size)
 
     def is_empty(self) -> bool:

@@ -46,7 +46,7 @@ class Draft:
 
     _settled = False
     _fd: int | None = None
-    _file: FileIO | None = None  # of a recycled segment: its lock ends if it is dropped
+    _file: FileIO | None = None  # unless the draft is a small one: if it is dropped, it is closed, and its lock ends
     _map: mmap.mmap | None = None
     _gate: Gate | None = None
     _viewed = False  # set by the array that the caller filled, which holds the lock from then on
@@ -172,11 +172,8 @@ class Draft:
 
     def _reserve_here(self) -> bool:
         tier = self.shelf.tiers.of(self.path)
-        reserved = None if tier is None else tier.reserve(self.path, self.info.size)
-        if isinstance(reserved, FileIO):
-            self._file, self._fd = reserved, reserved.fileno()
-        else:
-            self._fd = reserved
+        self._file = None if tier is None else tier.reserve(self.path, self.info.size)
+        self._fd = None if self._file is None else self._file.fileno()
         if self._fd is not None and self._mode != PRIVATE:
             os.fchmod(self._fd, self._mode)
         return self._fd is not None

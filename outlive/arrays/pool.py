@@ -128,7 +128,7 @@ class Pool:
             [file] = map(FileIO, map(os.dup, [fd]), ["r+"])
             return file
 
-    def make(self, path: str, size: int) -> int | None:
+    def make(self, path: str, size: int) -> FileIO | None:
         """A new file of `size` bytes at `path`, counted, if the budget has room or the pool can give it; else None.
 
         Segments in the pool are freed without the ledger's lock, because that takes a while.

@@ -7,6 +7,7 @@ import fcntl
 import functools
 import os
 from collections.abc import Iterator
+from io import FileIO
 
 from outlive.arrays.layout import FOLDER_MODE, PRIVATE
 from outlive.arrays.lock import no_fork
@@ -70,16 +71,20 @@ os.register_at_fork(after_in_child=_leave_parents_locks)
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def new_file(path: str, size: int) -> int:
-    """Make a file of this size, all zeros that take no room yet; returns its descriptor. A failure leaves no file."""
-    fd = os.open(path, CREATE, PRIVATE)
+def new_file(path: str, size: int) -> FileIO:
+    """Make a file of this size, all zeros that take no room yet. A failure leaves no file."""
+    file = FileIO(path, "r+", opener=_created)
     try:
-        os.ftruncate(fd, size)
+        os.ftruncate(file.fileno(), size)
     except OSError:
-        os.close(fd)
+        file.close()
         os.unlink(path)
         raise
-    return fd
+    return file
+
+
+def _created(path: str, _: int) -> int:
+    return os.open(path, CREATE, PRIVATE)
 
 
 def orphans(new: str) -> Iterator[str]:

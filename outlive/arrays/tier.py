@@ -43,11 +43,8 @@ class Tier:
         self.mem, self.new = private_folder(f"{path}/{MEM}", setting), private_folder(f"{path}/{NEW}", setting)
         self.pool = Pool(private_folder(f"{path}/{FREE}", setting), account)
 
-    def reserve(self, path: str, size: int) -> FileIO | int | None:
-        """Make a draft's file at its full size, if the budget has room now.
-
-        Returns a recycled segment's file, with its exclusive lock, or a new one's descriptor.
-        """
+    def reserve(self, path: str, size: int) -> FileIO | None:
+        """Make a draft's file at its full size, if the budget has room now. A recycled one has its exclusive lock."""
         found = self.pool.find(size)
         if found is not None:
             try:

@@ -149,17 +149,16 @@ def _same_marks(copy: str, fd: int) -> None:
     os.chmod(copy, marked(original.st_mode))
 
 
-def _fill(file: FileIO | int, fd: int, status: os.stat_result) -> None:
+def _fill(file: FileIO, fd: int, status: os.stat_result) -> None:
     """Copy a whole segment, and the times of its put and its last read; close `file`."""
-    out = file if isinstance(file, int) else file.fileno()
+    out = file.fileno()
     try:
         _copy(out, fd, status.st_size)
         give_back_tail(out, status.st_size)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         fcntl.flock(out, fcntl.LOCK_UN)  # else a child that is being forked would keep it locked
-        # NFS says only here that it has no room
-        os.close(file) if isinstance(file, int) else file.close()
+        file.close()  # NFS says only here that it has no room
 
 
 def _copy(out: int, fd: int, size: int) -> None:
