@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from outlive.values.arrow_layouts import I16, I64, U8, Schema, metadata
 from outlive.values.flatbuffers import Message, Table
-from outlive.values.pieces import Pieces
+from outlive.values.scattered import Scattered
 
 _BEGIN = struct.Struct("<Ii")  # a mark, and the bytes of the metadata
 _MARK, _VERSION = 0xFFFFFFFF, 4  # metadata of version V5
@@ -23,7 +23,7 @@ _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _WORD = 8
 
 
-def look_through(data: memoryview | Pieces, *, only_text: bool = False) -> int:
+def look_through(data: memoryview | Scattered, *, only_text: bool = False) -> int:
     """The number of batches in a stream of which a library may read all, once nothing in it is found to be wrong.
 
     Parameters
@@ -42,7 +42,7 @@ def look_through(data: memoryview | Pieces, *, only_text: bool = False) -> int:
         raise ValueError("an offset leads outside its message") from None
 
 
-def _look_through(data: memoryview | Pieces, *, only_text: bool) -> int:
+def _look_through(data: memoryview | Scattered, *, only_text: bool) -> int:
     messages = _messages(data)
     kind, header, _ = next(messages, (0, None, 0))
     if kind != _SCHEMA or header is None:
@@ -59,7 +59,7 @@ def _look_through(data: memoryview | Pieces, *, only_text: bool) -> int:
     return batches
 
 
-def _messages(data: memoryview | Pieces) -> Iterator[tuple[int, Table, int]]:
+def _messages(data: memoryview | Scattered) -> Iterator[tuple[int, Table, int]]:
     """The kind and header of each message, and the bytes of its body."""
     if sys.byteorder != "little":  # what is stored is in the order of this machine
         raise ValueError("streams are read on machines with the usual byte order only")

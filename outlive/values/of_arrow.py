@@ -1,6 +1,7 @@
 """Arrow's tables, batches and arrays: as one stream of Arrow's own format (IPC), which is read without a copy.
 
-A stream is looked through before Arrow reads it, see `arrow_streams`. It is written as `pieces`: Arrow's own buffers.
+A stream is looked through before Arrow reads it, see `arrow_streams`. It is written as Arrow's own buffers: see
+`scattered`.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
@@ -15,8 +16,8 @@ import pyarrow as pa
 from outlive.errors import CorruptArray
 from outlive.values.arrow_streams import look_through
 from outlive.values.parts import is_trusted, stream
-from outlive.values.pieces import Pieces
 from outlive.values.registry import register
+from outlive.values.scattered import Scattered
 
 _PACKAGE = "pyarrow"
 _OLDEST = (14, 0, 1)
@@ -31,7 +32,7 @@ def _stream(table: Any) -> Any:
     if any(_is_of_python(field.type) for field in table.schema):
         return NotImplemented
     try:
-        data = Pieces()
+        data = Scattered()
         with pa.ipc.new_stream(pa.PythonFile(data, "w"), table.schema) as writer:
             writer.write(table)
         look_through(data)

@@ -17,8 +17,8 @@ from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
 from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
 from outlive.values.keys import are_keys
-from outlive.values.pieces import Pieces
 from outlive.values.registry import codec_for
+from outlive.values.scattered import Scattered
 from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
 
 PAGE = 4096
@@ -286,7 +286,7 @@ class _Packer:
         dtype = arrays.describe(plain.dtype)
         return None if dtype is None else arrays.array_node(plain, dtype, self._buffer(plain))
 
-    def _pieces(self, value: Pieces) -> Node:
+    def _scattered(self, value: Scattered) -> Node:
         self._buffers.append(value.parts())
         return {"array": len(self._buffers) - 1, "dtype": DTYPE, "shape": [len(value)]}
 
@@ -324,7 +324,7 @@ _EXACT: dict[type, Callable[[_Packer, Any], Node | None]] = {
     bytearray: _Packer._bytes,  # noqa: SLF001
     complex: lambda _, value: {"complex": [_bits(value.real), _bits(value.imag)]},
     np.ndarray: _Packer._array,  # noqa: SLF001
-    Pieces: _Packer._pieces,  # noqa: SLF001
+    Scattered: _Packer._scattered,  # noqa: SLF001
 }
 
 

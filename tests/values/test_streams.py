@@ -14,7 +14,7 @@ from outlive.errors import CorruptArray, PickleRefused
 from outlive.values import arrow_layouts
 from outlive.values.arrow_streams import look_through
 from outlive.values.packing import pack
-from outlive.values.pieces import Pieces
+from outlive.values.scattered import Scattered
 from outlive.values.structure import mark_foreign, unpack
 from tests.values.test_values import joined
 
@@ -352,7 +352,7 @@ def test_text_is_read_again_only_where_its_writer_could_not_have_a_pickle_run(pa
 
 def test_slices_of_pieces_are_those_of_their_bytes() -> None:
     rng = np.random.default_rng(3)
-    pieces, whole = Pieces(), b""
+    pieces, whole = Scattered(), b""
     for size in (0, 3, 5000, 4096, 7, 4095, 1, 9000):
         data = rng.integers(0, 256, size, np.uint8).tobytes()
         whole += data

@@ -1,4 +1,4 @@
-"""Pieces: one buffer of a value whose bytes are in several places. They are not copied before they are written."""
+"""Scattered: one buffer of a value whose bytes are in several places. They are not copied before they are written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = np.ndarray[Any, Any]
 _SMALL = 4096  # bytes: smaller pieces are joined to their neighbours
 
 
-class Pieces:
+class Scattered:
     """A sink for a library that writes a stream, and what it wrote. A slice of it is those bytes."""
 
     closed = False
