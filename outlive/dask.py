@@ -5,6 +5,7 @@ Needs the extra `outlive[dask]`. See docs/howto/dask.md.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -78,7 +79,8 @@ def persist(
         handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
     except BaseException:
         for name in names.values() if key is None else ():
-            _forget(opened, name)
+            with contextlib.suppress(ArrayNotFound):
+                opened.delete(name)
         raise
     return _array_of(dict(zip(names, handles, strict=True)), array)
 
@@ -90,13 +92,6 @@ def _put(store: Store, ends: dict[str, Any], chunk: Any, name: str) -> ArrayHand
             "NumPy's are kept: turn them into such by array.map_blocks first"
         )
     return store.put(np.asarray(chunk), name, **ends)
-
-
-def _forget(store: Store, name: str) -> None:
-    try:
-        store.delete(name)
-    except ArrayNotFound:
-        return
 
 
 def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array:

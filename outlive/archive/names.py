@@ -30,18 +30,6 @@ def name_of(key: str, array_id: str, ending: str) -> str:
     return f"{FOLDER}/{written}.{array_id}.{ending}"
 
 
-def key_of(name: str) -> str | None:
-    """The key whose array a file has; None if the name does not say it."""
-    written, dot, _ = name.removeprefix(f"{FOLDER}/").partition(".")
-    if not dot or not name.startswith(f"{FOLDER}/") or written.startswith(f"{_LONG}/"):
-        return None
-    try:
-        escaped = re.sub("=([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), written)
-        return escaped.encode("latin1").decode()
-    except UnicodeError:
-        return None
-
-
 def is_safe(name: object) -> bool:
     """Whether a name that a manifest has is that of a file in the archive's own folder, in plain characters."""
     return (

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from outlive.cli.failures import BadLimit, explained
+from outlive.cli.failures import explained, wrong_usage
 from outlive.cli.not_installed import with_note
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
 from outlive.cli.progress import ProgressBar
@@ -57,11 +57,8 @@ def save(
     from outlive.cli.connection import open_store
 
     opened = open_store(store, address)
-    with ProgressBar("save") as bar:
-        try:
-            saved = opened.save(url, prefix=prefix, keys=keys or None, delete=delete, progress=bar.update)
-        except ValueError as error:
-            raise _bad_url(error) from None
+    with ProgressBar("save") as bar, wrong_usage():
+        saved = opened.save(url, prefix=prefix, keys=keys or None, delete=delete, progress=bar.update)
     if as_json:
         print_json({"store": store, **saved._asdict()})
         return
@@ -94,28 +91,18 @@ def load(
     from outlive.cli.connection import open_store
 
     opened = open_store(store, address)
-    with ProgressBar("load") as bar:
-        try:
-            loaded = opened.load(
-                url,
-                prefix=prefix,
-                keys=keys or None,
-                replace=replace,
-                pickle=pickle,
-                replicas=replicas,
-                progress=bar.update,
-            )
-        except ValueError as error:
-            raise _bad_url(error) from None
+    with ProgressBar("load") as bar, wrong_usage():
+        loaded = opened.load(
+            url,
+            prefix=prefix,
+            keys=keys or None,
+            replace=replace,
+            pickle=pickle,
+            replicas=replicas,
+            progress=bar.update,
+        )
     if as_json:
         print_json({"store": store, **loaded._asdict()})
         return
     kept = f"; {loaded.kept:,} were there already" * bool(loaded.kept)
     typer.echo(f"{printable(loaded.url)}: {count(loaded.arrays, 'array')} loaded, {format_size(loaded.nbytes)}{kept}")
-
-
-def _bad_url(error: ValueError) -> Exception:
-    """An error of outlive as it is, and a URL that cannot be as an expected error."""
-    from outlive.errors import OutliveError
-
-    return error if isinstance(error, OutliveError) else BadLimit(str(error))

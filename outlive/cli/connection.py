@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from outlive.cli.failures import BadLimit
+from outlive.cli.failures import wrong_usage
 from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -40,12 +40,8 @@ def open_store(
     import outlive
 
     outlive.open(name)  # an error in the name is reported first
-    try:
+    with wrong_usage():
         return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
-    except OutliveError:
-        raise
-    except ValueError as error:
-        raise BadLimit(str(error)) from None
 
 
 def connect(address: str | None, *, from_inside: bool = False) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 from outlive.cli.plain import echo, style
@@ -38,7 +39,18 @@ class BadFile(ValueError):
 
 
 class BadLimit(ValueError):
-    """A size or folder that a shelf cannot be limited to. The message says why."""
+    """A size, folder or URL that cannot be used. The message says why."""
+
+
+@contextlib.contextmanager
+def wrong_usage() -> Iterator[None]:
+    """A ValueError in this block that is not outlive's own says what is wrong with an argument: as BadLimit."""
+    try:
+        yield
+    except OutliveError:
+        raise
+    except ValueError as error:
+        raise BadLimit(str(error)) from None
 
 
 class UnknownNode(ValueError):

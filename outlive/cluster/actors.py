@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import ray
@@ -30,6 +31,12 @@ def keeper_name(node: str) -> str:
 def find(name: str) -> Any:
     """A living actor by its name. Raises ValueError if there is none."""
     return ray.get_actor(name, namespace=NAMESPACE)
+
+
+def end(name: str) -> None:
+    """End an actor for good, if there is one."""
+    with contextlib.suppress(ValueError):
+        ray.kill(find(name), no_restart=True)
 
 
 def keeper_nodes() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from outlive.cluster.actors import CATALOG, NAMESPACE, find, keeper_name, mirrors
+from outlive.cluster.actors import CATALOG, NAMESPACE, end, keeper_name, mirrors
 
 if TYPE_CHECKING:
     from outlive.cluster.port import Peers
@@ -56,15 +55,13 @@ def start_catalog(peers: Peers) -> Any:
 def stop_mirrors() -> None:
     """End all mirrors, for good."""
     for name in mirrors():
-        with contextlib.suppress(ValueError):
-            ray.kill(find(name), no_restart=True)
+        end(name)
 
 
 def stop(nodes: list[str]) -> None:
     """End the keepers of these nodes and the catalog, for good. Arrays stay."""
     for name in (*map(keeper_name, nodes), CATALOG):
-        with contextlib.suppress(ValueError):
-            ray.kill(find(name), no_restart=True)
+        end(name)
 
 
 def _actor(cls: type, groups: dict[str, int]) -> Any:

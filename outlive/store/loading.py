@@ -15,9 +15,9 @@ from outlive.arrays.draft import Draft
 from outlive.arrays.info import new_version
 from outlive.arrays.packed import DTYPE as PACKED
 from outlive.arrays.writer import mapped
-from outlive.catalog.wire import unpack_found
 from outlive.errors import ArchiveNotFound, CorruptArchive, MissingPackage, OutliveError, PickleRefused
 from outlive.extras import named
+from outlive.store import reading
 from outlive.store.commit import KeyTaken, commit
 from outlive.store.options import put_options
 from outlive.store.replicas import replicate
@@ -84,8 +84,8 @@ def load(
     """See `Store.load`."""
     put_options(session, *ends[1:])  # an error in them is raised first
     wanted = None if keys is None else dict.fromkeys(keys)
-    there = {one.info.key for one in unpack_found(session.ask_catalog("entries", ends.store, prefix)) if one}
-    lost = {one.info.key for one in unpack_found(session.ask_catalog("lost", ends.store)) if one} - there
+    there = {one.info.key for one in reading.entries(session, ends.store, prefix)}
+    lost = {one.info.key for one in reading.lost_arrays(session, ends.store)} - there
     done: dict[str, _Done] = {}
     kept, again = 0, False
     for _ in range(_TRIES):

@@ -167,8 +167,7 @@ def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorSta
 
 @in_cluster()
 def _stop(name: str) -> None:
-    with contextlib.suppress(ValueError):
-        ray.kill(actors.find(name), no_restart=True)
+    actors.end(name)
 
 
 @in_cluster()

@@ -99,6 +99,16 @@ def find(session: Session, store: str, keys: list[str]) -> list[Found | None]:
     return unpack_found(session.ask_catalog("find", store, keys))
 
 
+def entries(session: Session, store: str, prefix: str = "") -> list[Found]:
+    """All arrays with a key that begins so, by key."""
+    return [one for one in unpack_found(session.ask_catalog("entries", store, prefix)) if one is not None]
+
+
+def lost_arrays(session: Session, store: str) -> list[Found]:
+    """The arrays whose last copy went with a node, the latest first."""
+    return [one for one in unpack_found(session.ask_catalog("lost", store)) if one is not None]
+
+
 def _settle(
     session: Session,
     store: str,

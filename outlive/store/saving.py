@@ -11,10 +11,10 @@ from outlive.archive.files import File
 from outlive.archive.manifest import Entry, Manifest
 from outlive.archive.place import Place, marked
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog.wire import Found, unpack_found
+from outlive.catalog.wire import Found
 from outlive.errors import ArchiveUnavailable, ArrayLost, ArrayNotFound
 from outlive.store.gone import not_found
-from outlive.store.reading import MOST_LOOKS, by_handle, find
+from outlive.store.reading import MOST_LOOKS, by_handle, entries, find, lost_arrays
 from outlive.store.spreading import Work, spread
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def save(
     """See `Store.save`."""
     before = place.manifest()
     seen = {} if before is None else before[0].entries
-    chosen = {one.info.key or "": one for one in unpack_found(session.ask_catalog("entries", store, prefix)) if one}
-    lost = {one.info.key or "" for one in unpack_found(session.ask_catalog("lost", store)) if one} - set(chosen)
+    chosen = {one.info.key or "": one for one in entries(session, store, prefix)}
+    lost = {one.info.key or "" for one in lost_arrays(session, store)} - set(chosen)
     lost = {key for key in lost if key.startswith(prefix)} - {""}
     if keys is not None:
         wanted = dict.fromkeys(keys)

@@ -21,7 +21,6 @@ from outlive.arrays.dtypes import encode_dtype
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
-from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
 from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
@@ -641,8 +640,8 @@ class Store(MutableMapping[str, Any]):
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
         """Handle and node of each array that has a key, sorted by key: what `outlive ls --long` shows."""
         session = self._session()
-        found = unpack_found(session.ask_catalog("entries", self.name, prefix))
-        return [(ArrayHandle(one.info, one.nodes[0], self.pickle), one.nodes[0]) for one in found if one is not None]
+        found = reading.entries(session, self.name, prefix)
+        return [(ArrayHandle(one.info, one.nodes[0], self.pickle), one.nodes[0]) for one in found]
 
     @in_cluster()
     def lost(self) -> list[LostArray]:
@@ -652,11 +651,9 @@ class Store(MutableMapping[str, Any]):
         Reading one raises `ArrayLost`. Putting its key again, or deleting it, takes it off this list.
         """
         session = self._session()
-        found = unpack_found(session.ask_catalog("lost", self.name))
         return [
             LostArray(ArrayHandle(one.info, None, self.pickle), one.nodes[0], one.lost_at)
-            for one in found
-            if one is not None
+            for one in reading.lost_arrays(session, self.name)
         ]
 
     @in_cluster()

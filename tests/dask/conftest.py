@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cluster.conftest import cluster
 from tests.zarr.conftest import cluster_here, played
 
-assert cluster and cluster_here and played
+assert cluster_here and played
