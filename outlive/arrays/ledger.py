@@ -32,6 +32,7 @@ _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each numb
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
 _CHANGES, _INTENT, _ADOPTED = 80, 88, 504
 _BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
+_NOTHING = -1  # the value at `_DISK_BUDGET` if nothing is to be spilled; 0 if nobody has set it
 assert _INTENT + _INTENT_SIZE <= _ADOPTED
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
@@ -281,11 +282,20 @@ class Account:
     @property
     def budget(self) -> int:
         """Bytes that the segments may take on disk; 0 if nothing is to be spilled."""
-        return self._ledger._get(_DISK_BUDGET)  # noqa: SLF001
+        return max(0, self._ledger._get(_DISK_BUDGET))  # noqa: SLF001
 
     @budget.setter
     def budget(self, value: int) -> None:
-        _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, value)  # noqa: SLF001
+        _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, value or _NOTHING)  # noqa: SLF001
+
+    @property
+    def is_set(self) -> bool:
+        """Whether somebody has set the budget. A keeper that adopts a shelf with a disk chooses one and sets none."""
+        return self._ledger._get(_DISK_BUDGET) != 0  # noqa: SLF001
+
+    def unset(self) -> None:
+        """Forget the budget, as if nobody had set it."""
+        _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, 0)  # noqa: SLF001
 
     @property
     def free(self) -> int:

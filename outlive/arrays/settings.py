@@ -56,7 +56,8 @@ def apply(settings: Settings, shelf: Shelf, root: str, cluster: str, node: str) 
             shelf.ledger.budget = settings.memory
     asked = settings.spill_to is not None or settings.disk is not None
     with shelf.ledger.locked():
-        if asked or not shelf.ledger.settings:  # several programs may start at once
+        # several programs may start at once, and a keeper may have adopted a disk before
+        if asked or not shelf.ledger.settings or not (shelf.disk is None or shelf.ledger.disk.is_set):
             _apply_to_disk(settings, shelf, root, (cluster, node), asked=asked)
 
 
@@ -78,7 +79,7 @@ def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str
     else:
         if settings.disk is not None:
             account.budget = settings.disk
-        elif before is not None and not account.budget:  # the ledger was made anew, and the disk was chosen before
+        elif before is not None and not account.is_set:  # a keeper adopted it, or the ledger was made anew
             account.budget = default_disk_budget(before.path)
     if not shelf.ledger.settings:
         shelf.ledger.settings_changed()
@@ -90,7 +91,7 @@ def _choose(shelf: Shelf, path: str, folder: str, asked: int | None) -> None:
     So a process that is killed in between leaves a choice that the next one completes.
     """
     before, account = shelf.disk, shelf.ledger.disk
-    budget = account.budget
+    budget, was_set = account.budget, account.is_set
     if asked is not None:
         account.budget = asked
     elif before is None or before.path != path or not budget:
@@ -100,4 +101,6 @@ def _choose(shelf: Shelf, path: str, folder: str, asked: int | None) -> None:
     except Exception:
         if (chosen := shelf.disk) is None or chosen.path != path:  # else all processes spill there already
             account.budget = budget
+            if not was_set:
+                account.unset()
         raise

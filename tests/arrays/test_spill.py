@@ -169,6 +169,20 @@ def test_a_ledger_that_is_made_anew_gives_the_disk_a_budget_again(
     assert shelf.spills()
 
 
+def test_a_disk_that_a_keeper_adopted_gets_its_budget_from_the_next_program(
+    root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper that starts adopts what a dead node left on disk, before any program opens a store."""
+    monkeypatch.delenv("OUTLIVE_DISK", raising=False)
+    shelf = Shelf(str(root / "shelf"), budget=MIB)
+    shelf.spill_to(spill_folder)
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert shelf.spills()
+    apply(Settings(disk=0), shelf, str(root), "cluster", "node")
+    apply(Settings(), shelf, str(root), "cluster", "node")
+    assert not shelf.spills()  # somebody said so
+
+
 def test_a_disk_that_was_chosen_keeps_its_budget_if_what_it_holds_cannot_be_counted(
     root: Path, spill_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

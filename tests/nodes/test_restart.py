@@ -24,7 +24,7 @@ ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 store = outlive.open("restart")
 store["k"] = np.full(50_000, 7)
 unkeyed = store.put(np.full(50_000, 8), lifetime="detached")
-print("put", flush=True)
+print("put", store.stats().shelves[0].path, flush=True)
 for _ in sys.stdin:
     print(int(store["k"][0]), int(unkeyed.get()[0]), sorted(store), len(store.check()), flush=True)
 """
@@ -34,18 +34,21 @@ for _ in sys.stdin:
 def neighbour() -> Iterator[subprocess.Popen[str]]:
     """Another cluster with the same OUTLIVE_ROOT, and a driver of it that says for each line what it reads."""
     head = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster, path = Cluster(initialize_head=True, head_node_args=head), ""
     try:
         command = [sys.executable, "-c", _NEIGHBOUR, cluster.address]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
             try:
                 assert driver.stdout is not None
-                assert driver.stdout.readline() == "put\n"
+                said, path = driver.stdout.readline().split()
+                assert said == "put"
                 yield driver
             finally:
                 driver.kill()
     finally:
         cluster.shutdown()
+        if path:  # or the next cluster of this machine adopts its arrays
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
 def reads(driver: subprocess.Popen[str]) -> str:
