@@ -1,4 +1,4 @@
-"""Streams of Arrow's format are looked through before a library reads them.
+"""Streams of Arrow's format are looked through as they are written, and before a library reads untrusted ones.
 
 A library that reads one takes as much memory as its messages say, and calls the code of each extension type that a
 program registered and the stream names. Some of these types run a pickle. So what outlive would not have written is

@@ -53,20 +53,27 @@ def _is_of_python(kind: Any) -> bool:
 def table_of(data: Any) -> Any:
     """The table in a stream, over its bytes.
 
-    Offsets, indices of dictionaries and text are checked, unless the value could have a pickle run as well: a wrong one
-    would have Arrow read other memory. This reads all columns but those of plain numbers.
+    The stream is looked through, and offsets, indices of dictionaries and text are checked, unless the value could have
+    a pickle run as well: a wrong one would have Arrow read other memory. This reads all columns but those of plain
+    numbers.
 
     Raises
     ------
     CorruptArray
     """
     try:
-        look_through(stream(data))
-        table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+        table = _opened(data).read_all()
         table.validate(full=not is_trusted())
     except _DAMAGED as error:
         raise CorruptArray(f"a stored Arrow table is damaged: {error!s:.200}") from None
     return table
+
+
+def _opened(data: Any) -> Any:
+    memory = stream(data)
+    if not is_trusted():
+        look_through(memory)
+    return pa.ipc.open_stream(pa.py_buffer(data))
 
 
 def _encode_table(table: Any) -> Any:
@@ -91,10 +98,11 @@ def _encode_batch(batch: Any) -> Any:
 
 def _decode_batch(data: Any) -> Any:
     try:
-        if look_through(stream(data)) != 1:
-            raise ValueError("it is no batch")
-        batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
+        batches = _opened(data)
+        batch = batches.read_next_batch()
         batch.validate(full=not is_trusted())
+        if next(batches, None) is not None:
+            raise ValueError("it is no batch")
     except (*_DAMAGED, StopIteration) as error:
         raise CorruptArray(f"a stored Arrow batch is damaged: {error!s:.200}") from None
     return batch

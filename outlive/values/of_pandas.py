@@ -118,6 +118,20 @@ def _own(state: Any) -> Any:
     return state.view() if isinstance(state, np.ndarray) else state
 
 
+def _frame(arrays: list[Any], index: Any, labels: Any) -> Any:
+    """A frame of columns that are all as long as its index."""
+    try:
+        from pandas.api.internals import create_dataframe_from_blocks as of_blocks
+    except ImportError:  # before pandas 3
+        columns = {number: pd.Series(one, index, one.dtype, copy=False) for number, one in enumerate(arrays)}
+        made = pd.DataFrame(columns, index, copy=False)
+        made.columns = labels
+        return made
+    places = np.arange(len(arrays)).reshape(-1, 1)
+    blocks = [one[np.newaxis] if isinstance(one, np.ndarray) else one for one in arrays]
+    return of_blocks(list(zip(blocks, places, strict=True)), index, labels)
+
+
 def _decode_frame(state: Any) -> Any:
     index, labels = index_of(state["index"]), index_of(state["labels"])
     if "block" in state:
@@ -131,9 +145,7 @@ def _decode_frame(state: Any) -> Any:
             raise CorruptArray(f"a stored frame is damaged: it has {len(arrays)} columns and {len(labels)} labels")
         if any(len(one) != len(index) for one in arrays):
             raise CorruptArray("a stored frame is damaged: its columns have other lengths than its index")
-        columns = {number: pd.Series(one, index, one.dtype, copy=False) for number, one in enumerate(arrays)}
-        made = pd.DataFrame(columns, index, copy=False)
-        made.columns = labels
+        made = _frame(arrays, index, labels)
     return _with_common(made, state)
 
 

@@ -7,7 +7,7 @@ unless pickle is allowed. For codecs of libraries see "Values" in docs/design.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,7 +117,7 @@ class Structure:
         trusted = pickle and not self._foreign
         build = Build(self._buffers, read, self._containers, pickle=pickle, private=self.private, trusted=trusted)
         needed = self._needed(entry)
-        own = self._own(needed) if self.private and private is not None else ()
+        own = self._own(needed) if needed and self.private and private is not None else ()
         for number in needed:
             build.read = private if private is not None and number in own else read
             build.add(number, self._nodes[number])
@@ -210,10 +210,12 @@ class Structure:
             return int(entry[0])
         raise CorruptArray("a stored value is damaged: it speaks of a node that it does not have")
 
-    def _own(self, numbers: Iterable[int]) -> set[int]:
-        """Those of these nodes that codecs and pickle read."""
+    def _own(self, needed: Sequence[int]) -> Container[int]:
+        """Those of these nodes, in order, that codecs and pickle read. The last needs all others."""
+        if kind_of(self._nodes[needed[-1]]) in {"codec", "pickle"}:
+            return needed
         own: set[int] = set()
-        for number in sorted(numbers, reverse=True):  # a node comes after those that it refers to
+        for number in reversed(needed):  # a node comes after those that it refers to
             node = self._nodes[number]
             if number in own or kind_of(node) in {"codec", "pickle"}:
                 own.add(number)
@@ -223,7 +225,7 @@ class Structure:
                     raise damaged(node, error) from None
         return own
 
-    def _needed(self, entry: Any) -> Iterable[int]:
+    def _needed(self, entry: Any) -> Sequence[int]:
         """The numbers of the nodes that an entry needs, in order."""
         if not isinstance(entry, list | Row):
             return ()
