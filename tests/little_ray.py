@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from ray._private import services
+import ray._raylet
+from ray._private import ray_constants, services
 from ray._private.node import Node
 
 _START_WITHIN = 180  # seconds for a node to start. Ray gives up after 30, which are too few beside busy processes
-_start_api_server, _get_node = Node.start_api_server, services.get_node
+_start_api_server, _get_node, _start = Node.start_api_server, services.get_node, services.start_ray_process
+_ENVIRONMENTS, _DASHBOARD = "--runtime_env_agent_command", "--dashboard_agent_command"
+_PORTS = {  # of each agent: a raylet waits until the agent says in a file which port it has
+    _DASHBOARD: ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port"),
+    _ENVIRONMENTS: ("runtime_env_agent_port",),
+}
+_NO_AGENT = (
+    'cd "$0" && for port in {ports}; do echo -1 > "$port.$1" && mv "$port.$1" "$port"_"$1"; done; exec cat > /dev/null'
+)
+_wanted = dict.fromkeys(_PORTS, False)
 
 
 def start_little() -> None:
-    """From now on, the clusters that this process starts have no autoscaler, log monitor or usage statistics.
+    """From now on, the clusters that this process starts have no autoscaler, log monitor, usage statistics or agents.
 
-    Each of these costs half a second of CPU a cluster. `ray start` and other processes start all.
+    Each of these costs half a second of CPU a cluster or more, and a raylet waits for its agents. `ray start` and other
+    processes start all. A cluster with a dashboard has the dashboard's agents. See also `with_environments`.
     """
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
     Node.start_monitor = Node.start_log_monitor = lambda self: None
     Node.start_api_server = _if_dashboard
     services.get_node = _node_in_time
+    if hasattr(ray._raylet, "persist_port"):  # else the raylets of this Ray learn of ports in another way
+        services.start_ray_process = _start_with_few_agents
+
+
+@contextlib.contextmanager
+def with_environments() -> Iterator[None]:
+    """The nodes that start in this block have the agent that makes runtime environments. Others must not be asked."""
+    before, _wanted[_ENVIRONMENTS] = _wanted[_ENVIRONMENTS], True
+    yield
+    _wanted[_ENVIRONMENTS] = before
+
+
+def _no_agent(name: str, session: str, node: str) -> str:
+    """The part of a raylet's command that has it start, in an agent's place, a process that serves nobody.
+
+    It says -1 for each port, as an agent does that lacks its packages, and ends with its raylet.
+    """
+    return f"{name}={shlex.join(['/bin/sh', '-c', _NO_AGENT.format(ports=' '.join(_PORTS[name])), session, node])}"
+
+
+def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
+    if process_type == ray_constants.PROCESS_TYPE_RAYLET:
+        given = dict(part.partition("=")[::2] for part in command)
+        place = (given["--session_dir"], given["--node_id"])
+        without = {name: _no_agent(name, *place) for name in _PORTS if not _wanted[name]}
+        command = [without.get(part.partition("=")[0], part) for part in command]
+    return _start(command, process_type, *args, **options)
 
 
 def _if_dashboard(self: Node, *, include_dashboard: bool | None, **options: Any) -> None:
+    _wanted[_DASHBOARD] = include_dashboard is not False
     if include_dashboard is not False:
         _start_api_server(self, include_dashboard=include_dashboard, **options)
 

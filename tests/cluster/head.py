@@ -11,17 +11,18 @@ from pathlib import Path
 from ray._private.ray_constants import PROCESS_TYPE_RAY_CLIENT_SERVER
 from ray.cluster_utils import Cluster
 
-from tests.little_ray import start_little
+from tests.little_ray import start_little, with_environments
 
 if __name__ == "__main__":
     start_little()
     cluster = Cluster()
-    cluster.add_node(
-        num_cpus=2,
-        object_store_memory=80 << 20,
-        include_dashboard=False,
-        ray_client_server_port=int(sys.argv[1]),
-    )
+    with with_environments():  # the server asks for one for each client
+        cluster.add_node(
+            num_cpus=2,
+            object_store_memory=80 << 20,
+            include_dashboard=False,
+            ray_client_server_port=int(sys.argv[1]),
+        )
     print("address", cluster.address, flush=True)
     sys.stdin.read()
     (server,) = cluster.head_node.all_processes[PROCESS_TYPE_RAY_CLIENT_SERVER]

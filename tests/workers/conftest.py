@@ -13,11 +13,14 @@ from outlive.workers import inspect
 from outlive.workers.rows import Worker
 from tests.cluster.conftest import start_ray
 from tests.conftest import eventually
+from tests.little_ray import with_environments
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _ray_as_it_comes(ray_as_it_comes: None) -> None:
+def _ray_as_it_comes(ray_as_it_comes: None) -> Iterator[None]:
     """What is looked at here is what Ray does by itself."""
+    with with_environments():
+        yield
 
 
 @contextmanager
