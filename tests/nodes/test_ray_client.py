@@ -24,6 +24,7 @@ from outlive.store.handle import ArrayHandle
 from outlive.testing.conformance import ValueStoreTests
 from tests import turns
 from tests.conftest import eventually
+from tests.little_ray import with_environments
 from tests.nodes.raylets import QUICK, Nodes
 
 MIB = 1 << 20
@@ -80,7 +81,7 @@ def cluster_name() -> str:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Outside]:
-    with turns.ray_client_server():
+    with turns.ray_client_server(), with_environments():
         nodes = Outside()
         try:
             nodes.start(2)
