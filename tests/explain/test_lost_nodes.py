@@ -12,6 +12,7 @@ from ray.cluster_utils import Cluster
 from outlive import explain
 from tests.explain.conftest import provoke
 from tests.explain.programs.several_nodes import head
+from tests.little_ray import with_environments
 
 EXPECTED = {
     "owner_died_with_node": ("OwnerDiedError", "owner-died"),
@@ -42,7 +43,7 @@ if not hasattr(exceptions.ObjectReconstructionFailedError, "REASON_MESSAGES"):  
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, with_environments():
         patch.delenv("RAY_ADDRESS", raising=False)
         with head(log_to_driver=False) as started:
             yield started
