@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from outlive.errors import ArrayNotFound, UnsupportedArray
+from outlive.errors import ArrayNotFound, StoreUnavailable, UnsupportedArray
 from outlive.extras import named
 from outlive.store import opening
+from outlive.store.adding import add
 from outlive.store.handle import ArrayHandle
 from outlive.store.store import DEFAULT, LifetimeName, Store
 
@@ -60,7 +61,8 @@ def persist(
     UnsupportedArray
         A chunk is no array of NumPy's.
     StoreFull, StoreUnavailable
-        A chunk could not be stored. Those that were are deleted.
+        A chunk could not be stored. Those that were are deleted, and so are those that other workers store later.
+        Chunks under a `key` stay: they may have replaced others.
 
     Examples
     --------
@@ -74,24 +76,47 @@ def persist(
     ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "replicas": replicas}
     blocks = array.to_delayed()
     names = {place: f"{prefix}/{'.'.join(map(str, place)) or '0'}" for place in np.ndindex(blocks.shape)}
-    put = dask.delayed(partial(_put, opened, ends), pure=False)  # an argument that is a mapping would become a dict
+    mark = None if key is not None else f"{prefix}/under way"
+    # a partial: an argument that is a mapping would become a dict
+    put = dask.delayed(partial(_put, opened, ends, mark), pure=False)
     try:
+        if mark is not None:
+            opened.put(np.empty(0, np.uint8), mark, lifetime="job")
         handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
     except BaseException:
-        for name in names.values() if key is None else ():
-            with contextlib.suppress(ArrayNotFound):
-                opened.delete(name)
+        if mark is not None:  # first: see `_put`
+            _delete(opened, mark, *names.values())
         raise
+    if mark is not None:
+        _delete(opened, mark)
     return _array_of(dict(zip(names, handles, strict=True)), array)
 
 
-def _put(store: Store, ends: dict[str, Any], chunk: Any, name: str) -> ArrayHandle:
+def _put(store: Store, ends: dict[str, Any], mark: str | None, chunk: Any, name: str) -> ArrayHandle:
+    """Store a chunk.
+
+    Dask raises the first error, and other workers go on. So a chunk that is stored after `persist` has deleted its mark
+    and all chunks is deleted here.
+    """
     if not isinstance(chunk, np.ndarray | np.generic) or isinstance(chunk, np.ma.MaskedArray):
         raise UnsupportedArray(
             f"a chunk of this dask array is a {type(chunk).__module__}.{type(chunk).__qualname__}, and only arrays of "
             "NumPy's are kept: turn them into such by array.map_blocks first"
         )
-    return store.put(np.asarray(chunk), name, **ends)
+    if mark is None:
+        return store.put(np.asarray(chunk), name, **ends)
+    # A chunk that dask computes twice is stored once: its handle may be in the result already.
+    if add(store, np.asarray(chunk), name, **ends) and mark not in store:
+        _delete(store, name)
+        raise StoreUnavailable(f"{name!r} is not wanted any more: another chunk could not be computed or stored")
+    return store.handle(name)
+
+
+def _delete(store: Store, *names: str) -> None:
+    """Delete those of these that are there, one after the other."""
+    for name in names:
+        with contextlib.suppress(ArrayNotFound):
+            store.delete(name)
 
 
 def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array:

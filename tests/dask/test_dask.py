@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,43 @@ def test_a_chunk_that_cannot_be_computed(store: outlive.Store) -> None:
     with pytest.raises(ZeroDivisionError):
         persist(da.ones(4, chunks=1).map_blocks(fail, dtype=float), store)
     assert list(store) == []
+
+
+def test_a_chunk_that_is_stored_after_another_one_failed(store: outlive.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask raises the first error, while its other threads go on."""
+    begun, failed, real = threading.Event(), threading.Event(), outlive.dask._put
+    errors: list[Exception] = []
+
+    def fail(block: Any, block_id: Any = None) -> Any:
+        if block_id == (1,):
+            assert begun.wait(60)
+            raise ZeroDivisionError
+        return block
+
+    def put(*args: Any) -> Any:
+        begun.set()
+        assert failed.wait(60)
+        try:
+            return real(*args)
+        except outlive.StoreUnavailable as error:
+            errors.append(error)
+            raise
+
+    monkeypatch.setattr(outlive.dask, "_put", put)
+    array = da.ones(2, chunks=1).map_blocks(fail, dtype=float)
+    with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
+        with pytest.raises(ZeroDivisionError):
+            persist(array, store)
+        failed.set()
+    assert list(store) == []
+    assert "not wanted any more" in str(errors[0])
+
+
+def test_a_chunk_that_is_computed_twice_is_stored_once(store: outlive.Store) -> None:
+    """As when a worker of dask dies after it stored one: the first handle may be in the result."""
+    store["mark"] = np.empty(0)
+    first, second = (outlive.dask._put(store, {}, "mark", np.ones(3), "k/0") for _ in range(2))
+    assert first == second
 
 
 def test_other_chunks_are_refused(store: outlive.Store) -> None:
