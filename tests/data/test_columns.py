@@ -219,6 +219,19 @@ def test_handles_are_stored_once_more(store: outlive.Store) -> None:
     assert equal(store["a"], values[0]) and equal(store["b"], values[1]) and store["c"] == {"x": 1}
 
 
+def test_a_handle_of_a_masked_array_keeps_the_mask(store: outlive.Store) -> None:
+    masked = np.ma.array([1, 2], mask=[False, True])
+    write(OutliveSink(store, key="name"), block_of([store.put(masked)], name=["a"]))
+    assert store["a"].tolist() == [1, None]
+
+
+def test_big_endian_arrays_of_a_frame(store: outlive.Store) -> None:
+    """A block of pandas keeps them. One of Arrow does not: see the page."""
+    value = np.arange(3, dtype=">i4")
+    write(OutliveSink(store, key="name"), pd.DataFrame({"data": [value], "name": ["a"]}))
+    assert equal(store["a"], value)
+
+
 def test_a_task_that_is_repeated_leaves_no_doubles(played: PlayedCluster, store: outlive.Store) -> None:
     sink, block = OutliveSink(store, key="name"), block_of([VALUES, VALUES + 1], name=["a", "b"])
     first = sink.write([block], None)
