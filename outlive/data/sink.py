@@ -25,10 +25,10 @@ class OutliveSink(Datasink):  # type: ignore[misc]  # mypy does not look into Ra
     stored, and there are no doubles. Writing a dataset again replaces them too. If it fails in the middle, the arrays
     of the tasks that were done stay. `handles` has those of the last write, for `read` and others.
 
-    An array is stored as the row has it: see docs/howto/ray-data.md for what Ray Data makes of some. It reads the bytes
-    of a big-endian array wrongly before a sink sees the row: convert it in the function that makes it, by
-    `array.astype(array.dtype.newbyteorder("="))`, or let that function return a handle, as `store.put(array)` does. A
-    number is stored as an array without dimensions. For a handle, what it names is stored once more, under the new key.
+    An array is stored as the row has it: see docs/howto/ray-data.md for what Ray Data makes of some. Its columns
+    may have wrong numbers of big-endian arrays before a sink sees them: convert these in the function that makes them,
+    by `array.astype(array.dtype.newbyteorder("="))`, or let it return a handle, as `store.put(array)` does. A number is
+    stored as an array without dimensions. For a handle, what it names is stored once more, under the new key.
 
     Parameters
     ----------
