@@ -18,6 +18,7 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from outlive import codecs as codecs
     from outlive import dask as dask
+    from outlive import data as data
     from outlive import workers as workers
     from outlive import xarray as xarray
     from outlive import zarr as zarr
@@ -120,7 +121,7 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-        if name in {"codecs", "dask", "workers", "xarray", "zarr"}:
+        if name in {"codecs", "dask", "data", "workers", "xarray", "zarr"}:
             return importlib.import_module(f"outlive.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'outlive' has no attribute {name!r}")

@@ -21,6 +21,7 @@ EXTRAS = {
     "zarr": ("ray", "zarr"),
     "save": ("ray", "obstore"),
     "dask": ("ray", "dask"),
+    "data": ("ray", "fsspec", "pandas", "pyarrow"),
     "xarray": ("ray", "xarray"),
 }
 """The packages that each extra adds: their names are alike in both places."""
@@ -48,14 +49,17 @@ def need(package: str) -> None:
         raise named(ModuleNotFoundError(name=package))
 
 
-def named(error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """The error to raise in place of this one: a `MissingPackage` if it is about a package that is named here."""
+def named(error: ModuleNotFoundError, wanted: str | None = None) -> ModuleNotFoundError:
+    """The error to raise in place of this one: a `MissingPackage` if it is about a package that is named here.
+
+    Of the extras that have it, the error names the wanted one.
+    """
     package = (error.name or "").split(".")[0]
     if isinstance(error, MissingPackage):
         return error
     if package in INSTALLED:
         return _missing(package, INSTALLED[package], None)
-    for extra, packages in EXTRAS.items():
+    for extra, packages in sorted(EXTRAS.items(), key=lambda one: one[0] != wanted or package == "ray"):
         if package in packages:
             return _missing(package, "Ray" if package == "ray" else package, extra)
     return error

@@ -71,6 +71,7 @@ LONG = (
     "values/test_columns.py::test_random_damage",
     "values/test_libraries.py::test_damaged_bytes",
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
+    "data/test_on_ray.py::",
     "pages/test_built_site.py::",
 )
 

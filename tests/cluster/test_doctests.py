@@ -20,6 +20,7 @@ PAGES = sorted(
 )
 NEEDS = {
     "docs/howto/dask.md": {"dask.array": None},
+    "docs/howto/ray-data.md": {"pyarrow": None, "pandas": None},
     "docs/howto/xarray.md": {"xarray": None},
     "docs/howto/zarr.md": {"zarr": "3"},
 }

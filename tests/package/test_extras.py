@@ -121,6 +121,23 @@ else:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("package", ["pandas", "pyarrow"])
+def test_ray_data_without(package: str):
+    done = without(
+        package,
+        run=f"""
+import outlive
+try:
+    outlive.data
+except outlive.MissingPackage as error:
+    assert str(error) == "this needs {package}, which is not installed: pip install 'outlive[data]'", error
+else:
+    raise SystemExit("{package}")
+""",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_object_storage_without_its_package():
     done = without(
         "obstore",
@@ -143,7 +160,8 @@ else:
 
 
 def test_nothing_else_loads_them():
-    run = "import sys, outlive; outlive.Store, outlive.open; sys.exit(len({'dask', 'xarray', 'zarr'} & {*sys.modules}))"
+    others = {"dask", "ray.data", "xarray", "zarr"}
+    run = f"import outlive; outlive.Store, outlive.open; sys.exit(len({others} & {{*sys.modules}}))"
     assert without(run=run).returncode == 0
 
 

@@ -26,6 +26,9 @@ RUN_BY = {  # where another test runs the programs of pages
 def test_every_public_name_has_an_entry(module: str) -> None:
     if module in {"outlive.dask", "outlive.xarray", "outlive.zarr"}:
         pytest.importorskip(module.removeprefix("outlive."), minversion="3" if module == "outlive.zarr" else None)
+    if module == "outlive.data":
+        pytest.importorskip("pyarrow")
+        pytest.importorskip("pandas")
     text = "\n".join(MADE.values())
     missing = [name for name in importlib.import_module(module).__all__ if f"\n::: {module}.{name}\n" not in text]
     assert missing == []
