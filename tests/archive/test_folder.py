@@ -147,6 +147,18 @@ def test_what_is_no_path_is_refused(url: Any) -> None:
         place_of(url)
 
 
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:bucket", "://x", Path("s3://bucket/x"), "file:/x", "GS:/x"])
+def test_a_url_with_a_slash_too_few_is_no_folder(url: Any) -> None:
+    with pytest.raises(ValueError, match="write s3://bucket/name"):
+        place_of(url)
+
+
+def test_a_folder_has_no_options(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder"):
+        place_of(tmp_path, {"region": "us-east-1"})
+    assert place_of(tmp_path, {}).url == str(tmp_path)
+
+
 def test_file_urls(tmp_path: Path) -> None:
     assert place_of(f"file://{tmp_path}/a%20b").url == f"{tmp_path}/a b"
     assert place_of("relative").url == f"{os.getcwd()}/relative"
@@ -265,9 +277,7 @@ def test_a_folder_that_is_a_link_gets_no_folders_outside(folder: Folder, tmp_pat
     assert not list((tmp_path / "outside").iterdir())
 
 
-def test_a_file_system_without_locks_is_an_error_that_says_so(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_is_an_error_that_says_so(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_: Any) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
