@@ -44,6 +44,8 @@ _USUAL = {
 class Bucket(Place):
     """A prefix in object storage. `options` are those of obstore's stores, such as `endpoint` and `region`.
 
+    Without `here`, what only obstore can tell of them is raised by the first call.
+
     Raises
     ------
     ValueError
@@ -51,10 +53,13 @@ class Bucket(Place):
     MissingPackage
     """
 
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, options: dict[str, Any], *, here: bool = True) -> None:
         super().__init__(url)
         self._options = options
-        _ = self._store
+        _check_url(url)
+        _check_options(url, options)
+        if here:
+            _ = self._store
 
     @functools.cached_property
     def _store(self) -> Any:
@@ -66,8 +71,6 @@ class Bucket(Place):
         except ModuleNotFoundError as error:
             raise named(error) from None
 
-        _check_url(self.url)
-        _check_options(self.url, self._options)
         client: dict[str, Any] = {"timeout": _TIMEOUT}
         if _is_plain_http(self._options):
             client["allow_http"] = True
@@ -101,6 +104,13 @@ class Bucket(Place):
         with self._explained(), self._there():
             return {one["path"]: one["size"] for some in self._store.list(f"{FOLDER}/") for one in some}
 
+    def has(self, name: str, nbytes: int) -> bool:
+        with self._explained():
+            try:
+                return bool(self._store.head(name)["size"] == nbytes)
+            except FileNotFoundError:
+                return False
+
     def write(self, name: str, pieces: Iterable[Piece], nbytes: int) -> None:
         with self._explained(), self._there():
             whole: Any = pieces if nbytes > _PART else b"".join(pieces)
@@ -129,9 +139,9 @@ class Bucket(Place):
             return bytes(found.bytes()), {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name]}
 
     def replace(self, data: bytes, before: Any) -> bool:
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         with self._explained(), self._there():
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
+
             try:
                 self._store.put(manifest.NAME, data, mode="create" if before is None else before, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
@@ -141,6 +151,7 @@ class Bucket(Place):
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Have errors of the storage say which one it is."""
+        _ = self._store  # first: without obstore, or with options that cannot be, it says so
         from obstore.exceptions import BaseError
 
         try:

@@ -67,6 +67,13 @@ class Folder(Place):
                         found[os.path.relpath(path, self.url)] = status.st_size
         return found
 
+    def has(self, name: str, nbytes: int) -> bool:
+        try:
+            status = os.lstat(self._path(name))  # upper and lower case may be the same here
+        except (OSError, CorruptArchive):
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == nbytes
+
     def write(self, name: str, pieces: Iterable[Piece], nbytes: int) -> None:
         target = self._path(name)
         _make_folder(os.path.dirname(target))

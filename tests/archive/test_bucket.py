@@ -83,6 +83,9 @@ def test_files_come_back(place: Bucket, size: int) -> None:
     array = np.random.default_rng(7).random(size)
     entry = written(place, array, "ü=/..//x")
     assert place.sizes() == {entry.file: entry.bytes}
+    assert place.has(entry.file, entry.bytes)
+    assert not place.has(entry.file, 7)
+    assert not place.has("arrays/none", 7)
     assert np.array_equal(read(place, entry), array)
     for lie in (entry._replace(sha256="0" * 64), entry._replace(bytes=entry.bytes + 8, shape=(size + 1,))):
         with pytest.raises(CorruptArchive):
