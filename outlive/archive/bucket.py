@@ -162,7 +162,7 @@ class Bucket(Place):
 
     @contextlib.contextmanager
     def _there(self) -> Iterator[None]:
-        """What is not found in this block is the bucket."""
+        """A FileNotFoundError in this block is about the bucket."""
         try:
             yield
         except FileNotFoundError as error:

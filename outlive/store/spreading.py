@@ -129,7 +129,7 @@ def _answer(future: Future[Any], *, at_home: bool) -> list[Any] | None:
 
 
 def call(work: Work, items: list[Any]) -> list[Any]:
-    """Call the function for each item, some at a time. What was done is ended too if a later item raises."""
+    """Call the function for each item, some at a time. If one raises, `end` still gets the others' results."""
     session = sessions.current()
     done: list[Any] = []
     try:

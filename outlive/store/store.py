@@ -110,7 +110,7 @@ def _place(url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Pl
 
 @contextlib.contextmanager
 def _seen_from_here(label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
-    """What is told of the progress. For a Ray Client, a bar here: the call runs in a worker, which draws none."""
+    """The function that is told of the progress. A Ray Client has a bar of its own: workers draw none."""
     if progress is not None or not is_client():
         yield progress
         return
