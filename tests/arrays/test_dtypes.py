@@ -11,7 +11,7 @@ from outlive.arrays.dtypes import literal
 
 
 def test_a_literal_is_read_although_another_thread_disturbs_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse, failed = ast.parse, []
+    parse, failed = ast.parse, list[Any]()
 
     def disturbed(*args: Any, **kwargs: Any) -> Any:
         if len(failed) < 3:

@@ -18,7 +18,7 @@ import pytest
 
 import outlive
 from outlive.archive.folder import Folder
-from outlive.store import loading, opening, saving, session, spreading
+from outlive.store import commit, loading, opening, saving, session, spreading
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -278,11 +278,11 @@ def test_many_small_arrays_are_stored_by_few_calls_of_the_catalog(
     store.put_many({key: np.full(128, i) for i, key in enumerate(keys)} | {"large": np.zeros(1 << 16)})
     store.save(tmp_path)
     store.clear()
-    commits, commit, said = [], loading.commit, list[tuple[int, int]]()
+    commits, said = list[int](), list[tuple[int, int]]()
 
     def counted(session: Any, drafts: Any, **how: Any) -> None:
         commits.append(len(drafts))
-        commit(session, drafts, **how)
+        commit.commit(session, drafts, **how)
 
     monkeypatch.setattr(loading, "commit", counted)
     assert store.load(tmp_path, progress=lambda *one: said.append(one)).arrays == 201
