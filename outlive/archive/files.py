@@ -164,4 +164,6 @@ def check_trust(place: Place, entry: Entry, data: Array, *, pickle: bool) -> Non
 
 def bad(place: Place, entry: Entry, reason: str) -> CorruptArchive:
     """The error for a file that is not what the manifest says."""
-    return CorruptArchive(f"{entry.key!r} was not loaded: {place}/{entry.file}: {reason}. Save it again")
+    return CorruptArchive(
+        f"{entry.key!r} was not loaded: {place}/{entry.file}: {reason}. Remove that file and save again"
+    )

@@ -12,7 +12,6 @@ one are deleted when the next one is written: until then `superseded` lists them
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
@@ -21,7 +20,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from outlive.archive.names import is_safe
-from outlive.arrays.dtypes import decode_dtype
+from outlive.arrays.dtypes import decode_dtype, literal
 from outlive.arrays.info import check_key
 from outlive.arrays.layout import is_id
 from outlive.errors import CorruptArchive, CorruptArray, InvalidKey, InvalidKeyType
@@ -105,7 +104,7 @@ class Manifest(NamedTuple):
 def _line(entry: Entry) -> str:
     fields: dict[str, Any] = {"key": entry.key, "file": entry.file, "codec": entry.codec}
     if entry.codec == NPY:
-        fields |= {"dtype": ast.literal_eval(entry.dtype), "shape": entry.shape, "order": entry.order}
+        fields |= {"dtype": literal(entry.dtype), "shape": entry.shape, "order": entry.order}
     else:
         fields |= {"kind": entry.kind, "pickle": entry.pickle}
     fields |= {"bytes": entry.bytes, "sha256": entry.sha256, "id": entry.id, "version": entry.version}

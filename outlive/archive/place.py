@@ -51,6 +51,10 @@ class Place(abc.ABC):
         """The bytes of each file below `arrays/`, by its name."""
 
     @abc.abstractmethod
+    def has(self, name: str, nbytes: int) -> bool:
+        """Whether there is a file of so many bytes. `sizes` may have it in upper case, where that is the same."""
+
+    @abc.abstractmethod
     def write(self, name: str, pieces: Iterable[Piece], nbytes: int) -> None:
         """Write a file of so many bytes: all of it, or nothing."""
 

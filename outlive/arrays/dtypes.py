@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import sys
 from typing import Any
@@ -10,6 +11,12 @@ from typing import Any
 import numpy as np
 
 from outlive.errors import CorruptArray, UnsupportedArray
+
+_TRIES = 20
+"""On some Pythons, such as 3.11.7, one of two threads that parse at a time may get a SystemError for nothing.
+
+Source: https://github.com/python/cpython/issues/106905
+"""
 
 
 def storable(array: object) -> np.ndarray[Any, Any]:
@@ -83,6 +90,14 @@ def encode_dtype(dtype: np.dtype[Any]) -> str:
     return descr
 
 
+def literal(text: str) -> Any:
+    """The value of a Python literal. Raises as `ast.literal_eval` does."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(SystemError):
+            return ast.literal_eval(text)
+    return ast.literal_eval(text)
+
+
 @functools.lru_cache(4096)
 def decode_dtype(descr: str) -> np.dtype[Any]:
     """The dtype of a `descr` literal. Nothing is evaluated or unpickled.
@@ -93,7 +108,7 @@ def decode_dtype(descr: str) -> np.dtype[Any]:
         The text is not such a literal.
     """
     try:
-        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(descr))
+        dtype = np.lib.format.descr_to_dtype(literal(descr))
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
         raise CorruptArray(f"not a dtype: {descr!r:.200} ({error})") from None
     if dtype.hasobject:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _TRIES = 5  # for files that a later save has deleted meanwhile
 _FEW = 64 << 20  # bytes up to which this process loads all
+_SMALL = 256 << 10  # bytes of a file up to which its array is stored with others: a call of the catalog takes longer
 
 
 class Loaded(NamedTuple):
@@ -70,6 +71,13 @@ class _Done(NamedTuple):
     error: OutliveError | None = None
 
 
+class _Pending(NamedTuple):
+    """A small array, verified, which is stored with the others of its call."""
+
+    wanted: _Wanted
+    draft: Draft
+
+
 def load(
     session: Session,
     ends: Ends,
@@ -103,7 +111,9 @@ def load(
         if not items:
             break
         nodes = [session.node] if again else _nodes(session, items)
-        for result in spread(session, Work(receive, place, "", (ends, pickle)), _shared(nodes, items), bar):
+        for result in spread(
+            session, Work(receive, place, "", (ends, pickle), store_pending), _shared(nodes, items), bar
+        ):
             done[result.entry.key] = result
         again = again or any(one.error is not None for one in done.values())
     failed = [one.error for one in done.values() if one.error is not None]
@@ -142,8 +152,8 @@ def _shared(nodes: list[str], items: list[_Wanted]) -> dict[str, list[tuple[int,
     return shared
 
 
-def receive(session: Session, place: Place, wanted: _Wanted, ends: Ends, pickle: bool) -> _Done:
-    """Load one array, or say why not."""
+def receive(session: Session, place: Place, wanted: _Wanted, ends: Ends, pickle: bool) -> _Done | _Pending:
+    """Load one array, or say why not. A small one is left to `store_pending`."""
     entry = wanted.entry
     try:
         draft = _draft(session, place, entry, ends, pickle=pickle)
@@ -151,12 +161,47 @@ def receive(session: Session, place: Place, wanted: _Wanted, ends: Ends, pickle:
         return _Done(entry, missing=True)
     except (CorruptArchive, PickleRefused, MissingPackage) as error:
         return _Done(entry, error=error)
+    pending = _Pending(wanted, draft)
+    return pending if entry.bytes <= _SMALL else _store_one(session, pending)
+
+
+def store_pending(
+    session: Session, place: Place, received: list[_Done | _Pending], ends: Ends, pickle: bool
+) -> list[_Done]:
+    """Store what is pending, by a call of the catalog or two. If the store has some of the keys by now: the others."""
+    done = [one for one in received if isinstance(one, _Done)]
+    pending = [one for one in received if isinstance(one, _Pending)]
     try:
-        commit(session, [draft], only_new=wanted.only_new)
+        for only_new in (True, False):
+            some = [one for one in pending if one.wanted.only_new == only_new]
+            if not some or _store(session, some):
+                done += [_Done(one.wanted.entry) for one in some]
+            elif len(some) == 1:
+                done.append(_Done(some[0].wanted.entry, kept=True))
+            else:  # none was stored, and the drafts are gone
+                for one in some:
+                    found = receive(session, place, one.wanted, ends, pickle)
+                    done.append(found if isinstance(found, _Done) else _store_one(session, found))
+    finally:
+        for one in pending:  # those that were not reached
+            if not one.draft.settled:
+                one.draft.discard()
+    return done
+
+
+def _store_one(session: Session, pending: _Pending) -> _Done:
+    return _Done(pending.wanted.entry, kept=not _store(session, [pending]))
+
+
+def _store(session: Session, pending: list[_Pending]) -> bool:
+    """Store these: all, or none if some are to be new and the store has their keys. Whether they are stored."""
+    drafts = [one.draft for one in pending]
+    try:
+        commit(session, drafts, only_new=pending[0].wanted.only_new)
     except KeyTaken:
-        return _Done(entry, kept=True)
-    replicate(session, [draft.info])
-    return _Done(entry)
+        return False
+    replicate(session, [draft.info for draft in drafts])
+    return True
 
 
 def _draft(session: Session, place: Place, entry: Entry, ends: Ends, *, pickle: bool) -> Draft:

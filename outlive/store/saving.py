@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.archive.files import File
@@ -50,7 +50,7 @@ class _Wanted(NamedTuple):
 
     info: ArrayInfo
     hint: str | None
-    known: Entry | None  # what the manifest has of its key
+    known: Entry | None  # what the manifest has of its key, if that file is there
     there: dict[str, int]  # files that a save which was cut off has left of it, and their bytes
 
 
@@ -76,8 +76,10 @@ def save(
         if missing:
             raise not_found(session, store, missing)
         chosen, lost = {key: chosen[key] for key in wanted if key in chosen}, lost & set(wanted)
-    new = {key: one for key, one in chosen.items() if key not in seen or seen[key].id != one.info.id}
-    done = _send(session, store, place, new, seen, bar) if new or before is None else {}
+    sizes = {} if before is None and not chosen else place.sizes()
+    known = {key: one for key, one in seen.items() if key in chosen and _is_there(place, one, sizes)}
+    new = {key: one for key, one in chosen.items() if key not in known or known[key].id != one.info.id}
+    done = _send(session, store, place, new, known, sizes, bar) if new or before is None else {}
     saved = {key: one.entry for key, one in done.items() if one.entry is not None}
     lost |= {key for key, one in done.items() if one.lost}
     gone = {key for key, one in done.items() if one.entry is None and not one.lost}
@@ -87,25 +89,37 @@ def save(
         kept = (chosen.keys() - gone) | lost
         dropped = sorted(key for key in asked if key.startswith(prefix) and key not in kept)
     if saved or dropped or before is None:
-        _replace(place, store, saved, dropped, seen)
-    if lost:
-        _warn(place, lost, seen)
+        old = {one.entry.file for one in done.values() if one.entry is not None and not one.sent}
+        _replace(place, store, saved, dropped, seen, old & {entry.file for entry in seen.values()})
     there = {key: saved.get(key) or seen[key] for key in chosen if key in saved or (key in seen and key not in new)}
     sent = [one.entry.bytes for one in done.values() if one.entry is not None and one.sent]
     size = sum(chosen[key].info.nbytes for key in there)
     return Saved(place.url, len(there), size, len(sent), sum(sent), dropped, sorted(lost))
 
 
-def _send(session: Session, store: str, place: Place, new: dict[str, Found], seen: Any, bar: Bar) -> dict[str, _Done]:
+def _is_there(place: Place, entry: Entry, sizes: dict[str, int]) -> bool:
+    """Whether a file that the manifest names is there: somebody may have removed it, or copied a part."""
+    return sizes.get(entry.file) == entry.bytes or place.has(entry.file, entry.bytes)
+
+
+def _send(
+    session: Session,
+    store: str,
+    place: Place,
+    new: dict[str, Found],
+    known: dict[str, Entry],
+    sizes: dict[str, int],
+    bar: Bar,
+) -> dict[str, _Done]:
     """Write the files of these arrays; those that were put again meanwhile too."""
     done: dict[str, _Done] = {}
     with marked(place) as mark:
-        left = _left_over(place, new)
+        left = _left_over(sizes, new)
         for _ in range(MOST_LOOKS):
             items: dict[str, list[tuple[int, Any]]] = defaultdict(list)
             for key, one in new.items():
                 node = session.node if session.node in one.nodes or not one.nodes else one.nodes[0]
-                wanted = _Wanted(one.info, node, seen.get(key), left.get(one.info.id, {}))
+                wanted = _Wanted(one.info, node, known.get(key), left.get(one.info.id, {}))
                 items[node].append((one.info.nbytes, wanted))
             for result in spread(session, Work(send, place, mark), items, bar):
                 done[result.info.key] = result
@@ -117,11 +131,11 @@ def _send(session: Session, store: str, place: Place, new: dict[str, Found], see
     return done
 
 
-def _left_over(place: Place, new: dict[str, Found]) -> dict[str, dict[str, int]]:
+def _left_over(sizes: dict[str, int], new: dict[str, Found]) -> dict[str, dict[str, int]]:
     """The files that are there of these arrays, and their bytes, by the array's id."""
     ids = {one.info.id for one in new.values()}
     found: dict[str, dict[str, int]] = defaultdict(dict)
-    for name, size in place.sizes().items() if ids else ():
+    for name, size in sizes.items() if ids else ():
         array_id = name.rsplit(".", 2)[-2] if name.count(".") >= 2 else ""
         if array_id in ids:
             found[array_id][name] = size
@@ -145,11 +159,24 @@ def send(session: Session, place: Place, wanted: _Wanted) -> _Done:
     return _Done(info, entry._replace(sha256=file.write(place)), sent=True)
 
 
-def _replace(place: Place, store: str, saved: dict[str, Entry], dropped: list[str], seen: Any) -> None:
-    """Replace the manifest, and then delete the files that the one before had superseded."""
+def _replace(
+    place: Place, store: str, saved: dict[str, Entry], dropped: list[str], seen: Mapping[str, Entry], old: set[str]
+) -> None:
+    """Replace the manifest, and then delete the files that the one before had superseded.
+
+    Parameters
+    ----------
+    old
+        Files among `saved` that the manifest had named, and that were not written again.
+    """
     for _ in range(_TRIES):
         found = place.manifest()
         there, before = (Manifest(store, {}), None) if found is None else found
+        if gone := old - {entry.file for entry in there.entries.values()} - there.superseded:
+            raise ArchiveUnavailable(
+                f"{place}: others saved there meanwhile, and {min(gone)!r:.200} is gone; nothing was changed. "
+                "Save again"
+            )
         after = there.changed(saved, dropped, seen, store)
         if place.replace(after.to_json(), before):
             files = {entry.file for entry in after.entries.values()}
@@ -158,11 +185,13 @@ def _replace(place: Place, store: str, saved: dict[str, Entry], dropped: list[st
     raise ArchiveUnavailable(f"{place}: others replaced the manifest {_TRIES} times just then; try again")
 
 
-def _warn(place: Place, lost: set[str], seen: Any) -> None:
-    kept = sum(key in seen for key in lost)
-    some = ", ".join(map(repr, sorted(lost)[:5])) + ", ..." * (len(lost) > 5)
+def warn_of_lost(saved: Saved) -> None:
+    """Warn of lost arrays, if there are some: in the process that called, which may be a Ray Client."""
+    if not saved.lost:
+        return
+    some = ", ".join(map(repr, saved.lost[:5])) + ", ..." * (len(saved.lost) > 5)
     warnings.warn(
-        f"arrays whose nodes are dead were not saved: {some}. {place} keeps what it has of {kept} of these {len(lost)}",
+        f"{len(saved.lost)} arrays whose nodes are dead were not saved: {some}. {saved.url} keeps what it has of them",
         NotSaved,
-        stacklevel=2,
+        stacklevel=3,
     )

@@ -38,6 +38,8 @@ class Work(NamedTuple):
     place: Place
     mark: str  # that the place has
     more: tuple[Any, ...] = ()
+    end: Callable[..., list[Any]] | None = None
+    """Makes the results of a call from what the function returned: called with session, place, that, and `more`."""
 
 
 def spread(session: Session, work: Work, items: dict[str, list[tuple[int, Any]]], bar: progress.Bar) -> Iterator[Any]:
@@ -127,17 +129,32 @@ def _answer(future: Future[Any], *, at_home: bool) -> list[Any] | None:
 
 
 def call(work: Work, items: list[Any]) -> list[Any]:
-    """Call the function for each item, some at a time."""
+    """Call the function for each item, some at a time. If one raises, `end` still gets the others' results."""
     session = sessions.current()
-    if len(items) == 1:
-        return [work.function(session, work.place, items[0], *work.more)]
+    done: list[Any] = []
+    try:
+        if len(items) == 1:
+            done.append(work.function(session, work.place, items[0], *work.more))
+        else:
+            _call_some(session, work, items, done)
+    finally:
+        results = done if work.end is None else work.end(session, work.place, done, *work.more)
+    return results
+
+
+def _call_some(session: Session, work: Work, items: list[Any], done: list[Any]) -> None:
     with ThreadPoolExecutor(min(_ITEMS_AT_ONCE, len(items))) as threads:
         begun = [threads.submit(work.function, session, work.place, item, *work.more) for item in items]
-        try:
-            return [one.result() for one in begun]
-        finally:
-            for one in begun:
-                one.cancel()
+        error: BaseException | None = None
+        for one in begun:
+            if error is not None and one.cancel():
+                continue
+            try:
+                done.append(one.result())
+            except BaseException as raised:  # noqa: BLE001 - the first is raised below
+                error = error or raised
+        if error is not None:
+            raise error
 
 
 def call_there(work: Work, items: list[Any]) -> list[Any] | OutliveError | None:

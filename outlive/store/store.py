@@ -39,7 +39,7 @@ from outlive.store.mirroring import Mirror, Order, running, start
 from outlive.store.options import put_options
 from outlive.store.private import Mode, check_mode
 from outlive.store.replicas import check_replicas, replicate
-from outlive.store.saving import Saved, save
+from outlive.store.saving import Saved, save, warn_of_lost
 from outlive.store.scopes import Scope, end_scope, open_scope
 from outlive.store.session import Session
 from outlive.store.values import stored_form, value_of
@@ -102,6 +102,20 @@ def _value(found: Any, store: Store, *_: Any) -> Any:
 
 def _values(found: dict[str, Any], store: Store, *_: Any) -> dict[str, Any]:
     return {key: one if type(one) is np.ndarray else value_of(one, pickle=store.pickle) for key, one in found.items()}
+
+
+def _place(url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Place:
+    return place_of(url, options, here=not is_client())
+
+
+@contextlib.contextmanager
+def _seen_from_here(label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
+    """The function that is told of the progress. A Ray Client has a bar of its own: workers draw none."""
+    if progress is not None or not is_client():
+        yield progress
+        return
+    with progress_bar.of(label) as bar:
+        yield bar.update
 
 
 def _listed(keys: Iterable[str] | None) -> list[str] | None:
@@ -485,7 +499,8 @@ class Store(MutableMapping[str, Any]):
         Parameters
         ----------
         url
-            A folder, which all nodes should see under this path; or `s3://`, `gs://`, `az://`, with `outlive[save]`.
+            A folder, which all nodes should see under this path; or `s3://`, `gs://`, `az://`, with `outlive[save]`. A
+            Ray Client's folder is one of the cluster, not of the program's machine.
         prefix, keys
             Save these keys only. By default all. Other keys of the archive stay.
         delete
@@ -506,12 +521,17 @@ class Store(MutableMapping[str, Any]):
         ------
         ArrayNotFound
             The store lacks some of the `keys`.
+        ValueError
+            It is no URL, or an option cannot be. Nothing was done.
         ArchiveUnavailable, OSError
             The object storage, or the folder, refuses. The archive is as it was.
         CorruptArchive
             There is a manifest, and it cannot be read. Nothing was changed.
         """
-        return self._save(place_of(url, options), prefix, _listed(keys), delete, progress)
+        with _seen_from_here("saving", progress) as told:
+            saved = self._save(_place(url, options), prefix, _listed(keys), delete, told)
+        warn_of_lost(saved)
+        return saved
 
     @in_cluster()
     def _save(
@@ -574,7 +594,8 @@ class Store(MutableMapping[str, Any]):
             See `save`.
         """
         ends = Ends(self.name, self._scope, lifetime or "detached", ttl, pin, replicas)
-        return self._load(place_of(url, options), prefix, _listed(keys), ends, replace, pickle, progress)
+        with _seen_from_here("loading", progress) as told:
+            return self._load(_place(url, options), prefix, _listed(keys), ends, replace, pickle, told)
 
     @in_cluster()
     def _load(
@@ -619,7 +640,7 @@ class Store(MutableMapping[str, Any]):
             With `status`, `save` and `stop`. If there is one of this store to this place, it gets the new settings.
         """
         seconds = parse_duration(every, "every", least=1.0)
-        return start(Order(self.name, place_of(url, options), prefix, seconds, delete))
+        return start(Order(self.name, _place(url, options), prefix, seconds, delete))
 
     def mirrors(self) -> list[Mirror]:
         """The mirrors of this store that run."""

@@ -83,6 +83,9 @@ def test_files_come_back(place: Bucket, size: int) -> None:
     array = np.random.default_rng(7).random(size)
     entry = written(place, array, "ü=/..//x")
     assert place.sizes() == {entry.file: entry.bytes}
+    assert place.has(entry.file, entry.bytes)
+    assert not place.has(entry.file, 7)
+    assert not place.has("arrays/none", 7)
     assert np.array_equal(read(place, entry), array)
     for lie in (entry._replace(sha256="0" * 64), entry._replace(bytes=entry.bytes + 8, shape=(size + 1,))):
         with pytest.raises(CorruptArchive):
@@ -147,12 +150,98 @@ def test_a_server_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.Mo
             call()
 
 
-def test_no_such_bucket_and_no_such_url(server: Server) -> None:
+def test_no_such_bucket(server: Server) -> None:
+    place = place_of("s3://nobody/run", server.options)
     with pytest.raises((ArchiveUnavailable, ArchiveNotFound)):
-        place_of("s3://nobody/run", server.options).existing()
-    for url in ("nothing://x", "s3://"):
-        with pytest.raises(ValueError, match=url):
-            place_of(url)
+        place.existing()
+    with pytest.raises(ArchiveUnavailable, match="s3://nobody/run: there is no such bucket.*make it first"):
+        place.write("arrays/x", [b"x"], 1)
+
+
+URLS = {
+    "nothing://x": "nothing://x.*Archives are in folders, and in object storage",
+    "s3://": "names no bucket",
+    "s3:///x": "names no bucket",
+    "memory:///x": "is no object storage",
+    "http://host/x": "is no object storage",
+    "s3://bucket/x?versionId=7": "options",
+    "s3://bucket/run#7": "has no",
+    "s3://bucket/../x": "has no",
+    "s3://bucket//a//b": "empty",
+    "s3://[x/y": r"s3://\[x/y",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_is_no_url_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match=URLS[url]):
+        place_of(url)
+
+
+def test_keys_in_a_url_are_refused_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="environment") as caught:
+        place_of("s3://id:very-secret@bucket/run")
+    assert "very-secret" not in str(caught.value)
+
+
+OPTIONS: list[tuple[dict[Any, Any], str]] = [
+    ({"acces_key_id": "x"}, "option 'acces_key_id' is not known; is 'access_key_id' meant"),
+    ({"nonsense": "x"}, "option 'nonsense' is not known; see"),
+    ({"region": 7}, "option 'region': its value is text.*not int"),
+    ({"region": None}, "option 'region'.*NoneType"),
+    ({"timeout": 5}, "option 'timeout'.*'30s'"),
+    ({"timeout": "never"}, "never"),
+    ({"allow_http": "maybe"}, "maybe"),
+    ({"endpoint": "localhost:9000"}, "option 'endpoint'.*begins with http://"),
+    ({"endpoint": ""}, "option 'endpoint'"),
+    ({"aws_endpoint_url": "minio"}, "option 'aws_endpoint_url'"),
+    ({"root_certificate": b"x", "region": b"x"}, "option 'region'"),
+    ({7: "x"}, "option 7"),
+    ({"http2_max_frame_size": "x"}, "s3://bucket/run"),  # obstore panics
+    ({"allow_invalid_certificates": "true", "http2_only": True, "connect_timeout": "5s"}, ""),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), OPTIONS, ids=str)
+def test_an_option_that_cannot_be_is_named_at_once(options: dict[Any, Any], said: str) -> None:
+    if not said:
+        place_of("s3://bucket/run", options)
+        return
+    with pytest.raises(ValueError, match=said):
+        place_of("s3://bucket/run", options)
+
+
+def test_a_panic_of_obstore_is_an_error_of_ours(place: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        pass
+
+    class Panics:
+        def __getattr__(self, name: str) -> Any:
+            raise PanicException("index out of bounds")
+
+    place.__dict__["_store"] = Panics()
+    for call in (place.manifest, place.sizes, lambda: place.write("arrays/x", [b"x"], 1), lambda: place.delete(["x"])):
+        with pytest.raises(ArchiveUnavailable, match="obstore failed: index out of bounds"):
+            call()
+
+
+def test_the_environment_may_name_a_server_without_tls(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"endpoint": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
+    for name, value in server.options.items():
+        monkeypatch.setenv(names.get(name, f"AWS_{name.upper()}"), value)
+    assert place_of("s3://bucket/nothing").sizes() == {}
+
+
+def test_a_file_has_no_more_parts_than_a_server_takes(place: Bucket) -> None:
+    said: dict[str, Any] = {}
+
+    class Store:
+        def put(self, _name: str, _data: Any, **how: Any) -> None:
+            said.update(how)
+
+    place.__dict__["_store"] = Store()
+    place.write("arrays/x", iter([b""]), 1 << 40)
+    assert said["chunk_size"] * 10_000 >= 1 << 40
 
 
 def test_a_place_can_be_pickled(place: Bucket) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import hashlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,10 @@ from outlive.archive.opening import place_of
 from outlive.archive.place import marked
 from outlive.arrays import segment
 from outlive.arrays.dtypes import encode_dtype
-from outlive.errors import ArchiveNotFound, CorruptArchive
+from outlive.errors import ArchiveNotFound, ArchiveUnavailable, CorruptArchive
 
 Array = np.ndarray[Any, Any]
+NOBODY = 65534
 ARRAYS = [np.arange(6.0).reshape(2, 3), np.zeros((0, 3)), np.array(7, ">i2"), np.asfortranarray(np.ones((3, 4), "<c8"))]
 
 
@@ -59,6 +65,17 @@ def test_files_are_plain_npy_and_are_read_back(folder: Folder, array: Array) -> 
         assert found.dtype == array.dtype
         assert np.array_equal(found, array)
     assert folder.sizes() == {entry.file: entry.bytes}
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_headers_of_other_programs_are_read_too(folder: Folder, version: tuple[int, int]) -> None:
+    """A file that was written again by NumPy: the header has the same meaning, and other bytes."""
+    entry = written(folder, ARRAYS[0])
+    with open(f"{folder}/{entry.file}", "wb") as file:
+        np.lib.format.write_array(file, ARRAYS[0], version)
+    data = Path(f"{folder}/{entry.file}").read_bytes()
+    entry = entry._replace(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    assert np.array_equal(read(folder, entry), ARRAYS[0])
 
 
 LIES: dict[str, Callable[[Entry], Entry]] = {
@@ -142,9 +159,156 @@ def test_what_is_no_path_is_refused(url: Any) -> None:
         place_of(url)
 
 
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:bucket", "://x", Path("s3://bucket/x"), "file:/x", "GS:/x"])
+def test_a_url_with_a_slash_too_few_is_no_folder(url: Any) -> None:
+    with pytest.raises(ValueError, match="write s3://bucket/name"):
+        place_of(url)
+
+
+def test_a_folder_has_no_options(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder"):
+        place_of(tmp_path, {"region": "us-east-1"})
+    assert place_of(tmp_path, {}).url == str(tmp_path)
+
+
 def test_file_urls(tmp_path: Path) -> None:
     assert place_of(f"file://{tmp_path}/a%20b").url == f"{tmp_path}/a b"
     assert place_of("relative").url == f"{os.getcwd()}/relative"
+
+
+@pytest.fixture
+def user() -> Iterator[Path]:
+    """A folder of a user who is not root, as whom the test goes on."""
+    path = Path(tempfile.mkdtemp())
+    if not os.geteuid():
+        os.chown(path, *[NOBODY] * 2)
+    "".encode("utf-8-sig")  # read by a Python whose files another user may not see
+    with contextlib.ExitStack() as end:
+        end.callback(shutil.rmtree, path)
+        if not os.geteuid():
+            os.seteuid(NOBODY)
+            end.callback(os.seteuid, 0)
+        yield path
+
+
+def without_empty_folders(path: Path) -> None:
+    for folder in [one for one in path.rglob("*") if one.is_dir() and not any(one.iterdir())]:
+        folder.rmdir()
+
+
+def with_files_of_others(path: Path) -> None:
+    for name in (".DS_Store", "arrays/.DS_Store", "arrays/b/._c.npy", "arrays/Thumbs.db", "partial/x", "@eaDir/y"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(b"x")
+
+
+def by_git(path: Path) -> None:
+    """Other modes, no empty files or folders, and other ends of lines."""
+    without_empty_folders(path)
+    (path / "lock").unlink()
+    text = (path / "manifest.json").read_bytes()
+    (path / "manifest.json").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+
+
+def read_only_files(path: Path) -> None:
+    for one in path.rglob("*"):
+        if one.is_file():
+            one.chmod(0o444)
+
+
+def of_another_time(path: Path) -> None:
+    for one in [path, *path.rglob("*")]:
+        os.utime(one, (2e9, 2e9))
+
+
+def linked_as_a_whole(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def hard_linked(path: Path) -> None:
+    """As snapshots by rsync --link-dest are: no file may change."""
+    shutil.copytree(path, path.with_name("snapshot"), copy_function=os.link)
+
+
+CHANGES: list[Callable[[Path], None]] = [
+    without_empty_folders, with_files_of_others, by_git, read_only_files, of_another_time, linked_as_a_whole,
+    hard_linked,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_an_archive_is_read_and_saved_to_after_what_other_programs_do_to_it(
+    user: Path, change: Callable[[Path], None]
+) -> None:
+    _save(place_of(user / "archive"), 1)  # type: ignore[arg-type]
+    change(user / "archive")
+    place = Folder(str(user / "archive"))
+    entries = place.existing().entries
+    assert [read(place, one)[0] for one in entries.values()] == [1, 1]
+    others = {name: size for name, size in place.sizes().items() if name not in {one.file for one in entries.values()}}
+    before = _contents(user / "snapshot")
+    found = place.manifest()
+    assert found is not None
+    assert place.replace(found[0].to_json(), found[1]), "without a mark, as a save does that only drops keys"
+    _save(place, 2)
+    _save(place, 3)
+    entries = place.existing().entries
+    assert [read(place, one)[0] for one in entries.values()] == [3, 3]
+    assert others.items() <= place.sizes().items()
+    assert _contents(user / "snapshot") == before
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    return {str(one): one.read_bytes() for one in path.rglob("*") if one.is_file()}
+
+
+def test_a_folder_where_one_may_not_write_is_read_and_an_error_to_a_save(user: Path) -> None:
+    _save(Folder(f"{user}/archive"), 1)
+    place = Folder(f"{user}/archive")
+    for one in [user / "archive", *(user / "archive").rglob("*")]:
+        one.chmod(0o555 if one.is_dir() else 0o444)
+    try:
+        assert [read(place, one)[0] for one in place.existing().entries.values()] == [1, 1]
+        with pytest.raises(PermissionError):
+            _save(place, 2)
+        assert place.existing().entries["a"].version == 1
+    finally:
+        for one in [user / "archive", *(user / "archive").rglob("*")]:
+            one.chmod(0o755)
+
+
+def test_a_folder_that_is_a_link_gets_no_folders_outside(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    Path(f"{folder}/arrays/a").symlink_to(tmp_path / "outside")
+    with pytest.raises(CorruptArchive, match="-L"):
+        written(folder, ARRAYS[0], "a/b/c")
+    Path(f"{folder}/lock").symlink_to(tmp_path / "outside" / "lock")
+    with pytest.raises(CorruptArchive, match="link"):
+        folder.replace(b"{}", None)
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_file_system_without_locks_is_an_error_that_says_so(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    entry = written(folder, ARRAYS[0])
+    with pytest.raises(ArchiveUnavailable, match="without locks.*-o flock"):
+        folder.replace(Manifest("s", {"a/b": entry}).to_json(), None)
+    assert not os.listdir(f"{folder}/partial")
+
+
+def test_a_process_that_is_stopped_with_the_lock_is_an_error_that_says_so(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlive.archive.folder._PATIENCE", 0.0)
+    with open(f"{folder}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ArchiveUnavailable, match="lock is locked"):
+            folder.replace(b"{}", None)
+    assert folder.replace(b"{}", None)
 
 
 def _save(place: Folder, step: int) -> None:

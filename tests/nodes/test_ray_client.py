@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import json
 import os
 import pickle
 import signal
@@ -18,6 +20,7 @@ import pytest
 import ray
 
 import outlive
+from outlive import progress
 from outlive.store import gateway
 from outlive.store import nodes as nodes_room
 from outlive.store.handle import ArrayHandle
@@ -235,6 +238,44 @@ def test_the_whole_store(store: outlive.Store, nodes: Outside) -> None:
         outlive.drain("nope")
     assert outlive.NumpyStore(np.arange(3), "n", store=store.name).retrieve().tolist() == [0, 1, 2]
     assert sorted(store.get_many(key for key in ("k", "n"))) == ["k", "n"]
+
+
+def test_saving_and_loading(store: outlive.Store, nodes: Outside, tmp_path: Path) -> None:
+    """The folder is the cluster's, which is this machine here."""
+    store["k"], store["tree"] = np.arange(1000), {"a": [np.ones(3), "x"]}
+    nodes.on_node(nodes.away, lambda given: given.put(np.ones(3), "away"), store)
+    said: list[tuple[int, int]] = []
+    saved = store.save(tmp_path / "a", progress=lambda *now: said.append(now))
+    assert (saved.arrays, saved.sent, saved.url) == (3, 3, f"{tmp_path}/a")
+    assert said and said[-1][0] == said[-1][1] == saved.nbytes
+    assert store.save(tmp_path / "a").sent == 0
+    with shown() as bar:
+        store.clear()
+        assert outlive.load(tmp_path / "a", store=store.name).arrays == 3
+    assert bar[-1][0] == bar[-1][1] > 0, "a person who watches sees it here: a worker draws none"
+    assert store["k"].sum() == sum(range(1000)) and store["tree"]["a"][1] == "x"
+    done = nodes.run("-m", "outlive", "load", f"{tmp_path}/a", "--store", store.name, "--json")
+    assert (done.returncode, json.loads(done.stdout)["kept"]) == (0, 3), done.stderr
+    mirror = store.mirror(tmp_path / "m", every="1h")
+    assert mirror.save().failed is None
+    mirror.stop(save=False)
+    for call in (store.save, store.load, lambda url: store.mirror(url, every="1h")):
+        with pytest.raises(ValueError, match="relative path, and a Ray Client"):
+            call("backup")
+    with pytest.raises(outlive.ArchiveNotFound, match="nothing was saved"):
+        store.load(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        store.save(tmp_path / "file")
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[list[tuple[int, int]]]:
+    """What the bars of this process show."""
+    said: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress.Bar, "update", lambda _, *now: said.append(now))
+        yield said
 
 
 def test_what_is_refused(store: outlive.Store) -> None:

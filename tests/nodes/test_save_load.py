@@ -18,7 +18,7 @@ import pytest
 
 import outlive
 from outlive.archive.folder import Folder
-from outlive.store import loading, opening, saving, session, spreading
+from outlive.store import commit, loading, opening, saving, session, spreading
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -206,6 +206,139 @@ def test_damaged_files_are_not_loaded_and_the_others_are(store: outlive.Store, t
         store.load(tmp_path)
     with pytest.raises(outlive.CorruptArchive, match="manifest"):
         store.save(tmp_path)
+
+
+def test_files_that_are_missing_are_sent_again(store: outlive.Store, tmp_path: Path) -> None:
+    store.put_many({key: np.arange(5000) for key in ("kept", "gone", "short")})
+    store.save(tmp_path)
+    entries = manifest(tmp_path)
+    (tmp_path / entries["gone"]["file"]).unlink()
+    os.truncate(tmp_path / entries["short"]["file"], 300)
+    assert store.save(tmp_path).sent == 2
+    assert store.save(tmp_path).sent == 0
+    store.clear()
+    assert store.load(tmp_path).arrays == 3
+
+
+def test_a_damaged_file_is_sent_again_after_what_the_error_says(store: outlive.Store, tmp_path: Path) -> None:
+    store["a"] = np.arange(5000)
+    store.save(tmp_path)
+    path = tmp_path / manifest(tmp_path)["a"]["file"]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    other = outlive.Store("other")
+    with pytest.raises(outlive.CorruptArchive, match="Remove that file and save again") as caught:
+        other.load(tmp_path)
+    assert str(path) in str(caught.value)
+    path.unlink()
+    store.save(tmp_path)
+    assert other.load(tmp_path).arrays == 1
+
+
+def test_where_upper_and_lower_case_are_one_nothing_is_sent_twice(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_many({"A/x": np.zeros(3), "a/x": np.ones(3)})
+    store.save(tmp_path)
+    sizes = Folder.sizes
+    monkeypatch.setattr(Folder, "sizes", lambda self: {name.lower(): size for name, size in sizes(self).items()})
+    assert store.save(tmp_path).sent == 0
+
+
+def test_a_file_that_other_saves_have_deleted_meanwhile_is_not_named(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two other saves are made between the begin of a save, which finds its bytes in the archive, and its end."""
+    others = outlive.Store("others")
+    others["a"] = np.zeros(1000)
+    others.save(tmp_path)
+    others["a"] = np.ones(1000)
+    store["a"] = np.zeros(1000)  # the same bytes as the archive has, and a later array
+    send = saving.send
+
+    def late(*args: Any) -> Any:
+        done = send(*args)
+        monkeypatch.setattr(saving, "send", send)
+        others.save(tmp_path)
+        others["b"] = np.ones(3)
+        others.save(tmp_path)
+        return done
+
+    monkeypatch.setattr(saving, "send", late)
+    with pytest.raises(outlive.ArchiveUnavailable, match="Save again"):
+        store.save(tmp_path)
+    assert store.save(tmp_path).sent == 1
+    assert store.load(tmp_path, replace=True).arrays == 2
+    assert store["a"].tolist() == [0] * 1000
+
+
+def test_many_small_arrays_are_stored_by_few_calls_of_the_catalog(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"k/{i}" for i in range(200)]
+    store.put_many({key: np.full(128, i) for i, key in enumerate(keys)} | {"large": np.zeros(1 << 16)})
+    store.save(tmp_path)
+    store.clear()
+    commits, said = list[int](), list[tuple[int, int]]()
+
+    def counted(session: Any, drafts: Any, **how: Any) -> None:
+        commits.append(len(drafts))
+        commit.commit(session, drafts, **how)
+
+    monkeypatch.setattr(loading, "commit", counted)
+    assert store.load(tmp_path, progress=lambda *one: said.append(one)).arrays == 201
+    assert len(commits) <= 6 and max(commits) <= 64
+    assert len(said) >= 4 and said[-1][0] == said[-1][1]
+    assert [int(store[key][0]) for key in keys] == list(range(200))
+
+
+def test_a_key_that_is_put_while_others_load_keeps_its_array(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_many({f"{i}": np.zeros(10) for i in range(20)})
+    store.save(tmp_path)
+    store.clear()
+    receive = loading.receive
+
+    def late(session: Any, place: Any, wanted: Any, *more: Any) -> Any:
+        if wanted.entry.key == "7" and "7" not in store:
+            store["7"] = np.ones(10)
+        return receive(session, place, wanted, *more)
+
+    monkeypatch.setattr(loading, "receive", late)
+    loaded = store.load(tmp_path)
+    assert (loaded.arrays, loaded.kept) == (19, 1)
+    assert store["7"].tolist() == [1] * 10 and len(store) == 20
+    assert not unsealed(session.current().shelf)
+
+
+@pytest.mark.parametrize("error", [outlive.StoreFull("no room"), KeyboardInterrupt()], ids=repr)
+def test_a_load_that_is_interrupted_leaves_whole_arrays_and_goes_on(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    store.put_many({f"{i:03}": np.full(10, i) for i in range(100)})
+    store.save(tmp_path)
+    store.clear()
+    receive = loading.receive
+
+    def breaks(session: Any, place: Any, wanted: Any, *more: Any) -> Any:
+        if wanted.entry.key == "050":
+            raise error
+        return receive(session, place, wanted, *more)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(loading, "receive", breaks)
+        with pytest.raises(type(error)):
+            store.load(tmp_path)
+    there = len(store)
+    assert 0 < there < 100, "what its call had read is stored"
+    assert not unsealed(session.current().shelf)
+    assert store.load(tmp_path).arrays == 100 - there
+    assert [int(value[0]) for _, value in sorted(store.items())] == list(range(100))
+
+
+def unsealed(shelf: Any) -> list[str]:
+    """Drafts that are left."""
+    return [str(one) for one in Path(shelf.new).rglob("*") if one.is_file() and len(one.name) == 32]
 
 
 def test_a_load_replaces_only_if_asked_to(store: outlive.Store, tmp_path: Path) -> None:
