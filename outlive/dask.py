@@ -137,7 +137,7 @@ def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array
 def get(graph: Any, keys: Any, **options: Any) -> Any:
     """Dask on Ray (`ray.util.dask.ray_dask_get`), where each task that reads arrays runs on a node that has them.
 
-    If that node is busy, or gone, the task runs on another one.
+    A task waits while that node is busy. If the node is gone, the task runs on another one.
 
     Examples
     --------

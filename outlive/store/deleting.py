@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from outlive.store.session import Session
 
 _ROUNDS = 10  # of `clear`
+_AT_ONCE = 1000  # arrays of one call: a keeper that deletes very many answers late, and then counts as stopped
 
 
 def delete_keys(session: Session, store: str, keys: list[str]) -> list[str]:
@@ -25,7 +26,7 @@ def delete_keys(session: Session, store: str, keys: list[str]) -> list[str]:
     there = {key: one.info for key, one in zip(keys, found, strict=True) if one is not None}
     missing = [key for key in keys if key not in there]
     while there:
-        gone = set(session.ask_catalog("end", [info.id for info in there.values()]))
+        gone = set(_end(session, [info.id for info in there.values()]))
         there = {key: info for key, info in there.items() if info.id not in gone}
         # Others have deleted or overwritten these, or they were never sealed. Then the former arrays stand again.
         there = _as_old(there, find(session, store, list(there)) if there else [])
@@ -45,8 +46,16 @@ def clear(session: Session, store: str) -> None:
     """Delete all arrays of a store that have a key."""
     for _ in range(_ROUNDS):  # else others that put meanwhile could have it go on for ever
         array_ids = session.ask_catalog("ids", store)
-        if len(session.ask_catalog("end", array_ids)) == len(array_ids):
+        if len(_end(session, array_ids)) == len(array_ids):
             return  # else the former arrays of some may stand again
+
+
+def _end(session: Session, array_ids: list[str]) -> list[str]:
+    """Delete these arrays; returns the ids of those that were there."""
+    ended: list[str] = []
+    for begin in range(0, len(array_ids), _AT_ONCE):
+        ended += session.ask_catalog("end", array_ids[begin : begin + _AT_ONCE])
+    return ended
 
 
 def delete_array(session: Session, info: ArrayInfo, hint: str | None) -> bool:

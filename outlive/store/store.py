@@ -679,7 +679,7 @@ class Store(MutableMapping[str, Any]):
 
     @in_cluster()
     def strategy(self, array: str | ArrayHandle) -> NodeAffinitySchedulingStrategy:
-        """Has Ray run a task where an array is, if that node has room for it.
+        """Has Ray run a task where an array is. It waits while that node is busy, and goes elsewhere if it is gone.
 
         Examples
         --------
