@@ -37,6 +37,7 @@ def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray._private.worker.print_to_stdstream", lambda *_, **__: None)
 
 
+@pytest.mark.filterwarnings("ignore:`use_:DeprecationWarning")  # of settings that Ray Data sets itself
 @pytest.mark.filterwarnings("ignore::outlive.FewerReplicas")  # one node is too few, and says so
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, cluster: str) -> None:
