@@ -35,7 +35,8 @@ ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: b
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
+    monkeypatch.setenv("OUTLIVE_CALLS", "port")
     root = f"{ROOT}/direct-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
     for made in play(root, 3):
