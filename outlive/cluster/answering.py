@@ -13,7 +13,7 @@ from typing import Any
 
 from outlive.arrays.clock import uptime
 from outlive.calls.server import Served, Server
-from outlive.cluster.lines import CALLED, WHERE, address
+from outlive.cluster.lines import CALLED, WHERE, address, turn_of
 from outlive.cluster.links import SECRET
 from outlive.cluster.port import PATIENCE, NoAnswer, Peers
 from outlive.errors import BadSetting, StoreUnavailable
@@ -47,11 +47,11 @@ class Answering:
         self._closed = False
         try:
             self._server = self._start(catalog)
-            told: list[str | int] | str = [self._server.host, self._server.port, self._server.name]
+            told: list[str | int] = [self._server.host, self._server.port, self._server.name, turn]
         except BadSetting as error:
-            told = str(error)
+            told = [str(error), turn]
         except Exception as error:  # noqa: BLE001 - Ray gives up an actor whose constructor raises
-            told = str(error)
+            told = [str(error), turn]
             _log.warning("calls go through Ray: %s", error)
         self._told = json.dumps(told).encode()
         if self._server is None:
@@ -75,7 +75,10 @@ class Answering:
         while not self._closed:
             try:
                 # First, so that whoever takes the next turn then finds it. A former catalog may have said its own late.
-                if self._peers.load(WHERE) != self._told:
+                if (told := self._peers.load(WHERE)) != self._told:
+                    if (turn_of(told) or 0) > self._turn:
+                        self.close()
+                        return
                     self._peers.save(WHERE, self._told)
                 asked = uptime()
                 if self._peers.load(_turn(self._turn + 1)) is not None:
@@ -129,14 +132,18 @@ def _told(error: Exception) -> str | None:
 def succeed(peers: Peers) -> int:
     """Take the next turn, and wait until a former catalog answers no more; returns the turn.
 
-    Nothing is waited for if the former one is dead, else the rest of its lease. While the head cannot be asked, this
-    tries again: a former catalog may go on, and Ray gives up an actor whose constructor raises.
+    Nothing is waited for if the former one is dead, else the rest of its lease. The former one is that of the turn
+    before. If the head knows the address of another, a catalog of an earlier turn may have said its own late: then the
+    former one may be there, and nobody knows its address.
+
+    While the head cannot be asked, this tries again: a former catalog may go on, and Ray gives up an actor whose
+    constructor raises.
     """
     while True:
         try:
             turn = _take_turn(peers)
             former = peers.load(WHERE)
-            if former is not None and not _is_gone(former):
+            if former is not None and (turn_of(former) != turn - 1 or not _is_gone(former)):
                 peers.sleep(_LEASE / 1e9)
             return turn
         except Exception as error:  # noqa: BLE001 - whatever it is, the former catalog may go on

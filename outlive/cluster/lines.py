@@ -220,16 +220,25 @@ class CatalogLine:
 
 def address(told: bytes | None) -> list[Any] | None:
     """Host, port and name, from what the head remembers; None if there is no server."""
-    where = _read(told)
-    return where if isinstance(where, list) and len(where) == 3 else None
+    found = _read(told)
+    return found[:3] if len(found) == 4 else None
+
+
+def turn_of(told: bytes | None) -> int | None:
+    """The turn of the catalog that told the head this; None if none did."""
+    found = _read(told)
+    return int(found[-1]) if found and isinstance(found[-1], int) else None
 
 
 def _why(told: bytes | None) -> str:
-    return "the catalog has no server" if told is None else str(_read(told))
+    found = _read(told)
+    return str(found[0]) if found else "the catalog has no server"
 
 
-def _read(told: bytes | None) -> Any:
+def _read(told: bytes | None) -> list[Any]:
+    """Host, port, name and turn of a catalog; or why it has no server, and its turn. Empty if none told anything."""
     try:
-        return None if told is None else json.loads(told)
+        found = [] if told is None else json.loads(told)
     except ValueError:
-        return None
+        return []
+    return found if isinstance(found, list) and len(found) in (2, 4) else []

@@ -192,7 +192,7 @@ def test_a_port_that_a_firewall_drops(cluster: Cluster) -> None:
             taken = stack.enter_context(socket.socket())
             taken.setblocking(False)
             taken.connect_ex(full.getsockname())
-        cluster.head.remembered[WHERE] = json.dumps([*full.getsockname(), "catalog-x"]).encode()
+        cluster.head.remembered[WHERE] = json.dumps([*full.getsockname(), "catalog-x", 0]).encode()
         cluster.head.remembered[SECRET] = b"s" * 32
         line = cluster.line()
         assert line.ask(Call.of("find"), None) is THROUGH_RAY
@@ -207,7 +207,7 @@ def test_a_keeper_that_has_asked_nothing_knows_whether_the_port_is_reached(clust
     line = CatalogLine(cluster.head.load, cluster.ask)
     assert line.why_not == "nothing was asked yet"
     assert line.look() is None
-    cluster.head.remembered[WHERE] = json.dumps("the port is in use").encode()
+    cluster.head.remembered[WHERE] = json.dumps(["the port is in use", 0]).encode()
     assert CatalogLine(cluster.head.load, cluster.ask).look() == "the port is in use"
     assert cluster.by_ray == []
 
@@ -271,6 +271,31 @@ def test_a_catalog_that_gets_ready_late_answers_nobody(cluster: Cluster, monkeyp
     eventually(lambda: cluster.line().ask(Call.of("find", 3), None) == b"found", 20)
     assert former.asked == []
     assert [one[1] for one in latter.asked] == [1, 2, 3]
+
+
+def test_a_successor_waits_for_a_catalog_whose_address_an_older_one_replaced(cluster: Cluster) -> None:
+    """The older one was stopped, and said its own late. It is dead by now, and the one in between may go on."""
+    older = cluster.start()
+    between = cluster.start()
+    assert older.answering is not None and between.answering is not None
+    eventually(between.answering.may_answer, 20)
+    between.answering._closed = True  # it is stopped: it does not look any more, and its lease lasts
+    older.answering.close()
+    cluster.head.remembered[WHERE] = older.answering._told
+    eventually(lambda: answering._is_gone(older.answering._told))  # type: ignore[union-attr]
+    cluster.head.slept.clear()
+    succeed(cluster.head)  # type: ignore[arg-type]
+    assert answering._LEASE / 1e9 in cluster.head.slept
+
+
+def test_an_older_catalog_does_not_replace_the_address_of_a_later_one(cluster: Cluster) -> None:
+    older = succeed(cluster.head)  # type: ignore[arg-type]
+    cluster.start()
+    eventually(lambda: WHERE in cluster.head.remembered)
+    where = cluster.head.remembered[WHERE]
+    late = cluster.begin(older)
+    eventually(lambda: late.answering._closed, 20)  # type: ignore[union-attr]
+    assert cluster.head.remembered[WHERE] == where
 
 
 def test_a_head_that_is_silent_as_a_catalog_starts(cluster: Cluster) -> None:
@@ -395,7 +420,7 @@ def test_a_catalog_that_is_stopped_for_good_and_replaced(cluster: Cluster, monke
     former.answering._closed = True  # type: ignore[union-attr]
 
     def is_replaced() -> bool:
-        cluster.head.remembered[WHERE] = json.dumps(["127.0.0.1", 1, "catalog-x"]).encode()
+        cluster.head.remembered[WHERE] = json.dumps(["127.0.0.1", 1, "catalog-x", 1]).encode()
         return not caller.is_alive()
 
     eventually(is_replaced)
@@ -405,7 +430,8 @@ def test_a_catalog_that_is_stopped_for_good_and_replaced(cluster: Cluster, monke
 
 
 def test_nothing_that_strangers_leave_there_is_taken_for_an_address(cluster: Cluster) -> None:
-    for value in (json.dumps(["127.0.0.1", 1, "catalog-x"]), json.dumps("none"), json.dumps({}), "", "{", "\0"):
+    strange: list[Any] = [["127.0.0.1", 1, "catalog-x"], "none", [1, 2, 3, "x"], {}]
+    for value in (*map(json.dumps, strange), "", "{", "\0"):
         cluster.head.remembered |= {WHERE: value.encode(), answering._TURNS: value.encode()}
         assert cluster.line().ask(Call.of("find"), math.inf) is THROUGH_RAY
     assert [succeed(cluster.head) for _ in range(3)] == [0, 1, 2]  # type: ignore[arg-type]
