@@ -84,8 +84,9 @@ def persist(
             opened.put(np.empty(0, np.uint8), mark, lifetime="job")
         handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
     except BaseException:
-        if mark is not None:  # first: see `_put`
-            _delete(opened, mark, *names.values())
+        if mark is not None:
+            _delete(opened, mark)  # first: see `_put`
+            _delete(opened, *names.values())
         raise
     if mark is not None:
         _delete(opened, mark)
@@ -113,10 +114,9 @@ def _put(store: Store, ends: dict[str, Any], mark: str | None, chunk: Any, name:
 
 
 def _delete(store: Store, *names: str) -> None:
-    """Delete those of these that are there, one after the other."""
-    for name in names:
-        with contextlib.suppress(ArrayNotFound):
-            store.delete(name)
+    """Delete those of these that are there."""
+    with contextlib.suppress(ArrayNotFound):
+        store.delete(*names)
 
 
 def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array:

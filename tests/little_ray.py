@@ -45,8 +45,10 @@ def start_little() -> None:
 def with_environments() -> Iterator[None]:
     """The nodes that start in this block have the agent that makes runtime environments. Others must not be asked."""
     before, _wanted[_ENVIRONMENTS] = _wanted[_ENVIRONMENTS], True
-    yield
-    _wanted[_ENVIRONMENTS] = before
+    try:
+        yield
+    finally:
+        _wanted[_ENVIRONMENTS] = before
 
 
 def _no_agent(name: str, session: str, node: str) -> str:

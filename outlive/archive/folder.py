@@ -23,7 +23,7 @@ from io import FileIO
 from outlive.archive import manifest
 from outlive.archive.names import FOLDER
 from outlive.archive.place import Piece, Place
-from outlive.arrays.lock import is_at
+from outlive.arrays.lock import is_at, try_lock
 from outlive.errors import ArchiveUnavailable, CorruptArchive
 
 _PARTIAL, _LOCK, _MARK = "partial", "lock", ".mark"
@@ -139,14 +139,8 @@ class Folder(Place):
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ArchiveUnavailable(
-                        f"{self.url}/{_LOCK} is locked by another process for {_PATIENCE:.0f} s now, which is stopped "
-                        "or hangs. Nothing was changed: look which (lslocks), and save again"
-                    ) from None
-                time.sleep(_PAUSE)
+                if try_lock(lock):
+                    return
             except OSError as error:
                 if error.errno not in _CANNOT:
                     raise
@@ -154,8 +148,12 @@ class Folder(Place):
                     f"{self.url} is on a file system without locks ({error.strerror}), and the manifest is replaced "
                     "under one. Nothing was changed: mount it with them (on Lustre: -o flock), or save to another"
                 ) from None
-            else:
-                return
+            if time.monotonic() > deadline:
+                raise ArchiveUnavailable(
+                    f"{self.url}/{_LOCK} is locked by another process for {_PATIENCE:.0f} s now, which is stopped "
+                    "or hangs. Nothing was changed: look which (lslocks), and save again"
+                )
+            time.sleep(_PAUSE)
 
     @contextlib.contextmanager
     def _partial(self) -> Iterator[tuple[str, FileIO]]:

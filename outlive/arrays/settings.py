@@ -100,7 +100,8 @@ def _choose(shelf: Shelf, path: str, folder: str, asked: int | None) -> None:
         shelf.spill_to(path)
     except Exception:
         if (chosen := shelf.disk) is None or chosen.path != path:  # else all processes spill there already
-            account.budget = budget
-            if not was_set:
+            if was_set:
+                account.budget = budget
+            else:
                 account.unset()
         raise

@@ -16,6 +16,11 @@ from outlive.values import parts
 from outlive.values.pandas_arrays import LABELS, NUMBERS, Unknown, array_of, codes_dtype, index_of, numbers, state_of
 from outlive.values.registry import register
 
+try:
+    from pandas.api.internals import create_dataframe_from_blocks as _of_blocks
+except ImportError:  # before pandas 3
+    _of_blocks = None
+
 # --- indexes
 
 
@@ -120,16 +125,14 @@ def _own(state: Any) -> Any:
 
 def _frame(arrays: list[Any], index: Any, labels: Any) -> Any:
     """A frame of columns that are all as long as its index."""
-    try:
-        from pandas.api.internals import create_dataframe_from_blocks as of_blocks
-    except ImportError:  # before pandas 3
+    if _of_blocks is None:
         columns = {number: pd.Series(one, index, one.dtype, copy=False) for number, one in enumerate(arrays)}
         made = pd.DataFrame(columns, index, copy=False)
         made.columns = labels
         return made
     places = np.arange(len(arrays)).reshape(-1, 1)
     blocks = [one[np.newaxis] if isinstance(one, np.ndarray) else one for one in arrays]
-    return of_blocks(list(zip(blocks, places, strict=True)), index, labels)
+    return _of_blocks(list(zip(blocks, places, strict=True)), index, labels)
 
 
 def _decode_frame(state: Any) -> Any:
