@@ -28,7 +28,7 @@ help:
 	@echo "make simulate     ten million schedules of a simulated cluster (SCHEDULES=20000: about five minutes)"
 	@echo "make docs         the documentation as a site, in build/site; it needs no network to be read"
 	@echo "make pages        writes into docs/ what the commands of its pages print now"
-	@echo "make test-oldest  the tests with Python 3.10 and Ray 2.49.1"
+	@echo "make test-oldest  make test-all with Python 3.10 and Ray 2.49.1 (TESTS=test: another of these)"
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -119,7 +119,7 @@ simulate: $(VENV)/.ready
 test-oldest:
 	@for python in python3.10 "$$HOME"/.pyenv/versions/3.10.*/bin/python; do \
 	  "$$python" -c '' 2>/dev/null || continue; \
-	  exec $(MAKE) VENV=.venv-oldest PYTHON="$$python" EXACT=ray==2.49.1 all-tests; \
+	  exec $(MAKE) VENV=.venv-oldest PYTHON="$$python" EXACT=ray==2.49.1 $(or $(TESTS),test-all); \
 	done; echo "skipped: there is no Python 3.10 here"
 
 clean:
