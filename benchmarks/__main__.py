@@ -23,6 +23,7 @@ from benchmarks.rows import (
     calls,
     copies,
     create,
+    data,
     get,
     huge,
     live,
@@ -44,7 +45,9 @@ from benchmarks.rows import (
     zarr,
 )
 
-SHARED = {row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr)}  # on one cluster, in turn
+SHARED = {
+    row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr, data)
+}  # on one cluster, in turn
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
 ALONE = {row.NAME: row for row in (align, copies, huge, world)}  # without Ray
 SEVERAL = {row.NAME: row for row in (nodes, remote, calls, nodes_lost, nodes_cost)}  # each on several raylets
