@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib
 import math
 import sys
@@ -82,12 +83,18 @@ def array_node(array: Array, dtype: str, buffer: int) -> Node:
 
 def array_of(node: Node, data: Array) -> Array:
     """The array of a node over its bytes. It can be written to if they can."""
-    dtype, shape = dtype_of(node["dtype"]), lengths(node["shape"])
-    if math.prod(shape) * dtype.itemsize != data.nbytes:
+    dtype, shape, nbytes = _layout(node["dtype"], *node["shape"])
+    if nbytes != data.nbytes:
         raise ValueError("its shape and dtype do not fit its bytes")
-    order = cast("Any", "F" if node.get("fortran") else "C")
-    array: Array = np.ndarray(tuple(shape), dtype, data, order=order)
+    array: Array = np.ndarray(shape, dtype, data, 0, None, cast("Any", "F" if node.get("fortran") else "C"))
     return array
+
+
+@functools.lru_cache(1024, typed=True)
+def _layout(dtype: object, *shape: object) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The dtype and shape of a node, once they are known to be such, and the bytes of its array."""
+    found, axes = dtype_of(dtype), lengths([*shape])
+    return found, tuple(axes), math.prod(axes) * found.itemsize
 
 
 def lengths(shape: object) -> list[int]:

@@ -17,7 +17,7 @@ from outlive.values.collecting import no_collections
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
-from outlive.values.parts import once, reading
+from outlive.values.parts import Form, Reading, once
 from outlive.values.registry import codec_named
 from outlive.values.wire import Node, children, kind_of
 
@@ -49,11 +49,12 @@ class Build:
         self._most = self._containers = containers  # that columns may have; may have yet
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
+        self._forms: dict[int, Form] = {}  # that no codec has read so far
         self._copied: set[int] = set()  # addresses of what has been copied
         self._in_columns: set[object] = set()  # buffers
 
     def add(self, number: int, node: Node) -> None:
-        kind = kind_of(node)
+        kind = next(iter(node))  # `kind_of`, of which there are very many
         if kind == "column":
             self._add_column(number, node)
             return
@@ -64,7 +65,11 @@ class Build:
                 f"a stored value has {kind!r:.60}, which this version of outlive does not know: it is damaged, or newer"
             ) from None
         try:
-            self._objects[number] = make(self, node)
+            made = make(self, node)
+            if kind == "form":
+                self._forms[number] = made
+            else:
+                self._objects[number] = made
         except OutliveError:
             raise
         except _Raised as raised:
@@ -134,12 +139,20 @@ class Build:
             raise TypeError("an object where an entry belongs")
         return entry
 
+    def _part(self, entry: Any) -> Any:
+        """The object of an entry, or its form, which is then read."""
+        if type(entry) is list:
+            (number,) = entry
+            if number in self._forms:
+                return self._forms.pop(number)
+        return self.get(entry)
+
     def root(self, entry: Any) -> Any:
-        """The object of an entry, once all is built. Raises CorruptArray if it is that of a column."""
+        """The object of an entry, once all is built. Raises CorruptArray if it is that of a column, or a form."""
         try:
             return self.get(entry)
         except KeyError:
-            raise CorruptArray("a stored value is damaged: its root is a column") from None
+            raise CorruptArray("a stored value is damaged: its root is no value") from None
 
     def buffer(self, number: object) -> Array:
         if type(number) is not int or number < 0:
@@ -188,6 +201,12 @@ class Build:
         _check_keys(items)
         return _all_there(set(items) if kind == "set" else frozenset(items), items)
 
+    def form(self, node: Node) -> Form:
+        about = node["form"]
+        if type(about) is not dict:
+            raise TypeError("no object")
+        return Form(about, [self._part(entry) for entry in _list(node["of"])])
+
     def strings(self, node: Node) -> Any:
         state = self.get(node["state"])
         self.copied(state["text"])
@@ -221,11 +240,11 @@ class Build:
         name, package = node["codec"], node.get("package")
         if not isinstance(name, str) or not isinstance(package, str):
             raise TypeError("a codec without a name")
-        codec, state = codec_named(name, package), self.get(node["state"])
+        codec, state = codec_named(name, package), self._part(node["state"])
         if codec.private and not self._private:
             raise ValueError("it has a value that may be written to, and its trailer does not say so")
         try:
-            with reading(self._copied, trusted=self._trusted):
+            with Reading(self._copied, trusted=self._trusted):
                 if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
                     once(state)
                 return codec.decode(state)
@@ -295,5 +314,6 @@ _MAKE: dict[str, Callable[[Build, Node], Any]] = {
     **dict.fromkeys(("dataclass", "namedtuple", "enum"), Build.of_class),
     "pickle": Build.pickle,
     "plain": Build.plain,
+    "form": Build.form,
     "codec": Build.codec,
 }

@@ -13,13 +13,10 @@ import pandas as pd
 
 from outlive.errors import CorruptArray
 from outlive.values import parts
-from outlive.values.pandas_arrays import LABELS, NUMBERS, Unknown, array_of, codes_dtype, index_of, numbers, state_of
+from outlive.values.pandas_arrays import LABELS, Unknown, array_of, codes_dtype, index_of, numbers, state_of
+from outlive.values.pandas_blocks import frame_of, in_runs, runs, split
+from outlive.values.pandas_labels import index_of_plain, is_plain, plain_index
 from outlive.values.registry import register
-
-try:
-    from pandas.api.internals import create_dataframe_from_blocks as _of_blocks
-except ImportError:  # before pandas 3
-    _of_blocks = None
 
 # --- indexes
 
@@ -29,12 +26,16 @@ def _encode_index(index: Any) -> Any:
     try:
         if kind.__module__.partition(".")[0] != "pandas":
             return NotImplemented
+        if (plain := plain_index(index)) is not None:
+            return parts.Form(plain, [])
         if kind is pd.RangeIndex:
             state = {"range": [index.start, index.stop, index.step], "name": index.name}
         elif kind is pd.MultiIndex:
             state = _levels_state(index)
+        elif type(array := state_of(index.array)) is parts.Form:
+            return parts.Form({}, [array, index.name])
         else:
-            state = {"array": state_of(index.array), "name": index.name}
+            state = {"array": array, "name": index.name}
     except (Unknown, ImportError):
         return NotImplemented
     if kind in {pd.DatetimeIndex, pd.TimedeltaIndex} and index.freq is not None:
@@ -48,6 +49,8 @@ def _encode_index(index: Any) -> Any:
 
 
 def _decode_index(state: Any) -> Any:
+    if type(state) is parts.Form:
+        return index_of_plain(state.about) if state.about else _index(array_of(state.parts[0]), state.parts[1])
     if "levels" in state:
         return _levels(state)
     name = parts.label(state["name"])
@@ -58,7 +61,11 @@ def _decode_index(state: Any) -> Any:
     if "freq" in state:
         kind = pd.TimedeltaIndex if array.dtype.kind == "m" else pd.DatetimeIndex
         return kind(array, freq=state["freq"], name=name, copy=False)
-    return pd.Index(array, dtype=array.dtype, name=name, copy=False)
+    return _index(array, name)
+
+
+def _index(array: Any, name: Any) -> Any:
+    return pd.Index(array, dtype=array.dtype, name=parts.label(name), copy=False)
 
 
 def _levels_state(index: Any) -> Any:
@@ -81,75 +88,93 @@ def _levels(state: Any) -> Any:
 # --- series and frames
 
 
-def _common(value: Any) -> dict[str, Any]:
-    unique = {} if value.flags.allows_duplicate_labels else {"unique": True}
-    return {"index": value.index, "attrs": dict(value.attrs), **unique}
+def _form(value: Any, about: dict[str, Any], of: list[Any], **indexes: Any) -> Any:
+    """The form of a series or a frame. Behind its own parts are those that are no JSON: indexes, a name, attributes."""
+    for place, index in indexes.items():
+        about[place] = plain_index(index)
+        if about[place] is None:
+            of.append(index)
+    if value.ndim == 1:
+        about["named"] = is_plain(value.name)
+        if about["named"]:
+            about["name"] = value.name
+        else:
+            of.append(parts.label(value.name))
+    if value.attrs:
+        of.append(dict(value.attrs))
+    return parts.Form({**about, "attrs": bool(value.attrs), "unique": not value.flags.allows_duplicate_labels}, of)
 
 
-def _with_common(made: Any, state: Any) -> Any:
-    if type(state["attrs"]) is not dict:
-        raise TypeError("no attributes")
-    made.attrs = state["attrs"]
-    return made.set_flags(allows_duplicate_labels=False) if "unique" in state else made
+def _with_common(made: Any, attrs: Any, *, unique: bool) -> Any:
+    if attrs is not None:
+        if type(attrs) is not dict:
+            raise TypeError("no attributes")
+        made.attrs = attrs
+    return made.set_flags(allows_duplicate_labels=False) if unique else made
+
+
+def _next_index(about: dict[str, Any], place: str, rest: Any) -> Any:
+    plain = about[place]
+    return index_of(next(rest)) if plain is None else index_of_plain(plain)
 
 
 def _encode_series(series: Any) -> Any:
     try:
-        return {"array": state_of(series.array), "name": parts.label(series.name), **_common(series)}
+        return _form(series, {}, [state_of(series.array)], index=series.index)
     except (Unknown, ImportError, TypeError):
         return NotImplemented
 
 
 def _decode_series(state: Any) -> Any:
-    array, index = array_of(state["array"]), index_of(state["index"])
+    if type(state) is not parts.Form:
+        return _series(
+            state["array"], index_of(state["index"]), state["name"], state["attrs"], unique="unique" in state
+        )
+    about, rest = state.about, iter(state.parts)
+    array, index = next(rest), _next_index(about, "index", rest)
+    name = about["name"] if about["named"] else next(rest)
+    return _series(array, index, name, next(rest) if about["attrs"] else None, unique=about["unique"])
+
+
+def _series(part: Any, index: Any, name: Any, attrs: Any, *, unique: bool) -> Any:
+    array = array_of(part)
     if len(array) != len(index):  # pandas would stretch it
         raise CorruptArray(f"a stored series is damaged: it has {len(array)} values and {len(index)} rows")
-    return _with_common(pd.Series(array, index, array.dtype, parts.label(state["name"]), copy=False), state)
+    return _with_common(pd.Series(array, index, array.dtype, parts.label(name), copy=False), attrs, unique=unique)
 
 
 def _encode_frame(frame: Any) -> Any:
-    dtypes = set(frame.dtypes)
     try:
-        if len(dtypes) == 1 and isinstance(only := dtypes.pop(), np.dtype) and only.kind in NUMBERS and only.itemsize:
-            return {"block": frame.to_numpy(), "labels": frame.columns, **_common(frame)}
-        columns = [_own(state_of(frame.iloc[:, number].array)) for number in range(frame.shape[1])]
+        blocks, others = split(frame)
+        states = [state_of(frame.iloc[:, place].array) for place in others]
     except (Unknown, ImportError):
         return NotImplemented
-    return {"columns": columns, "labels": frame.columns, **_common(frame)}
-
-
-def _own(state: Any) -> Any:
-    """A state that no other column has: a reader takes none for two columns."""
-    return state.view() if isinstance(state, np.ndarray) else state
-
-
-def _frame(arrays: list[Any], index: Any, labels: Any) -> Any:
-    """A frame of columns that are all as long as its index."""
-    if _of_blocks is None:
-        columns = {number: pd.Series(one, index, one.dtype, copy=False) for number, one in enumerate(arrays)}
-        made = pd.DataFrame(columns, index, copy=False)
-        made.columns = labels
-        return made
-    places = np.arange(len(arrays)).reshape(-1, 1)
-    blocks = [one[np.newaxis] if isinstance(one, np.ndarray) else one for one in arrays]
-    return _of_blocks(list(zip(blocks, places, strict=True)), index, labels)
+    about = {"blocks": [runs(places) for places, _ in blocks], "columns": runs(others)}
+    return _form(frame, about, [*(block for _, block in blocks), *states], labels=frame.columns, index=frame.index)
 
 
 def _decode_frame(state: Any) -> Any:
+    if type(state) is not parts.Form:
+        return _decode_older(state)
+    about, rest = state.about, iter(state.parts)
+    blocks = [numbers(next(rest), 2) for _ in about["blocks"]]
+    columns = [next(rest) for _ in range(in_runs(about["columns"]))]
+    arrays = [array_of(one) for one in parts.distinct([*blocks, *columns])[len(blocks) :]]
+    labels, index = _next_index(about, "labels", rest), _next_index(about, "index", rest)
+    made = frame_of(blocks, about["blocks"], arrays, about["columns"], index, labels)
+    return _with_common(made, next(rest) if about["attrs"] else None, unique=about["unique"])
+
+
+def _decode_older(state: Any) -> Any:
+    """A frame as version 0.2.0 stored it: one block, or column by column."""
     index, labels = index_of(state["index"]), index_of(state["labels"])
     if "block" in state:
-        block = numbers(state["block"], 2)
-        if block.shape != (len(index), len(labels)):
-            raise CorruptArray(f"a stored frame is damaged: it has {block.shape} numbers, for {len(index)} rows")
-        made = pd.DataFrame(block, index, labels, copy=False)
+        block = numbers(state["block"], 2).T
+        made = frame_of([block], [[0, len(block)]], [], [], index, labels)
     else:
         arrays = [array_of(one) for one in parts.distinct(state["columns"])]
-        if len(labels) != len(arrays):
-            raise CorruptArray(f"a stored frame is damaged: it has {len(arrays)} columns and {len(labels)} labels")
-        if any(len(one) != len(index) for one in arrays):
-            raise CorruptArray("a stored frame is damaged: its columns have other lengths than its index")
-        made = _frame(arrays, index, labels)
-    return _with_common(made, state)
+        made = frame_of([], [], arrays, [0, len(arrays)] if arrays else [], index, labels)
+    return _with_common(made, state["attrs"], unique="unique" in state)
 
 
 register(pd.DataFrame, _encode_frame, _decode_frame, name="pandas.frame", private=True)

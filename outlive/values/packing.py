@@ -17,6 +17,7 @@ from outlive.errors import PickleRefused, UnsupportedArray
 from outlive.values import arrays, classes, pickled
 from outlive.values.columns import Encoder, Identities, NotPlain, Shredder
 from outlive.values.keys import are_keys
+from outlive.values.parts import Form, Stack
 from outlive.values.registry import codec_for
 from outlive.values.scattered import Scattered
 from outlive.values.wire import CONTAINER, PICKLED, PRIVATE, Node, end, kind_of
@@ -271,8 +272,7 @@ class _Packer:
             if known is not None:
                 return known
             self._known[place] = len(self._buffers)
-            data = data.ravel(order="K").view(np.uint8) if data.nbytes else np.empty(0, np.uint8)
-        self._buffers.append([data])
+        self._buffers.append([_raw(data)])
         return len(self._buffers) - 1
 
     def _array(self, value: np.ndarray[Any, Any]) -> Node | None:
@@ -285,6 +285,25 @@ class _Packer:
             return None if state is None else {"strings": True, "state": self.entry(state)}
         dtype = arrays.describe(plain.dtype)
         return None if dtype is None else arrays.array_node(plain, dtype, self._buffer(plain))
+
+    def _form(self, value: Form) -> Node:
+        of = [self._own(part) or self._child(index, part) for index, part in enumerate(value.parts)]
+        return {"form": value.about, "of": of}
+
+    def _own(self, part: Any) -> list[int] | None:
+        """The entry of an array, or a stack of some, whose buffer is no other's; None for any other part."""
+        stack = part.arrays if type(part) is Stack else [part] if type(part) is np.ndarray else []
+        dtype = arrays.describe(stack[0].dtype) if stack else None
+        if dtype is None:
+            return None
+        alone = len(stack) == 1
+        if alone:
+            node = arrays.array_node(stack[0], dtype, len(self._buffers))
+        else:
+            shape = [sum(map(len, stack)), stack[0].shape[1]]
+            node = {"array": len(self._buffers), "dtype": dtype, "shape": shape}
+        self._buffers.append([_raw(one) if alone or one.flags.c_contiguous else one for one in stack])
+        return [self.add(node)]
 
     def _scattered(self, value: Scattered) -> Node:
         self._buffers.append(value.parts())
@@ -325,6 +344,7 @@ _EXACT: dict[type, Callable[[_Packer, Any], Node | None]] = {
     complex: lambda _, value: {"complex": [_bits(value.real), _bits(value.imag)]},
     np.ndarray: _Packer._array,  # noqa: SLF001
     Scattered: _Packer._scattered,  # noqa: SLF001
+    Form: _Packer._form,  # noqa: SLF001
 }
 
 
@@ -332,6 +352,13 @@ class _Field(str):
     """The name of a field, in a path."""
 
     __slots__ = ()
+
+
+def _raw(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array's bytes, in the order of its memory; one with gaps as it is."""
+    if not data.flags.forc:
+        return data
+    return data.ravel(order="K").view(np.uint8) if data.nbytes else np.empty(0, np.uint8)
 
 
 def _aligned(offset: int, to: int) -> int:

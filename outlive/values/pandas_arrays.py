@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 import zoneinfo
 from collections.abc import Callable
@@ -20,6 +21,7 @@ _TEXT, _NONE, _NAN, _NA = range(4)  # what an item of an array of text is
 _PLAIN = (str, int, float, bool, type(None))
 _MOST_OBJECTS = 100_000
 _AT_ONCE = 1 << 14  # texts that are in a list of Python, too
+_NO_BYTES = np.empty(0, np.uint8)
 _UNITS = {(unit, 1) for unit in ("s", "ms", "us", "ns")}
 _MASKED = {*(f"{u}Int{bits}" for u in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64", "boolean"}
 
@@ -42,7 +44,7 @@ def state_of(array: Any) -> Any:
         array = np.asarray(array)
     dtype = array.dtype
     if isinstance(dtype, np.dtype):
-        if not dtype.hasobject and not (dtype.kind in NUMBERS and dtype.itemsize):
+        if not dtype.hasobject and not is_of_numbers(dtype):
             raise Unknown
         return _object_state(np.asarray(array)) if dtype.hasobject else np.asarray(array)
     if str(dtype) in _MASKED:
@@ -53,9 +55,16 @@ def state_of(array: Any) -> Any:
     raise Unknown
 
 
+def is_of_numbers(dtype: Any) -> bool:
+    """Whether pandas has arrays of this dtype as they are."""
+    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS and dtype.itemsize > 0
+
+
 def array_of(state: Any) -> Any:
     """The array of such data."""
-    return numbers(state) if isinstance(state, np.ndarray) else _DECODE[next(iter(state))](state)
+    if isinstance(state, np.ndarray):
+        return numbers(state)
+    return words_of(state) if type(state) is parts.Form else _DECODE[next(iter(state))](state)
 
 
 def numbers(part: Any, ndim: int = 1, kinds: str = NUMBERS) -> Any:
@@ -240,21 +249,27 @@ def _objects(items: list[Any]) -> Any:
 
 
 def _string_state(array: Any, dtype: Any) -> Any:
-    na = getattr(dtype, "na_value", pd.NA)
-    about = {"string": dtype.storage, "na": "NA" if na is pd.NA else "nan"}
+    storage, na = text_kind(dtype)
+    if dtype.storage == "pyarrow":
+        text = _arrow_of(array)
+        return words_state(text, [storage, na]) or {"string": storage, "na": na, "arrow": text}
+    return {"string": storage, "na": na, "items": _text_state(array.to_numpy(object).tolist())}
+
+
+def text_kind(dtype: Any) -> tuple[str, str]:
+    """A dtype of text as two words: for `text_dtype`. Raises Unknown for one that these do not say all of."""
+    na = "NA" if getattr(dtype, "na_value", pd.NA) is pd.NA else "nan"
     try:
-        same = _string_dtype(about) == dtype
+        same = text_dtype(dtype.storage, na) == dtype
     except TypeError:  # before pandas 2.3 it has no na_value
         same = False
     if not same:
         raise Unknown
-    if dtype.storage == "pyarrow":
-        return {**about, "arrow": _arrow_of(array)}
-    return {**about, "items": _text_state(array.to_numpy(object).tolist())}
+    return dtype.storage, na
 
 
 def _string_of(state: Any) -> Any:
-    dtype = _string_dtype(state)
+    dtype = text_dtype(_text(state["string"]), _text(state["na"]))
     if "arrow" in state:
         import pyarrow as pa
 
@@ -264,11 +279,70 @@ def _string_of(state: Any) -> Any:
     return pd.array(_text_of(state["items"]), dtype=dtype)
 
 
-def _string_dtype(about: Any) -> Any:
-    _text(about["string"])
-    if about["na"] == "NA":
-        return pd.StringDtype(about["string"])
-    return pd.StringDtype(about["string"], na_value=np.nan)
+@functools.lru_cache(16)
+def text_dtype(storage: str, na: str) -> Any:
+    """The dtype of text that is kept so, whose missing items are so."""
+    return pd.StringDtype(storage) if na == "NA" else pd.StringDtype(storage, na_value=np.nan)
+
+
+# --- text as Arrow has it: the ends of the texts, and their bytes
+
+
+def words_state(text: Any, dtype: list[str]) -> Any:
+    """Text of Arrow, chunk by chunk; None if its ends are not of 64 bits."""
+    import pyarrow as pa
+
+    if text.type != pa.large_string():
+        return None
+    chunks, found = [], []
+    for chunk in text.chunks:
+        if len(chunk):
+            chunks.append([len(chunk), chunk.null_count])
+            found += _words(chunk)
+    return parts.Form({"words": dtype, "chunks": chunks}, found)
+
+
+def _words(chunk: Any) -> list[Any]:
+    """The ends, the bytes and, if some are missing, the bits of those that are there. Only those of a slice."""
+    begin, count = chunk.offset, len(chunk)
+    valid, offsets, data = chunk.buffers()
+    ends = np.frombuffer(offsets, np.int64, count + 1, 8 * begin)
+    first, size = int(ends[0]), int(ends[-1] - ends[0])
+    found = [ends - first if first else ends, np.frombuffer(data, np.uint8, size, first) if size else _NO_BYTES]
+    if chunk.null_count:
+        bits = np.frombuffer(valid, np.uint8, -(-(begin % 8 + count) // 8), begin // 8)
+        if begin % 8:
+            bits = np.packbits(np.unpackbits(bits, bitorder="little")[begin % 8 :][:count], bitorder="little")
+        found.append(bits)
+    return found
+
+
+def words_of(form: parts.Form) -> Any:
+    """The array of such text, over its bytes.
+
+    They are not looked at, unless by a reader that refuses pickle: as in a stream of Arrow (see `of_arrow`).
+    """
+    import pyarrow as pa
+
+    found, kind, chunks = iter(form.parts), pa.large_string(), []
+    for rows, missing in form.about["chunks"]:
+        if type(rows) is not int or type(missing) is not int or not 0 <= missing <= rows:
+            raise TypeError("no numbers of rows")
+        ends, text = _of(next(found), np.int64), _of(next(found), np.uint8)
+        bits = _of(next(found), np.uint8) if missing else _NO_BYTES
+        if ends.size != rows + 1 or (missing and bits.size != -(-rows // 8)):
+            raise CorruptArray("a stored column of text is damaged: its ends do not fit it")
+        buffers = [pa.py_buffer(bits) if missing else None, pa.py_buffer(ends), pa.py_buffer(text)]
+        chunk = pa.Array.from_buffers(kind, rows, buffers, missing)
+        if not parts.is_trusted():
+            parts.once(ends, text, bits)
+            chunk.validate(full=True)
+        chunks.append(chunk)
+    storage, na = form.about["words"]
+    dtype = text_dtype(_text(storage), _text(na))
+    if storage != "pyarrow":
+        raise TypeError("text that is kept otherwise")
+    return dtype.__from_arrow__(pa.chunked_array(chunks, kind))
 
 
 def _zone_state(zone: Any) -> Any:

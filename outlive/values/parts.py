@@ -6,9 +6,7 @@ place takes any amount of memory for few bytes. So a codec says by `once` which 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -17,19 +15,27 @@ import numpy as np
 from outlive.values.keys import LONGEST_KEY
 
 
-class _Reading(NamedTuple):
-    """The value that is read."""
+class Form(NamedTuple):
+    """A state of a codec, or a part of one, that is one node.
 
-    taken: set[int]
-    trusted: bool
+    Its arrays, and those in a `Stack`, are stored for it alone. So no other value sees what is written to them after
+    reading.
+    """
+
+    about: dict[str, Any]
+    """Plain JSON. Whoever reads it must not change it, or hand a list or dict of it on."""
+    parts: list[Any]
+    """Arrays, stacks, forms, or any values."""
 
 
-_reading: ContextVar[_Reading | None] = ContextVar("reading", default=None)
+class Stack(NamedTuple):
+    """Arrays of two dimensions and one dtype, that are stored as one: the rows of the first, then those of the next."""
+
+    arrays: list[np.ndarray[Any, Any]]
 
 
-@contextlib.contextmanager
-def reading(taken: set[int], *, trusted: bool) -> Iterator[None]:
-    """The codecs that decode in this block read one value.
+class Reading:
+    """The codecs that decode in this block (`with`) read one value.
 
     Parameters
     ----------
@@ -38,11 +44,20 @@ def reading(taken: set[int], *, trusted: bool) -> Iterator[None]:
     trusted
         Whether it could have a pickle run as well.
     """
-    token = _reading.set(_Reading(taken, trusted))
-    try:
-        yield
-    finally:
-        _reading.reset(token)
+
+    __slots__ = ("_before", "taken", "trusted")
+
+    def __init__(self, taken: set[int], *, trusted: bool) -> None:
+        self.taken, self.trusted = taken, trusted
+
+    def __enter__(self) -> None:
+        self._before = _reading.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _reading.reset(self._before)
+
+
+_reading: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
 def is_trusted() -> bool:

@@ -11,7 +11,8 @@ entry is null, a boolean, a number, a string, or `[n]`: node n. A node has only 
 needs no recursion, there are no cycles, and what occurs twice in a value is one node.
 
 A large tree of plain data is a node `{"plain": [n]}`, whose value is the only row of the column that is node n. Columns
-are nodes too, but no values: see `columns`.
+are nodes too, but no values: see `columns`. Nor is `{"form": {...}, "of": [entry, ...]}`: the state of a codec, or a
+part of one, as JSON that is read as it is, and the parts that it speaks of. It is read once.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def children(node: Node) -> Iterable[Any]:
         return dict.values(node["fields"])
     if kind in {"codec", "strings", "masked"}:
         return (node["state"],)
-    if kind == "column":
+    if kind in {"column", "form"}:
         return list(node.get("of", ()))
     if kind == "plain":
         return (node["plain"],)
