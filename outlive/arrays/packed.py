@@ -27,17 +27,19 @@ class PackedBytes(np.ndarray[Any, Any]):
     """The bytes of a packed value that was read: usually a map of its segment, and read-only unless it is private."""
 
     info: ArrayInfo
+    tail = b""
+    """Its last bytes, if they were read apart from the map: to look at them there takes longer."""
 
     def __array_finalize__(self, origin: object) -> None:
         if isinstance(origin, PackedBytes):
-            self.info = origin.info
+            self.info, self.tail = origin.info, origin.tail
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return packed_bytes, (self.view(np.ndarray), self.info)
 
 
-def packed_bytes(data: np.ndarray[Any, Any], info: ArrayInfo) -> PackedBytes:
+def packed_bytes(data: np.ndarray[Any, Any], info: ArrayInfo, tail: bytes = b"") -> PackedBytes:
     """A view of these bytes that says which value they are."""
     view = cast("PackedBytes", data.view(PackedBytes))
-    view.info = info
+    view.info, view.tail = info, tail
     return view

@@ -30,6 +30,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 # Only pages that are written to take memory of their own, so none is set aside for the whole array.
 _PRIVATE_MAP = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+_STRUCTURE = 4096  # bytes at the end of a packed value that are read with its footer: most structures are shorter
 _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 
 
@@ -63,7 +64,7 @@ def open_view(
         raise explained(error, path) from None
     try:
         before = os.fstat(fd)  # reading may change the time of the last read, by the system itself
-        info, buffer = _contents(fd, path, info, private=private)
+        info, buffer, tail = _contents(fd, path, info, private=private)
         if _stamp(fd, before) < _READ_AGAIN and again is not None:
             again(path)
     except BlockingIOError:  # it is locked for writing: the array is gone, or not complete yet
@@ -76,7 +77,7 @@ def open_view(
         raise explained(error, path) from None
     finally:
         os.close(fd)
-    return info, _view_of(info, buffer, private=private)
+    return info, _view_of(info, buffer, tail, private=private)
 
 
 def open_private(
@@ -101,27 +102,32 @@ def _stamp(fd: int, before: os.stat_result) -> int:
     return since
 
 
-def _contents(fd: int, path: str, info: ArrayInfo | None, *, private: bool) -> tuple[ArrayInfo, Any]:
-    """The verified bytes of a segment: mapped and locked, or copied if the segment is small."""
+def _contents(fd: int, path: str, info: ArrayInfo | None, *, private: bool) -> tuple[ArrayInfo, Any, bytes]:
+    """The verified bytes of a segment: mapped and locked, or copied if the segment is small. And of a packed value's
+    data those at the end, if they were read anyway.
+    """
+    end = b""
     if info is None:
         fcntl.flock(fd, _SHARED)
         info = read_info(fd, path)
     elif info.size > COPY_BELOW:
         fcntl.flock(fd, _SHARED)
         data_end = info.offset + info.nbytes
-        head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - data_end + 1, data_end)
-        if len(tail) != info.size - data_end:
+        begin = max(info.offset, data_end - _STRUCTURE) if info.codec else data_end
+        head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - begin + 1, begin)
+        if len(tail) != info.size - begin:
             raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+        end, tail = tail[: data_end - begin], tail[data_end - begin :]
         verify(info, head, tail, path)
     if info.size > COPY_BELOW:
         if private:
-            return info, mmap.mmap(fd, info.size, flags=_PRIVATE_MAP, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        return info, mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
+            return info, mmap.mmap(fd, info.size, flags=_PRIVATE_MAP, prot=mmap.PROT_READ | mmap.PROT_WRITE), end
+        return info, mmap.mmap(fd, info.size, prot=mmap.PROT_READ), end
     buffer = os.pread(fd, max(0, info.size) + 1, 0)
     if len(buffer) != info.size:
         raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
     verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
-    return info, bytearray(buffer) if private else buffer
+    return info, bytearray(buffer) if private else buffer, end
 
 
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -138,7 +144,7 @@ def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[
     return array
 
 
-def _view_of(info: ArrayInfo, buffer: Any, *, private: bool) -> np.ndarray[Any, Any]:
+def _view_of(info: ArrayInfo, buffer: Any, tail: bytes, *, private: bool) -> np.ndarray[Any, Any]:
     try:
         root = _array_of(info, decode_dtype(info.dtype), buffer)
     except (TypeError, ValueError) as error:
@@ -148,6 +154,6 @@ def _view_of(info: ArrayInfo, buffer: Any, *, private: bool) -> np.ndarray[Any, 
     if info.codec:
         if info.dtype != PACKED or root.ndim != 1:
             raise CorruptArray(f"array {info.id} is damaged: it is a packed value, and not one row of bytes")
-        root = packed_bytes(root, info)
+        root = packed_bytes(root, info, tail)
     view: np.ndarray[Any, Any] = count_private(info.id, root) if private else remember(info.id, root)
     return view

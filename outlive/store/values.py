@@ -95,7 +95,7 @@ def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
     """
     if isinstance(found, PackedBytes):
         whole = found.view(np.ndarray)
-        return _part(Structure.of(whole), path, _reader(whole), _own_reader(found, whole), pickle=pickle)
+        return _part(Structure.of(whole, found.tail), path, _reader(whole), _own_reader(found, whole), pickle=pickle)
     if isinstance(found, Pieces):
         return _part(Structure(found.tail, found.nbytes), path, found.read, found.read_writable, pickle=pickle)
     return _inside(found, path)

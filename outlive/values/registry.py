@@ -157,5 +157,11 @@ def codec_named(name: str, package: str) -> Codec:
     return codec
 
 
+def is_private(name: str) -> bool:
+    """Whether the codec with this name is known here, and its values may be written to after reading."""
+    codec = _by_name.get(name)
+    return codec is not None and codec.private
+
+
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -7,6 +7,7 @@ unless pickle is allowed. For codecs of libraries see "Values" in docs/design.md
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from outlive.values.wire import (
 )
 
 Array = np.ndarray[Any, Any]
+_SHORT, _MOST = 8 << 10, 32  # bytes of structures that are kept for the next read, and how many are
 
 
 class Row(NamedTuple):
@@ -67,11 +69,12 @@ class Structure:
         return trailer(tail, nbytes).structure + TRAILER_SIZE
 
     @classmethod
-    def of(cls, data: Array) -> Structure:
-        """The structure of these packed bytes. Raises CorruptArray."""
+    def of(cls, data: Array, tail: bytes = b"") -> Structure:
+        """The structure of these packed bytes, of which `tail` may be the last ones. Raises CorruptArray."""
         memory, nbytes = data.data, data.nbytes
-        length = cls.length(bytes(memory[-TRAILER_SIZE:]), nbytes)
-        return cls(bytes(memory[nbytes - length :]), nbytes)
+        length = cls.length(tail or bytes(memory[-TRAILER_SIZE:]), nbytes)
+        tail = tail[len(tail) - length :] if length <= len(tail) else bytes(memory[nbytes - length :])
+        return _known(tail, nbytes) if length <= _SHORT else cls(tail, nbytes)
 
     def has_pickle(self) -> bool:
         """Whether a part of it is a pickle, whatever its flags say."""
@@ -242,6 +245,12 @@ class Structure:
             needed |= inside
             rest += inside
         return sorted(needed)
+
+
+@functools.lru_cache(_MOST)
+def _known(tail: bytes, nbytes: int) -> Structure:
+    """A short structure. A program that reads a value again and again has it parsed once: nothing changes it."""
+    return Structure(tail, nbytes)
 
 
 def mark_foreign(data: Array) -> None:
