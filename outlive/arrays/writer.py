@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 512  # parts that are written by one call of the system, which takes 1024 at most
 _SMALL_AT_ONCE = 64  # arrays that are written under one lock of the ledger, so that other writers get their turn
+_COPIED_NOW = 64 << 10  # bytes of a part that is too small to be left to another thread
 _COPY_STEP = 4 << 20  # bytes of a non-contiguous array that are gathered at a time
 
 
@@ -196,17 +197,47 @@ def _write(draft: Draft, fd: int, array: np.ndarray[Any, Any]) -> None:
 def _write_parts(draft: Draft, fd: int, parts: list[np.ndarray[Any, Any]]) -> None:
     """Write the segment of a packed value. Each part is copied once."""
     info, offset = draft.info, 0
-    warm = writable_map(fd, info.size)
-    target = None if warm is None else np.frombuffer(warm, np.uint8)
-    head, foot = (np.frombuffer(one, np.uint8) for one in (segment.header_of(info), segment.footer(info)))
-    for pieces in _pieces([head, *parts, foot]):
-        if target is None:
-            segment.write_all(fd, pieces, offset)
-            offset += sum(map(len, pieces))
+    head, foot = segment.header_of(info), segment.footer(info)
+    if warm := writable_map(fd, info.size):
+        warm[: info.offset] = head
+        _copy_parts(draft, warm, parts)
+        warm[info.offset + info.nbytes :] = foot  # last: now the segment is whole
+        return
+    for pieces in _pieces([np.frombuffer(head, np.uint8), *parts, np.frombuffer(foot, np.uint8)]):
+        segment.write_all(fd, pieces, offset)
+        offset += sum(map(len, pieces))
+
+
+def _copy_parts(draft: Draft, warm: mmap.mmap, parts: list[np.ndarray[Any, Any]]) -> None:
+    """Copy all parts to the mapped segment: small ones now, and then all others at once, as if they were one array."""
+    target, offset = np.frombuffer(warm, np.uint8), draft.info.offset
+    pieces: list[tuple[Any, Any]] = []
+    nbytes = 0
+    for part in parts:
+        if part.flags.c_contiguous:
+            source = part.reshape(-1).view(np.uint8)
+            there = target[offset : offset + source.nbytes]
+        elif _is_plain(part):
+            source, there = part, np.ndarray(part.shape, part.dtype, warm, offset)
         else:
-            for piece in pieces:
-                _copy_bytes(draft, target[offset : offset + len(piece)], np.frombuffer(piece, np.uint8))
-                offset += len(piece)
+            _gather(target[offset : offset + part.nbytes], part)
+            offset += part.nbytes
+            continue
+        if source.nbytes < _COPIED_NOW:
+            there[...] = source
+        else:
+            pieces += _slices(there, source)
+            nbytes += source.nbytes
+        offset += source.nbytes
+    if pieces:
+        draft.copy(pieces, nbytes)
+
+
+def _gather(target: np.ndarray[Any, Any], part: np.ndarray[Any, Any]) -> None:
+    offset = 0
+    for chunk in chunks(part):
+        target[offset : offset + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        offset += len(chunk)
 
 
 def _pieces(parts: list[np.ndarray[Any, Any]]) -> Iterator[list[memoryview]]:

@@ -30,10 +30,14 @@ LARGE = 3 << 20  # bytes
 def values() -> dict[str, Any]:
     """Values whose parts take each way of writing: small, many, with gaps, large, Fortran order, none."""
     numbers = np.arange(LARGE // 8)
+    fields = np.zeros(9000, [("a", "i1"), ("b", "f8")])
+    fields["a"], fields["b"] = 1, np.arange(9000)
     return {
         "small": {"a": [1, 2.5, None]},
         "many": [np.full(3, n) for n in range(2000)],
         "gaps": {"a": numbers[::2], "b": numbers.reshape(-1, 64).T[::3], "c": np.ones(5)},
+        "gaps that are large": {"a": np.arange(LARGE)[::2], "b": np.ones((3, LARGE // 8))[:, ::-1], "c": b"c" * 999},
+        "gaps between fields": {"a": fields[::2], "b": numbers},
         "large": {"a": numbers, "b": np.asfortranarray(numbers.reshape(64, -1))},
         "empty": {"a": np.zeros((0, 3))},
         "odd": {"a": object, "b": numbers},
@@ -62,6 +66,7 @@ def test_round_trip(shelf: Shelf, name: str) -> None:
         view = Reader(shelf).view(info)
         assert isinstance(view, PackedBytes) and view.info == info and not view.flags.writeable
         assert same(unpack(view), value)
+        assert view.tobytes().endswith(view.tail) and same(store_values.value_of(view, pickle=True), value)
         again = Reader(shelf).view(info._replace())
         assert isinstance(again, PackedBytes) and again.info == info
         assert check(shelf) == []
