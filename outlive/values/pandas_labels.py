@@ -62,8 +62,8 @@ def index_of_plain(about: Any) -> Any:
             raise TypeError("a range without numbers")
         return pd.RangeIndex(start, stop, step, name=name)
     words, dtype = about["words"], about["dtype"]
-    if type(words) is not list:
-        raise TypeError("labels that are no list")
+    if type(words) is not list or len(words) > _MOST:
+        raise TypeError("labels that are no list, or a long one")
     if dtype is None:
         return pd.Index(_objects(words), dtype=object, name=name, copy=False)
     storage, na = dtype
@@ -79,8 +79,8 @@ def _objects(words: list[Any]) -> Any:
 
 
 def _texts(words: Any) -> Any:
-    if not all(type(word) is str for word in words):
-        raise TypeError("labels that are no text")
+    if not all(type(word) is str for word in words) or sum(map(len, words)) > _LONGEST:
+        raise TypeError("labels that are no text, or a long one")
     return words
 
 

@@ -274,6 +274,8 @@ HOSTILE: dict[str, Callable[[list[wire.Node]], Any]] = {
     "lists as words": lambda nodes: form(nodes)["form"]["labels"]["words"].__setitem__(0, []),
     "a text as labels": lambda nodes: form(nodes)["form"]["labels"].update(words="abcdefghijk"),
     "another dtype of labels": lambda nodes: form(nodes)["form"]["labels"].update(dtype=["arrow", "nan"]),
+    "many labels": lambda nodes: form(nodes)["form"]["labels"].update(words=["a"] * 1001),
+    "long labels": lambda nodes: form(nodes)["form"]["labels"]["words"].__setitem__(0, "a" * (1 << 16)),
     "a list as dtype of labels": lambda nodes: form(nodes)["form"]["labels"].update(dtype=[[], "nan"]),
     "a list as name": lambda nodes: form(nodes)["form"]["labels"].update(name=[1]),
     "no index": lambda nodes: form(nodes)["form"].update(index=None),
