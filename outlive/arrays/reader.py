@@ -43,7 +43,7 @@ class Reader:
         view: np.ndarray[Any, Any] | None = live_view(info.id)
         if view is not None:
             return view
-        recent = self._recent_of(info.id)
+        recent = self._recent_of(info.id) if info.size <= COPY_BELOW else None
         if recent is not None:
             return recent[1]
         try:

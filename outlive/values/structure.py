@@ -230,7 +230,7 @@ class Structure:
 
     def _needed(self, entry: Any) -> Sequence[int]:
         """The numbers of the nodes that an entry needs, in order."""
-        if not isinstance(entry, list | Row):
+        if not isinstance(entry, (list, Row)):  # a union would be made each time
             return ()
         last = entry.number if isinstance(entry, Row) else self._number(entry)
         if last == len(self._nodes) - 1:
