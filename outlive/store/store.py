@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive import progress as progress_bar
 from outlive.archive.opening import place_of
@@ -23,8 +22,7 @@ from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
-from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
-from outlive.ray_internals.client import is_client
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType, StoreUnavailable
 from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit, seal
@@ -38,6 +36,7 @@ from outlive.store.loading import Ends, Loaded, load
 from outlive.store.mirroring import Mirror, Order, running, start
 from outlive.store.options import put_options
 from outlive.store.private import Mode, check_mode
+from outlive.store.ray_in_use import is_client
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.saving import Saved, save, warn_of_lost
 from outlive.store.scopes import Scope, end_scope, open_scope
@@ -47,8 +46,10 @@ from outlive.units import parse_duration
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from outlive.archive.place import Place
+    from outlive.local.place import Place as LocalPlace
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -125,15 +126,18 @@ def _listed(keys: Iterable[str] | None) -> list[str] | None:
 
 
 class Store(MutableMapping[str, Any]):
-    """Arrays, and other values, by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
+    """Arrays, and other values, by key, shared by all processes of a Ray cluster, or of one machine. Made by
+    `outlive.open`; picklable.
 
     An array is a file in shared memory: no process owns it. It stays until it is deleted or overwritten, whichever
     worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is. So do they of the arrays
     in other values: see docs/values.md.
     """
 
-    def __init__(self, name: str = DEFAULT, scope: Scope | None = None, pickle: bool = True) -> None:
-        self.name, self._scope, self.pickle = name, scope, pickle
+    def __init__(
+        self, name: str = DEFAULT, scope: Scope | None = None, pickle: bool = True, place: LocalPlace | None = None
+    ) -> None:
+        self.name, self._scope, self.pickle, self.place = name, scope, pickle, place
 
     # --- putting
 
@@ -158,7 +162,8 @@ class Store(MutableMapping[str, Any]):
         ----------
         lifetime
             "detached": until it is deleted; the default with a key. "job": until the Ray job that put it ends, however
-            that ends; the default without a key.
+            that ends; the default without a key. In a local store, a job is the program that opened it first, and the
+            processes that it has started: see docs/howto/without-ray.md.
         ttl
             Time to live, in addition to `lifetime`: a number of seconds, or text such as "10min". `handle.touch()`
             renews it.
@@ -348,7 +353,7 @@ class Store(MutableMapping[str, Any]):
         session = self._session()
         lock = open_scope(session)
         try:
-            yield Store(self.name, Scope(lock.number, session.node), self.pickle)
+            yield Store(self.name, Scope(lock.number, session.node), self.pickle, self.place)
         finally:
             end_scope(session, lock)
 
@@ -640,11 +645,12 @@ class Store(MutableMapping[str, Any]):
             With `status`, `save` and `stop`. If there is one of this store to this place, it gets the new settings.
         """
         seconds = parse_duration(every, "every", least=1.0)
+        self._in_ray("a mirror is an actor of Ray")
         return start(Order(self.name, _place(url, options), prefix, seconds, delete))
 
     def mirrors(self) -> list[Mirror]:
         """The mirrors of this store that run."""
-        return running(self.name)
+        return [] if self.place is not None else running(self.name)
 
     # --- looking
 
@@ -655,7 +661,7 @@ class Store(MutableMapping[str, Any]):
         >>> list(store.keys(prefix="mri/"))
         ['mri/1', 'mri/2']
         """
-        return StoreKeys(self, self.name, prefix)
+        return StoreKeys(self, self.name, prefix, self.place)
 
     @in_cluster()
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
@@ -673,7 +679,11 @@ class Store(MutableMapping[str, Any]):
         """
         session = self._session()
         return [
-            LostArray(ArrayHandle(one.info, None, self.pickle), one.nodes[0], one.lost_at)
+            LostArray(
+                ArrayHandle(one.info, None if self.place is None else session.node, self.pickle),
+                one.nodes[0],
+                one.lost_at,
+            )
             for one in reading.lost_arrays(session, self.name)
         ]
 
@@ -695,6 +705,9 @@ class Store(MutableMapping[str, Any]):
         ------
         ArrayNotFound, ArrayLost
         """
+        self._in_ray("tasks of Ray have strategies")
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         handle = array if isinstance(array, ArrayHandle) else self.handle(array)
         nodes = handle.location
         if not nodes:
@@ -766,21 +779,29 @@ class Store(MutableMapping[str, Any]):
             return check(session, progress or bar.update)
 
     def _session(self) -> Session:
-        return session.current()
+        return session.at(self.place)
+
+    def _in_ray(self, why: str) -> None:
+        """Raises StoreUnavailable if this is a local store."""
+        if self.place is not None:
+            raise StoreUnavailable(f"{why}, and {self!r} has none: it is on this machine alone. Use outlive.open()")
 
     def __eq__(self, other: object) -> bool:
-        return self.name == other.name if isinstance(other, Store) else NotImplemented
+        return (self.name, self.place) == (other.name, other.place) if isinstance(other, Store) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.place is not None:
+            return Store, (self.name, self._scope, self.pickle, self.place)
         return Store, (self.name, self._scope) if self.pickle else (self.name, self._scope, False)
 
     def __repr__(self) -> str:
         refuses = "" if self.pickle else ", pickle=False"
-        return f"outlive.open({self.name!r}{refuses}){'' if self._scope is None else '.scope()'}"
+        local = "" if self.place is None else f", local=True, root={self.place.root!r}"
+        return f"outlive.open({self.name!r}{local}{refuses}){'' if self._scope is None else '.scope()'}"
 
     @notebook.never_raises
     def _repr_html_(self) -> str:
-        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it")
+        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it", self.place)
