@@ -37,7 +37,7 @@ def main(root: str, lock: int, says: int) -> None:
         os._exit(1)
     os.write(says, READY)
     os.close(says)
-    os.dup2(0, 2)
+    os.dup2(1, 2)  # nowhere
     house.wait_until_over()
     clear(place)
     os.close(lock)

@@ -41,10 +41,9 @@ class LocalPeers(OneNode):
         StoreUnavailable
             It cannot be started, or is of another version.
         """
-        self._about = None
         while True:
             with contextlib.suppress(Nobody):
-                self._give_back(self._connect())
+                self._give_back(self._connect(anew=True))
                 return self.about
             start(self._place)
 
@@ -158,8 +157,8 @@ class LocalPeers(OneNode):
         else:
             channel.close()
 
-    def _connect(self) -> Channel:
-        """A new connection. Raises Nobody, and Left if the store is another than this process uses."""
+    def _connect(self, *, anew: bool = False) -> Channel:
+        """A new connection. Raises Nobody; and Left, if not `anew`, where the store is another than before."""
         try:
             channel = connect(self._place.socket)
         except TimeoutError:
@@ -175,17 +174,15 @@ class LocalPeers(OneNode):
             if isinstance(error, Ended):
                 raise Nobody(f"the keeper of {self._place.folder} has just ended") from error
             raise
-        if self._about is None:
-            if about.protocol != PROTOCOL:
-                channel.close()
-                raise StoreUnavailable(
-                    f"the keeper of {self._place.folder} (process {about.pid}) speaks protocol {about.protocol}, this "
-                    f"version of outlive {PROTOCOL}: use the same version in all programs, or end that process"
-                )
-            self._about, self.node_id = about, about.node
-        elif about.shelf != self._about.shelf:
+        before = self._about
+        if about.protocol != PROTOCOL:
             channel.close()
-            raise Left(f"the store {self._about.shelf} was shut down; call outlive.open(local=True) again")
-        else:
-            self._about = about
+            raise StoreUnavailable(
+                f"the keeper of {self._place.folder} (process {about.pid}) speaks protocol {about.protocol}, this "
+                f"version of outlive {PROTOCOL}: use the same version in all programs, or end that process"
+            )
+        if before is not None and not anew and about.shelf != before.shelf:
+            channel.close()
+            raise Left(f"the store {before.shelf} was shut down; call outlive.open(local=True) again")
+        self._about, self.node_id = about, about.node
         return channel

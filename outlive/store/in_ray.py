@@ -47,14 +47,3 @@ class RayConnection(Connection):
     def hang_up(self) -> None:
         """Close idle connections."""
         self._peers.hang_up()
-
-
-def close(nodes: list[str]) -> None:
-    """End the keepers of these nodes and the catalog, for good."""
-    starters.stop(nodes)
-
-
-def begin_to_close() -> Peers:
-    """End what would start keepers again; returns the way to them."""
-    starters.stop_mirrors()
-    return RayPeers()

@@ -354,9 +354,10 @@ def close() -> int:
     """
     from ray.exceptions import GetTimeoutError
 
-    from outlive.store import in_ray
+    from outlive.cluster import ray_port, starters
 
-    freed, silent, peers = 0, [], in_ray.begin_to_close()
+    freed, silent, peers = 0, [], ray_port.RayPeers()
+    starters.stop_mirrors()  # or one of them would start keepers again
     nodes = peers.keeper_nodes()
     try:
         for node in nodes:
@@ -367,7 +368,7 @@ def close() -> int:
                 if isinstance(error.__cause__, GetTimeoutError):
                     silent.append(node)
     finally:  # an interrupt must not leave some of them alive without shelves
-        in_ray.close(nodes)
+        starters.stop(nodes)
         forget()
     _log.info("shut down the stores of the cluster: %d bytes are free", freed)
     if silent:

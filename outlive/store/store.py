@@ -105,14 +105,15 @@ def _values(found: dict[str, Any], store: Store, *_: Any) -> dict[str, Any]:
     return {key: one if type(one) is np.ndarray else value_of(one, pickle=store.pickle) for key, one in found.items()}
 
 
-def _place(url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Place:
-    return place_of(url, options, here=not is_client())
+def _is_outside(store: Store) -> bool:
+    """Whether the store's calls are made elsewhere, as this process is a Ray Client."""
+    return store.place is None and is_client()
 
 
 @contextlib.contextmanager
-def _seen_from_here(label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
+def _seen_from_here(store: Store, label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
     """The function that is told of the progress. A Ray Client has a bar of its own: workers draw none."""
-    if progress is not None or not is_client():
+    if progress is not None or not _is_outside(store):
         yield progress
         return
     with progress_bar.of(label) as bar:
@@ -324,7 +325,7 @@ class Store(MutableMapping[str, Any]):
             key=key,
             version=new_version(),
         )
-        if is_client():
+        if _is_outside(self):
             ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
             return CreationOutside(functools.partial(self.put, key=key, **ends), described())
         session = self._session()
@@ -346,7 +347,7 @@ class Store(MutableMapping[str, Any]):
         >>> "partial" in store, "sum" in store
         (False, True)
         """
-        if is_client():
+        if _is_outside(self):
             with gateway.scope(self) as scoped:
                 yield scoped
             return
@@ -533,8 +534,8 @@ class Store(MutableMapping[str, Any]):
         CorruptArchive
             There is a manifest, and it cannot be read. Nothing was changed.
         """
-        with _seen_from_here("saving", progress) as told:
-            saved = self._save(_place(url, options), prefix, _listed(keys), delete, told)
+        with _seen_from_here(self, "saving", progress) as told:
+            saved = self._save(self._place(url, options), prefix, _listed(keys), delete, told)
         warn_of_lost(saved)
         return saved
 
@@ -599,8 +600,8 @@ class Store(MutableMapping[str, Any]):
             See `save`.
         """
         ends = Ends(self.name, self._scope, lifetime or "detached", ttl, pin, replicas)
-        with _seen_from_here("loading", progress) as told:
-            return self._load(_place(url, options), prefix, _listed(keys), ends, replace, pickle, told)
+        with _seen_from_here(self, "loading", progress) as told:
+            return self._load(self._place(url, options), prefix, _listed(keys), ends, replace, pickle, told)
 
     @in_cluster()
     def _load(
@@ -646,7 +647,7 @@ class Store(MutableMapping[str, Any]):
         """
         seconds = parse_duration(every, "every", least=1.0)
         self._in_ray("a mirror is an actor of Ray")
-        return start(Order(self.name, _place(url, options), prefix, seconds, delete))
+        return start(Order(self.name, self._place(url, options), prefix, seconds, delete))
 
     def mirrors(self) -> list[Mirror]:
         """The mirrors of this store that run."""
@@ -780,6 +781,9 @@ class Store(MutableMapping[str, Any]):
 
     def _session(self) -> Session:
         return session.at(self.place)
+
+    def _place(self, url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Place:
+        return place_of(url, options, here=not _is_outside(self))
 
     def _in_ray(self, why: str) -> None:
         """Raises StoreUnavailable if this is a local store."""
