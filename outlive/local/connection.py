@@ -54,7 +54,6 @@ class LocalConnection:
     def is_tended(self) -> bool:
         """Whether the keeper is there, and sees that this process is."""
         if not self._job.stands():  # a keeper that ended removed the file
-            self._job.leave()
             self._job = self._begin()
         return self.peers.answers()
 

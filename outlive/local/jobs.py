@@ -16,10 +16,11 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from io import FileIO
 from typing import NamedTuple
 
-from outlive.arrays.layout import NUMBERS, PRIVATE
-from outlive.arrays.lock import is_at, try_lock
+from outlive.arrays.layout import NUMBERS
+from outlive.arrays.lock import create, is_at, try_lock
 from outlive.arrays.root import names_in
 
 SETTING = "OUTLIVE_JOB"
@@ -27,26 +28,22 @@ _AGAIN = 0.001  # seconds until a lock that the keeper has for a moment is tried
 
 
 class Job:
-    """This process's part in a job: it lasts as long as the process, and as the children that it forks."""
+    """This process's part in a job. It lasts until this is dropped, or the process ends, and its forked children do."""
 
     def __init__(self, folder: str) -> None:
         while True:
             name = _named() or _of_an_ancestor(folder) or _new()
             self._path = f"{folder}/{name}"
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
-            if try_lock(self._fd, fcntl.LOCK_SH) and self.stands():
+            self._file = FileIO(self._path, "r+", opener=create)
+            if try_lock(self._file, fcntl.LOCK_SH) and self.stands():
                 self.number = int(name[:8], 16)
                 return
-            os.close(self._fd)
+            self._file.close()
             time.sleep(_AGAIN)  # the keeper is about to remove the file of a job that has ended
 
     def stands(self) -> bool:
         """Whether the keeper can still see it: the folder may have been removed."""
-        return is_at(self._path, self._fd)
-
-    def leave(self) -> None:
-        """Take part no more."""
-        os.close(self._fd)
+        return is_at(self._path, self._file.fileno())
 
 
 class _Process(NamedTuple):
