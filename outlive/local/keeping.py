@@ -56,7 +56,9 @@ def _log_to(path: str) -> None:
 
 if __name__ == "__main__":
     # The package that started this, wherever it is: the folder of this file is no place for imports.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path != here]  # with PYTHONSAFEPATH it is not there
+    sys.path.insert(0, os.path.dirname(os.path.dirname(here)))
     importlib.import_module("outlive")
     del sys.path[0]
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
