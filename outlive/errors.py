@@ -62,6 +62,10 @@ class StoreUnavailable(OutliveError, ConnectionError):
     """No Ray cluster is connected, or its keeper or catalog cannot be reached. Connect, or start it again."""
 
 
+class OutsideCluster(StoreUnavailable):
+    """This process is a Ray Client: calls that need a shelf have to run in the cluster, by way of `store.gateway`."""
+
+
 class InvalidKey(OutliveError, ValueError):
     """A key is a `str` of 1 to 1024 bytes in UTF-8; this string is not."""
 

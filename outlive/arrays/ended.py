@@ -29,7 +29,7 @@ class Why(enum.IntEnum):
 
 
 _WHY = {
-    Why.JOB: "the Ray job that put it ended (lifetime='job'; lifetime='detached' keeps an array until it is deleted)",
+    Why.JOB: "the job that put it ended (lifetime='job'; lifetime='detached' keeps an array until it is deleted)",
     Why.SCOPE: "the scope it was put in ended (`with store.scope()`, or its process)",
     Why.NOT_PUT: "its put failed or was interrupted, or its writer died, before it was stored",
     Why.TTL: "its time to live was over (ttl=; `handle.touch()` renews it)",

@@ -11,7 +11,7 @@ from ray.util import list_named_actors
 NAMESPACE = "outlive"
 CATALOG = "catalog"
 _KEEPER = "keeper-"
-MIRROR = "mirror-"
+MIRROR = "mirror-"  # as in `store.mirroring`
 
 
 def keeper(node: str) -> Any:

@@ -55,8 +55,12 @@ class Catalog:
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
-        self._answering = Answering(self, self.driver.peers, self._turn)
+        self.answer()
         _log.info("the catalog is ready; shelves that it knows of: %d", len(self.state.shelves))
+
+    def answer(self) -> None:
+        """Have a server of calls."""
+        self._answering = Answering(self, self.driver.peers, self._turn)
 
     @in_group("slow")
     def cut(self, line: bytes) -> None:

@@ -99,21 +99,35 @@ class Keeper(ShelfCalls):
     def take_over(self, cluster: str) -> Shelf:
         """Take the shelf; from now on it is this keeper's."""
         logs.begin()
-        self._tenure = Tenure(self._peers, cluster, self._node)
+        self._tenure = self.begin_tenure(cluster)
         self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
         _log.info("the keeper of node %s tends %s", self._node, self._tenure.shelf.path)
         return self._tenure.shelf
+
+    def begin_tenure(self, cluster: str) -> Tenure:
+        """Get hold of the shelf's folder."""
+        return Tenure(self._peers, cluster, self._node)
 
     def adopts(self) -> bool:
         """Whether a shelf of a dead node is still to be adopted, or the catalog to be told of what was adopted."""
         return self._tenure.left_behind or bool(self._shelf.ledger.adopted)
 
     def go_on(self) -> None:
-        """Begin the work that goes on by itself.
+        """Begin the work that goes on by itself."""
+        self.connect()
+        self._threads = [
+            threading.Thread(target=self._again, args=(work, seconds), name=work.__name__, daemon=True)
+            for work, seconds in self.works().items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def works(self) -> dict[Callable[[], None], float]:
+        """The work, and the seconds after which it is repeated.
 
         Work that asks others, or takes long, has a thread of its own: the rounds do not wait for a head that is silent.
         """
-        works: dict[Callable[[], None], float] = {
+        return {
             self._make_rounds: _ROUNDS_EVERY,
             self._tending.clear_orphans: _ROUNDS_EVERY,
             self._tending.end_what_is_over: _ROUNDS_EVERY,
@@ -124,16 +138,13 @@ class Keeper(ShelfCalls):
             self._tending.balance: _ROUNDS_EVERY,
             self._evacuation.consider: _ROUNDS_EVERY,
         }
+
+    def connect(self) -> None:
+        """Have a server for other nodes, and links to theirs."""
         self._serving, self._fetches.links = (
             Serving(self._shelf, self._node, self._peers, self),
             links(self._peers, self._node),
         )
-        self._threads = [
-            threading.Thread(target=self._again, args=(work, seconds), name=work.__name__, daemon=True)
-            for work, seconds in works.items()
-        ]
-        for thread in self._threads:
-            thread.start()
 
     def about(self) -> dict[str, Any]:
         """Facts for a process that joins: the protocol's version, the root folder, and the transfer server's port."""

@@ -41,7 +41,7 @@ class Tenure:
 
     def __init__(self, peers: Peers, cluster: str, node: str) -> None:
         self._peers, self._cluster, self._node = peers, cluster, node
-        self.root, self.on_disk = default_root()
+        self.root, self.on_disk = self.chosen_root()
         self._path, self._lock = shelf_folder(self.root, cluster, node), -1
         self._unlisted: dict[str, str] = {}  # adopted arrays that were never listed here: their dead nodes
         self._epoch = 0  # the shelf's epoch as these came
@@ -52,6 +52,10 @@ class Tenure:
         else:
             self._begin()  # the first keeper of this shelf does not wait for room, and raises
 
+    def chosen_root(self) -> tuple[str, str | None]:
+        """The path of the root folder, and the reason if it is on disk."""
+        return default_root()
+
     def _begin(self) -> None:
         """Begin the tenure. If this failed, it may be called again."""
         clear_removed(self._path)
@@ -61,9 +65,13 @@ class Tenure:
         for finding in mend_doubles(self.shelf):
             _log.info("%s %s: %s", finding.problem, finding.subject, finding.action)
         self.shelf.recount()
+        self.claim()
+        apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # defaults, where nothing was chosen
+
+    def claim(self) -> None:
+        """Say whose the shelf is, and adopt what was left to it."""
         sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
         self._adopt()
-        apply(Settings(), self.shelf, self.root, self._cluster, self._node)  # defaults, where nothing was chosen
 
     def _adopt(self) -> None:
         """Adopt the shelves that dead nodes left on this machine; see `Ledger.adopted`.

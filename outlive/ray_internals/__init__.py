@@ -5,9 +5,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from outlive.errors import StoreUnavailable, UnsupportedRay
+from outlive.errors import OutsideCluster, StoreUnavailable, UnsupportedRay
 from outlive.extras import install, named
-from outlive.ray_internals.client import OutsideCluster, is_client
+from outlive.ray_internals.client import is_client
 
 try:
     import ray

@@ -7,12 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from outlive.errors import StoreUnavailable
-
-
-class OutsideCluster(StoreUnavailable):
-    """This process is a Ray Client: calls that need a shelf have to run in the cluster, by way of `store.gateway`."""
-
 
 def connection() -> Any:
     """The object of this process's connection by Ray Client: a new one after each `ray.init`, None without one."""

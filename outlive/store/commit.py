@@ -6,8 +6,6 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from ray.exceptions import RayError
-
 from outlive.arrays.batches import Batch
 from outlive.arrays.draft import Draft
 from outlive.arrays.ended import Why
@@ -18,6 +16,7 @@ from outlive.arrays.remains import Remains
 from outlive.arrays.shelf import StaleEpoch
 from outlive.catalog.wire import Bound, pack, pack_request, unpack_bound
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
+from outlive.store.ray_in_use import unanswered
 
 if TYPE_CHECKING:
     from outlive.store.session import Session
@@ -229,7 +228,7 @@ def _refused(session: Session, failed: list[Draft], stored: list[Draft], error: 
         said += f". Some arrays of this put were already stored, and cannot be taken back: {_keys(stored)}"
     try:
         session.ask_catalog("take_off", [draft.info.id for draft in failed])
-    except (RayError, StoreUnavailable) as unheard:
+    except unanswered() as unheard:
         said += f". The catalog did not answer ({unheard}): it forgets {_keys(failed)} when somebody reads them"
     return kind(said)
 

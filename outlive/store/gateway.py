@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from outlive.arrays.lock import Mutex
-from outlive.errors import OutliveError, StoreUnavailable
-from outlive.ray_internals.client import OutsideCluster, connection
+from outlive.errors import OutliveError, OutsideCluster, StoreUnavailable
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -287,6 +286,8 @@ def _gateway() -> Any:
     killed (RAY_CLIENT_RECONNECT_GRACE_PERIOD).
     """
     global _current
+    from outlive.ray_internals.client import connection
+
     with _lock.now:
         connected = connection()
         if connected is None:

@@ -6,10 +6,9 @@ import difflib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ray.exceptions import RayError
-
 from outlive.catalog.wire import Found, Located, unpack_found
-from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
+from outlive.errors import ArrayLost, ArrayNotFound
+from outlive.store.ray_in_use import unanswered
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
@@ -60,7 +59,7 @@ def why_gone(session: Session, info: ArrayInfo, not_found: ArrayNotFound) -> Arr
         return not_found
     try:
         [found] = unpack_found(session.ask_catalog("find", info.store, [info.key]))
-    except (RayError, StoreUnavailable):
+    except unanswered():
         return not_found
     if found is not None and found.lost_at and found.info.id == info.id:  # its node has died meanwhile
         return lost(info, found.nodes[0], found.lost_at)

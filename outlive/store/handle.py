@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from datetime import datetime
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.spill.pin import pin, unpin
 from outlive.errors import ArrayNotFound
 from outlive.extras import need
-from outlive.ray_internals.data import asks_for_item
 from outlive.store import deadlines, notebook, session
+from outlive.store.beside import view_beside
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
 from outlive.store.private import Mode, check_mode, private
@@ -44,6 +45,14 @@ class _Named(type):
 
 def _item(found: Any, handle: ArrayHandle, index: Any) -> Any:
     return value_of(found, (index,), pickle=handle._pickle) if handle.info.codec else found  # noqa: SLF001
+
+
+def _asks_for_item(caller: FrameType, handle: ArrayHandle) -> bool:
+    if sys.modules.get("ray.data") is None:
+        return False
+    from outlive.ray_internals.data import asks_for_item
+
+    return asks_for_item(caller, handle)
 
 
 class ArrayHandle(metaclass=_Named):
@@ -99,7 +108,8 @@ class ArrayHandle(metaclass=_Named):
         TooManyViews
             This process is out of file descriptors or maps.
         StoreUnavailable
-            This process is not connected to a Ray cluster.
+            This process is not connected to a Ray cluster, and no shelf of this machine has the array. Or it is in the
+            local store of another machine.
         """
         path = path if isinstance(path, tuple) else (path,)
         found = self._view() if not path and mode == "r" else self._found(path, mode)
@@ -121,10 +131,10 @@ class ArrayHandle(metaclass=_Named):
     def _view(self) -> np.ndarray[Any, Any]:
         """Its bytes: writable, for the caller alone, if all of its value may be written to and it is on this node."""
         info = self.info
-        view: np.ndarray[Any, Any] | None = live_view(info.id)
+        view: np.ndarray[Any, Any] | None = self._at_hand()
         if view is not None:
             return view
-        now = session.current()
+        now = session.of(self._node)
         own = info.codec and info.size > COPY_BELOW and is_private(info.codec)
         try:  # as `by_handle` does, but faster
             return now.reader.private(info) if own else now.reader.view(info)
@@ -134,8 +144,13 @@ class ArrayHandle(metaclass=_Named):
 
     @in_cluster()
     def _pieces(self, path: tuple[Any, ...]) -> Any:
+        view = self._at_hand()
+        return pieces(session.of(self._node), self.info, self._node, path) if view is None else view
+
+    def _at_hand(self) -> Any:
+        """A view that needs no session: one that this process has, or one of a shelf that is on this machine."""
         view = live_view(self.info.id)
-        return pieces(session.current(), self.info, self._node, path) if view is None else view
+        return view_beside(self.info, self._node) if view is None else view
 
     @property
     def kind(self) -> str:
@@ -216,7 +231,7 @@ class ArrayHandle(metaclass=_Named):
         """
         if not self.info.ttl:
             raise ValueError(f"{self!r} was put without ttl=, so there is nothing to renew")
-        deadlines.touch(session.current(), self.info, self._node)
+        deadlines.touch(session.of(self._node), self.info, self._node)
 
     @in_cluster()
     def pin(self) -> None:
@@ -230,7 +245,7 @@ class ArrayHandle(metaclass=_Named):
         StoreFull
             Memory has no room for it, and nothing there can be spilled. It stays on disk.
         """
-        current = session.current()
+        current = session.of(self._node)
         if not current.shelf.has(self.info.id):
             by_handle(current, self.info, self._node)
         pin(current.shelf, self.info)
@@ -243,7 +258,7 @@ class ArrayHandle(metaclass=_Named):
         ------
         ArrayNotFound
         """
-        unpin(session.current().shelf, self.info)
+        unpin(session.of(self._node).shelf, self.info)
 
     @in_cluster()
     def ends_at(self) -> datetime | None:
@@ -253,11 +268,11 @@ class ArrayHandle(metaclass=_Named):
         ------
         ArrayNotFound
         """
-        deadline = deadlines.deadline(session.current(), self.info, self._node) if self.info.ttl else None
+        deadline = deadlines.deadline(session.of(self._node), self.info, self._node) if self.info.ttl else None
         return None if deadline is None else datetime.fromtimestamp(deadline).astimezone()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if asks_for_item(sys._getframe(1), self):  # noqa: SLF001 - it asks without saying what for
+        if _asks_for_item(sys._getframe(1), self):  # noqa: SLF001 - it asks without saying what for
             itself: np.ndarray[Any, Any] = np.empty((), object)
             itself[()] = self
             return itself  # no numbers: Ray Data then keeps the handle as an object
@@ -320,7 +335,7 @@ class ArrayHandle(metaclass=_Named):
         StoreUnavailable
             A node that may have it does not answer.
         """
-        current = session.current()
+        current = session.of(self._node)
         kept = current.ask_catalog("kept_on", self.id)
         return Durability(len(kept) if kept else int(bool(self.location)), self.info.replicas)
 
@@ -328,17 +343,17 @@ class ArrayHandle(metaclass=_Named):
     @in_cluster()
     def location(self) -> list[str]:
         """The ids of the nodes that have the array, this one first if it does; see `Store.strategy`."""
-        return locate(session.current(), self.info, self._node).nodes
+        return locate(session.of(self._node), self.info, self._node).nodes
 
     @in_cluster(then=_item)
     def __getitem__(self, index: Any) -> Any:
         """The same as `handle.get()[index]`, but only what `index` names is copied from another node: the rows of an
         array, or the item of a dict, a list, or such.
         """
-        view = live_view(self.info.id)
+        view = self._at_hand()
         if self.info.codec:
-            return pieces(session.current(), self.info, self._node, (index,)) if view is None else view
-        return part(session.current(), self.info, self._node, index) if view is None else view[index]
+            return pieces(session.of(self._node), self.info, self._node, (index,)) if view is None else view
+        return part(session.of(self._node), self.info, self._node, index) if view is None else view[index]
 
     def __len__(self) -> int:
         shape = self._array("length").shape
@@ -368,4 +383,4 @@ class ArrayHandle(metaclass=_Named):
 
     @notebook.never_raises
     def _repr_html_(self) -> str:
-        return notebook.of_array(self.info)
+        return notebook.of_array(self.info, self._node)

@@ -13,11 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
-
 from outlive import progress
-from outlive.cluster import actors, logs, starters
+from outlive.cluster import logs
 from outlive.errors import StoreUnavailable
 from outlive.store import session as sessions
 from outlive.store.gateway import in_cluster
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _THREADS = 4  # calls at a time, while one saves
 _PATIENCE = 60.0  # seconds for an answer of an actor that starts
+_NAMED = "mirror-"  # how the names of mirrors begin
 
 
 class MirrorStatus(NamedTuple):
@@ -129,13 +127,18 @@ class Mirror:
 
 
 def _name(store: str, url: str) -> str:
-    return actors.MIRROR + hashlib.sha256(f"{store}\n{url}".encode()).hexdigest()[:32]
+    return _NAMED + hashlib.sha256(f"{store}\n{url}".encode()).hexdigest()[:32]
 
 
 @in_cluster()
 def start(order: Order) -> Mirror:
     """Start a mirror. One of the same store and place that has another order is ended first."""
     sessions.current()
+    import ray
+    from ray.exceptions import RayActorError
+
+    from outlive.cluster import starters
+
     name = _name(order.store, order.place.url)
     remote: Any = ray.remote(Mirroring)
     options = {**starters.LASTING, "resources": {starters.HEAD: 0.001}, "max_concurrency": _THREADS, "name": name}
@@ -155,6 +158,11 @@ def start(order: Order) -> Mirror:
 @in_cluster()
 def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorStatus:
     sessions.current()
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    from outlive.cluster import actors
+
     try:
         answer = getattr(actors.find(_name(store, url)), method).remote()
         status: MirrorStatus = ray.get(answer, timeout=patience)
@@ -167,6 +175,8 @@ def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorSta
 
 @in_cluster()
 def _stop(name: str) -> None:
+    from outlive.cluster import actors
+
     actors.end(name)
 
 
@@ -174,6 +184,11 @@ def _stop(name: str) -> None:
 def running(store: str) -> list[Mirror]:
     """The mirrors of a store that run."""
     sessions.current()
+    import ray
+    from ray.exceptions import RayError
+
+    from outlive.cluster import actors
+
     found = []
     for name in actors.mirrors():
         with contextlib.suppress(ValueError, RayError):

@@ -30,6 +30,7 @@ from outlive.units import count, format_duration, format_size
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
+    from outlive.local.place import Place
     from outlive.store.session import Session
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def never_raises(show: Callable[[T], str]) -> Callable[[T], str]:
     return run
 
 
-def of_array(info: ArrayInfo) -> str:
+def of_array(info: ArrayInfo, node: str | None = None) -> str:
     """A handle: what it says of its array; and a picture, if that is an image that can be read here at once."""
     name = ("key", _cut(info.key)) if info.key is not None else ("id", info.id)
     shape = " × ".join(f"{side:,}" for side in info.shape) or "no axis"
@@ -68,7 +69,7 @@ def of_array(info: ArrayInfo) -> str:
         ("size", format_size(info.nbytes)),
         ("ends", ", or ".join(ends) or "when it is deleted"),
     ]
-    array = None if info.codec else _at_hand(info)
+    array = None if info.codec else _at_hand(info, node)
     found = None if array is None else picture(array)
     if found is None:
         return _pairs(rows)
@@ -79,20 +80,20 @@ def of_array(info: ArrayInfo) -> str:
     return f"<table><tr>{cell}<td>{_pairs(rows)}</td></tr></table>"
 
 
-def _at_hand(info: ArrayInfo) -> Any:
+def _at_hand(info: ArrayInfo, node: str | None) -> Any:
     """A view of an array that this process looks at, or that is in this node's memory; None if it is elsewhere."""
     view = live_view(info.id)
-    current = session.known()
+    current = session.known_of(node)
     if view is None and current is not None:
         with contextlib.suppress(OSError, OutliveError):
             view = open_view(f"{current.shelf.mem}/{info.id}", info)[1]
     return view
 
 
-def of_store(name: str, scope: str) -> str:
+def of_store(name: str, scope: str, place: Place | None = None) -> str:
     """A store: its name, and what this node has of it."""
     rows = [("store", _cut(name) + scope)]
-    current = session.known()
+    current = session.known(place)
     if current is None:
         return _pairs([*rows, ("this process", "is not connected to a cluster, or has not used the store yet")])
     used, budget = current.shelf.ledger.used, current.shelf.ledger.budget

@@ -18,6 +18,8 @@ def put_options(
 ) -> PutOptions:
     """The options of a put, through a scope's store or none. Raises ValueError if one cannot be."""
     check_replicas(replicas)
+    if replicas > 1 and session.place is not None:
+        raise ValueError(f"replicas={replicas}: a local store is on one machine, which keeps each array once")
     ends = lifetime_from(lifetime, ttl, session.connection.job)
     if scope is not None:
         enter_scope(session, scope)

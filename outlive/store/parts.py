@@ -78,7 +78,7 @@ class Parts:
     @in_cluster()
     def _fill(self, index: Any, value: Any) -> None:
         region, source = part_of(self._info, index, value)
-        current = session.current()
+        current = session.of(self._node)
         if current.connection.cluster != self._cluster:
             raise StoreUnavailable(
                 f"{parts.name(self._info)} is created in cluster {self._cluster}, and this process is connected to "

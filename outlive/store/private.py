@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Literal
 
 from outlive.arrays.segment import COPY_BELOW
-from outlive.errors import ArrayNotFound, StoreUnavailable
+from outlive.errors import ArrayNotFound, MissingPackage, StoreUnavailable
 from outlive.store import session
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def private(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
     CorruptArray, TooManyViews
     """
     if info.size > COPY_BELOW:
-        with contextlib.suppress(ArrayNotFound, StoreUnavailable):
-            mapped: np.ndarray[Any, Any] = session.current().reader.private(info)
-            return mapped
+        for at in (*session.local(), session.current):
+            with contextlib.suppress(ArrayNotFound, MissingPackage, StoreUnavailable):
+                mapped: np.ndarray[Any, Any] = at().reader.private(info)
+                return mapped
     try:
         view.flags.writeable = True  # its memory may be this process's own: the array came without a copy on this node
     except ValueError:

@@ -1,4 +1,4 @@
-"""A session: the link of one process to the cluster that it is connected to.
+"""A session: the link of one process to the cluster that it is connected to, or to a local store.
 
 Writing without a key and reading by handle need the shelf alone, which is a folder: no actor is asked. A session is
 made once a process and cluster; `current()` finds it in well under a microsecond.
@@ -12,29 +12,30 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray.exceptions import GetTimeoutError
-
-from outlive.arrays.layout import KEEPER
 from outlive.arrays.live import raise_descriptor_limit
 from outlive.arrays.lock import Mutex
 from outlive.arrays.reader import Reader
-from outlive.arrays.root import default_root, private_folder, shelf_folder
+from outlive.arrays.root import private_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
-from outlive.cluster import starters
-from outlive.cluster.links import Links, links
 from outlive.cluster.port import Call, Left, Nobody, Peers
-from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals import Connection
+from outlive.local.connection import LocalConnection, of_handle
+from outlive.local.place import Place, is_local, root_of
+from outlive.store import ray_in_use
 from outlive.store.own_cluster import end_with_this_process
 
+if TYPE_CHECKING:
+    from outlive.cluster.links import Links
+    from outlive.store.in_ray import RayConnection
+
 _log = logging.getLogger(__name__)
+_TO_START = 120.0  # seconds; a process takes 1-5 s to start, more on a loaded machine
 _STARTS = 5  # of a keeper, before its death is an error
 _LOCKING = frozenset({"end", "erase", "touch", "fetch"})
 """Calls of catalog and keeper for which this node's keeper, as a rule, locks the ledger."""
@@ -45,31 +46,33 @@ class Session:
 
     links: Links | None = None
     """To the transfer servers of other nodes, where they are used."""
+    place: Place | None = None
+    """Of a local store; None in a Ray cluster."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: RayConnection | LocalConnection, settings: Settings) -> None:
         self.connection, self.node = connection, connection.node_id
-        self.root, self.on_disk = default_root()
-        self.peers: Peers = RayPeers()
+        self.place = connection.place if isinstance(connection, LocalConnection) else None
+        self.root, self.on_disk = connection.root, connection.on_disk
+        self.peers: Peers = connection.peers
         if os.path.lexists(self.root):
             private_folder(self.root)  # the keeper would refuse it too, but later
-        path = f"{self.root}/{connection.cluster}/{self.node}"
         for _ in range(_STARTS):
-            if not _tended(path):
+            if not connection.is_tended():
                 self._start_actors()
-            self.shelf = Shelf(shelf_folder(self.root, connection.cluster, self.node), settings.memory)
-            if _tended(path):
+            self.shelf = Shelf(connection.shelf, settings.memory)
+            if connection.is_tended():
                 break  # else the keeper left meanwhile and removed its shelf: try again
         self.reader, self.writer = Reader(self.shelf), Writer(self.shelf)
         self.apply(settings)
         if connection.started_cluster:
             end_with_this_process(self.root, connection.cluster, self.shelf.ledger)
         raise_descriptor_limit()
-        self.links = links(self.peers, self.node)
+        self.links = connection.links()
         _log.info("joined the stores of cluster %s by %s", connection.cluster, self.shelf.path)
 
     def apply(self, settings: Settings) -> None:
         """Change this node's shelf as asked. Raises as `settings.apply`."""
-        apply(settings, self.shelf, self.root, self.connection.cluster, self.node)
+        apply(settings, self.shelf, self.root, self.connection.cluster, self.connection.shelf_name)
 
     def stands(self) -> bool:
         """Whether this process is still connected to the same cluster, and the store was not shut down."""
@@ -77,10 +80,13 @@ class Session:
 
     def hang_up(self) -> None:
         """Close idle connections: nobody calls by this session any more."""
-        if isinstance(self.peers, RayPeers):
-            self.peers.hang_up()
+        self.connection.hang_up()
         if self.links is not None:
             self.links.close()
+
+    def again(self) -> Session:
+        """The session that takes the place of this one, which does not stand any more."""
+        return at(self.place)
 
     def _start_keeper(self) -> None:
         """Start this node's keeper unless it runs, and wait until it answers."""
@@ -88,7 +94,7 @@ class Session:
             _log.debug("looks for the keeper of node %s, and starts it if there is none", self.node)
             self.peers.find_keeper(self.node, start=True)
             try:
-                about: dict[str, Any] = self.peers.ask_keeper(self.node, Call.of("about"), starters.START_SECONDS)
+                about: dict[str, Any] = self.peers.ask_keeper(self.node, Call.of("about"), _TO_START)
                 break
             except Nobody:  # it was about to leave the node
                 if attempt >= _STARTS:
@@ -107,8 +113,8 @@ class Session:
     def _start_actors(self) -> None:
         """Start this node's keeper and the cluster's catalog unless they run, and wait until they answer."""
         self._start_keeper()
-        starters.start_catalog(self.peers)
-        self.peers.ask_catalog(Call.of("ping"), starters.START_SECONDS)
+        self.connection.start_catalog()
+        self.peers.ask_catalog(Call.of("ping"), _TO_START)
         if self.on_disk:
             _log.warning("outlive keeps arrays in a folder on disk, %s: %s", self.root, self.on_disk)
 
@@ -129,13 +135,16 @@ class Session:
         call = Call(method, args)
         _log.debug("asks the catalog: %s", method)
         try:
+            try:
+                return self.peers.ask_catalog(call, None)
+            except Left:
+                raise
+            except Nobody:
+                self._start_actors()
             return self.peers.ask_catalog(call, None)
         except Left:  # the store was shut down
-            forget()
+            forget(self)
             raise
-        except Nobody:
-            self._start_actors()
-        return self.peers.ask_catalog(call, None)
 
     def tell_catalog(self, method: str, *args: Any) -> None:
         """Have the catalog do something. Waits for no answer: the call may be lost."""
@@ -184,7 +193,7 @@ class Session:
                 if attempt >= _STARTS:
                     raise
                 if not session.stands():  # it removed the shelf: another keeper makes a new one
-                    session = current()
+                    session = session.again()
                 elif isinstance(error, Nobody):
                     session._start_keeper()  # noqa: SLF001 - this class
                 else:
@@ -209,7 +218,8 @@ class Session:
         return self._chunks()
 
 
-_session: Session | None = None
+_session: Session | None = None  # with the Ray cluster
+_local: dict[str, Session] = {}  # with local stores, by their roots
 _lock = Mutex()
 
 
@@ -226,36 +236,112 @@ def current() -> Session:
     return join()
 
 
-def known() -> Session | None:
+def at(place: Place | None) -> Session:
+    """The session with the local store at `place`; `current()` if that is None."""
+    if place is None:
+        return current()
+    session = _local.get(place.root)
+    return session if session is not None and session.stands() else join(place=place)
+
+
+def of(node: str | None) -> Session:
+    """The session by which the array of a handle is found: in the cluster, or in the local store that it names.
+
+    Raises
+    ------
+    ArrayNotFound
+        The local store has ended.
+    StoreUnavailable
+        It is on another machine; or see `current`.
+    """
+    if node is None or not is_local(node):
+        return current()
+    session = _local.get(root_of(node))
+    return session if session is not None and session.stands() else join(place=of_handle(node))
+
+
+def known(place: Place | None = None) -> Session | None:
     """The session that this process has already, if it stands. Nothing is asked or started."""
-    return _session if _session is not None and _session.stands() else None
+    session = _session if place is None else _local.get(place.root)
+    return session if session is not None and session.stands() else None
 
 
-def join(settings: Settings = Settings()) -> Session:  # noqa: B008 - it never changes
+def local() -> list[Callable[[], Session]]:
+    """Each gives the session with one of the local stores that this process uses."""
+    return [lambda one=one: one for one in list(_local.values()) if one.stands()]  # type: ignore[misc]
+
+
+def known_of(node: str | None) -> Session | None:
+    """`known` for the node that a handle names."""
+    if node is None or not is_local(node):
+        return known()
+    session = _local.get(root_of(node))
+    return session if session is not None and session.stands() else None
+
+
+def join(settings: Settings = Settings(), place: Place | None = None) -> Session:  # noqa: B008 - it never changes
     """`current()`, with these settings for this node's shelf."""
-    global _session
     with _lock.now:
-        if (usable := _usable()) is not None:
+        if (usable := _usable(place)) is not None:
             usable.apply(settings)
             return usable
-        before, made = _session, Session(Connection(), settings)
-        _session = _usable() or made  # a signal handler may have made one meanwhile
+        before, made = _known(place), Session(_connected(place), settings)
+        session = _usable(place) or made  # a signal handler may have made one meanwhile
+        _remember(place, session)
         if before is not None:
             before.hang_up()
-        return _session
+        return session
 
 
-def _usable() -> Session | None:
-    return None if _session is None or not _session.stands() or not _session.shelf.exists() else _session
+def _connected(place: Place | None) -> RayConnection | LocalConnection:
+    if place is not None:
+        return LocalConnection(place)
+    if not ray_in_use.is_loaded():
+        raise ray_in_use.not_connected()
+    from outlive.store.in_ray import RayConnection
+
+    return RayConnection()
 
 
-def forget() -> None:
-    """Make the next call of `current()` start anew."""
+def _known(place: Place | None) -> Session | None:
+    return _session if place is None else _local.get(place.root)
+
+
+def _remember(place: Place | None, session: Session | None) -> None:
     global _session
+    if place is None:
+        _session = session
+    elif session is None:
+        _local.pop(place.root, None)
+    else:
+        _local[place.root] = session
+
+
+def _usable(place: Place | None) -> Session | None:
+    session = _known(place)
+    return None if session is None or not session.stands() or not session.shelf.exists() else session
+
+
+def forget(session: Session | None = None) -> None:
+    """Make the next call of `current()` start anew: for the Ray cluster, or where this session is."""
+    place = None if session is None else session.place
     with _lock.now:
-        before, _session = _session, None
+        before = _known(place)
+        _remember(place, None)
         if before is not None:
             before.hang_up()
+
+
+def close_local(place: Place) -> int:
+    """End the local store at `place` and delete all its arrays; returns how many bytes that freed."""
+    if not place.shelves():
+        return 0
+    session = at(place)
+    try:
+        freed: int = session.ask_keeper("close")
+    finally:
+        forget(session)
+    return freed
 
 
 def close() -> int:
@@ -266,13 +352,17 @@ def close() -> int:
     StoreUnavailable
         A keeper did not answer. All are stopped, but its arrays may be there still.
     """
-    freed, silent, peers = 0, [], RayPeers()
+    from ray.exceptions import GetTimeoutError
+
+    from outlive.cluster import ray_port, starters
+
+    freed, silent, peers = 0, [], ray_port.RayPeers()
     starters.stop_mirrors()  # or one of them would start keepers again
     nodes = peers.keeper_nodes()
     try:
         for node in nodes:
             try:
-                freed += peers.ask_keeper(node, Call.of("close"), starters.START_SECONDS)
+                freed += peers.ask_keeper(node, Call.of("close"), _TO_START)
             except StoreUnavailable as error:  # its node is gone, or another process stopped it first
                 _log.debug("keeper of %s: %s", node, error)
                 if isinstance(error.__cause__, GetTimeoutError):
@@ -287,12 +377,3 @@ def close() -> int:
             "arrays may be left there"
         )
     return freed
-
-
-def _tended(shelf: str) -> bool:
-    """Whether a keeper that this version of outlive can talk to has been started for this shelf."""
-    try:
-        with open(f"{shelf}/{KEEPER}") as file:
-            return file.read() == f"{PROTOCOL}\n"
-    except FileNotFoundError:
-        return False

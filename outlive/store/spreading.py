@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import ray
-from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from outlive import progress
 from outlive.errors import ArchiveUnavailable, MissingPackage, OutliveError
 from outlive.store import session as sessions
+from outlive.store.ray_in_use import ray_errors
 
 if TYPE_CHECKING:
     from outlive.archive.place import Place
@@ -108,7 +105,10 @@ def _start(
 ) -> Future[Any]:
     few = [item for _, item in portion]
     if node == session.node:
-        return here.submit(call, work, few)
+        return here.submit(call, work, few, session)
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     remote: Any = ray.remote  # typed as Any, as Ray's types do not know functions of several arguments
     where = NodeAffinitySchedulingStrategy(node, soft=True)
     task = remote(call_there).options(num_cpus=0, scheduling_strategy=where).remote(work, few)
@@ -120,7 +120,7 @@ def _answer(future: Future[Any], *, at_home: bool) -> list[Any] | None:
     """The results; None: this process is to do it."""
     if at_home:
         return list(future.result())
-    with contextlib.suppress(RayError):
+    with contextlib.suppress(*ray_errors()):
         answer = future.result()
         if isinstance(answer, OutliveError):
             raise answer
@@ -128,9 +128,15 @@ def _answer(future: Future[Any], *, at_home: bool) -> list[Any] | None:
     return None
 
 
-def call(work: Work, items: list[Any]) -> list[Any]:
-    """Call the function for each item, some at a time. If one raises, `end` still gets the others' results."""
-    session = sessions.current()
+def call(work: Work, items: list[Any], session: Session | None = None) -> list[Any]:
+    """Call the function for each item, some at a time. If one raises, `end` still gets the others' results.
+
+    Parameters
+    ----------
+    session
+        By default that of the cluster of this process.
+    """
+    session = session or sessions.current()
     done: list[Any] = []
     try:
         if len(items) == 1:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from outlive import progress as progress_bar
 from outlive.archive.opening import place_of
@@ -23,8 +22,7 @@ from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import PATIENCE
-from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType
-from outlive.ray_internals.client import is_client
+from outlive.errors import ArrayLost, ArrayNotFound, InvalidKey, InvalidKeyType, StoreUnavailable
 from outlive.store import gateway, notebook, reading, session
 from outlive.store.check import check
 from outlive.store.commit import commit, seal
@@ -38,6 +36,7 @@ from outlive.store.loading import Ends, Loaded, load
 from outlive.store.mirroring import Mirror, Order, running, start
 from outlive.store.options import put_options
 from outlive.store.private import Mode, check_mode
+from outlive.store.ray_in_use import is_client
 from outlive.store.replicas import check_replicas, replicate
 from outlive.store.saving import Saved, save, warn_of_lost
 from outlive.store.scopes import Scope, end_scope, open_scope
@@ -47,8 +46,10 @@ from outlive.units import parse_duration
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from outlive.archive.place import Place
+    from outlive.local.place import Place as LocalPlace
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -104,14 +105,15 @@ def _values(found: dict[str, Any], store: Store, *_: Any) -> dict[str, Any]:
     return {key: one if type(one) is np.ndarray else value_of(one, pickle=store.pickle) for key, one in found.items()}
 
 
-def _place(url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Place:
-    return place_of(url, options, here=not is_client())
+def _is_outside(store: Store) -> bool:
+    """Whether the store's calls are made elsewhere, as this process is a Ray Client."""
+    return store.place is None and is_client()
 
 
 @contextlib.contextmanager
-def _seen_from_here(label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
+def _seen_from_here(store: Store, label: str, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
     """The function that is told of the progress. A Ray Client has a bar of its own: workers draw none."""
-    if progress is not None or not is_client():
+    if progress is not None or not _is_outside(store):
         yield progress
         return
     with progress_bar.of(label) as bar:
@@ -125,15 +127,18 @@ def _listed(keys: Iterable[str] | None) -> list[str] | None:
 
 
 class Store(MutableMapping[str, Any]):
-    """Arrays, and other values, by key, shared by all processes of a Ray cluster. Made by `outlive.open`; picklable.
+    """Arrays, and other values, by key, shared by all processes of a Ray cluster, or of one machine. Made by
+    `outlive.open`; picklable.
 
     An array is a file in shared memory: no process owns it. It stays until it is deleted or overwritten, whichever
     worker, owner, keeper or driver ends. Readers get read-only views of the one copy there is. So do they of the arrays
     in other values: see docs/values.md.
     """
 
-    def __init__(self, name: str = DEFAULT, scope: Scope | None = None, pickle: bool = True) -> None:
-        self.name, self._scope, self.pickle = name, scope, pickle
+    def __init__(
+        self, name: str = DEFAULT, scope: Scope | None = None, pickle: bool = True, place: LocalPlace | None = None
+    ) -> None:
+        self.name, self._scope, self.pickle, self.place = name, scope, pickle, place
 
     # --- putting
 
@@ -158,7 +163,8 @@ class Store(MutableMapping[str, Any]):
         ----------
         lifetime
             "detached": until it is deleted; the default with a key. "job": until the Ray job that put it ends, however
-            that ends; the default without a key.
+            that ends; the default without a key. In a local store, a job is the program that opened it first, and the
+            processes that it has started: see docs/howto/without-ray.md.
         ttl
             Time to live, in addition to `lifetime`: a number of seconds, or text such as "10min". `handle.touch()`
             renews it.
@@ -319,7 +325,7 @@ class Store(MutableMapping[str, Any]):
             key=key,
             version=new_version(),
         )
-        if is_client():
+        if _is_outside(self):
             ends: dict[str, Any] = {"lifetime": lifetime, "ttl": ttl, "pin": pin, "replicas": replicas}
             return CreationOutside(functools.partial(self.put, key=key, **ends), described())
         session = self._session()
@@ -341,14 +347,14 @@ class Store(MutableMapping[str, Any]):
         >>> "partial" in store, "sum" in store
         (False, True)
         """
-        if is_client():
+        if _is_outside(self):
             with gateway.scope(self) as scoped:
                 yield scoped
             return
         session = self._session()
         lock = open_scope(session)
         try:
-            yield Store(self.name, Scope(lock.number, session.node), self.pickle)
+            yield Store(self.name, Scope(lock.number, session.node), self.pickle, self.place)
         finally:
             end_scope(session, lock)
 
@@ -528,8 +534,8 @@ class Store(MutableMapping[str, Any]):
         CorruptArchive
             There is a manifest, and it cannot be read. Nothing was changed.
         """
-        with _seen_from_here("saving", progress) as told:
-            saved = self._save(_place(url, options), prefix, _listed(keys), delete, told)
+        with _seen_from_here(self, "saving", progress) as told:
+            saved = self._save(self._place(url, options), prefix, _listed(keys), delete, told)
         warn_of_lost(saved)
         return saved
 
@@ -594,8 +600,8 @@ class Store(MutableMapping[str, Any]):
             See `save`.
         """
         ends = Ends(self.name, self._scope, lifetime or "detached", ttl, pin, replicas)
-        with _seen_from_here("loading", progress) as told:
-            return self._load(_place(url, options), prefix, _listed(keys), ends, replace, pickle, told)
+        with _seen_from_here(self, "loading", progress) as told:
+            return self._load(self._place(url, options), prefix, _listed(keys), ends, replace, pickle, told)
 
     @in_cluster()
     def _load(
@@ -640,11 +646,12 @@ class Store(MutableMapping[str, Any]):
             With `status`, `save` and `stop`. If there is one of this store to this place, it gets the new settings.
         """
         seconds = parse_duration(every, "every", least=1.0)
-        return start(Order(self.name, _place(url, options), prefix, seconds, delete))
+        self._in_ray("a mirror is an actor of Ray")
+        return start(Order(self.name, self._place(url, options), prefix, seconds, delete))
 
     def mirrors(self) -> list[Mirror]:
         """The mirrors of this store that run."""
-        return running(self.name)
+        return [] if self.place is not None else running(self.name)
 
     # --- looking
 
@@ -655,7 +662,7 @@ class Store(MutableMapping[str, Any]):
         >>> list(store.keys(prefix="mri/"))
         ['mri/1', 'mri/2']
         """
-        return StoreKeys(self, self.name, prefix)
+        return StoreKeys(self, self.name, prefix, self.place)
 
     @in_cluster()
     def entries(self, prefix: str = "") -> list[tuple[ArrayHandle, str]]:
@@ -673,7 +680,11 @@ class Store(MutableMapping[str, Any]):
         """
         session = self._session()
         return [
-            LostArray(ArrayHandle(one.info, None, self.pickle), one.nodes[0], one.lost_at)
+            LostArray(
+                ArrayHandle(one.info, None if self.place is None else session.node, self.pickle),
+                one.nodes[0],
+                one.lost_at,
+            )
             for one in reading.lost_arrays(session, self.name)
         ]
 
@@ -695,6 +706,9 @@ class Store(MutableMapping[str, Any]):
         ------
         ArrayNotFound, ArrayLost
         """
+        self._in_ray("tasks of Ray have strategies")
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         handle = array if isinstance(array, ArrayHandle) else self.handle(array)
         nodes = handle.location
         if not nodes:
@@ -766,21 +780,32 @@ class Store(MutableMapping[str, Any]):
             return check(session, progress or bar.update)
 
     def _session(self) -> Session:
-        return session.current()
+        return session.at(self.place)
+
+    def _place(self, url: str | os.PathLike[str], options: Mapping[str, Any] | None) -> Place:
+        return place_of(url, options, here=not _is_outside(self))
+
+    def _in_ray(self, why: str) -> None:
+        """Raises StoreUnavailable if this is a local store."""
+        if self.place is not None:
+            raise StoreUnavailable(f"{why}, and {self!r} has none: it is on this machine alone. Use outlive.open()")
 
     def __eq__(self, other: object) -> bool:
-        return self.name == other.name if isinstance(other, Store) else NotImplemented
+        return (self.name, self.place) == (other.name, other.place) if isinstance(other, Store) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.place is not None:
+            return Store, (self.name, self._scope, self.pickle, self.place)
         return Store, (self.name, self._scope) if self.pickle else (self.name, self._scope, False)
 
     def __repr__(self) -> str:
         refuses = "" if self.pickle else ", pickle=False"
-        return f"outlive.open({self.name!r}{refuses}){'' if self._scope is None else '.scope()'}"
+        local = "" if self.place is None else f", local=True, root={self.place.root!r}"
+        return f"outlive.open({self.name!r}{local}{refuses}){'' if self._scope is None else '.scope()'}"
 
     @notebook.never_raises
     def _repr_html_(self) -> str:
-        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it")
+        return notebook.of_store(self.name, "" if self._scope is None else ", a scope of it", self.place)

@@ -1,10 +1,15 @@
-"""Pickle, for values of types that no codec knows: by Ray's cloudpickle, with the buffers beside it."""
+"""Pickle, for values of types that no codec knows: by Ray's cloudpickle, with the buffers beside it.
+
+A process that has not loaded Ray takes the package cloudpickle, if it is installed; or Ray's, or Python's own pickle.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -85,13 +90,24 @@ def about(value: object) -> str:
 
 @functools.lru_cache(1)
 def _pickler() -> type:
-    from ray import cloudpickle
+    base: Any = _base()
 
-    class Pickler(cloudpickle.CloudPickler):
-        """Ray's, which refuses what is Ray's."""
+    class Pickler(base):  # type: ignore[misc]
+        """Refuses what is Ray's."""
 
         def reducer_override(self, obj: Any) -> Any:
             refuse_ray(obj)
-            return super().reducer_override(obj)  # type: ignore[no-untyped-call]
+            return super().reducer_override(obj) if hasattr(base, "reducer_override") else NotImplemented
 
     return Pickler
+
+
+def _base() -> type:
+    of_ray, alone = "ray.cloudpickle", "cloudpickle"
+    for module in (of_ray, alone) if sys.modules.get("ray") is not None else (alone, of_ray):
+        try:
+            found: type = importlib.import_module(module).CloudPickler
+        except ImportError:
+            continue
+        return found
+    return pickle.Pickler

@@ -44,7 +44,7 @@ class Chunks:
 
     def here(self, key: str) -> Array | None:
         """A chunk that this node has, read-only and without a copy. None: `read` has to ask others, and to wait."""
-        name, current = self._name(key), session.known()
+        name, current = self._name(key), session.known(self.store.place)
         if name is None or current is None:
             return None
         return _chunk(current.reader.named(self.store.name, name))
@@ -82,7 +82,8 @@ class Chunks:
 
         With `deleted`, also those that a transaction has deleted, whose writer was killed before it could clear up.
         """
-        return keys.names(self.store.name, self._below + prefix, separator, [BYTES, GONE] if deleted else [BYTES])
+        dtypes = [BYTES, GONE] if deleted else [BYTES]
+        return keys.names(self.store.name, self._below + prefix, separator, dtypes, self.store.place)
 
     def total_size(self, prefix: str) -> int:
         """The bytes of all chunks whose keys begin with `prefix`."""
@@ -163,7 +164,7 @@ class Chunks:
 def chunks_of(store: Store, path: str, ends: Ends) -> Chunks:
     """The chunks that go with an outlive store."""
     name = check_key(_PREFIX + store.name)
-    return Chunks(Store(name, store._scope, store.pickle), path, ends)  # noqa: SLF001
+    return Chunks(Store(name, store._scope, store.pickle, store.place), path, ends)  # noqa: SLF001
 
 
 def name_of(chunks: Chunks) -> str:

@@ -147,7 +147,7 @@ def test_what_is_said_of_an_array_that_ended(shelf: Shelf) -> None:
     assert shelf.ended.find(info.id) == Ended(when, Why.JOB)
     assert shelf.ended.find_key("default", "k") == Ended(when, Why.JOB)
     assert shelf.ended.find_key("default", "l") is None
-    with pytest.raises(ArrayNotFound, match=r"it ended at \d{4}-.*the Ray job that put it ended"):
+    with pytest.raises(ArrayNotFound, match=r"it ended at \d{4}-.*the job that put it ended"):
         shelf.touch(info)
     assert check(shelf) == []
 

@@ -50,9 +50,9 @@ def test_arrays_of_a_job_end_with_it(store: outlive.Store, cluster: str, how: st
         driver.kill()
         driver.wait()
     eventually(lambda: sorted(store) == ["kept"])
-    with pytest.raises(outlive.ArrayNotFound, match="it ended at 20.*the Ray job that put it ended"):
+    with pytest.raises(outlive.ArrayNotFound, match="it ended at 20.*the job that put it ended"):
         eventually(lambda: store["job"] is None)
-    with pytest.raises(outlive.ArrayNotFound, match="the Ray job that put it ended"):
+    with pytest.raises(outlive.ArrayNotFound, match="the job that put it ended"):
         eventually(lambda: own.get() is None)
     with pytest.raises(KeyError, match="the scope it was put in ended"):
         store["scoped"]

@@ -80,7 +80,7 @@ def test_a_handler_in_the_first_use_makes_the_only_session(monkeypatch: pytest.M
 
     monkeypatch.setattr(session, "_session", None)
     monkeypatch.setattr(session, "Session", Made)
-    monkeypatch.setattr(session, "Connection", object)
+    monkeypatch.setattr(session, "_connected", lambda _: None)
     assert session.current() is made[1]
     assert session.current() is made[1]
 
@@ -93,8 +93,8 @@ def test_a_handler_does_not_connect_in_the_middle_of_connecting(monkeypatch: pyt
         connects.append(str(address))
         outlive.open("other")  # a handler comes here
 
-    monkeypatch.setattr(opening, "join", join)
-    monkeypatch.setattr(opening.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("outlive.ray_internals.joining.join", join)
+    monkeypatch.setattr(opening, "is_connected", lambda: False)
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="signal handler"):
             outlive.open(address="somewhere")

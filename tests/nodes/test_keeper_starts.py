@@ -20,7 +20,7 @@ from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, unpack_listed
-from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, tenure, transfer
+from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, starters, tenure, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.port import Call, Failed, Left, NoAnswer, Nobody
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
@@ -280,7 +280,7 @@ def test_a_catalog_that_nobody_has_started_is_started_and_asked(monkeypatch: pyt
 
 def test_a_catalog_that_was_shut_down_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten: list[str] = []
-    monkeypatch.setattr(session, "forget", lambda: forgotten.append("session"))
+    monkeypatch.setattr(session, "forget", lambda _: forgotten.append("session"))
     asked = _AskedCatalog(Left("the store was shut down"))
     with pytest.raises(Left, match="shut down"):
         asked.ask_catalog("count", "s")
@@ -316,10 +316,10 @@ def test_a_shutdown_names_the_nodes_that_confirmed_no_deletion(monkeypatch: pyte
 
     stopped: list[object] = []
     monkeypatch.setattr(
-        session, "RayPeers", lambda: SimpleNamespace(keeper_nodes=lambda: ["a", "b", "c"], ask_keeper=close)
+        ray_port, "RayPeers", lambda: SimpleNamespace(keeper_nodes=lambda: ["a", "b", "c"], ask_keeper=close)
     )
-    monkeypatch.setattr(session.starters, "stop_mirrors", lambda: stopped.append("mirrors"))
-    monkeypatch.setattr(session.starters, "stop", stopped.append)
+    monkeypatch.setattr(starters, "stop_mirrors", lambda: stopped.append("mirrors"))
+    monkeypatch.setattr(starters, "stop", stopped.append)
     with pytest.raises(StoreUnavailable, match="did not confirm deletion on nodes b; check their shelves"):
         session.close()
     assert stopped == ["mirrors", ["a", "b", "c"]]  # a mirror would start keepers again

@@ -340,7 +340,7 @@ def test_what_a_program_leaves(nodes: Outside) -> None:
         return said if len(said) == 2 else []
 
     by_job, by_scope = eventually(ended)
-    assert "the Ray job that put it ended" in by_job
+    assert "the job that put it ended" in by_job
     assert "scope" in by_scope
     assert outlive.open("left")["kept"].sum() == 3
 

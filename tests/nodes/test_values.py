@@ -40,7 +40,8 @@ def at(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     def go(node: str) -> None:
         current = cluster.session(node)
         current.connection = SimpleNamespace(job=1)  # type: ignore[assignment]
-        monkeypatch.setattr(session, "current", lambda: current)
+        for name in ("current", "known"):
+            monkeypatch.setattr(session, name, lambda: current)
 
     return go
 

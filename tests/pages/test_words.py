@@ -17,8 +17,8 @@ ROOT = DOCS.parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 # Of these docs/design.md tells all.
 ROOMS = (
-    "zarr", "store", "archive", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer", "calls",
-    "values",
+    "zarr", "store", "archive", "local", "cluster", "catalog", "arrays", "arrays/spill", "arrays/tend", "transfer",
+    "calls", "values",
 )  # fmt: skip
 _RIDDLE = re.compile(r"(?:^|[.!?:] |[-*] |\*\*)(?:Who|What|Of which)\b|\b[Ss]hall\b")
 

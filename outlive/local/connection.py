@@ -1,0 +1,94 @@
+"""The connection of a process to a local store, in place of Ray's: `store.session` asks it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from outlive.errors import ArrayNotFound, StoreUnavailable
+from outlive.local.jobs import Job
+from outlive.local.peers import LocalPeers
+from outlive.local.place import CLUSTER, Place, host_of, place_of, root_of
+from outlive.local.starting import make_folders
+
+_TRIES = 20  # to make what a keeper that ends removes
+
+
+class LocalConnection:
+    """This process takes part in a job of the store at `place`, and a keeper is there."""
+
+    cluster = CLUSTER
+    is_local = True
+    started_cluster = False
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.root, self.on_disk = place, place.root, place.on_disk
+        self._job = self._begin()
+        self.peers = LocalPeers(place)
+        self.peers.find()
+
+    def _begin(self) -> Job:
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                make_folders(self.place)
+                return Job(self.place.jobs)
+        raise StoreUnavailable(f"somebody removes {self.place.jobs} again and again")
+
+    @property
+    def node_id(self) -> str:
+        return self.peers.node_id
+
+    @property
+    def shelf_name(self) -> str:
+        return self.shelf.rpartition("/")[2]
+
+    @property
+    def shelf(self) -> str:
+        """The shelf's path."""
+        return self.peers.about.shelf
+
+    @property
+    def job(self) -> int:
+        """The number of this process's job."""
+        return self._job.number
+
+    def is_tended(self) -> bool:
+        """Whether the keeper is there, and sees that this process is."""
+        if not self._job.stands():  # a keeper that ended removed the file
+            self._job = self._begin()
+        return self.peers.answers()
+
+    def links(self) -> None:
+        """There are no other nodes."""
+
+    def start_catalog(self) -> None:
+        """It is where the keeper is."""
+
+    def stands(self) -> bool:
+        """Whether this process is in the store still. It leaves it by its end alone."""
+        return True
+
+    def hang_up(self) -> None:
+        """Close idle connections."""
+        self.peers.hang_up()
+
+
+def of_handle(node: str) -> Place:
+    """The place of the store that a handle's node names.
+
+    Raises
+    ------
+    ArrayNotFound
+        There is no store any more.
+    StoreUnavailable
+        It is on another machine.
+    """
+    place = place_of(root_of(node))
+    if place.shelves():
+        return place
+    here = place.node.split(":", 2)[1]
+    if host_of(node) != here:
+        raise StoreUnavailable(
+            f"this handle is of the local store {place.root} of machine {host_of(node)}, and this is {here}: a store "
+            "that was opened with local=True is on one machine. Read the array there, or use a Ray cluster"
+        )
+    raise ArrayNotFound(f"the local store {place.root} has ended, and its arrays with it")

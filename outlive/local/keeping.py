@@ -1,0 +1,64 @@
+"""The keeper's process. `starting` runs this file: `python .../keeping.py ROOT LOCK SAYS`.
+
+It is nobody's child, and ends by itself once nothing is stored and no process of a job is there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+READY, FAILED = b"ready", b"failed"
+_LOG_BYTES = 1 << 20
+
+
+def main(root: str, lock: int, says: int) -> None:
+    """Keep the store below `root`, with the lock of this descriptor.
+
+    `says` is told once processes can connect, or the error.
+    """
+    if os.fork():
+        os._exit(0)
+    import pickle
+
+    from outlive.arrays.live import raise_descriptor_limit
+    from outlive.errors import OutliveError
+    from outlive.local.house import House
+    from outlive.local.place import clear, place_of
+
+    place = place_of(root)
+    _log_to(place.log)
+    raise_descriptor_limit()
+    try:
+        house = House(place)
+    except OutliveError as error:
+        os.write(says, FAILED + pickle.dumps(error))
+        os._exit(1)
+    os.write(says, READY)
+    os.close(says)
+    os.dup2(1, 2)  # nowhere
+    house.wait_until_over()
+    clear(place)
+    os.close(lock)
+    os._exit(0)  # its threads may wait for what does not come any more
+
+
+def _log_to(path: str) -> None:
+    """Log to a file, which does not grow without limit: it may be in memory."""
+    import logging
+    from logging.handlers import RotatingFileHandler
+
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+if __name__ == "__main__":
+    # The package that started this, wherever it is: the folder of this file is no place for imports.
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path != here]  # with PYTHONSAFEPATH it is not there
+    sys.path.insert(0, os.path.dirname(os.path.dirname(here)))
+    importlib.import_module("outlive")
+    del sys.path[0]
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,106 @@
+"""The place of a local store: its folder, and what a handle says of where its array is.
+
+In the folder `<root>/local` are:
+
+    <id>/    the shelf; the id is another for each store that is begun here
+    jobs/    the processes that use it (see `jobs`)
+    keeper   locked by the process of the keeper, or by who starts it
+    socket   where the keeper's process listens
+    log      what it logs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import NamedTuple
+
+from outlive.arrays.layout import LEDGER
+from outlive.arrays.root import default_root, names_in
+
+CLUSTER = "local"
+_PREFIX = "local:"
+_ID_LENGTH = 16  # hexadecimal digits
+
+
+class Place(NamedTuple):
+    """A root folder, and why it is on disk, if it is not the one that was asked for."""
+
+    root: str
+    on_disk: str | None = None
+
+    @property
+    def folder(self) -> str:
+        return f"{self.root}/{CLUSTER}"
+
+    @property
+    def jobs(self) -> str:
+        return f"{self.folder}/jobs"
+
+    @property
+    def keeper(self) -> str:
+        return f"{self.folder}/keeper"
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/socket"
+
+    @property
+    def log(self) -> str:
+        return f"{self.folder}/log"
+
+    @property
+    def node(self) -> str:
+        """The node's name, as handles have it: the machine and the root."""
+        return f"{_PREFIX}{socket.gethostname()}:{self.root}"
+
+    def shelves(self) -> list[str]:
+        """The ids of the shelves that are there: one as a rule, none if there is no store."""
+        return sorted(
+            name
+            for name in names_in(self.folder)
+            if len(name) == _ID_LENGTH and os.path.exists(f"{self.folder}/{name}/{LEDGER}")
+        )
+
+
+def place_of(root: str | os.PathLike[str] | None) -> Place:
+    """The place of a root that a program named; None: of the default, or of OUTLIVE_ROOT."""
+    chosen, on_disk = default_root()
+    return Place(chosen, on_disk) if root is None or os.path.abspath(root) == chosen else Place(os.path.abspath(root))
+
+
+def new_id() -> str:
+    return os.urandom(_ID_LENGTH // 2).hex()
+
+
+def is_local(node: str | None) -> bool:
+    """Whether a handle's node is a local store."""
+    return node is not None and node.startswith(_PREFIX)
+
+
+def root_of(node: str) -> str:
+    """The root of the store that a handle's node names."""
+    return node.split(":", 2)[2]
+
+
+def host_of(node: str) -> str:
+    """The machine of the store that a handle's node names."""
+    return node.split(":", 2)[1]
+
+
+def clear(place: Place) -> None:
+    """Remove all but the root of a store that has ended. The caller holds the keeper's lock.
+
+    A process that just joins finds that its job's file is gone, or the folder, and begins again.
+    """
+    jobs = [f"{place.jobs}/{name}" for name in names_in(place.jobs)]
+    for path in (place.socket, place.log, f"{place.log}.1", *jobs):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(place.jobs)
+    with contextlib.suppress(OSError):
+        os.unlink(place.keeper)
+    with contextlib.suppress(OSError):
+        os.rmdir(place.folder)

@@ -1,0 +1,112 @@
+"""Starting the keeper's process. Of all processes that want one, the first that gets the keeper's lock starts it.
+
+It hands the lock on to the process that it starts, which has it until it ends. So there is one at most.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from outlive.arrays.lock import OwnedFile, is_at, try_lock
+from outlive.arrays.root import private_folder
+from outlive.errors import StoreUnavailable
+from outlive.local import keeping
+from outlive.local.channel import connect
+from outlive.local.jobs import SETTING
+from outlive.local.place import Place
+
+_SECONDS = 120.0  # for a keeper to start; a busy machine takes long
+_AGAIN = 0.01  # seconds between two looks at a keeper that another process is starting
+
+
+def make_folders(place: Place) -> None:
+    """Make the folders in which a store is begun. Raises UnsafeRoot."""
+    private_folder(place.root)
+    private_folder(place.folder)
+    private_folder(place.jobs)
+
+
+def start(place: Place) -> None:
+    """Start the keeper's process, or wait until another process has started it.
+
+    Raises
+    ------
+    StoreUnavailable
+        It does not start. The message has what it said.
+    OutliveError
+        The error that it met as it started: `StoreFull`, `UnsafeRoot`, `BadSetting`.
+    """
+    deadline = time.monotonic() + _SECONDS
+    while not _listens(place):
+        try:
+            make_folders(place)
+            lock = OwnedFile(place.keeper, os.O_CREAT)
+        except FileNotFoundError:  # a keeper that ends removes the folder
+            continue
+        try:
+            if try_lock(lock) and is_at(place.keeper, lock.fileno()):
+                _run(place, lock)
+                return
+        finally:
+            lock.close()
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"{place.keeper} is locked, but no keeper answers at {place.socket}: it may be stopped. End the "
+                "process that locks it (`lslocks` shows which)"
+            )
+        time.sleep(_AGAIN)
+
+
+def _listens(place: Place) -> bool:
+    try:
+        connect(place.socket).close()
+    except TimeoutError:  # it is stopped
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _run(place: Place, lock: OwnedFile) -> None:
+    """Run the keeper's process, with this lock, until it listens."""
+    said, says = os.pipe2(os.O_CLOEXEC)
+    try:
+        fds = lock.fileno(), says
+        env = {name: value for name, value in os.environ.items() if name != SETTING}
+        command = [sys.executable, str(Path(keeping.__file__)), place.root, *map(str, fds)]
+        with subprocess.Popen(  # noqa: S603 - our own file
+            command,
+            pass_fds=fds,
+            env=env,
+            cwd="/",
+            start_new_session=True,  # what interrupts a program at its terminal does not reach it
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=says,
+        ) as child:
+            os.close(says)
+            says = -1
+            told = _read(said)
+            child.wait()  # it has forked the keeper's process, which is nobody's child
+    finally:
+        for fd in (said, says):
+            if fd >= 0:
+                os.close(fd)
+    if told.startswith(keeping.FAILED):
+        raise pickle.loads(told.removeprefix(keeping.FAILED))  # noqa: S301 - this process has started it
+    if told != keeping.READY:
+        raise StoreUnavailable(
+            f"the keeper of {place.folder} did not start: {told.decode(errors='replace').strip() or 'it said nothing'}"
+        )
+
+
+def _read(fd: int) -> bytes:
+    found = b""
+    while some := os.read(fd, 4096):
+        found += some
+    return found

@@ -1,0 +1,71 @@
+"""A plain process reads what the shelves of Ray's nodes on this machine have, and needs no Ray for that."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import outlive
+from outlive.arrays.put_options import PutOptions
+from outlive.arrays.root import shelf_folder
+from outlive.arrays.shelf import Shelf
+from outlive.arrays.writer import Writer
+from outlive.store.values import stored_form
+
+from .conftest import REPOSITORY, WITHOUT_RAY
+
+NODE = "ab" * 28
+
+
+@pytest.fixture
+def shelf(root):
+    """A node's, as its keeper makes it."""
+    shelf = Shelf(shelf_folder(root, "session_7", NODE), 64 << 20)
+    yield shelf
+    shelf.remove()
+    os.rmdir(f"{root}/session_7")
+
+
+def read(root: str, handle: outlive.ArrayHandle, expression: str, hidden: bool = True) -> str:
+    """What a plain process makes of a handle."""
+    code = (WITHOUT_RAY if hidden else "import sys, numpy as np, outlive\n") + (
+        f"import pickle; handle = pickle.loads({pickle.dumps(handle)!r})\nprint({expression})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "OUTLIVE_ROOT": root},
+    )
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def test_it_is_read_where_it_is(root, shelf):
+    info = Writer(shelf).put(np.arange(50_000), store="s", options=PutOptions())
+    for node in (NODE, "cd" * 28, None):  # a copy may be on another shelf than the handle says
+        handle = outlive.ArrayHandle(info, node)
+        assert read(root, handle, "handle.get().sum(), handle[:3].sum(), 'ray' in sys.modules") == "1249975000 3 True"
+    assert read(root, handle, "handle.get().flags.writeable, handle.get(mode='c').flags.writeable") == "False True"
+    assert read(root, handle, "handle.get().sum(), 'ray' in sys.modules", hidden=False) == "1249975000 False"
+
+
+def test_a_value(root, shelf):
+    form = stored_form({"a": np.ones(50_000), "b": [1]}, pickle=True)
+    info = Writer(shelf).put(form, store="s", options=PutOptions())
+    handle = outlive.ArrayHandle(info, NODE)
+    assert read(root, handle, "handle['a'].sum(), handle.get(('b', 0))") == "50000.0 1"
+
+
+def test_what_is_not_there(root, shelf):
+    info = Writer(shelf).put(np.arange(50_000), store="s", options=PutOptions())
+    handle = outlive.ArrayHandle(info, NODE)
+    shelf.delete(info.id)
+    assert "MissingPackage" in read(root, handle, "handle.get()")
+    assert "not connected to a Ray cluster" in read(root, handle, "handle.get()", hidden=False)
