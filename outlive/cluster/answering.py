@@ -64,6 +64,10 @@ class Answering:
         """Whether the lease lasts."""
         return uptime() < self._until
 
+    def serves(self, name: str) -> bool:
+        """Whether the server of that name is this one."""
+        return self._server is not None and self._server.name == name
+
     def close(self) -> None:
         """Answer no more. Harmless to repeat."""
         self._closed, self._until = True, 0

@@ -38,10 +38,10 @@ class Catalog:
 
     def __init__(self, peers: Peers, crews: Mapping[str, int] = CREWS) -> None:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
-        self.state.remember(peers.load)
         self.state.rate = rate.background()
         self.driver = Driver(self.state, peers, crews)
         self.take_over()
+        self.state.remember(peers.load)  # until now a former catalog may have noted, and said, that an array is lost
         self.driver.run(shelves.begin)
         self.go_on()
 
@@ -69,6 +69,10 @@ class Catalog:
         """
         if self._answering is not None:
             self._answering.cut(line)
+
+    def serves(self, name: str) -> bool:
+        """Whether the server of that name is this catalog's, and not a former one's."""
+        return self._answering is not None and self._answering.serves(name)
 
     def ping(self) -> None:
         """Answered once the catalog is ready."""
