@@ -56,7 +56,7 @@ class Catalog:
     def __init__(self) -> None:
         self.asked = list[Any]()
         self.raises: Exception | None = None
-        self.gate = threading.Event()
+        self.gate, self.is_replaced = threading.Event(), threading.Event()
         self.answering: Answering | None = None
 
     def find(self, *args: Any) -> bytes:
@@ -96,7 +96,7 @@ class Cluster:
     def begin(self, turn: int) -> Catalog:
         """Start a catalog that has a turn."""
         made = Catalog()
-        made.answering = Answering(made, self.head, turn)  # type: ignore[arg-type]
+        made.answering = Answering(made, self.head, turn, made.is_replaced.set)  # type: ignore[arg-type]
         self.started.append(made.answering)
         return made
 
@@ -236,6 +236,8 @@ def test_a_catalog_that_is_replaced_answers_no_more(cluster: Cluster) -> None:
     eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
     assert latter.asked == [["find", 2]]
     assert len(former.asked) == made
+    assert former.is_replaced.wait(20)  # and then its process ends
+    assert not latter.is_replaced.is_set()
 
 
 def test_a_successor_that_comes_just_as_a_catalog_is_ready_waits_for_it(
@@ -296,7 +298,7 @@ def test_an_older_catalog_does_not_replace_the_address_of_a_later_one(cluster: C
     eventually(lambda: WHERE in cluster.head.remembered)
     where = cluster.head.remembered[WHERE]
     late = cluster.begin(older)
-    eventually(lambda: late.answering._closed, 20)  # type: ignore[union-attr]
+    assert late.is_replaced.wait(20)
     assert cluster.head.remembered[WHERE] == where
 
 
@@ -324,6 +326,7 @@ def test_a_catalog_that_goes_on_without_the_head_is_left(cluster: Cluster, monke
     eventually(lambda: not former.answering.may_answer(), 20)  # type: ignore[union-attr]
     latter = cluster.start()
     eventually(lambda: line.ask(Call.of("find", 2), None) == b"found", 20)
+    assert not former.is_replaced.is_set()
     assert ["find", 2] in latter.asked
     assert former.asked == [["find", 1]]
 
