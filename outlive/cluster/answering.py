@@ -128,7 +128,10 @@ class Answering:
 
 def _served(catalog: Any) -> Mapping[str, Served]:
     methods = {method: getattr(catalog, method) for method in CALLED}
-    return {name: Served(method, getattr(method, "group", None)) for name, method in methods.items()}
+    return {
+        name: Served(method, getattr(method, "group", None), getattr(catalog, f"{name}_at_once", None))
+        for name, method in methods.items()
+    }
 
 
 def _told(error: Exception) -> str | None:

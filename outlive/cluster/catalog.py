@@ -224,6 +224,11 @@ class Catalog:
         (epoch,) = self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, stale=stale)
         return epoch
 
+    def join_copy_at_once(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int | None:
+        """`join_copy`, if it waits for nothing; else None. Most first reads of other nodes' arrays wait for this."""
+        epochs = self.driver.step(replicas.join_at_once, unpack(packed), home, node, kept, stale)
+        return None if epochs is None else epochs[0]
+
     @in_group("slow")
     def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
         """See `replicas.join_copies`; infos by `wire.pack`."""
