@@ -39,8 +39,7 @@ INFO = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
-    monkeypatch.setenv("OUTLIVE_CALLS", "port")
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     root = f"{ROOT}/direct-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
     for made in play(root, 3):

@@ -118,7 +118,6 @@ class Cluster:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("OUTLIVE_CALLS", "port")
     made = Cluster()
     yield made
     for one in made.started:
