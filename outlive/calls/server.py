@@ -43,6 +43,8 @@ class Served(NamedTuple):
     function: Callable[..., Any]
     crew: str | None = None
     """The crew whose threads make the call. None: it never waits, and is made at once."""
+    at_once: Callable[..., Any] | None = None
+    """Makes the call if that waits for nothing. Else it returns None, and the crew makes the call."""
 
 
 class Server:
@@ -283,6 +285,8 @@ class Server:
             one.out += wire.no_answer(frame.number)
         elif served.crew is None:
             one.out += self._answer(frame.number, served.function, args)
+        elif answer := self._at_once(frame.number, served, args):
+            one.out += answer
         else:
             self._have_made(served.crew, _Call(one, frame.number, served.function, args))
 
@@ -340,6 +344,19 @@ class Server:
         """
         answer = self._made(number, function, args) if self._may_answer() else b""
         return answer if answer and self._may_answer() else wire.no_answer(number, wire.NOT_NOW)
+
+    def _at_once(self, number: int, served: Served, args: list[Any]) -> bytes:
+        """Make a call that may wait, if it does not have to, and the answer; empty if a crew has to make it."""
+        if served.at_once is None or not self._may_answer():
+            return b""
+        try:
+            value = served.at_once(*args)
+            answer = b"" if value is None else wire.answer(number, value)
+        except Exception as error:  # noqa: BLE001 - the crew meets it again
+            _log.debug("a call failed: %s", error)
+            return b""
+        self.made += bool(answer)
+        return answer if not answer or self._may_answer() else wire.no_answer(number, wire.NOT_NOW)
 
     def _made(self, number: int, function: Callable[..., Any], args: list[Any]) -> bytes:
         try:

@@ -51,6 +51,16 @@ def join_copies(
     return [join_copy(state, info, home, node, kept=kept) if known or info.key else 0 for info in infos]
 
 
+def join_at_once(
+    state: State, infos: list[ArrayInfo], home: str, node: str, kept: bool, stale: int
+) -> list[int] | None:
+    """`join_copies`, if no shelf has to be listed for it. None: one has, and nothing is changed."""
+    needed = {node, home} if any(info.key is None for info in infos) else {node}
+    if state.epochs.get(node, stale) == stale or not needed <= state.epochs.keys():
+        return None
+    return [join_copy(state, info, home, node, kept=kept) for info in infos]
+
+
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
     """`join_copies` for one array, on a node that is listed."""
     if not state.is_wanted(info):

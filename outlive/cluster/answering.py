@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from outlive.arrays.clock import uptime
@@ -38,10 +38,12 @@ class Answering:
     ----------
     turn
         What `succeed` returned.
+    replaced
+        Called once another catalog has taken a later turn, and this one answers no more.
     """
 
-    def __init__(self, catalog: Any, peers: Peers, turn: int) -> None:
-        self._peers, self._turn = peers, turn
+    def __init__(self, catalog: Any, peers: Peers, turn: int, replaced: Callable[[], None] = lambda: None) -> None:
+        self._peers, self._turn, self._replaced = peers, turn, replaced
         self._server: Server | None = None
         self._until = 0  # the end of the lease, by `uptime`
         self._closed = False
@@ -64,6 +66,10 @@ class Answering:
         """Whether the lease lasts."""
         return uptime() < self._until
 
+    def serves(self, name: str) -> bool:
+        """Whether the server of that name is this one."""
+        return self._server is not None and self._server.name == name
+
     def close(self) -> None:
         """Answer no more. Harmless to repeat."""
         self._closed, self._until = True, 0
@@ -77,18 +83,19 @@ class Answering:
                 # First, so that whoever takes the next turn then finds it. A former catalog may have said its own late.
                 if (told := self._peers.load(WHERE)) != self._told:
                     if (turn_of(told) or 0) > self._turn:
-                        self.close()
-                        return
+                        break
                     self._peers.save(WHERE, self._told)
                 asked = uptime()
                 if self._peers.load(_turn(self._turn + 1)) is not None:
-                    self.close()
-                    return
+                    break
                 if not self._closed:
                     self._until = asked + _LEASE
             except Exception as error:  # noqa: BLE001 - the head cannot be asked: the lease runs out
                 _log.debug("calls go through Ray: %s", error)
             self._peers.sleep(_RENEWED)
+        if not self._closed:
+            self.close()
+            self._replaced()
 
     def cut(self, line: bytes) -> None:
         """End a connection. When this returns, none of its calls is under way, and none can begin.
@@ -121,7 +128,10 @@ class Answering:
 
 def _served(catalog: Any) -> Mapping[str, Served]:
     methods = {method: getattr(catalog, method) for method in CALLED}
-    return {name: Served(method, getattr(method, "group", None)) for name, method in methods.items()}
+    return {
+        name: Served(method, getattr(method, "group", None), getattr(catalog, f"{name}_at_once", None))
+        for name, method in methods.items()
+    }
 
 
 def _told(error: Exception) -> str | None:

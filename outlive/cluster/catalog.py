@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 from collections.abc import Mapping
 
@@ -38,10 +39,10 @@ class Catalog:
 
     def __init__(self, peers: Peers, crews: Mapping[str, int] = CREWS) -> None:
         self.state = State(Outside(peers.now, peers.time, random.SystemRandom()))
-        self.state.remember(peers.load)
         self.state.rate = rate.background()
         self.driver = Driver(self.state, peers, crews)
         self.take_over()
+        self.state.remember(peers.load)  # until now a former catalog may have noted, and said, that an array is lost
         self.driver.run(shelves.begin)
         self.go_on()
 
@@ -60,7 +61,7 @@ class Catalog:
 
     def answer(self) -> None:
         """Have a server of calls."""
-        self._answering = Answering(self, self.driver.peers, self._turn)
+        self._answering = Answering(self, self.driver.peers, self._turn, _end)
 
     @in_group("slow")
     def cut(self, line: bytes) -> None:
@@ -73,6 +74,10 @@ class Catalog:
         """
         if self._answering is not None:
             self._answering.cut(line)
+
+    def serves(self, name: str) -> bool:
+        """Whether the server of that name is this catalog's, and not a former one's."""
+        return self._answering is not None and self._answering.serves(name)
 
     def ping(self) -> None:
         """Answered once the catalog is ready."""
@@ -223,6 +228,11 @@ class Catalog:
         (epoch,) = self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, stale=stale)
         return epoch
 
+    def join_copy_at_once(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int | None:
+        """`join_copy`, if it waits for nothing; else None. Most first reads of other nodes' arrays wait for this."""
+        epochs = self.driver.step(replicas.join_at_once, unpack(packed), home, node, kept, stale)
+        return None if epochs is None else epochs[0]
+
     @in_group("slow")
     def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
         """See `replicas.join_copies`; infos by `wire.pack`."""
@@ -272,3 +282,9 @@ class Catalog:
     def reconcile(self, node: str, packed: bytes) -> list[Defect]:
         """See `reconciling.reconcile`; infos by `wire.pack`."""
         return self.driver.run(reconciling.reconcile, node, unpack(packed))
+
+
+def _end() -> None:
+    """End a catalog whose place another has taken, if Ray has not: it would go on to note what is lost, by old news."""
+    _log.warning("another catalog has started: this one ends")
+    os._exit(1)

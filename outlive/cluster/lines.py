@@ -140,8 +140,7 @@ class CatalogLine:
 
     def _see_that_it_is_there(self, line: Line) -> None:
         """Raises NoAnswer if the catalog is stopped, and Lost if it was stopped and another has started since."""
-        self._by_ray(Call.of("rounds"), _RESTART)
-        if address(self._load(WHERE)) != [*line.address, line.there]:
+        if not self._by_ray(Call.of("serves", line.there), _RESTART):
             raise Lost("another catalog has started")
 
     def _line(self) -> Line | None:

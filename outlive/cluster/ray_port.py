@@ -22,7 +22,7 @@ from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
 from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody
 from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.cluster.short_calls import ShortCalls, is_short
+from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
 from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
@@ -54,6 +54,7 @@ class RayPeers:
         self._stuck: dict[str, ray.ObjectRef[Any]] = {}  # by node: a call that another process has not answered in time
         self._gone: set[str] = set()
         self._short_calls: ShortCalls | None = None  # made once it is needed
+        self._has_fetched = False  # a process that fetches only once is faster through Ray
         self._line = CatalogLine(self._remembered, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
@@ -93,6 +94,9 @@ class RayPeers:
         starters.search_shelves(self, node)
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
+        fetched = self._fetch_by_port(node, call)
+        if node in fetched:
+            return fetched[node]
         known = self._keepers[node] if node in self._keepers else self._look_up(node)
         try:
             return _answer(known, call, patience)
@@ -149,7 +153,17 @@ class RayPeers:
 
     def _ask_by_port(self, calls: Mapping[str, Call]) -> dict[str, Any]:
         """Make those calls by which keepers are asked often; the answers that came."""
-        short = {node: call for node, call in calls.items() if is_short(call) and not self.is_late(node)}
+        return self._make_short({node: call for node, call in calls.items() if is_short(call)})
+
+    def _fetch_by_port(self, node: str, call: Call) -> dict[str, Any]:
+        """Have a keeper copy a small array, from the second one of this process on; the answer, if one came."""
+        if not is_small_fetch(call):
+            return {}
+        has_fetched, self._has_fetched = self._has_fetched, True
+        return self._make_short({node: call}) if has_fetched else {}
+
+    def _make_short(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        short = {node: call for node, call in calls.items() if not self.is_late(node)}
         if short and self._short_calls is None:
             self._short_calls = ShortCalls(self)
         return {} if self._short_calls is None else self._short_calls.make(short)
@@ -236,8 +250,10 @@ class RayPeers:
             ) from error.__cause__
 
     def hang_up(self) -> None:
-        """Close idle connections to the catalog. They are opened again if they are needed."""
+        """Close idle connections to catalog and keepers. They are opened again if they are needed."""
         self._line.close()
+        if self._short_calls is not None:
+            self._short_calls.close()
 
     def tell_catalog(self, call: Call) -> None:
         getattr(self._find_catalog(), call.method).remote(*call.args)

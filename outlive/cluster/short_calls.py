@@ -1,6 +1,7 @@
-"""Short calls: the catalog's frequent calls of keepers, by a connection to the keeper's transfer server.
+"""Short calls: frequent calls of keepers, by a connection to the keeper's transfer server.
 
-They are shelf calls, and so may be made twice, or after their caller has given up. A call that fails goes through Ray.
+The catalog has keepers seal, drop and forbid. A reader has its node's keeper copy a small array of another node. All
+may be made twice, or after their caller has given up. A call that fails goes through Ray.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
+from outlive.catalog.wire import unpack
 from outlive.cluster.links import Links, links
 from outlive.cluster.port import AT_A_TIME, Call, Peers
 from outlive.cluster.shelf_calls import ShelfCalls
@@ -22,6 +24,8 @@ from outlive.transfer.channel import Lost
 from outlive.transfer.client import NotServed
 
 _METHODS = frozenset({"finish", "drop", "forbid"})
+_FETCH = "fetch"
+_SMALL = 16 << 20  # bytes: a larger array takes so long that a call through Ray adds little
 _GRACE = 3.0  # seconds for an answer
 _MOST = 16  # keepers that are asked at a time; more are asked through Ray, where a call takes no thread
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -47,6 +51,11 @@ class ShortCalls:
         answers = [self._make(*asked[0]), *(other.result() for other in others)]
         return {node: answer for (node, _), (done, answer) in zip(asked, answers, strict=True) if done}
 
+    def close(self) -> None:
+        """Close idle connections. They are opened again if they are needed."""
+        if self._links is not None:
+            self._links.close()
+
     def _make(self, node: str, call: Call) -> tuple[bool, Any]:
         """Whether a call was answered, and the answer."""
         assert self._links is not None
@@ -71,17 +80,32 @@ def is_short(call: Call) -> bool:
     return call.method in _METHODS and len(call.args[0]) <= AT_A_TIME
 
 
+def is_small_fetch(call: Call) -> bool:
+    """Whether this has a keeper copy a small array for a reader."""
+    return call.method == _FETCH and unpack(call.args[0])[0].size <= _SMALL
+
+
 def answer(keeper: ShelfCalls, question: bytes) -> bytes:
     """Make the call that a question asks for; its answer. Raises whatever the call raises."""
     method, args = msgpack.unpackb(question, use_list=False, unicode_errors="surrogatepass")
-    if method not in _METHODS:
-        raise ValueError(f"{method!r} is no short call")
-    if method != "forbid":
-        for one in args[0]:
-            if not _ID.fullmatch(one if method == "finish" else one[0]):  # it becomes part of a path
-                raise ValueError(f"{one!r} is no array")
+    for one in _ids(method, args[0]):
+        if not _ID.fullmatch(one):  # it becomes part of a path
+            raise ValueError(f"{one!r} is no array")
     answer: bytes = msgpack.packb(getattr(keeper, method)(*args))
     return answer
+
+
+def _ids(method: str, first: Any) -> list[str]:
+    """The arrays that a short call names in its first argument. Raises ValueError if it is no short call."""
+    if method == "finish":
+        return list(first)
+    if method == "drop":
+        return [array_id for array_id, _ in first]
+    if method == "forbid":
+        return []
+    if method == _FETCH:
+        return [info.id for info in unpack(first)]
+    raise ValueError(f"{method!r} is no short call")
 
 
 def _links(peers: Peers) -> Links | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from outlive.arrays.lock import Mutex
+from outlive.arrays.lock import Mutex, living
 from outlive.transfer import proof, wire
 from outlive.transfer.channel import Channel, Checksum, Lost, Silent
 from outlive.transfer.settings import Tls
@@ -86,6 +88,7 @@ class Link:
         self._there, self._checksum = there, checksum
         self._idle: list[tuple[float, Channel]] = []
         self._mutex = Mutex()
+        _links.add(weakref.ref(self, _links.discard))
 
     def read(
         self, array_id: str, begin: int, end: int, target: Callable[[bytes, int], Sink], **options: int | bool
@@ -331,3 +334,13 @@ def _answer(channel: Channel, patience: float = _ANSWER) -> wire.Answer:
         return wire.answer(channel.read(wire.ANSWER_SIZE, time.monotonic() + patience))
     except wire.Malformed as error:
         raise Lost(str(error)) from error
+
+
+_links: set[weakref.ref[Link]] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close idle connections as the program ends: Python would warn of each, where programs have it warn of files."""
+    for link in living(_links):
+        link.close()

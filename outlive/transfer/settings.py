@@ -45,9 +45,9 @@ def calls_are_off(environment: Mapping[str, str] = os.environ) -> str | None:
     """
     if is_off(environment):
         return f"{TRANSFER}=ray"
-    value = environment.get(CALLS, "").strip().lower() or "ray"
+    value = environment.get(CALLS, "").strip().lower() or "port"
     if value not in {"port", "ray"}:
-        raise BadSetting(f"{CALLS}={value}: it is `ray`, the default, or `port`")
+        raise BadSetting(f"{CALLS}={value}: it is `port`, the default, or `ray`")
     return None if value == "port" else f"{CALLS}=ray"
 
 

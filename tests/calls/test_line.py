@@ -136,7 +136,7 @@ def test_while_it_may_not_answer_nothing_is_made(start_server: Callable[..., Ser
     assert catalog.done == [1]
 
 
-@pytest.mark.parametrize("crew", [None, "slow"])
+@pytest.mark.parametrize("crew", [None, "slow", "at once"])
 def test_an_answer_is_not_sent_if_the_server_may_not_answer_by_then(
     start_server: Callable[..., Server], crew: str | None
 ) -> None:
@@ -147,9 +147,30 @@ def test_an_answer_is_not_sent_if_the_server_may_not_answer_by_then(
         may[0] = False
         return "out of date"
 
-    line = line_to(start_server({"find": Served(find, crew)}, may_answer=lambda: may[0]))
+    served = Served(find, "slow", find) if crew == "at once" else Served(find, crew)
+    line = line_to(start_server({"find": served}, may_answer=lambda: may[0]))
     with pytest.raises(NotNow):
         ask(line, "find")
+
+
+def test_a_call_that_may_wait_is_made_at_once_if_it_does_not_have_to(start_server: Callable[..., Server]) -> None:
+    may = [True]
+
+    def at_once(what: str) -> str | None:
+        if what == "fails":
+            raise ValueError(what)
+        return None if what == "waits" else f"{what}, by {threading.current_thread().name}"
+
+    def by_crew(what: str) -> str:
+        return f"{what}, by a crew"
+
+    line = line_to(start_server({"find": Served(by_crew, "slow", at_once)}, may_answer=lambda: may[0]))
+    assert ask(line, "find", "goes") == "goes, by calls"
+    assert ask(line, "find", "waits") == "waits, by a crew"
+    assert ask(line, "find", "fails") == "fails, by a crew"
+    may[0] = False
+    with pytest.raises(NotNow):
+        ask(line, "find", "goes")
 
 
 def test_what_waits_holds_up_nobody(line: Line, catalog: Catalog) -> None:

@@ -429,6 +429,27 @@ def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(many: bo
     assert not state.left
 
 
+@pytest.mark.parametrize("key", ["k", None])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_copy_is_noted_at_once_if_no_shelf_has_to_be_listed(key: str | None, kept: bool) -> None:
+    world, one = World(), info(1, key)
+    state, other = world.know(), World().know()
+    for each in (state, other):
+        if key is not None:
+            put(each, one, "a")
+    noted = replicas.join_at_once(state, [one], "a", "b", kept, 0)
+    assert noted == World().run(replicas.join_copies(other, [one], "a", "b", kept=kept)) == [1]
+    assert state.index.holders(one.id) == other.index.holders(one.id)
+    assert replicas.join_at_once(state, [one], "a", "b", kept, 1) is None  # the shelf refused this epoch
+    deleted = info(2, None)
+    state.note_erased(deleted.id)
+    assert replicas.join_at_once(state, [deleted], "a", "b", kept, 0) == [0]
+    unlisted = World().know("a")
+    assert replicas.join_at_once(unlisted, [one], "a", "b", kept, 0) is None
+    homeless = World().know("b")
+    assert (replicas.join_at_once(homeless, [one], "a", "b", kept, 0) is None) == (key is None)
+
+
 def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
     world = World(nodes="ab")
     state, two = world.know(), info(1, replicas=2)

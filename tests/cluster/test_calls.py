@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,13 +21,6 @@ from outlive.testing.history import History
 from tests.cluster.conftest import actor_pids
 from tests.conftest import eventually
 from tests.nodes.consistency import client
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _by_port() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OUTLIVE_CALLS", "port")
-        yield
 
 
 def why_not() -> str | None:

@@ -1,4 +1,7 @@
-"""Keeper and catalog killed with SIGKILL lose nothing, and readers on the node do not notice."""
+"""Keeper and catalog killed with SIGKILL lose nothing, and readers on the node do not notice.
+
+Here all calls go through Ray, which is the way back. `test_calls` kills both where they go by ports.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,13 @@ from outlive.arrays.live import forget
 from outlive.store import session
 from tests.cluster.conftest import actor_pids
 from tests.conftest import eventually
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _through_ray() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTLIVE_CALLS", "ray")
+        yield
 
 
 def kill(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -13,17 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from outlive.arrays.draft import Draft
+from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import is_only_here
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer
-from outlive.catalog.wire import pack
+from outlive.catalog.wire import Located, pack
 from outlive.cluster import keeper, links, serving, small_copies, transfer
 from outlive.cluster.port import Call, NoAnswer
-from outlive.cluster.short_calls import ShortCalls
-from outlive.errors import ArrayNotFound, CorruptArray
+from outlive.cluster.short_calls import ShortCalls, is_small_fetch
+from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
 from outlive.transfer import channel, client, proof
@@ -32,11 +35,11 @@ from tests.nodes.played import PlayedCluster, play
 
 MIB = 1 << 20
 ARRAY = np.random.default_rng(1).integers(0, 1 << 60, (2048, 1024))  # 16 MiB: by two connections
+INFO = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
-    monkeypatch.setenv("OUTLIVE_CALLS", "port")
+def cluster(request: pytest.FixtureRequest) -> Iterator[PlayedCluster]:
     root = f"{ROOT}/direct-{request.node.name[:80]}"
     Path(root).mkdir(mode=0o700, parents=True)
     for made in play(root, 3):
@@ -140,10 +143,51 @@ def test_what_a_short_call_forbids_is_forbidden_as_through_ray(cluster: PlayedCl
     assert a == b != {}
 
 
+def test_a_reader_has_a_small_array_copied_by_a_short_call(cluster: PlayedCluster, streams: list[Call]) -> None:
+    info = put(cluster, ARRAY[:10])
+    fetch = Call.of("fetch", pack([info]), "a", False, 0)
+    for _ in range(2):  # it may be made twice
+        assert short_calls(cluster, {"b": fetch}) == {"b": None}
+        assert cluster.holders(info.id) == {"a": True, "b": False}
+    assert cluster.catalog.erase(pack([info]), "a")
+    assert cluster.holders(info.id) == {}
+    answer = short_calls(cluster, {"b": fetch})["b"]
+    assert Located(*json.loads(answer)).nodes == []
+    assert not streams
+
+
+def test_a_copy_that_cannot_be_made_is_asked_for_through_ray_too(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the reader meets the error there."""
+    info = put(cluster, ARRAY[:10])
+
+    def full(*_: Any) -> None:
+        raise StoreFull("it is full")
+
+    monkeypatch.setattr(Draft, "make", full)
+    made, fetch = ShortCalls(cluster.peers), Call.of("fetch", pack([info]), "a", False, 0)
+    assert made.make({"b": fetch}) == {}
+    monkeypatch.undo()
+    assert made.make({"b": fetch}) == {"b": None}  # by the same connection
+    made.close()
+    assert made._links is not None and made._links._ways["b"].link._idle == []  # type: ignore[union-attr]
+
+
+def test_small_arrays_alone_are_copied_by_short_calls(cluster: PlayedCluster) -> None:
+    small, large = put(cluster, ARRAY[:10]), put(cluster, np.zeros((17, 1 << 20), np.uint8))
+    assert is_small_fetch(Call.of("fetch", pack([small]), "a"))
+    assert not is_small_fetch(Call.of("fetch", pack([large]), "a"))
+    assert not is_small_fetch(Call.of("about"))
+
+
 @pytest.mark.parametrize(
     "call",
     [
         Call.of("listing"),
+        Call.of("fetch", pack([INFO._replace(id="../" + "1" * 29)]), "a"),
+        Call.of("fetch", b"[]", "a"),
+        Call.of("fetch", b"no JSON", "a"),
         Call.of("__init__", "x", "a"),
         Call.of("drop", [("../" + "1" * 29, None)]),
         Call.of("drop", [("1" * 32 + "\n", None)]),

@@ -34,6 +34,7 @@ from outlive.cluster import listing, ray_errors, transfer
 from outlive.cluster.ending import end
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
+from outlive.cluster.lines import WHERE
 from outlive.cluster.port import Call, NoAnswer
 from outlive.errors import StoreFull, StoreUnavailable
 from outlive.store import private, reading
@@ -913,6 +914,26 @@ def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedC
     cluster.frozen.clear()
     catalog.mend()
     assert [catalog.leave(pack([info]), node) for node in keepers] == [[True], [False]]
+
+
+def test_what_a_catalog_notes_while_its_successor_waits_for_it_is_known_to_that(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on until its lease is over, and says until then that an array is lost."""
+    cluster.put("b", "k", 1)
+
+    def goes_on(_: float) -> None:
+        cluster.kill("b")
+        cluster.catalog.save()
+        with pytest.raises(outlive.ArrayLost):
+            cluster.get("c", "k")
+
+    monkeypatch.setattr(cluster.peers, "sleep", goes_on)
+    cluster.peers.save(WHERE, json.dumps(["the turn before has another address", 7]).encode())
+    cluster.restart_catalog()
+    assert not cluster.lives("b")
+    with pytest.raises(outlive.ArrayLost):
+        cluster.get("c", "k")
 
 
 @pytest.mark.parametrize("node", ["a", "b"])

@@ -142,8 +142,8 @@ class Catalog:
         with self._lock:
             return [*self.listed.get(key, [0, None]), self.epoch]
 
-    def rounds(self) -> int:
-        return 0
+    def serves(self, name: str) -> bool:
+        return self.answering.serves(name)
 
     def cut(self, line: bytes) -> None:
         self.answering.cut(line)
@@ -265,7 +265,6 @@ def work(ask: Asking, folder: Path, who: int, over: Any) -> None:
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """All comes sooner than else: what is looked at again, and what is over."""
-    monkeypatch.setenv("OUTLIVE_CALLS", "port")
     monkeypatch.setattr(answering, "_LEASE", 1_000_000_000)
     monkeypatch.setattr(answering, "_RENEWED", 0.1)
     monkeypatch.setattr(lines, "_SOON", 0.02)

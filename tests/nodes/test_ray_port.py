@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
+from outlive.arrays.info import ArrayInfo
+from outlive.catalog.wire import pack
 from outlive.cluster import actors, ray_port, starters
 from outlive.cluster.port import BY_LIST, Call
 from outlive.cluster.ray_port import RayPeers
@@ -34,6 +36,9 @@ class Actor:
 
     def room(self) -> int:
         return 7
+
+    def fetch(self, *_: Any) -> bytes:
+        return b"through Ray"
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -163,6 +168,33 @@ def test_another_process_answers_for_a_keeper_that_is_gone_for_good(ray: Ray) ->
     assert peers.ask({"b": Call.of("holds", ["0"])}) == {"b": [True]}
     assert ray.in_stead == ["holds"]
     assert peers.ask({"b": Call.of("room")}) == {}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_small_array_is_copied_by_a_port_from_the_second_one_on(
+    ray: Ray, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    by_port = list[Any]()
+
+    class ByPort:
+        def __init__(self, _: Any) -> None:
+            pass
+
+        def make(self, calls: dict[str, Call]) -> dict[str, Any]:
+            by_port.append(calls)
+            return dict.fromkeys(calls) if answers else {}
+
+    monkeypatch.setattr(ray_port, "ShortCalls", ByPort)
+    small = ArrayInfo("1" * 32, "s", None, "'<f8'", (1,), False, 4096, 8, 8192, 1)
+    peers, call = RayPeers(), Call.of("fetch", pack([small]), "a", False, 0)
+    assert [peers.ask_keeper("b", call) for _ in range(3)] == [
+        b"through Ray",
+        *([None if answers else b"through Ray"] * 2),
+    ]
+    assert by_port == [{"b": call}] * 2
+    large = Call.of("fetch", pack([small._replace(size=1 << 30)]), "a", False, 0)
+    assert peers.ask_keeper("b", large) == b"through Ray"
+    assert len(by_port) == 2
 
 
 # --- one node

@@ -83,6 +83,9 @@ def test_questions_and_files_by_one_connection(start_server: Start, files: Files
         assert link.ask(question, 20) == question[::-1]
         assert read(link, array_id) == data
     assert len(link._idle) == 1
+    client._close_all()  # as the program ends
+    assert link._idle == []
+    assert read(link, array_id) == data
 
 
 def test_a_question_without_an_answer(start_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
