@@ -95,7 +95,7 @@ def main(port: int) -> None:
         print(f"one of three viewers is left: {clients.status.total()} pictures, {clients.wrong} wrong")
 
         killed = 0
-        while not clients.asked_again:  # until one dies with a request under way
+        while not clients.asked_again and set(clients.status) == {200}:  # until one dies with a request under way
             os.kill(int(clients.last["pid"]), signal.SIGKILL)
             killed += 1
             clients.more()
