@@ -18,12 +18,17 @@ APPLICATIONS = sorted((ROOT / "examples").glob("*/main.py"))  # each in a folder
 SAYS = {
     "actor_dies": ["ray.put: OwnerDiedError", "outlive: 3 of 3 volumes are there"],
     "embeddings": ["the first task embeds 4", "the second task embeds 1", "ends with its job"],
+    "io_manager": ["the means of 3 days", "scans/2026-01-03, summary"],
     "idle_workers": ["MB, after leaky", "have left,", "came back"],
     "producer_leaves": ["the producer has left", "reads 4 arrays"],
     "replay_buffer": ["12 episodes", "has learned from 12 of 12"],
+    "simulation": ["its 12 parts are there", "(256, 512) in 4 parts", "the most that one cell got"],
+    "spark_partitions": ["all executors are stopped", "read 60,000 rows"],
+    "stages": ["their batches went with the stage: OwnerDiedError", "gets 4 of 4 batches: [0, 1, 2, 3]"],
     "slices": ["4,000 rows", "is refused: True"],
     "volume_pipeline": ["1/mask:", "on 1 of 1 nodes", "6 arrays"],
 }
+NEEDS = {"idle_workers": ["grpc"], "simulation": ["dask.array"], "spark_partitions": ["pyarrow"]}
 
 
 def name_of(program: Path) -> str:
@@ -69,8 +74,8 @@ def cluster() -> Iterator[str]:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
 def test_it_runs(program: Path, cluster: str) -> None:
     environment = {**os.environ, "RAY_ADDRESS": cluster, "PYTHONPATH": str(ROOT)}
-    if program.stem == "idle_workers":
-        pytest.importorskip("grpc")
+    for package in NEEDS.get(program.stem, []):
+        pytest.importorskip(package)
     done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in SAYS[program.stem]:
