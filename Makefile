@@ -51,10 +51,10 @@ timeout 300 $(BIN)/pip --python $(VENV)/$(1)/bin/python install --quiet --retrie
   { rm -rf $(VENV)/$(1); echo "$(2)"; }
 endef
 
-# What the programs of docs/idle-memory.md need: with ray[serve] beside the tests' packages, each Ray of the tests would
-# start more. Without it only the page's own test is skipped.
+# What tests/pages/test_programs.py and examples/dicom_serve need: with ray[serve] beside the tests' packages, each Ray of the tests would
+# start more. Without it only their own tests are skipped.
 $(VENV)/pages/.ready: $(VENV)/.ready
-	$(call beside,pages,docs/idle-memory.md is not tried: its packages cannot be installed)
+	$(call beside,pages,the programs with Ray Serve are not tried: their packages cannot be installed)
 
 # What builds the site. Without it the tests of the site are skipped.
 $(VENV)/docs/.ready: $(VENV)/.ready
@@ -87,7 +87,7 @@ docs: $(VENV)/docs/.ready
 	@echo "build/site/index.html is the first page"
 
 pages: $(VENV)/pages/.ready
-	$(BIN)/python -m tests.pages.write idle-memory.md
+	$(BIN)/python -m tests.pages.write idle-memory.md howto/serve.md
 
 $(VENV)/dist/bin/twine:
 	$(PYTHON) -m venv --clear $(VENV)/dist

@@ -38,7 +38,7 @@ start_little()
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
-WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_idle_memory.py"}
+WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_programs.py"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
 WITHOUT_RAY = {"arrays", "catalog", "local", "testing"}
 LONGEST = {  # of these

@@ -77,7 +77,8 @@ LONG = (
 
 LONGEST = (
     "workers/test_model_against_ray.py::test_number_of_workers",  # a minute in which no other test may run
-    "pages/test_idle_memory.py::",  # three minutes, and packages of its own
+    "pages/test_programs.py::",  # three minutes, and packages of its own
+    "examples/test_dicom_serve.py::",  # ray[serve], which is among these
     r"nodes/test_history.py::test_linearizable\[three nodes\]",  # its kills are among those of the other one
     "nodes/test_bulk.py::",  # many small arrays, for over a minute
     "workers/test_beside_trim.py::",  # test_harmless has the most frequent of these calls

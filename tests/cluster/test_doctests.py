@@ -20,6 +20,8 @@ PAGES = sorted(
     if "\n>>> " in page.read_text() and page.name not in {"explain.md", "without-ray.md"}
 )
 NEEDS = {
+    "docs/before-after/deisa.md": {"dask.array": None},
+    "docs/before-after/raydp.md": {"pyarrow": None},
     "docs/howto/dask.md": {"dask.array": None},
     "docs/howto/ray-data.md": {"pyarrow": None, "pandas": None},
     "docs/howto/xarray.md": {"xarray": None},

@@ -32,7 +32,7 @@ _OURS = (  # beside other clusters of this machine
 )
 _PATIENCE = 120.0  # seconds for a start, a stop, or a look to see what is to be seen
 _PROJECT = Path(__file__).parents[2]
-_NEEDED = ("pydicom", "skimage", "fastapi")  # fastapi: Serve without it cannot be imported
+_NEEDED = ("PIL", "pydicom", "skimage", "fastapi")  # fastapi: Serve without it cannot be imported
 _BESIDE = Path(sys.prefix) / "pages"
 PREFIX = _BESIDE if (_BESIDE / "pyvenv.cfg").exists() else Path(sys.prefix)
 

@@ -18,7 +18,8 @@ MADE = {**python.pages(), website_commands.PAGE: website_commands.page()}
 _BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY = {  # where another test runs the programs of pages
     "rules/": "tests/lint/test_pages_run.py",
-    "idle-memory.md": "tests/pages/test_idle_memory.py",
+    "idle-memory.md": "tests/pages/test_programs.py",
+    "howto/serve.md": "tests/pages/test_programs.py",
 }
 
 

@@ -1,4 +1,4 @@
-"""What docs/idle-memory.md shows is what happens. `make pages` writes it anew."""
+"""What pages with whole programs show is what happens. `make pages` writes it anew."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tests.pages.run import missing, running
 
 
 @pytest.mark.timeout(600)
-def test_the_page_shows_what_happens():
+@pytest.mark.parametrize("name", ["idle-memory.md", "howto/serve.md"])
+def test_the_page_shows_what_happens(name: str) -> None:
     if package := missing():
         pytest.skip(f"{package} is not installed: pip install 'outlive[pages]'")
-    page = Page((DOCS / "idle-memory.md").read_text())
+    page = Page((DOCS / name).read_text())
     with running(page) as runner:
         for step in page.steps:
             printed = runner.until(step, lambda lines, step=step: not differences(step.shown, lines))
