@@ -24,39 +24,42 @@ def _essence(one: explain.Explanation):
     return one.error, one.variant, one.count, [each.hex for each in one.ids], causes
 
 
-PLAIN = {name: answer(message.text) for name, message in MESSAGES.items()}
+@pytest.fixture(scope="module")
+def plain():
+    """The answers without a frame. They take a second, which whoever only collects this file is spared."""
+    return {name: answer(message.text) for name, message in MESSAGES.items()}
 
 
 IN_TWO = [name for name, message in MESSAGES.items() if message.kind == "plain"]
 ACTOR = next(name for name in IN_TWO if "actor-crashed" in name)
 
 
-def test_each_message_alone_is_explained():
-    assert all(PLAIN[name][0] for name in IN_TWO)
+def test_each_message_alone_is_explained(plain):
+    assert all(plain[name][0] for name in IN_TWO)
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-def test_in_a_frame(frame):
+def test_in_a_frame(frame, plain):
     different = {name: answer(FRAMES[frame](message.text)) for name, message in MESSAGES.items()}
-    assert different == PLAIN
+    assert different == plain
 
 
 @pytest.mark.parametrize("outer", FRAMES)
-def test_in_two_frames(outer):
+def test_in_two_frames(outer, plain):
     """Each pair of frames has one of the messages, and each frame all of them."""
     for turn, inner in enumerate(FRAMES, [*FRAMES].index(outer)):
         name = IN_TWO[turn % len(IN_TWO)]
         framed = FRAMES[outer](FRAMES[inner](MESSAGES[name].text))
-        assert answer(framed) == PLAIN[name], (inner, name)
+        assert answer(framed) == plain[name], (inner, name)
 
 
 @pytest.mark.parametrize("width", BROKEN)
-def test_broken_at_a_fixed_width(width):
+def test_broken_at_a_fixed_width(width, plain):
     """A line that is broken once, between two words, looks like two lines: a few answers may differ."""
-    same = [answer(BROKEN[width](message.text)) == PLAIN[name] for name, message in MESSAGES.items()]
+    same = [answer(BROKEN[width](message.text)) == plain[name] for name, message in MESSAGES.items()]
     assert sum(same) >= 0.95 * len(same)
     for name in IN_TWO:
-        assert answer(BROKEN[width](MESSAGES[name].text)) == PLAIN[name]
+        assert answer(BROKEN[width](MESSAGES[name].text)) == plain[name]
 
 
 def test_lines_of_the_same_length_are_not_joined():
@@ -69,38 +72,38 @@ def test_lines_of_the_same_length_are_not_joined():
         assert len(list(Unframer().lines(enumerate(lines)))) == len(lines)
 
 
-def test_a_header_on_the_first_line_of_a_record_only():
+def test_a_header_on_the_first_line_of_a_record_only(plain):
     message = MESSAGES[ACTOR].text
     record = f"2025-07-28 08:40:52,953 - app - ERROR - {message}"
     after = "2025-07-28 08:40:53,001 - app - ERROR - the actor is dead because it was killed by `ray.kill`"
-    assert answer(f"{record}\n{after}") == PLAIN[ACTOR]
-    assert answer(f"{message}\n{after}") == PLAIN[ACTOR]
-    assert answer(f"{after}\n{record}\n{after}\n") == PLAIN[ACTOR]
+    assert answer(f"{record}\n{after}") == plain[ACTOR]
+    assert answer(f"{message}\n{after}") == plain[ACTOR]
+    assert answer(f"{after}\n{record}\n{after}\n") == plain[ACTOR]
 
 
-def test_two_records_in_one_frame():
+def test_two_records_in_one_frame(plain):
     other = "2025-07-28 08:40:53,001 - app - WARNING - its node has died"
     framed = FRAMES["logging with a time"](MESSAGES[ACTOR].text)
-    assert answer(f"{framed}\n{other}") == PLAIN[ACTOR]
+    assert answer(f"{framed}\n{other}") == plain[ACTOR]
 
 
-def test_processes_that_write_at_the_same_time():
+def test_processes_that_write_at_the_same_time(plain):
     one, two = (
         FRAMES["kubectl --prefix"](message).split("\n") for message in (MESSAGES[ACTOR].text, "all is well\n" * 9)
     )
     two = [line.replace("ray-head", "ray-worker") for line in two]
     mixed = "\n".join(line for pair in zip(one, two) for line in pair)  # noqa: B905 - one is shorter
-    assert answer(mixed) == PLAIN[ACTOR]
+    assert answer(mixed) == plain[ACTOR]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_encodings(encoding):
+def test_encodings(encoding, plain):
     text = MESSAGES[ACTOR].text.replace("Worker", "Wörker\u010a", 1)
     mark = "\ufeff" if encoding.endswith("e") else ""
     for ends in ("\n", "\r\n"):
         data = (mark + text).replace("\n", ends).encode(encoding)
         reading = explain.read(of_file(io.BytesIO(data), len(data)))
-        assert ([_essence(one) for one in reading.explanations], reading.unexplained) == PLAIN[ACTOR]
+        assert ([_essence(one) for one in reading.explanations], reading.unexplained) == plain[ACTOR]
 
 
 NO_FRAMES = (
