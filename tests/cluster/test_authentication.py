@@ -20,6 +20,7 @@ from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
 from outlive.ray_internals import authentication
 from tests import turns
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(
     not hasattr(ray._raylet, "AuthenticationTokenLoader"), reason=f"Ray {ray.__version__} has no tokens"
@@ -41,9 +42,7 @@ def head(home: Path, mode: str) -> Iterator[Head]:
     """A cluster in another process."""
     (home / ".ray").mkdir(parents=True)
     (home / ".ray" / "auth_token").write_text(SECRET)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "tests.cluster.head", str(port)]
     env = environment(home, RAY_AUTH_MODE=mode)
     with turns.ray_client_server():

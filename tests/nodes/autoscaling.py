@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import ray
 
 from outlive.ray_internals.node_table import Node, nodes
 from tests.conftest import ROOT, SPILL, eventually
+from tests.ports import free_ports
 
 HEAD = "f" * 51 + "00000"  # FAKE_HEAD_NODE_ID; the provider numbers the other nodes from here
 STORE = 100 << 20  # bytes of each node's object store
@@ -41,7 +41,7 @@ def autoscaling_cluster(
     """
     folder = Path(tempfile.mkdtemp(prefix="outlive-a-", dir="/tmp"))  # short: it holds sockets
     mark = uuid.uuid4().hex
-    port, client_port = _free_ports(2)
+    port, client_port = free_ports(2)
     address = f"127.0.0.1:{port}"
     config = folder / "cluster.json"
     config.write_text(json.dumps(_config(address, most, idle_minutes, min_workers)))
@@ -116,14 +116,6 @@ def _config(address: str, most: int, idle_minutes: float, min_workers: int) -> d
         "rsync_filter": [],
         **{f"{name}_commands": [] for name in _UNUSED},
     }
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _end(mark: str) -> None:

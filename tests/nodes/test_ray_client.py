@@ -9,7 +9,6 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,14 +28,9 @@ from tests import turns
 from tests.conftest import eventually
 from tests.little_ray import with_environments
 from tests.nodes.raylets import QUICK, Nodes
+from tests.ports import free_ports, wait_for_client_server
 
 MIB = 1 << 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Outside(Nodes):
@@ -44,13 +38,14 @@ class Outside(Nodes):
 
     def __init__(self) -> None:
         super().__init__(cpus=2, memory=100 * MIB)
-        self.address = f"ray://127.0.0.1:{free_port()}"
+        self.port = free_ports(1)[0]
+        self.address = f"ray://127.0.0.1:{self.port}"
 
     def start(self, count: int) -> None:
-        port = int(self.address.rsplit(":", 1)[1])
-        self.add_node(include_dashboard=False, _system_config=QUICK, ray_client_server_port=port)
+        self.add_node(include_dashboard=False, _system_config=QUICK, ray_client_server_port=self.port)
         for _ in range(1, count):
             self.add_node()
+        wait_for_client_server(self._nodes[0], self.port)
         ray.init(self.address, log_to_driver=False, logging_level="ERROR")
         self.cluster = self.on_node(0, cluster_name)
         self._look()

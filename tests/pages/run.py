@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from tests.pages.page import WIDTH, Page, Step
+from tests.ports import free_ports
 
 _MODULES = {"outlive": "outlive", "ray": "ray.scripts.scripts"}
 _OURS = (  # beside other clusters of this machine
@@ -86,7 +86,7 @@ def running(page: Page) -> Iterator[Runner]:
             "start",
             *page.start,
             *_OURS,
-            f"--ray-client-server-port={_free_port()}",
+            f"--ray-client-server-port={free_ports(1)[0]}",
             f"--temp-dir={folder / 'ray'}",
             "--block",
         ]
@@ -97,11 +97,6 @@ def running(page: Page) -> Iterator[Runner]:
             yield Runner(page, folder, _address(folder / "ray", head))
         finally:
             _stop(head)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _write_commands(folder: Path) -> None:
