@@ -5,8 +5,8 @@ EXACT :=  # packages that have to be in it in exactly this version
 BIN := $(VENV)/bin
 PROCESSES ?= 4  # on two cores, six were slower: each has a Ray of its own
 SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
-# Of what `make test-longest` does more often; and workers that are forked, where it has them start as users' do.
-FEWER := OUTLIVE_FORKED=1 OUTLIVE_KILLS=100 OUTLIVE_KILLS_OF_ACTORS=1 OUTLIVE_EXAMPLES=40 OUTLIVE_TRIM_TASKS=800
+# Of what `make test-longest` does more often.
+FEWER := OUTLIVE_KILLS=100 OUTLIVE_KILLS_OF_ACTORS=1 OUTLIVE_EXAMPLES=40 OUTLIVE_TRIM_TASKS=800
 
 # Tests start hundreds of processes. Where containers forbid it, each would compile all of outlive: 0.3 s of CPU.
 export PYTHONDONTWRITEBYTECODE :=
