@@ -22,12 +22,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import ray
 import requests
 from app import deploy
 from image import section, window
 from phantom import files_of, volume_of, zip_of
 from PIL import Image
 from ray import serve
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class Clients:
@@ -57,7 +59,9 @@ class Clients:
     def more(self, pictures: int = 40) -> None:
         """Wait until so many more have come: none of them was asked for before."""
         wanted = self.status.total() + len(self.threads) + pictures
-        while self.status.total() < wanted and all(thread.is_alive() for thread in self.threads):
+        while self.status.total() < wanted:
+            if not all(thread.is_alive() for thread in self.threads):
+                raise RuntimeError("a client has ended: its error stands above")
             time.sleep(0.05)
 
     @contextlib.contextmanager
@@ -75,6 +79,12 @@ class Clients:
 def viewers() -> Counter[str]:
     """How many there are, by state."""
     return Counter(serve.status().applications["dicom"].deployments["Viewer"].replica_states)
+
+
+@ray.remote(num_cpus=0)
+def kill(pid: int) -> None:
+    """End a process of this node at once, as a crash does."""
+    os.kill(pid, signal.SIGKILL)
 
 
 def main(port: int) -> None:
@@ -96,7 +106,8 @@ def main(port: int) -> None:
 
         killed = 0
         while not clients.asked_again and set(clients.status) == {200}:  # until one dies with a request under way
-            os.kill(int(clients.last["pid"]), signal.SIGKILL)
+            pid, node = int(clients.last["pid"]), clients.last["node"]
+            ray.get(kill.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(pid))
             killed += 1
             clients.more()
         print(f"killed viewers: {killed}; requests that were asked again: {clients.asked_again}; {clients.wrong} wrong")

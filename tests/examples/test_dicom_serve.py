@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import requests
 from tests.conftest import eventually
 from tests.examples.test_dicom_study import FOLDER, VOLUME, Image, image, phantom, zipped
 from tests.pages.run import PREFIX, missing
+from tests.ports import free_ports
 
 ROOT = FOLDER.parents[1]
 PYTHON = PREFIX / "bin" / "python"
@@ -30,8 +30,7 @@ def served() -> Iterator[tuple[str, dict[str, str]]]:
         pytest.skip(f"{package} is not installed: pip install 'outlive[pages]'")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{FOLDER}"}
     for _ in range(3):  # Ray and Serve give up a start that takes long on a busy machine
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        (port,) = free_ports(1)
         command = [PYTHON, "-m", "tests.examples.dicom_app", str(port)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
