@@ -113,12 +113,18 @@ def finish_each(state: State, by_node: Mapping[str, list[str]]) -> Conversation[
 
 
 def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list[tuple[str, ArrayInfo]]]:
-    """Have nodes keep arrays that they have cached; returns node and array of each that is kept then."""
+    """Have nodes keep arrays that they have cached; returns node and array of each that is kept then.
+
+    An answer is passed over if the shelf got another epoch meanwhile, or was removed: it may speak of what was there
+    before. The array may be kept there all the same.
+    """
     ids = {node: [info.id for info in by_node[node]] for node in sorted(by_node) if node in state.known}
+    before = {node: (state.epochs.get(node), state.leavings[node]) for node in ids}
     answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
     return [
         (node, info)
         for node, kept in answers.items()
+        if (state.epochs.get(node), state.leavings[node]) == before[node]
         for info, is_kept in zip(by_node[node], kept, strict=True)
         if is_kept
     ]

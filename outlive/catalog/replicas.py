@@ -29,36 +29,48 @@ _LOOKED_AT = 1000  # arrays without a key that lack copies: for so many each sec
 
 
 def join_copies(
-    state: State, infos: list[ArrayInfo], home: str, node: str, *, kept: bool, stale: int = 0
+    state: State, infos: list[ArrayInfo], home: str, node: str, *, kept: bool, epoch: int
 ) -> Conversation[list[int]]:
     """Note complete copies on a node; they are not sealed yet, unless they are `kept`.
 
     Parameters
     ----------
-    stale
-        The epoch of an earlier answer that the shelf refused.
+    epoch
+        The shelf's epoch as it was just before the call, but after the copies were marked as kept.
 
     Returns
     -------
-    For each copy the epoch under which to seal it. 0: the array is deleted or replaced.
+    For each copy the epoch under which to seal it. 0: the array is deleted or replaced. A copy that is to be `kept` is
+    noted only if the answer is `epoch`. Else the shelf has got another epoch since, or another shelf is there now: a
+    listing says what is kept, and the keeper asks again, if it has the copy still.
     """
-    yield from shelves.know(state, node, stale)  # so that every overwrite asks this node too
+    if shelves.is_removed(state, node, epoch):  # the call comes late, and is no reason to start a keeper
+        return [0] * len(infos)
+    yield from shelves.know(state, node, epoch)  # so that every overwrite asks this node too
     known = True
     if any(info.key is None for info in infos):  # only `home` can say whether it keeps an array without a key
         with contextlib.suppress(StoreUnavailable):
             yield from shelves.know(state, home)
         known = home in state.epochs
-    return [join_copy(state, info, home, node, kept=kept) if known or info.key else 0 for info in infos]
+    return [_join(state, info, home, node, kept, epoch) if known or info.key else 0 for info in infos]
 
 
 def join_at_once(
-    state: State, infos: list[ArrayInfo], home: str, node: str, kept: bool, stale: int
+    state: State, infos: list[ArrayInfo], home: str, node: str, kept: bool, epoch: int
 ) -> list[int] | None:
     """`join_copies`, if no shelf has to be listed for it. None: one has, and nothing is changed."""
     needed = {node, home} if any(info.key is None for info in infos) else {node}
-    if state.epochs.get(node, stale) == stale or not needed <= state.epochs.keys():
+    if not shelves.is_listed(state, node, epoch) or not needed <= state.epochs.keys():
         return None
-    return [join_copy(state, info, home, node, kept=kept) for info in infos]
+    return [_join(state, info, home, node, kept, epoch) for info in infos]
+
+
+def _join(state: State, info: ArrayInfo, home: str, node: str, kept: bool, epoch: int) -> int:
+    """`join_copy`, unless a node says under an earlier epoch that it keeps the copy: it may have dropped it since."""
+    known = state.epochs.get(node, 0)
+    if kept and epoch != known:
+        return known if state.is_wanted(info) else 0
+    return join_copy(state, info, home, node, kept=kept)
 
 
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
@@ -77,7 +89,6 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
         state.index.copies.add(info, home, node, kept=kept)
         if kept:
             state.note_kept(info, node)
-            state.note_back(node, info.id)
     return state.epochs.get(node, 0)
 
 

@@ -77,17 +77,31 @@ def welcome(state: State, node: str) -> Conversation[None]:
     state.left.discard(node)
 
 
-def know(state: State, node: str, stale: int | None = None) -> Conversation[None]:
-    """List a node's shelf, unless it is listed under another epoch than `stale`, which the shelf refused."""
-    if node not in state.epochs or state.epochs[node] == stale:
+def know(state: State, node: str, epoch: int | None = None) -> Conversation[None]:
+    """List a node's shelf, unless it is listed under this epoch or a later one. See `is_listed`."""
+    if not is_listed(state, node, epoch) and node in state.under_way.listing:
+        yield Wait(lambda: node not in state.under_way.listing)
+        epoch = epoch or None  # that was the first listing
+    if not is_listed(state, node, epoch):
         yield from join(state, node)
+
+
+def is_listed(state: State, node: str, epoch: int | None = None) -> bool:
+    """Whether a node's shelf is listed, under this epoch of its ledger or a later one. 0: nobody has listed it yet."""
+    return node in state.epochs and (epoch is None or 0 < epoch <= state.epochs[node])
+
+
+def is_removed(state: State, node: str, epoch: int) -> bool:
+    """Whether a shelf that had this epoch was removed as its keeper left, and the node is not listed since."""
+    return node not in state.epochs and 0 < epoch <= state.removed.get(node, 0)
 
 
 def _list(state: State, node: str) -> Conversation[Cached]:
     """List a shelf. Returns the cached copies, which are admitted after all that is kept is known."""
     listing = state.under_way.listing
     yield Wait(lambda: node not in listing)  # or the older listing could be admitted last
-    listing[node], state.under_way.deleted[node], leavings = set(), {}, state.leavings[node]
+    leavings = state.leavings[node]
+    _begin_listing(state, node)
     try:
         if not state.is_alive(node):
             raise StoreUnavailable(f"node {node} is dead")
@@ -101,9 +115,11 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.given_up[node] = given_up
         listed = [one for one in listed if one.info.id not in listing[node]]
         old = {one.info.id: one.info for one in listed if state.is_deleted_since(node, one.info)}
-        listed = [one for one in listed if one.info.id not in old]
+        kept = state.under_way.kept[node]
+        listed = [one._replace(kept=one.kept or one.info.id in kept) for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.epochs[node] = epoch
+        state.removed.pop(node, None)
         state.known.add(node)  # again, as a call `leave` of an earlier keeper may have come meanwhile
         state.unlisted.discard(node)
         for one in listed:
@@ -115,11 +131,17 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.restore(older)
         state.index.doom_again(doomed)
     finally:
-        del listing[node], state.under_way.deleted[node]
+        del listing[node], state.under_way.deleted[node], state.under_way.kept[node]
     yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
     if stale:
         yield Start(asking.drop_for_good(state, stale))
     return cached + [(node, one.info) for one in listed if not one.kept]
+
+
+def _begin_listing(state: State, node: str) -> None:
+    """Note from now on what the listing may not have: it is being made."""
+    under_way = state.under_way
+    under_way.listing[node], under_way.deleted[node], under_way.kept[node] = set(), {}, set()
 
 
 def _save(state: State) -> Conversation[None]:
@@ -148,8 +170,7 @@ def _ask_what_is_on(state: State, node: str) -> Conversation[tuple[int, list[Lis
     go on raising the epoch, this would never end, so after some attempts the shelf is listed in one call.
     """
     for i in range(2 * _LISTINGS_IN_PARTS):
-        # Arrays that are deleted from now on may be in the listing.
-        state.under_way.listing[node], state.under_way.deleted[node] = set(), {}
+        _begin_listing(state, node)
         known = state.epochs.get(node)
         epoch, listed = yield from (_in_parts(node) if i < _LISTINGS_IN_PARTS else _at_once(node))
         given_up = yield from asking.ask({node: Call.of("given_up")})
@@ -192,6 +213,7 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
             stale.append((Holding(info.id, node), asking.name_of(info)))
         elif info.key is not None and kept:
             state.replaced += state.index.admit(info, node)
+            state.note_back(node, info.id)
         elif kept:
             state.note_kept(info, node)
         if info.id in state.under_way.deleting:
@@ -309,6 +331,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     if state.epochs.get(node, 0) > epoch:
         return
     state.left.add(node)
+    state.removed[node] = epoch
     state.note_shelf(node, has_one=False)
     state.leavings[node] += 1
     state.given_up.pop(node, None)

@@ -40,6 +40,7 @@ class UnderWay:
     def __init__(self) -> None:
         self.listing: dict[str, set[str]] = {}  # nodes that are being listed: ids of what was dropped there meanwhile
         self.deleted: dict[str, dict[tuple[str, str], int]] = {}  # the same nodes: keys deleted meanwhile, the version
+        self.kept: dict[str, set[str]] = {}  # the same nodes: ids of what was found to be kept there meanwhile
         self.copying: set[str] = set()  # arrays that are being copied one by one
         self.in_bulk: set[str] = set()  # arrays that are being copied together
         self.cancelling: set[str] = set()  # nodes that are told which puts came to nothing
@@ -83,6 +84,7 @@ class State:
         self.unheard: set[str] = set()  # nodes that had a shelf, and died before they said what was on it
         self.heard_of: set[str] = set()  # nodes that were unheard, and whose losses are known and to be saved
         self.leavings = Counter[str]()  # by node: how often its keeper has left
+        self.removed: dict[str, int] = {}  # by node whose keeper left: the last epoch of the shelf that it removed
         # arrays
         self.secured = Latest[str]()  # arrays whose replicas were made, as far as possible: they may be shown
         self.late: dict[str, Sequence[Successor]] = {}  # arrays that were about to be replaced or deleted
@@ -170,6 +172,7 @@ class State:
         if info.key is None:
             self.index.lost.remove(info)
         self.index.copies.add(info, node, node)
+        self.note_back(node, info.id)
 
     def not_there(self, node: str, array_id: str) -> None:
         """Note that an array's file is not on a node's shelf, or soon will not be."""
@@ -314,11 +317,16 @@ class State:
         """Tell a listing of the node's shelf that may be under way that these arrays are gone: it may have them."""
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.update(array_ids)
+            self.under_way.kept[node].difference_update(gone)
 
     def note_back(self, node: str, array_id: str) -> None:
-        """Tell a listing of the node's shelf that may be under way that an array is there again, after `note_gone`."""
+        """Tell a listing of the node's shelf that may be under way that an array is kept there.
+
+        The listing may have it as cached, and it may have been there again only after `note_gone`.
+        """
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.discard(array_id)
+            self.under_way.kept[node].add(array_id)
 
     def is_deleted_since(self, node: str, info: ArrayInfo) -> bool:
         """Whether an array, or a later one of its key, was deleted while the node was being listed."""
@@ -347,7 +355,7 @@ class State:
         *Bytes of another array are returned*. An array is either current under its own key, or superseded there
         (`Index.validate`).
 
-        *A reader is blocked by a writer or keeper that died*. Both books of shelves that are being listed name the same
+        *A reader is blocked by a writer or keeper that died*. All books of shelves that are being listed name the same
         nodes. How long anybody waits is not in the state.
         """
         index = self.index
@@ -360,7 +368,9 @@ class State:
             assert not index.lists(array_id), f"{array_id} is deleted, and listed"
         for node in self.epochs:
             assert node in self.known, f"{node} has an epoch, and no keeper"
-        assert self.under_way.listing.keys() == self.under_way.deleted.keys(), "what is being listed"
+        under_way = self.under_way
+        assert under_way.listing.keys() == under_way.deleted.keys() == under_way.kept.keys(), "what is being listed"
+        assert not self.removed.keys() & self.epochs.keys(), "a shelf that was removed is listed"
         for array_id in self.erased:
             assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 

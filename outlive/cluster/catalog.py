@@ -223,20 +223,20 @@ class Catalog:
     # --- copies
 
     @in_group("slow")
-    def join_copy(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int:
+    def join_copy(self, packed: bytes, home: str, node: str, kept: bool, epoch: int) -> int:
         """`join_copies` for one array."""
-        (epoch,) = self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, stale=stale)
-        return epoch
+        (answer,) = self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, epoch=epoch)
+        return answer
 
-    def join_copy_at_once(self, packed: bytes, home: str, node: str, kept: bool, stale: int = 0) -> int | None:
+    def join_copy_at_once(self, packed: bytes, home: str, node: str, kept: bool, epoch: int) -> int | None:
         """`join_copy`, if it waits for nothing; else None. Most first reads of other nodes' arrays wait for this."""
-        epochs = self.driver.step(replicas.join_at_once, unpack(packed), home, node, kept, stale)
+        epochs = self.driver.step(replicas.join_at_once, unpack(packed), home, node, kept, epoch)
         return None if epochs is None else epochs[0]
 
     @in_group("slow")
-    def join_copies(self, packed: bytes, home: str, node: str, kept: bool) -> list[int]:
+    def join_copies(self, packed: bytes, home: str, node: str, kept: bool, epoch: int) -> list[int]:
         """See `replicas.join_copies`; infos by `wire.pack`."""
-        return self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept)
+        return self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, epoch=epoch)
 
     @in_group("copy")
     def replicate(self, packed: bytes, home: str) -> list[int]:

@@ -166,7 +166,12 @@ class Evacuation:
 
     def _stay(self, info: ArrayInfo) -> bool:
         """Tell the catalog that an array is kept here after all; False if it was deleted or replaced."""
-        return bool(self._ask("join_copy", pack([info]), self._node, self._node, True))
+        while True:
+            epoch = self._shelf.ledger.epoch
+            answer = self._ask("join_copy", pack([info]), self._node, self._node, True, epoch)
+            if answer in {0, epoch}:
+                return bool(answer)
+            # the shelf was listed since, and the array may have had the mark then
 
     def _ask(self, method: str, *args: Any) -> Any:
         """Ask the catalog, without a limit of time: this keeper has to learn what the catalog granted."""

@@ -71,7 +71,7 @@ class Fetches:
             self._under_way.update(waited)
         try:
             there = [info for info in ours.values() if self._shelf.has(info.id)]
-            self._join_many([info for info in there if keep(self._shelf, info.id)], node, kept=True)
+            self._keep_many(there, node)
             here = {info.id for info in there}
             wanted = [array_id for array_id in ours if array_id not in here]
             if wanted:
@@ -90,7 +90,8 @@ class Fetches:
             try:
                 self._join_scopes([draft.info for draft in drafts], node)
                 # The catalog knows of the copies before anyone can read them: see `_seal`.
-                epochs = self._join_many([draft.info for draft in drafts], node, kept=False)
+                infos = [draft.info for draft in drafts]
+                epochs = self._join_many(infos, node, self._shelf.ledger.epoch, kept=False)
                 sealed = []
                 for draft, epoch in zip(drafts, epochs, strict=True):
                     with contextlib.suppress(StaleEpoch):  # listed anew since: the array is copied alone, later
@@ -105,12 +106,20 @@ class Fetches:
             if unsealed:
                 unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
                 self._ask("ended", unkeyed, self._node)
-            self._join_many([info for info in sealed if keep(self._shelf, info.id)], node, kept=True)
+            self._keep_many(sealed, node)
 
-    def _join_many(self, infos: list[ArrayInfo], home: str, *, kept: bool) -> list[int]:
+    def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
+        """`_keep` for many arrays."""
+        kept = [info for info in infos if keep(self._shelf, info.id)]
+        epoch = self._shelf.ledger.epoch
+        for info, answer in zip(kept, self._join_many(kept, home, epoch, kept=True), strict=True):
+            if answer not in {0, epoch}:
+                self._keep(info, home)
+
+    def _join_many(self, infos: list[ArrayInfo], home: str, epoch: int, *, kept: bool) -> list[int]:
         if not infos:
             return []
-        answer: list[int] = self._ask("join_copies", pack(infos), home, self._node, kept)
+        answer: list[int] = self._ask("join_copies", pack(infos), home, self._node, kept, epoch)
         return answer
 
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
@@ -191,18 +200,14 @@ class Fetches:
             The array was replaced or deleted. Or this shelf was listed anew each time: the caller then reads the array
             without a copy here.
         """
-        stale = 0
         for _ in range(_MOST_LISTINGS):
-            draft.listed_in = self._join(draft.info, node, kept=False, stale=stale)
+            draft.listed_in = self._join(draft.info, node, self._shelf.ledger.epoch, kept=False)
             if not draft.listed_in:
                 raise NotThere(f"{draft.info.id} was replaced or deleted")
             if draft.info.key is None and draft.listed_in != began:
                 self._see_that_it_is_there(draft.info.id, node)
-            try:
+            with contextlib.suppress(StaleEpoch):
                 self._shelf.seal_copy(draft)
-            except StaleEpoch:
-                stale = draft.listed_in
-            else:
                 return
         raise NotThere(f"the shelf of {self._node} was listed {_MOST_LISTINGS} times while {draft.info.id} came")
 
@@ -226,10 +231,17 @@ class Fetches:
 
     def _keep(self, info: ArrayInfo, home: str | None) -> bool:
         """Make the copy on this shelf a replica; whether it is one then. It has to be sealed already."""
-        return keep(self._shelf, info.id) and bool(self._join(info, home or self._node, kept=True))
+        for _ in range(_MOST_LISTINGS):
+            if not keep(self._shelf, info.id):
+                return False
+            epoch = self._shelf.ledger.epoch
+            answer = self._join(info, home or self._node, epoch, kept=True)
+            if answer in {0, epoch}:
+                return answer != 0
+        return False
 
-    def _join(self, info: ArrayInfo, home: str, *, kept: bool, stale: int = 0) -> int:
-        return int(self._ask("join_copy", pack([info]), home, self._node, kept, stale))
+    def _join(self, info: ArrayInfo, home: str, epoch: int, *, kept: bool) -> int:
+        return int(self._ask("join_copy", pack([info]), home, self._node, kept, epoch))
 
     def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
         return Source(self._peers, node, step, epoch, self.links)

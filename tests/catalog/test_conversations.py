@@ -10,6 +10,7 @@ import pytest
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import (
+    asking,
     deletion,
     keys,
     locating,
@@ -271,7 +272,7 @@ def test_what_has_ended_at_its_home_while_it_was_copied_does_not_count_there(end
     state = world.know()
 
     def join(*, kept: bool) -> list[int]:
-        return world.run(replicas.join_copies(state, [one], "b", "a", kept=kept))
+        return world.run(replicas.join_copies(state, [one], "b", "a", kept=kept, epoch=1))
 
     if ended == "before it counts":
         assert join(kept=False) == [1]
@@ -415,6 +416,105 @@ def test_what_is_gone_from_a_shelf_is_lost_unless_others_keep_it(replicated: boo
 # --- replicas
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_copy_on_a_shelf_that_was_removed_is_not_noted(kept: bool, epoch: int) -> None:
+    """The call comes late. It is no reason to start a keeper on a node that may be about to go."""
+    world = World()
+    state = world.know()
+    put(state, info(1, replicas=2), "a")
+    state.epochs["b"] = 2
+    shelves.leave(state, "b", 2)
+    joining = Talk(world, replicas.join_copies(state, [info(1)], "a", "b", kept=kept, epoch=epoch))
+    assert joining.over and joining.value == [0]
+    assert replicas.join_at_once(state, [info(1)], "a", "b", kept, epoch) is None
+    assert state.index.holders(info(1).id) == {"a": True}
+    assert "b" not in state.epochs
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_copy_that_was_kept_under_an_earlier_epoch_is_not_noted(at_once: bool) -> None:
+    """The shelf was listed since, or removed and made anew. The keeper asks again, if it has the copy still."""
+    world, one = World(), info(1, replicas=2)
+    state = world.know()
+    put(state, one, "a")
+    state.epochs["b"] = 3
+
+    def join(epoch: int) -> list[int] | None:
+        if at_once:
+            return replicas.join_at_once(state, [one], "a", "b", True, epoch)
+        return world.run(replicas.join_copies(state, [one], "a", "b", kept=True, epoch=epoch))
+
+    assert join(2) == [3]
+    assert state.index.holders(one.id) == {"a": True}
+    assert join(3) == [3]
+    assert state.index.holders(one.id) == {"a": True, "b": True}
+    state.epochs["b"] = 4
+    state.index.doom("s", ["k"])
+    assert join(3) == [0], "it is being deleted: the keeper does not ask again"
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_copy_that_is_joined_while_its_shelf_is_listed_waits_for_that_listing(epoch: int) -> None:
+    """Several that come at once would otherwise have the shelf listed one after the other, each under a new epoch."""
+    world, one = World(answers={("b", "listing_part"): listing(2)}), info(1)
+    state = world.know()
+    put(state, one, "a")
+    listed = Talk(world, shelves.join(state, "b"))
+    joining = Talk(world, replicas.join_copies(state, [one], "a", "b", kept=False, epoch=epoch))
+    assert isinstance(joining.instruction, Wait)
+    while not listed.over:
+        listed.answer(world.carry_out(listed.instruction))
+    joining.go_on()
+    assert joining.over and joining.value == [2]
+
+
+@pytest.mark.parametrize("key", ["k", None])
+@pytest.mark.parametrize("marked_by", ["the keeper", "the catalog"])
+def test_a_copy_that_is_kept_while_its_shelf_is_listed_counts_as_kept(marked_by: str, key: str | None) -> None:
+    """The listing passed it by before it was marked."""
+    one = info(1, key, replicas=2)
+    world = World(answers={("b", "keep"): lambda asked: [True] * len(asked)})
+    state = world.know()
+    if key is None:
+        state.note_kept(one, "a")
+    else:
+        put(state, one, "a")
+    world.run(replicas.join_copies(state, [one], "a", "b", kept=False, epoch=1))
+    listed = Talk(world, shelves.join(state, "b"))
+    while not isinstance(listed.instruction, Ask):
+        listed.answer(world.carry_out(listed.instruction))
+    listed.answer({"b": listing(2, Listed(one, kept=False))})
+    if marked_by == "the keeper":
+        assert world.run(replicas.join_copies(state, [one], "a", "b", kept=True, epoch=1)) == [1]
+    else:
+        assert world.run(replicas.multiply(state, one)) == ["a", "b"]
+    listed.answer({"b": []})
+    while not listed.over:
+        listed.answer(world.carry_out(listed.instruction))
+    assert state.index.holders(one.id) == {"a": True, "b": True}
+
+
+@pytest.mark.parametrize("since", ["it has left", "it has left, and is back", "it has dropped something"])
+def test_that_a_keeper_keeps_a_copy_is_no_news_of_its_shelf_as_it_is_since(since: str) -> None:
+    """Nor of another shelf there."""
+    world, one = World(), info(1, replicas=2)
+    state = world.know("a", "b")
+    put(state, one, "a")
+    world.run(replicas.join_copies(state, [one], "a", "b", kept=False, epoch=1))
+    keeping = Talk(world, asking.keep(state, {"b": [one]}))
+    if since == "it has dropped something":
+        assert replicas.leave(state, [one], "b") == [True]
+        world.answers["b", "holds_from_now"] = lambda asked: (2, [False] * len(asked))
+        world.run(reconciling.forget_absent(state, "b", [one.id]))
+    else:
+        shelves.leave(state, "b", 1)
+    if since == "it has left, and is back":
+        world.run(shelves.join(state, "b"))
+    keeping.answer({"b": [True]})
+    assert keeping.over and keeping.value == []
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(many: bool) -> None:
     world = World()
@@ -422,7 +522,7 @@ def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(many: bo
     put(state, info(1), "a")
     shelves.leave(state, "b", 1)
     some = [info(1), info(2)] if many else [info(1)]
-    assert world.run(replicas.join_copies(state, some, "a", "b", kept=False)) == [1, 0][: len(some)]
+    assert world.run(replicas.join_copies(state, some, "a", "b", kept=False, epoch=0)) == [1, 0][: len(some)]
     assert state.left == {"b"}
     assert Talk(world, replicas.multiply(state, info(1)._replace(replicas=3))).instruction.nodes == ["c"]  # type: ignore[attr-defined]
     keys.bind(state, [info(3, "another")], "b", 0)
@@ -437,17 +537,17 @@ def test_a_copy_is_noted_at_once_if_no_shelf_has_to_be_listed(key: str | None, k
     for each in (state, other):
         if key is not None:
             put(each, one, "a")
-    noted = replicas.join_at_once(state, [one], "a", "b", kept, 0)
-    assert noted == World().run(replicas.join_copies(other, [one], "a", "b", kept=kept)) == [1]
+    noted = replicas.join_at_once(state, [one], "a", "b", kept, 1)
+    assert noted == World().run(replicas.join_copies(other, [one], "a", "b", kept=kept, epoch=1)) == [1]
     assert state.index.holders(one.id) == other.index.holders(one.id)
-    assert replicas.join_at_once(state, [one], "a", "b", kept, 1) is None  # the shelf refused this epoch
+    assert replicas.join_at_once(state, [one], "a", "b", kept, 2) is None  # the shelf has a later epoch
     deleted = info(2, None)
     state.note_erased(deleted.id)
-    assert replicas.join_at_once(state, [deleted], "a", "b", kept, 0) == [0]
+    assert replicas.join_at_once(state, [deleted], "a", "b", kept, 1) == [0]
     unlisted = World().know("a")
-    assert replicas.join_at_once(unlisted, [one], "a", "b", kept, 0) is None
+    assert replicas.join_at_once(unlisted, [one], "a", "b", kept, 1) is None
     homeless = World().know("b")
-    assert (replicas.join_at_once(homeless, [one], "a", "b", kept, 0) is None) == (key is None)
+    assert (replicas.join_at_once(homeless, [one], "a", "b", kept, 1) is None) == (key is None)
 
 
 def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
@@ -459,7 +559,7 @@ def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
     first.answer(set())  # nobody is late
     first.answer({"b": 1 << 20})
     assert first.calls == {"b": ("fetch", (pack([two]), "a", True))}
-    world.run(replicas.join_copies(state, [two], "a", "b", kept=True))
+    world.run(replicas.join_copies(state, [two], "a", "b", kept=True, epoch=1))
     first.answer({"b": None})
     assert first.value == ["a", "b"]
     second.go_on()
@@ -473,14 +573,14 @@ def test_all_targets_copy_an_array_at_once() -> None:
     world = World(nodes="abcd")
     state, wanted = world.know(), info(1, replicas=4)
     put(state, wanted, "a")
-    world.run(replicas.join_copies(state, [wanted], "a", "d", kept=False))
+    world.run(replicas.join_copies(state, [wanted], "a", "d", kept=False, epoch=1))
     talk = Talk(world, replicas.multiply(state, wanted))
     talk.answer(set())  # nobody is late
     talk.answer(dict.fromkeys("bcd", 1 << 20))
     assert talk.calls == {"d": ("keep", ([wanted.id],))}
     talk.answer({"d": [True]})
     assert talk.calls == dict.fromkeys("bc", ("fetch", (pack([wanted]), "a", True)))
-    world.run(replicas.join_copies(state, [wanted], "a", "c", kept=True))
+    world.run(replicas.join_copies(state, [wanted], "a", "c", kept=True, epoch=1))
     talk.answer({"c": None})
     while not talk.over:
         talk.answer(world.carry_out(talk.instruction))
@@ -700,7 +800,7 @@ def test_many_small_arrays_travel_together() -> None:
         put(state, one, "a")
 
     def fetch_many(packed: bytes, home: str) -> None:
-        world.run(replicas.join_copies(state, some, home, "b", kept=True))
+        world.run(replicas.join_copies(state, some, home, "b", kept=True, epoch=1))
 
     world.answers["b", "fetch_many"] = fetch_many
     assert world.run(replicas.replicate(state, some, "a")) == [2] * 10
@@ -1017,7 +1117,7 @@ def test_a_copy_that_left_a_node_and_came_back_while_that_was_listed_is_known() 
     while not isinstance(joining.instruction, Ask):
         joining.answer(world.carry_out(joining.instruction))
     state.not_there("b", info(1).id)
-    assert world.run(replicas.join_copies(state, [info(1)], "a", "b", kept=True)) == [1]
+    assert world.run(replicas.join_copies(state, [info(1)], "a", "b", kept=True, epoch=1)) == [1]
     joining.answer({"b": listing(2, Listed(info(1, replicas=2), kept=True))})
     while not joining.over:
         joining.answer(world.carry_out(joining.instruction))
@@ -1295,7 +1395,7 @@ def test_what_is_fetched_while_its_home_is_settled_is_kept_there() -> None:
     world.kill("c")
     settling = Talk(world, losing.look_for_dead(state))
     assert settling.calls == {"b": ("keep", ([info(1).id],))}
-    assert world.run(replicas.join_copies(state, [info(1)], "b", "a", kept=False)) == [1]
+    assert world.run(replicas.join_copies(state, [info(1)], "b", "a", kept=False, epoch=1)) == [1]
     settling.answer({"b": [False]})  # it was evicted just then
     assert settling.calls == {"a": ("keep", ([info(1).id],))}
     settling.answer({"a": [True]})
@@ -1346,7 +1446,7 @@ def test_an_array_without_a_key_that_is_found_again_does_not_count_as_lost(found
         world.answers["b", "listing_part"] = listing(2, Listed(one, kept=False))
         world.run(shelves.join(state, "b"))
     elif found == "copied":
-        assert world.run(replicas.join_copies(state, [one], "a", "b", kept=True)) == [1]
+        assert world.run(replicas.join_copies(state, [one], "a", "b", kept=True, epoch=1)) == [1]
     elif found == "emptied":
         world.run(replicas.evacuate(state, [one], "a", anywhere=False))
     else:
@@ -1605,8 +1705,12 @@ def test_what_shall_have_replicas_and_replaces_something_is_secured_before_it_is
     world.run(keys.replace(state, [one], "b", 0))
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and found.alone
-    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "a", kept=True)) and None
-    world.answers["c", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "c", kept=True)) and None
+    world.answers["a", "fetch"] = lambda *_: (
+        world.run(replicas.join_copies(state, [one], "b", "a", kept=True, epoch=1)) and None
+    )
+    world.answers["c", "fetch"] = lambda *_: (
+        world.run(replicas.join_copies(state, [one], "b", "c", kept=True, epoch=1)) and None
+    )
     world.run(replicas.secure(state, [one.id]))
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and not found.alone and len(state.kept(one.id)) == 2
@@ -1618,7 +1722,9 @@ def test_what_shall_have_replicas_is_listed_for_others_once_it_has_them() -> Non
     state = world.know()
     put(state, info(1), "a")
     world.run(keys.replace(state, [new], "b", 0))
-    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [new], "b", "a", kept=True)) and None
+    world.answers["a", "fetch"] = lambda *_: (
+        world.run(replicas.join_copies(state, [new], "b", "a", kept=True, epoch=1)) and None
+    )
     [found] = world.run(keys.entries(state, "s", ""))
     assert not found.alone and sorted(found.nodes) == ["a", "b"]
 
@@ -1640,7 +1746,9 @@ def test_who_reads_an_array_does_not_wait_for_copies_of_others() -> None:
     one = info(2, replicas=2)
     world = World("ab", {("a", "forbid"): None, ("b", "finish"): keeps(one.id)})
     state = world.know()
-    world.answers["a", "fetch"] = lambda *_: world.run(replicas.join_copies(state, [one], "b", "a", kept=True)) and None
+    world.answers["a", "fetch"] = lambda *_: (
+        world.run(replicas.join_copies(state, [one], "b", "a", kept=True, epoch=1)) and None
+    )
     put(state, info(1), "a")
     world.run(keys.replace(state, [one], "b", 0))
     state.under_way.bulk, state.under_way.in_bulk = True, {info(7).id}

@@ -273,14 +273,19 @@ class Orders:
                 return
             shelf.drafts[info.id] = info
             yield
-            [epoch] = yield from self.converse(replicas.join_copies(self.state, [info], home, name, kept=False))
+            joining = replicas.join_copies(self.state, [info], home, name, kept=False, epoch=shelf.epoch)
+            [epoch] = yield from self.converse(joining)
             yield
             if not epoch or not shelf.seal(info, epoch, kept=False):
                 shelf.drafts.pop(info.id, None)
                 return
         yield
-        if kept and shelf.keep([info.id]) == [True]:
-            yield from self.converse(replicas.join_copies(self.state, [info], home, name, kept=True))
+        while kept and shelf.keep([info.id]) == [True]:
+            said = shelf.epoch
+            yield  # the call is on its way
+            joining = replicas.join_copies(self.state, [info], home, name, kept=True, epoch=said)
+            [epoch] = yield from self.converse(joining)
+            kept = epoch not in {0, said}
 
     def read(self, name: str, key: str) -> Task:
         try:

@@ -28,7 +28,7 @@ def world_of(count: int, **room: int) -> World:
 
 
 def copied(world: World, packed: bytes, home: str, name: str) -> None:
-    world.run(replicas.join_copies(world.state, unpack(packed), home, name, kept=True))
+    world.run(replicas.join_copies(world.state, unpack(packed), home, name, kept=True, epoch=1))
 
 
 def put(world: World, one: ArrayInfo) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from outlive.arrays.ended import Why
+from outlive.arrays.layout import CACHED, LEAVING
+from outlive.arrays.marks import mark
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.fsck import clear_orphans
@@ -94,6 +96,67 @@ def test_many_copies_on_their_way_end_with_their_arrays(
     monkeypatch.setattr(Fetches, "_join_many", delete_first)
     Fetches(cluster.shelves["b"], "b", cluster.peers).fetch_many(pack([deleted, other]), "a")
     assert cluster.holders(deleted.id) == {}
+
+
+@pytest.mark.parametrize("there", ["nothing", "a new shelf", "a cached copy"])
+def test_a_keepers_late_word_says_nothing_of_the_next_shelf(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """The keeper has left since: the word comes late, or once more."""
+    catalog, shelf, ask, said = cluster.catalog, cluster.shelves["b"], cluster.peers.ask_catalog, list[Call]()
+
+    def note(call: Call, *args: Any) -> Any:
+        if call.method in {"join_copy", "join_copies"}:
+            said.append(call)
+        return ask(call, *args)
+
+    monkeypatch.setattr(cluster.peers, "ask_catalog", note)
+    info = cluster.put("a", "k", 1, replicas=2)
+    late = [call for call in said if call.args[3]]
+    assert late and cluster.holders(info.id) == {"a": True, "b": True}
+    assert catalog.leave(pack([info]), "b") == [True]
+    shelf.delete(info.id)
+    catalog.dropped([info.id], "b")
+    catalog.left("b", shelf.ledger.epoch)
+    shelf.ledger.epoch = 0  # the shelf is removed
+    if there == "a new shelf":
+        catalog.welcome("b")
+    elif there == "a cached copy":
+        assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    for call in late:
+        ask(call)
+    assert [node for node, kept in catalog.index.holders(info.id).items() if kept] == ["a"]
+    assert ("b" in catalog.state.epochs) == (there != "nothing"), "a late word is no reason to start a keeper"
+    assert catalog.leave(pack([info]), "a") == [False]
+
+
+@pytest.mark.parametrize("how", ["one", "many", "here already", "many here already", "settled"])
+def test_a_keeper_whose_word_comes_after_a_new_epoch_says_it_again(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    info, catalog, keeper, shelf = cluster.put("a", "k", 1), cluster.catalog, cluster.keepers["b"], cluster.shelves["b"]
+    if how not in {"one", "many"}:
+        assert cluster.get("b", "k") == 1
+    if how == "settled":
+        mark(shelf, info.id, add=LEAVING, remove=CACHED)
+    ask, said = cluster.peers.ask_catalog, list[str]()
+
+    def raise_epoch_first(call: Call, *args: Any) -> Any:
+        if call.method in {"join_copy", "join_copies"} and call.args[3]:
+            if not said:
+                catalog.dropped(["0" * 32], "b")  # no listing, which could have the copy
+            said.append(call.method)
+        return ask(call, *args)
+
+    monkeypatch.setattr(cluster.peers, "ask_catalog", raise_epoch_first)
+    if how == "settled":
+        Evacuation(shelf, "b", cluster.peers).settle()
+    elif "many" in how:
+        keeper.fetch_many(pack([info]), "a")
+    else:
+        assert keeper.fetch(pack([info]), "a", True) is None
+    assert len(said) == 2
+    assert cluster.holders(info.id) == catalog.index.holders(info.id) == {"a": True, "b": True}
 
 
 @pytest.mark.parametrize("kept", [False, True])

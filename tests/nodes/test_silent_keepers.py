@@ -249,10 +249,11 @@ def test_what_was_replaced_is_dropped_although_another_node_does_not_answer(clus
 def test_a_node_that_was_left_is_no_target_because_somebody_reads_there(cluster: PlayedCluster, many: bool) -> None:
     info, catalog = cluster.put("a", "k", 1), cluster.catalog
     catalog.left("b", cluster.shelves["b"].ledger.epoch)
+    cluster.shelves["b"].ledger.epoch = 0  # a new shelf
     if many:
-        assert catalog.join_copies(pack([info]), "a", "b", False) == [cluster.shelves["b"].ledger.epoch]
+        assert catalog.join_copies(pack([info]), "a", "b", False, 0) == [cluster.shelves["b"].ledger.epoch]
     else:
-        assert catalog.join_copy(pack([info]), "a", "b", False) == cluster.shelves["b"].ledger.epoch
+        assert catalog.join_copy(pack([info]), "a", "b", False, 0) == cluster.shelves["b"].ledger.epoch
     assert cluster.get("b", "k") == 1
     two = cluster.put("a", "two", 2, replicas=2)
     assert list(cluster.holders(two.id)) == ["a", "c"]

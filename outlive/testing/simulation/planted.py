@@ -48,7 +48,7 @@ def _copy_without_the_catalog() -> Iterator[Change]:
     def seal(fetches: Fetches, draft: Any, node: str, *_: Any, **__: Any) -> None:
         draft.listed_in = fetches._shelf.ledger.epoch  # noqa: SLF001
         fetches._shelf.seal_copy(draft)  # noqa: SLF001
-        fetches._join(draft.info, node, kept=False)  # noqa: SLF001
+        fetches._join(draft.info, node, fetches._shelf.ledger.epoch, kept=False)  # noqa: SLF001
 
     yield Fetches, "_seal", seal
 
