@@ -50,7 +50,7 @@ class Build:
         self._objects: dict[int, Any] = {}
         self._columns: dict[int, rows.Rows] = {}  # that are inside no other so far
         self._forms: dict[int, Form] = {}  # that no codec has read so far
-        self._copied: set[int] = set()  # addresses of what has been copied
+        self._copied: dict[int, Any] = {}  # what has been copied, by address: alive, or another could get that
         self._in_columns: set[object] = set()  # buffers
 
     def add(self, number: int, node: Node) -> None:
@@ -165,7 +165,7 @@ class Build:
             address = data.__array_interface__["data"][0]
             if address in self._copied:
                 raise ValueError("two of its parts have the same bytes")
-            self._copied.add(address)
+            self._copied[address] = data
         return data
 
     def array(self, node: Node) -> Any:

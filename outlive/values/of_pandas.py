@@ -159,7 +159,8 @@ def _decode_frame(state: Any) -> Any:
     about, rest = state.about, iter(state.parts)
     blocks = [numbers(next(rest), 2) for _ in about["blocks"]]
     columns = [next(rest) for _ in range(in_runs(about["columns"]))]
-    arrays = [array_of(one) for one in parts.distinct([*blocks, *columns])[len(blocks) :]]
+    parts.differ([*blocks, *columns])
+    arrays = [array_of(one) for one in columns]
     labels, index = _next_index(about, "labels", rest), _next_index(about, "index", rest)
     made = frame_of(blocks, about["blocks"], arrays, about["columns"], index, labels)
     return _with_common(made, next(rest) if about["attrs"] else None, unique=about["unique"])

@@ -40,14 +40,14 @@ class Reading:
     Parameters
     ----------
     taken
-        Keeps what they took, by address.
+        Keeps what they took, by address: alive, or another part could get the address.
     trusted
         Whether it could have a pickle run as well.
     """
 
     __slots__ = ("_before", "taken", "trusted")
 
-    def __init__(self, taken: set[int], *, trusted: bool) -> None:
+    def __init__(self, taken: dict[int, Any], *, trusted: bool) -> None:
         self.taken, self.trusted = taken, trusted
 
     def __enter__(self) -> None:
@@ -86,7 +86,7 @@ def once(*parts: Any) -> None:
             continue
         if place in taken:
             raise ValueError("two of its parts have the same bytes")
-        taken.add(place)
+        taken[place] = part
 
 
 def distinct(parts: list[Any]) -> list[Any]:
@@ -99,9 +99,14 @@ def distinct(parts: list[Any]) -> list[Any]:
     if type(parts) is not list:
         raise TypeError("no list")
     once(parts)
+    differ(parts)
+    return parts
+
+
+def differ(parts: list[Any]) -> None:
+    """Raise ValueError if a part stands twice in the list, which may be made for this."""
     if len(set(map(id, parts))) != len(parts):
         raise ValueError("the same part twice")
-    return parts
 
 
 def address(array: np.ndarray[Any, Any]) -> int:

@@ -124,6 +124,40 @@ def test_frames_come_back_where_pandas_has_no_blocks_to_give(name: str, monkeypa
     assert sorted(by_columns[0][1]) == blocks.split(frame)[1]
 
 
+MANY: dict[str, Callable[[], Any]] = {
+    "frames": lambda: [pd.DataFrame({"a": [n, 2], "b": [1.5, n]}) for n in range(50)],
+    "series": lambda: {f"s{n}": pd.Series([n, 2.5], name="s") for n in range(10)},
+    "frames of text": lambda: [pd.DataFrame({"a": [f"{n}", None], "b": [1, n]}) for n in range(50)],
+    "frames of objects": lambda: [pd.DataFrame({"a": pd.Series([n, (1, "b")], dtype=object)}) for n in range(50)],
+    "levels": lambda: [pd.DataFrame({"a": [n, 2]}, index=[[1, n], ["b", "a"]]) for n in range(50)],
+    "categories": lambda: [pd.Series(pd.Categorical([f"{n}", "b"])) for n in range(50)],
+    "intervals": lambda: [pd.interval_range(n, n + 3.0) for n in range(50)],
+    "times": lambda: [pd.date_range("2020", periods=n, tz="UTC") for n in range(50)],
+    "one in another": lambda: {
+        "a": [[pd.DataFrame({"a": [n]}), {"b": pd.DataFrame({"c": [n], "d": [2.5]})}] for n in range(30)],
+        "e": tuple(pd.Series([n], name=("a", n)) for n in range(30)),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("pickle", [False, True])
+def test_many_in_one_value(name: str, pickle: bool) -> None:
+    def compare(found: Any, value: Any) -> None:
+        assert type(found) is type(value)
+        if isinstance(value, list | tuple):
+            for one, other in zip(found, value, strict=True):
+                compare(one, other)
+        elif isinstance(value, dict):
+            assert found.keys() == value.keys()
+            for key, one in value.items():
+                compare(found[key], one)
+        else:
+            same(found, value)
+
+    compare(unpack(joined(pack(MANY[name](), pickle=False)).copy(), pickle=pickle), MANY[name]())
+
+
 def words() -> Any:
     pa = pytest.importorskip("pyarrow")
     texts = [None if number % 5 == 1 else "é" * (number % 7) for number in range(50)]
