@@ -26,18 +26,34 @@ def split(frame: Any) -> tuple[list[tuple[list[int], Any]], list[int]]:
     """The blocks of numbers, each with the places of its columns, and the places of all other columns.
 
     Nothing is copied. Blocks of one dtype become one stack, unless one has its columns side by side, as a table has.
+    The places in a stack ascend.
     """
-    blocks, stacks, others = list[tuple[list[int], Any]](), dict[Any, tuple[list[int], Any]](), list[int]()
+    blocks, stacks, others = list[tuple[list[int], Any]](), dict[Any, list[tuple[list[int], Any]]](), list[int]()
     for places, values in sorted(_blocks(frame), key=lambda block: block[0][:1]):
         if values is None:
             others += places
         elif places and values.flags.f_contiguous and not values.flags.c_contiguous:
             blocks.append((places, values))
         elif places:
-            of_stack, stack = stacks.setdefault(values.dtype, ([], Stack([])))
-            of_stack += places
-            stack.arrays.append(values)
-    return [*blocks, *stacks.values()], sorted(others)
+            stacks.setdefault(values.dtype, []).append((places, values))
+    return [*blocks, *map(_stack, stacks.values())], sorted(others)
+
+
+def _stack(blocks: list[tuple[list[int], Any]]) -> tuple[list[int], Stack]:
+    """Blocks as one. Those between whose columns others lie are taken apart."""
+    places = [place for of_block, _ in blocks for place in of_block]
+    if places != sorted(places):
+        blocks = sorted((piece for block in blocks for piece in _pieces(*block)), key=lambda piece: piece[0][0])
+        places = [place for of_piece, _ in blocks for place in of_piece]
+    return places, Stack([values for _, values in blocks])
+
+
+def _pieces(places: list[int], values: Any) -> Any:
+    """The runs of a block: views of it."""
+    reached = 0
+    for begin, end in _pairs(runs(places)):
+        yield [*range(begin, end)], values[reached : reached + end - begin]
+        reached += end - begin
 
 
 def _blocks(frame: Any) -> list[tuple[list[int], Any]]:
@@ -116,12 +132,18 @@ def _are_all(places: Any, count: int) -> bool:
 
 
 def _placed(block: Any, there: list[int]) -> list[tuple[Any, Any]]:
-    """A block with its places. One without rows has no bytes, but any number of places: it stays in pieces."""
-    if len(there) > 2 and block.shape[1]:
-        return [(block, np.concatenate([np.arange(begin, end) for begin, end in _pairs(there)]))]
+    """A block with its places, which pandas believes to ascend: a block where they do not stays in pieces.
+
+    So does one without rows, which has no bytes, but any number of places.
+    """
+    pairs = list(_pairs(there))
+    if len(pairs) == 1:
+        return [(block, slice(*pairs[0]))]
+    if block.shape[1] and pairs == sorted(pairs):
+        return [(block, np.concatenate([np.arange(*pair) for pair in pairs]))]
     found, reached = [], 0
-    for begin, end in _pairs(there):
-        found.append((block[reached : reached + end - begin] if len(there) > 2 else block, slice(begin, end)))
+    for begin, end in pairs:
+        found.append((block[reached : reached + end - begin], slice(begin, end)))
         reached += end - begin
     return found
 

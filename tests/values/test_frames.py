@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from outlive.errors import CorruptArray
 from outlive.values import wire
@@ -50,7 +52,35 @@ def same(found: Any, value: Any) -> None:
         pd.testing.assert_index_equal(found, value, exact=True)
     else:
         check[type(value)](found, value, check_freq=True)
+        if isinstance(value, pd.DataFrame):
+            same_inside(found, value)
         assert found.attrs == value.attrs and found.flags == value.flags and type(found.index) is type(value.index)
+
+
+def same_inside(found: Any, value: Any) -> None:
+    """What pandas takes from a frame's blocks, whose columns it believes to be in order."""
+    for block in getattr(found._mgr, "blocks", ()):
+        places = block.mgr_locs.as_array.tolist()
+        assert places == sorted(places) and len(places) == len(block.values if block.values.ndim > 1 else [0])
+    alike(found, value)
+    alike(found[:3].T, value[:3].T)
+    alike(found.iloc[:, 1:], value.iloc[:, 1:])
+    alike(found.copy(), value.copy())
+    for row in range(len(value))[:2]:
+        pd.testing.assert_series_equal(found.iloc[row], value.iloc[row])
+    for label in value.index[:1]:
+        alike(found.loc[[label]], value.loc[[label]])
+    numbers, expected = (one.select_dtypes("number") for one in (found, value))
+    alike(numbers + numbers, expected + expected)
+    pd.testing.assert_series_equal(numbers.sum(), expected.sum())
+
+
+def alike(found: Any, value: Any) -> None:
+    """Two frames, as one table, and some of their columns."""
+    for kind in (None, object):
+        assert pd.DataFrame(found.to_numpy(dtype=kind)).equals(pd.DataFrame(value.to_numpy(dtype=kind)))
+    for place in range(value.shape[1])[:6]:
+        assert found.iloc[:, place].equals(value.iloc[:, place])
 
 
 def mixed(rows: int = 6) -> Any:
@@ -96,8 +126,32 @@ FRAMES: dict[str, Callable[[], Any]] = {
     "labels that may not occur twice": lambda: mixed().set_flags(allows_duplicate_labels=False),
     "one dtype in several blocks": lambda: pd.DataFrame({"a": [1.0], "b": [2.0]}, copy=False).assign(c=3.0, d=1, e=4.0),
     "wide": lambda: pd.DataFrame({n: [n, 1.5 * n] if n % 3 else [f"{n}", "b"] for n in range(500)}),
+    "a column inserted among others": lambda: with_inserted(2, 1),
+    "columns inserted backwards": lambda: with_inserted(3, 0, 0, 2, 1),
+    "columns inserted among those of each dtype": lambda: inserted_in(mixed()),
+    "an inserted column, and others dropped": lambda: with_inserted(5, 1, 4, 2).drop(columns=[1, "c0"]),
+    "inserted columns in another order": lambda: with_inserted(4, 1, 3).iloc[:, [5, 1, 0, 3, 2, 4]],
+    "an inserted column, and others beside it": lambda: pd.concat([with_inserted(2, 1), with_inserted(3, 2)], axis=1),
+    "an inserted column with a label that is there": lambda: with_inserted(3, 1, 1).set_axis([*"aabab"], axis=1),
+    "an inserted column without rows": lambda: with_inserted(2, 1).iloc[:0],
+    "an inserted column, every other row": lambda: with_inserted(2, 1).iloc[::2],
+    "a column inserted in a table": lambda: inserted_in(pd.DataFrame(np.arange(12.0).reshape(3, 4))),
     "complex numbers and flags": lambda: pd.DataFrame({"c": [1j, 2], "b": [True, False], "f": np.ones(2, "f2")}),
 }  # fmt: skip
+
+
+def with_inserted(columns: int, *places: int) -> Any:
+    frame = pd.DataFrame({number: np.arange(4.0) + 100 * number for number in range(columns)})
+    for count, place in enumerate(places):
+        frame.insert(place, f"c{count}", 0.5 + count + np.arange(4.0))
+    return frame
+
+
+def inserted_in(frame: Any) -> Any:
+    for place in range(1, 2 * frame.shape[1], 2):
+        kind = ("f8", "i8", "M8[ns]")[place % 3]
+        frame.insert(place, f"in {place}", np.arange(len(frame)).astype(kind))
+    return frame
 
 
 def with_attrs(frame: Any) -> Any:
@@ -122,6 +176,44 @@ def test_frames_come_back_where_pandas_has_no_blocks_to_give(name: str, monkeypa
     monkeypatch.setattr(blocks, "getattr", lambda *_: None, raising=False)
     same(there_and_back(frame), frame)
     assert sorted(by_columns[0][1]) == blocks.split(frame)[1]
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "insert", "insert", "delete", "reorder", "concat", "consolidate"]),
+        st.integers(0, 50),
+        st.sampled_from(["f8", "f8", "i8", "M8[ns]", TEXT]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(columns=st.integers(0, 5), changes=CHANGES, rows=st.sampled_from([3, 1, 0]))
+def test_frames_made_by_any_changes_come_back(columns: int, changes: Any, rows: int) -> None:
+    frame = pd.DataFrame(np.arange(float(rows * columns)).reshape(columns, rows)).T.copy()
+    for count, (change, number, kind) in enumerate(changes, 100):
+        width = frame.shape[1]
+        if change == "insert":
+            numbers = pd.Series(np.arange(rows) + 1000 * count)
+            made = numbers.astype(str).astype(kind) if kind == TEXT else numbers.astype(kind)
+            frame.insert(number % (width + 1), f"c{count}", made)
+        elif change == "delete" and width:
+            frame = frame.drop(columns=frame.columns[number % width])
+        elif change == "reorder":
+            frame = frame.iloc[:, np.random.default_rng(number).permutation(width)]
+        elif change == "concat" and width:
+            frame = pd.concat([frame, frame.iloc[:, number % width :].add_prefix(f"p{count}")], axis=1)
+        elif change == "consolidate":
+            frame = frame.copy()
+    same(there_and_back(frame), frame)
+
+
+def test_inserted_columns_stay_one_array() -> None:
+    data = joined(pack(with_inserted(4, 1, 3, 0)))
+    shapes = [node["shape"] for node in Structure.of(data)._nodes if node.get("dtype") == "'<f8'"]
+    assert shapes == [[7, 4]]
 
 
 MANY: dict[str, Callable[[], Any]] = {
@@ -339,6 +431,18 @@ def test_forms_that_no_encoder_makes_are_refused(name: str, pickle: bool) -> Non
     for _ in range(2):  # what is known of the first read does not help the second
         with pytest.raises(CorruptArray):
             unpack(data, pickle=pickle)
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2, 3, 1, 2], [2, 3, 1, 2, 0, 1], [1, 3, 0, 1], [0, 1, 1, 2, 2, 3]])
+def test_columns_that_are_stored_in_another_order(places: list[int]) -> None:
+    stored = np.arange(12.0).reshape(4, 3)
+    data = changed(pd.DataFrame(stored), lambda nodes: form(nodes)["form"].update(blocks=[places]))
+    order = [place for begin, end in zip(places[::2], places[1::2], strict=True) for place in range(begin, end)]
+    expected = np.empty((4, 3))
+    expected[:, order] = stored
+    found = unpack(data, pickle=False)
+    same(found, pd.DataFrame(expected))
+    assert all(np.shares_memory(found[place].to_numpy(copy=False), data) for place in found)
 
 
 def test_columns_without_rows_take_no_memory() -> None:
