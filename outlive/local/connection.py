@@ -48,7 +48,10 @@ class LocalConnection:
 
     @property
     def job(self) -> int:
-        """The number of this process's job."""
+        """The number of this process's job, which the keeper sees from now on."""
+        if not self._job.stands():  # somebody removed its file: without it, what is put would end at once
+            with contextlib.suppress(FileNotFoundError):  # the store is gone, and the put will say so
+                self._job = Job(self.place.jobs, self._job.name)
         return self._job.number
 
     def is_tended(self) -> bool:
