@@ -23,6 +23,7 @@ def main(root: str, lock: int, says: int) -> None:
     import pickle
 
     from outlive.arrays.live import raise_descriptor_limit
+    from outlive.arrays.lock import is_at
     from outlive.errors import OutliveError
     from outlive.local.house import House
     from outlive.local.place import clear, place_of
@@ -39,7 +40,8 @@ def main(root: str, lock: int, says: int) -> None:
     os.close(says)
     os.dup2(1, 2)  # nowhere
     house.wait_until_over()
-    clear(place)
+    if is_at(place.keeper, lock):  # else somebody removed the folder, and what is there now is another keeper's
+        clear(place)
     os.close(lock)
     os._exit(0)  # its threads may wait for what does not come any more
 
