@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-READY, FAILED = b"ready", b"failed"
+READY, FAILED, OVER = b"\0ready", b"\0failed", b"\0over"  # an error is between the last two
 _LOG_BYTES = 1 << 20
 
 
@@ -34,7 +34,7 @@ def main(root: str, lock: int, says: int) -> None:
     try:
         house = House(place)
     except OutliveError as error:
-        os.write(says, FAILED + pickle.dumps(error))
+        os.write(says, FAILED + pickle.dumps(error) + OVER)
         os._exit(1)
     os.write(says, READY)
     os.close(says)

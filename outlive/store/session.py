@@ -56,9 +56,15 @@ class Session:
         self.peers: Peers = connection.peers
         if os.path.lexists(self.root):
             private_folder(self.root)  # the keeper would refuse it too, but later
-        for _ in range(_STARTS):
-            if not connection.is_tended():
-                self._start_actors()
+        for attempt in range(_STARTS):
+            try:
+                if not connection.is_tended():
+                    self._start_actors()
+            except Left:  # the local store has ended since it was found: another is begun
+                if attempt == _STARTS - 1 or not isinstance(connection, LocalConnection):
+                    raise
+                connection.peers.find()
+                continue
             self.shelf = Shelf(connection.shelf, settings.memory)
             if connection.is_tended():
                 break  # else the keeper left meanwhile and removed its shelf: try again
