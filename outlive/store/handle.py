@@ -108,8 +108,8 @@ class ArrayHandle(metaclass=_Named):
         TooManyViews
             This process is out of file descriptors or maps.
         StoreUnavailable
-            This process is not connected to a Ray cluster, and no shelf of this machine has the array. Or it is in the
-            local store of another machine.
+            This process is not connected to a Ray cluster, as where Ray is not installed, and no shelf of this machine
+            has the array. Or it is in the local store of another machine.
         """
         path = path if isinstance(path, tuple) else (path,)
         found = self._view() if not path and mode == "r" else self._found(path, mode)

@@ -24,7 +24,7 @@ from outlive.arrays.writer import Writer
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
-from outlive.errors import StoreUnavailable
+from outlive.errors import MissingPackage, StoreUnavailable
 from outlive.local.connection import LocalConnection, of_handle
 from outlive.local.place import Place, is_local, root_of
 from outlive.store import ray_in_use
@@ -258,10 +258,15 @@ def of(node: str | None) -> Session:
     ArrayNotFound
         The local store has ended.
     StoreUnavailable
-        It is on another machine; or see `current`.
+        It is on another machine; or Ray is not installed; or see `current`.
     """
     if node is None or not is_local(node):
-        return current()
+        try:
+            return current()
+        except MissingPackage as error:
+            raise StoreUnavailable(
+                f"no shelf of this machine has the array, and this process is not connected to a Ray cluster: {error}"
+            ) from error
     session = _local.get(root_of(node))
     return session if session is not None and session.stands() else join(place=of_handle(node))
 

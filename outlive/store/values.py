@@ -145,7 +145,7 @@ def pieces(session: Session, info: ArrayInfo, hint: str | None, path: tuple[Any,
     def read(begin: int, end: int) -> Array:
         data = rows(session, info, hint, begin, end) if end > begin else bytearray()
         if not isinstance(data, bytearray):
-            raise missing(session, info, data)
+            raise missing(session, info, data, hint)
         array = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
         array.flags.writeable = False
         return array

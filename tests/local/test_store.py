@@ -109,6 +109,11 @@ def test_a_handle_of_another_machine(store, shared_root, root, monkeypatch):
     elsewhere = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:other:{root}")
     with pytest.raises(outlive.StoreUnavailable, match=f"machine other, and this is {socket.gethostname()}"):
         elsewhere.get()
+    beside = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:other:{shared_root}")
+    for read in (beside.get, lambda: beside[:3], lambda: beside[0]):  # though this machine has a store there
+        with pytest.raises(outlive.StoreUnavailable, match="machine other, and this is"):
+            read()
+    assert outlive.ArrayHandle(handle.info, f"local:other:{shared_root}").get().sum() == 100_000  # it was renamed
     ended = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:{socket.gethostname()}:{root}")
     with pytest.raises(outlive.ArrayNotFound, match="has ended"):
         ended.get()
