@@ -125,7 +125,7 @@ class ArrayHandle(metaclass=_Named):
             return found
         if isinstance(found, Pieces):
             return found.writable()
-        return found if found.flags.writeable else private(self.info, found)
+        return found if found.flags.writeable else private(self.info, found, sessions=[lambda: session.of(self._node)])
 
     @in_cluster()
     def _view(self) -> np.ndarray[Any, Any]:

@@ -282,6 +282,11 @@ def local() -> list[Callable[[], Session]]:
     return [lambda one=one: one for one in list(_local.values()) if one.stands()]  # type: ignore[misc]
 
 
+def all_known() -> list[Callable[[], Session]]:
+    """Each gives a session that this process has: that with the Ray cluster first."""
+    return [*([current] if _session is not None else []), *local()]
+
+
 def known_of(node: str | None) -> Session | None:
     """`known` for the node that a handle names."""
     if node is None or not is_local(node):

@@ -142,3 +142,19 @@ def test_shut_down_by_another_program(root):
         store["k"] = np.zeros(3)
     store["k"] = np.zeros(3)  # which begins a new one
     assert list(store) == ["k"]
+
+
+def test_a_writable_array_is_looked_for_where_its_handle_says(store, root, monkeypatch):
+    from outlive.arrays.reader import Reader
+
+    other = outlive.open(local=True, root=root)
+    handles = [one.put(np.ones(100_000)) for one in (store, other)]
+    asked, private = [], Reader.private
+
+    def ask(self: Reader, info: object) -> object:
+        asked.append(info.id)
+        return private(self, info)
+
+    monkeypatch.setattr(Reader, "private", ask)
+    assert all(one.get(mode="c").flags.writeable for one in handles)
+    assert asked == [one.id for one in handles]
