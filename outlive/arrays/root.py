@@ -58,13 +58,22 @@ def private_folder(path: str, setting: str = "OUTLIVE_ROOT") -> str:
             os.mkdir(path, FOLDER_MODE)
             return path
         found = os.lstat(path)
+    _check(found, path, setting)
+    return path
+
+
+def check_private(path: str) -> None:
+    """Make sure that only this user can enter the folder `path`. Raises UnsafeRoot, and FileNotFoundError."""
+    _check(os.lstat(path), path, "OUTLIVE_ROOT")
+
+
+def _check(found: os.stat_result, path: str, setting: str) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise UnsafeRoot(f"{path} is not a folder (a link is refused too); remove it, or set {setting}")
     if found.st_uid != os.geteuid():
         raise UnsafeRoot(f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}); set {setting}")
     if found.st_mode & 0o077:
         raise UnsafeRoot(f"{path} is open to others (mode {found.st_mode & 0o777:o}); run: chmod 700 {path}")
-    return path
 
 
 def _make_parents(path: str) -> None:

@@ -40,11 +40,18 @@ class Channel:
             self.close()
             raise UnsafeRoot(f"user {user} is at the other end of a local store's socket, not you ({os.geteuid()})")
 
-    def send(self, value: object) -> None:
-        """Send a value. Raises Ended, and whatever pickle raises, before anything is sent."""
+    def send(self, value: object, seconds: float | None = None) -> None:
+        """Send a value. Raises Ended, and whatever pickle raises, before anything is sent.
+
+        TimeoutError: the other side does not take it within so many seconds. Then the channel is of no more use.
+        """
         data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         try:
+            self._socket.settimeout(seconds)
             self._socket.sendall(_LENGTH.pack(len(data)) + data)
+            self._socket.settimeout(None)
+        except TimeoutError:
+            raise
         except OSError as error:
             raise Ended(str(error)) from error
 

@@ -7,7 +7,7 @@ import contextlib
 from outlive.errors import ArrayNotFound, StoreUnavailable
 from outlive.local.jobs import Job
 from outlive.local.peers import LocalPeers
-from outlive.local.place import CLUSTER, Place, host_of, place_of, root_of
+from outlive.local.place import CLUSTER, Place, of_another_machine, place_of, root_of
 from outlive.local.starting import make_folders
 
 _TRIES = 20  # to make what a keeper that ends removes
@@ -48,7 +48,10 @@ class LocalConnection:
 
     @property
     def job(self) -> int:
-        """The number of this process's job."""
+        """The number of this process's job, which the keeper sees from now on."""
+        if not self._job.stands():  # somebody removed its file: without it, what is put would end at once
+            with contextlib.suppress(FileNotFoundError):  # the store is gone, and the put will say so
+                self._job = Job(self.place.jobs, self._job.name)
         return self._job.number
 
     def is_tended(self) -> bool:
@@ -85,10 +88,6 @@ def of_handle(node: str) -> Place:
     place = place_of(root_of(node))
     if place.shelves():
         return place
-    here = place.node.split(":", 2)[1]
-    if host_of(node) != here:
-        raise StoreUnavailable(
-            f"this handle is of the local store {place.root} of machine {host_of(node)}, and this is {here}: a store "
-            "that was opened with local=True is on one machine. Read the array there, or use a Ray cluster"
-        )
+    if (other := of_another_machine(place, node)) is not None:
+        raise other
     raise ArrayNotFound(f"the local store {place.root} has ended, and its arrays with it")

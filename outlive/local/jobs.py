@@ -30,13 +30,13 @@ _AGAIN = 0.001  # seconds until a lock that the keeper has for a moment is tried
 class Job:
     """This process's part in a job. It lasts until this is dropped, or the process ends, and its forked children do."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, name: str | None = None) -> None:
         while True:
-            name = _named() or _of_an_ancestor(folder) or _new()
-            self._path = f"{folder}/{name}"
+            self.name = name or _named() or _of_an_ancestor(folder) or _new()
+            self._path = f"{folder}/{self.name}"
             self._file = FileIO(self._path, "r+", opener=create)
             if try_lock(self._file, fcntl.LOCK_SH) and self.stands():
-                self.number = int(name[:8], 16)
+                self.number = int(self.name[:8], 16)
                 return
             self._file.close()
             time.sleep(_AGAIN)  # the keeper is about to remove the file of a job that has ended
@@ -84,14 +84,29 @@ def living(folder: str) -> set[int]:
     """The jobs of which a process is there. Called by the keeper, which removes the files of the others."""
     found = set[int]()
     for name in names_in(folder):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(ValueError):
             number = int(name[:8], 16)
-            fd = os.open(f"{folder}/{name}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                if try_lock(fd):
-                    os.unlink(f"{folder}/{name}")
-                else:
-                    found.add(number)
-            finally:
-                os.close(fd)
+            if _is_there(f"{folder}/{name}"):
+                found.add(number)
     return found
+
+
+def _is_there(path: str) -> bool:
+    """Whether a process is there of the job with this file, which is removed otherwise. In doubt there is one."""
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        except OSError:  # there are too many open files, for example
+            return True
+        try:
+            if not try_lock(fd):
+                return True
+            if is_at(path, fd):  # else another thread has removed it, and a new job may have the name
+                os.unlink(path)
+                return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)

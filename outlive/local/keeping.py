@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-READY, FAILED = b"ready", b"failed"
+READY, FAILED, OVER = b"\0ready", b"\0failed", b"\0over"  # an error is between the last two
 _LOG_BYTES = 1 << 20
 
 
@@ -23,6 +23,7 @@ def main(root: str, lock: int, says: int) -> None:
     import pickle
 
     from outlive.arrays.live import raise_descriptor_limit
+    from outlive.arrays.lock import is_at
     from outlive.errors import OutliveError
     from outlive.local.house import House
     from outlive.local.place import clear, place_of
@@ -33,13 +34,14 @@ def main(root: str, lock: int, says: int) -> None:
     try:
         house = House(place)
     except OutliveError as error:
-        os.write(says, FAILED + pickle.dumps(error))
+        os.write(says, FAILED + pickle.dumps(error) + OVER)
         os._exit(1)
     os.write(says, READY)
     os.close(says)
     os.dup2(1, 2)  # nowhere
     house.wait_until_over()
-    clear(place)
+    if is_at(place.keeper, lock):  # else somebody removed the folder, and what is there now is another keeper's
+        clear(place)
     os.close(lock)
     os._exit(0)  # its threads may wait for what does not come any more
 

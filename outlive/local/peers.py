@@ -87,7 +87,7 @@ class LocalPeers(OneNode):
     def tell_catalog(self, call: Call) -> None:
         channel = self._take()
         try:
-            channel.send(Question(CATALOG, call, is_told=True))
+            self._send(channel, Question(CATALOG, call, is_told=True), PATIENCE)
         except Ended:
             channel.close()
             return
@@ -99,7 +99,7 @@ class LocalPeers(OneNode):
     def _ask(self, question: Question, patience: float | None) -> Any:
         channel = self._take()
         try:
-            channel.send(question)
+            self._send(channel, question, _RESTART if patience is None else patience)
             self._wait(channel, patience)
             is_right, answer = channel.receive()
         except Ended as error:
@@ -113,6 +113,12 @@ class LocalPeers(OneNode):
             raise answer
         return answer
 
+    def _send(self, channel: Channel, question: Question, seconds: float) -> None:
+        try:
+            channel.send(question, seconds)
+        except TimeoutError:
+            raise self._silent(seconds) from None
+
     def _wait(self, channel: Channel, patience: float | None) -> None:
         """Wait for an answer, as long as the keeper's process does others' work meanwhile. Raises NoAnswer."""
         began = time.monotonic()
@@ -125,7 +131,7 @@ class LocalPeers(OneNode):
                 raise self._silent(patience)
             other = self._connect()
             with contextlib.closing(other):
-                other.send(Question(KEEPER, Call.of("rounds")))
+                self._send(other, Question(KEEPER, Call.of("rounds")), _RESTART)
                 if not other.is_ready(_RESTART):
                     raise self._silent(_RESTART)
             look_at = time.monotonic() + PATIENCE

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from outlive.arrays.layout import LEDGER
 from outlive.arrays.root import default_root, names_in
+from outlive.errors import StoreUnavailable
 
 CLUSTER = "local"
 _PREFIX = "local:"
@@ -87,6 +88,20 @@ def root_of(node: str) -> str:
 def host_of(node: str) -> str:
     """The machine of the store that a handle's node names."""
     return node.split(":", 2)[1]
+
+
+def of_another_machine(place: Place, node: str | None) -> StoreUnavailable | None:
+    """The error for an array that is not in the store at `place`, if its handle's node is of another machine.
+
+    It may be here all the same: machines are renamed, and containers share a folder.
+    """
+    here = host_of(place.node)
+    if node is None or not is_local(node) or host_of(node) == here:
+        return None
+    return StoreUnavailable(
+        f"this handle is of the local store {root_of(node)} of machine {host_of(node)}, and this is {here}: a store "
+        "that was opened with local=True is on one machine. Read the array there, or use a Ray cluster"
+    )
 
 
 def clear(place: Place) -> None:

@@ -43,7 +43,11 @@ class Server:
                 _log.warning("a connection could not be taken: %s", error)
                 threading.Event().wait(0.1)  # too many are open: some may end
                 continue
-            threading.Thread(target=self._serve, args=(channel,), name="calls", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(channel,), name="calls", daemon=True).start()
+            except (OSError, RuntimeError) as error:  # the system has no more threads: some may end
+                _log.warning("no thread for a connection: %s", error)
+                channel.close()
 
     def _serve(self, channel: Channel) -> None:
         with contextlib.suppress(Ended), contextlib.closing(channel):
@@ -51,10 +55,12 @@ class Server:
             while True:
                 question: Question = channel.receive()
                 answer = self._made(question)
-                if not question.is_told:
-                    self._answer(channel, answer)
-                if question.whom == KEEPER and question.call.method == "close":
-                    self._over()
+                try:
+                    if not question.is_told:
+                        self._answer(channel, answer)
+                finally:  # whoever asked may be gone
+                    if question.whom == KEEPER and question.call.method == "close":
+                        self._over()
 
     def _made(self, question: Question) -> tuple[bool, Any]:
         whom = self._keeper if question.whom == KEEPER else self._catalog

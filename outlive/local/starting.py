@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -91,22 +93,37 @@ def _run(place: Place, lock: OwnedFile) -> None:
         ) as child:
             os.close(says)
             says = -1
-            told = _read(said)
+            told = _read(said, time.monotonic() + _SECONDS)
+            if told is None:
+                os.killpg(child.pid, signal.SIGKILL)  # with the keeper's process, which has the lock
             child.wait()  # it has forked the keeper's process, which is nobody's child
     finally:
         for fd in (said, says):
             if fd >= 0:
                 os.close(fd)
-    if told.startswith(keeping.FAILED):
-        raise pickle.loads(told.removeprefix(keeping.FAILED))  # noqa: S301 - this process has started it
-    if told != keeping.READY:
+    if told is None:
+        raise StoreUnavailable(f"the keeper of {place.folder} did not start within {_SECONDS:.0f} s, and was ended")
+    if told.endswith(keeping.OVER):
+        _, _, error = told.removesuffix(keeping.OVER).partition(keeping.FAILED)
+        raise pickle.loads(error)  # noqa: S301 - this process has started it
+    if not told.endswith(keeping.READY):
         raise StoreUnavailable(
             f"the keeper of {place.folder} did not start: {told.decode(errors='replace').strip() or 'it said nothing'}"
         )
 
 
-def _read(fd: int) -> bytes:
-    found = b""
-    while some := os.read(fd, 4096):
+def _read(fd: int, deadline: float) -> bytes | None:
+    """What the keeper's process says until it is ready, or has met an error, or ended; None if it does none of that.
+
+    A process that another thread has forked meanwhile may keep the other end of the pipe open.
+    """
+    found, poll = b"", select.poll()
+    poll.register(fd, select.POLLIN)
+    while not found.endswith((keeping.READY, keeping.OVER)):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return None
+        some = os.read(fd, 4096)
+        if not some:
+            break
         found += some
     return found

@@ -1,37 +1,52 @@
 """Beside Ray: a process that is not connected to a cluster reads what the shelves of this machine have.
 
-It needs no Ray, keeper or catalog: a handle names an array by its id, and the file of that name is the array.
+It needs no Ray, keeper or catalog: a handle names an array by its id, and the file of that name is the array. It may
+be of another version of outlive than the cluster: so it opens that file alone, and writes to none of the shelf's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays.layout import MEM, disk_of
-from outlive.arrays.reader import Reader
-from outlive.arrays.root import default_root, names_in
-from outlive.arrays.shelf import Shelf
-from outlive.errors import ArrayNotFound
+from outlive.arrays.root import check_private, default_root, names_in
+from outlive.arrays.views import open_view
 from outlive.local.place import is_local
 from outlive.store import ray_in_use, session
 
 if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
 
-_known: dict[str, tuple[Shelf, Reader]] = {}  # by the shelf's path
-
 
 def view_beside(info: ArrayInfo, node: str | None) -> Any:
-    """The array, if this process is not connected to a cluster and a shelf below the root has it; None otherwise."""
+    """The array, if this process is not connected to a cluster and a shelf below the root has it; None otherwise.
+
+    Raises
+    ------
+    CorruptArray, TooManyViews, UnsafeRoot
+    """
     if is_local(node) or session.known() is not None or ray_in_use.is_connected():
         return None
-    for path in _shelves(node):
-        if _has(path, info.id):
-            with contextlib.suppress(ArrayNotFound):
-                return _reader(path).view(info)
+    for shelf in _shelves(node):
+        for folder in _tiers(shelf):
+            path = f"{folder}/{MEM}/{info.id}"
+            if os.path.lexists(path):
+                with contextlib.suppress(FileNotFoundError):
+                    check_private(folder)
+                    return open_view(path, info)[1]
     return None
+
+
+def _tiers(shelf: str) -> Iterator[str]:
+    """Where an array of this shelf may be, memory twice: it may be brought back while we look on disk."""
+    yield shelf
+    disk = disk_of(shelf)
+    if disk is not None:
+        yield disk
+        yield shelf
 
 
 def _shelves(node: str | None) -> list[str]:
@@ -46,16 +61,3 @@ def _names_in(folder: str) -> list[str]:
         return names_in(folder)
     except OSError:  # another program's file
         return []
-
-
-def _has(path: str, array_id: str) -> bool:
-    disk = disk_of(path)
-    return any(os.path.exists(f"{one}/{MEM}/{array_id}") for one in (path, disk) if one is not None)
-
-
-def _reader(path: str) -> Reader:
-    known = _known.get(path)
-    if known is None or not known[0].exists():
-        shelf = Shelf(path)
-        known = _known[path] = shelf, Reader(shelf)
-    return known[1]

@@ -31,7 +31,7 @@ def touch(session: Session, info: ArrayInfo, hint: str | None) -> None:
         return
     deadline = deadline_from(time.time(), info.ttl)
     if not session.ask_catalog("touch", pack([info]), deadline, hint):
-        raise missing(session, info, locate(session, info, hint))
+        raise missing(session, info, locate(session, info, hint), hint)
 
 
 def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | None:
@@ -49,4 +49,4 @@ def deadline(session: Session, info: ArrayInfo, hint: str | None) -> float | Non
             found: int = session.ask_node(node, "deadline_ns", info.id, patience=PATIENCE)
             if found:
                 return found / 1e9 if info.ttl else None
-    raise missing(session, info, located)
+    raise missing(session, info, located, hint)

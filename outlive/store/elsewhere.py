@@ -21,7 +21,8 @@ WORTH_A_PART = 1 << 20  # bytes: a smaller array, or value, is moved whole
 
 def locate(session: Session, info: ArrayInfo, hint: str | None) -> Located:
     """The nodes that have an array, this one first if it is one of them."""
-    located = Located(*json.loads(session.ask_catalog("locate", pack([info]), hint, session.node)))
+    answer = session.ask_catalog("locate", pack([info]), _known(session, hint), session.node)
+    located = Located(*json.loads(answer))
     here = [session.node] if session.shelf.has(info.id) else []
     return located._replace(nodes=here + [node for node in located.nodes if node != session.node])
 
@@ -46,12 +47,17 @@ def fetch(session: Session, info: ArrayInfo, hint: str | None, epoch: int = 0) -
     """
     try:
         with progress.of(f"copying {format_size(info.nbytes)} from another node"):
-            answer = session.ask_keeper("fetch", pack([info]), hint, False, epoch)
+            answer = session.ask_keeper("fetch", pack([info]), _known(session, hint), False, epoch)
     except StoreUnavailable as error:
         if session.stands() and isinstance(error, NoAnswer):  # else the keeper raised it about its own shelf
             raise
         raise StoreFull("the keeper is leaving this node: its shelf takes no copies") from error
     return None if answer is None else Located(*json.loads(answer))
+
+
+def _known(session: Session, hint: str | None) -> str | None:
+    """The hint; None in a local store, which has no other node: the handle may be of another machine's."""
+    return hint if session.place is None else None
 
 
 def rows(

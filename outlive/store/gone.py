@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from outlive.catalog.wire import Found, Located, unpack_found
-from outlive.errors import ArrayLost, ArrayNotFound
+from outlive.errors import ArrayLost, ArrayNotFound, StoreUnavailable
+from outlive.local.place import of_another_machine
 from outlive.store.ray_in_use import unanswered
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from outlive.store.session import Session
 
 
-def missing(session: Session, info: ArrayInfo, located: Located) -> ArrayNotFound | ArrayLost:
-    """Why an array is on no node."""
+def missing(
+    session: Session, info: ArrayInfo, located: Located, hint: str | None
+) -> ArrayNotFound | ArrayLost | StoreUnavailable:
+    """Why an array is on no node. `hint`: where its handle says that it is."""
+    if session.place is not None and (other := of_another_machine(session.place, hint)) is not None:
+        return other
     if located.lost_on is not None:
         return lost(info, located.lost_on, located.lost_at)
     return why_gone(session, info, session.shelf.not_found(info, located.why))

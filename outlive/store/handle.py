@@ -108,8 +108,8 @@ class ArrayHandle(metaclass=_Named):
         TooManyViews
             This process is out of file descriptors or maps.
         StoreUnavailable
-            This process is not connected to a Ray cluster, and no shelf of this machine has the array. Or it is in the
-            local store of another machine.
+            This process is not connected to a Ray cluster, as where Ray is not installed, and no shelf of this machine
+            has the array. Or it is in the local store of another machine.
         """
         path = path if isinstance(path, tuple) else (path,)
         found = self._view() if not path and mode == "r" else self._found(path, mode)
@@ -125,7 +125,7 @@ class ArrayHandle(metaclass=_Named):
             return found
         if isinstance(found, Pieces):
             return found.writable()
-        return found if found.flags.writeable else private(self.info, found)
+        return found if found.flags.writeable else private(self.info, found, sessions=[lambda: session.of(self._node)])
 
     @in_cluster()
     def _view(self) -> np.ndarray[Any, Any]:

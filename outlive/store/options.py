@@ -20,7 +20,7 @@ def put_options(
     check_replicas(replicas)
     if replicas > 1 and session.place is not None:
         raise ValueError(f"replicas={replicas}: a local store is on one machine, which keeps each array once")
-    ends = lifetime_from(lifetime, ttl, session.connection.job)
+    ends = lifetime_from(lifetime, ttl, session.connection.job if lifetime == "job" else 0)
     if scope is not None:
         enter_scope(session, scope)
         ends = Lifetime(ends.kind & ~JOB | SCOPE, scope.number, ends.ttl)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from outlive.arrays.segment import COPY_BELOW
 from outlive.errors import ArrayNotFound, MissingPackage, StoreUnavailable
-from outlive.store import session
 
 if TYPE_CHECKING:
     import numpy as np
 
     from outlive.arrays.info import ArrayInfo
+    from outlive.store.session import Session
 
 Mode = Literal["r", "c"]
 
@@ -23,18 +24,20 @@ def check_mode(mode: object) -> None:
         raise ValueError(f"mode is 'r' (read-only) or 'c' (copy-on-write: writable, for you alone), not {mode!r}")
 
 
-def private(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def private(
+    info: ArrayInfo, view: np.ndarray[Any, Any], *, sessions: Iterable[Callable[[], Session]]
+) -> np.ndarray[Any, Any]:
     """The same array as `view`, writable. While the caller holds `view`, the array's segment is not written again.
 
-    It is mapped a second time. Where this process cannot map it, it is a copy: the array was deleted since, or this is
-    a Ray Client.
+    It is mapped a second time, by the first of the sessions whose shelf has it. Where this process cannot map it, it is
+    a copy: the array was deleted since, or this is a Ray Client.
 
     Raises
     ------
     CorruptArray, TooManyViews
     """
     if info.size > COPY_BELOW:
-        for at in (*session.local(), session.current):
+        for at in sessions:
             with contextlib.suppress(ArrayNotFound, MissingPackage, StoreUnavailable):
                 mapped: np.ndarray[Any, Any] = at().reader.private(info)
                 return mapped

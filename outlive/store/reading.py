@@ -203,10 +203,12 @@ def by_handle(session: Session, info: ArrayInfo, hint: str | None) -> Array:
     Raises
     ------
     ArrayNotFound, ArrayLost, CorruptArray, TooManyViews
+    StoreUnavailable
+        It is in the local store of another machine; or see `Session.ask_catalog`.
     """
     outcome = _reach(session, Found(info, [] if hint is None else [hint]), listed=False)
     if isinstance(outcome, Gone):
-        raise missing(session, info, outcome.located)
+        raise missing(session, info, outcome.located, hint)
     array: Array = outcome.value
     return array
 

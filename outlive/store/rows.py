@@ -27,7 +27,7 @@ def part(session: Session, info: ArrayInfo, hint: str | None, index: Any) -> Any
     row = info.nbytes // info.shape[0]
     data = rows(session, info, hint, begin * row, end * row) if end > begin else bytearray()
     if not isinstance(data, bytearray):
-        raise missing(session, info, data)
+        raise missing(session, info, data, hint)
     return as_array(info._replace(shape=(end - begin, *info.shape[1:])), data)[rest]
 
 

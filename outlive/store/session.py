@@ -24,7 +24,7 @@ from outlive.arrays.writer import Writer
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
-from outlive.errors import StoreUnavailable
+from outlive.errors import MissingPackage, StoreUnavailable
 from outlive.local.connection import LocalConnection, of_handle
 from outlive.local.place import Place, is_local, root_of
 from outlive.store import ray_in_use
@@ -56,9 +56,15 @@ class Session:
         self.peers: Peers = connection.peers
         if os.path.lexists(self.root):
             private_folder(self.root)  # the keeper would refuse it too, but later
-        for _ in range(_STARTS):
-            if not connection.is_tended():
-                self._start_actors()
+        for attempt in range(_STARTS):
+            try:
+                if not connection.is_tended():
+                    self._start_actors()
+            except Left:  # the local store has ended since it was found: another is begun
+                if attempt == _STARTS - 1 or not isinstance(connection, LocalConnection):
+                    raise
+                connection.peers.find()
+                continue
             self.shelf = Shelf(connection.shelf, settings.memory)
             if connection.is_tended():
                 break  # else the keeper left meanwhile and removed its shelf: try again
@@ -252,10 +258,15 @@ def of(node: str | None) -> Session:
     ArrayNotFound
         The local store has ended.
     StoreUnavailable
-        It is on another machine; or see `current`.
+        It is on another machine; or Ray is not installed; or see `current`.
     """
     if node is None or not is_local(node):
-        return current()
+        try:
+            return current()
+        except MissingPackage as error:
+            raise StoreUnavailable(
+                f"no shelf of this machine has the array, and this process is not connected to a Ray cluster: {error}"
+            ) from error
     session = _local.get(root_of(node))
     return session if session is not None and session.stands() else join(place=of_handle(node))
 
@@ -269,6 +280,11 @@ def known(place: Place | None = None) -> Session | None:
 def local() -> list[Callable[[], Session]]:
     """Each gives the session with one of the local stores that this process uses."""
     return [lambda one=one: one for one in list(_local.values()) if one.stands()]  # type: ignore[misc]
+
+
+def all_known() -> list[Callable[[], Session]]:
+    """Each gives a session that this process has: that with the Ray cluster first."""
+    return [*([current] if _session is not None else []), *local()]
 
 
 def known_of(node: str | None) -> Session | None:

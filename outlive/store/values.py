@@ -14,6 +14,7 @@ from outlive.store.elsewhere import WORTH_A_PART, rows
 from outlive.store.gone import missing
 from outlive.store.private import private
 from outlive.store.reading import by_handle
+from outlive.store.session import all_known
 from outlive.values.arrays import plain
 from outlive.values.packing import pack
 from outlive.values.registry import codec_for
@@ -118,7 +119,7 @@ def _own_reader(found: PackedBytes, whole: Array) -> Read | None:
 
     def read(offset: int, size: int) -> Array:
         if not maps:
-            maps.append(private(found.info, found).view(np.ndarray))
+            maps.append(private(found.info, found, sessions=all_known()).view(np.ndarray))
         return maps[0][offset : offset + size]
 
     return read
@@ -145,7 +146,7 @@ def pieces(session: Session, info: ArrayInfo, hint: str | None, path: tuple[Any,
     def read(begin: int, end: int) -> Array:
         data = rows(session, info, hint, begin, end) if end > begin else bytearray()
         if not isinstance(data, bytearray):
-            raise missing(session, info, data)
+            raise missing(session, info, data, hint)
         array = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
         array.flags.writeable = False
         return array

@@ -133,9 +133,9 @@ def test_what_may_be_written_to_is_mapped_apart_from_the_rest(
     registry.register(Canvas, lambda one: one.pixels.view(), Canvas, name="test.canvas", private=True)
     numbers, reader, maps = np.arange(count), Reader(shelf), []
 
-    def private(info: ArrayInfo, view: Any) -> Any:
+    def private(info: ArrayInfo, view: Any, sessions: Any) -> Any:
         maps.append(info)
-        return reader.private(info) if info.size > segment.COPY_BELOW else own(info, view)
+        return reader.private(info) if info.size > segment.COPY_BELOW else own(info, view, sessions=sessions)
 
     monkeypatch.setattr(store_values, "private", private)
     info = Writer(shelf).put(pack({"image": numbers, "canvas": Canvas(numbers), "odd": object}))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +49,14 @@ def read(root: str, handle: outlive.ArrayHandle, expression: str, hidden: bool =
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
+def files(folder: str) -> dict[str, tuple[int, bytes]]:
+    """All that is below a folder: when it was last written, and what it has."""
+    return {
+        str(one): (one.lstat().st_mtime_ns, one.read_bytes() if one.is_file() else b"")
+        for one in Path(folder).rglob("*")
+    }
+
+
 def test_it_is_read_where_it_is(root, shelf):
     info = Writer(shelf).put(np.arange(50_000), store="s", options=PutOptions())
     for node in (NODE, "cd" * 28, None):  # a copy may be on another shelf than the handle says
@@ -54,6 +64,30 @@ def test_it_is_read_where_it_is(root, shelf):
         assert read(root, handle, "handle.get().sum(), handle[:3].sum(), 'ray' in sys.modules") == "1249975000 3 True"
     assert read(root, handle, "handle.get().flags.writeable, handle.get(mode='c').flags.writeable") == "False True"
     assert read(root, handle, "handle.get().sum(), 'ray' in sys.modules", hidden=False) == "1249975000 False"
+
+
+def test_it_changes_nothing(root, shelf, tmp_path):
+    """The cluster may have another version of outlive, whose ledger this one does not know."""
+    shelf.spill_to(str(tmp_path / "disk"))
+    writer = Writer(shelf)
+    infos = [writer.put(np.arange(size), store="s", options=PutOptions()) for size in (3, 50_000, 60_000)]
+    shutil.move(f"{shelf.mem}/{infos[2].id}", f"{tmp_path}/disk/mem/{infos[2].id}")  # as if it were spilled
+    with open(f"{shelf.path}/ledger", "r+b") as ledger:
+        ledger.write(b"FOREIGN!")
+    os.rmdir(f"{shelf.path}/scopes")
+    os.rmdir(f"{shelf.path}/hot")
+    before = files(root), files(str(tmp_path))
+    for info in infos:
+        said = read(root, outlive.ArrayHandle(info, NODE), "handle.get().sum(), handle.get(mode='c').size, handle[1]")
+        assert said == f"{sum(range(info.shape[0]))} {info.shape[0]} 1"
+    assert (files(root), files(str(tmp_path))) == before
+
+
+def test_a_shelf_that_others_can_enter(root, shelf):
+    info = Writer(shelf).put(np.arange(50_000), store="s", options=PutOptions())
+    os.chmod(shelf.path, 0o755)
+    assert "UnsafeRoot" in read(root, outlive.ArrayHandle(info, NODE), "handle.get()")
+    os.chmod(shelf.path, 0o700)
 
 
 def test_a_value(root, shelf):
@@ -67,5 +101,6 @@ def test_what_is_not_there(root, shelf):
     info = Writer(shelf).put(np.arange(50_000), store="s", options=PutOptions())
     handle = outlive.ArrayHandle(info, NODE)
     shelf.delete(info.id)
-    assert "MissingPackage" in read(root, handle, "handle.get()")
+    said = read(root, handle, "handle.get()")
+    assert "StoreUnavailable" in said and "not connected to a Ray cluster" in said and "not installed" in said
     assert "not connected to a Ray cluster" in read(root, handle, "handle.get()", hidden=False)

@@ -18,8 +18,10 @@ import pytest
 import outlive
 from outlive.cluster.port import Call
 from outlive.local import jobs
+from outlive.local.channel import connect
 from outlive.local.peers import LocalPeers
 from outlive.local.place import place_of
+from outlive.local.questions import KEEPER, Question
 from tests.conftest import eventually
 
 from . import work
@@ -245,6 +247,39 @@ def test_the_folder_is_removed_by_hand(root):
     assert list(again) == []
     again["k"] = np.zeros(3)
     assert store["k"].sum() == 0
+
+
+def test_the_folder_is_removed_and_a_program_opens_at_once(root):
+    """The keeper of the removed folder is there still, and leaves its successor's store alone."""
+    outlive.open(local=True, root=root)
+    place, first = place_of(root), keeper_of(root)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        shutil.rmtree(place.folder)
+        again = outlive.open(local=True, root=root)
+        again["k"] = np.ones(3)
+        second = keeper_of(root)
+    finally:
+        os.kill(first, signal.SIGCONT)
+    eventually(lambda: not is_running(first))
+    assert second != first and is_running(second)
+    assert os.path.exists(place.keeper) and os.path.exists(place.socket) and len(jobs.living(place.jobs)) == 1
+    assert again["k"].sum() == 3
+
+
+def test_who_shuts_it_down_is_gone_before_the_answer(root):
+    outlive.open(local=True, root=root)
+    pid = keeper_of(root)
+    channel = connect(place_of(root).socket)
+    channel.receive()  # what the keeper's process is
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        channel.send(Question(KEEPER, Call.of("close")))
+        channel.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: not is_running(pid))
+    assert not os.path.exists(place_of(root).folder)
 
 
 def test_programs_that_start_at_once(root):

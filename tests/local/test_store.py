@@ -109,6 +109,11 @@ def test_a_handle_of_another_machine(store, shared_root, root, monkeypatch):
     elsewhere = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:other:{root}")
     with pytest.raises(outlive.StoreUnavailable, match=f"machine other, and this is {socket.gethostname()}"):
         elsewhere.get()
+    beside = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:other:{shared_root}")
+    for read in (beside.get, lambda: beside[:3], lambda: beside[0]):  # though this machine has a store there
+        with pytest.raises(outlive.StoreUnavailable, match="machine other, and this is"):
+            read()
+    assert outlive.ArrayHandle(handle.info, f"local:other:{shared_root}").get().sum() == 100_000  # it was renamed
     ended = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:{socket.gethostname()}:{root}")
     with pytest.raises(outlive.ArrayNotFound, match="has ended"):
         ended.get()
@@ -137,3 +142,19 @@ def test_shut_down_by_another_program(root):
         store["k"] = np.zeros(3)
     store["k"] = np.zeros(3)  # which begins a new one
     assert list(store) == ["k"]
+
+
+def test_a_writable_array_is_looked_for_where_its_handle_says(store, root, monkeypatch):
+    from outlive.arrays.reader import Reader
+
+    other = outlive.open(local=True, root=root)
+    handles = [one.put(np.ones(100_000)) for one in (store, other)]
+    asked, private = [], Reader.private
+
+    def ask(self: Reader, info: object) -> object:
+        asked.append(info.id)
+        return private(self, info)
+
+    monkeypatch.setattr(Reader, "private", ask)
+    assert all(one.get(mode="c").flags.writeable for one in handles)
+    assert asked == [one.id for one in handles]

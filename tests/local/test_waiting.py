@@ -1,0 +1,105 @@
+"""No process waits without end: for a keeper that hangs, has ended, or takes nothing more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import outlive
+from outlive.arrays.lock import open_owned
+from outlive.cluster.port import Call
+from outlive.local import keeping, peers, server, starting
+from outlive.local.channel import Ended, connect
+from outlive.local.connection import LocalConnection
+from outlive.local.peers import LocalPeers
+from outlive.local.place import place_of
+from outlive.local.questions import About
+from outlive.local.server import Server
+from tests.conftest import eventually
+
+from .conftest import is_running, keeper_of
+
+
+def test_a_keeper_that_hangs_as_it_starts(root, monkeypatch, tmp_path):
+    script = tmp_path / "hangs.py"
+    script.write_text("import os, signal\nos.fork()\nsignal.pause()\n")
+    with monkeypatch.context() as hung:
+        hung.setattr(keeping, "__file__", str(script))
+        hung.setattr(starting, "_SECONDS", 1.0)
+        with pytest.raises(outlive.StoreUnavailable, match="did not start within 1 s"):
+            outlive.open(local=True, root=root)
+    lock = eventually(lambda: open_owned(place_of(root).keeper))  # no process has it any more
+    lock.close()
+    outlive.open(local=True, root=root)
+
+
+@pytest.mark.parametrize("said", [keeping.READY, b"a warning\n" + keeping.READY, keeping.FAILED + keeping.OVER])
+def test_a_forked_process_keeps_the_pipe_open(said):
+    ours, theirs = os.pipe()
+    try:
+        os.write(theirs, said)
+        assert starting._read(ours, time.monotonic() + 600) == said
+    finally:
+        os.close(theirs)
+    assert starting._read(ours, time.monotonic() + 600) == b""
+    os.close(ours)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "asked"])
+def test_a_keeper_that_takes_nothing_more(root, monkeypatch, told):
+    outlive.open(local=True, root=root)
+    pid, mine = keeper_of(root), LocalPeers(place_of(root))
+    mine.find()
+    monkeypatch.setattr(peers, "PATIENCE", 0.2)
+    call = Call.of("release", b"x" * (8 << 20))  # more than a socket takes
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(outlive.StoreUnavailable, match=f"process {pid}, did not answer"):
+            mine.tell_catalog(call) if told else mine.ask_catalog(call, 0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        mine.hang_up()
+
+
+def test_the_store_ends_as_it_is_opened(root, monkeypatch):
+    found = LocalConnection.is_tended
+    ended = []
+
+    def ends(self: LocalConnection) -> bool:
+        if not ended:
+            ended.append(self.peers.about.pid)
+            self.peers.ask_keeper(self.node_id, Call.of("close"))
+            eventually(lambda: not is_running(ended[0]))
+        return found(self)
+
+    monkeypatch.setattr(LocalConnection, "is_tended", ends)
+    store = outlive.open(local=True, root=root)
+    store["k"] = np.ones(3)
+    assert keeper_of(root) not in ended
+
+
+def test_no_thread_for_a_connection(tmp_path, monkeypatch):
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    path = str(tmp_path / "socket")
+    about = About(1, os.getpid(), "local:x:/", "shelf")
+    served = Server(path, about, object(), object(), lambda: None)
+    with monkeypatch.context() as without:
+        without.setattr(server.threading, "Thread", Refused)
+        refused = connect(path)
+        with pytest.raises(Ended):
+            refused.receive()
+        refused.close()
+    channel = connect(path)
+    assert channel.receive() == about
+    channel.close()
+    served._listener.shutdown(socket.SHUT_RDWR)
+    served.close()
