@@ -113,7 +113,7 @@ def _run(place: Place, lock: OwnedFile) -> None:
 
 
 def _read(fd: int, deadline: float) -> bytes | None:
-    """What the keeper's process says until it is ready, or has met an error, or ended; None if it does none of that.
+    """The output of the keeper's process until it is ready, fails or ends. None: it did none of that in time.
 
     A process that another thread has forked meanwhile may keep the other end of the pipe open.
     """
