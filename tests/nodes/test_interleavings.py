@@ -1112,16 +1112,14 @@ def test_a_copy_that_was_evicted_leaves_no_way_back_to_what_it_had_replaced(clus
 
 
 @pytest.mark.parametrize("count", [10, 100_000])
-def test_a_private_array_of_one_that_is_deleted_before_it_is_mapped_again(
-    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_a_private_array_of_one_that_is_deleted_before_it_is_mapped_again(cluster: PlayedCluster, count: int) -> None:
     shelf, reader = cluster.shelves["a"], Reader(cluster.shelves["a"])
-    monkeypatch.setattr(private.session, "current", lambda: SimpleNamespace(reader=reader))
+    sessions: Any = [lambda: SimpleNamespace(reader=reader)]
     info = Writer(shelf).put(np.asfortranarray(np.ones((2, count))))
     view = reader.view(info)
-    kept = private.private(info, view)
+    kept = private.private(info, view, sessions=sessions)
     shelf.delete(info.id)
-    gone = private.private(info, view)
+    gone = private.private(info, view, sessions=sessions)
     for number, array in enumerate([kept, gone]):
         assert array.flags.f_contiguous and array.sum() == 2 * count
         array *= number
