@@ -60,8 +60,9 @@ $(VENV)/pages/.ready: $(VENV)/.ready
 $(VENV)/docs/.ready: $(VENV)/.ready
 	$(call beside,docs,the site is not built: its packages cannot be installed)
 
+# Workers are forked here. The longer forms have them start as Ray starts them.
 test: $(VENV)/.ready
-	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
+	OUTLIVE_FORKED=1 $(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
 test-all: $(VENV)/.ready $(VENV)/docs/.ready
 	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not longest'

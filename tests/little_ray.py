@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray._raylet
@@ -20,6 +21,8 @@ _PORTS = {  # of each agent: a raylet waits until the agent says in a file which
     _DASHBOARD: ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port"),
     _ENVIRONMENTS: ("runtime_env_agent_port",),
 }
+_WORKERS, _WORKER = "--python_worker_command=", f"{services.RAY_PATH}/_private/workers/default_worker.py"
+_FORKED = (f" {_WORKER} ", f" -I -S {Path(__file__).with_name('forked_worker.py')} {_WORKER} ")
 _NO_AGENT = (
     'cd "$0" && for port in {ports}; do echo -1 > "$port.$1" && mv "$port.$1" "$port"_"$1"; done; exec cat > /dev/null'
 )
@@ -30,7 +33,8 @@ def start_little() -> None:
     """From now on, the clusters that this process starts have no autoscaler, log monitor, usage statistics or agents.
 
     Each of these costs half a second of CPU a cluster or more, and a raylet waits for its agents. `ray start` and other
-    processes start all. A cluster with a dashboard has the dashboard's agents. See also `with_environments`.
+    processes start all. A cluster with a dashboard has the dashboard's agents. See also `with_environments`. With
+    OUTLIVE_FORKED, workers are forked (`tests/forked_worker.py`).
     """
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
@@ -65,6 +69,8 @@ def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **
         place = (given["--session_dir"], given["--node_id"])
         without = {name: _no_agent(name, *place) for name in _PORTS if not _wanted[name]}
         command = [without.get(part.partition("=")[0], part) for part in command]
+        if os.environ.get("OUTLIVE_FORKED"):
+            command = [part.replace(*_FORKED) if part.startswith(_WORKERS) else part for part in command]
     return _start(command, process_type, *args, **options)
 
 
