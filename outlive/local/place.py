@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from outlive.arrays.layout import LEDGER
 from outlive.arrays.root import default_root, names_in
@@ -75,7 +75,7 @@ def new_id() -> str:
     return os.urandom(_ID_LENGTH // 2).hex()
 
 
-def is_local(node: str | None) -> bool:
+def is_local(node: str | None) -> TypeGuard[str]:
     """Whether a handle's node is a local store."""
     return node is not None and node.startswith(_PREFIX)
 
@@ -96,7 +96,7 @@ def of_another_machine(place: Place, node: str | None) -> StoreUnavailable | Non
     It may be here all the same: machines are renamed, and containers share a folder.
     """
     here = host_of(place.node)
-    if node is None or not is_local(node) or host_of(node) == here:
+    if not is_local(node) or host_of(node) == here:
         return None
     return StoreUnavailable(
         f"this handle is of the local store {root_of(node)} of machine {host_of(node)}, and this is {here}: a store "

@@ -129,7 +129,7 @@ class ArrayHandle(metaclass=_Named):
 
     @in_cluster()
     def _view(self) -> np.ndarray[Any, Any]:
-        """Its bytes: writable, for the caller alone, if all of its value may be written to and it is on this node."""
+        """Its bytes. They are writable, for the caller alone, where that spares the value a second map."""
         info = self.info
         view: np.ndarray[Any, Any] | None = self._at_hand()
         if view is not None:

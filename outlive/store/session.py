@@ -244,10 +244,7 @@ def current() -> Session:
 
 def at(place: Place | None) -> Session:
     """The session with the local store at `place`; `current()` if that is None."""
-    if place is None:
-        return current()
-    session = _local.get(place.root)
-    return session if session is not None and session.stands() else join(place=place)
+    return current() if place is None else known(place) or join(place=place)
 
 
 def of(node: str | None) -> Session:
@@ -260,21 +257,19 @@ def of(node: str | None) -> Session:
     StoreUnavailable
         It is on another machine; or Ray is not installed; or see `current`.
     """
-    if node is None or not is_local(node):
+    if not is_local(node):
         try:
             return current()
         except MissingPackage as error:
             raise StoreUnavailable(
                 f"no shelf of this machine has the array, and this process is not connected to a Ray cluster: {error}"
             ) from error
-    session = _local.get(root_of(node))
-    return session if session is not None and session.stands() else join(place=of_handle(node))
+    return known_of(node) or join(place=of_handle(node))
 
 
 def known(place: Place | None = None) -> Session | None:
     """The session that this process has already, if it stands. Nothing is asked or started."""
-    session = _session if place is None else _local.get(place.root)
-    return session if session is not None and session.stands() else None
+    return _standing(_known(place))
 
 
 def local() -> list[Callable[[], Session]]:
@@ -289,10 +284,7 @@ def all_known() -> list[Callable[[], Session]]:
 
 def known_of(node: str | None) -> Session | None:
     """`known` for the node that a handle names."""
-    if node is None or not is_local(node):
-        return known()
-    session = _local.get(root_of(node))
-    return session if session is not None and session.stands() else None
+    return _standing(_local.get(root_of(node)) if is_local(node) else _session)
 
 
 def join(settings: Settings = Settings(), place: Place | None = None) -> Session:  # noqa: B008 - it never changes
@@ -323,6 +315,10 @@ def _known(place: Place | None) -> Session | None:
     return _session if place is None else _local.get(place.root)
 
 
+def _standing(session: Session | None) -> Session | None:
+    return session if session is not None and session.stands() else None
+
+
 def _remember(place: Place | None, session: Session | None) -> None:
     global _session
     if place is None:
@@ -334,8 +330,8 @@ def _remember(place: Place | None, session: Session | None) -> None:
 
 
 def _usable(place: Place | None) -> Session | None:
-    session = _known(place)
-    return None if session is None or not session.stands() or not session.shelf.exists() else session
+    session = known(place)
+    return session if session is not None and session.shelf.exists() else None
 
 
 def forget(session: Session | None = None) -> None:
