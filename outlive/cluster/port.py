@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +13,19 @@ from outlive.catalog.instructions import PATIENCE, Call
 from outlive.errors import StoreUnavailable
 from outlive.node import Autoscaler, Node
 
-__all__ = ["AT_A_TIME", "BY_LIST", "PATIENCE", "Call", "Failed", "Left", "NoAnswer", "Nobody", "Peers", "in_group"]
+__all__ = [
+    "AT_A_TIME",
+    "BY_LIST",
+    "PATIENCE",
+    "Call",
+    "Failed",
+    "Left",
+    "NoAnswer",
+    "Nobody",
+    "Peers",
+    "RealTime",
+    "in_group",
+]
 
 AT_A_TIME = 5_000  # the most arrays in one call of a keeper, which deletes so many in a quarter of a second
 BY_LIST = frozenset(
@@ -166,3 +179,16 @@ class Peers(Protocol):
         """Seconds since 1970."""
 
     def sleep(self, seconds: float) -> None: ...
+
+
+class RealTime:
+    """The time of the port, as it passes."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -19,7 +19,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from outlive import progress
 from outlive.cluster import actors, starters
 from outlive.cluster.lines import CALLED, THROUGH_RAY, CatalogLine
-from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody
+from outlive.cluster.port import AT_A_TIME, BY_LIST, PATIENCE, Call, Left, NoAnswer, Nobody, RealTime
 from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
@@ -42,7 +42,7 @@ _NODES_A_SECOND = 100  # the most nodes that a process asks for, where asking fo
 _log = logging.getLogger(__name__)
 
 
-class RayPeers:
+class RayPeers(RealTime):
     """The `Peers` of the Ray cluster that this process is connected to. A pickled copy begins without any knowledge."""
 
     def __init__(self) -> None:
@@ -299,7 +299,7 @@ class RayPeers:
     def leave(self) -> None:
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
-    # --- what the head remembers, and time
+    # --- what the head remembers
 
     def load(self, key: str) -> bytes | None:
         return kv.get(key)
@@ -317,15 +317,6 @@ class RayPeers:
     def save_first(self, key: str, value: bytes) -> bytes:
         kv.put_first(key, value)
         return kv.get(key) or value
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def time(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 class _UnderWay:

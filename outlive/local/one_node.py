@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from outlive.cluster.port import PATIENCE, Call, Nobody
+from outlive.cluster.port import PATIENCE, Call, Nobody, RealTime
 from outlive.errors import OutliveError
 from outlive.node import Autoscaler, Node
 
 
-class OneNode:
+class OneNode(RealTime):
     """All but the calls of keeper and catalog."""
 
     node_id: str
@@ -86,17 +85,6 @@ class OneNode:
 
     def save_first(self, _: str, value: bytes) -> bytes:
         return value
-
-    # --- time
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def time(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def raise_nobody(node: str) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ from outlive.cluster.catalog import Catalog
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.links import Links
 from outlive.cluster.listing import Listing
-from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody
+from outlive.cluster.port import PATIENCE, Call, NoAnswer, Nobody, RealTime
 from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.small_copies import Parcel, send_small
@@ -100,7 +99,7 @@ class PlayedKeeper(InStead):
         return self._cached_copies.room()
 
 
-class PlayedPeers:
+class PlayedPeers(RealTime):
     """The port. A call is made at once, or by whoever takes its place: see `instead`."""
 
     def __init__(self, cluster: PlayedCluster) -> None:
@@ -210,15 +209,6 @@ class PlayedPeers:
 
     def save_first(self, key: str, value: bytes) -> bytes:
         return self._remembered.setdefault(key, value)
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def time(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 class PlayedCatalog(Catalog):
