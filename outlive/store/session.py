@@ -141,12 +141,16 @@ class Session:
         call = Call(method, args)
         _log.debug("asks the catalog: %s", method)
         try:
-            try:
-                return self.peers.ask_catalog(call, None)
-            except Left:
-                raise
-            except Nobody:
-                self._start_actors()
+            for attempt in range(_STARTS):  # whoever is started may be killed in its turn
+                try:
+                    if attempt:
+                        self._start_actors()
+                    return self.peers.ask_catalog(call, None)
+                except Left:
+                    raise
+                except Nobody as error:
+                    _log.debug("no catalog answers: %s", error)
+            self._start_actors()
             return self.peers.ask_catalog(call, None)
         except Left:  # the store was shut down
             forget(self)
