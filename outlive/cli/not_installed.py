@@ -12,6 +12,7 @@ _WHATS = {
     "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate",
     "traces": "workers record, workers simulate",
     "demo": "demo",
+    "dashboard": "dashboard",
 }
 
 
