@@ -85,11 +85,11 @@ async def _check(child: Child) -> None:
 
     try:
         await child.ask("about")
-    except SourceError as error:
-        raise StoreUnavailable(str(error)) from None
-    finally:
-        if sys.exc_info()[0] is not None:
-            await child.close()
+    except BaseException as error:
+        await child.close()
+        if isinstance(error, SourceError):
+            raise StoreUnavailable(str(error)) from None
+        raise
 
 
 def _say(url: str, admission: Admission, stack: contextlib.ExitStack, *, no_open: bool, as_json: bool) -> None:

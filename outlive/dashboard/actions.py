@@ -1,4 +1,4 @@
-"""What the page changes: trim and drain. Each is shown first, and done by a second POST that names what was shown."""
+"""The changes that the page can make: trim and drain. Each is shown first, and done by the name of what was shown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SHOWN_FOR = 600.0  # seconds for which the result of a drain is told
 
 
 class Previews:
-    """What was shown, by a random name. Each is good for one confirmation."""
+    """The previews that were shown, by random names. Each is good for one confirmation."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[float, Any]] = {}
 
     def keep(self, what: Any) -> str:
-        """Remember something; its name."""
+        """Remember a preview; its name."""
         while len(self._kept) >= _MOST:
             self._kept.pop(next(iter(self._kept)))
         name = secrets.token_urlsafe(16)
@@ -35,7 +35,7 @@ class Previews:
         return name
 
     def take(self, name: Any) -> Any:
-        """What was remembered under a name. Raises HTTPConflict if it was used, or is too old."""
+        """The preview of a name. Raises HTTPConflict if it was used, or is too old."""
         at, what = self._kept.pop(name, (0.0, None)) if isinstance(name, str) else (0.0, None)
         if what is None or time.monotonic() - at > _VALID:
             raise web.HTTPConflict(text="what was shown is out of date: look at it again")
@@ -83,7 +83,7 @@ async def trim(request: Any) -> Any:
 
 
 async def preview_drain(request: Any) -> Any:
-    """What would be copied, whether there is room for it, and why the node cannot go."""
+    """The arrays that would be copied, whether there is room for them, and why the node cannot go."""
     site, node = _changing(request), _node(await _body(request))
     found = await _asked(site, "preview_drain", node)
     return web.json_response({**found, "preview": request.app[PREVIEWS].keep(("drain", node, None))})

@@ -1,4 +1,4 @@
-"""What the page reads: windows of the feeds, the history, and pictures. Nothing here changes anything."""
+"""The answers that the page reads: windows of the feeds, the history, and pictures. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def routes() -> list[Any]:
 
 
 async def session(request: Any) -> Any:
-    """What does not change: versions, and whether something may be changed."""
+    """Versions, and whether something may be changed."""
     site: Site = request.app[SITE]
     try:
         about = await site.about()
@@ -71,7 +71,8 @@ async def arrays(request: Any) -> Any:
     part["rows"] = await _with_times(request.app[SITE], part["rows"])
     stores = feed.value["stores"] if feed.value else {}
     part["nbytes"] = sum(row["nbytes"] for row in found if row["key"].startswith(prefix))
-    return _answer(feed, {**part, "stores": stores})
+    left_out = feed.value["left_out"] if feed.value else 0
+    return _answer(feed, {**part, "stores": stores, "left_out": left_out})
 
 
 async def array(request: Any) -> Any:

@@ -12,8 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from outlive.dashboard.sources import SourceError
-
 _SHARE = 10  # an answer may take a tenth of the time
 _SLOWEST = 120.0  # seconds between two questions at most
 _FORGOTTEN = 60.0  # seconds after which a feed that nobody watches is dropped
@@ -46,7 +44,7 @@ class Feed:
         self._took = 0.0
 
     def state(self) -> dict[str, Any]:
-        """What is told of it by an event."""
+        """Its state, as an event tells it."""
         return {
             "feed": self.key[0], "of": self.key[1] if len(self.key) > 1 else None, "version": self.version,
             "at": self.at, "error": self.error, "since": self.failing_since,
@@ -75,8 +73,8 @@ class Feed:
         began = time.monotonic()
         try:
             self.value = await self._ask()
-        except SourceError as error:
-            self.error = str(error)
+        except Exception as error:  # noqa: BLE001 - a SourceError, as a rule: whatever it is, the page says so
+            self.error = str(error) or type(error).__name__
             self.failing_since = self.failing_since or time.time()
         else:
             self.at, self.error, self.failing_since = time.time(), None, None

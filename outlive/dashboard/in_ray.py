@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from outlive.dashboard.sources import Document, Progress
     from outlive.workers.bounds import Bounds
 
+_MOST = 200_000  # arrays of a store that the page knows at a time: some 60 MB
 _PATIENCE = 10.0  # seconds for the catalog or a keeper
 
 
@@ -61,13 +62,15 @@ class RaySource:
 
         peers = self._peers()
         if peers is None:
-            return {"stores": {}, "rows": []}
+            return {"stores": {}, "rows": [], "left_out": 0}
         found = [
             *unpack_found(peers.ask_catalog(Call.of("entries", store, ""), _PATIENCE)),
             *unpack_found(peers.ask_catalog(Call.of("lost", store), _PATIENCE)),
         ]
-        rows = {one.info.id: array_rows.row(one) for one in found if one is not None}
-        return {"stores": self._stores(peers), "rows": sorted(rows.values(), key=lambda row: str(row["key"]))}
+        kept = sorted((one for one in found if one is not None), key=lambda one: one.info.key or "")
+        rows = {one.info.id: array_rows.row(one) for one in kept[:_MOST]}
+        left_out = max(0, len(kept) - _MOST)
+        return {"stores": self._stores(peers), "rows": list(rows.values()), "left_out": left_out}
 
     def details(self, arrays: Sequence[tuple[str, str]]) -> dict[str, Document]:
         """When arrays were last read on any of these nodes, and end: each node's keeper is asked once."""
@@ -148,7 +151,7 @@ class RaySource:
         return worker_rows.trimmed(carry_out(report, chosen, limits.get("job"), dry_run=only is None))
 
     def preview_drain(self, node: str) -> Document:
-        """What draining a node would move, and the room of the others."""
+        """The arrays that draining a node would move, and the room of the others."""
         from outlive.cluster.port import Call
 
         peers = self._peers()

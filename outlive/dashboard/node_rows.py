@@ -79,7 +79,7 @@ def lost(node_id: str, where: tuple[str, str], count: int, nbytes: int, at: floa
 
 
 def _row(node: Node, every: list[Node], scaler: Autoscaler | None, peers: Peers) -> dict[str, Any]:
-    """What is known of a node without its keeper: the roles are those of `outlive nodes`."""
+    """The part of a row that needs no keeper: the roles are those of `outlive nodes`."""
     role, because = "stays", list[str]()
     if node.is_head:
         role = "head"

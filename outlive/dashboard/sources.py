@@ -1,4 +1,4 @@
-"""What the page shows comes from a `Source`: a real cluster's is `in_ray.RaySource`, tests play one."""
+"""The page shows what a `Source` says: a real cluster's is `in_ray.RaySource`, tests play one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Source(Protocol):
         """`workers`: a row of each; `nodes`: settings of each node's reaper; `unseen`: those that did not answer."""
 
     def arrays(self, store: str) -> Document:
-        """`stores`: by name the number of arrays and their bytes; `rows`: those of this store; see `array_rows`."""
+        """`stores`: by name the number of arrays and their bytes; `rows`: those of this store by key, see `array_rows`;
+        `left_out`: how many were too many.
+        """
 
     def details(self, arrays: Sequence[tuple[str, str]]) -> dict[str, Document]:
         """By id, of arrays given as id and a node that has it: `read_at`, `ends_at` (Unix times or None), `on_disk`."""
@@ -55,7 +57,7 @@ class Source(Protocol):
         """Let workers go by these limits, of those named by `only` alone. The same as `preview_trim`, with outcomes."""
 
     def preview_drain(self, node: str) -> Document:
-        """What would be copied, whether others have room, and why the node cannot go."""
+        """The row of the `node`, and the `room` of `others`, of which some `answered`."""
 
     def drain(self, node: str, progress: Progress) -> Document:
         """Have other nodes keep the arrays of this one: `arrays`, `nbytes`, and `stayed`: why some could not leave."""

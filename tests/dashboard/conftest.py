@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-pytest.importorskip("aiohttp", reason="pip install 'outlive[dashboard]'")
-
-from tests.dashboard.serving import Served, served
+if TYPE_CHECKING:
+    from tests.dashboard.serving import Served
 
 
 class Answer(NamedTuple):
@@ -57,6 +56,8 @@ class Client:
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[Served]:
+    from tests.dashboard.serving import served  # which skips the test without aiohttp
+
     with served() as found:
         yield found
 

@@ -27,7 +27,7 @@ HOSTILE = [
 ]
 GIB, MIB = 1 << 30, 1 << 20
 _REASONS = (
-    ("owns objects", "owns {} live objects, which would be lost with it; it refuses to exit", "store them with outlive"),
+    ("owns objects", "owns {} live objects, which would be lost with it; it refuses to exit", "use outlive"),
     ("within soft limit", "within the soft limit: 16 idle, 16 kept (CPUs available)", "outlive workers trim"),
     ("below threshold", "idle for 0.4 s, less than the threshold of 1 s", None),
     ("holds borrowed refs", "holds 2 borrowed references; it refuses to exit", "drop them"),
@@ -119,7 +119,7 @@ class Played:
 
     def arrays(self, store: str) -> dict[str, Any]:
         self._told("arrays", store)
-        return {"stores": self._stores(), "rows": self._arrays if store == "default" else []}
+        return {"stores": self._stores(), "rows": self._arrays if store == "default" else [], "left_out": 0}
 
     def details(self, arrays: list[tuple[str, str]]) -> dict[str, Any]:
         self._told("details", arrays)

@@ -9,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import pytest
+
+pytest.importorskip("aiohttp", reason="pip install 'outlive[dashboard]'")
+
 from aiohttp import web
 
 from outlive.dashboard.admission import Admission

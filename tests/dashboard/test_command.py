@@ -20,6 +20,8 @@ import pytest
 from tests.conftest import eventually
 from tests.dashboard.played import HOSTILE
 
+pytest.importorskip("aiohttp", reason="pip install 'outlive[dashboard]'")
+
 ROOT = Path(__file__).parents[2]
 _FILLED = f"""
 import sys

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from outlive.dashboard import events
 from tests.conftest import eventually
 from tests.dashboard.conftest import Client
 from tests.dashboard.serving import Served
@@ -62,6 +61,8 @@ def test_a_listener_that_takes_nothing_holds_up_nobody(one: Served, client: Clie
 
 
 def test_wrong_and_too_many(client: Client, monkeypatch) -> None:
+    from outlive.dashboard import events
+
     assert client.get("/api/events", view="<script>").status == 400
     monkeypatch.setattr(events, "MOST", 0)
     assert client.get("/api/events").status == 503

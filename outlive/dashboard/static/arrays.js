@@ -46,6 +46,7 @@ export function open(place, page) {
         [prefix.value ? "Arrays that begin so" : "Arrays of this store", number(found.total)],
         ["Their size", size(found.nbytes)],
         ["Stores", number(Object.keys(found.stores).length)],
+        ...(found.left_out ? [["Not shown, the last ones", number(found.left_out)]] : []),
       ]));
       const names = [...new Set([page.store, ...Object.keys(found.stores)])].sort();
       if (names.join("\n") !== [...stores.options].map((one) => one.value).join("\n")) {
