@@ -78,7 +78,7 @@ function askTrim() {
   const form = h("form", { method: "dialog" },
     h("p", {}, "On each node, the largest idle workers leave until these bounds hold. One that runs a task or owns an object is never touched."),
     h("div", { class: "fields" },
-      field("max_idle", "Idle workers that may stay", { type: "number", min: 0, value: "0" }),
+      field("max_idle", "Idle workers that may stay", { type: "number", min: 0, value: "0", autofocus: true }),
       field("min_idle", "That always stay", { type: "number", min: 0, placeholder: "0" }),
       field("max_memory", "Most memory of one", { placeholder: "as 2GiB" }),
       field("job", "Only of job", { placeholder: "any" })));
