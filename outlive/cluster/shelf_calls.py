@@ -11,7 +11,7 @@ from typing import Any
 from outlive.arrays.ended import Why
 from outlive.arrays.full import explain
 from outlive.arrays.layout import LEDGER
-from outlive.arrays.marks import keep, times_of
+from outlive.arrays.marks import keep
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.shelf import Shelf
 from outlive.catalog.wire import pack
@@ -104,13 +104,6 @@ class ShelfCalls:
     def touch(self, array_id: str, deadline_ns: int) -> bool:
         """Let an array live until `deadline_ns`; False if it is not here."""
         return self._shelf.set_deadline(array_id, deadline_ns)
-
-    def times(self, array_ids: list[str]) -> list[tuple[float, float | None, bool] | None]:
-        """When each array was last read, and when its time to live is over (Unix times), and whether it is on disk.
-
-        None for an array that is not here. Readers stamp a file once a second at most.
-        """
-        return [times_of(self._shelf, array_id) for array_id in array_ids]
 
     def why_ended(self, array_id: str) -> str | None:
         why = self._shelf.ended.find(array_id)

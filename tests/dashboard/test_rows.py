@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from outlive.arrays.layout import is_cached, is_copied
-from outlive.arrays.marks import mode_of
+from outlive.arrays.marks import mode_of, times_of
 from outlive.catalog.wire import unpack_found
 from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import Call
@@ -101,9 +101,10 @@ def test_arrays_with_their_times(cluster: PlayedCluster) -> None:
     row = array_rows.row(found)
     assert (row["key"], row["id"], row["shape"], row["wanted"], row["replicas"]) == ("k", info.id, [5], 2, 2)
     assert row["ends"] is None and row["lost_at"] is None and abs(row["put_at"] - time.time()) < 600
-    [times] = cluster.peers.ask({"b": Call.of("times", [info.id])})["b"]
+    times = times_of(cluster.shelves["b"], info.id)
+    assert times is not None
     assert times[0] >= row["put_at"] - 1 and times[1:] == (None, False)
-    assert cluster.peers.ask({"b": Call.of("times", ["0" * 32])})["b"] == [None]
+    assert times_of(cluster.shelves["b"], "0" * 32) is None
 
 
 def test_details_take_the_latest_read_of_all_copies(cluster: PlayedCluster) -> None:
@@ -114,8 +115,6 @@ def test_details_take_the_latest_read_of_all_copies(cluster: PlayedCluster) -> N
     cluster.peers.instead["times"] = lambda node, call, make: [(100.0 + nodes.index(node), None, False)]
     found = source.details([(info.id, node) for node in nodes])
     assert found == {info.id: {"read_at": 100.0 + len(nodes) - 1, "ends_at": None, "on_disk": False}}
-    cluster.stopped.update(nodes)  # another process of the node answers
-    assert source.details([(info.id, node) for node in nodes]) == found
     cluster.frozen.update(nodes)
     assert source.details([(info.id, node) for node in nodes]) == {}
 
