@@ -37,6 +37,7 @@ from outlive.catalog.state import Outside, State
 from outlive.catalog.wire import Listed, pack_listed, unpack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import node
+from tests.long import few
 
 Task = Generator[None, None, Any]
 ONCE_FAILED = [
@@ -59,7 +60,7 @@ ONCE_FAILED = [
     4054,
     4392,
 ]
-SEEDS = [*range(150), *ONCE_FAILED]
+SEEDS = [*range(few(150)), *ONCE_FAILED]
 _KEYS, _KEPT_KEYS = "abcd", "ab"  # of which some are never deleted
 _TRIES = 20
 
