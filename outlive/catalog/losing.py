@@ -103,7 +103,7 @@ def _settle(state: State, node: str) -> Conversation[None]:
 def _lose(state: State, node: str, at: float) -> Conversation[None]:
     """Forget a dead node. The arrays that it alone kept are lost."""
     index = state.index
-    state.epochs.pop(node, None)
+    state.end_epoch(node)
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)

@@ -159,6 +159,28 @@ def test_a_keeper_whose_word_comes_after_a_new_epoch_says_it_again(
     assert cluster.holders(info.id) == catalog.index.holders(info.id) == {"a": True, "b": True}
 
 
+def test_an_array_without_a_key_that_is_there_again_goes_when_it_is_deleted(cluster: PlayedCluster) -> None:
+    """That it had ended on b was said before it was read there again, and comes late."""
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s")
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.catalog.ended([info.id], "b")
+    assert cluster.catalog.index.holders(info.id) == {"a": True, "b": False}
+    assert cluster.catalog.erase(pack([info]), "a")
+    assert cluster.holders(info.id) == {}
+
+
+def test_a_late_wish_for_replicas_does_not_name_a_node_that_the_array_has_left(cluster: PlayedCluster) -> None:
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", options=PutOptions(replicas=2))
+    epoch = cluster.shelves["a"].ledger.epoch
+    assert cluster.catalog.replicate(pack([info]), "a", epoch) == [2]
+    (other,) = cluster.holders(info.id).keys() - {"a"}
+    (third,) = {"b", "c"} - {other}
+    assert Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True) == [True]
+    cluster.catalog.replicate(pack([info]), "a", epoch)
+    assert cluster.catalog.index.holders(info.id).items() >= {other: True, third: True}.items()
+    assert cluster.holders(info.id) == cluster.catalog.index.holders(info.id)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_copy_that_a_dead_keeper_left_is_no_array(cluster: PlayedCluster, kept: bool) -> None:
     """It is complete, and its key stands for the array: but whoever replaces that does not know of the copy."""
