@@ -26,6 +26,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.rounds += 1
     yield from _search(state)
     state.forget_over()
+    state.sources.forget_old()
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
     yield from save(state)

@@ -82,6 +82,7 @@ def _join(state: State, info: ArrayInfo, home: str, node: str, kept: bool, epoch
 
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
     """`join_copies` for one array, on a node that is listed."""
+    state.sources.end(info.id, node)
     if not state.is_wanted(info):
         return 0
     if info.key is not None:

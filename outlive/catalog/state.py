@@ -16,6 +16,7 @@ from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.catalog.latest import Latest
 from outlive.catalog.losses import Lost
+from outlive.catalog.sources import Sources
 from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
@@ -62,6 +63,7 @@ class State:
         self.index = Index()
         self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
+        self.sources = Sources(outside.now)
         # nodes
         self._nodes: dict[str, Node] = {}
         self.staying: list[str] = []  # sorted: the nodes that live and are not draining

@@ -175,10 +175,10 @@ class Catalog:
         return self.driver.run(keys.listed, array_ids, node, epoch)
 
     @in_group("slow")
-    def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:
+    def locate(self, packed: bytes, hint: str | None, asker: str, copies: bool = False) -> bytes:
         """See `locating.locate`; an info by `wire.pack`, the answer's fields as JSON."""
         (info,) = unpack(packed)
-        return json.dumps(self.driver.run(locating.locate, info, hint, asker)).encode()
+        return json.dumps(self.driver.run(locating.locate, info, hint, asker, copies)).encode()
 
     @in_group("slow")
     def kept_on(self, array_id: str) -> list[str]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.links import Links
 
+_LARGE = 64 << 20  # bytes: the catalog divides those who copy an array of this size among the nodes that have it
+_PAUSE, _LONGEST_PAUSE = 0.02, 0.3  # seconds until one that has to wait asks again
+_PATIENCE = 60.0  # seconds until it waits no longer
 _MOST_LISTINGS = 5  # how often this shelf may be listed while one array is copied
 
 
@@ -125,10 +128,12 @@ class Fetches:
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         if self._shelf.has(info.id) and (not kept or self._keep(info, hint)):
             return None
-        hinted = [] if hint is None or hint == self._node else [hint]
+        # Of a large array others may have copies by now: then the catalog divides the readers among them.
+        divided = info.size >= _LARGE and not kept
+        hinted = [] if hint is None or hint == self._node or divided else [hint]
         located = from_nodes(
             hinted,
-            lambda: self._locate(info, hint),
+            lambda: self._locate(info, hint, divided=divided),
             lambda node: self._copy(info, node, kept=kept, epoch=epoch),
             lambda node: self._peers.find_keeper(node, start=True),
         )
@@ -136,8 +141,14 @@ class Fetches:
             return None
         return json.dumps(located).encode()
 
-    def _locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        located = Located(*json.loads(self._ask("locate", pack([info]), hint, self._node)))
+    def _locate(self, info: ArrayInfo, hint: str | None, *, divided: bool) -> Located:
+        pause, until = _PAUSE, self._peers.now() + _PATIENCE
+        while True:
+            located = Located(*json.loads(self._ask("locate", pack([info]), hint, self._node, divided)))
+            if not located.busy or self._peers.now() > until:
+                break
+            self._peers.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         return located._replace(nodes=[node for node in located.nodes if node != self._node])
 
     def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
