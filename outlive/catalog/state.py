@@ -159,7 +159,7 @@ class State:
             )
 
     def begin_epoch(self, node: str, epoch: int, granted: Iterable[str]) -> None:
-        """Note a shelf's epoch. What its keeper says under an earlier one says nothing of what is there.
+        """Note a shelf's epoch. Words of its keeper under an earlier epoch do not count any more.
 
         Parameters
         ----------
