@@ -49,7 +49,7 @@ def read(link: client.Link, array_id: str, begin: int = 0, end: int = wire.WHOLE
 
 @pytest.mark.parametrize(
     "size",
-    [0, 1, 127, MIB - 1, MIB, MIB + 1, MIB + wire.REST - 1, MIB + wire.REST, 2 * MIB + 5, 9 * MIB + 5, 9 * MIB + 99_999],
+    [0, 1, 127, MIB - 1, MIB, MIB + 1, MIB + wire.REST - 1, MIB + wire.REST, 2 * MIB + 5, 9 * MIB + 5, 9 * MIB + 99999],
 )
 def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int) -> None:
     array_id, data = files.add(size)
