@@ -342,12 +342,17 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
             by_node[node].append(info.id)
     mortal = {info.id for info, _ in few if info.ttl}
     answers = yield from asking.ask_known(state, "holds", by_node)
-    for node, there in answers.items():
-        for array_id, is_there in zip(by_node[node], there, strict=True):
-            if not is_there:
-                state.forget_copy(array_id, node)
-                if array_id in mortal:
-                    state.note_over(array_id, node)
+    gone = [
+        (array_id, node)
+        for node, there in answers.items()
+        for array_id, is_there in zip(by_node[node], there, strict=True)
+        if not is_there
+    ]
+    for array_id, node in gone:
+        state.index.copies.remove(array_id, node)
+        if array_id in mortal:
+            state.note_over(array_id, node)
+    yield from _keep_cached(state, [array_id for array_id, _ in gone])
 
 
 # --- copies that go
@@ -426,9 +431,30 @@ def ended(state: State, array_ids: list[str], node: str, over: bool = False) -> 
         lacks = yield from asking.ask_known(state, "lacks", {node: array_ids})
     finally:
         state.under_way.ending.remove(ending)
-    for array_id in itertools.compress(array_ids, lacks.get(node, ())):
-        if (array_id, node) in ending:
-            state.forget_copy(array_id, node)
-            state.note_ended(array_id, node)
-            if over:
-                state.note_over(array_id, node)
+    gone = [one for one in itertools.compress(array_ids, lacks.get(node, ())) if (one, node) in ending]
+    for array_id in gone:
+        state.index.copies.remove(array_id, node)
+        state.note_ended(array_id, node)
+        if over:
+            state.note_over(array_id, node)
+    yield from _keep_cached(state, gone)
+
+
+def _keep_cached(state: State, array_ids: list[str]) -> Conversation[None]:
+    """Have nodes keep what they have cached of arrays that no node keeps any more, or forget it.
+
+    An array may live longer there: somebody touched it, and the node that kept it did not answer. If it does not, that
+    node's keeper ends it and says so.
+    """
+    by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
+    for array_id in array_ids:
+        copies, info = state.index.copies.of(array_id), state.index.copies.info(array_id)
+        if info is not None and not any(copies.values()):
+            for node in copies:
+                by_node[node].append(info)
+    for node, info in (yield from asking.keep(state, by_node)):
+        if state.is_wanted(info):
+            state.note_kept(info, node)
+    for array_id in array_ids:
+        if not any(state.index.copies.of(array_id).values()):
+            state.index.copies.forget_array(array_id)

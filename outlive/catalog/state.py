@@ -214,12 +214,6 @@ class State:
         self.index.no_file(array_id, node)
         self.note_gone(node, [array_id])
 
-    def forget_copy(self, array_id: str, node: str) -> None:
-        """Note that an array without a key is not on a node any more."""
-        self.index.copies.remove(array_id, node)
-        if not any(self.index.copies.of(array_id).values()):
-            self.index.copies.forget_array(array_id)
-
     def restore(self, older: Iterable[Holding]) -> None:
         """List again the files that an array superseded which was never sealed.
 

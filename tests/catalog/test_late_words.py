@@ -164,7 +164,7 @@ def test_what_has_ended_on_a_node_and_is_there_again_may_not_be_dropped_there(ag
     world.run(replicas.ended(state, [ONE.id], "a"))
     world.answers["a", "listing_part"] = listing(2, *([Listed(ONE, kept=True)] if again else []))
     world.run(shelves.join(state, "a"))
-    state.forget_copy(ONE.id, "a")  # a listing names only those that shall have copies
+    state.index.copies.forget_array(ONE.id)  # a listing names only those that shall have copies
     assert replicas.leave(state, [ONE], "a") == [not again]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from outlive.arrays.ended import Why
 from outlive.arrays.layout import CACHED, LEAVING
+from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import mark
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
@@ -167,6 +169,26 @@ def test_an_array_without_a_key_that_is_there_again_goes_when_it_is_deleted(clus
     assert cluster.catalog.index.holders(info.id) == {"a": True, "b": False}
     assert cluster.catalog.erase(pack([info]), "a")
     assert cluster.holders(info.id) == {}
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_an_array_that_lives_longer_where_it_is_cached_does_not_end(cluster: PlayedCluster, lives: bool) -> None:
+    """Somebody touched it, and the node that kept it did not answer: there its time is over."""
+    options = PutOptions(Lifetime(TTL, 0, 60.0))
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", options=options)
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.frozen.add("a")
+    assert cluster.catalog.touch(pack([info]), time.time_ns() + 3600 * 10**9, "a")
+    cluster.frozen.discard("a")
+    cluster.shelves["a"].delete(info.id)
+    if not lives:
+        cluster.shelves["b"].delete(info.id)
+    cluster.catalog.ended([info.id], "a", True)
+    assert cluster.catalog.index.holders(info.id) == ({"b": True} if lives else {})
+    if lives:
+        assert by_handle(cluster.session("c"), info, "a")[0] == 1
+        assert cluster.catalog.erase(pack([info]), "a")
+        assert cluster.holders(info.id) == {}
 
 
 def test_a_late_wish_for_replicas_does_not_name_a_node_that_the_array_has_left(cluster: PlayedCluster) -> None:
