@@ -254,7 +254,7 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
                 have[info.id] = yield from ask_who_has(state, info.id, None)
             holders = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
-        if holders:
+        if holders and state.is_wanted(info):
             state.index.copies.add(info, holders[0], node, kept=False)
         elif current is None or current.info.id != info.id:  # nobody keeps it by now
             kept = yield from asking.keep(state, {node: [info]})

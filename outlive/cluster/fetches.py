@@ -37,6 +37,7 @@ class Fetches:
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
         self._under_way: dict[str, Future[bytes | None]] = {}
+        self._unsaid = dict[str, ArrayInfo]()  # copies that are marked as kept, of which the catalog may not have heard
         self._lock = threading.Lock()
         self.chunk_size = ChunkSize(peers, node)
         """Returns the size of the chunks that this node sends and receives, in bytes, at most."""
@@ -114,9 +115,12 @@ class Fetches:
     def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
         """`_keep` for many arrays."""
         kept = [info for info in infos if keep(self._shelf, info.id)]
+        self._unsaid.update((info.id, info) for info in kept)
         epoch = self._shelf.ledger.epoch
         for info, answer in zip(kept, self._join_many(kept, home, epoch, kept=True), strict=True):
-            if answer not in {0, epoch}:
+            if answer in {0, epoch}:
+                self._unsaid.pop(info.id, None)
+            else:
                 self._keep(info, home)
 
     def _join_many(self, infos: list[ArrayInfo], home: str, epoch: int, *, kept: bool) -> list[int]:
@@ -245,11 +249,26 @@ class Fetches:
         for _ in range(_MOST_LISTINGS):
             if not keep(self._shelf, info.id):
                 return False
+            self._unsaid[info.id] = info
             epoch = self._shelf.ledger.epoch
             answer = self._join(info, home or self._node, epoch, kept=True)
             if answer in {0, epoch}:
+                self._unsaid.pop(info.id, None)
                 return answer != 0
         return False
+
+    def say_again(self) -> None:
+        """Tell the catalog again of copies that this shelf keeps, where it did not answer.
+
+        The call may have come late, under an epoch that the catalog passes over. The copy stays marked as kept: the
+        catalog may have heard of it all the same. Raises StoreUnavailable.
+        """
+        for array_id, info in list(self._unsaid.items()):
+            with self._lock:
+                is_under_way = array_id in self._under_way
+            if not is_under_way:
+                self._unsaid.pop(array_id, None)
+                self._keep(info, self._node)
 
     def _join(self, info: ArrayInfo, home: str, epoch: int, *, kept: bool) -> int:
         return int(self._ask("join_copy", pack([info]), home, self._node, kept, epoch))

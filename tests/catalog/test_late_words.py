@@ -192,3 +192,19 @@ def test_a_cached_copy_is_known_at_every_moment_although_a_listing_leads_to_ques
         joining.answer(world.carry_out(joining.instruction))
     assert asked
     assert state.index.holders(keyed.id) == {"a": True, "b": False}
+
+
+def test_a_cached_copy_of_an_array_that_is_deleted_while_others_are_asked_goes() -> None:
+    world = world_of(a=(ONE.id,), b=(ONE.id,))
+    state = world.state
+    world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
+    joining = Talk(world, shelves.join(state, "b"))
+    while not joining.over:
+        asked = joining.calls if isinstance(joining.instruction, Ask) else {}
+        answer = world.carry_out(joining.instruction)
+        if asked.get("a", ("",))[0] == "keep":
+            state.note_erased(ONE.id)
+        joining.answer(answer)
+    assert ONE.id in state.erased
+    assert state.index.holders(ONE.id) == {}
+    assert world.methods("b")[-1] == "drop"

@@ -24,7 +24,7 @@ from outlive.catalog.wire import pack, pack_request
 from outlive.cluster import evacuation, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.port import Call, Nobody
+from outlive.cluster.port import Call, NoAnswer, Nobody
 from outlive.cluster.tending import Tending
 from outlive.errors import ArrayNotFound, StoreUnavailable
 from outlive.store.commit import commit
@@ -201,6 +201,38 @@ def test_a_late_wish_for_replicas_does_not_name_a_node_that_the_array_has_left(c
     cluster.catalog.replicate(pack([info]), "a", epoch)
     assert cluster.catalog.index.holders(info.id).items() >= {other: True, third: True}.items()
     assert cluster.holders(info.id) == cluster.catalog.index.holders(info.id)
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+@pytest.mark.parametrize("then", ["it is there", "it was deleted"])
+def test_a_keeper_that_was_not_answered_says_again_what_it_keeps(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, how: str, then: str
+) -> None:
+    """Its first word comes after the shelf has got another epoch, and is passed over."""
+    info, catalog, keeper = cluster.put("a", "k", 1), cluster.catalog, cluster.keepers["b"]
+    ask, late = cluster.peers.ask_catalog, list[Call]()
+
+    def give_up(call: Call, *args: Any) -> Any:
+        if call.method in {"join_copy", "join_copies"} and call.args[3]:
+            late.append(call)
+            raise NoAnswer("the catalog did not answer")
+        return ask(call, *args)
+
+    monkeypatch.setattr(cluster.peers, "ask_catalog", give_up)
+    with pytest.raises(StoreUnavailable):
+        keeper.fetch(pack([info]), "a", True) if how == "one" else keeper.fetch_many(pack([info]), "a")
+    monkeypatch.setattr(cluster.peers, "ask_catalog", ask)
+    catalog.dropped(["0" * 32], "b")
+    for call in late:
+        ask(call)
+    assert catalog.index.holders(info.id) == {"a": True, "b": False}
+    if then == "it was deleted":
+        assert catalog.end([info.id])
+    keeper.fetches.say_again()
+    expected = {} if then == "it was deleted" else {"a": True, "b": True}
+    assert cluster.holders(info.id) == catalog.index.holders(info.id) == expected
+    monkeypatch.setattr(cluster.peers, "ask_catalog", lambda *_: pytest.fail("it was said"))
+    keeper.fetches.say_again()
 
 
 @pytest.mark.parametrize("kept", [False, True])
