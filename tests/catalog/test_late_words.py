@@ -208,3 +208,24 @@ def test_a_cached_copy_of_an_array_that_is_deleted_while_others_are_asked_goes()
     assert ONE.id in state.erased
     assert state.index.holders(ONE.id) == {}
     assert world.methods("b")[-1] == "drop"
+
+
+# --- a node has not said yet what it has
+
+
+@pytest.mark.parametrize("silent", ["unlisted", "unheard"])
+def test_no_list_omits_what_a_silent_node_may_have(silent: str) -> None:
+    world = world_of(a=(), b=())
+    state = world.state
+    keys.bind(state, [info(2)], "a", 0)
+    assert world.run(keys.list_keys(state, "s", "")) == ["k"]
+    getattr(state, silent).add("b")
+    for ask in (
+        lambda: world.run(keys.list_keys(state, "s", "")),
+        lambda: world.run(keys.names(state, "s", "", "/", ["'|u1'"])),
+        lambda: world.run(keys.count(state, "s")),
+        lambda: world.run(keys.entries(state, "s", "")),
+        lambda: keys.ids(state, "s"),
+    ):
+        with pytest.raises(StoreUnavailable, match="an array of store 's' may be on node b"):
+            ask()
