@@ -16,6 +16,7 @@ from outlive.arrays.segment import COPY_BELOW
 from outlive.errors import GpuUnavailable
 from outlive.gpu.driver import Driver
 from outlive.store.private import check_mode
+from outlive.store.values import ARRAY
 
 if TYPE_CHECKING:
     from outlive.store.handle import ArrayHandle
@@ -82,8 +83,10 @@ def register(array: ArrayHandle | Array, *, mode: Mode = "r") -> Array:
     driver = _ready()
     if isinstance(array, np.ndarray):
         view = array
+    elif array.kind != ARRAY:
+        raise TypeError(f"{array!r} is no array: read it, and register the arrays of its value")
     else:
-        view = np.asarray(array) if mode == "r" else array.get(mode=mode)
+        view = array.get(mode=mode)
         if mode == "r" and _is_map(view) and not driver.takes_read_only():
             view = array.get(mode="c")
             warnings.warn(

@@ -92,11 +92,11 @@ gpu.register(own[100:])
 print(flags(own), cuda.fake_ranges())
 del own, images, batch
 print(cuda.fake_ranges())
-for wrong in (store.handle("batch"), values):
-    try: gpu.register(wrong, mode="x" if wrong is values else "r")
+for wrong, mode in (store.handle("batch"), "r"), (store.handle("batch"), "c"), (values, "x"):
+    try: gpu.register(wrong, mode=mode)
     except (TypeError, ValueError) as error: print(type(error).__name__)
 """)
-    assert said.splitlines() == ["9 9 1", "1", "1 2", "0", "TypeError", "ValueError"]
+    assert said.splitlines() == ["9 9 1", "1", "1 2", "0", "TypeError", "TypeError", "ValueError"]
 
 
 def test_the_gpu_that_the_process_uses(run):
