@@ -76,7 +76,7 @@ LONG = (
     "pages/test_built_site.py::",
     # a real browser, or a Ray for a test alone
     "dashboard/test_browser.py::",
-    "dashboard/test_command.py::test_(a_cluster_that_ends|no_cluster|a_port)",
+    "dashboard/test_command.py::test_(a_cluster_that|no_cluster|a_port)",
 )
 
 LONGEST = (

@@ -7,11 +7,18 @@ import sys
 from outlive.cli.workers_connection import found, joined
 from outlive.dashboard.in_ray import RaySource
 from outlive.dashboard.looker import run
+from outlive.ray_internals import authentication
 
 
 def main(address: str | None) -> None:
     """Answer questions on this process's stdin until it is closed."""
-    run(RaySource(lambda: found(address), lambda: joined(address)))
+
+    def find() -> str | None:
+        job = found(address)
+        authentication.keep()  # the questions are answered by several threads
+        return job
+
+    run(RaySource(find, lambda: joined(address)))
 
 
 if __name__ == "__main__":

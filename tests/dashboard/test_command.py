@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -27,6 +28,7 @@ _FILLED = f"""
 import sys
 import numpy as np, ray, outlive
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+ray.get(ray.remote(lambda: None).remote())  # its worker stays, idle
 store = outlive.open()
 store["ct/7"] = np.arange(40 * 64 * 64, dtype=np.int16).reshape(40, 64, 64)
 store.put(np.ones(3), key={HOSTILE[0]!r}, ttl="1h")
@@ -37,9 +39,11 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[str]]:
+def process(*command: str, **variables: str | None) -> Iterator[subprocess.Popen[str]]:
+    """A process with these environment variables; None: without it."""
     pipe = subprocess.PIPE
-    environment = {key: value for key, value in os.environ.items() if key not in {"RAY_ADDRESS", "COLUMNS"}}
+    given = {**os.environ, "RAY_ADDRESS": None, "COLUMNS": None, **variables}
+    environment = {key: value for key, value in given.items() if value is not None}
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, env=environment) as one:
         assert one.stdin is not None
         try:
@@ -67,9 +71,9 @@ def cluster() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def dashboard(address: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def dashboard(address: str, *options: str, **variables: str | None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = (sys.executable, "-m", "outlive", "dashboard", "--address", address, "--no-open", "--json")
-    with process(*command, "--port", "0", *options) as one:
+    with process(*command, "--port", "0", *options, **variables) as one:
         assert one.stdout is not None
         text = "".join(iter(one.stdout.readline, "}\n")) + "}"
         yield one, json.loads(text)["url"]
@@ -121,11 +125,13 @@ def test_arrays(page: str) -> None:
 
 def test_workers_and_trim(page: str) -> None:
     found = ask(page, "workers")
-    assert {"idle", "actor", "running"} >= {row["state"] for row in found["rows"]}
+    assert {"idle", "actor"} <= {row["state"] for row in found["rows"]} <= {"idle", "actor", "running"}
     assert all(row["why"] for row in found["rows"])
     shown = ask(page, "trim/preview", {"max_idle": 0})
     done = ask(page, "trim", {"preview": shown["preview"]})
+    assert done["chosen"]
     assert {row["id"] for row in done["chosen"]} <= {row["id"] for row in shown["chosen"]}
+    assert all(row["left"] for row in done["chosen"]), [row["outcome"] for row in done["chosen"]]
 
 
 def test_nodes_and_drain(page: str) -> None:
@@ -175,3 +181,25 @@ def test_a_cluster_that_ends() -> None:
             eventually(lambda: ask(url, "workers")["state"]["error"], 120)
             one.send_signal(signal.SIGTERM)
             assert one.wait(60) == 0
+
+
+def test_a_cluster_that_asks_for_a_token(tmp_path: Path) -> None:
+    """The looker finds that out, and all of its threads send the token."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("5eb" * 20 + "77")
+    home = str(tmp_path)
+    with (
+        process(sys.executable, "-m", "tests.cli.cluster", HOME=home, RAY_AUTH_MODE="token") as ray,
+        dashboard(line(ray), HOME=home, RAY_AUTH_MODE=None) as (one, url),
+    ):
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(5):
+                answers = [pool.submit(ask, url, view) for view in ("workers", "nodes", "doctor")]
+                shown = pool.submit(ask, url, "trim/preview", {"max_idle": 0})
+                ask(url, "look", {})
+                workers, nodes, doctor = (answer.result() for answer in answers)
+                assert [answer["state"]["error"] for answer in (workers, nodes, doctor)] == [None] * 3
+                assert (workers["unseen"], shown.result()["unseen"]) == ([], [])
+                assert "silent-node" not in {found["kind"] for found in doctor["diagnosis"]["findings"]}
+        one.send_signal(signal.SIGINT)
+        assert one.wait(60) == 0
