@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -113,9 +114,12 @@ async def _drain(site: Site, node: str) -> None:
     site.drains[node] = {**site.drains[node], "result": result, "error": error, "at": time.time()}
     site.tell({"feed": "drain", "node": node, **site.drains[node]})
     site.feeds.of("nodes").look_again()
-    for other in [one for one, state in site.drains.items() if "result" in state]:
-        if time.time() - site.drains[other]["at"] > _SHOWN_FOR:
-            del site.drains[other]
+    asyncio.get_running_loop().call_later(_SHOWN_FOR, _forget, site, node, site.drains[node])
+
+
+def _forget(site: Site, node: str, told: dict[str, Any]) -> None:
+    if site.drains.get(node) is told:  # else it is drained again
+        del site.drains[node]
 
 
 def _changing(request: Any) -> Site:

@@ -46,13 +46,13 @@ class Admission:
 
     def is_token(self, text: str) -> bool:
         """Whether this is the token. It takes the same time for each wrong one."""
-        return hmac.compare_digest(text.strip().encode(), self.token.encode())
+        return _same(text.strip(), self.token)
 
     def admits(self, cookies: Mapping[str, str], authorization: str) -> bool:
         """Whether a request has the cookie, or the token in `Authorization: Bearer`."""
         if authorization.startswith(BEARER):
             return self.is_token(authorization.removeprefix(BEARER))
-        return hmac.compare_digest(cookies.get(self.cookie, "").encode(), self._session.encode())
+        return _same(cookies.get(self.cookie, ""), self._session)
 
     def knows_host(self, host: str) -> bool:
         """Whether `Host` is an address in figures, or a name of this machine.
@@ -70,9 +70,17 @@ class Admission:
         return True
 
 
+def _same(given: str, secret: str) -> bool:
+    """Whether two texts are the same; headers may hold bytes that are no UTF-8."""
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), secret.encode(errors="surrogatepass"))
+
+
 def same_origin(origin: str | None, host: str) -> bool:
     """Whether a request's `Origin` is this server. Browsers send it with each POST; `null` is nobody."""
     if origin is None:
         return False
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()

@@ -6,6 +6,7 @@ import contextlib
 import html
 import os
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Iterator
 
@@ -22,7 +23,8 @@ def opened(url: str) -> Iterator[None]:
     try:
         with os.fdopen(fd, "w") as file:
             file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(url)}">\n')
-        webbrowser.open(f"file://{path}")
+        # it may wait for the browser, and that for the page
+        threading.Thread(target=webbrowser.open, args=(f"file://{path}",), daemon=True).start()
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -77,7 +77,7 @@ class Child:
             assert process.stdin is not None
             with contextlib.suppress(ConnectionError):  # it has ended: its last answer says so
                 process.stdin.write(json.dumps([number, method, args]).encode() + b"\n")
-                await process.stdin.drain()
+                await asyncio.wait_for(process.stdin.drain(), self._patience)  # one that is stopped reads nothing
             wait = None if method in _ENDLESS else self._patience
             found = await asyncio.wait_for(asyncio.shield(question.answer), wait)
         except asyncio.TimeoutError:
@@ -116,10 +116,13 @@ class Child:
             if self._process is None:
                 self._said, self._seen, self._failing_since = "", False, None
                 pipe = asyncio.subprocess.PIPE
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST,
-                    start_new_session=True,  # Ctrl-C is for the server, which ends it
-                )  # fmt: skip
+                try:
+                    self._process = await asyncio.create_subprocess_exec(
+                        *self._command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST,
+                        start_new_session=True,  # Ctrl-C is for the server, which ends it
+                    )  # fmt: skip
+                except OSError as error:  # no memory, no descriptor, no process left
+                    raise SourceError(f"the process that asks the cluster cannot be started: {error}") from None
                 words = self._spawn(self._read_words(self._process))
                 self._spawn(self._read_answers(self._process, words))
             return self._process

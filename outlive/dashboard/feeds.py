@@ -60,6 +60,11 @@ class Feed:
         """Ask at once."""
         self._wake.set()
 
+    def drop(self) -> None:
+        """Nobody asks for it any more: whoever waits for its first answer is told so."""
+        self.error = self.error or "too many stores are looked at: try again"
+        self._tried.set()
+
     async def run(self) -> None:
         """Ask for ever."""
         while True:
@@ -143,3 +148,4 @@ class Feeds:
         for place, feed in enumerate(idle):
             if now - feed.left_at > _FORGOTTEN or len(idle) - place >= _MOST:
                 self._feeds.pop(feed.key)[1].cancel()
+                feed.drop()

@@ -6,8 +6,9 @@ is started to be looked at. Reading an array for its picture, and draining, are 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from outlive.dashboard import array_rows, node_rows, pictures, worker_rows
@@ -35,7 +36,6 @@ class RaySource:
 
     def __init__(self, find: Callable[[], str | None], join: Callable[[], str | None]) -> None:
         self._find, self._join = find, join
-        self._joined = False
         self._lock = threading.Lock()
         self._peers_: Peers | None = None
 
@@ -63,10 +63,11 @@ class RaySource:
         peers = self._peers()
         if peers is None:
             return {"stores": {}, "rows": [], "left_out": 0}
-        found = [
-            *unpack_found(peers.ask_catalog(Call.of("entries", store, ""), _PATIENCE)),
-            *unpack_found(peers.ask_catalog(Call.of("lost", store), _PATIENCE)),
-        ]
+        with self._forgotten_if_gone():
+            found = [
+                *unpack_found(peers.ask_catalog(Call.of("entries", store, ""), _PATIENCE)),
+                *unpack_found(peers.ask_catalog(Call.of("lost", store), _PATIENCE)),
+            ]
         kept = sorted((one for one in found if one is not None), key=lambda one: one.info.key or "")
         rows = {one.info.id: array_rows.row(one) for one in kept[:_MOST]}
         left_out = max(0, len(kept) - _MOST)
@@ -96,6 +97,8 @@ class RaySource:
         import outlive
         from outlive.store import session
 
+        if self._peers() is None:
+            raise StoreUnavailable("the cluster has no store yet")  # and gets none by being looked at
         self._act()
         handle = outlive.open(store).handle(key)
         return {**pictures.of(handle, session.current().node, at), "changed": handle.id != array_id}
@@ -111,7 +114,8 @@ class RaySource:
             nodes = sorted(node_workers.nodes(), key=lambda node: (not node.head, node.name))
             rows = [node_rows.plain(node.node_id, node.name, node.ip, head=node.head) for node in nodes]
             return {"nodes": rows, "stores": {}, "autoscaler": None}
-        rows, scales = node_rows.rows(peers)
+        with self._forgotten_if_gone():
+            rows, scales = node_rows.rows(peers)
         known = {node.id: (node.host, node.ip) for node in peers.nodes()}
         for node, (count, nbytes, at) in peers.ask_catalog(Call.of("lost_nodes"), _PATIENCE).items():
             rows.append(node_rows.lost(node, known.get(node, ("", "")), count, nbytes, at))
@@ -184,25 +188,34 @@ class RaySource:
 
     def _act(self) -> str | None:
         with self._lock:
-            self._joined = True
             return self._join()
 
     def _peers(self) -> Peers | None:
         """The way to catalog and keepers, if there are any; then this process joins the cluster."""
         from outlive.cluster.ray_port import RayPeers
+
+        if self._peers_ is None and self._has_store():
+            self._act()
+            with self._lock:
+                self._peers_ = self._peers_ or RayPeers()
+        return self._peers_
+
+    def _has_store(self) -> bool:
         from outlive.ray_internals import node_stats
         from outlive.ray_internals.node_table import NAMESPACE
 
-        if self._peers_ is not None:
-            return self._peers_
-        if not self._joined:
-            self._job()
-            if not any(actor.namespace == NAMESPACE for actor in node_stats.actors()):
-                return None
-            self._act()
-        if self._peers_ is None:
-            self._peers_ = RayPeers()
-        return self._peers_
+        self._job()
+        return any(actor.namespace == NAMESPACE for actor in node_stats.actors())
+
+    @contextlib.contextmanager
+    def _forgotten_if_gone(self) -> Iterator[None]:
+        """If the store was shut down since it was found, the next question finds the cluster without one."""
+        try:
+            yield
+        except StoreUnavailable:
+            if not self._has_store():
+                self._peers_ = None
+            raise
 
 
 def _bounds(limits: Document) -> Bounds:

@@ -25,8 +25,10 @@ def run(source: Source, questions: IO[str] | None = None, answers: IO[str] | Non
         os.dup2(2, 1)  # what a library prints is no answer
     lock = threading.Lock()
 
-    def say(*answer: Any) -> None:
-        line = json.dumps(answer) + "\n"
+    def line_of(*answer: Any) -> str:
+        return json.dumps(answer, allow_nan=False) + "\n"  # browsers read no NaN
+
+    def say(line: str) -> None:
         with lock:
             answers.write(line)
             answers.flush()
@@ -36,12 +38,11 @@ def run(source: Source, questions: IO[str] | None = None, answers: IO[str] | Non
             if method not in METHODS:
                 raise ValueError(f"no method {method!r}")
             if method == "drain":
-                args = [*args, lambda done, total: say(number, "progress", [done, total])]
-            found = getattr(source, method)(*args)
+                args = [*args, lambda done, total: say(line_of(number, "progress", [done, total]))]
+            said = line_of(number, "answer", getattr(source, method)(*args))
         except Exception as error:  # noqa: BLE001 - of any type: it is shown on the page
-            say(number, "error", str(error) or type(error).__name__)
-        else:
-            say(number, "answer", found)
+            said = line_of(number, "error", str(error) or type(error).__name__)
+        say(said)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="outlive-look") as pool:
         for line in questions or sys.stdin:

@@ -97,7 +97,7 @@ async def serve(
     """
     try:
         listening = await _listen(host, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         await ask.close()
         raise BadSetting(_why(error, host, port)) from None
     port = listening[0].getsockname()[1]
@@ -125,10 +125,17 @@ async def _listen(host: str, port: int) -> list[Any]:
     import socket
 
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if not host:  # which would be anywhere: that is to be asked for
+        raise OSError(errno.EINVAL, "the host is empty")
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[Any] = []
+    lacking: OSError | None = None
     for family, kind, protocol, _, address in dict.fromkeys(found):
-        one = socket.socket(family, kind, protocol)
+        try:
+            one = socket.socket(family, kind, protocol)
+        except OSError as error:  # a machine without IPv6
+            lacking = error
+            continue
         try:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -136,15 +143,23 @@ async def _listen(host: str, port: int) -> list[Any]:
             taken = sockets[0].getsockname()[1] if sockets else address[1]
             one.bind((address[0], taken, *address[2:]))
             one.listen(128)
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:  # /etc/hosts often has an address of `localhost` that is not there
+                one.close()
+                lacking = error
+                continue
             for other in (one, *sockets):
                 other.close()
             raise
         sockets.append(one)
+    if not sockets and lacking is not None:
+        raise lacking
     return sockets
 
 
-def _why(error: OSError, host: str, port: int) -> str:
+def _why(error: OSError | UnicodeError, host: str, port: int) -> str:
+    if isinstance(error, UnicodeError):
+        return f"no host is named {host!r:.80}; --host is an address of this machine"
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is taken, by another dashboard perhaps: --port 0 takes any that is free"
     if error.errno == errno.EACCES:

@@ -147,4 +147,13 @@ def test_origins() -> None:
     assert same_origin("http://127.0.0.1:8266", "127.0.0.1:8266")
     assert same_origin("https://Page.example", "page.example")
     assert not same_origin("http://127.0.0.1:8266", "127.0.0.1:8267")
+    assert not same_origin("http://[", "[")
     assert not same_origin("null", "null")
+
+
+def test_bytes_that_are_no_text(client: Client) -> None:
+    for headers in ({"Authorization": "Bearer \xff"}, {"Cookie": f"{client.one.site.admission.cookie}=\xff"}):
+        assert client.raw("GET", "/api/session", headers).status == 401
+    admission = Admission(None, 1)
+    assert not admission.is_token("\udcff")
+    assert not admission.is_token("\ud800")

@@ -146,6 +146,15 @@ def test_a_drain_that_fails(one: Served, client: Client) -> None:
     eventually(lambda: client.get("/api/nodes").json["drains"][node].get("error") == "it is gone")
 
 
+def test_the_end_of_a_drain_is_told_for_a_while(one: Served, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlive.dashboard.actions._SHOWN_FOR", 0.0)
+    node = client.get("/api/nodes").json["rows"][4]["id"]
+    preview = client.post("/api/drain/preview", {"node": node}).json["preview"]
+    assert client.post("/api/drain", {"preview": preview}).status == 200
+    eventually(lambda: node not in client.get("/api/nodes").json["drains"])
+    assert ("drain, its end", node) in [(call, args[0]) for call, args in one.source.calls if args]
+
+
 def test_read_only() -> None:
     with served(Played(20, 20, 2), read_only=True) as one:
         client = Client(one)

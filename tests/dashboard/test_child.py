@@ -30,6 +30,7 @@ class Source:
         print("the last words", file=sys.stderr, flush=True)
         os.kill(os.getpid(), 9)
     def arrays(self, store): time.sleep(600)
+    def details(self, arrays): return float("nan") if arrays else object()
     def drain(self, node, progress):
         progress(1, 2)
         progress(2, 2)
@@ -117,6 +118,40 @@ def test_one_that_lost_sight_of_the_cluster_is_replaced() -> None:
         assert (await child.ask("about"))["pid"] == second
 
     run(work, left_behind=0.0)
+
+
+def test_an_answer_that_cannot_be_written_is_an_error() -> None:
+    async def work(child: Child) -> None:
+        with pytest.raises(SourceError, match="not JSON serializable"):
+            await child.ask("details", [])
+        with pytest.raises(SourceError, match="not JSON compliant"):
+            await child.ask("details", [1])
+
+    run(work)
+
+
+def test_one_that_reads_no_questions_is_ended() -> None:
+    """The pipe to it is full then."""
+
+    async def work(child: Child) -> None:
+        pid = int((await child.ask("about"))["pid"])
+        child._patience = 0.2
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(SourceError, match="did not answer within"):
+            await child.ask("details", ["x" * 1000] * 1000)
+        eventually(lambda: not alive(pid))
+
+    run(work)
+
+
+def test_one_that_cannot_be_started() -> None:
+    async def work() -> None:
+        child = Child(["/no/such/program"])
+        with pytest.raises(SourceError, match="cannot be started"):
+            await child.ask("about")
+        await child.close()
+
+    asyncio.run(work())
 
 
 def test_one_that_is_stopped_ends_with_the_server() -> None:

@@ -51,6 +51,24 @@ def test_the_longer_an_answer_takes_the_less_often_it_is_asked_for() -> None:
     assert one._pause() == 120.0
 
 
+def test_nobody_waits_for_a_feed_that_was_dropped() -> None:
+    async def run() -> None:
+        never_answered = asyncio.Event()
+
+        async def ask(*_: str) -> Any:
+            await never_answered.wait()
+
+        every = Feeds(ask, never)
+        waiting = asyncio.create_task(every.of("arrays", "store").current())
+        await asyncio.sleep(0)
+        for number in range(feeds._MOST):
+            every.of("arrays", f"store-{number}")
+        assert "too many stores" in str((await asyncio.wait_for(waiting, 60)).error)
+        await every.close()
+
+    asyncio.run(run())
+
+
 def test_what_nobody_watches_rests_and_is_dropped() -> None:
     asked = list[tuple[str, ...]]()
 

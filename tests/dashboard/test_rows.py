@@ -18,7 +18,7 @@ from outlive.cluster.keeper import ShelfStats
 from outlive.cluster.port import Call
 from outlive.dashboard import array_rows, node_rows
 from outlive.dashboard.in_ray import RaySource, _bounds
-from outlive.errors import BadSetting
+from outlive.errors import BadSetting, StoreUnavailable
 from outlive.node import Autoscaler
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
@@ -117,6 +117,25 @@ def test_details_take_the_latest_read_of_all_copies(cluster: PlayedCluster) -> N
     assert found == {info.id: {"read_at": 100.0 + len(nodes) - 1, "ends_at": None, "on_disk": False}}
     cluster.frozen.update(nodes)
     assert source.details([(info.id, node) for node in nodes]) == {}
+
+
+def test_a_store_that_was_shut_down_is_forgotten(cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = RaySource(lambda: None, lambda: None)
+    source._peers_ = cluster.peers
+    is_there = True
+    monkeypatch.setattr(source, "_has_store", lambda: is_there)
+
+    def gone(*_: Any) -> Any:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(cluster.peers, "ask_catalog", gone)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            source.arrays("default")
+    is_there = False
+    with pytest.raises(StoreUnavailable):
+        source.arrays("default")
+    assert source.arrays("default") == {"stores": {}, "rows": [], "left_out": 0}
 
 
 def test_bounds_of_the_page() -> None:
