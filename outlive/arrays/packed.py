@@ -41,7 +41,7 @@ class PackedBytes(np.ndarray[Any, Any]):
 
 def packed_over(buffer: Any, info: ArrayInfo, tail: bytes = b"") -> PackedBytes:
     """The bytes of a packed value in the buffer of its whole segment. Raises ValueError if it is too short."""
-    found = PackedBytes((info.nbytes,), _BYTE, buffer, info.offset)
+    found: PackedBytes = PackedBytes((info.nbytes,), _BYTE, buffer, info.offset)
     found.info, found.tail = info, tail
     return found
 

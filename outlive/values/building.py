@@ -18,7 +18,7 @@ from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
 from outlive.values.parts import Form, Reading, once
-from outlive.values.plans import Again
+from outlive.values.plans import Again, tried
 from outlive.values.registry import codec_named, planner_of
 from outlive.values.wire import Node, children, kind_of
 
@@ -251,7 +251,7 @@ class Build:
                     once(state)
                 value = codec.decode(state)
             if self.again is not None and self._trusted and (planner := planner_of(name)) is not None:
-                again = planner(state, value)
+                again = tried(planner, state, value)
                 if again is not None:
                     self.again[self._number] = again
             return value

@@ -21,16 +21,17 @@ _EMPTY = "_cache"  # but for a cache, which is empty at first
 
 
 def plan_frame(form: Any, frame: Any) -> Callable[[list[Any]], Any] | None:
-    """A function that makes such frames of the parts of such forms. None if it has more than blocks of numbers and text."""
+    """A function that makes such frames of the parts of such forms; None if it has more than numbers and text."""
     if type(form) is not Form or any(form.about[name] for name in ("attrs", "unique")):
         return None
     manager = frame._mgr  # noqa: SLF001
     blocks = getattr(manager, "blocks", ())
     if len(blocks) != len(form.parts) or form.about["labels"] is None or form.about["index"] is None:
         return None
-    values = [_values(part, block.values) for part, block in zip(form.parts, blocks, strict=True)]
+    found = [_values(part, block.values) for part, block in zip(form.parts, blocks, strict=True)]
+    values = [one for one in found if one is not None]
     labels, index = _index(form.about["labels"], frame.columns), _index(form.about["index"], frame.index)
-    if None in values:
+    if len(values) != len(blocks):
         return None
     of_blocks = [(type(block), block.mgr_locs, values_of) for block, values_of in zip(blocks, values, strict=True)]
     manager_of, frame_of = type(manager), pd.DataFrame._from_mgr  # noqa: SLF001
@@ -100,7 +101,7 @@ def _index(about: Any, like: Any) -> Callable[[], Any]:
         numbers = range(like.start, like.stop, like.step)
         return lambda: pd.RangeIndex.from_range(numbers, name=name)
     text = words_of_plain(about)
-    words = None if text is None else _words(like.array)
+    words = None if text is None else _words(like._data)  # noqa: SLF001 - `array` is read-only, and so of another form
     if words is None:
         return lambda: index_of_plain(about)
     return lambda: pd.Index._simple_new(words(text), name)  # noqa: SLF001

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from outlive.values import arrays
+from outlive.values.parts import Form
 from outlive.values.wire import Node, kind_of
 
 Array = np.ndarray[Any, Any]
@@ -60,6 +61,22 @@ class Plan:
             else:
                 add(step(made))  # type: ignore[operator]
         return made[-1]
+
+
+def tried(planner: Callable[[Any, Any], Again | None], state: Any, value: Any) -> Again | None:
+    """A function that makes such values again, tried with these parts; None if this version of a library has no way."""
+    if type(state) is not Form:
+        return None
+    try:
+        again = planner(state, value)
+        works = again is not None and type(again(_parts(state))) is type(value)
+    except Exception:  # noqa: BLE001 - any of the library's: it reads as before
+        return None
+    return again if works else None
+
+
+def _parts(form: Form) -> list[Any]:
+    return [_parts(part) if type(part) is Form else part for part in form.parts]
 
 
 def _step(number: int, node: Node, buffers: list[tuple[int, int]], again: Mapping[int, Again]) -> _Step | _Place:

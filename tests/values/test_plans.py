@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from outlive.errors import CorruptArray
-from outlive.values import wire
+from outlive.values import registry, wire
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, mark_foreign, unpack
 from tests.values.test_values import joined
@@ -177,3 +177,14 @@ def test_what_cannot_be_read_leaves_no_plan() -> None:
             unpack(wrong)
         assert unpack(data)["a"][999] == 999
     assert plan_of(wrong) is None
+
+
+@pytest.mark.parametrize("library", ["fails", "makes something else", "has no way"])
+def test_a_frame_is_read_where_its_library_is_another(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = frame()
+    data = bytes_of(value.assign(other=library))
+    makes = {"fails": lambda parts: parts[99], "makes something else": lambda parts: parts, "has no way": None}
+    monkeypatch.setitem(registry._planners, "pandas.frame", lambda form, made: makes[library])
+    for _ in range(4):
+        assert unpack(data)[list(value)].equals(value)
+    assert plan_of(data) is None
