@@ -61,14 +61,12 @@ def _values(part: Any, values: Any) -> Callable[[Any], Any] | None:
     import pyarrow as pa
 
     [[rows, missing]], text = part.about["chunks"], pa.large_string()
-    # As pyarrow unpickles an array. `Array.from_buffers` would look at the first and the last of the ends, which are on
-    # pages of the map that nobody has looked at: the system takes 5-10 us for each.
-    restored, joined, buffer = pa.lib._restore_array, pa.chunked_array, pa.py_buffer  # noqa: SLF001
+    from_buffers, joined, buffer = pa.Array.from_buffers, pa.chunked_array, pa.py_buffer
 
     def make(parts: list[Any]) -> Any:
         valid = buffer(parts[2]) if missing else None
-        array = restored((text, rows, missing, 0, [valid, buffer(parts[0]), buffer(parts[1])], [], None))
-        return words(joined([array]))
+        # It looks at the first and the last of the ends, as at the first reading: damaged ones are noticed.
+        return words(joined([from_buffers(text, rows, [valid, buffer(parts[0]), buffer(parts[1])], missing)]))
 
     return make
 

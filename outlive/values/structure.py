@@ -163,7 +163,8 @@ class Structure:
         """
         plan = self._plan
         if plan is not None and (pickle or not plan.has_codec) and (not self.private or data.flags.writeable):
-            return plan.follow(data)
+            with contextlib.suppress(*MALFORMED):  # the other way finds what is damaged, and says so
+                return plan.follow(data)
         return self.value(
             self.root, lambda offset, size: data[offset : offset + size], pickle=pickle, private=private()
         )

@@ -157,6 +157,20 @@ def test_who_refuses_pickle_looks_at_text_all_the_same() -> None:
         unpack(data, pickle=False)
 
 
+@pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
+def test_a_damaged_end_of_a_text_is_noticed_at_each_reading(at: int) -> None:
+    data = bytes_of(frame())
+    for _ in range(3):
+        unpack(data)
+    structure = Structure.of(data)
+    assert structure._plan is not None
+    steps = [step for step in structure._plan._steps if getattr(step, "dtype", None) == np.int64]
+    ends = np.ndarray(steps[-1].shape, np.int64, data, steps[-1].offset)
+    ends[at] = 1 << 40 if at else -8
+    with pytest.raises(CorruptArray):
+        unpack(data)
+
+
 def test_bytes_from_outside_have_no_plan_for_a_codec() -> None:
     data = bytes_of(frame())
     mark_foreign(data)
