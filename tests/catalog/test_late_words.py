@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from outlive.catalog import deletion, keys, losing, reconciling, replicas, shelves
@@ -200,7 +202,7 @@ def test_a_cached_copy_of_an_array_that_is_deleted_while_others_are_asked_goes()
     world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
     joining = Talk(world, shelves.join(state, "b"))
     while not joining.over:
-        asked = joining.calls if isinstance(joining.instruction, Ask) else {}
+        asked: dict[str, Any] = joining.calls if isinstance(joining.instruction, Ask) else {}
         answer = world.carry_out(joining.instruction)
         if asked.get("a", ("",))[0] == "keep":
             state.note_erased(ONE.id)
