@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.little_ray import start_little
 from tests.long import is_long, is_longest, unknown
+from tests.sharing import Scheduling, shared, together
 
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
@@ -65,6 +66,7 @@ def pytest_collection() -> Iterator[object]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_begun_early)
+    items[:] = together(items)
     all_of_them = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if all_of_them and "long" in config.option.markexpr and (stale := unknown([item.nodeid for item in items])):
         raise pytest.UsageError(f"tests/long.py: no test matches {stale}")
@@ -79,6 +81,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(300 + 2 * (config.getoption("--beside-trim") or 0)))
         if {item.path.parent.name, item.path.name} & WHAT_RAY_SAYS and item.path.name not in PROMISED_THERE:
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    shared.close_before(nextitem)
 
 
 def _begun_early(item: pytest.Item) -> int:
@@ -103,6 +116,7 @@ def _private_root() -> Iterator[None]:
     for folder in (ROOT, RAY):
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     yield
+    shared.close()
     shutil.rmtree(RAY, ignore_errors=True)
     shutil.rmtree(ROOT, ignore_errors=True)
     shutil.rmtree(SPILL, ignore_errors=True)
