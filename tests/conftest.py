@@ -104,9 +104,8 @@ def _begun_early(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="package")
 def ray_as_it_comes() -> Iterator[None]:
-    """Ray's own settings, for tests of what Ray does by itself: it starts a worker a CPU for a driver, forks none."""
+    """Ray's own settings, for tests of what Ray does by itself: it starts a worker a CPU for a driver."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OUTLIVE_FORKED", raising=False)
         patch.delenv("RAY_prestart_worker_first_driver", raising=False)
         yield
 
