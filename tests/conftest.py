@@ -41,7 +41,7 @@ start_little()
 # What outlive promises (arrays, cluster, cli) has no second chance.
 WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_programs.py"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
-WITHOUT_RAY = {"arrays", "catalog", "local", "testing"}
+WITHOUT_RAY = {"arrays", "catalog", "gpu", "local", "testing"}
 LONGEST = {  # of these
     "test_full_disks.py", "test_killed.py", "test_simulation.py", "test_spill_faults.py", "test_spill_killed.py",
     "test_store_machine.py",

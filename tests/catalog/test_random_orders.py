@@ -258,7 +258,7 @@ class Orders:
             return
         self.acknowledged[key] = max(self.acknowledged.get(key, -100), info.version)
         if replicas_ > 1:
-            yield from self.converse(replicas.replicate(self.state, [info], name))
+            yield from self.converse(replicas.replicate(self.state, [info], name, shelf.epoch))
 
     def _take_back(self, shelf: DictShelf, info: ArrayInfo) -> None:
         """Unless somebody who reads has sealed it."""
@@ -308,7 +308,7 @@ class Orders:
     def evacuate(self, name: str) -> Task:
         shelf = self.shelves[name]
         infos = [info for info, kept in shelf.files.values() if kept]
-        safe = yield from self.converse(replicas.evacuate(self.state, infos, name, anywhere=True))
+        safe = yield from self.converse(replicas.evacuate(self.state, infos, name, shelf.epoch, anywhere=True))
         for info in [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]:
             yield
             if self.step(replicas.leave, [info], name) == [True]:
