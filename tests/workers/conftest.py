@@ -16,7 +16,7 @@ from tests.conftest import eventually
 from tests.little_ray import with_environments
 
 OF_MEMORY = {"test_inspect.py"}  # a worker that was forked has less of its own
-WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_model_against_ray.py"}  # some calls there have one of their own
+WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_model_against_ray.py"}  # some calls there have one of their own
 
 
 @pytest.fixture(scope="module", autouse=True)
