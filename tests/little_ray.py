@@ -48,11 +48,24 @@ def start_little() -> None:
 @contextlib.contextmanager
 def with_environments() -> Iterator[None]:
     """The nodes that start in this block have the agent that makes runtime environments. Others must not be asked."""
-    before, _wanted[_ENVIRONMENTS] = _wanted[_ENVIRONMENTS], True
+    with _with(_ENVIRONMENTS):
+        yield
+
+
+@contextlib.contextmanager
+def with_metrics() -> Iterator[None]:
+    """The nodes that start in this block have the agent at which Prometheus asks for metrics."""
+    with _with(_DASHBOARD):
+        yield
+
+
+@contextlib.contextmanager
+def _with(agent: str) -> Iterator[None]:
+    before, _wanted[agent] = _wanted[agent], True
     try:
         yield
     finally:
-        _wanted[_ENVIRONMENTS] = before
+        _wanted[agent] = before
 
 
 def _no_agent(name: str, session: str, node: str) -> str:
@@ -75,7 +88,7 @@ def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **
 
 
 def _if_dashboard(self: Node, *, include_dashboard: bool | None, **options: Any) -> None:
-    _wanted[_DASHBOARD] = include_dashboard is not False
+    _wanted[_DASHBOARD] |= include_dashboard is not False
     if include_dashboard is not False:
         _start_api_server(self, include_dashboard=include_dashboard, **options)
 

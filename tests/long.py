@@ -73,6 +73,7 @@ LONG = (
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "data/test_on_ray.py::",
     "pages/test_built_site.py::",
+    "metrics/test_scrape.py::",  # Ray's agent, which loads much
 )
 
 LONGEST = (

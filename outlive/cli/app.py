@@ -16,6 +16,7 @@ from outlive.cli import (
     form,
     lint_command,
     list_commands,
+    metrics_commands,
     node_commands,
     not_installed,
     store_commands,
@@ -54,6 +55,7 @@ for _commands in (
     store_commands,
     archive_commands,
     node_commands,
+    metrics_commands,
     workers_commands,
     doctor_command,
     explain_command,
@@ -67,6 +69,7 @@ not_installed.say_without_ray(app)
 not_installed.say_without_ray(workers_commands.workers)
 form.apply(app)
 form.apply(workers_commands.workers)
+form.apply(metrics_commands.metrics)
 
 
 def _show_version(wanted: bool) -> None:

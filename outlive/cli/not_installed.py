@@ -9,7 +9,7 @@ from outlive.extras import install, lacking
 WITHOUT_RAY = {"explain", "lint", "plan", "simulate", "tune", "versions"}
 """The commands that need no Ray."""
 _WHATS = {
-    "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate",
+    "ray": "all commands but explain, lint, metrics, tune, versions, workers plan, workers simulate",
     "traces": "workers record, workers simulate",
     "demo": "demo",
 }
