@@ -95,7 +95,7 @@ class Tally:
     def take(self) -> list[int]:
         """By how much each sum has grown since this was last called, by any process. Only the keeper calls it.
 
-        What was taken is noted in the file, where a keeper that is started anew finds it.
+        It notes in the file what was taken, where a keeper that is started anew finds it.
         """
         with contextlib.suppress(OSError):
             fd = os.open(self._path, _FLAGS)

@@ -47,12 +47,12 @@ _log = logging.getLogger(__name__)
 
 
 class ShelfMeasures:
-    """What the keeper of `node` tells of its shelf.
+    """The values of a shelf, which the keeper of `node` tells.
 
     Parameters
     ----------
     stats
-        What the keeper says of itself: its `ShelfStats`.
+        Returns the keeper's `ShelfStats`.
     """
 
     def __init__(self, shelf: Shelf, node: str, stats: Callable[[], Any], watch: Watch) -> None:
@@ -123,7 +123,7 @@ class ShelfMeasures:
 
 
 class CatalogMeasures:
-    """What the catalog tells of itself."""
+    """The values that the catalog tells of itself."""
 
     def __init__(self, driver: Driver, watch: Watch) -> None:
         self._driver, self._watch = driver, watch

@@ -1,4 +1,4 @@
-"""What differs between two looks at the same cluster."""
+"""The differences between two looks at the same cluster."""
 
 from __future__ import annotations
 

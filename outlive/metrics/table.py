@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 PREFIX = "ray_"
-"""What Ray puts before each name."""
+"""Ray puts this before each name."""
 Kind = Literal["gauge", "counter"]
 _ENDINGS = {"bytes": "_bytes", "seconds": "_seconds", "": ""}
 

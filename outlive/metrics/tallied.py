@@ -1,4 +1,4 @@
-"""What trim and `recycle` do, counted on the shelf of this process's node, whose keeper exports it: `outlive.metrics`.
+"""Workers that trim and `recycle` let go, counted on the shelf of this process's node. Its keeper exports the numbers.
 
 A node without a shelf has no keeper, and nothing is counted there. Nothing is counted either by a process that has not
 joined the cluster, as `outlive workers trim` has not.

@@ -1,4 +1,4 @@
-"""What a keeper or the catalog needs to be watched: where values go, and how often. Without Ray."""
+"""Where the values of keepers and the catalog go, and how often. Without Ray."""
 
 from __future__ import annotations
 

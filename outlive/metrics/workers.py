@@ -62,7 +62,7 @@ def _state(one: WorkerStats) -> str:
 
 
 def _reason(one: WorkerStats) -> str:
-    """What would keep it if Ray asked it to exit. See `outlive.workers.reasons`."""
+    """The reason for which it would refuse to exit. See `outlive.workers.reasons`."""
     if one.owned:
         return "owns"
     if one.in_scope > one.owned:
