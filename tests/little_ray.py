@@ -30,6 +30,7 @@ _NO_AGENT = (
     'cd "$0" && for port in {ports}; do echo -1 > "$port.$1" && mv "$port.$1" "$port"_"$1"; done; exec cat > /dev/null'
 )
 _PORT_GIVEN = re.compile(r"^--(grpc-port|listen-port)=.*$")
+_agents_python = ""  # "": the one that Ray takes
 _wanted = dict.fromkeys(_PORTS, False)
 
 
@@ -57,8 +58,10 @@ def with_environments() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def with_metrics() -> Iterator[None]:
-    """The nodes that start in this block have the agent at which Prometheus asks for metrics."""
+def with_metrics(python: str) -> Iterator[None]:
+    """The nodes that start in this block have the agent at which Prometheus asks for metrics. This Python runs it."""
+    global _agents_python
+    _agents_python = python
     with _with(_DASHBOARD):
         yield
 
@@ -89,10 +92,12 @@ def _said_early(part: str, session: str, node: str) -> str:
     grpc, listen = free_ports(2)
     words = [_PORT_GIVEN.sub(lambda one: f"--{one[1]}={grpc if one[1] == 'grpc-port' else listen}", word)
              for word in shlex.split(agent)]  # fmt: skip
+    words[0] = _agents_python or words[0]
     export = dict(word.partition("=")[::2] for word in words)["--metrics-export-port"]
     said = zip(_PORTS[_DASHBOARD], (grpc, export, listen), strict=True)
     says = " && ".join(f"echo {port} > {file}.{node} && mv {file}.{node} {file}_{node}" for file, port in said)
-    return f"{name}={shlex.join(['/bin/sh', '-c', f'(cd {shlex.quote(session)} && {says}); exec $@', 'agent', *words])}"
+    script = f'(cd {shlex.quote(session)} && {says}); exec "$@"'
+    return f"{name}={shlex.join(['/bin/sh', '-c', script, 'agent', *words])}"
 
 
 def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:

@@ -21,10 +21,11 @@ from tests.cluster.conftest import actor_pids, start_ray
 from tests.conftest import eventually
 from tests.little_ray import with_metrics
 from tests.metrics.test_alerts import PROMTOOL
+from tests.pages.run import PREFIX
 from tests.ports import free_ports
 
-for _package in ("aiohttp", "opencensus", "prometheus_client"):
-    pytest.importorskip(_package, reason="Ray's metrics agent needs ray[default]")
+_PYTHON = str(PREFIX / "bin" / "python")
+_NEEDED = ("aiohttp", "opencensus", "prometheus_client")
 _SERIES = re.compile(r"^(ray_outlive_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 SELDOM = {"ray_outlive_shelf_free_inodes"}  # where the file system has a limit
@@ -32,18 +33,26 @@ SELDOM = {"ray_outlive_shelf_free_inodes"}  # where the file system has a limit
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    if lacks := _lacking():
+        pytest.skip(f"Ray's metrics agent needs {lacks}: pip install 'ray[default]'")
     (port,) = free_ports(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTLIVE_METRICS", "1s")
         patch.setenv("OUTLIVE_METRICS_WORKERS", "1s")
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
-        with with_metrics():
+        with with_metrics(_PYTHON):
             start_ray(num_cpus=1, _metrics_export_port=port)
         try:
             yield f"http://127.0.0.1:{port}/metrics"
             outlive.shutdown()
         finally:
             ray.shutdown()
+
+
+def _lacking() -> str:
+    """The first package of ray[default] that is not installed, also not where `make test-longest` puts Ray Serve's."""
+    look = f"import importlib.util as u; print(next((n for n in {_NEEDED} if not u.find_spec(n)), ''))"
+    return subprocess.run([_PYTHON, "-c", look], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def scraped(endpoint: str) -> str:
