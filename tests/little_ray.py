@@ -32,6 +32,8 @@ _NO_AGENT = (
 _PORT_GIVEN = re.compile(r"^--(grpc-port|listen-port)=.*$")
 _agents_python = ""  # "": the one that Ray takes
 _wanted = dict.fromkeys(_PORTS, False)
+CAN_FORK = hasattr(ray._raylet, "persist_port")
+"""Whether nodes start without agents, and workers are forked: raylets of older Ray learn of ports in another way."""
 
 
 def start_little() -> None:
@@ -43,10 +45,11 @@ def start_little() -> None:
     """
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", str(_START_WITHIN))  # else the first driver waits on
     Node.start_monitor = Node.start_log_monitor = lambda self: None
     Node.start_api_server = _if_dashboard
     services.get_node = _node_in_time
-    if hasattr(ray._raylet, "persist_port"):  # else the raylets of this Ray learn of ports in another way
+    if CAN_FORK:
         services.start_ray_process = _start_with_few_agents
 
 

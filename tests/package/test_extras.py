@@ -229,7 +229,7 @@ def test_commands_that_need_none(arguments, code, says):
 def test_help_names_what_is_missing():
     said = command("--help", lacks=("ray", "pyarrow", "nibabel")).stdout
     said = " ".join(said.split())
-    without = "explain, lint, metrics, tune, versions, workers plan, workers simulate"
+    without = "explain, lint, metrics, tune, versions, workers plan, workers simulate, and those with --local"
     assert f"Not installed here: Ray, for all commands but {without}." in said
     assert "pyarrow, for workers record, workers simulate. pip install 'outlive[traces]'" in said
     assert "Ray, nibabel, for demo. pip install 'outlive[demo]'" in said
