@@ -234,6 +234,7 @@ def test_help_names_what_is_missing():
     assert "pyarrow, for workers record, workers simulate. pip install 'outlive[traces]'" in said
     assert "Ray, nibabel, for demo. pip install 'outlive[demo]'" in said
     assert "Not installed here: pyarrow" in command("workers", "record", "--help", lacks=("pyarrow",)).stdout
-    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("ls", "--help").stdout
+    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("nodes", "--help").stdout
+    assert "Not installed here: Ray, for all but --local. pip install 'outlive[ray]'" in command("ls", "--help").stdout
     assert "Not installed here" not in command("lint", "--help").stdout
     assert "Not installed here" not in command("--help", lacks=()).stdout
