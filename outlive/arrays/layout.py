@@ -42,7 +42,7 @@ REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 OWN_FILES = frozenset({
     NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY,
-    *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK)),
+    *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK, TALLY)),
 })  # fmt: skip
 """The names that may be in a shelf's folder."""
 

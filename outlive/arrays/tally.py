@@ -18,7 +18,7 @@ import os
 import struct
 import weakref
 
-from outlive.arrays.layout import PRIVATE
+from outlive.arrays.layout import NEXT, PRIVATE
 from outlive.arrays.lock import living
 
 PUTS, PUT_BYTES, VIEWED, IN_MEMORY, ON_DISK, MISSED, COPIED, COPIED_BYTES = range(8)
@@ -51,15 +51,10 @@ class Tally:
     def make(self) -> None:
         """Make the file, if there is none. The caller has the ledger's lock. Without room, nothing is counted."""
         with contextlib.suppress(OSError):
-            fd = os.open(self._path, _FLAGS | os.O_CREAT, PRIVATE)
-            try:
-                if not _is_whole(fd):
-                    os.ftruncate(fd, 0)
-                    page = _MAGIC.ljust(_SIZE, b"\0")  # all of it is written: a hole could become a SIGBUS
-                    if os.pwrite(fd, page, 0) != _SIZE:
-                        os.ftruncate(fd, 0)
-            finally:
-                os.close(fd)
+            if not _is_tally(self._path):
+                _write(f"{self._path}{NEXT}")
+                # what was there is replaced and not cut: a process that has it mapped would die of that (SIGBUS)
+                os.rename(f"{self._path}{NEXT}", self._path)
 
     def add(self, number: int, count: int = 1) -> None:
         """Add to one of this process's numbers."""
@@ -67,7 +62,10 @@ class Tally:
             self._has_looked = True
             with contextlib.suppress(OSError, ValueError):
                 self._own = self._claimed()
-        self._own[number] += count
+        try:
+            self._own[number] += count
+        except (ValueError, OverflowError):  # somebody else wrote there, and the number is at its end
+            self._own = _nowhere()
 
     def _claimed(self) -> memoryview:
         """A row that no other process has; one that others have too if there are too many processes."""
@@ -97,7 +95,7 @@ class Tally:
 
         It notes in the file what was taken, where a keeper that is started anew finds it.
         """
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, struct.error):  # the second: sums of what somebody else wrote there
             fd = os.open(self._path, _FLAGS)
             try:
                 if _is_whole(fd):
@@ -116,6 +114,32 @@ class Tally:
 def _nowhere() -> array.array[int]:
     """Numbers that nobody asks for."""
     return array.array("q", bytes(_ROW))
+
+
+def _is_tally(path: str) -> bool:
+    """Whether a tally is there. Raises OSError if that cannot be seen."""
+    try:
+        fd = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        return _is_whole(fd)
+    finally:
+        os.close(fd)
+
+
+def _write(path: str) -> None:
+    """Write a tally in which all numbers are 0. Without room for all of it, OSError is raised and no file stays."""
+    fd = os.open(path, _FLAGS | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    try:
+        page = _MAGIC.ljust(_SIZE, b"\0")  # all of it is written: a hole could become a SIGBUS
+        if os.pwrite(fd, page, 0) != _SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _is_whole(fd: int) -> bool:

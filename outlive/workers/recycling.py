@@ -151,9 +151,9 @@ def _leave_if_over(limits: Limits, first: _AtFirst) -> None:
         if reason is None:
             return
         functions.end_worker_after_this_task()
-        tallied.recycled()
         if marks.held_references():
             marks.mark_leaving(reason)
+        tallied.recycled()
     except Exception:  # noqa: BLE001 - logged: the task's own outcome goes out
         _log.exception("this worker could not be recycled, and stays")
 

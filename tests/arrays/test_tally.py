@@ -185,6 +185,53 @@ def test_without_a_file_nothing_fails(tmp_path, content):
     assert Tally(str(path)).take()[PUTS] == 1
 
 
+def test_a_file_of_another_kind_is_replaced_under_those_who_have_it_mapped(path):
+    """To cut it would kill them."""
+
+    def work():
+        mapped = Tally(path)
+        mapped.add(PUTS)
+        with open(path, "r+b") as file:
+            file.write(b"tally 00")  # as an earlier version's
+        Tally(path).make()
+        mapped.add(PUTS)
+        os._exit(0)
+
+    inode = os.stat(path).st_ino
+    assert in_child(work) == 0
+    assert os.stat(path).st_ino != inode
+    assert Tally(path).totals()[PUTS] == 0
+
+
+def test_a_file_that_stays_half_written_by_a_kill_is_in_nobodys_way(tmp_path):
+    (tmp_path / "tally.new").write_bytes(b"tally 01" * 3)
+    tally = Tally(str(tmp_path / "tally"))
+    tally.make()
+    tally.add(PUTS)
+    assert tally.take()[PUTS] == 1
+    assert os.listdir(tmp_path) == ["tally"]
+
+
+def test_without_room_no_file_stays_and_nothing_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "pwrite", lambda fd, page, at: len(page) // 2)
+    tally = Tally(str(tmp_path / "tally"))
+    tally.make()
+    tally.add(PUTS)
+    assert tally.take() == [0] * 16
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [b"\xff" * 7 + b"\x7f", b"\xff" * 7 + b"\x80"], ids=["largest", "smallest"])
+def test_numbers_that_somebody_else_wrote_fail_nothing(path, number):
+    tally = Tally(path)
+    with open(path, "r+b") as file:
+        file.seek(2 * 128)
+        file.write(number * 510 * 16)
+    tally.add(PUTS, 1000)
+    tally.add(PUTS)
+    tally.take()
+
+
 def test_a_link_in_its_place_is_refused(tmp_path):
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / "tally").symlink_to(tmp_path / "victim")
