@@ -75,6 +75,24 @@ def test_puts_and_gets_are_counted(shelf):
     assert totals[VIEWED] == 2  # of the array that was open, and of the small one just read: told with the next
 
 
+def test_a_forked_child_does_not_count_what_its_parent_read(shelf):
+    writer, reader = Writer(shelf), Reader(shelf)
+    info, other = writer.put(np.zeros(1 << 16)), writer.put(np.zeros(1 << 16))
+    held = reader.view(info)
+    reader.view(info)
+
+    def work():
+        reader.view(info)
+        reader.view(other)
+        os._exit(0)
+
+    assert in_child(work) == 0
+    assert shelf.tally.totals()[VIEWED] == 1
+    reader.view(other)
+    assert shelf.tally.totals()[VIEWED] == 2
+    del held
+
+
 def test_what_moves_and_what_has_no_room(shelf, tmp_path):
     shelf.spill_to(str(tmp_path / "disk"))
     shelf.ledger.disk.budget = 64 << 20
