@@ -65,12 +65,17 @@ class Reader:
         try:
             if info.size <= COPY_BELOW:
                 recent = self._recent_of(info.id)
-                return self._open(info.id, info)[1] if recent is None else recent[1]
+                if recent is None:
+                    return self._open(info.id, info)[1]
+                self._tally.viewed += 1
+                return recent[1]
             if info.id in self._seen_on_disk:
                 return None
-            return open_view(f"{self._shelf.mem}/{info.id}", info, private=private)[1]
+            view = open_view(f"{self._shelf.mem}/{info.id}", info, private=private)[1]
         except FileNotFoundError:
             return None
+        self._count(info.id)
+        return view
 
     def private(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
         """A writable view of a sealed array, for the caller alone: each page is copied when it is first written to.
@@ -142,7 +147,8 @@ class Reader:
         tally = self._tally
         viewed, tally.viewed = tally.viewed, 0
         tally.add(ON_DISK if array_id in self._seen_on_disk else IN_MEMORY)
-        tally.add(VIEWED, viewed)
+        if viewed:
+            tally.add(VIEWED, viewed)
 
     def _opened(
         self, array_id: str, info: ArrayInfo | None, view_at: _ViewAt | None = None

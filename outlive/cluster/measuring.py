@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _VALIDATED = 10_000  # keys, at most, of a catalog that is checked as a whole: that takes 2 us a key
 _VALIDATED_EVERY = 60.0  # seconds
+_LONG = 0.02  # seconds of processor time, for a look at deleted segments. One of 10,000 takes 30 ms or more
+_REST = 200  # times as long as such a look took, until the next: so they take 0.5 % of a processor at most
 _TALLIED: tuple[tuple[Metric, int, dict[str, str]], ...] = (
     (table.PUTS, tally.PUTS, {}),
     (table.PUT_BYTES, tally.PUT_BYTES, {}),
@@ -61,6 +64,8 @@ class ShelfMeasures:
         self._growing, self._violated = _Growing(), Counter[str]()
         self._budget: int | None = None  # as it was when the shelf was last within it
         self._workers: list[Value] = []
+        self._seen: tuple[_Deleted, _Deleted] | None = None
+        self._look_again = 0.0  # by time.monotonic: not before
 
     def tell(self) -> None:
         """Give all values to those who watch. Takes less than a millisecond of processor time for most shelves."""
@@ -73,11 +78,11 @@ class ShelfMeasures:
     def values(self) -> Iterator[Value]:
         """All values."""
         stats, ledger = self._stats(), self._shelf.ledger
-        in_memory, on_disk = _Deleted(self._shelf.memory), _Deleted(self._shelf.disk)
+        in_memory, on_disk = self._deleted()
         pooled = in_memory.pool + in_memory.mapped
         yield from self._by_state(
             table.SHELF,
-            memory=stats.used - pooled,
+            memory=max(0, stats.used - pooled),
             disk=stats.disk_used,
             pool=in_memory.pool,
             mapped=in_memory.mapped,
@@ -105,6 +110,15 @@ class ShelfMeasures:
         for reason in ("budget", "sum"):
             yield Value(table.VIOLATED, self._violated[reason], {**self._at, "reason": reason})
         yield from self._workers
+
+    def _deleted(self) -> tuple[_Deleted, _Deleted]:
+        """The deleted segments of both tiers. A look that took long is repeated later, and its answer stays so long."""
+        if self._seen is None or time.monotonic() >= self._look_again:
+            began = time.thread_time()
+            self._seen = _Deleted(self._shelf.memory), _Deleted(self._shelf.disk)
+            took = time.thread_time() - began
+            self._look_again = time.monotonic() + (took * _REST if took > _LONG else 0)
+        return self._seen
 
     def _by_state(self, metric: Metric, **states: float) -> Iterator[Value]:
         for state, value in states.items():

@@ -78,7 +78,7 @@ PUTS_REFUSED = _counter("puts_refused", "Puts, copies and pins for which there w
 GETS = _counter(
     "gets",
     "Reads that found the array on the node's shelf. memory, disk: opened there. open: the process had it open, "
-    "which is counted when it next opens one.",
+    "which is counted when it next opens one. A get by handle of an array with a live view is not counted.",
     "node",
     "state",
 )

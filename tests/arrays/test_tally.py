@@ -72,6 +72,11 @@ def test_puts_and_gets_are_counted(shelf):
     totals = shelf.tally.totals()
     assert [totals[PUTS], totals[PUT_BYTES]] == [2, 80 + (8 << 16)]
     assert [totals[IN_MEMORY], totals[ON_DISK], totals[MISSED]] == [3, 0, 0]
+    assert reader.at_once(large, private=True) is not None
+    assert reader.at_once(small) is not None
+    assert shelf.tally.totals()[IN_MEMORY] == 4
+    reader.private(large)
+    assert shelf.tally.totals()[VIEWED] == 3
     assert totals[VIEWED] == 2  # of the array that was open, and of the small one just read: told with the next
 
 

@@ -76,6 +76,17 @@ def test_a_shelf_in_each_state(shelf):
     assert of(kept.values, table.REFUSED, reason="proof") == 0
 
 
+def test_a_look_at_many_deleted_arrays_is_not_repeated_soon(shelf, monkeypatch):
+    looks = []
+    monkeypatch.setattr(measuring, "_LONG", -1.0)
+    monkeypatch.setattr(measuring, "_REST", 1e9)
+    monkeypatch.setattr(measuring, "_pooled", lambda tier: looks.append(tier) or ())
+    measures = ShelfMeasures(shelf, NODE, lambda: stats(shelf), Kept())
+    measures.tell()
+    measures.tell()
+    assert len(looks) == 2  # at memory and disk, once
+
+
 def test_a_server_that_was_started_again_counts_anew(shelf):
     refused, kept = [5], Kept()
     measures = ShelfMeasures(shelf, NODE, lambda: stats(shelf, refused=refused[0]), kept)
@@ -159,8 +170,10 @@ def test_a_contradiction_is_counted_and_the_catalog_goes_on(cluster, monkeypatch
 
 def test_idle_workers_by_what_keeps_them():
     """Real processes, of which one has a worker's title."""
-    title = "import sys; sys.stdin.read()"
-    with subprocess.Popen(["ray::IDLE", "-c", title], executable=sys.executable, stdin=subprocess.PIPE) as process:
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command, pipe = ["ray::IDLE", "-c", program], subprocess.PIPE
+    with subprocess.Popen(command, executable=sys.executable, stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()  # it runs, and has its memory
         idle = SimpleNamespace(kind="WORKER", actor=None, running=0, owned=0, in_scope=0, pending=0, pid=process.pid)
 
         def worker(**others) -> WorkerStats:
