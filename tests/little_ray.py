@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import Any
 import ray._raylet
 from ray._private import ray_constants, services
 from ray._private.node import Node
+
+from tests.ports import free_ports
 
 _START_WITHIN = 180  # seconds for a node to start. Ray gives up after 30, which are too few beside busy processes
 _start_api_server, _get_node, _start = Node.start_api_server, services.get_node, services.start_ray_process
@@ -26,6 +29,8 @@ _FORKED = (f" {_WORKER} ", f" -I -S {Path(__file__).with_name('forked_worker.py'
 _NO_AGENT = (
     'cd "$0" && for port in {ports}; do echo -1 > "$port.$1" && mv "$port.$1" "$port"_"$1"; done; exec cat > /dev/null'
 )
+_PORT_GIVEN = re.compile(r"^--(grpc-port|listen-port)=.*$")
+_agents_python = ""  # "": the one that Ray takes
 _wanted = dict.fromkeys(_PORTS, False)
 CAN_FORK = hasattr(ray._raylet, "persist_port")
 """Whether nodes start without agents, and workers are forked: raylets of older Ray learn of ports in another way."""
@@ -51,11 +56,26 @@ def start_little() -> None:
 @contextlib.contextmanager
 def with_environments() -> Iterator[None]:
     """The nodes that start in this block have the agent that makes runtime environments. Others must not be asked."""
-    before, _wanted[_ENVIRONMENTS] = _wanted[_ENVIRONMENTS], True
+    with _with(_ENVIRONMENTS):
+        yield
+
+
+@contextlib.contextmanager
+def with_metrics(python: str) -> Iterator[None]:
+    """The nodes that start in this block have the agent at which Prometheus asks for metrics. This Python runs it."""
+    global _agents_python
+    _agents_python = python
+    with _with(_DASHBOARD):
+        yield
+
+
+@contextlib.contextmanager
+def _with(agent: str) -> Iterator[None]:
+    before, _wanted[agent] = _wanted[agent], True
     try:
         yield
     finally:
-        _wanted[_ENVIRONMENTS] = before
+        _wanted[agent] = before
 
 
 def _no_agent(name: str, session: str, node: str) -> str:
@@ -66,19 +86,38 @@ def _no_agent(name: str, session: str, node: str) -> str:
     return f"{name}={shlex.join(['/bin/sh', '-c', _NO_AGENT.format(ports=' '.join(_PORTS[name])), session, node])}"
 
 
+def _said_early(part: str, session: str, node: str) -> str:
+    """The part of a raylet's command that starts the agent, whose ports are said before it starts.
+
+    A raylet waits 15 s for that, whatever the settings, and an agent takes longer beside busy processes.
+    """
+    name, _, agent = part.partition("=")
+    grpc, listen = free_ports(2)
+    words = [_PORT_GIVEN.sub(lambda one: f"--{one[1]}={grpc if one[1] == 'grpc-port' else listen}", word)
+             for word in shlex.split(agent)]  # fmt: skip
+    words[0] = _agents_python or words[0]
+    export = dict(word.partition("=")[::2] for word in words)["--metrics-export-port"]
+    said = zip(_PORTS[_DASHBOARD], (grpc, export, listen), strict=True)
+    says = " && ".join(f"echo {port} > {file}.{node} && mv {file}.{node} {file}_{node}" for file, port in said)
+    script = f'(cd {shlex.quote(session)} && {says}); exec "$@"'
+    return f"{name}={shlex.join(['/bin/sh', '-c', script, 'agent', *words])}"
+
+
 def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
     if process_type == ray_constants.PROCESS_TYPE_RAYLET:
         given = dict(part.partition("=")[::2] for part in command)
         place = (given["--session_dir"], given["--node_id"])
         without = {name: _no_agent(name, *place) for name in _PORTS if not _wanted[name]}
         command = [without.get(part.partition("=")[0], part) for part in command]
+        if _wanted[_DASHBOARD]:
+            command = [_said_early(part, *place) if part.startswith(f"{_DASHBOARD}=") else part for part in command]
         if os.environ.get("OUTLIVE_FORKED"):
             command = [part.replace(*_FORKED) if part.startswith(_WORKERS) else part for part in command]
     return _start(command, process_type, *args, **options)
 
 
 def _if_dashboard(self: Node, *, include_dashboard: bool | None, **options: Any) -> None:
-    _wanted[_DASHBOARD] = include_dashboard is not False
+    _wanted[_DASHBOARD] |= include_dashboard is not False
     if include_dashboard is not False:
         _start_api_server(self, include_dashboard=include_dashboard, **options)
 

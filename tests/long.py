@@ -77,6 +77,7 @@ LONG = (
     # a real browser, or a Ray for a test alone
     "dashboard/test_browser.py::",
     "dashboard/test_command.py::test_(a_cluster_that|no_cluster|a_port)",
+    "metrics/test_scrape.py::",  # Ray's agent, which loads much
 )
 
 LONGEST = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.limits import NO_ROOM, inodes, mount_of
 from outlive.arrays.live import explained
+from outlive.arrays.tally import REFUSED
 from outlive.errors import StoreFull
 from outlive.units import format_size
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
     """The error for `asked` bytes that do not fit into `what`."""
+    shelf.tally.add(REFUSED)
     files = inodes(shelf.path)
     if files is not None and files.free == 0:
         return StoreFull(

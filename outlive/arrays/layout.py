@@ -13,6 +13,7 @@
     disk               leads to the folder that this shelf spills to, if there is one (see `disk`, `spill`)
     hot/<id>           arrays on disk that are read often, for the keeper to bring back
     spilling           locked by who spills
+    tally              what the node's processes have done here (see `tally`)
     ../owner           locked by the program that started the cluster for itself, if one did
 
 The folder on disk has new, mem and free of the same kind. There, and in new/, `<id>.copy` is a copy of an array that
@@ -27,8 +28,8 @@ import stat
 
 NEW, MEM, FREE = "new", "mem", "free"
 NAMES, SCOPES, HOT = "names", "scopes", "hot"
-LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING = (
-    "ledger", "checksums", "ended", "node", "keeper", "disk", "spilling",
+LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY = (
+    "ledger", "checksums", "ended", "node", "keeper", "disk", "spilling", "tally",
 )  # fmt: skip
 OWNER = "owner"
 
@@ -40,8 +41,8 @@ GATE = ".gate"  # how the name of a draft's gate ends, see `parts`
 REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 OWN_FILES = frozenset({
-    NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING,
-    *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK)),
+    NEW, MEM, FREE, NAMES, SCOPES, HOT, LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY,
+    *(f"{name}{NEXT}" for name in (CHECKSUMS, NODE, DISK, TALLY)),
 })  # fmt: skip
 """The names that may be in a shelf's folder."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from outlive.arrays.layout import CACHED, COPIED, LEAVING, is_cached, is_copied, is_leaving, is_pinned, kind_of, marked
 from outlive.arrays.lifetimes import TTL
+from outlive.arrays.tally import EVICTED
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def evict(shelf: Shelf, array_id: str) -> bool:
             info = shelf.info(array_id)
             if info.key is not None:
                 _withdraw(shelf, info.store, info.key, array_id)
-        return shelf.delete(array_id)
+        is_gone = shelf.delete(array_id)
+        if is_gone:
+            shelf.tally.add(EVICTED)
+        return is_gone
 
 
 def _withdraw(shelf: Shelf, store: str, key: str, array_id: str) -> None:

@@ -11,6 +11,7 @@ from outlive.arrays.layout import PRIVATE
 from outlive.arrays.live import live_view
 from outlive.arrays.recent import Recent
 from outlive.arrays.segment import COPY_BELOW
+from outlive.arrays.tally import IN_MEMORY, ON_DISK, VIEWED
 from outlive.arrays.views import open_private, open_view, unknown_to_live
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Reader:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._recent = Recent()
+        self._tally = shelf.tally
         self._marked: set[str] = set()  # the arrays that this process marked as hot
         self._seen_on_disk: set[str] = set()  # the paths at which this process last found them
 
@@ -42,9 +44,11 @@ class Reader:
         """
         view: np.ndarray[Any, Any] | None = live_view(info.id)
         if view is not None:
+            self._tally.viewed += 1
             return view
         recent = self._recent_of(info.id) if info.size <= COPY_BELOW else None
         if recent is not None:
+            self._tally.viewed += 1
             return recent[1]
         try:
             return self._open(info.id, info)[1]
@@ -61,12 +65,17 @@ class Reader:
         try:
             if info.size <= COPY_BELOW:
                 recent = self._recent_of(info.id)
-                return self._open(info.id, info)[1] if recent is None else recent[1]
+                if recent is None:
+                    return self._open(info.id, info)[1]
+                self._tally.viewed += 1
+                return recent[1]
             if info.id in self._seen_on_disk:
                 return None
-            return open_view(f"{self._shelf.mem}/{info.id}", info, private=private)[1]
+            view = open_view(f"{self._shelf.mem}/{info.id}", info, private=private)[1]
         except FileNotFoundError:
             return None
+        self._count(info.id)
+        return view
 
     def private(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
         """A writable view of a sealed array, for the caller alone: each page is copied when it is first written to.
@@ -78,9 +87,11 @@ class Reader:
         ArrayNotFound, CorruptArray, TooManyViews
         """
         try:
-            return self._opened(info.id, info, open_private)[1]
+            view = self._opened(info.id, info, open_private)[1]
         except FileNotFoundError:
             raise self._shelf.not_found(info) from None
+        self._count(info.id)
+        return view
 
     def named(self, store: str, key: str) -> np.ndarray[Any, Any] | None:
         """The view of a key's array, if its name on this shelf leads to it. None: ask the catalog.
@@ -96,15 +107,16 @@ class Reader:
         if info is not None:
             known = self._at_hand(info.id)
             if known is not None:  # it is the key's array now: the generation counter says so
+                self._tally.viewed += 1
                 return known
         found = shelf.names.look_up(store, key)
         if found is None:
             return None
         array_id, counter, generation = found
         try:
-            info, view = self._recent_of(array_id) or self._open(
-                array_id, info if info is not None and info.id == array_id else None
-            )
+            recent = self._recent_of(array_id)
+            self._tally.viewed += recent is not None
+            info, view = recent or self._open(array_id, info if info is not None and info.id == array_id else None)
         except FileNotFoundError:
             return None
         if info.id != array_id or info.store != store or info.key != key:
@@ -125,9 +137,18 @@ class Reader:
 
     def _open(self, array_id: str, info: ArrayInfo | None) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
         info, view = self._opened(array_id, info)
+        self._count(array_id)
         if info.size <= COPY_BELOW:
             self._recent.add(info, unknown_to_live(info, view))
         return info, view
+
+    def _count(self, array_id: str) -> None:
+        """Count a read that opened a file, and those before that did not."""
+        tally = self._tally
+        viewed, tally.viewed = tally.viewed, 0
+        tally.add(ON_DISK if array_id in self._seen_on_disk else IN_MEMORY)
+        if viewed:
+            tally.add(VIEWED, viewed)
 
     def _opened(
         self, array_id: str, info: ArrayInfo | None, view_at: _ViewAt | None = None

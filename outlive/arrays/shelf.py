@@ -18,7 +18,7 @@ from outlive.arrays import disk as disks
 from outlive.arrays.disk import Disk
 from outlive.arrays.ended import EndedArrays
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.layout import ENDED, HOT, LEDGER, NAMES, REMOVED, SCOPES
+from outlive.arrays.layout import ENDED, HOT, LEDGER, NAMES, REMOVED, SCOPES, TALLY
 from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.limits import NO_ROOM
@@ -29,6 +29,7 @@ from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_budget, names_in, private_folder
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.staging import Staging
+from outlive.arrays.tally import COPIED, COPIED_BYTES, PUT_BYTES, PUTS, Tally
 from outlive.arrays.tiers import Tiers
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull, StoreUnavailable
 
@@ -80,11 +81,13 @@ class Shelf:
             raise
         self.memory = self.tiers.memory
         self.mem, self.new, self.pool = self.memory.mem, self.memory.new, self.memory.pool
+        self.tally = Tally(f"{path}/{TALLY}")
         with self.ledger.locked():
             if not self.ledger.budget:
                 self.recount()  # the ledger was damaged or an earlier version's, and was made anew
             if budget is not None or not self.ledger.budget:
                 self.ledger.budget = budget if budget is not None else default_budget(path)
+            self.tally.make()
         self.removed = False  # set when a write fails because the shelf is gone
         self._staging: Staging | None = None
         self._lock = Mutex()
@@ -224,7 +227,10 @@ class Shelf:
                 raise StaleEpoch
             if self.has(draft.info.id):  # another process of this node has made the same copy meanwhile
                 draft.discard()
-            draft.settled = draft.settled or self._rename(draft.path, draft.info.id)
+            if not draft.settled and self._rename(draft.path, draft.info.id):
+                draft.settled = True
+                self.tally.add(COPIED)
+                self.tally.add(COPIED_BYTES, draft.info.nbytes)
         if not draft.settled:
             raise StoreUnavailable(f"somebody removed {draft.path} while it was being copied")
 
@@ -255,7 +261,11 @@ class Shelf:
             self.names.point(info, self.has)
         elif info.key is not None:
             self.names.hide(info)
-        if self._rename(path, info.id) or self.has(info.id):  # the second: another process sealed it (`finish`)
+        if self._rename(path, info.id):
+            self.tally.add(PUTS)
+            self.tally.add(PUT_BYTES, info.nbytes)
+            return True
+        if self.has(info.id):  # another process sealed it (`finish`)
             return True
         if info.key is not None:
             self.names.remove(info.store, info.key, info.id)

@@ -17,6 +17,7 @@ from outlive.cli import (
     form,
     lint_command,
     list_commands,
+    metrics_commands,
     node_commands,
     not_installed,
     store_commands,
@@ -56,6 +57,7 @@ for _commands in (
     store_commands,
     archive_commands,
     node_commands,
+    metrics_commands,
     workers_commands,
     dashboard_commands,
     doctor_command,
@@ -70,6 +72,7 @@ not_installed.say_without_ray(app)
 not_installed.say_without_ray(workers_commands.workers)
 form.apply(app)
 form.apply(workers_commands.workers)
+form.apply(metrics_commands.metrics)
 
 
 def _show_version(wanted: bool) -> None:

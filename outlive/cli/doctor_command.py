@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from outlive.units import count
 
 if TYPE_CHECKING:
     from outlive.doctor import Diagnosis, Evidence, Symptom
+    from outlive.doctor.changes import Changes
 
+_LEAST_WATCH = 1.0  # seconds
 _SHOWN = 8  # pieces of evidence of one finding
 _COLORS = {"wrong": "red", "risk": "yellow", "waste": "cyan", "info": "blue"}
 _LABEL = 9  # columns
@@ -29,7 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to `outlive`."""
     codes = (
         "Exit codes: 0 nothing found, information and what is muted aside; 1 findings, or something could not be "
-        "checked; 2 usage, a bad file, no cluster."
+        "checked; 2 could not look: usage, a bad file, no cluster. With --watch, that of the last look."
     )
     app.command(epilog=codes, rich_help_panel="Understand")(explained(doctor))
 
@@ -41,6 +44,10 @@ def doctor(
     mutes: Annotated[
         Path | None,
         typer.Option("--mutes", metavar="FILE", help="Findings to mute; by default outlive-doctor.toml here or above."),
+    ] = None,
+    watch: Annotated[
+        str | None,
+        typer.Option("--watch", "-w", metavar="TIME", help="Look again every so often, as 30s; print what changes."),
     ] = None,
     address: Address = None,
     as_json: AsJson = False,
@@ -56,38 +63,60 @@ def doctor(
     $ outlive doctor
     $ outlive doctor --mutes ci/outlive-doctor.toml
     $ outlive doctor --json --address HOST:PORT
+    $ outlive doctor --watch 30s
     """
+    from outlive.cli import doctor_watch
     from outlive.cli.progress import ProgressBar
     from outlive.cli.workers_connection import found, joined
     from outlive.doctor.mutes import load, nearest
+    from outlive.units import parse_duration
 
+    every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     path = mutes if mutes is not None else nearest(Path.cwd())
     muted = () if path is None else load(path)
     own_job = (joined if exact else found)(address)
     from outlive.doctor import examine
 
-    with ProgressBar("checking", unit="checks") as bar:
-        diagnosis = examine(
-            own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted
-        )
-    if as_json:
-        print_json(diagnosis.to_json())
+    def look() -> Diagnosis:
+        with ProgressBar("checking", unit="checks") as bar:
+            return examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted)
+
+    if every is not None:
+        code = doctor_watch.watch(look, every, None if as_json else lambda now, since: show_again(now, since, path))
     else:
-        _show(diagnosis, path)
-    if not diagnosis.healthy:
-        raise typer.Exit(NOT_SO)
+        diagnosis = look()
+        if as_json:
+            print_json(diagnosis.to_json())
+        else:
+            show(diagnosis, path)
+        code = 0 if diagnosis.healthy else NOT_SO
+    if code:
+        raise typer.Exit(code)
 
 
-def _show(diagnosis: Diagnosis, path: Path | None) -> None:
+def show_again(diagnosis: Diagnosis, since: Changes | None, path: Path | None) -> None:
+    """Print what has changed since the look before; the whole page if there was none."""
+    if since is None:
+        show(diagnosis, path)
+        return
+    typer.secho(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}", dim=True)
+    for finding in since.new:
+        show_finding("new: ", finding)
+    for finding in since.gone:
+        typer.secho("gone: ", fg="green", bold=True, nl=False)
+        typer.echo(f"{_clean(finding.what)}  [{finding.kind}]")
+    for one in since.unchecked:
+        typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
+        typer.echo(f"{one.check}: {_clean(one.reason)}")
+    for one in since.checked:
+        typer.echo(f"checked again: {one.check}")
+    typer.echo(_summary(diagnosis))
+
+
+def show(diagnosis: Diagnosis, path: Path | None) -> None:
+    """Print the whole page. `path`: the file of what is muted."""
     for number, finding in enumerate(diagnosis.findings, 1):
-        typer.secho(f"{number}. {finding.severity.upper()}  ", fg=_COLORS[finding.severity], bold=True, nl=False)
-        typer.secho(f"{_clean(finding.what)}  ", bold=True, nl=False)
-        typer.secho(f"[{finding.kind}]", dim=True)
-        for line in _lines(finding):
-            typer.echo(line)
-        if finding.source:
-            _show_source(finding.source)
-        typer.echo()
+        show_finding(f"{number}. ", finding)
     for reason, checks in _grouped(diagnosis).items():
         typer.secho("not checked: ", fg="yellow", bold=True, nl=False)
         typer.echo(f"{', '.join(checks)}: {_clean(reason)}")
@@ -97,9 +126,24 @@ def _show(diagnosis: Diagnosis, path: Path | None) -> None:
         typer.echo(f"muted by {path}: {count(len(diagnosis.muted), 'finding')}: {listed}")
     for note in diagnosis.notes:
         typer.echo(f"note: {_clean(note)}")
+    typer.echo(_summary(diagnosis))
+
+
+def show_finding(before: str, finding: Symptom) -> None:
+    """Print one finding."""
+    typer.secho(f"{before}{finding.severity.upper()}  ", fg=_COLORS[finding.severity], bold=True, nl=False)
+    typer.secho(f"{_clean(finding.what)}  ", bold=True, nl=False)
+    typer.secho(f"[{finding.kind}]", dim=True)
+    for line in _lines(finding):
+        typer.echo(line)
+    if finding.source:
+        _show_source(finding.source)
+    typer.echo()
+
+
+def _summary(diagnosis: Diagnosis) -> str:
     workers = "" if diagnosis.workers is None else f", {count(diagnosis.workers, 'worker')}"
-    found = _counted(diagnosis)
-    typer.echo(f"Ray {diagnosis.ray_version}, {count(diagnosis.nodes, 'node')}{workers}: {found}")
+    return f"Ray {diagnosis.ray_version}, {count(diagnosis.nodes, 'node')}{workers}: {_counted(diagnosis)}"
 
 
 def _counted(diagnosis: Diagnosis) -> str:

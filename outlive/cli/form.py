@@ -12,7 +12,7 @@ ORDER = (
     "workers",
     "dashboard", "doctor", "explain", "lint", "tune", "versions",
     "stats", "check", "save", "load", "shutdown",
-    "nodes", "drain",
+    "nodes", "drain", "metrics",
     "demo",
 )  # fmt: skip
 """The commands of `outlive`. A panel is shown where its first command is."""

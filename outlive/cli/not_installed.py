@@ -10,7 +10,8 @@ from outlive.extras import install, lacking
 WITHOUT_RAY = {"explain", "lint", "plan", "simulate", "tune", "versions"}
 """The commands that need no Ray."""
 _WHATS = {
-    "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate, and those with --local",
+    "ray": "all commands but explain, lint, metrics, tune, versions, workers plan, workers simulate, "
+    "and those with --local",
     "traces": "workers record, workers simulate",
     "demo": "demo",
     "dashboard": "dashboard",

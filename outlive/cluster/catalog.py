@@ -25,6 +25,7 @@ from outlive.catalog.wire import (
 from outlive.cluster import logs, rate
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
+from outlive.cluster.measuring import CatalogMeasures, works
 from outlive.cluster.port import Peers, in_group
 
 _ROUNDS_EVERY = 1.0  # seconds
@@ -56,8 +57,16 @@ class Catalog:
         for work in (list_nodes, losing.look_at_nodes, shelves.mend):
             self.driver.every(_ROUNDS_EVERY, work)
         self.driver.every(0.0, replaced.drop)
+        self.measure()
         self.answer()
         _log.info("the catalog is ready; shelves that it knows of: %d", len(self.state.shelves))
+
+    def measure(self) -> None:
+        """Begin to tell those who watch of itself, if somebody does."""
+        watch = self.driver.peers.watch()
+        if watch is not None:
+            for work, seconds in works(CatalogMeasures(self.driver, watch).tell).items():
+                self.driver.again(work, seconds)
 
     def answer(self) -> None:
         """Have a server of calls."""

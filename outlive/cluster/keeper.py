@@ -31,6 +31,7 @@ from outlive.cluster.fetches import Fetches
 from outlive.cluster.filling import Some, fill
 from outlive.cluster.links import links
 from outlive.cluster.listing import Listing
+from outlive.cluster.measuring import ShelfMeasures, works
 from outlive.cluster.port import Call, NoAnswer, Nobody, Peers, in_group
 from outlive.cluster.serving import Serving
 from outlive.cluster.shelf_calls import ShelfCalls
@@ -138,7 +139,15 @@ class Keeper(ShelfCalls):
             self._compute_checksums: _ROUNDS_EVERY,
             self._tending.balance: _ROUNDS_EVERY,
             self._evacuation.consider: _ROUNDS_EVERY,
+            **self._measuring(),
         }
+
+    def _measuring(self) -> dict[Callable[[], None], float]:
+        watch = self._peers.watch()
+        if watch is None:
+            return {}
+        measures = ShelfMeasures(self._shelf, self._node, self.stats, watch)
+        return works(measures.tell, measures.look_at_workers)
 
     def connect(self) -> None:
         """Have a server for other nodes, and links to theirs."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from outlive.catalog.instructions import PATIENCE, Call
 from outlive.errors import StoreUnavailable
+from outlive.metrics.watch import Watch
 from outlive.node import Autoscaler, Node
 
 __all__ = [
@@ -169,6 +170,11 @@ class Peers(Protocol):
 
     def save_first(self, key: str, value: bytes) -> bytes:
         """Save `value` if nothing is saved under this key; returns what is saved there then."""
+
+    # --- those who watch
+
+    def watch(self) -> Watch | None:
+        """Takes what is measured; None if nobody can."""
 
     # --- time
 

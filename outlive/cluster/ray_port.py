@@ -24,6 +24,7 @@ from outlive.cluster.ray_errors import told
 from outlive.cluster.shelf_calls import ShelfCalls
 from outlive.cluster.short_calls import ShortCalls, is_short, is_small_fetch
 from outlive.errors import StoreUnavailable
+from outlive.metrics.watch import Watch
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
@@ -291,6 +292,11 @@ class RayPeers(RealTime):
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
         return jobs_that_ended(numbers)
+
+    def watch(self) -> Watch | None:
+        from outlive.metrics.exporter import Exporter  # keepers and the catalog alone need it
+
+        return Exporter()
 
     def address(self) -> str:
         address: str = ray.get_runtime_context().gcs_address

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+SCHEMA = "outlive.doctor/1"
+"""Names the form of `to_json`. A form that lacks a key, or in which one means another thing, gets another number."""
 Severity = Literal["wrong", "risk", "waste", "info"]
 SEVERITIES: tuple[Severity, ...] = ("wrong", "risk", "waste", "info")
 """The worst first. wrong: something is lost or does not answer. risk: it may be lost later. waste: memory or nodes are
@@ -73,8 +75,8 @@ class Diagnosis:
         return not self.unchecked and all(finding.severity == "info" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for a script."""
-        return {**dataclasses.asdict(self), "healthy": self.healthy}
+        """Everything, for a script. `doctor/schema.json` describes it."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self), "healthy": self.healthy}
 
 
 def ranked(findings: list[Symptom]) -> tuple[Symptom, ...]:

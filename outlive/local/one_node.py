@@ -52,6 +52,9 @@ class OneNode(RealTime):
     def calls_through_ray(self) -> str | None:
         return None
 
+    def watch(self) -> None:
+        """Nobody watches."""
+
     # --- nodes
 
     def nodes(self) -> list[Node]:

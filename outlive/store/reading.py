@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive import progress
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.tally import MISSED
 from outlive.catalog.wire import Found, Located, unpack_found, unpack_held
 from outlive.errors import ArrayNotFound, StoreFull, StoreUnavailable
 from outlive.store.elsewhere import fetch, locate, rows
@@ -297,6 +298,7 @@ def _bring(session: Session, found: Found, *, listed: bool) -> Elsewhere | Gone 
     info, hint = found.info, found.nodes[0] if found.nodes else None
     if listed and session.node in found.nodes and session.shelf.finish(info.id, found.epoch):
         return None
+    session.shelf.tally.add(MISSED)
     if listed and found.nodes == [session.node]:
         return Gone()
     if found.doomed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from outlive.errors import BadSetting
+from outlive.metrics import tallied
 from outlive.ray_internals import functions, marks
 from outlive.units import format_duration, format_size, parse_duration, parse_size
 
@@ -152,6 +153,7 @@ def _leave_if_over(limits: Limits, first: _AtFirst) -> None:
         functions.end_worker_after_this_task()
         if marks.held_references():
             marks.mark_leaving(reason)
+        tallied.recycled()
     except Exception:  # noqa: BLE001 - logged: the task's own outcome goes out
         _log.exception("this worker could not be recycled, and stays")
 

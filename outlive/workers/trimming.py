@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from outlive.errors import BadSetting, StoreUnavailable
+from outlive.metrics import tallied
 from outlive.ray_internals import job_actors, leases, node_workers, processes
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.leases import Lease, Pool
@@ -169,7 +170,9 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
     )
     if dry_run or not chosen:
         return Trimmed(tuple(chosen), spared, report.unseen)
-    return Trimmed(tuple(_let_go(report, chosen)), spared, report.unseen)
+    done = _let_go(report, chosen)
+    tallied.trimmed(left := sum(choice.left for choice in done), len(done) - left)
+    return Trimmed(tuple(done), spared, report.unseen)
 
 
 def lacks_job(chosen: Sequence[Choice]) -> bool:

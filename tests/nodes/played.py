@@ -177,6 +177,9 @@ class PlayedPeers(RealTime):
     def calls_through_ray(self) -> str | None:
         return None
 
+    def watch(self) -> None:
+        pass
+
     def nodes(self) -> list[Node]:
         lives, every = self._cluster.lives, self._cluster.all
         return [

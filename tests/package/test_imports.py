@@ -41,6 +41,7 @@ main()
         (["versions"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
         (["tune", "--quick"], {"ray", "grpc", "libcst", "yaml", "jsonschema"}),
         (["workers", "plan", "--goal", "memory"], {*RAY, "libcst", "jsonschema"}),
+        (["metrics", "list"], {*RAY, "libcst", "yaml", "jsonschema", "msgpack"}),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )

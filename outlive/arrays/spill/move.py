@@ -20,6 +20,7 @@ from outlive.arrays.layout import COPY, PINNED, is_cached, is_pinned, marked
 from outlive.arrays.lock import EXCLUSIVE, SHARED, is_at, open_locked, try_lock
 from outlive.arrays.segment import COPY_BELOW, pages, write_all
 from outlive.arrays.tail import give_back_tail
+from outlive.arrays.tally import PROMOTED, SPILLED, SPILLED_BYTES
 
 if TYPE_CHECKING:
     from outlive.arrays.disk import Disk
@@ -58,7 +59,11 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         _fill(out, fd, status)
         with shelf.ledger.locked():
             if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode):  # else it was deleted or pinned meanwhile
-                return _switch_to_disk(shelf, disk, array_id, copy, fd)
+                freed = _switch_to_disk(shelf, disk, array_id, copy, fd)
+                if freed:
+                    shelf.tally.add(SPILLED)
+                    shelf.tally.add(SPILLED_BYTES, status.st_size)
+                return freed
         return 0
     finally:
         file.close()
@@ -128,6 +133,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
             _same_marks(copy, fd)
             os.rename(copy, f"{shelf.mem}/{array_id}")
             shelf.ledger.moved()
+            shelf.tally.add(PROMOTED)
             if pinned:  # first, so that no process spills it again before
                 os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
             try:

@@ -141,6 +141,9 @@ class PlayedPeers:
     def calls_through_ray(self) -> str | None:
         return None
 
+    def watch(self) -> None:
+        """Nobody watches."""
+
     # --- nodes
 
     def nodes(self) -> list[Node]:
