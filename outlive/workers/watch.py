@@ -61,6 +61,8 @@ class Watch:
         """By worker id, of those that stayed: the tasks that they had run, the last wait, and until when to wait."""
         self._needs_again = clock()
         self._slow = 1
+        self._owed = 0.0
+        """The processor time of the last report, which counts with the next look."""
         self._acting = threading.Lock()
         """Held while workers are let go, and while the policy changes."""
         self._changes = 0
@@ -100,7 +102,9 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - a guard that ends guards nothing
             _log.exception("a look of the guard failed")
             self._failed(f"{type(error).__name__}: {error}")
+        began = self._cpu()
         self._report()
+        self._owed = self._cpu() - began
 
     def load(self) -> None:
         """Take over what this very guard had noted before its process ended: its policy, counters and log.
@@ -192,7 +196,7 @@ class Watch:
         self._write_down(report, trimmed, limits)
         idle = [worker for worker in report.workers if worker.state == "idle"]
         self._slow = 1 if idle else min(2 * self._slow, _SLOWEST)
-        took = self._cpu() - began
+        took = self._cpu() - began + self._owed
         first = self.record["looks"] == self.record["failed_looks"]  # what it loads is loaded once
         self._next(took, 0.0 if first else took / policy.cpu_share)
         self.record |= {
