@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from outlive.cli.app import app
 from outlive.cli.workers_guard import _fields
 from outlive.errors import BadSetting
 from outlive.workers import JobPolicy, Policy
@@ -102,6 +104,28 @@ def test_options_of_the_commands():
 def test_options_that_cannot_be(given, message):
     with pytest.raises(BadSetting, match=message):
         _fields(OPTIONS | given)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("start", "nothing to guard: give one of max_idle"),
+        ("start --max-idle some", "max_idle='some' is no number of workers"),
+        ("start --max-idel 3", "--max-idle"),
+        ("strat", "start"),
+        ("set", "nothing to change"),
+        ("start --max-idle 1 --address 127.0.0.1:9", "no Ray cluster at 127.0.0.1:9"),
+        ("set --max-idle 1 --address 127.0.0.1:9", "no Ray cluster at 127.0.0.1:9"),
+        ("status --address 127.0.0.1:9", "no Ray cluster at 127.0.0.1:9"),
+        ("log --address 127.0.0.1:9", "no Ray cluster at 127.0.0.1:9"),
+        ("stop --address 127.0.0.1:9", "no Ray cluster at 127.0.0.1:9"),
+    ],
+)
+def test_commands_that_cannot_be(words, message):
+    result = CliRunner().invoke(app, ["workers", "guard", *words.split()])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
 
 
 SIZES = [Candidate("small", 10, 50.0), Candidate("large", 90, 10.0), Candidate("middle", 50, 99.0)]

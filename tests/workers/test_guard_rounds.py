@@ -345,7 +345,9 @@ def test_one_that_comes_back_while_the_gcs_is_away_waits_for_its_policy(cluster,
     assert idle(cluster) == [3, 3]
 
 
-def test_it_looks_less_often_while_nothing_is_idle(cluster, clock):
+def test_it_looks_less_often_while_nothing_is_idle(cluster, clock, monkeypatch):
+    jitter = []
+    monkeypatch.setattr(watch.random, "uniform", lambda *about: jitter.append(about) or 1.0)
     for node in cluster.nodes:
         for worker in node.workers:
             worker.running = 1
@@ -353,11 +355,12 @@ def test_it_looks_less_often_while_nothing_is_idle(cluster, clock):
     pauses = []
     for _ in range(5):
         guard.step()
-        pauses.append(round(guard.record["pause"], -1))
+        pauses.append(guard.record["pause"])
     assert pauses == [20, 40, 60, 60, 60]
     cluster.nodes[0].workers[0].running = 0
     guard.step()
-    assert 9 <= guard.record["pause"] <= 11
+    assert guard.record["pause"] == 10
+    assert {*jitter} == {(0.9, 1.1)}
 
 
 def test_it_takes_no_more_than_its_share_of_a_core(cluster, clock):
