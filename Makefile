@@ -7,6 +7,8 @@ PROCESSES ?= 4  # on two cores, six were slower: each has a Ray of its own
 SHARED := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Of what `make test-longest` does more often.
 FEWER := OUTLIVE_KILLS=100 OUTLIVE_KILLS_OF_ACTORS=1 OUTLIVE_EXAMPLES=40 OUTLIVE_TRIM_TASKS=800
+# Of what `make test-all` does more often; and workers are forked. The longer forms have them start as Ray starts them.
+SHORT := $(FEWER) OUTLIVE_KILLS=50 OUTLIVE_EXAMPLES=20 OUTLIVE_SHORT=1 OUTLIVE_FORKED=1
 
 # Tests start hundreds of processes. Where containers forbid it, each would compile all of outlive: 0.3 s of CPU.
 export PYTHONDONTWRITEBYTECODE :=
@@ -60,9 +62,8 @@ $(VENV)/pages/.ready: $(VENV)/.ready
 $(VENV)/docs/.ready: $(VENV)/.ready
 	$(call beside,docs,the site is not built: its packages cannot be installed)
 
-# Workers are forked here. The longer forms have them start as Ray starts them.
 test: $(VENV)/.ready
-	OUTLIVE_FORKED=1 $(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not long'
+	$(SHORT) $(BIN)/python -m pytest $(SHARED) -m 'not long'
 
 test-all: $(VENV)/.ready $(VENV)/docs/.ready
 	$(FEWER) $(BIN)/python -m pytest $(SHARED) -m 'not longest'

@@ -35,6 +35,7 @@ from benchmarks.rows import (
     nodes_cost,
     nodes_lost,
     put,
+    readers,
     remote,
     scale,
     soak,
@@ -50,7 +51,7 @@ SHARED = {
 }  # on one cluster, in turn
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
 ALONE = {row.NAME: row for row in (align, copies, huge, world)}  # without Ray
-SEVERAL = {row.NAME: row for row in (nodes, remote, calls, nodes_lost, nodes_cost)}  # each on several raylets
+SEVERAL = {row.NAME: row for row in (nodes, remote, readers, calls, nodes_lost, nodes_cost)}  # each on several raylets
 ABOUT = {name: row.ABOUT for name, row in (*SHARED.items(), *FRESH.items(), *ALONE.items(), *SEVERAL.items())}
 
 

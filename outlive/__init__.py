@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from outlive import codecs as codecs
     from outlive import dask as dask
     from outlive import data as data
+    from outlive import gpu as gpu
     from outlive import workers as workers
     from outlive import xarray as xarray
     from outlive import zarr as zarr
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         CorruptArchive,
         CorruptArray,
         CreationEnded,
+        GpuUnavailable,
         InvalidKey,
         InvalidKeyType,
         MissingPackage,
@@ -68,6 +70,7 @@ _HOME = {
             "CorruptArchive",
             "CorruptArray",
             "CreationEnded",
+            "GpuUnavailable",
             "InvalidKey",
             "InvalidKeyType",
             "MissingPackage",
@@ -94,6 +97,7 @@ __all__ = [
     "CorruptArray",
     "CreationEnded",
     "FewerReplicas",
+    "GpuUnavailable",
     "InvalidKey",
     "InvalidKeyType",
     "MissingPackage",
@@ -121,7 +125,7 @@ if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used: so keeper and catalog, which need none, do not load numpy."""
-        if name in {"codecs", "dask", "data", "workers", "xarray", "zarr"}:
+        if name in {"codecs", "dask", "data", "gpu", "workers", "xarray", "zarr"}:
             return importlib.import_module(f"outlive.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'outlive' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from outlive.store import opening
 from outlive.store.adding import add
 from outlive.store.handle import ArrayHandle
 from outlive.store.store import DEFAULT, LifetimeName, Store
+from outlive.units import parse_size
 
 try:
     import dask
@@ -28,7 +29,7 @@ try:
 except ModuleNotFoundError as error:
     raise named(error) from None
 
-__all__ = ["get", "persist"]
+__all__ = ["get", "persist", "worker_data"]
 
 
 def persist(
@@ -132,6 +133,64 @@ def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array
         at = (name, *place)
         graph[at] = (getter, handle, whole)  # dask merges slices of the result into this one
     return Array(graph, name, chunks, dtype=like.dtype, meta=like._meta)  # noqa: SLF001
+
+
+def worker_data(memory: int | str = "1GiB", store: Store | None = None) -> MutableMapping[Any, Any]:
+    """Where a worker of `distributed` keeps its results: in its own memory, and beyond `memory` bytes in a store.
+
+    There they are in shared memory, and on disk when that is full. They end with the worker, however that ends: a
+    killed worker leaves nothing. For `LocalCluster(data=...)` or `Worker(data=...)`, as below.
+
+    Parameters
+    ----------
+    memory
+        Bytes of the worker's own memory: a number, or text such as "1GiB".
+    store
+        By default the store "dask" of this machine, which needs no Ray: `outlive.open("dask", local=True)`.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        zict is not installed; distributed brings it.
+
+    Examples
+    --------
+    >>> from distributed import LocalCluster                                              # doctest: +SKIP
+    >>> LocalCluster(data=(outlive.dask.worker_data, {"memory": "4GiB"}))                 # doctest: +SKIP
+    """
+    from dask.sizeof import sizeof
+    from zict import Buffer
+
+    opened = opening.open("dask", local=True) if store is None else store
+    limit = parse_size(memory, "memory")
+    data: MutableMapping[Any, Any] = Buffer({}, _Scratch(opened), limit, lambda _, value: sizeof(value))
+    return data
+
+
+class _Scratch(MutableMapping[Any, Any]):
+    """Values under keys of any type, as dask has, in a scope of their own: it ends with this, or with the process."""
+
+    def __init__(self, store: Store) -> None:
+        self._scope = store.scope()
+        self._store = self._scope.__enter__()  # it ends when the generator that it is does
+        self._handles: dict[Any, ArrayHandle] = {}
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        before, self._handles[key] = self._handles.get(key), self._store.put(value)
+        if before is not None:
+            self._store.delete(before)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._handles[key].get(mode="c")  # as when it was computed: tasks may write to their arrays
+
+    def __delitem__(self, key: Any) -> None:
+        self._store.delete(self._handles.pop(key))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._handles))
+
+    def __len__(self) -> int:
+        return len(self._handles)
 
 
 def get(graph: Any, keys: Any, **options: Any) -> Any:

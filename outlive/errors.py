@@ -82,6 +82,10 @@ class TooManyViews(OutliveError, OSError):
     """This process maps more arrays than the system allows. Drop views, or raise the limit that the message names."""
 
 
+class GpuUnavailable(OutliveError, RuntimeError):
+    """No GPU can be used here: there is none, or no driver, or the driver refuses. Use `handle.get()` without it."""
+
+
 class UnsupportedPlatform(OutliveError, ImportError):
     """outlive needs POSIX file locks and memory maps: Linux (macOS untested). On Windows, use WSL 2."""
 

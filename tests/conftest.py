@@ -40,7 +40,7 @@ start_little()
 # What outlive promises (arrays, cluster, cli) has no second chance.
 WHAT_RAY_SAYS = {"explain", "workers", "doctor", "test_programs.py"}
 PROMISED_THERE = {"test_harmless.py", "test_beside_trim.py"}  # nor has this
-WITHOUT_RAY = {"arrays", "catalog", "local", "testing"}
+WITHOUT_RAY = {"arrays", "catalog", "gpu", "local", "testing"}
 LONGEST = {  # of these
     "test_full_disks.py", "test_killed.py", "test_simulation.py", "test_spill_faults.py", "test_spill_killed.py",
     "test_store_machine.py",
@@ -50,6 +50,17 @@ LONGEST = {  # of these
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", type=float, metavar="SECONDS", help="how long tests/nodes kills at random (8 to 20 s)")
     parser.addoption("--beside-trim", type=float, metavar="SECONDS", help="how long calls run beside trim (20 s)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What is imported and collected stays to the end: no collection of garbage has to look at it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -27,6 +27,8 @@ _NO_AGENT = (
     'cd "$0" && for port in {ports}; do echo -1 > "$port.$1" && mv "$port.$1" "$port"_"$1"; done; exec cat > /dev/null'
 )
 _wanted = dict.fromkeys(_PORTS, False)
+CAN_FORK = hasattr(ray._raylet, "persist_port")
+"""Whether nodes start without agents, and workers are forked: raylets of older Ray learn of ports in another way."""
 
 
 def start_little() -> None:
@@ -38,10 +40,11 @@ def start_little() -> None:
     """
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", str(_START_WITHIN))  # else the first driver waits on
     Node.start_monitor = Node.start_log_monitor = lambda self: None
     Node.start_api_server = _if_dashboard
     services.get_node = _node_in_time
-    if hasattr(ray._raylet, "persist_port"):  # else the raylets of this Ray learn of ports in another way
+    if CAN_FORK:
         services.start_ray_process = _start_with_few_agents
 
 

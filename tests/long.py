@@ -7,6 +7,7 @@ no test is an error.
 
 from __future__ import annotations
 
+import os
 import re
 
 LONG = (
@@ -88,6 +89,17 @@ LONGEST = (
 )
 
 _LONG, _LONGEST = re.compile("|".join(LONG + LONGEST)), re.compile("|".join(LONGEST))
+
+
+SHORT = bool(os.environ.get("OUTLIVE_SHORT"))  # set by `make test`
+
+
+def few(count: int) -> int:
+    """How often something is tried that is tried so often in the longer forms: `make test` tries it a quarter of that.
+
+    Examples and moments that are random are others each time.
+    """
+    return count // 4 if SHORT else count
 
 
 def is_long(nodeid: str) -> bool:

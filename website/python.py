@@ -12,8 +12,8 @@ import outlive.errors
 
 _SOURCE = Path(outlive.errors.__file__).parent
 MODULES = (
-    "outlive", "outlive.codecs", "outlive.dask", "outlive.data", "outlive.xarray", "outlive.zarr", "outlive.workers",
-    "outlive.explain", "outlive.doctor", "outlive.lint",
+    "outlive", "outlive.codecs", "outlive.dask", "outlive.data", "outlive.gpu", "outlive.xarray", "outlive.zarr",
+    "outlive.workers", "outlive.explain", "outlive.doctor", "outlive.lint",
 )  # fmt: skip
 _ABOUT = {"outlive": "Stores and arrays"}
 _ERRORS = "outlive errors"

@@ -264,7 +264,13 @@ def entries(state: State, store: str, prefix: str) -> Conversation[list[Found]]:
 
 
 def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversation[None]:
-    """Wait for deletions that are under way. Until its file is gone an array can be read, so no list may omit it."""
+    """Wait for deletions that are under way. Until its file is gone an array can be read, so no list may omit it.
+
+    Raises
+    ------
+    StoreUnavailable
+        A node has not said yet what it has: no list may omit that either.
+    """
     index, remaining = state.index, list(state.index.doomed(store, prefix))
 
     def over() -> bool:
@@ -274,10 +280,12 @@ def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversati
         return not remaining
 
     yield Wait(over, PATIENCE)
+    state.say_unlisted(f"an array of store {store!r}")
 
 
 def ids(state: State, store: str) -> list[str]:
-    """The ids of all arrays of a store that have a key, including those that are lost."""
+    """The ids of all arrays of a store that have a key, including those that are lost. Raises StoreUnavailable."""
+    state.say_unlisted(f"an array of store {store!r}")
     lost = [one.info.id for one in state.index.lost.of_store(store) if one.info.key]
     return [entry.info.id for entry in state.index.entries(store)] + lost
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, losing, shelves
+from outlive.catalog import asking, losing, shelves, sources
 from outlive.catalog.instructions import Call, Conversation, WhoIsLate
 from outlive.catalog.state import State
 from outlive.catalog.wire import Located
 
 
-def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conversation[Located]:
+def locate(state: State, info: ArrayInfo, hint: str | None, asker: str, copies: bool = False) -> Conversation[Located]:
     """The nodes that have an array, the nearest first; or how it was lost, or why it ended.
 
     Parameters
@@ -18,6 +20,8 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
         The node where it was put, if the caller knows.
     asker
         The node that asks. Nodes on the same machine are the nearest.
+    copies
+        Whether that node is about to copy all of the array, which is large, and can ask again: see `sources`.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     if not found:
         found = yield from shelves.ask_who_has(state, info.id, hint, silent)
     if found:
-        return Located((yield from _nearest_first(state, found, asker)))
+        return (yield from _best_first(state, found, asker, info if copies else None))
     yield from losing.settle(state, info.id)  # a node that did not answer may have died
     lost = state.index.lost.of(info)
     if lost is not None and lost.info.id == info.id:
@@ -47,15 +51,27 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str) -> Conve
     return Located([], why=next(filter(None, why.values()), None))
 
 
-def _nearest_first(state: State, found: list[str], asker: str) -> Conversation[list[str]]:
+def _best_first(state: State, found: list[str], asker: str, copied: ArrayInfo | None) -> Conversation[Located]:
+    """The nearest first. Of those equally near, chance decides, and for a large array how many get it from there."""
     late = yield WhoIsLate(found)
     here = state.nodes.get(asker)
+    busy = Counter[str]() if copied is None else state.sources.busy(copied.id, asker)
 
     def is_near(node: str) -> bool:
         there = state.nodes.get(node)
         return here is not None and there is not None and there.ip == here.ip
 
-    return sorted(found, key=lambda node: (node in late, not is_near(node)))
+    def rank(node: str) -> tuple[bool, bool, bool, bool, int]:
+        mine = node == asker and copied is not None
+        return mine, node in late, busy[node] >= sources.MOST, not is_near(node), busy[node]
+
+    shuffled = state.outside.chance.sample(found, len(found))
+    nodes = sorted(shuffled, key=rank)
+    if copied is not None and nodes[0] != asker:
+        if busy[nodes[0]] >= sources.MOST:
+            return Located(nodes, busy=True)
+        state.sources.begin(copied.id, asker, nodes[0], copied.size)
+    return Located(nodes)
 
 
 def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> Conversation[bool]:

@@ -26,6 +26,7 @@ def look_at_nodes(state: State) -> Conversation[None]:
     state.rounds += 1
     yield from _search(state)
     state.forget_over()
+    state.sources.forget_old()
     yield from replicas.multiply_few(state)
     heard_of = set(state.heard_of)
     yield from save(state)
@@ -103,7 +104,7 @@ def _settle(state: State, node: str) -> Conversation[None]:
 def _lose(state: State, node: str, at: float) -> Conversation[None]:
     """Forget a dead node. The arrays that it alone kept are lost."""
     index = state.index
-    state.epochs.pop(node, None)
+    state.end_epoch(node)
     state.known.discard(node)
     state.given_up.pop(node, None)
     yield from _save_cached(state, node)

@@ -68,7 +68,7 @@ def forget_absent(state: State, node: str, array_ids: list[str]) -> Conversation
             state.note_gone(node, absent)
             return
         if epoch >= state.epochs[node]:
-            state.epochs[node] = epoch
+            state.begin_epoch(node, epoch, state.granted.get(node, set()).difference(array_ids))
             for array_id in absent:
                 state.not_there(node, array_id)
             return

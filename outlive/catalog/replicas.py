@@ -7,12 +7,13 @@ another. So the last one is never dropped, whatever is evicted, evacuated or die
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable
 
 from outlive.arrays.info import ArrayInfo
-from outlive.catalog import asking, shelves, targets
+from outlive.catalog import asking, reconciling, shelves, targets
 from outlive.catalog.instructions import PATIENCE, Call, Conversation, Together, Wait
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -47,6 +48,10 @@ def join_copies(
     if shelves.is_removed(state, node, epoch):  # the call comes late, and is no reason to start a keeper
         return [0] * len(infos)
     yield from shelves.know(state, node, epoch)  # so that every overwrite asks this node too
+    if kept and (doubtful := state.may_drop(node, infos)):  # the shelf gets another epoch
+        yield from reconciling.forget_absent(state, node, doubtful)
+        if state.may_drop(node, infos):
+            raise StoreUnavailable(f"node {node} may have dropped what it keeps: its keeper does not answer. Try again")
     known = True
     if any(info.key is None for info in infos):  # only `home` can say whether it keeps an array without a key
         with contextlib.suppress(StoreUnavailable):
@@ -62,6 +67,8 @@ def join_at_once(
     needed = {node, home} if any(info.key is None for info in infos) else {node}
     if not shelves.is_listed(state, node, epoch) or not needed <= state.epochs.keys():
         return None
+    if kept and state.may_drop(node, infos):
+        return None
     return [_join(state, info, home, node, kept, epoch) for info in infos]
 
 
@@ -75,6 +82,7 @@ def _join(state: State, info: ArrayInfo, home: str, node: str, kept: bool, epoch
 
 def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool) -> int:
     """`join_copies` for one array, on a node that is listed."""
+    state.sources.end(info.id, node)
     if not state.is_wanted(info):
         return 0
     if info.key is not None:
@@ -84,7 +92,7 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
         if not keeping:
             return 0
         home = keeping[0]
-    state.ended.pop((info.id, node), None)
+    state.note_there(info.id, node)
     if node != home or kept:
         state.index.copies.add(info, home, node, kept=kept)
         if kept:
@@ -92,9 +100,15 @@ def join_copy(state: State, info: ArrayInfo, home: str, node: str, *, kept: bool
     return state.epochs.get(node, 0)
 
 
-def replicate(state: State, infos: list[ArrayInfo], home: str) -> Conversation[list[int]]:
-    """Make the replicas that sealed arrays lack; on how many nodes each is kept afterwards."""
-    yield from _know_keyless(state, infos, home)
+def replicate(state: State, infos: list[ArrayInfo], home: str, epoch: int) -> Conversation[list[int]]:
+    """Make the replicas that sealed arrays lack; on how many nodes each is kept afterwards.
+
+    Parameters
+    ----------
+    home, epoch
+        Where the arrays were put, and the epoch of that shelf, as it was just before the call.
+    """
+    yield from _know_keyless(state, infos, home, epoch)
     counts = yield from _replicate_all(state, infos)
     state.note_secured(info.id for info in infos)
     return counts
@@ -110,14 +124,20 @@ def secure(state: State, array_ids: Iterable[str]) -> Conversation[None]:
     state.note_secured(entry.info.id for entry in entries)
 
 
-def _know_keyless(state: State, infos: list[ArrayInfo], home: str) -> Conversation[None]:
-    """Note that arrays without a key are on `home`, in case this catalog has not heard of them yet."""
+def _know_keyless(state: State, infos: list[ArrayInfo], home: str, epoch: int) -> Conversation[None]:
+    """Note which of the arrays without a key are on `home`, in case this catalog has not heard of them yet.
+
+    The call may come late: the array may have ended since, or have moved. So the node is asked.
+    """
+    if shelves.is_removed(state, home, epoch):  # and this is no reason to start a keeper there
+        return
     with contextlib.suppress(StoreUnavailable):  # the node may have died, which is noticed elsewhere
         yield from shelves.know(state, home)
     if any(info.key is None for info in infos):  # a listing under way may not have them, and would make them forgotten
         yield Wait(lambda: home not in state.under_way.listing)
-    for info in infos:
-        if info.key is None and info.id not in state.erased:
+    unknown = [info for info in infos if info.key is None and not state.index.copies.of(info.id).get(home)]
+    for _, info in (yield from asking.keep(state, {home: unknown} if unknown else {})):
+        if info.id not in state.erased:
             state.note_kept(info, home)
 
 
@@ -322,27 +342,36 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
             by_node[node].append(info.id)
     mortal = {info.id for info, _ in few if info.ttl}
     answers = yield from asking.ask_known(state, "holds", by_node)
-    for node, there in answers.items():
-        for array_id, is_there in zip(by_node[node], there, strict=True):
-            if not is_there:
-                state.forget_copy(array_id, node)
-                if array_id in mortal:
-                    state.note_over(array_id, node)
+    gone = [
+        (array_id, node)
+        for node, there in answers.items()
+        for array_id, is_there in zip(by_node[node], there, strict=True)
+        if not is_there
+    ]
+    for array_id, node in gone:
+        state.index.copies.remove(array_id, node)
+        if array_id in mortal:
+            state.note_over(array_id, node)
+    yield from _keep_cached(state, [array_id for array_id, _ in gone])
 
 
 # --- copies that go
 
 
-def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool) -> Conversation[list[bool]]:
+def evacuate(
+    state: State, infos: list[ArrayInfo], node: str, epoch: int, *, anywhere: bool
+) -> Conversation[list[bool]]:
     """Have other nodes keep the arrays of a node that is to leave; whether each is kept elsewhere, or deleted.
 
     Parameters
     ----------
+    epoch
+        The epoch of the node's shelf, as it was just before the call.
     anywhere
         Any node may take them, even one that may be evacuated itself. Otherwise only the head and nodes whose ids come
         before this one's may, so that no two nodes hand each other their arrays.
     """
-    yield from _know_keyless(state, infos, node)
+    yield from _know_keyless(state, infos, node, epoch)
     elsewhere = yield Together([multiply(state, info, node, anywhere=anywhere) for info in infos], "copy")
     by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
     for info, others in zip(infos, elsewhere, strict=True):
@@ -386,13 +415,46 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
         return False
     if state.index.holders(info.id).get(node, True):  # if it is cached, a reader there has fetched it again
         state.not_there(node, info.id)
+        state.grant(node, info.id)
     return True
 
 
-def ended(state: State, array_ids: Iterable[str], node: str, over: bool = False) -> None:
-    """Note that arrays without a key are on a node no more. `over`: their lifetimes are, as the node says."""
-    for array_id in array_ids:
-        state.forget_copy(array_id, node)
+def ended(state: State, array_ids: list[str], node: str, over: bool = False) -> Conversation[None]:
+    """Note that arrays without a key are on a node no more. `over`: their lifetimes are, as the node says.
+
+    The call may come late: the node may have got a copy again, or one may be on its way. So it is asked. A copy is
+    joined after its draft was made, so a node that has neither, and joins none meanwhile, has no copy.
+    """
+    ending = {(array_id, node) for array_id in array_ids}
+    state.under_way.ending.append(ending)
+    try:
+        lacks = yield from asking.ask_known(state, "lacks", {node: array_ids})
+    finally:
+        state.under_way.ending.remove(ending)
+    gone = [one for one in itertools.compress(array_ids, lacks.get(node, ())) if (one, node) in ending]
+    for array_id in gone:
+        state.index.copies.remove(array_id, node)
         state.note_ended(array_id, node)
         if over:
             state.note_over(array_id, node)
+    yield from _keep_cached(state, gone)
+
+
+def _keep_cached(state: State, array_ids: list[str]) -> Conversation[None]:
+    """Have nodes keep what they have cached of arrays that no node keeps any more, or forget it.
+
+    An array may live longer there: somebody touched it, and the node that kept it did not answer. If it does not, that
+    node's keeper ends it and says so.
+    """
+    by_node: dict[str, list[ArrayInfo]] = defaultdict(list)
+    for array_id in array_ids:
+        copies, info = state.index.copies.of(array_id), state.index.copies.info(array_id)
+        if info is not None and not any(copies.values()):
+            for node in copies:
+                by_node[node].append(info)
+    for node, info in (yield from asking.keep(state, by_node)):
+        if state.is_wanted(info):
+            state.note_kept(info, node)
+    for array_id in array_ids:
+        if not any(state.index.copies.of(array_id).values()):
+            state.index.copies.forget_array(array_id)

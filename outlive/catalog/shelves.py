@@ -97,7 +97,7 @@ def is_removed(state: State, node: str, epoch: int) -> bool:
 
 
 def _list(state: State, node: str) -> Conversation[Cached]:
-    """List a shelf. Returns the cached copies, which are admitted after all that is kept is known."""
+    """List a shelf. Returns the cached copies that cannot be admitted yet, as nobody is known to keep their arrays."""
     listing = state.under_way.listing
     yield Wait(lambda: node not in listing)  # or the older listing could be admitted last
     leavings = state.leavings[node]
@@ -118,7 +118,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         kept = state.under_way.kept[node]
         listed = [one._replace(kept=one.kept or one.info.id in kept) for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
-        state.epochs[node] = epoch
+        state.begin_epoch(node, epoch, listing[node])  # of which it was told while it was listed
         state.removed.pop(node, None)
         state.known.add(node)  # again, as a call `leave` of an earlier keeper may have come meanwhile
         state.unlisted.discard(node)
@@ -130,12 +130,14 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         stale = admit(state, node, listed)
         state.restore(older)
         state.index.doom_again(doomed)
+        # In this step: whoever replaces an array asks the nodes that are known to have copies, and no others.
+        unkept = _admit_at_once(state, cached + [(node, one.info) for one in listed if not one.kept])
     finally:
         del listing[node], state.under_way.deleted[node], state.under_way.kept[node]
     yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
     if stale:
         yield Start(asking.drop_for_good(state, stale))
-    return cached + [(node, one.info) for one in listed if not one.kept]
+    return unkept
 
 
 def _begin_listing(state: State, node: str) -> None:
@@ -221,23 +223,39 @@ def admit(state: State, node: str, listed: Iterable[Listed]) -> list[tuple[Holdi
     return stale
 
 
-def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
-    """Admit cached copies, once all that is kept is known. A copy of an array that nobody keeps is kept from now on."""
-    unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
-    have = yield from _who_have(state, sorted(unsure))
+def _admit_at_once(state: State, cached: Cached) -> Cached:
+    """Admit cached copies of arrays that are known to be kept, or to be replaced; returns the others."""
+    unkept = Cached()
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
             continue
-        holders = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
-        if not holders and info.key is None:  # the node that keeps it may never have told of it
+        keeping = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
+        current = None if info.key is None else state.index.find(info.store, info.key)
+        if keeping:
+            state.index.copies.add(info, keeping[0], node, kept=False)
+        elif current is not None and current.info.version > info.version:  # the current array may not be sealed yet
+            state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
+        else:
+            unkept.append((node, info))
+    return unkept
+
+
+def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
+    """Admit cached copies, once all that is kept is known. A copy of an array that nobody keeps is kept from now on."""
+    cached = _admit_at_once(state, cached)
+    unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
+    have = yield from _who_have(state, sorted(unsure))
+    for node, info in cached:
+        if not _admit_at_once(state, [(node, info)]):  # more is known by now
+            continue
+        holders = list[str]()
+        if info.key is None:  # the node that keeps it may never have told of it
             if info.id not in have:  # the keeper that kept it has gone since
                 have[info.id] = yield from ask_who_has(state, info.id, None)
             holders = yield from _who_keeps(state, info, have[info.id], node)
         current = None if info.key is None else state.index.find(info.store, info.key)
-        if holders:
+        if holders and state.is_wanted(info):
             state.index.copies.add(info, holders[0], node, kept=False)
-        elif current is not None and current.info.version > info.version:  # the current array may not be sealed yet
-            state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
         elif current is None or current.info.id != info.id:  # nobody keeps it by now
             kept = yield from asking.keep(state, {node: [info]})
             for _ in kept:
@@ -335,7 +353,7 @@ def leave(state: State, node: str, epoch: int) -> None:
     state.note_shelf(node, has_one=False)
     state.leavings[node] += 1
     state.given_up.pop(node, None)
-    state.epochs.pop(node, None)
+    state.end_epoch(node)
     state.known.discard(node)
     state.unlisted.discard(node)
     state.restore(state.index.relist(node))  # what a put there was to replace that came to nothing

@@ -16,6 +16,7 @@ from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.catalog.latest import Latest
 from outlive.catalog.losses import Lost
+from outlive.catalog.sources import Sources
 from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
 from outlive.node import Node
@@ -48,6 +49,7 @@ class UnderWay:
         self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
         self.deleting: set[str] = set()  # arrays with a key that are being deleted
         self.losing: set[str] = set()  # dead nodes that are being settled
+        self.ending: list[set[tuple[str, str]]] = []  # arrays and nodes that are asked whether they lack them
         self.saving = False  # losses are being saved
         self.saving_shelves = False  # the list of nodes with shelves is being saved
         self.bulk = False  # arrays are being copied together
@@ -61,6 +63,7 @@ class State:
         self.index = Index()
         self.holds = Holds(outside.now, outside.chance.getrandbits(62))
         self.under_way = UnderWay()
+        self.sources = Sources(outside.now)
         # nodes
         self._nodes: dict[str, Node] = {}
         self.staying: list[str] = []  # sorted: the nodes that live and are not draining
@@ -75,6 +78,7 @@ class State:
         self.rounds = 0  # how many rounds `losing.look_at_nodes` has made
         # shelves
         self.epochs: dict[str, int] = {}  # by node: the epoch of its last listing
+        self.granted: dict[str, set[str]] = {}  # by node: the arrays that it may drop, as told in this epoch
         self.known: set[str] = set()  # nodes whose keepers were found
         self.unlisted: set[str] = set()  # nodes with a keeper that have not said yet what is on their shelves
         self.left: set[str] = set()  # nodes that get no new replicas, until the next put with a key comes from there
@@ -154,6 +158,33 @@ class State:
                 f"array {array_id} may be on node {nodes}, which does not answer: its keeper is silent. Try again"
             )
 
+    def begin_epoch(self, node: str, epoch: int, granted: Iterable[str]) -> None:
+        """Note a shelf's epoch. Words of its keeper under an earlier epoch do not count any more.
+
+        Parameters
+        ----------
+        granted
+            The arrays that the node may drop, as it may have been told since the shelf has that epoch.
+        """
+        self.epochs[node] = epoch
+        still = self.granted.pop(node, set()).intersection(granted)
+        if still:
+            self.granted[node] = still
+
+    def end_epoch(self, node: str) -> None:
+        """Note that a node has no shelf any more."""
+        self.epochs.pop(node, None)
+        self.granted.pop(node, None)
+
+    def grant(self, node: str, array_id: str) -> None:
+        """Note that a node may drop an array. That its keeper keeps it may have been said before, and comes late."""
+        self.granted.setdefault(node, set()).add(array_id)
+
+    def may_drop(self, node: str, infos: Iterable[ArrayInfo]) -> list[str]:
+        """The arrays, of these, of which that was noted under the shelf's present epoch."""
+        granted = self.granted.get(node, ())
+        return [info.id for info in infos if info.id in granted]
+
     def note_shelf(self, node: str, *, has_one: bool) -> None:
         """Note whether a node has a shelf, for the next catalog."""
         if has_one != (node in self.shelves):
@@ -172,6 +203,7 @@ class State:
         if info.key is None:
             self.index.lost.remove(info)
         self.index.copies.add(info, node, node)
+        self.note_there(info.id, node)
         self.note_back(node, info.id)
 
     def not_there(self, node: str, array_id: str) -> None:
@@ -181,12 +213,6 @@ class State:
         self.index.copies.remove(array_id, node)
         self.index.no_file(array_id, node)
         self.note_gone(node, [array_id])
-
-    def forget_copy(self, array_id: str, node: str) -> None:
-        """Note that an array without a key is not on a node any more."""
-        self.index.copies.remove(array_id, node)
-        if not any(self.index.copies.of(array_id).values()):
-            self.index.copies.forget_array(array_id)
 
     def restore(self, older: Iterable[Holding]) -> None:
         """List again the files that an array superseded which was never sealed.
@@ -302,6 +328,12 @@ class State:
         """Note that an array has ended on a node. It does not count as kept there for a copy that comes later."""
         self.ended.add((array_id, node))
 
+    def note_there(self, array_id: str, node: str) -> None:
+        """Note that an array is on a node, or comes: it has not ended there, even if the node says so meanwhile."""
+        self.ended.pop((array_id, node), None)
+        for some in self.under_way.ending:
+            some.discard((array_id, node))
+
     def note_secured(self, array_ids: Iterable[str]) -> None:
         """Note that arrays have their replicas, as far as possible: the arrays that they replaced never come back."""
         for array_id in array_ids:
@@ -371,6 +403,7 @@ class State:
         under_way = self.under_way
         assert under_way.listing.keys() == under_way.deleted.keys() == under_way.kept.keys(), "what is being listed"
         assert not self.removed.keys() & self.epochs.keys(), "a shelf that was removed is listed"
+        assert self.granted.keys() <= self.epochs.keys(), "a node without an epoch may drop arrays in it"
         for array_id in self.erased:
             assert not index.copies.of(array_id), f"{array_id} is deleted, and has copies"
 

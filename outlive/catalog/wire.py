@@ -57,6 +57,7 @@ class Located(NamedTuple):
     lost_on: str | None = None  # the dead node that had the last copy
     lost_at: float = 0.0  # seconds since 1970
     why: str | None = None  # why the array ended, if it did
+    busy: bool = False  # each of the nodes sends the array to others just now: ask again soon
 
 
 def pack(infos: Iterable[ArrayInfo]) -> bytes:

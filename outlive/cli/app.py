@@ -24,12 +24,13 @@ from outlive.cli import (
     workers_commands,
 )
 from outlive.cli.failures import explained
-from outlive.cli.options import ADDRESS, JSON, STORE
+from outlive.cli.options import ADDRESS, JSON, LOCAL, STORE
 
 _HELP = """Arrays that outlive the Ray workers that made them.
 
 Commands work on the Ray cluster that runs on this machine, or that RAY_ADDRESS
-or --address names. They never start one.
+or --address names. They never start one. With --local those on arrays and on
+the whole store work on the store of this machine that needs no Ray.
 
 [bold]Example[/bold]
 $ ray start --head
@@ -82,6 +83,7 @@ def _before_command(
     context: typer.Context,
     store: Annotated[str | None, STORE] = None,
     address: Annotated[str | None, ADDRESS] = None,
+    local: Annotated[bool, LOCAL] = False,
     as_json: Annotated[bool, JSON] = False,
     version: Annotated[  # noqa: ARG001 - its callback does all
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -90,10 +92,13 @@ def _before_command(
     """Make options given before the command the defaults of those after it. Without a command, show where to begin."""
     if os.environ.get("NO_COLOR"):  # see no-color.org; rich, which writes the help, follows it by itself
         context.color = False
-    given = {"store": store, "address": address, "as_json": as_json or None}
+    command = context.invoked_subcommand
+    if local and command is not None and command not in form.LOCAL:
+        raise typer.BadParameter(f"{command} has no --local: it is for {', '.join(form.LOCAL)}")
+    given = {"store": store, "address": address, "local": local or None, "as_json": as_json or None}
     chosen = {name: value for name, value in given.items() if value is not None}
-    context.default_map = {str(context.invoked_subcommand): chosen}
-    if context.invoked_subcommand is None:
+    context.default_map = {str(command): chosen}
+    if command is None:
         from outlive.cli.start_page import show
 
-        explained(show)(address, as_json=as_json)
+        explained(show)(address, local=local, as_json=as_json)

@@ -9,7 +9,7 @@ import typer
 
 from outlive.cli.failures import explained, wrong_usage
 from outlive.cli.not_installed import with_note
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Local, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import print_json, printable
 from outlive.units import count, format_size
@@ -44,6 +44,7 @@ def save(
     ] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Save arrays and values as plain files and a manifest. Files that are there already are not written again.
@@ -56,7 +57,7 @@ def save(
     """
     from outlive.cli.connection import open_store
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     with ProgressBar("save") as bar, wrong_usage():
         saved = opened.save(url, prefix=prefix, keys=keys or None, delete=delete, progress=bar.update)
     if as_json:
@@ -80,6 +81,7 @@ def load(
     replicas: Annotated[int, typer.Option(min=1, metavar="N", help="On how many nodes to keep each.")] = 1,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Load what `outlive save` has saved, verified. Keys that the store has already stay as they are.
@@ -90,7 +92,7 @@ def load(
     """
     from outlive.cli.connection import open_store
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     with ProgressBar("load") as bar, wrong_usage():
         loaded = opened.load(
             url,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from outlive.cli.failures import NOT_SO, BadFile, explained, report
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Memory, SpillTo, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Key, Local, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import is_array, print_json, printable, record
 from outlive.errors import ArrayNotFound
@@ -44,6 +44,7 @@ def put(
     spill_to: SpillTo = None,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Store the array of a .npy file under KEY, replacing what had this key.
@@ -66,7 +67,7 @@ def put(
     else:  # a pipe, as in `outlive put <(program) KEY`; a file that cannot be opened raises here
         with path.open("rb") as stream:
             source = npy_file.read_stream(stream, file)
-    target = open_store(store, address, memory, disk, spill_to)
+    target = open_store(store, address, memory, disk, spill_to, local=local)
     if isinstance(source, npy_file.NpyHeader):
         creation = target.create(
             source.shape,
@@ -96,6 +97,7 @@ def get(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file if it exists.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the array of KEY to a .npy file: all of it, or no file.
@@ -111,7 +113,7 @@ def get(
     from outlive.cli import npy_file
     from outlive.cli.connection import open_store
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     opened.pickle = False  # a command runs nothing that a value brings with it
     handle = opened.handle(key)
     array: Any = opened[key] if is_array(handle) else None
@@ -136,6 +138,7 @@ def rm(
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The keys to delete.")],
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete arrays. Programs that are looking at them keep their views.
@@ -145,7 +148,7 @@ def rm(
     """
     from outlive.cli.connection import open_store
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     deleted, missing = [], []
     for key in dict.fromkeys(keys):
         try:

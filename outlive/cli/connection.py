@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from outlive.cli.failures import wrong_usage
+from outlive.cli.failures import BadLimit, wrong_usage
 from outlive.errors import OutliveError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,22 +26,41 @@ def open_store(
     memory: str | None = None,
     disk: str | None = None,
     spill_to: str | None = None,
+    *,
+    local: bool = False,
 ) -> Store:
-    """The store `name` of the cluster. The limits are those of `outlive.open`.
+    """The store `name` of the cluster, or of this machine (`local`). The limits are those of `outlive.open`.
 
     Raises
     ------
     StoreUnavailable
         There is no such cluster, or this machine is not a node of it (which `ray://` need not be).
     BadLimit
-        This node's shelf cannot be limited to that.
+        This node's shelf cannot be limited to that; or it is asked for a local store and for a cluster.
     """
-    connect(address)
+    if local:
+        no_address(address)
+    else:
+        connect(address)
     import outlive
 
-    outlive.open(name)  # an error in the name is reported first
+    outlive.open(name, local=local)  # an error in the name is reported first
     with wrong_usage():
-        return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to)
+        return outlive.open(name, memory=memory, disk=disk, spill_to=spill_to, local=local)
+
+
+def local_store() -> Store | None:
+    """The local store, if there is one. None is begun."""
+    import outlive
+    from outlive.local.place import place_of
+
+    return outlive.open(local=True) if place_of(None).shelves() else None
+
+
+def no_address(address: str | None) -> None:
+    """Raises BadLimit for an address beside --local."""
+    if address:
+        raise BadLimit(f"--local is a store without a cluster, and --address {address} names one: leave out either")
 
 
 def connect(address: str | None, *, from_inside: bool = False) -> None:
@@ -96,7 +115,8 @@ def _named(address: str | None, *, from_inside: bool) -> tuple[str, str]:
         )
     if chosen == "local":
         raise StoreUnavailable(
-            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}"
+            f"'local' ({origin}) would start a cluster that ends with this command, arrays and all; {_REMEDY}. "
+            "The store of this machine without Ray is --local"
         )
     if chosen != "auto":
         _knock(chosen, origin)

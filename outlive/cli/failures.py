@@ -39,7 +39,7 @@ class BadFile(ValueError):
 
 
 class BadLimit(ValueError):
-    """A size, folder or URL that cannot be used. The message says why."""
+    """A size, folder, URL or other option that cannot be used. The message says why."""
 
 
 @contextlib.contextmanager

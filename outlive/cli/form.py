@@ -16,6 +16,8 @@ ORDER = (
     "demo",
 )  # fmt: skip
 """The commands of `outlive`. A panel is shown where its first command is."""
+LOCAL = ("put", "get", "rm", "ls", "info", "stats", "check", "save", "load", "shutdown")
+"""Those of a store without Ray too."""
 
 
 class Command(TyperCommand):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outlive.cli.failures import explained
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, StoreName
-from outlive.cli.text import age, ends, is_array, moment, print_json, print_table, printable, record
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, Key, Local, StoreName
+from outlive.cli.text import age, ends, is_array, moment, print_json, print_table, printable, record, short_node
 from outlive.units import count
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def ls(
     lost: Annotated[bool, typer.Option("--lost", help="Only lost arrays, with their node and time.")] = False,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     r"""List keys, sorted, one a line.
@@ -49,7 +50,7 @@ def ls(
     from outlive.cli.connection import open_store
     from outlive.units import format_size
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     if lost:
         _list_lost(opened, prefix, as_json=as_json)
         return
@@ -66,7 +67,7 @@ def ls(
     for handle, node in entries:
         dtype, shape = (str(handle.dtype), str(handle.shape)) if is_array(handle) else (handle.kind, "-")
         dtype = dtype if len(dtype) <= _WIDEST_DTYPE else dtype[: _WIDEST_DTYPE - 3] + "..."
-        about = format_size(handle.nbytes), age(handle.info.version), dtype, shape, ends(handle), node[:8]
+        about = format_size(handle.nbytes), age(handle.info.version), dtype, shape, ends(handle), short_node(node)
         rows.append((*about, "disk" if handle.id in spilled else "memory", printable(handle.key or "")))
     print_table(("SIZE", "AGE", "DTYPE", "SHAPE", "ENDS", "NODE", "WHERE", "KEY"), rows, right={0, 1})
 
@@ -76,26 +77,32 @@ def _list_lost(store: Store, prefix: str, *, as_json: bool) -> None:
     if as_json:
         print_json([{**record(one.handle, one.node), "lost_at": one.at} for one in lost])
         return
-    rows = [(age(int(one.at * 1e9)), one.node[:8], printable(one.handle.key or one.handle.id)) for one in lost]
+    rows = [(age(int(one.at * 1e9)), short_node(one.node), printable(one.handle.key or one.handle.id)) for one in lost]
     print_table(("LOST", "WITH NODE", "KEY"), rows, right={0})
 
 
-def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
+def info(
+    key: Key,
+    store: StoreName = DEFAULT_STORE,
+    address: Address = None,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what is known of the array of KEY, without reading it.
 
     [bold]Example[/bold]
     $ outlive info ct/7
     """
     from outlive.cli.connection import open_store
-    from outlive.ray_internals.client import is_client
     from outlive.store import session
+    from outlive.store.ray_in_use import is_client
     from outlive.units import format_size
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     handle = opened.handle(key)
     nodes, durability = handle.location, handle.durability
     node = nodes[0] if nodes else None
-    here = None if is_client() else session.current()
+    here = None if not local and is_client() else session.at(opened.place)
     file = here.shelf.locate(handle.id) if here is not None and node == here.node else None
     if as_json:
         order = "F" if handle.info.fortran else "C"
@@ -110,7 +117,7 @@ def info(key: Key, store: StoreName = DEFAULT_STORE, address: Address = None, as
         + (f", {format_size(handle.nbytes)}" if handle.nbytes >= 1024 else ""),
         "put": f"{put_at}, {age(handle.info.version)} ago",
         "ends": ends(handle),
-        "nodes": ", ".join(name[:8] for name in nodes) or "deleted meanwhile",
+        "nodes": ", ".join(map(short_node, nodes)) or "deleted meanwhile",
         "kept": f"on {count(durability.replicas, 'node')}, of {durability.wanted} asked for",
         "file": file or "on another node",
     }

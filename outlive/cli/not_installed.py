@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from outlive.cli.form import LOCAL
 from outlive.extras import install, lacking
 
 WITHOUT_RAY = {"explain", "lint", "plan", "simulate", "tune", "versions"}
 """The commands that need no Ray."""
 _WHATS = {
-    "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate",
+    "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate, and those with --local",
     "traces": "workers record, workers simulate",
     "demo": "demo",
 }
@@ -40,7 +41,8 @@ def say_without_ray(app: typer.Typer) -> None:
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
         if name not in WITHOUT_RAY and name != "demo":
-            command.epilog = with_note(command.epilog or "", "ray")
+            what = "all but --local" if name in LOCAL else ""
+            command.epilog = with_note(command.epilog or "", "ray", what)
 
 
 def with_summary(text: str) -> str:

@@ -12,6 +12,7 @@ ADDRESS: Any = typer.Option(
     metavar="HOST:PORT",
     help="The Ray cluster, as for ray.init; else RAY_ADDRESS, else the one that runs here.",
 )
+LOCAL: Any = typer.Option("--local", help="The store of this machine, without Ray: that of `outlive.open(local=True)`.")
 JSON: Any = typer.Option("--json", help="Print one JSON document, and errors as JSON on stderr.")
 
 MEMORY: Any = typer.Option(
@@ -22,6 +23,7 @@ SPILL_TO: Any = typer.Option("--spill-to", metavar="FOLDER", help="The folder on
 
 StoreName = Annotated[str, STORE]
 Address = Annotated[str | None, ADDRESS]
+Local = Annotated[bool, LOCAL]
 Memory = Annotated[str | None, MEMORY]
 DiskSize = Annotated[str | None, DISK]
 SpillTo = Annotated[str | None, SPILL_TO]

@@ -19,6 +19,7 @@ from outlive.units import count, format_size
 _SECONDS = 2.6  # for an answer of the cluster: the page is to be there within 3 s
 _ASKED = 1.5  # seconds for the keepers, which are asked at the same time
 _ASK = "import sys; from outlive.cli.start_page import tell; tell(sys.argv[1] or None)"
+_ASK_LOCAL = "from outlive.cli.start_page import tell_local; tell_local()"
 _RAY = {"gcs_server", "raylet"}  # the processes of a Ray on this machine
 
 _WITHOUT = (
@@ -29,6 +30,11 @@ _WITHOUT = (
     ("outlive tune", "how fast this machine's shared memory is"),
     ("outlive demo", "real images, workers that leak, and a kill -9"),
 )
+_LOCAL = (
+    ("outlive ls --long --local", "its arrays"),
+    ("outlive stats --local", "how full it is"),
+    ("outlive shutdown --local", "delete all of them"),
+)
 _WITH = (
     ("outlive ls --long", "the arrays"),
     ("outlive stats", "how full each node is"),
@@ -38,22 +44,40 @@ _WITH = (
 _EMPTY = ("outlive put scan.npy ct/7", "keep an array")
 
 
-def show(address: str | None, *, as_json: bool) -> None:
-    """Print the page. It takes three seconds at most, and fails for no reason that lies in the cluster."""
+def show(address: str | None, *, local: bool, as_json: bool) -> None:
+    """Print the page. It takes six seconds at most, and fails for no reason that lies in the cluster or the store.
+
+    `local`: of the store of this machine alone. No cluster is looked for.
+    """
     named = bool(address or os.environ.get("RAY_ADDRESS"))
-    found = _asked(address) if not lacking("ray") and (named or _ray_runs()) else {}
+    found = _asked(_ASK, address or "") if not local and not lacking("ray") and (named or _ray_runs()) else {}
+    here = _asked(_ASK_LOCAL) if _is_local() else None
     if as_json:
-        print_json({"address": None, **found})
+        print_json({"address": None, **found, **({} if here is None else {"local": here})})
         return
     from outlive import __version__
 
     typer.secho(f"outlive {__version__}: arrays that outlive the Ray workers that made them", bold=True)
-    for line in _lines(found):
+    for line in _local_lines(here) if local else _lines(found, here):
         typer.echo(line)
     typer.echo("\nAll commands: outlive --help")
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def _local_lines(here: dict[str, Any] | None) -> Iterator[str]:
+    yield ""
+    yield _local(here) if here is not None else "No local store is here: no program has opened one (local=True)."
+    yield ""
+    yield from _shown(_LOCAL if here is not None else (("outlive put scan.npy ct/7 --local", "keep an array in one"),))
+
+
+def _local(here: dict[str, Any]) -> str:
+    if "error" in here:
+        return f"The local store cannot be asked: {here['error']}"
+    sizes = f"{format_size(here['nbytes'])} of {format_size(here['budget'])}"
+    return f"The local store {here['root']} holds {count(here['arrays'], 'array')}, {sizes}."
+
+
+def _lines(found: dict[str, Any], here: dict[str, Any] | None) -> Iterator[str]:
     error = found.get("error")
     yield ""
     if lacking("ray"):
@@ -64,9 +88,15 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield "No Ray cluster runs here."
     else:
         yield f"The Ray cluster {found['address']} holds {_holds(found)}."
+    if here is not None:
+        yield _local(here)
     yield ""
     asked = "arrays" in found
     shown = _WITHOUT if not asked else _WITH if found["arrays"] else (_EMPTY, *_WITH[2:])
+    yield from _shown(shown if here is None else (*shown, _LOCAL[0]))
+
+
+def _shown(shown: tuple[tuple[str, str], ...]) -> Iterator[str]:
     width = max(len(command) for command, _ in shown)
     for command, about in shown:
         yield f"  $ {command:{width}}   {about}"
@@ -94,9 +124,16 @@ def _ray_runs() -> bool:
     return False
 
 
-def _asked(address: str | None) -> dict[str, Any]:
-    """The answer of the cluster, from a process that can be ended when it takes too long."""
-    command = [sys.executable, "-c", _ASK, address or ""]
+def _is_local() -> bool:
+    """Whether a local store is here. None is begun."""
+    from outlive.local.place import place_of
+
+    return bool(place_of(None).shelves())
+
+
+def _asked(program: str, *arguments: str) -> dict[str, Any]:
+    """The answer of the cluster or the local store, from a process that can be ended when it takes too long."""
+    command = [sys.executable, "-c", program, *arguments]
     try:
         output = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False,
@@ -108,7 +145,8 @@ def _asked(address: str | None) -> dict[str, Any]:
         if line.startswith(b"{"):
             answer: dict[str, Any] = json.loads(line)
             return answer
-    return {"error": f"no answer within {_SECONDS:g} s; see `ray status` and `outlive doctor`"}
+    see = "; see `ray status` and `outlive doctor`" * (program == _ASK)
+    return {"error": f"no answer within {_SECONDS:g} s{see}"}
 
 
 def tell(address: str | None) -> None:
@@ -134,6 +172,25 @@ def tell(address: str | None) -> None:
             "silent": len(keepers) - len(found),
         }
     except Exception as error:  # noqa: BLE001 - of many types, and each is only shown
+        answer = {"error": str(error) or type(error).__name__}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def tell_local() -> None:
+    """Print what the local store holds, as one line of JSON. No keeper is started, and no job is begun."""
+    from outlive.cluster.port import Call, Nobody
+    from outlive.local.peers import LocalPeers
+    from outlive.local.place import place_of
+
+    place = place_of(None)
+    peers = LocalPeers(place)
+    try:
+        shelf = peers.ask_keeper(peers.node_id, Call.of("stats"), _ASKED)
+        answer = {"root": place.root, "arrays": shelf.arrays, "nbytes": shelf.used, "budget": shelf.budget}
+    except Nobody:
+        answer = {"error": "its keeper has ended; the next program that opens the store starts another"}
+    except Exception as error:  # noqa: BLE001 - each is only shown
         answer = {"error": str(error) or type(error).__name__}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

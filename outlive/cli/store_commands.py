@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outlive.cli.failures import NOT_SO, explained
-from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Memory, SpillTo, StoreName
+from outlive.cli.options import DEFAULT_STORE, Address, AsJson, DiskSize, Local, Memory, SpillTo, StoreName
 from outlive.cli.progress import ProgressBar
-from outlive.cli.text import print_json, print_table, printable
+from outlive.cli.text import print_json, print_table, printable, short_node
 from outlive.units import count
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def stats(
     spill_to: SpillTo = None,
     store: StoreName = DEFAULT_STORE,
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how much a store holds, and how full each node's shelf is.
@@ -53,14 +54,14 @@ def stats(
     from outlive.cli.connection import open_store
     from outlive.units import format_size
 
-    found = open_store(store, address, memory, disk, spill_to).stats()
+    found = open_store(store, address, memory, disk, spill_to, local=local).stats()
     if as_json:
         print_json({**found._asdict(), "shelves": [shelf._asdict() for shelf in found.shelves]})
         return
     typer.echo(f"store {printable(found.store)}: {count(found.arrays, 'array')}, {format_size(found.nbytes)}\n")
     rows = [
         (
-            shelf.node[:8],
+            short_node(shelf.node),
             f"{shelf.arrays:,}",
             format_size(shelf.used),
             format_size(shelf.budget),
@@ -73,7 +74,7 @@ def stats(
     print_table(("NODE", "ARRAYS", "USED", "BUDGET", "FULL", "KEEPER", "ROOT"), rows, right={1, 2, 3, 4, 5})
     spilling = [
         (
-            shelf.node[:8],
+            short_node(shelf.node),
             f"{shelf.spilled:,}",
             format_size(shelf.disk_used),
             format_size(shelf.disk_budget),
@@ -87,12 +88,17 @@ def stats(
         print_table(("NODE", "SPILLED", "ON DISK", "BUDGET", "SPILLS TO"), spilling, right={1, 2, 3})
     for shelf in found.shelves:
         if shelf.on_disk:
-            typer.echo(f"\nnode {shelf.node[:8]} keeps arrays on disk: {shelf.on_disk}")
+            typer.echo(f"\nnode {short_node(shelf.node)} keeps arrays on disk: {shelf.on_disk}")
         if shelf.stays:
-            typer.echo(f"\nnode {shelf.node[:8]} cannot go: {shelf.stays}")
+            typer.echo(f"\nnode {short_node(shelf.node)} cannot go: {shelf.stays}")
 
 
-def check(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: AsJson = False) -> None:
+def check(
+    store: StoreName = DEFAULT_STORE,
+    address: Address = None,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
     """Verify every array of all stores, and mend what a crash left.
 
     Reads all bytes. Programs may go on meanwhile.
@@ -102,7 +108,7 @@ def check(store: StoreName = DEFAULT_STORE, address: Address = None, as_json: As
     """
     from outlive.cli.connection import open_store
 
-    opened = open_store(store, address)
+    opened = open_store(store, address, local=local)
     with ProgressBar("check") as bar:
         findings = opened.check(progress=bar.update)
     unmended = sum(not finding.mended for finding in findings)
@@ -124,21 +130,27 @@ def shutdown(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     store: StoreName = DEFAULT_STORE,  # noqa: ARG001  every command takes it; this one ends all stores
     address: Address = None,
+    local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete all arrays of all stores, and stop keepers and catalog.
 
-    Asks first if there are arrays and stdin is a terminal.
+    Asks first if there are arrays and stdin is a terminal. With --local it
+    ends the store of this machine, for all programs that use it.
 
     [bold]Example[/bold]
     $ outlive shutdown --yes
     """
     import outlive
-    from outlive.cli.connection import connect
+    from outlive.cli.connection import connect, no_address
     from outlive.units import format_size
 
-    connect(address)
-    shelves, running = _shelves()
+    if local:
+        no_address(address)
+        shelves, running = _local_shelves()
+    else:
+        connect(address)
+        shelves, running = _shelves()
     arrays = sum(shelf.arrays for shelf in shelves)
     if (arrays or len(shelves) < running) and not yes and sys.stdin.isatty():
         used = format_size(sum(shelf.used for shelf in shelves))
@@ -146,13 +158,22 @@ def shutdown(
         typer.echo(f"Delete {what}? [y/N] ", nl=False, err=True)  # typer.confirm writes to stdout too
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise typer.Exit(NOT_SO)
-    freed = outlive.shutdown()
+    freed = outlive.shutdown(local=local)
     if as_json:
         print_json({"arrays": arrays, "freed": freed})
     elif running:
         typer.echo(f"deleted {count(arrays, 'array')}, freed {format_size(freed)}")
     else:
-        typer.echo("nothing to shut down: this cluster holds no arrays")
+        typer.echo(f"nothing to shut down: {'no local store is here' if local else 'this cluster holds no arrays'}")
+
+
+def _local_shelves() -> tuple[list[ShelfStats], int]:
+    """The shelf of the local store, if there is one: none is begun."""
+    from outlive.cli.connection import local_store
+
+    store = local_store()
+    shelves = [] if store is None else store.stats().shelves
+    return shelves, len(shelves)
 
 
 def _shelves() -> tuple[list[ShelfStats], int]:

@@ -76,6 +76,13 @@ def _deadline(handle: ArrayHandle) -> dt.datetime | None:
         return None
 
 
+def short_node(node: str) -> str:
+    """A node as tables show it: the beginning of its id, or the machine of a local store."""
+    from outlive.local.place import host_of, is_local
+
+    return host_of(node) if is_local(node) else node[:8]
+
+
 def is_array(handle: ArrayHandle) -> bool:
     """Whether its value is an array, and so has a shape and a dtype."""
     return handle.kind == "array"

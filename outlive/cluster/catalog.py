@@ -176,10 +176,10 @@ class Catalog:
         return self.driver.run(keys.listed, array_ids, node, epoch)
 
     @in_group("slow")
-    def locate(self, packed: bytes, hint: str | None, asker: str) -> bytes:
+    def locate(self, packed: bytes, hint: str | None, asker: str, copies: bool = False) -> bytes:
         """See `locating.locate`; an info by `wire.pack`, the answer's fields as JSON."""
         (info,) = unpack(packed)
-        return json.dumps(self.driver.run(locating.locate, info, hint, asker)).encode()
+        return json.dumps(self.driver.run(locating.locate, info, hint, asker, copies)).encode()
 
     @in_group("slow")
     def kept_on(self, array_id: str) -> list[str]:
@@ -219,7 +219,7 @@ class Catalog:
     @in_group("slow")
     def ended(self, array_ids: list[str], node: str, over: bool = False) -> None:
         """See `replicas.ended`."""
-        self.driver.step(replicas.ended, array_ids, node, over)
+        self.driver.run(replicas.ended, array_ids, node, over)
 
     # --- copies
 
@@ -240,9 +240,9 @@ class Catalog:
         return self.driver.run(replicas.join_copies, unpack(packed), home, node, kept=kept, epoch=epoch)
 
     @in_group("copy")
-    def replicate(self, packed: bytes, home: str) -> list[int]:
+    def replicate(self, packed: bytes, home: str, epoch: int) -> list[int]:
         """See `replicas.replicate`; infos by `wire.pack`."""
-        return self.driver.run(replicas.replicate, unpack(packed), home)
+        return self.driver.run(replicas.replicate, unpack(packed), home, epoch)
 
     @in_group("secure")
     def secure(self, array_ids: list[str]) -> None:
@@ -250,9 +250,9 @@ class Catalog:
         self.driver.run(replicas.secure, array_ids)
 
     @in_group("copy")
-    def evacuate(self, packed: bytes, node: str, anywhere: bool) -> list[bool]:
+    def evacuate(self, packed: bytes, node: str, epoch: int, anywhere: bool) -> list[bool]:
         """See `replicas.evacuate`; infos by `wire.pack`."""
-        return self.driver.run(replicas.evacuate, unpack(packed), node, anywhere=anywhere)
+        return self.driver.run(replicas.evacuate, unpack(packed), node, epoch, anywhere=anywhere)
 
     @in_group("slow")
     def leave(self, packed: bytes, node: str) -> list[bool]:

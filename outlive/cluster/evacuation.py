@@ -141,7 +141,7 @@ class Evacuation:
     def evacuate(self, array_ids: list[str], *, anywhere: bool) -> list[bool]:
         """Have other nodes keep these arrays, and drop here what they keep; whether each is gone from here."""
         infos = [info for info in map(self._info, array_ids) if info is not None]
-        safe: list[bool] = self._ask("evacuate", pack(infos), self._node, anywhere)
+        safe: list[bool] = self._ask("evacuate", pack(infos), self._node, self._shelf.ledger.epoch, anywhere)
         safe_infos = [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]
         for info in safe_infos:  # another node that leaves may remove this mark again, to have the array kept here
             mark(self._shelf, info.id, add=LEAVING)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
     from outlive.cluster.links import Links
 
+_LARGE = 64 << 20  # bytes: the catalog divides those who copy an array of this size among the nodes that have it
+_PAUSE, _LONGEST_PAUSE = 0.02, 0.3  # seconds until one that has to wait asks again
+_PATIENCE = 60.0  # seconds until it waits no longer
 _MOST_LISTINGS = 5  # how often this shelf may be listed while one array is copied
 
 
@@ -34,6 +37,7 @@ class Fetches:
     def __init__(self, shelf: Shelf, node: str, peers: Peers) -> None:
         self._shelf, self._node, self._peers = shelf, node, peers
         self._under_way: dict[str, Future[bytes | None]] = {}
+        self._unsaid = dict[str, ArrayInfo]()  # copies that are marked as kept, of which the catalog may not have heard
         self._lock = threading.Lock()
         self.chunk_size = ChunkSize(peers, node)
         """Returns the size of the chunks that this node sends and receives, in bytes, at most."""
@@ -111,9 +115,12 @@ class Fetches:
     def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
         """`_keep` for many arrays."""
         kept = [info for info in infos if keep(self._shelf, info.id)]
+        self._unsaid.update((info.id, info) for info in kept)
         epoch = self._shelf.ledger.epoch
         for info, answer in zip(kept, self._join_many(kept, home, epoch, kept=True), strict=True):
-            if answer not in {0, epoch}:
+            if answer in {0, epoch}:
+                self._unsaid.pop(info.id, None)
+            else:
                 self._keep(info, home)
 
     def _join_many(self, infos: list[ArrayInfo], home: str, epoch: int, *, kept: bool) -> list[int]:
@@ -125,10 +132,12 @@ class Fetches:
     def _fetch(self, info: ArrayInfo, hint: str | None, *, kept: bool, epoch: int) -> bytes | None:
         if self._shelf.has(info.id) and (not kept or self._keep(info, hint)):
             return None
-        hinted = [] if hint is None or hint == self._node else [hint]
+        # Of a large array others may have copies by now: then the catalog divides the readers among them.
+        divided = info.size >= _LARGE and not kept
+        hinted = [] if hint is None or hint == self._node or divided else [hint]
         located = from_nodes(
             hinted,
-            lambda: self._locate(info, hint),
+            lambda: self._locate(info, hint, divided=divided),
             lambda node: self._copy(info, node, kept=kept, epoch=epoch),
             lambda node: self._peers.find_keeper(node, start=True),
         )
@@ -136,8 +145,14 @@ class Fetches:
             return None
         return json.dumps(located).encode()
 
-    def _locate(self, info: ArrayInfo, hint: str | None) -> Located:
-        located = Located(*json.loads(self._ask("locate", pack([info]), hint, self._node)))
+    def _locate(self, info: ArrayInfo, hint: str | None, *, divided: bool) -> Located:
+        pause, until = _PAUSE, self._peers.now() + _PATIENCE
+        while True:
+            located = Located(*json.loads(self._ask("locate", pack([info]), hint, self._node, divided)))
+            if not located.busy or self._peers.now() > until:
+                break
+            self._peers.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         return located._replace(nodes=[node for node in located.nodes if node != self._node])
 
     def _copy(self, info: ArrayInfo, node: str, *, kept: bool, epoch: int) -> None:
@@ -234,11 +249,26 @@ class Fetches:
         for _ in range(_MOST_LISTINGS):
             if not keep(self._shelf, info.id):
                 return False
+            self._unsaid[info.id] = info
             epoch = self._shelf.ledger.epoch
             answer = self._join(info, home or self._node, epoch, kept=True)
             if answer in {0, epoch}:
+                self._unsaid.pop(info.id, None)
                 return answer != 0
         return False
+
+    def say_again(self) -> None:
+        """Tell the catalog again of copies that this shelf keeps, where it did not answer.
+
+        The call may have come late, under an epoch that the catalog passes over. The copy stays marked as kept: the
+        catalog may have heard of it all the same. Raises StoreUnavailable.
+        """
+        for array_id, info in list(self._unsaid.items()):
+            with self._lock:
+                is_under_way = array_id in self._under_way
+            if not is_under_way:
+                self._unsaid.pop(array_id, None)
+                self._keep(info, self._node)
 
     def _join(self, info: ArrayInfo, home: str, epoch: int, *, kept: bool) -> int:
         return int(self._ask("join_copy", pack([info]), home, self._node, kept, epoch))

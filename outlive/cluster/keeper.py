@@ -134,6 +134,7 @@ class Keeper(ShelfCalls):
             self._adopt_again: _ROUNDS_EVERY,
             self._serve_again: _SERVE_EVERY,
             self._tell_of_adopted: _ROUNDS_EVERY,
+            self._fetches.say_again: _ROUNDS_EVERY,
             self._compute_checksums: _ROUNDS_EVERY,
             self._tending.balance: _ROUNDS_EVERY,
             self._evacuation.consider: _ROUNDS_EVERY,

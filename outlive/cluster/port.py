@@ -29,7 +29,7 @@ __all__ = [
 
 AT_A_TIME = 5_000  # the most arrays in one call of a keeper, which deletes so many in a quarter of a second
 BY_LIST = frozenset(
-    {"finish", "drop", "forbid", "forget_successors", "keep", "holds", "describe", "unsealed", "never_put"}
+    {"finish", "drop", "forbid", "forget_successors", "keep", "holds", "lacks", "describe", "unsealed", "never_put"}
 )
 """Calls whose first argument is a list, and whose answer is a list or None. A long list may be sent in slices."""
 

@@ -80,6 +80,11 @@ class ShelfCalls:
     def holds(self, array_ids: list[str]) -> list[bool]:
         return [self._shelf.has(array_id) for array_id in array_ids]
 
+    def lacks(self, array_ids: list[str]) -> list[bool]:
+        """Whether each of these arrays is not here, sealed or as a draft."""
+        # in this order: it may be sealed in between
+        return [not self._shelf.has_draft(array_id) and not self._shelf.has(array_id) for array_id in array_ids]
+
     def holds_from_now(self, array_ids: list[str]) -> tuple[int, list[bool]]:
         """Raise the epoch; returns it, and whether each array is here. The others need it to be sealed."""
         return self._shelf.raise_epoch(), self.holds(array_ids)

@@ -8,7 +8,7 @@ from outlive.errors import ArrayNotFound, StoreUnavailable
 from outlive.local.jobs import Job
 from outlive.local.peers import LocalPeers
 from outlive.local.place import CLUSTER, Place, of_another_machine, place_of, root_of
-from outlive.local.starting import make_folders
+from outlive.local.starting import make_folders, start
 
 _TRIES = 20  # to make what a keeper that ends removes
 
@@ -59,6 +59,10 @@ class LocalConnection:
         if not self._job.stands():  # a keeper that ended removed the file
             self._job = self._begin()
         return self.peers.answers()
+
+    def start_keeper(self) -> None:
+        """Start the keeper's process, unless there is one. Raises as `starting.start`."""
+        start(self.place)
 
     def links(self) -> None:
         """There are no other nodes."""

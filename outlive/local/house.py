@@ -115,7 +115,7 @@ class LocalKeeper(Keeper):
 
     def works(self) -> dict[Callable[[], None], float]:
         works = super().works()
-        for alien in (self._serve_again, self._adopt_again, self._evacuation.consider):
+        for alien in (self._serve_again, self._adopt_again, self._evacuation.consider, self._fetches.say_again):
             del works[alien]
         return {**works, self._leave_if_unused: _LOOK_EVERY}
 

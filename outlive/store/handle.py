@@ -22,6 +22,7 @@ from outlive.store import deadlines, notebook, session
 from outlive.store.beside import view_beside
 from outlive.store.elsewhere import locate
 from outlive.store.gateway import in_cluster
+from outlive.store.gone import missing
 from outlive.store.private import Mode, check_mode, private
 from outlive.store.reading import by_handle
 from outlive.store.rows import part
@@ -252,13 +253,22 @@ class ArrayHandle(metaclass=_Named):
 
     @in_cluster()
     def unpin(self) -> None:
-        """Let it be spilled like any other array.
+        """Let it be spilled like any other array, on this node. If only other nodes have it, nothing is done.
 
         Raises
         ------
         ArrayNotFound
+            It was deleted, or overwritten.
+        StoreUnavailable
+            It is in the local store of another machine.
         """
-        unpin(session.of(self._node).shelf, self.info)
+        current = session.of(self._node)
+        try:
+            unpin(current.shelf, self.info)
+        except ArrayNotFound:
+            located = locate(current, self.info, self._node)
+            if not located.nodes:
+                raise missing(current, self.info, located, self._node) from None
 
     @in_cluster()
     def ends_at(self) -> datetime | None:

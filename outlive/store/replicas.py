@@ -35,7 +35,7 @@ def replicate(session: Session, infos: list[ArrayInfo]) -> None:
         mark(session.shelf, info.id, add=COPIED)
     size = format_size(sum(info.nbytes for info in infos))
     with progress.of(f"making replicas of {count(len(infos), 'array')}, {size}"):
-        kept = session.ask_catalog("replicate", pack(infos), session.node)
+        kept = session.ask_catalog("replicate", pack(infos), session.node, session.shelf.ledger.epoch)
     for info in infos:
         if info.key is not None:
             session.shelf.name(info)

@@ -6,6 +6,7 @@ made once a process and cluster; `current()` finds it in well under a microsecon
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
@@ -24,7 +25,7 @@ from outlive.arrays.writer import Writer
 from outlive.cluster.port import Call, Left, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
-from outlive.errors import MissingPackage, StoreUnavailable
+from outlive.errors import MissingPackage, OutliveError, StoreUnavailable
 from outlive.local.connection import LocalConnection, of_handle
 from outlive.local.place import Place, is_local, root_of
 from outlive.store import ray_in_use
@@ -346,6 +347,16 @@ def forget(session: Session | None = None) -> None:
         _remember(place, None)
         if before is not None:
             before.hang_up()
+
+
+@atexit.register
+def _leave_a_keeper() -> None:
+    """Start a keeper as this process ends, if that of a local store was killed: no other program may come to do so."""
+    for session in list(_local.values()):
+        connection = session.connection
+        with contextlib.suppress(OutliveError, OSError):
+            if isinstance(connection, LocalConnection) and session.stands() and session.shelf.ids():
+                connection.start_keeper()
 
 
 def close_local(place: Place) -> int:

@@ -274,10 +274,10 @@ class _Reply:
         channel, end, sums = self._channel, offset + self.size, list[int]()
         own: memoryview | None = None
         while offset < end:
-            size = min(wire.PIECE, end - offset)
+            size = wire.piece(end - offset)
             piece = sink.window(offset, size)
             if piece is None:
-                own = own or memoryview(bytearray(size))
+                own = own or memoryview(bytearray(min(end - offset, wire.PIECE + wire.REST)))  # the last may be longer
                 channel.read_into(own[:size], _STALLED)
                 sink.write(offset, own[:size])
                 piece = own[:size]

@@ -237,10 +237,10 @@ class Server:
     def _send(self, channel: Channel, opened: Opened) -> None:
         answer = wire.Answer(wire.OK, opened.end - opened.begin, len(opened.head))
         first: list[bytes | memoryview] = [answer.packed(), opened.head]
-        buffer = memoryview(bytearray(min(answer.size, wire.PIECE)))
+        buffer = memoryview(bytearray(min(answer.size, wire.PIECE + wire.REST)))
         offset, sums = opened.begin, list[int]()
         while offset < opened.end:
-            piece = buffer[: min(wire.PIECE, opened.end - offset)]
+            piece = buffer[: wire.piece(opened.end - offset)]
             if os.preadv(opened.fd, [piece], offset) != len(piece):
                 raise Lost("the file ends before it should")
             offset += len(piece)

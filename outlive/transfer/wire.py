@@ -6,7 +6,7 @@
                  question                          by the client, behind a request that has one
                  answer, its head, its bytes       by the server, in the order of the requests
                  checksums                         by the server
-    checksums    one for each PIECE bytes that are sent; the last piece may be smaller
+    checksums    one for each piece that is sent: PIECE bytes; the last has up to REST more, or fewer
 
 An error is an answer with a status and no bytes. Anything else that arrives ends the connection.
 """
@@ -17,9 +17,10 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAGIC = b"outlive\x02"  # the last byte is the version of this format
+MAGIC = b"outlive\x03"  # the last byte is the version of this format
 NONCE = 32  # bytes
 PIECE = 1 << 20  # bytes
+REST = 64 << 10  # bytes: a shorter rest is part of the piece before, so that an array of 1 MiB and its header are one
 LONGEST_HEAD, LONGEST_QUESTION = 1 << 20, 1 << 20  # bytes
 WHOLE = (1 << 64) - 1
 """The end of a request that reads to the end of the file."""
@@ -79,6 +80,11 @@ def request(frame: bytes) -> Request | Question:
     if kind != _READ or flags & ~_COPIES or begin > end:
         raise Malformed(f"a request of kind {kind}, with flags {flags}, from {begin} to {end}")
     return Request(array_id.hex(), begin, end, epoch, bool(flags & _COPIES))
+
+
+def piece(left: int) -> int:
+    """How many of the bytes that are left are the next piece."""
+    return left if left < PIECE + REST else PIECE
 
 
 def checksums(found: Sequence[int]) -> bytes:

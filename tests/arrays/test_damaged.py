@@ -28,6 +28,7 @@ from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound, CorruptArray
 from tests.arrays.summing import compute_checksums
+from tests.long import few
 
 from .local_store import disk_usage
 
@@ -92,7 +93,7 @@ def test_truncated_and_padded_to_its_old_length(shelf: Shelf, count: int) -> Non
     assert_corrupt(shelf, info)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=few(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), bit=st.integers(0, 7), count=st.sampled_from([SMALL, LARGE]))
 def test_any_damaged_bit_of_header_or_footer(shelf: Shelf, data: st.DataObject, bit: int, count: int) -> None:
     info, path = stored(shelf, count)

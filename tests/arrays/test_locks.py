@@ -32,6 +32,7 @@ from outlive.errors import StoreUnavailable
 from outlive.store.creation import Creation
 from outlive.store.scopes import end_scope
 from tests.conftest import eventually, nothing_is_swallowed
+from tests.long import few
 
 from .local_store import assert_counted
 
@@ -142,7 +143,7 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
         thread.start()
     alive: list[int] = []
     try:
-        for number in range(60):
+        for number in range(few(60)):
             pid = child(lambda: Writer(shelf).put(np.ones(10)))
             eventually(lambda pid=pid: ended(pid))
             if number % 10 == 0:  # and some that live on, and hold nothing that others need

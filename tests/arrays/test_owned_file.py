@@ -21,6 +21,7 @@ from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.room import _turn
 from outlive.arrays.tend.checksums import Checksums
 from outlive.arrays.writer import Writer
+from tests.long import few
 
 from .conftest import MIB
 from .test_shelf import forked
@@ -60,7 +61,7 @@ def test_a_fork_waits_until_a_file_is_known(root: Path) -> None:
     try:
         for thread in threads:
             thread.start()
-        for _ in range(50):
+        for _ in range(few(50)):
             pid = os.fork()
             if pid == 0:
                 has_it = any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))

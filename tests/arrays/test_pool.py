@@ -31,6 +31,7 @@ from outlive.arrays.tend.fsck import check, check_arrays
 from outlive.arrays.writer import Writer, fill, mapped
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 from tests.arrays.summing import compute_checksums
+from tests.long import few
 
 from .local_store import disk_usage
 from .test_shelf import forked, kill
@@ -161,7 +162,7 @@ def test_readers_never_see_another_array(shelf: Shelf) -> None:
             os._exit(1)
     try:
         seen, held = 0, list[tuple[int, np.ndarray]]()
-        while seen < 1500:
+        while seen < few(1500):
             for array_id in shelf.ids():
                 try:
                     info = shelf.info(array_id)

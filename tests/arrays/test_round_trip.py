@@ -22,6 +22,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.writer import Writer, mapped
+from tests.long import few
 
 from .local_store import disk_usage
 
@@ -156,13 +157,15 @@ def assert_round_trip(shelf: Shelf, array: Array) -> None:
         shelf.delete(info.id)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=few(400), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(array=arrays())
 def test_put(shelf: Shelf, array: Array) -> None:
     assert_round_trip(shelf, array)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=few(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dtype=dtypes, shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9), fortran=st.booleans())
 @example(dtype=np.dtype("f8"), shape=(200, 100), fortran=True)
 def test_create(shelf: Shelf, dtype: np.dtype[Any], shape: tuple[int, ...], *, fortran: bool) -> None:

@@ -26,12 +26,14 @@ from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.errors import ArrayNotFound
+from tests.long import few
 
 from .local_store import assert_counted
 from .test_killed import KILLS, MIB, PUT, RECORD, Victim, content, items, kill_many, read, verify, write
 
 MEMORY, DISK = 12 * MIB, 256 * MIB
-CHECKS, ARRAYS = 6000, 100  # of views, by content, and of how many arrays at least: else it would prove little
+# Checks of views, by content, and of how many arrays at least: with fewer it would prove little.
+CHECKS, ARRAYS = few(6000), few(100)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from outlive.transfer.channel import Channel, Lost
 from tests.calls.conftest import SECRET, line_to
 from tests.calls.test_line import ask
 from tests.conftest import eventually
+from tests.long import few
 from tests.transfer.test_fuzz import Liar, altered
 
 PLAIN = st.recursive(
@@ -29,7 +30,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(seed=st.integers(0, 1 << 30), values=st.lists(PLAIN, max_size=4))
 def test_frames_that_come_in_any_pieces(seed: int, values: list[Any]) -> None:
     chance = random.Random(seed)
@@ -43,7 +44,7 @@ def test_frames_that_come_in_any_pieces(seed: int, values: list[Any]) -> None:
     assert [frame.number for frame in found] == list(range(len(values)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=few(300), deadline=None)
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_frames(data: bytes) -> None:
     with contextlib.suppress(wire.Malformed):
@@ -87,7 +88,7 @@ def test_a_server_that_is_sent_anything(start_server: Callable[..., Server]) -> 
     assert ask(line_to(there), "note", 7) == 7
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=few(100), deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_a_client_that_is_sent_anything(seed: int) -> None:
     """It has what was answered, or an error, and nothing else."""

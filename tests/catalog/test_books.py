@@ -113,7 +113,7 @@ def test_replicas_are_made_and_copies_looked_for(world: World) -> None:
         world.answers[node, "fetch"] = lambda packed, home, kept, node=node: world.run(
             replicas.join_copies(state, [one], home, node, kept=True, epoch=1)
         )
-    assert world.run(replicas.replicate(state, [one], "a")) == [2]
+    assert world.run(replicas.replicate(state, [one], "a", 1)) == [2]
     assert len(world.run(locating.locate(state, one, "a", "c")).nodes) == 2
     assert world.run(locating.touch(state, one, 1, "a"))
     world.answers["a", "holds"] = lambda asked: [False] * len(asked)

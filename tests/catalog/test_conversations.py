@@ -268,7 +268,7 @@ def test_what_is_deleted_while_its_shelf_is_listed_does_not_come_back(known: boo
 @pytest.mark.parametrize("ended", ["before it is sealed", "before it counts"])
 def test_what_has_ended_at_its_home_while_it_was_copied_does_not_count_there(ended: str) -> None:
     """Else the only replica could be dropped, as another would be thought to be there."""
-    world, one = World(), info(1, None)
+    world, one = World(answers={("b", "lacks"): [True]}), info(1, None)
     state = world.know()
 
     def join(*, kept: bool) -> list[int]:
@@ -276,7 +276,7 @@ def test_what_has_ended_at_its_home_while_it_was_copied_does_not_count_there(end
 
     if ended == "before it counts":
         assert join(kept=False) == [1]
-    replicas.ended(state, [one.id], "b")
+    world.run(replicas.ended(state, [one.id], "b"))
     if ended == "before it is sealed":
         assert join(kept=False) == [0]
     else:
@@ -317,15 +317,16 @@ def test_a_shelf_is_listed_by_one_at_a_time() -> None:
 
 def test_an_array_without_a_key_that_is_put_while_its_shelf_is_listed_gets_its_replicas() -> None:
     """That listing does not have it, and must not make the catalog forget it."""
-    world = World(answers={("a", "room"): None})
-    state, one = world.know(), info(1, None, replicas=2)
+    world, one = World(answers={("a", "room"): None}), info(1, None, replicas=2)
+    state = world.know()
     joining = Talk(world, shelves.join(state, "b"))
     joining.answer(None)  # its keeper was found, and answers, before the array is put
-    replicating = Talk(world, replicas.replicate(state, [one], "b"))
+    replicating = Talk(world, replicas.replicate(state, [one], "b", 1))
     joining.answer({"b": listing(2)})
     joining.answer({"b": []})
     assert joining.over
     replicating.go_on()
+    replicating.answer({"b": [True]})
     assert state.index.holders(one.id) == {"b": True}
     assert [lacking.id for lacking, _ in state.index.copies.too_few()] == [one.id]
 
@@ -659,21 +660,21 @@ def test_an_array_without_a_key_that_a_listing_has_made_unknown_stays_on_its_nod
         state.index.copies.forget_array(one.id)
         return 0
 
-    world = World(answers={(name, "room"): forget for name in "bc"})
+    world = World(answers={("a", "keep"): keeps(one.id), **{(name, "room"): forget for name in "bc"}})
     state = world.know()
-    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [False]
+    assert world.run(replicas.evacuate(state, [one], "a", 1, anywhere=True)) == [False]
     assert world.methods("b") + world.methods("c") == ["room", "room"]
     assert replicas.leave(state, [one], "a") == [False]
     state.note_erased(one.id)
     assert replicas.leave(state, [one], "a") == [True]  # deleted meanwhile
-    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [True]
+    assert world.run(replicas.evacuate(state, [one], "a", 1, anywhere=True)) == [True]
 
 
 def test_what_counts_as_lost_stays_on_a_node_that_has_adopted_it_and_is_not_listed_since() -> None:
     world, one = World(), info(1)
     state = world.know("a")
     state.index.lost.add(Lost(one, "b", 1.0))
-    assert world.run(replicas.evacuate(state, [one], "a", anywhere=True)) == [False]
+    assert world.run(replicas.evacuate(state, [one], "a", 1, anywhere=True)) == [False]
     assert replicas.leave(state, [one], "a") == [False]
     assert replicas.leave(state, [info(2)], "a") == [True]  # another array of that key, which was deleted
 
@@ -803,7 +804,7 @@ def test_many_small_arrays_travel_together() -> None:
         world.run(replicas.join_copies(state, some, home, "b", kept=True, epoch=1))
 
     world.answers["b", "fetch_many"] = fetch_many
-    assert world.run(replicas.replicate(state, some, "a")) == [2] * 10
+    assert world.run(replicas.replicate(state, some, "a", 1)) == [2] * 10
     assert world.methods("b").count("fetch_many") == 1 and "fetch" not in world.methods("b")
     assert not state.under_way.bulk and not state.under_way.in_bulk
 
@@ -1448,7 +1449,7 @@ def test_an_array_without_a_key_that_is_found_again_does_not_count_as_lost(found
     elif found == "copied":
         assert world.run(replicas.join_copies(state, [one], "a", "b", kept=True, epoch=1)) == [1]
     elif found == "emptied":
-        world.run(replicas.evacuate(state, [one], "a", anywhere=False))
+        world.run(replicas.evacuate(state, [one], "a", 1, anywhere=False))
     else:
         world.know("a", "b")
         state.index.copies.add(one, "b", "a", kept=False)
@@ -1771,14 +1772,15 @@ def test_what_ended_by_a_clock_that_is_ahead_is_not_copied_there_again(count: in
         state.index.copies.add(one, "a", "a")
         state.index.copies.add(one, "a", "b")
     world.answers |= {("a", "holds"): lambda ids: [True] * len(ids), ("b", "fetch"): None, ("b", "fetch_many"): None}
-    replicas.ended(state, [one.id for one in some], "b", over=True)
+    world.answers["b", "lacks"] = lambda ids: [True] * len(ids)
+    world.run(replicas.ended(state, [one.id for one in some], "b", over=True))
     world.run(replicas.multiply_few(state))
     assert not {"fetch", "fetch_many"}.intersection(world.methods("b"))
     world.answers["a", "touch"] = True
     assert world.run(locating.touch(state, some[0], 1, "a"))
     world.run(replicas.multiply_few(state))
     assert "fetch" in world.methods("b"), "it lives longer"
-    replicas.ended(state, [some[0].id], "b")  # it did not get there
+    world.run(replicas.ended(state, [some[0].id], "b"))  # it did not get there
     world.asked.clear()
     world.run(replicas.multiply_few(state))
     assert "fetch" in world.methods("b")
@@ -1816,7 +1818,7 @@ def test_what_was_shown_between_the_former_and_the_last_decides_too() -> None:
     state = world.know()
     put(state, old, "a")
     world.run(keys.replace(state, [middle], "b", 0))
-    assert world.run(replicas.replicate(state, [middle], "b")) == [1]
+    assert world.run(replicas.replicate(state, [middle], "b", 1)) == [1]
     put(state, last, "b")  # somebody holds the first, so it is there still
     world.kill("b")
     world.answers["a", "drop"] = drops

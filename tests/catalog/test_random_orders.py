@@ -37,6 +37,7 @@ from outlive.catalog.state import Outside, State
 from outlive.catalog.wire import Listed, pack_listed, unpack
 from outlive.errors import StoreUnavailable
 from tests.catalog.talking import node
+from tests.long import few
 
 Task = Generator[None, None, Any]
 ONCE_FAILED = [
@@ -59,7 +60,7 @@ ONCE_FAILED = [
     4054,
     4392,
 ]
-SEEDS = [*range(150), *ONCE_FAILED]
+SEEDS = [*range(few(150)), *ONCE_FAILED]
 _KEYS, _KEPT_KEYS = "abcd", "ab"  # of which some are never deleted
 _TRIES = 20
 
@@ -257,7 +258,7 @@ class Orders:
             return
         self.acknowledged[key] = max(self.acknowledged.get(key, -100), info.version)
         if replicas_ > 1:
-            yield from self.converse(replicas.replicate(self.state, [info], name))
+            yield from self.converse(replicas.replicate(self.state, [info], name, shelf.epoch))
 
     def _take_back(self, shelf: DictShelf, info: ArrayInfo) -> None:
         """Unless somebody who reads has sealed it."""
@@ -307,7 +308,7 @@ class Orders:
     def evacuate(self, name: str) -> Task:
         shelf = self.shelves[name]
         infos = [info for info, kept in shelf.files.values() if kept]
-        safe = yield from self.converse(replicas.evacuate(self.state, infos, name, anywhere=True))
+        safe = yield from self.converse(replicas.evacuate(self.state, infos, name, shelf.epoch, anywhere=True))
         for info in [info for info, elsewhere in zip(infos, safe, strict=True) if elsewhere]:
             yield
             if self.step(replicas.leave, [info], name) == [True]:

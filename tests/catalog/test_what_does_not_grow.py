@@ -33,7 +33,7 @@ def copied(world: World, packed: bytes, home: str, name: str) -> None:
 
 def put(world: World, one: ArrayInfo) -> int:
     assert keys.bind(world.state, [one], "a", 0).epoch
-    (kept,) = world.run(replicas.replicate(world.state, [one], "a"))
+    (kept,) = world.run(replicas.replicate(world.state, [one], "a", 1))
     return kept
 
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    # tests/explain and tests/local run these, which need no Ray
-    if "\n>>> " in page.read_text() and page.name not in {"explain.md", "without-ray.md"}
+    # tests/explain, tests/gpu and tests/local run these, which need no Ray
+    if "\n>>> " in page.read_text() and page.name not in {"explain.md", "gpu.md", "without-ray.md"}
 )
 NEEDS = {
     "docs/before-after/deisa.md": {"dask.array": None},

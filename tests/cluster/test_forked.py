@@ -13,6 +13,9 @@ import ray
 
 from tests.cluster.conftest import start_ray
 from tests.conftest import eventually
+from tests.little_ray import CAN_FORK
+
+pytestmark = pytest.mark.skipif(not CAN_FORK, reason=f"workers of Ray {ray.__version__} are not forked")
 
 
 @pytest.fixture

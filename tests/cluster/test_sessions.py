@@ -42,6 +42,7 @@ def _nothing_left() -> Iterator[None]:
         outlive.shutdown()
 
 
+LITTLE = "from tests.little_ray import start_little; start_little()"
 LOCAL = """
 import sys, numpy as np, outlive
 store = outlive.open()
@@ -99,7 +100,8 @@ def test_one_program_two_clusters() -> None:
 
 
 def test_a_killed_program_leaves_its_arrays_to_the_next_one_to_clear(request: pytest.FixtureRequest) -> None:
-    process = subprocess.Popen([sys.executable, "-c", LOCAL, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    program = [sys.executable, "-c", LITTLE + LOCAL, "wait"]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     shelf = Path(next(line for line in iter(process.stdout.readline, b"") if ROOT.encode() in line).decode().strip())
     assert shelf.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import os
 import pytest
 from rich.console import Console
 
-from outlive.demo import chart, report, shared
+from outlive.demo import report, shared
 from outlive.demo.results import Reading, Result, leftover
 from outlive.demo.watch import Process, Sample
 
@@ -112,7 +113,13 @@ def test_summary_is_json(plain, kept):
     assert report.table(plain, kept).row_count == len(report.rows(plain, kept))
 
 
-def test_chart_is_a_png(plain, kept, tmp_path):
+@pytest.fixture
+def chart():
+    """The module. With Matplotlib it takes longer to load than most tests take."""
+    return importlib.import_module("outlive.demo.chart")
+
+
+def test_chart_is_a_png(chart, plain, kept, tmp_path):
     chart.draw([plain, kept], tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
     chart.draw([Result("ray"), Result("outlive")], tmp_path / "empty.png")
@@ -142,7 +149,7 @@ def test_the_arena_of_a_raylet_has_no_name_any_more(tmp_path):
     assert shared.in_arenas([os.getpid(), 0]) == 0
 
 
-def test_the_chart_ends_with_the_data_and_names_its_lines(plain, kept, tmp_path, monkeypatch):
+def test_the_chart_ends_with_the_data_and_names_its_lines(chart, plain, kept, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(chart.Figure, "savefig", lambda figure, path: drawn.append(figure))
     for side in (plain, kept):

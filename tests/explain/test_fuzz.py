@@ -15,6 +15,7 @@ from outlive.explain.ids import decode
 from outlive.explain.lines import LONGEST, of_file, of_text
 from outlive.explain.literals import required_words
 from outlive.explain.reader import CLASSES, Reader
+from tests.long import few
 
 HEX = st.text("0123456789abcdefABCDEF", max_size=80)
 PIECES = st.sampled_from(
@@ -46,7 +47,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.text() | HEX | st.builds("{}({}){}".format, st.sampled_from(["ObjectRef", "WorkerID", "x"]), HEX, st.text()))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=few(500), deadline=None)
 def test_ids(text):
     try:
         decoded = decode(text)
@@ -59,7 +60,7 @@ def test_ids(text):
 
 
 @given(st.binary(min_size=4, max_size=40))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=few(500), deadline=None)
 def test_ids_of_all_sizes(data):
     try:
         decoded = decode(data.hex())
@@ -70,7 +71,7 @@ def test_ids_of_all_sizes(data):
 
 
 @given(st.lists(st.text(max_size=30) | HEX | PIECES, max_size=60).map("".join))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=few(500), deadline=None)
 def test_texts(text):
     reading = explain.read(text)
     assert all(one.count >= 1 and one.what and one.fix and one.sources for one in reading.explanations)
@@ -78,7 +79,7 @@ def test_texts(text):
 
 
 @given(st.binary(max_size=2000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 def test_bytes(data):
     reader = Reader()
     reader.read(of_file(io.BytesIO(data), len(data)))
@@ -148,7 +149,7 @@ SEARCHABLE = [pattern for pattern in dict.fromkeys(SIGNALS) if "(?!" not in patt
 
 
 @given(st.sampled_from(SEARCHABLE).flatmap(lambda pattern: st.tuples(st.just(pattern), st.from_regex(pattern))))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=few(500), deadline=None)
 def test_whatever_a_sign_matches_contains_one_of_its_words(case):
     pattern, text = case
     assert any(word in text for word in required_words(pattern))

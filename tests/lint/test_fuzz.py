@@ -15,6 +15,7 @@ from outlive.lint import Unreadable, check_source
 from outlive.lint.fixes import fixed
 from outlive.lint.text import decode
 from tests.lint.pages import ALL, programs
+from tests.long import few
 
 SOURCES = [program.code for rule in ALL for program in programs(rule)]
 SOURCES += [path.read_text() for path in Path(__file__).parent.rglob("*.py")]
@@ -22,7 +23,7 @@ WORDS = """ray ray.put ray.get .remote .options ( ) [ ] { } _owner= = None for i
 async def class self @ray.remote max_calls=1 refs ref , : * ** -> . global import from as with try except
 "x" 0 not := 😀"""
 PIECES = [*WORDS.split(), "\n", "\t", "# noqa"]
-OFTEN = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+OFTEN = settings(max_examples=few(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def survives(code: str) -> None:

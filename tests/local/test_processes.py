@@ -57,6 +57,20 @@ def test_a_pool_that_is_spawned(store, shared_root):
     assert sorted(store) == ["k/0", "k/1", "k/2", "k/3"]
 
 
+def test_a_keeper_is_killed_and_no_other_program_comes(root):
+    """What ends with the program does end: it leaves a keeper."""
+    code = """
+import os
+from outlive.local.starting import _listens
+store.put(np.ones(100_000))
+os.kill(store.stats().shelves[0].keeper_pid, 9)
+while _listens(store.place): pass
+print(len(os.listdir(store.place.folder + "/" + store.place.shelves()[0] + "/mem")))
+"""
+    assert run(code, root) == "1"
+    eventually(lambda: not os.path.exists(f"{root}/local"))
+
+
 def test_a_worker_that_is_killed(shared_root):
     store = outlive.open(local=True, root=shared_root)
     handle = store.put(np.ones(50_000))

@@ -113,7 +113,12 @@ def test_a_handle_of_another_machine(store, shared_root, root, monkeypatch):
     for read in (beside.get, lambda: beside[:3], lambda: beside[0]):  # though this machine has a store there
         with pytest.raises(outlive.StoreUnavailable, match="machine other, and this is"):
             read()
-    assert outlive.ArrayHandle(handle.info, f"local:other:{shared_root}").get().sum() == 100_000  # it was renamed
+    for call in (beside.pin, beside.unpin):
+        with pytest.raises(outlive.StoreUnavailable, match="machine other, and this is"):
+            call()
+    renamed = outlive.ArrayHandle(handle.info, f"local:other:{shared_root}")
+    renamed.unpin()
+    assert renamed.get().sum() == 100_000
     ended = outlive.ArrayHandle(handle.info._replace(id="0" * 32), f"local:{socket.gethostname()}:{root}")
     with pytest.raises(outlive.ArrayNotFound, match="has ended"):
         ended.get()

@@ -299,7 +299,7 @@ class PlayedCluster:
         draft = self.draft(node, key, value, count, replicas)
         commit(self.session(node), [draft])
         if replicas > 1:
-            self.catalog.replicate(pack([draft.info]), node)
+            self.catalog.replicate(pack([draft.info]), node, self.shelves[node].ledger.epoch)
         info: ArrayInfo = draft.info
         return info
 

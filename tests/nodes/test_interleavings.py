@@ -302,7 +302,7 @@ def test_a_put_waits_for_the_replicas_that_somebody_else_makes(
     commit(cluster.session("c"), [draft])
     catalog = cluster.catalog
     counts: list[list[int]] = []
-    replicate = threading.Thread(target=lambda: counts.append(catalog.replicate(pack([draft.info]), "c")))
+    replicate = threading.Thread(target=lambda: counts.append(catalog.replicate(pack([draft.info]), "c", 1)))
 
     def slow(node: str, call: Call, make: Callable[[], Any]) -> Any:
         if not counts and not replicate.is_alive():
@@ -905,7 +905,7 @@ def test_a_call_of_touch_that_comes_late_takes_no_time_from_an_array(cluster: Pl
 def test_no_copy_is_dropped_for_a_catalog_that_does_not_know_it(cluster: PlayedCluster) -> None:
     """Two nodes that leave at once would drop both, if the catalog started anew and has heard of neither."""
     info = cluster.put("b", "k", 1)
-    assert cluster.catalog.evacuate(pack([info]), "b", True) == [True]
+    assert cluster.catalog.evacuate(pack([info]), "b", 1, True) == [True]
     keepers = [node for node, kept in cluster.holders(info.id).items() if kept]
     assert len(keepers) == 2
     cluster.frozen.update(keepers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from outlive.arrays.ended import Why
 from outlive.arrays.layout import CACHED, LEAVING
+from outlive.arrays.lifetimes import TTL, Lifetime
 from outlive.arrays.marks import mark
 from outlive.arrays.put_options import PutOptions
 from outlive.arrays.shelf import Shelf
@@ -22,7 +24,7 @@ from outlive.catalog.wire import pack, pack_request
 from outlive.cluster import evacuation, transfer
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
-from outlive.cluster.port import Call, Nobody
+from outlive.cluster.port import Call, NoAnswer, Nobody
 from outlive.cluster.tending import Tending
 from outlive.errors import ArrayNotFound, StoreUnavailable
 from outlive.store.commit import commit
@@ -157,6 +159,80 @@ def test_a_keeper_whose_word_comes_after_a_new_epoch_says_it_again(
         assert keeper.fetch(pack([info]), "a", True) is None
     assert len(said) == 2
     assert cluster.holders(info.id) == catalog.index.holders(info.id) == {"a": True, "b": True}
+
+
+def test_an_array_without_a_key_that_is_there_again_goes_when_it_is_deleted(cluster: PlayedCluster) -> None:
+    """That it had ended on b was said before it was read there again, and comes late."""
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s")
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.catalog.ended([info.id], "b")
+    assert cluster.catalog.index.holders(info.id) == {"a": True, "b": False}
+    assert cluster.catalog.erase(pack([info]), "a")
+    assert cluster.holders(info.id) == {}
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_an_array_that_lives_longer_where_it_is_cached_does_not_end(cluster: PlayedCluster, lives: bool) -> None:
+    """Somebody touched it, and the node that kept it did not answer: there its time is over."""
+    options = PutOptions(Lifetime(TTL, 0, 60.0))
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", options=options)
+    assert by_handle(cluster.session("b"), info, "a")[0] == 1
+    cluster.frozen.add("a")
+    assert cluster.catalog.touch(pack([info]), time.time_ns() + 3600 * 10**9, "a")
+    cluster.frozen.discard("a")
+    cluster.shelves["a"].delete(info.id)
+    if not lives:
+        cluster.shelves["b"].delete(info.id)
+    cluster.catalog.ended([info.id], "a", True)
+    assert cluster.catalog.index.holders(info.id) == ({"b": True} if lives else {})
+    if lives:
+        assert by_handle(cluster.session("c"), info, "a")[0] == 1
+        assert cluster.catalog.erase(pack([info]), "a")
+        assert cluster.holders(info.id) == {}
+
+
+def test_a_late_wish_for_replicas_does_not_name_a_node_that_the_array_has_left(cluster: PlayedCluster) -> None:
+    info = Writer(cluster.shelves["a"]).put(np.full(5, 1), store="s", options=PutOptions(replicas=2))
+    epoch = cluster.shelves["a"].ledger.epoch
+    assert cluster.catalog.replicate(pack([info]), "a", epoch) == [2]
+    (other,) = cluster.holders(info.id).keys() - {"a"}
+    (third,) = {"b", "c"} - {other}
+    assert Evacuation(cluster.shelves["a"], "a", cluster.peers).evacuate([info.id], anywhere=True) == [True]
+    cluster.catalog.replicate(pack([info]), "a", epoch)
+    assert cluster.catalog.index.holders(info.id).items() >= {other: True, third: True}.items()
+    assert cluster.holders(info.id) == cluster.catalog.index.holders(info.id)
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+@pytest.mark.parametrize("then", ["it is there", "it was deleted"])
+def test_a_keeper_that_was_not_answered_says_again_what_it_keeps(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch, how: str, then: str
+) -> None:
+    """Its first word comes after the shelf has got another epoch, and is passed over."""
+    info, catalog, keeper = cluster.put("a", "k", 1), cluster.catalog, cluster.keepers["b"]
+    ask, late = cluster.peers.ask_catalog, list[Call]()
+
+    def give_up(call: Call, *args: Any) -> Any:
+        if call.method in {"join_copy", "join_copies"} and call.args[3]:
+            late.append(call)
+            raise NoAnswer("the catalog did not answer")
+        return ask(call, *args)
+
+    monkeypatch.setattr(cluster.peers, "ask_catalog", give_up)
+    with pytest.raises(StoreUnavailable):
+        keeper.fetch(pack([info]), "a", True) if how == "one" else keeper.fetch_many(pack([info]), "a")
+    monkeypatch.setattr(cluster.peers, "ask_catalog", ask)
+    catalog.dropped(["0" * 32], "b")
+    for call in late:
+        ask(call)
+    assert catalog.index.holders(info.id) == {"a": True, "b": False}
+    if then == "it was deleted":
+        assert catalog.end([info.id])
+    keeper.fetches.say_again()
+    expected = {} if then == "it was deleted" else {"a": True, "b": True}
+    assert cluster.holders(info.id) == catalog.index.holders(info.id) == expected
+    monkeypatch.setattr(cluster.peers, "ask_catalog", lambda *_: pytest.fail("it was said"))
+    keeper.fetches.say_again()
 
 
 @pytest.mark.parametrize("kept", [False, True])

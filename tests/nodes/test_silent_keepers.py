@@ -134,7 +134,7 @@ def _put(cluster: PlayedCluster, node: str, replicas: int = 2) -> ArrayInfo:
     draft = Writer(cluster.shelves[node]).draft_of(np.full(5, 1), store="s", options=PutOptions(replicas=replicas))
     draft.seal()
     mark(cluster.shelves[node], draft.info.id, add=COPIED)
-    cluster.catalog.replicate(pack([draft.info]), node)
+    cluster.catalog.replicate(pack([draft.info]), node, cluster.shelves[node].ledger.epoch)
     return draft.info
 
 

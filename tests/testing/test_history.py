@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlive.testing.history import History, Operation, Recorder
+from tests.long import few
 
 KEY = "k"
 
@@ -292,7 +293,7 @@ def simulated(seed: int, clients: int, count: int, lossy: float) -> list[Operati
 SIZES = {"seed": st.integers(0, 2**32), "clients": st.integers(1, 6), "lossy": st.sampled_from([0, 0.1, 0.5])}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(count=st.integers(1, 40), **SIZES)
 def test_a_real_register_is_accepted(seed, clients, count, lossy):
     assert History(simulated(seed, clients, count, lossy)).check() == []
@@ -308,7 +309,7 @@ def overwritten(operations: list[Operation]) -> Iterator[tuple[Operation, int | 
                     yield read, old.value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(count=st.integers(8, 25), choice=st.randoms(use_true_random=False), **SIZES)
 def test_a_read_of_what_was_overwritten_is_rejected(seed, clients, count, lossy, choice):
     operations = simulated(seed, clients, count, lossy)
@@ -354,7 +355,7 @@ def small_histories(draw: st.DrawFn) -> list[Operation]:
     return operations
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=few(1000), deadline=None)
 @given(small_histories())
 def test_as_by_trying_all_orders(operations):
     assert (History(operations).check() == []) == by_trying(operations)

@@ -20,6 +20,7 @@ from outlive.transfer.channel import Lost
 from outlive.transfer.client import Link, Memory, NotServed
 from outlive.transfer.server import Server
 from tests.conftest import eventually
+from tests.long import few
 from tests.transfer.conftest import SECRET, Files, link_to
 from tests.transfer.test_link import read
 
@@ -100,7 +101,7 @@ def liar() -> Iterator[Liar]:
     made.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=few(100), deadline=None)
 @given(seed=st.integers(0, 1 << 30), size=st.integers(0, 3000))
 def test_a_client_that_is_sent_anything(liar: Liar, seed: int, size: int) -> None:
     """It has what was sent and verified, or an error, and nothing else."""

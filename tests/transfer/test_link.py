@@ -47,7 +47,10 @@ def read(link: client.Link, array_id: str, begin: int = 0, end: int = wire.WHOLE
     return bytes(into)
 
 
-@pytest.mark.parametrize("size", [0, 1, 127, MIB - 1, MIB, MIB + 1, 9 * MIB + 5])
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 127, MIB - 1, MIB, MIB + 1, MIB + wire.REST - 1, MIB + wire.REST, 2 * MIB + 5, 9 * MIB + 5, 9 * MIB + 99999],
+)
 def test_a_file_arrives_as_it_is(start_server: Start, files: Files, size: int) -> None:
     array_id, data = files.add(size)
     link = link_to(start_server())

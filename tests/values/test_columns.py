@@ -20,6 +20,7 @@ from outlive.values import arrays, columns, packing, rows, wire
 from outlive.values.collecting import no_collections
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
+from tests.long import few
 from tests.values.classes_of_data import Colour
 from tests.values.test_values import Array, altered, assert_same, joined, there_and_back
 
@@ -57,7 +58,7 @@ plain_trees = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(plain_trees)
 def test_plain_trees_come_back(value: Any) -> None:
     assert_same(there_and_back(value), value)

@@ -21,6 +21,7 @@ from outlive.values.libraries import CODECS, LIBRARIES
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
 from outlive.values.wire import PRIVATE, TRAILER_SIZE, trailer
+from tests.long import few
 from tests.values.test_values import joined
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
@@ -235,7 +236,7 @@ numbers = st.one_of(
 blocks = hnp.arrays(numbers, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=few(60), deadline=None)
 @given(blocks, blocks)
 def test_pandas_numbers_of_any_kind(one: Array, two: Array) -> None:
     pd = pytest.importorskip("pandas")
@@ -245,7 +246,7 @@ def test_pandas_numbers_of_any_kind(one: Array, two: Array) -> None:
     pd.testing.assert_frame_equal(there_and_back(mixed), mixed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=few(60), deadline=None)
 @given(blocks)
 def test_scipy_numbers_of_any_kind(array: Array) -> None:
     sp = pytest.importorskip("scipy.sparse")

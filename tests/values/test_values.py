@@ -26,6 +26,7 @@ from outlive.store.values import stored_form
 from outlive.values import registry, wire
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
+from tests.long import few
 from tests.values import classes_of_data
 
 Array = np.ndarray[Any, Any]
@@ -98,13 +99,13 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=few(150), deadline=None)
 @given(trees)
 def test_trees_come_back_without_pickle(value: Any) -> None:
     assert_same(there_and_back(value), value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=few(100), deadline=None)
 @given(some_arrays)
 def test_arrays_come_back_in_any_order(array: Array) -> None:
     for one in (array, array.T, array[..., None], array[::2] if array.ndim else array):

@@ -20,6 +20,7 @@ from outlive.workers import commands, planning
 from outlive.workers.goals import plan_for_goal
 from outlive.workers.kuberay import clusters, system_config
 from outlive.workers.yaml_file import YamlFile
+from tests.long import few
 
 FILES = Path(__file__).with_name("files")
 PLAN = plan_for_goal("memory")
@@ -89,7 +90,7 @@ def cluster_files(draw):
     return draw(st.sampled_from(["", "\ufeff"])) + text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(cluster_files())
 def test_any_cluster_file(text):
     wanted = yaml.safe_load(text)

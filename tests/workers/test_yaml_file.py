@@ -19,6 +19,7 @@ from outlive.workers.plain_data import same
 from outlive.workers.yaml_file import YamlFile
 from outlive.workers.yaml_nodes import Scalar
 from outlive.workers.yaml_scalars import emit, letters
+from tests.long import few
 
 TEXTS = st.text(alphabet="abc \n\t'\"\\#:-{}[],&*!|>%@`~é\u2028", min_size=1, max_size=40)
 STYLES = st.sampled_from([None, "'", '"', "|", ">"])
@@ -46,7 +47,7 @@ def test_letters_stand_where_they_are_said_to(text, style, width):
                 assert dumped[start:end] == letter
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=few(200), deadline=None)
 @given(TEXTS, STYLES, st.integers(8, 80), st.data(), st.sampled_from(["x", " --a='{\"b\":1}'", "", " x: y", "'"]))
 def test_a_text_changes_in_place(text, style, width, data, new):
     dumped = yaml.dump({"a": [text, 1], "b": 2}, default_style=style, width=width, allow_unicode=True)

@@ -112,7 +112,8 @@ class PlayedKeeper(Keeper):
         self._rounds += 1
         works = [self._tending.balance] if self._shelf.disk is not None else []
         works += [self._adopt_again] if self._its_shelf is None else []
-        for work in (*works, self._tending.trim, self._tending.clear_orphans, self._tending.end_what_is_over):
+        works += [self._fetches.say_again, self._tending.trim, self._tending.clear_orphans]
+        for work in (*works, self._tending.end_what_is_over):
             with contextlib.suppress(OutliveError, FileNotFoundError):  # the catalog is stopped, or the shelf removed
                 work()
 

@@ -124,8 +124,10 @@ def _evacuate_without_looking() -> Iterator[Change]:
             state.not_there(node, info.id)
         return [True] * len(infos)
 
-    def evacuate(state: State, infos: list[ArrayInfo], node: str, *, anywhere: bool) -> Conversation[list[bool]]:
-        del state, node, anywhere
+    def evacuate(
+        state: State, infos: list[ArrayInfo], node: str, epoch: int, *, anywhere: bool
+    ) -> Conversation[list[bool]]:
+        del state, node, epoch, anywhere
         yield Ask({})
         return [True] * len(infos)
 

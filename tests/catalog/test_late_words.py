@@ -1,0 +1,231 @@
+"""What a keeper or a writer says may come late, or once more. Meanwhile the shelf may have changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from outlive.catalog import deletion, keys, losing, reconciling, replicas, shelves
+from outlive.catalog.instructions import Ask
+from outlive.catalog.state import State
+from outlive.catalog.wire import Listed
+from outlive.errors import StoreUnavailable
+from tests.catalog.talking import Talk, World, info, listing
+
+ONE = info(1, None)
+
+
+def has(*ids: str) -> dict[str, object]:
+    """What a keeper answers whose shelf has these arrays."""
+    return {
+        "holds": lambda asked: [one in ids for one in asked],
+        "holds_from_now": lambda asked: (2, [one in ids for one in asked]),
+        "keep": lambda asked: [one in ids for one in asked],
+        "lacks": lambda asked: [one not in ids for one in asked],
+        "drop": lambda asked: [one in ids for one, _ in asked],
+    }
+
+
+def world_of(**nodes: tuple[str, ...]) -> World:
+    """Nodes, each with the arrays that its shelf has. All are listed, and nothing on them is known."""
+    answers = {(node, method): one for node, ids in nodes.items() for method, one in has(*ids).items()}
+    world = World(nodes, answers)
+    world.know()
+    return world
+
+
+def kept(state: State) -> list[str]:
+    return sorted(node for node, is_kept in state.index.holders(ONE.id).items() if is_kept)
+
+
+# --- a writer wants replicas, or a keeper to leave
+
+
+@pytest.mark.parametrize("call", ["replicate", "evacuate"])
+def test_where_an_array_was_put_it_is_believed_to_be_only_if_it_is_there(call: str) -> None:
+    """It was evacuated to b meanwhile. Else c and b could leave at the same time, and drop the last two replicas."""
+    world = world_of(a=(), b=(ONE.id,), c=(ONE.id,))
+    state = world.state
+    replicas.join_copy(state, ONE, "b", "b", kept=True)
+    replicas.join_copy(state, ONE, "b", "c", kept=True)
+    if call == "replicate":
+        world.run(replicas.replicate(state, [ONE], "a", 1))
+    else:
+        assert world.run(replicas.evacuate(state, [ONE], "a", 1, anywhere=True)) == [True]
+    assert kept(state) == ["b", "c"]
+    assert replicas.leave(state, [ONE], "c") == [True]
+    assert replicas.leave(state, [ONE], "b") == [False]
+
+
+@pytest.mark.parametrize("call", ["replicate", "evacuate"])
+def test_a_shelf_that_was_removed_gets_no_keeper_because_of_a_late_call(call: str) -> None:
+    world = world_of(a=(), b=(ONE.id,))
+    state = world.state
+    replicas.join_copy(state, ONE, "b", "b", kept=True)
+    shelves.leave(state, "a", 3)
+    if call == "replicate":
+        world.run(replicas.replicate(state, [ONE], "a", 2))
+    else:
+        world.run(replicas.evacuate(state, [ONE], "a", 2, anywhere=True))
+    assert "a" not in state.epochs and world.methods("a") == []
+    assert kept(state) == ["b"]
+
+
+# --- a keeper was granted that it leaves
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_that_a_copy_is_kept_is_no_news_once_its_node_may_drop_it(there: bool) -> None:
+    """The word was said before, and comes late. If it is a new one, the keeper says it again, under the new epoch."""
+    world = world_of(a=(ONE.id,) if there else (), b=(ONE.id,), c=(ONE.id,))
+    state = world.state
+    for node in "abc":
+        replicas.join_copy(state, ONE, "b", node, kept=True)
+    assert replicas.leave(state, [ONE], "a") == [True]
+    assert replicas.join_at_once(state, [ONE], "b", "a", True, 1) is None
+    assert world.run(replicas.join_copies(state, [ONE], "b", "a", kept=True, epoch=1)) == [2]
+    assert kept(state) == ["b", "c"]
+    assert replicas.leave(state, [ONE], "c") == [True]
+    assert replicas.leave(state, [ONE], "b") == [False]
+    assert replicas.join_at_once(state, [ONE], "b", "a", True, 2) == [2]
+    assert kept(state) == ["a", "b"]
+
+
+def test_a_keeper_that_may_drop_a_copy_and_does_not_answer_does_not_keep_it() -> None:
+    world = world_of(a=(), b=(ONE.id,))
+    state = world.state
+    for node in "ab":
+        replicas.join_copy(state, ONE, "b", node, kept=True)
+    assert replicas.leave(state, [ONE], "a") == [True]
+    del world.answers["a", "holds_from_now"]
+    with pytest.raises(StoreUnavailable, match="node a"):
+        world.run(replicas.join_copies(state, [ONE], "b", "a", kept=True, epoch=1))
+    assert kept(state) == ["b"]
+
+
+@pytest.mark.parametrize("then", ["it is listed", "it says what it has dropped", "it leaves", "it dies"])
+def test_what_a_node_was_granted_is_forgotten_with_the_epoch(then: str) -> None:
+    world = world_of(a=(), b=(ONE.id,))
+    state = world.state
+    for node in "ab":
+        replicas.join_copy(state, ONE, "b", node, kept=True)
+    assert replicas.leave(state, [ONE], "a") == [True]
+    assert state.granted == {"a": {ONE.id}}
+    if then == "it is listed":
+        world.answers["a", "listing_part"] = listing(2)
+        world.run(shelves.join(state, "a"))
+    elif then == "it says what it has dropped":
+        world.run(reconciling.forget_absent(state, "a", [ONE.id]))
+    elif then == "it leaves":
+        shelves.leave(state, "a", 1)
+    else:
+        world.kill("a")
+        world.run(losing.look_for_dead(state))
+    assert state.granted == {}
+
+
+# --- a keeper says that an array has ended
+
+
+def test_an_array_that_a_node_has_again_has_not_ended_there() -> None:
+    """Else who deletes it would not ask that node, where it could be read for ever."""
+    world = world_of(a=(), b=(ONE.id,))
+    state = world.state
+    replicas.join_copy(state, ONE, "b", "b", kept=True)
+    world.run(replicas.ended(state, [ONE.id], "b"))
+    assert state.index.holders(ONE.id) == {"b": True}
+    assert world.run(deletion.erase(state, ONE, "b"))
+    assert "drop" in world.methods("b")
+
+
+def test_an_array_that_comes_while_a_node_says_that_it_has_ended_has_not() -> None:
+    world = world_of(a=(ONE.id,), b=())
+    state = world.state
+    replicas.join_copy(state, ONE, "a", "a", kept=True)
+    ending = Talk(world, replicas.ended(state, [ONE.id], "b"))
+    replicas.join_copy(state, ONE, "a", "b", kept=False)
+    ending.answer({"b": [True]})  # it said so before the copy came
+    assert ending.over
+    assert state.index.holders(ONE.id) == {"a": True, "b": False}
+
+
+def test_an_array_whose_node_does_not_say_that_it_has_ended_may_be_there() -> None:
+    world = world_of(a=(ONE.id,), b=())
+    del world.answers["a", "lacks"]
+    replicas.join_copy(world.state, ONE, "a", "a", kept=True)
+    world.run(replicas.ended(world.state, [ONE.id], "a"))
+    assert kept(world.state) == ["a"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_has_ended_on_a_node_and_is_there_again_may_not_be_dropped_there(again: bool) -> None:
+    world = world_of(a=(ONE.id,) if again else ())
+    state = world.state
+    world.answers["a", "lacks"] = [True]  # it said so before
+    world.run(replicas.ended(state, [ONE.id], "a"))
+    world.answers["a", "listing_part"] = listing(2, *([Listed(ONE, kept=True)] if again else []))
+    world.run(shelves.join(state, "a"))
+    state.index.copies.forget_array(ONE.id)  # a listing names only those that shall have copies
+    assert replicas.leave(state, [ONE], "a") == [not again]
+
+
+# --- a copy is cached beside a listing
+
+
+@pytest.mark.parametrize("where", ["there", "elsewhere"])
+def test_a_cached_copy_is_known_at_every_moment_although_a_listing_leads_to_questions(where: str) -> None:
+    """While nodes are asked about others on that shelf, somebody may overwrite the array: that node has to be asked."""
+    keyed, lost = info(2), info(3, None)
+    world = world_of(a=(keyed.id,), b=(keyed.id, lost.id))
+    state = world.state
+    keys.bind(state, [keyed], "a", 0)
+    state.index.copies.add(keyed, "a", "b", kept=False)
+    again = "b" if where == "there" else "a"
+    cached = [Listed(one, kept=False) for one in ((keyed, lost) if where == "there" else (lost,))]
+    kept_there = [] if where == "there" else [Listed(keyed, kept=True)]
+    world.answers[again, "listing_part"] = listing(2, *cached, *kept_there)
+    joining = Talk(world, shelves.join(state, again))
+    asked = 0
+    while not joining.over:
+        if isinstance(joining.instruction, Ask) and again not in state.under_way.listing:
+            asked += 1
+            assert state.index.holders(keyed.id) == {"a": True, "b": False}
+        joining.answer(world.carry_out(joining.instruction))
+    assert asked
+    assert state.index.holders(keyed.id) == {"a": True, "b": False}
+
+
+def test_a_cached_copy_of_an_array_that_is_deleted_while_others_are_asked_goes() -> None:
+    world = world_of(a=(ONE.id,), b=(ONE.id,))
+    state = world.state
+    world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
+    joining = Talk(world, shelves.join(state, "b"))
+    while not joining.over:
+        asked = joining.calls if isinstance(joining.instruction, Ask) else {}
+        answer = world.carry_out(joining.instruction)
+        if asked.get("a", ("",))[0] == "keep":
+            state.note_erased(ONE.id)
+        joining.answer(answer)
+    assert ONE.id in state.erased
+    assert state.index.holders(ONE.id) == {}
+    assert world.methods("b")[-1] == "drop"
+
+
+# --- a node has not said yet what it has
+
+
+@pytest.mark.parametrize("silent", ["unlisted", "unheard"])
+def test_no_list_omits_what_a_silent_node_may_have(silent: str) -> None:
+    world = world_of(a=(), b=())
+    state = world.state
+    keys.bind(state, [info(2)], "a", 0)
+    assert world.run(keys.list_keys(state, "s", "")) == ["k"]
+    getattr(state, silent).add("b")
+    for ask in (
+        lambda: world.run(keys.list_keys(state, "s", "")),
+        lambda: world.run(keys.names(state, "s", "", "/", ["'|u1'"])),
+        lambda: world.run(keys.count(state, "s")),
+        lambda: world.run(keys.entries(state, "s", "")),
+        lambda: keys.ids(state, "s"),
+    ):
+        with pytest.raises(StoreUnavailable, match="an array of store 's' may be on node b"):
+            ask()
