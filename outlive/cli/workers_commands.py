@@ -15,7 +15,7 @@ from outlive.cli.text import hanging, print_json, printable, styled, width
 from outlive.cli.workers_table import BY, lines
 
 if TYPE_CHECKING:
-    from outlive.workers.guard_state import GuardState
+    from outlive.workers.guard_record import GuardState
     from outlive.workers.rows import Report
 
 _HELP = """Show idle workers, why they stay, and how to let them go without harm.
@@ -137,7 +137,7 @@ def _print(report: Report, by: str | None, before: dict[str, int] | None, *, as_
 def _guard() -> GuardState | None:
     """The guard, if there is one. The table is shown whether or not the GCS tells of it."""
     from outlive.errors import StoreUnavailable
-    from outlive.workers.guard_state import guard_state
+    from outlive.workers.guard_record import guard_state
 
     try:
         return guard_state()

@@ -14,7 +14,7 @@ from outlive.cli.options import Address, AsJson
 from outlive.cli.text import print_json, print_table, printable, styled
 
 if TYPE_CHECKING:
-    from outlive.workers.guard_state import Decision, GuardState
+    from outlive.workers.guard_record import Decision, GuardState
 
 _HELP = """Keep idle workers from holding memory, for good: a guard in the cluster.
 
@@ -169,7 +169,7 @@ def status(address: Address = None, as_json: AsJson = False) -> None:
     It joins no cluster and does not ask the guard, which may be stopped.
     """
     from outlive.cli.workers_connection import found
-    from outlive.workers.guard_state import guard_state
+    from outlive.workers.guard_record import guard_state
 
     found(address)
     state = guard_state()
@@ -184,7 +184,7 @@ def status(address: Address = None, as_json: AsJson = False) -> None:
 
 
 def stop(address: Address = None, as_json: AsJson = False) -> None:
-    """Stop the guard. What it has written down stays; see log."""
+    """Stop the guard. Its record and its log stay: see status and log."""
     from outlive.cli.workers_connection import joined
     from outlive.workers.guarding import stop_guard
 
@@ -203,7 +203,7 @@ def log(
 ) -> None:
     """Show the guard's latest 200 decisions, each with its reason, the oldest first."""
     from outlive.cli.workers_connection import found
-    from outlive.workers.guard_state import guard_log
+    from outlive.workers.guard_record import guard_log
 
     found(address)
     decisions = guard_log()[-(last or 0) :]
@@ -281,7 +281,7 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 _TEXTS = ("max_memory", "max_node_memory", "max_job_memory", "max_idle_for", "min_idle_for", "every")
 _ALWAYS = {"min_idle": 0, "min_idle_for": 0.0}
-"""What 'none' means for bounds that are never without a value."""
+"""The values that stand for 'none' of bounds that always have one."""
 
 
 def _value(name: str, text: str, numbers: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ The work is done in a child of it. When an actor is ended by `ray.kill`, Ray kil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -28,8 +29,12 @@ def go_beside() -> None:
     child = os.fork()
     if child:
         os.close(0)
+        os.close(1)
         os.waitpid(child, 0)
         os._exit(0)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, b"\n")  # its parent waits for that
+    os.dup2(2, 1)
 
 
 def begun(pid: int) -> str | None:

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from outlive.workers.guard_state import Decision, GuardState, guard_log, guard_state
+    from outlive.workers.guard_record import Decision, GuardState, guard_log, guard_state
     from outlive.workers.guarding import change_guard, guard, stop_guard
     from outlive.workers.inspection import inspect
     from outlive.workers.keeping import KeepTrim, keep_trim
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from outlive.workers.trimming import Trimmed, trim
 
 _HOME = {
-    "Decision": "outlive.workers.guard_state",
-    "GuardState": "outlive.workers.guard_state",
+    "Decision": "outlive.workers.guard_record",
+    "GuardState": "outlive.workers.guard_record",
     "JobPolicy": "outlive.workers.policy",
     "Policy": "outlive.workers.policy",
     "change_guard": "outlive.workers.guarding",
     "guard": "outlive.workers.guarding",
-    "guard_log": "outlive.workers.guard_state",
-    "guard_state": "outlive.workers.guard_state",
+    "guard_log": "outlive.workers.guard_record",
+    "guard_state": "outlive.workers.guard_record",
     "stop_guard": "outlive.workers.guarding",
     "inspect": "outlive.workers.inspection",
     "KeepTrim": "outlive.workers.keeping",

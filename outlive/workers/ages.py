@@ -1,7 +1,7 @@
 """For how long each worker has been seen idle, by this process's own monotonic clock.
 
 The GCS's task events tell the time of a worker's last task too. To ask for them takes long, and they are in the time of
-day of another machine, which may be set back. What was seen can only be too short.
+day of another machine, which may be set back. A time that was seen can only be too short.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 from outlive import actor_logs
 from outlive.ray_internals import notes
-from outlive.workers.guard_state import FORM
+from outlive.workers.guard_record import FORM
 from outlive.workers.policy import Policy
 from outlive.workers.watch import Watch
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from outlive.units import format_size
-from outlive.workers.guard_state import Decision
+from outlive.workers.guard_record import Decision
 from outlive.workers.rows import Worker
 
 _KEPT = 200
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Book:
-    """What a guard writes down. A decision about a worker is written once, until it is another one."""
+    """The log of a guard in the making. A decision about a worker is written once, until it is another one."""
 
     def __init__(self) -> None:
         self.decisions: deque[Decision] = deque(maxlen=_KEPT)

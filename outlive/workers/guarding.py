@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.errors import BadSetting, OutliveError, StoreUnavailable
 from outlive.ray_internals import named_actor
-from outlive.workers.guard_state import FORM, NAME, NAMESPACE, GuardState, guard_state
+from outlive.workers.guard_record import FORM, NAME, NAMESPACE, GuardState, guard_state
 from outlive.workers.policy import Policy
 
 _HEAD = "node:__internal_head__"  # a resource that only the head has, as the next one will that replaces it

@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from outlive.errors import OutliveError, StoreUnavailable
+from outlive.ray_internals import leases
 from outlive.workers import ended
 from outlive.workers.ages import Ages
 from outlive.workers.bounds import Bounds
 from outlive.workers.guard_book import Book
-from outlive.workers.guard_state import FORM, LOG, NAME, decisions
+from outlive.workers.guard_record import FORM, LOG, NAME, decisions
 from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.policy import Policy
@@ -96,6 +97,7 @@ class Watch:
         try:
             if not self._loaded.is_set():
                 self.load()
+                self._report()  # the first look may take long, or hang
             self._round()
         except OutliveError as error:  # such as a GCS that restarts
             self._failed(str(error))
@@ -187,6 +189,7 @@ class Watch:
 
     def _round(self) -> None:
         policy, began = self.policy, self._cpu()
+        leases.return_remaining()  # of a raylet that did not answer in an earlier round
         report = self._look(policy)
         choices, limits = self._choose(report, policy)
         with self._acting:

@@ -101,9 +101,10 @@ class Node:
 
     def CancelWorkerLease(self, request: Any) -> Any:  # noqa: N802
         self.cluster.wait_while(lambda: self.silent)
-        return rpc.messages("node_manager").CancelWorkerLeaseReply(success=True)
+        return rpc.messages("node_manager").CancelWorkerLeaseReply()
 
     def ReturnWorkerLease(self, request: Any) -> Any:  # noqa: N802
+        self.cluster.wait_while(lambda: self.silent)
         one = self.leased.pop(request.lease_id, None)
         if request.worker_exiting and one is not None:
             self.processes.remove(one)

@@ -11,8 +11,9 @@ import pytest
 
 from outlive.ray_internals import notes, processes, rpc
 from outlive.workers import JobPolicy, Policy, ages, guard_book, inspection, watch
-from outlive.workers.guard_state import NAME, guard_log, guard_state
+from outlive.workers.guard_record import NAME, guard_log, guard_state
 from outlive.workers.watch import Watch
+from tests.conftest import eventually
 from tests.workers.played import JOB, played_cluster
 
 pytest.importorskip("grpc")
@@ -278,6 +279,28 @@ def test_a_node_that_stops_between_look_and_act(cluster, clock, soon_given_up, m
     assert outcome.startswith(
         f"stays: the raylet of node {silent.node_id[:8]} (127.0.0.1:{silent.port}) did not answer"
     )
+    monkeypatch.undo()
+    guard.step()
+    silent.silent = False
+    eventually(lambda: silent.leased)  # it grants what nobody waits for any more
+    clock.now += 120
+    guard.step()
+    assert not silent.leased
+    assert idle(cluster) == [0, 0]
+
+
+def test_a_node_that_stops_while_a_worker_leaves(cluster, clock, soon_given_up):
+    node = cluster.nodes[0]
+    cluster.at_exit = lambda worker: setattr(worker.node, "silent", worker.node is node)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert node.leased
+    cluster.at_exit = lambda _: None
+    node.silent = False
+    clock.now += 120
+    guard.step()
+    assert not node.leased
+    assert idle(cluster) == [0, 0]
 
 
 def test_raylets_without_the_call(cluster, clock):

@@ -115,6 +115,17 @@ def test_one_that_was_killed_is_started_again_and_told_what_is_held():
     assert second.returncode == 0
 
 
+def test_it_is_out_of_reach_of_ray_kill_before_a_lease_is_asked_for():
+    """An actor that is ended by `ray.kill` kills its children, and not theirs."""
+    guard = LeaseGuard()
+    guard.about_to_take(b"one", "127.0.0.1:1")
+    pid = guard._process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        assert file.read().split()
+    guard.returned(b"one")
+    guard._end()
+
+
 HOLDER = """
 import sys
 from outlive.ray_internals.lease_guard import LeaseGuard
