@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Book:
-    """The log of a guard in the making. A decision about a worker is written once, until it is another one."""
+    """The log of a guard, as it is written. A decision about a worker is written once, until it is another one."""
 
     def __init__(self) -> None:
         self.decisions: deque[Decision] = deque(maxlen=_KEPT)

@@ -95,7 +95,9 @@ class JobPolicy:
 
 @dataclass(frozen=True)
 class Policy(JobPolicy):
-    """The bounds to which a guard keeps idle workers, and how often it looks. Sizes and durations are texts or numbers of bytes and seconds.
+    """The bounds to which a guard keeps idle workers, and how often it looks.
+
+    Sizes and durations are texts, or numbers of bytes and seconds.
 
     Raises
     ------
