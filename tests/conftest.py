@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.little_ray import start_little
 from tests.long import is_long, is_longest, unknown
+from tests.sharing import Scheduling, shared, together
 
 T = TypeVar("T")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # test_authentication turns it on
@@ -65,6 +66,7 @@ def pytest_collection() -> Iterator[object]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_begun_early)
+    items[:] = together(items)
     all_of_them = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if all_of_them and "long" in config.option.markexpr and (stale := unknown([item.nodeid for item in items])):
         raise pytest.UsageError(f"tests/long.py: no test matches {stale}")
@@ -81,6 +83,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    shared.close_before(nextitem)
+
+
 def _begun_early(item: pytest.Item) -> int:
     """Files that wait long come first, and those without Ray last: they fill the gaps. So the last ones are short."""
     folder = item.path.parent.name
@@ -91,9 +104,8 @@ def _begun_early(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="package")
 def ray_as_it_comes() -> Iterator[None]:
-    """Ray's own settings, for tests of what Ray does by itself: it starts a worker a CPU for a driver, forks none."""
+    """Ray's own settings, for tests of what Ray does by itself: it starts a worker a CPU for a driver."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OUTLIVE_FORKED", raising=False)
         patch.delenv("RAY_prestart_worker_first_driver", raising=False)
         yield
 
@@ -103,6 +115,7 @@ def _private_root() -> Iterator[None]:
     for folder in (ROOT, RAY):
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     yield
+    shared.close()
     shutil.rmtree(RAY, ignore_errors=True)
     shutil.rmtree(ROOT, ignore_errors=True)
     shutil.rmtree(SPILL, ignore_errors=True)

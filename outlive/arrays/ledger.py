@@ -213,7 +213,7 @@ class Ledger:
     @property
     def keeper_left(self) -> bool:
         """Whether the shelf was removed because its keeper left the node. A process that needs one starts a new one."""
-        return self._get(_LEFT) == _BY_KEEPER
+        return bool(_NUMBER.unpack_from(self._map, _LEFT)[0] == _BY_KEEPER)  # each read asks this
 
     def leave(self) -> None:
         """Record that the shelf is removed because its keeper leaves."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import resource
@@ -24,21 +23,30 @@ def live_view(array_id: str) -> Any:
     return None if root is None else root.view()
 
 
-def remember(array_id: str, root: Any) -> Any:
-    """A view of the array `root`, which this process looks at from now on."""
+def keep(array_id: str, root: Any) -> None:
+    """Serve later reads from the array `root`, which this process looks at from now on."""
+    if _gone:
+        _forget_gone()
+    live = _Live(root, _gone.append)  # the callback is C code: one in Python could lose an interrupt
+    live.array_id = array_id
+    _live[array_id] = live
+
+
+def _forget_gone() -> None:
     while _gone:
-        with contextlib.suppress(IndexError, ValueError):  # another thread did the same
+        try:
             gone = _gone[0]
-            if _live.get(gone.array_id) is gone:
-                _live.pop(gone.array_id, None)
+            array_id = getattr(gone, "array_id", "")  # it has none if an interrupt came as it was made
+            if _live.get(array_id) is gone:
+                _live.pop(array_id, None)
             _gone.remove(gone)  # last: after an interrupt the next view does it
-    _live[array_id] = _Live(root, array_id)
-    return root.view()  # an array object of its own, so that setting its shape or dtype changes no other view
+        except (IndexError, ValueError):  # another thread did the same
+            continue
 
 
-def count_private(array_id: str, root: Any) -> Any:
-    """A view of `root`, a private map of an array: it counts as looked at, and no other read of it gets this one."""
-    return remember(f"{array_id} {next(_numbers)}", root)
+def private_name(array_id: str) -> str:
+    """A name for `keep`: a private map of an array counts as looked at, and no other read gets it."""
+    return f"{array_id} {next(_numbers)}"
 
 
 def forget(array_id: str) -> None:
@@ -47,18 +55,10 @@ def forget(array_id: str) -> None:
 
 
 class _Live(weakref.ref[Any]):
-    """A weak reference to a live array. Its callback is C code: one in Python could lose an interrupt."""
+    """A weak reference to a live array. A method of its own would be one more call for each view."""
 
     __slots__ = ("array_id",)
     array_id: str
-
-    def __new__(cls, root: object, array_id: str) -> _Live:  # noqa: PYI034  # Self: from Python 3.11
-        live = super().__new__(cls, root, _gone.append)
-        live.array_id = array_id
-        return live
-
-    def __init__(self, root: object, _: str) -> None:
-        super().__init__(root, _gone.append)  # type: ignore[call-arg]
 
 
 def explained(error: OSError, path: str = "") -> Exception:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from outlive.arrays.info import ArrayInfo
 
 DTYPE = "'|u1'"  # of the segment of a packed value
+_BYTE: np.dtype[Any] = np.dtype(np.uint8)
 
 
 class Packed(NamedTuple):
@@ -36,6 +37,13 @@ class PackedBytes(np.ndarray[Any, Any]):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return packed_bytes, (self.view(np.ndarray), self.info)
+
+
+def packed_over(buffer: Any, info: ArrayInfo, tail: bytes = b"") -> PackedBytes:
+    """The bytes of a packed value in the buffer of its whole segment. Raises ValueError if it is too short."""
+    found: PackedBytes = PackedBytes((info.nbytes,), _BYTE, buffer, info.offset)
+    found.info, found.tail = info, tail
+    return found
 
 
 def packed_bytes(data: np.ndarray[Any, Any], info: ArrayInfo, tail: bytes = b"") -> PackedBytes:

@@ -51,6 +51,23 @@ class Reader:
         except FileNotFoundError:
             raise self._shelf.not_found(info) from None
 
+    def at_once(self, info: ArrayInfo, *, private: bool = False) -> np.ndarray[Any, Any] | None:
+        """The same as `view` or `private`, if there is no live view; None if it takes more than one look at a file.
+
+        Raises
+        ------
+        CorruptArray, TooManyViews
+        """
+        try:
+            if info.size <= COPY_BELOW:
+                recent = self._recent_of(info.id)
+                return self._open(info.id, info)[1] if recent is None else recent[1]
+            if info.id in self._seen_on_disk:
+                return None
+            return open_view(f"{self._shelf.mem}/{info.id}", info, private=private)[1]
+        except FileNotFoundError:
+            return None
+
     def private(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
         """A writable view of a sealed array, for the caller alone: each page is copied when it is first written to.
 
@@ -115,24 +132,27 @@ class Reader:
     def _opened(
         self, array_id: str, info: ArrayInfo | None, view_at: _ViewAt | None = None
     ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
-        shelf, view_at = self._shelf, view_at or open_view
+        view_at = view_at or open_view
+        if array_id not in self._seen_on_disk:  # else a look in memory would be in vain, and takes a while
+            try:
+                return view_at(f"{self._shelf.mem}/{array_id}", info)
+            except FileNotFoundError:
+                pass
+        return self._opened_on_disk(array_id, info, view_at)
+
+    def _opened_on_disk(
+        self, array_id: str, info: ArrayInfo | None, view_at: _ViewAt
+    ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+        """An array that is not in memory, or was last found on disk."""
+        shelf, again = self._shelf, self._read_again
         disk = shelf.disk
         if disk is None:
+            self._seen_on_disk.clear()
             return view_at(f"{shelf.mem}/{array_id}", info)
-        on_disk = f"{disk.mem}/{array_id}"
-        if array_id in self._seen_on_disk:  # it is probably still there, and a look in the wrong tier takes a while
-            try:
-                return view_at(on_disk, info, self._read_again)
-            except FileNotFoundError:
-                self._seen_on_disk.discard(array_id)
         try:  # the same as `somewhere`, but faster: each read of a spilled array waits for it
-            return view_at(f"{shelf.mem}/{array_id}", info)
-        except FileNotFoundError:
-            pass
-        try:
-            found = view_at(on_disk, info, self._read_again)
+            found = view_at(f"{disk.mem}/{array_id}", info, again)
         except FileNotFoundError:  # the array may have moved between the two looks
-            again = self._read_again
+            self._seen_on_disk.discard(array_id)
             return shelf.somewhere(
                 array_id, lambda path: view_at(path, info, again if shelf.tiers.is_on_disk(path) else None)
             )

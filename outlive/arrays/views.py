@@ -19,10 +19,10 @@ import numpy as np
 
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
-from outlive.arrays.live import count_private, explained, remember
+from outlive.arrays.live import explained, keep, private_name
 from outlive.arrays.lock import is_at
 from outlive.arrays.packed import DTYPE as PACKED
-from outlive.arrays.packed import packed_bytes
+from outlive.arrays.packed import packed_over
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
 from outlive.errors import CorruptArray
 
@@ -64,8 +64,16 @@ def open_view(
         raise explained(error, path) from None
     try:
         before = os.fstat(fd)  # reading may change the time of the last read, by the system itself
-        info, buffer, tail = _contents(fd, path, info, private=private)
-        if _stamp(fd, before) < _READ_AGAIN and again is not None:
+        if info is None or info.size <= COPY_BELOW:
+            info, buffer, tail = _contents(fd, path, info, private=private)
+        else:
+            fcntl.flock(fd, _SHARED)
+            tail = _verified(fd, path, info)
+            buffer = _map(fd, info.size, private=private)
+        since = time.time_ns() - before.st_atime_ns
+        if not 0 <= since < _STAMP_EVERY:
+            _stamp(fd, before)
+        if since < _READ_AGAIN and again is not None:
             again(path)
     except BlockingIOError:  # it is locked for writing: the array is gone, or not complete yet
         raise FileNotFoundError(path) from None
@@ -87,55 +95,53 @@ def open_private(
     return open_view(path, info, again, private=True)
 
 
-def _stamp(fd: int, before: os.stat_result) -> int:
-    """Record that a segment is read now; returns the nanoseconds since it was read before.
+def _stamp(fd: int, before: os.stat_result) -> None:
+    """Record that a segment is read now.
 
     The system's own record is too rough (relatime), and maps do not count in it. `utime(2)` costs 0.5 us, so it is
     called once a second at most. The time of the put (mtime) stays.
     """
-    now = time.time_ns()
-    since = now - before.st_atime_ns
     # A modification time in the future is a deadline, which `touch` may be moving now.
-    if not 0 <= since < _STAMP_EVERY and before.st_mtime_ns <= before.st_ctime_ns:
+    if before.st_mtime_ns <= before.st_ctime_ns:
         with contextlib.suppress(OSError):
-            os.utime(fd, ns=(now, before.st_mtime_ns))
-    return since
+            os.utime(fd, ns=(time.time_ns(), before.st_mtime_ns))
+
+
+def _verified(fd: int, path: str, info: ArrayInfo) -> bytes:
+    """Verify an open segment. Returns, of a packed value's data, those at the end: they are read with its footer."""
+    more = min(info.nbytes, _STRUCTURE) if info.codec else 0
+    begin = info.offset + info.nbytes - more
+    head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - begin + 1, begin)
+    if len(tail) != info.size - begin:
+        raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
+    verify(info, head, tail[more:], path)
+    return tail[:more]
+
+
+def _map(fd: int, size: int, *, private: bool) -> mmap.mmap:
+    if private:
+        return mmap.mmap(fd, size, flags=_PRIVATE_MAP, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return mmap.mmap(fd, size, prot=mmap.PROT_READ)
 
 
 def _contents(fd: int, path: str, info: ArrayInfo | None, *, private: bool) -> tuple[ArrayInfo, Any, bytes]:
-    """The verified bytes of a segment: mapped and locked, or copied if the segment is small. And of a packed value's
-    data those at the end, if they were read anyway.
-    """
-    end = b""
+    """The verified bytes of a segment that is small, or of which nothing is known: copied, or mapped and locked."""
     if info is None:
         fcntl.flock(fd, _SHARED)
         info = read_info(fd, path)
-    elif info.size > COPY_BELOW:
-        fcntl.flock(fd, _SHARED)
-        data_end = info.offset + info.nbytes
-        begin = max(info.offset, data_end - _STRUCTURE) if info.codec else data_end
-        head, tail = os.pread(fd, info.offset, 0), os.pread(fd, info.size - begin + 1, begin)
-        if len(tail) != info.size - begin:
-            raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
-        end, tail = tail[: data_end - begin], tail[data_end - begin :]
-        verify(info, head, tail, path)
-    if info.size > COPY_BELOW:
-        if private:
-            return info, mmap.mmap(fd, info.size, flags=_PRIVATE_MAP, prot=mmap.PROT_READ | mmap.PROT_WRITE), end
-        return info, mmap.mmap(fd, info.size, prot=mmap.PROT_READ), end
+        if info.size > COPY_BELOW:
+            return info, _map(fd, info.size, private=private), b""
     buffer = os.pread(fd, max(0, info.size) + 1, 0)
     if len(buffer) != info.size:
         raise CorruptArray(f"{path} is damaged: not {info.size} bytes long; run `outlive check`")
     verify(info, buffer[: info.offset], buffer[info.offset + info.nbytes :], path)
-    return info, bytearray(buffer) if private else buffer, end
+    return info, bytearray(buffer) if private else buffer, b""
 
 
 def unknown_to_live(info: ArrayInfo, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array over bytes that `open_view` has copied. It is the caller's own: keeping it holds no view."""
-    root: Any = view.base
-    if not info.codec:
-        return _array_of(info, view.dtype, root.base)
-    return packed_bytes(_array_of(info, view.dtype, root.base.base), info)
+    root: Any = view if info.codec else view.base
+    return packed_over(root.base, info) if info.codec else _array_of(info, view.dtype, root.base)
 
 
 def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[Any, Any]:
@@ -146,14 +152,17 @@ def _array_of(info: ArrayInfo, dtype: np.dtype[Any], buffer: Any) -> np.ndarray[
 
 def _view_of(info: ArrayInfo, buffer: Any, tail: bytes, *, private: bool) -> np.ndarray[Any, Any]:
     try:
-        root = _array_of(info, decode_dtype(info.dtype), buffer)
+        if info.codec:
+            if info.dtype != PACKED or info.shape != (info.nbytes,):
+                raise ValueError("it is a packed value, and not one row of bytes")
+            root: Any = packed_over(buffer, info, tail)
+        else:
+            root = _array_of(info, decode_dtype(info.dtype), buffer)
     except (TypeError, ValueError) as error:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype do not fit its bytes ({error})") from None
     if root.nbytes != info.nbytes:
         raise CorruptArray(f"array {info.id} is damaged: its shape and dtype tell of {root.nbytes} bytes")
-    if info.codec:
-        if info.dtype != PACKED or root.ndim != 1:
-            raise CorruptArray(f"array {info.id} is damaged: it is a packed value, and not one row of bytes")
-        root = packed_bytes(root, info, tail)
-    view: np.ndarray[Any, Any] = count_private(info.id, root) if private else remember(info.id, root)
+    keep(private_name(info.id) if private else info.id, root)
+    # An array object of its own, so that setting its shape or dtype changes no other view. Packed bytes nobody sets.
+    view: np.ndarray[Any, Any] = root if info.codec else root.view()
     return view

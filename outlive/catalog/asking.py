@@ -116,18 +116,37 @@ def keep(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[list
     """Have nodes keep arrays that they have cached; returns node and array of each that is kept then.
 
     An answer is passed over if the shelf got another epoch meanwhile, or was removed: it may speak of what was there
-    before. The array may be kept there all the same.
+    before. So is one about an array that the node may drop since. The array may be kept there all the same.
     """
     ids = {node: [info.id for info in by_node[node]] for node in sorted(by_node) if node in state.known}
     before = {node: (state.epochs.get(node), state.leavings[node]) for node in ids}
-    answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
-    return [
-        (node, info)
-        for node, kept in answers.items()
-        if (state.epochs.get(node), state.leavings[node]) == before[node]
-        for info, is_kept in zip(by_node[node], kept, strict=True)
-        if is_kept
-    ]
+    asked = [(node, array_id) for node, some in ids.items() for array_id in some]
+    with state.under_way.keeping.about(asked) as count_still:
+        answers = yield from ask({node: Call.of("keep", some) for node, some in ids.items()})
+        return [
+            (node, info)
+            for node, kept in answers.items()
+            if (state.epochs.get(node), state.leavings[node]) == before[node]
+            for info, is_kept in zip(by_node[node], kept, strict=True)
+            if is_kept and (node, info.id) in count_still
+        ]
+
+
+def lack(state: State, by_node: Mapping[str, list[str]]) -> Conversation[list[tuple[str, str]]]:
+    """Ask nodes whether they lack arrays; node and array of each that is not there, and does not come meanwhile.
+
+    A copy is joined after its draft was made. So a node that has neither, and joins none until it has answered, has no
+    copy.
+    """
+    asked = [(node, array_id) for node, some in by_node.items() for array_id in some]
+    with state.under_way.lacking.about(asked) as count_still:
+        answers = yield from ask_known(state, "lacks", by_node)
+        return [
+            (node, array_id)
+            for node, lacks in answers.items()
+            for array_id in itertools.compress(by_node[node], lacks)
+            if (node, array_id) in count_still
+        ]
 
 
 def have(state: State, array_id: str, nodes: Iterable[str]) -> Conversation[dict[str, bool]]:

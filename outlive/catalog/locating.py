@@ -53,9 +53,11 @@ def locate(state: State, info: ArrayInfo, hint: str | None, asker: str, copies: 
 
 def _best_first(state: State, found: list[str], asker: str, copied: ArrayInfo | None) -> Conversation[Located]:
     """The nearest first. Of those equally near, chance decides, and for a large array how many get it from there."""
-    late = yield WhoIsLate(found)
+    askers = [] if copied is None else state.sources.askers(copied.id)
+    late = yield WhoIsLate([*found, *askers])
     here = state.nodes.get(asker)
-    busy = Counter[str]() if copied is None else state.sources.busy(copied.id, asker)
+    others = set(askers) - late - {asker}  # nobody waits for one that is stopped
+    busy = Counter[str]() if copied is None else state.sources.busy(copied.id, others)
 
     def is_near(node: str) -> bool:
         there = state.nodes.get(node)

@@ -7,7 +7,6 @@ another. So the last one is never dropped, whatever is evicted, evacuated or die
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -48,6 +47,8 @@ def join_copies(
     if shelves.is_removed(state, node, epoch):  # the call comes late, and is no reason to start a keeper
         return [0] * len(infos)
     yield from shelves.know(state, node, epoch)  # so that every overwrite asks this node too
+    if not kept:  # else the listing that passes over what is gone would pass over this copy
+        yield Wait(lambda: not state.is_gone_from(node, infos))
     if kept and (doubtful := state.may_drop(node, infos)):  # the shelf gets another epoch
         yield from reconciling.forget_absent(state, node, doubtful)
         if state.may_drop(node, infos):
@@ -67,7 +68,7 @@ def join_at_once(
     needed = {node, home} if any(info.key is None for info in infos) else {node}
     if not shelves.is_listed(state, node, epoch) or not needed <= state.epochs.keys():
         return None
-    if kept and state.may_drop(node, infos):
+    if state.may_drop(node, infos) if kept else state.is_gone_from(node, infos):
         return None
     return [_join(state, info, home, node, kept, epoch) for info in infos]
 
@@ -341,18 +342,18 @@ def _forget_ended(state: State, few: list[tuple[ArrayInfo, list[str]]]) -> Conve
         for node in kept:
             by_node[node].append(info.id)
     mortal = {info.id for info, _ in few if info.ttl}
-    answers = yield from asking.ask_known(state, "holds", by_node)
-    gone = [
-        (array_id, node)
-        for node, there in answers.items()
-        for array_id, is_there in zip(by_node[node], there, strict=True)
-        if not is_there
-    ]
-    for array_id, node in gone:
-        state.index.copies.remove(array_id, node)
+    gone = yield from asking.lack(state, by_node)
+    for node, array_id in gone:
+        _remove(state, array_id, node)
         if array_id in mortal:
             state.note_over(array_id, node)
-    yield from _keep_cached(state, [array_id for array_id, _ in gone])
+    yield from _keep_cached(state, [array_id for _, array_id in gone])
+
+
+def _remove(state: State, array_id: str, node: str) -> None:
+    """Note that a node lacks an array without a key."""
+    state.index.copies.remove(array_id, node)
+    state.note_gone(node, [array_id])
 
 
 # --- copies that go
@@ -422,18 +423,11 @@ def _leave(state: State, info: ArrayInfo, node: str) -> bool:
 def ended(state: State, array_ids: list[str], node: str, over: bool = False) -> Conversation[None]:
     """Note that arrays without a key are on a node no more. `over`: their lifetimes are, as the node says.
 
-    The call may come late: the node may have got a copy again, or one may be on its way. So it is asked. A copy is
-    joined after its draft was made, so a node that has neither, and joins none meanwhile, has no copy.
+    The call may come late: the node may have got a copy again, or one may be on its way. So it is asked.
     """
-    ending = {(array_id, node) for array_id in array_ids}
-    state.under_way.ending.append(ending)
-    try:
-        lacks = yield from asking.ask_known(state, "lacks", {node: array_ids})
-    finally:
-        state.under_way.ending.remove(ending)
-    gone = [one for one in itertools.compress(array_ids, lacks.get(node, ())) if (one, node) in ending]
+    gone = [array_id for _, array_id in (yield from asking.lack(state, {node: array_ids}))]
     for array_id in gone:
-        state.index.copies.remove(array_id, node)
+        _remove(state, array_id, node)
         state.note_ended(array_id, node)
         if over:
             state.note_over(array_id, node)

@@ -119,6 +119,7 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         listed = [one._replace(kept=one.kept or one.info.id in kept) for one in listed if one.info.id not in old]
         cached: Cached = state.index.copies.cached_of_kept(node)
         state.begin_epoch(node, epoch, listing[node])  # of which it was told while it was listed
+        state.sources.forget(node)  # what an earlier keeper copied came to nothing
         state.removed.pop(node, None)
         state.known.add(node)  # again, as a call `leave` of an earlier keeper may have come meanwhile
         state.unlisted.discard(node)

@@ -8,7 +8,7 @@ multiplied each time. The others ask again meanwhile.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 MOST = 2  # nodes that get one array from one node at the same time: one of them may be stopped
 _SLOWEST = 100 << 20  # bytes a second: a copy that takes longer counts no more
@@ -28,11 +28,15 @@ class Sources:
         self._now = now
         self._under_way: dict[str, dict[str, tuple[str, float]]] = {}  # id -> who gets it -> from whom; until when
 
-    def busy(self, array_id: str, asker: str) -> Counter[str]:
-        """How many others get an array from each node."""
+    def askers(self, array_id: str) -> list[str]:
+        """The nodes that get an array just now."""
         self._forget_old(array_id)
+        return list(self._under_way.get(array_id, ()))
+
+    def busy(self, array_id: str, askers: Container[str]) -> Counter[str]:
+        """How many of these nodes get an array from each node."""
         there = self._under_way.get(array_id, {})
-        return Counter(source for other, (source, _) in there.items() if other != asker)
+        return Counter(source for other, (source, _) in there.items() if other in askers)
 
     def begin(self, array_id: str, asker: str, source: str, size: int) -> None:
         """Note that a node gets an array of so many bytes from another."""
@@ -46,6 +50,11 @@ class Sources:
             there.pop(asker, None)
             if not there:
                 del self._under_way[array_id]
+
+    def forget(self, node: str) -> None:
+        """Note that a node gets nothing any more: it has died, or its keeper."""
+        for array_id in list(self._under_way):
+            self.end(array_id, node)
 
     def forget_old(self) -> None:
         """Forget what has taken too long."""

@@ -16,6 +16,7 @@ from outlive.catalog.index import Holding, Index, Replacement
 from outlive.catalog.instructions import Ask
 from outlive.catalog.latest import Latest
 from outlive.catalog.losses import Lost
+from outlive.catalog.questions import Questions
 from outlive.catalog.sources import Sources
 from outlive.catalog.wire import Successor
 from outlive.errors import StoreUnavailable
@@ -49,7 +50,8 @@ class UnderWay:
         self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
         self.deleting: set[str] = set()  # arrays with a key that are being deleted
         self.losing: set[str] = set()  # dead nodes that are being settled
-        self.ending: list[set[tuple[str, str]]] = []  # arrays and nodes that are asked whether they lack them
+        self.lacking = Questions()  # whether nodes lack arrays
+        self.keeping = Questions()  # whether nodes keep arrays, from now on
         self.saving = False  # losses are being saved
         self.saving_shelves = False  # the list of nodes with shelves is being saved
         self.bulk = False  # arrays are being copied together
@@ -175,10 +177,12 @@ class State:
         """Note that a node has no shelf any more."""
         self.epochs.pop(node, None)
         self.granted.pop(node, None)
+        self.sources.forget(node)
 
     def grant(self, node: str, array_id: str) -> None:
         """Note that a node may drop an array. That its keeper keeps it may have been said before, and comes late."""
         self.granted.setdefault(node, set()).add(array_id)
+        self.under_way.keeping.pass_over(node, [array_id])
 
     def may_drop(self, node: str, infos: Iterable[ArrayInfo]) -> list[str]:
         """The arrays, of these, of which that was noted under the shelf's present epoch."""
@@ -331,8 +335,7 @@ class State:
     def note_there(self, array_id: str, node: str) -> None:
         """Note that an array is on a node, or comes: it has not ended there, even if the node says so meanwhile."""
         self.ended.pop((array_id, node), None)
-        for some in self.under_way.ending:
-            some.discard((array_id, node))
+        self.under_way.lacking.pass_over(node, [array_id])
 
     def note_secured(self, array_ids: Iterable[str]) -> None:
         """Note that arrays have their replicas, as far as possible: the arrays that they replaced never come back."""
@@ -346,10 +349,20 @@ class State:
         return info.replicas == 1 or info.id in self.secured
 
     def note_gone(self, node: str, array_ids: Iterable[str]) -> None:
-        """Tell a listing of the node's shelf that may be under way that these arrays are gone: it may have them."""
+        """Tell a listing of the node's shelf that may be under way that these arrays are gone: it may have them.
+
+        And if the node has answered already that it keeps one of them, that does not count.
+        """
+        array_ids = list(array_ids)
+        self.under_way.keeping.pass_over(node, array_ids)
         if (gone := self.under_way.listing.get(node)) is not None:
             gone.update(array_ids)
             self.under_way.kept[node].difference_update(gone)
+
+    def is_gone_from(self, node: str, infos: Iterable[ArrayInfo]) -> bool:
+        """Whether one of these arrays is gone from the node's shelf since that is being listed."""
+        gone = self.under_way.listing.get(node, ())
+        return any(info.id in gone for info in infos)
 
     def note_back(self, node: str, array_id: str) -> None:
         """Tell a listing of the node's shelf that may be under way that an array is kept there.

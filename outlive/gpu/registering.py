@@ -37,6 +37,12 @@ class _Memory(NamedTuple):
     size: int
     context: int | None  # None: it was interrupted, and may be registered or not
     root: weakref.ref[Array]
+    map: mmap.mmap | None  # it stays while this does: at its address, a GPU would read what is registered there
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether it was interrupted, or the driver refused to unregister it."""
+        return self.context is None or self.root() is None
 
 
 def register(array: ArrayHandle | Array, *, mode: Mode = "r") -> Array:
@@ -115,21 +121,22 @@ def _register(driver: Driver, view: Array) -> None:
         known = _known.get(address)
         if known is not None and known.root() is root and known.context is not None:
             return
-        for other, memory in list(_known.items()):  # what was interrupted, or the driver refused to unregister
-            unsure = memory.context is None or memory.root() is None
-            if unsure and other < address + size and address < other + memory.size:
+        for other, memory in list(_known.items()):
+            if memory.is_unsure:
                 _end(driver, other, memory)
+        if address in _known:
+            raise GpuUnavailable("this memory is registered already, for another array: keep that one, and use it here")
         reference = weakref.ref(root)
         # Views are collected before the memory that they are over: so it is mapped still.
         weakref.finalize(root, _gone, os.getpid(), address).atexit = False
-        _known[address] = _Memory(size, None, reference)
-        writable = root.flags.writeable or not isinstance(root.base, mmap.mmap)
+        memory = _known[address] = _Memory(size, None, reference, _map_of(root))
+        writable = root.flags.writeable or memory.map is None
         try:
             context = driver.register(address, size, writable=writable)
         except GpuUnavailable:
             _known.pop(address, None)
             raise
-        _known[address] = _Memory(size, context, reference)
+        _known[address] = memory._replace(context=context)
 
 
 def _root(view: Array) -> Array:
@@ -140,7 +147,11 @@ def _root(view: Array) -> Array:
 
 
 def _is_map(view: Array) -> bool:
-    return isinstance(_root(view).base, mmap.mmap)
+    return _map_of(_root(view)) is not None
+
+
+def _map_of(root: Array) -> mmap.mmap | None:
+    return root.base if isinstance(root.base, mmap.mmap) else None
 
 
 def _span(root: Array) -> tuple[int, int]:
@@ -159,7 +170,7 @@ def _gone(pid: int, address: int) -> None:
         return
     with _lock.now:
         memory = _known.get(address)
-        if memory is not None and _driver is not None:
+        if memory is not None and memory.root() is None and _driver is not None:  # else it is of another array
             _end(_driver, address, memory)
 
 
@@ -167,7 +178,7 @@ def _end(driver: Driver, address: int, memory: _Memory) -> None:
     try:
         driver.unregister(address, memory.context)
     except GpuUnavailable as error:  # as while a graph is captured: nobody could be told
-        _log.warning("memory of %d bytes stays registered: %s", memory.size, error)
+        _log.warning("memory of %d bytes stays registered, and mapped, for now: %s", memory.size, error)
     else:
         _known.pop(address, None)
 

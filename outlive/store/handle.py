@@ -113,10 +113,23 @@ class ArrayHandle(metaclass=_Named):
             has the array. Or it is in the local store of another machine.
         """
         path = path if isinstance(path, tuple) else (path,)
-        found = self._view() if not path and mode == "r" else self._found(path, mode)
+        if path or mode != "r":
+            found = self._found(path, mode)
+        else:
+            found = self._at_once()
+            if found is None:
+                found = self._view()
         if type(found) is np.ndarray and not path:
             return found
         return value_of(found, path, pickle=self._pickle)
+
+    def _at_once(self) -> Any:
+        """The same as `_view`, if this process is in the store already and its shelf has the array; None otherwise."""
+        info = self.info
+        view = live_view(info.id)
+        if view is None and (now := session.known_of(self._node)) is not None:
+            return now.reader.at_once(info, private=is_private(info.codec))
+        return view
 
     def _found(self, path: tuple[Any, ...], mode: Mode) -> Any:
         """The array, or the bytes of another value, or of the part of it at `path`."""
@@ -131,17 +144,15 @@ class ArrayHandle(metaclass=_Named):
     @in_cluster()
     def _view(self) -> np.ndarray[Any, Any]:
         """Its bytes. They are writable, for the caller alone, where that spares the value a second map."""
-        info = self.info
         view: np.ndarray[Any, Any] | None = self._at_hand()
         if view is not None:
             return view
         now = session.of(self._node)
-        own = info.codec and info.size > COPY_BELOW and is_private(info.codec)
-        try:  # as `by_handle` does, but faster
-            return now.reader.private(info) if own else now.reader.view(info)
+        own = is_private(self.info.codec) and self.info.size > COPY_BELOW
+        try:
+            return now.reader.private(self.info) if own else now.reader.view(self.info)
         except ArrayNotFound:
-            pass
-        return by_handle(now, info, self._node)
+            return by_handle(now, self.info, self._node)
 
     @in_cluster()
     def _pieces(self, path: tuple[Any, ...]) -> Any:

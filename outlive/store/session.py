@@ -289,7 +289,8 @@ def all_known() -> list[Callable[[], Session]]:
 
 def known_of(node: str | None) -> Session | None:
     """`known` for the node that a handle names."""
-    return _standing(_local.get(root_of(node)) if is_local(node) else _session)
+    session = _local.get(root_of(node)) if is_local(node) else _session
+    return session if session is not None and session.stands() else None
 
 
 def join(settings: Settings = Settings(), place: Place | None = None) -> Session:  # noqa: B008 - it never changes

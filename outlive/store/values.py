@@ -96,7 +96,10 @@ def value_of(found: Any, path: tuple[Any, ...] = (), *, pickle: bool) -> Any:
     """
     if isinstance(found, PackedBytes):
         whole = found.view(np.ndarray)
-        return _part(Structure.of(whole, found.tail), path, _reader(whole), _own_reader(found, whole), pickle=pickle)
+        structure = Structure.of(whole, found.tail)
+        if not path:
+            return structure.whole(whole, pickle=pickle, private=lambda: _own_reader(found, whole))
+        return _part(structure, path, _reader(whole), _own_reader(found, whole), pickle=pickle)
     if isinstance(found, Pieces):
         return _part(Structure(found.tail, found.nbytes), path, found.read, found.read_writable, pickle=pickle)
     return _inside(found, path)

@@ -90,6 +90,11 @@ def array_of(node: Node, data: Array) -> Array:
     return array
 
 
+def layout(node: Node) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype and shape of an array's node."""
+    return _layout(node["dtype"], *node["shape"])[:2]
+
+
 @functools.lru_cache(1024, typed=True)
 def _layout(dtype: object, *shape: object) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """The dtype and shape of a node, once they are known to be such, and the bytes of its array."""

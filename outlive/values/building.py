@@ -18,7 +18,8 @@ from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
 from outlive.values.parts import Form, Reading, once
-from outlive.values.registry import codec_named
+from outlive.values.plans import Again, tried
+from outlive.values.registry import codec_named, planner_of
 from outlive.values.wire import Node, children, kind_of
 
 Array = np.ndarray[Any, Any]
@@ -52,9 +53,10 @@ class Build:
         self._forms: dict[int, Form] = {}  # that no codec has read so far
         self._copied: dict[int, Any] = {}  # what has been copied, by address: alive, or another could get that
         self._in_columns: set[object] = set()  # buffers
+        self.again: dict[int, Again] | None = None  # if it is a dict, it gets what makes a codec's value again
 
     def add(self, number: int, node: Node) -> None:
-        kind = next(iter(node))  # `kind_of`, of which there are very many
+        kind, self._number = next(iter(node)), number  # `kind_of`, of which there are very many
         if kind == "column":
             self._add_column(number, node)
             return
@@ -247,7 +249,12 @@ class Build:
             with Reading(self._copied, trusted=self._trusted):
                 if name in CODECS and type(state) is dict:  # each value of a library has a state of its own
                     once(state)
-                return codec.decode(state)
+                value = codec.decode(state)
+            if self.again is not None and self._trusted and (planner := planner_of(name)) is not None:
+                again = tried(planner, state, value)
+                if again is not None:
+                    self.again[self._number] = again
+            return value
         except (OutliveError, MemoryError, ImportError) as error:
             raise _Raised(error) from None
         except Exception as error:

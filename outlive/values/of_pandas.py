@@ -16,7 +16,8 @@ from outlive.values import parts
 from outlive.values.pandas_arrays import LABELS, Unknown, array_of, codes_dtype, index_of, numbers, state_of
 from outlive.values.pandas_blocks import frame_of, in_runs, runs, split
 from outlive.values.pandas_labels import index_of_plain, is_plain, plain_index
-from outlive.values.registry import register
+from outlive.values.pandas_plans import plan_frame
+from outlive.values.registry import plan_by, register
 
 # --- indexes
 
@@ -181,3 +182,4 @@ def _decode_older(state: Any) -> Any:
 register(pd.DataFrame, _encode_frame, _decode_frame, name="pandas.frame", private=True)
 register(pd.Series, _encode_series, _decode_series, name="pandas.series", private=True)
 register(pd.Index, _encode_index, _decode_index, name="pandas.index", subclasses=True, private=True)
+plan_by("pandas.frame", plan_frame)

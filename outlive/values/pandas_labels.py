@@ -72,6 +72,12 @@ def index_of_plain(about: Any) -> Any:
     return pd.Index._simple_new(array, name)  # noqa: SLF001 - `Index` takes longer
 
 
+def words_of_plain(about: Any) -> Any:
+    """The words of such an index as Arrow has them, which nothing can write to; None if it keeps them otherwise."""
+    kept_by_arrow = about.get("dtype") is not None and about["dtype"][0] == "pyarrow"
+    return _of_arrow(*about["words"]) if kept_by_arrow else None
+
+
 def _objects(words: list[Any]) -> Any:
     found = np.empty(len(words), object)
     found[:] = _texts(words)

@@ -50,6 +50,10 @@ class Codec(NamedTuple):
 
 _by_type: dict[type, Codec] = {}
 _by_name: dict[str, Codec] = {}
+Planner = Callable[[Any, Any], Callable[[list[Any]], Any] | None]
+"""Takes a form and the value that was decoded of it, and gives what makes such values of the parts of such forms. This
+keeps nothing of that value's bytes. None: there is no faster way than `decode`."""
+_planners: dict[str, Planner] = {}
 
 
 def register(
@@ -110,6 +114,15 @@ def register(
     if known is not None:
         _by_type.pop(known.type, None)
     _by_type[type], _by_name[name] = codec, codec
+
+
+def plan_by(name: str, planner: Planner) -> None:
+    """Have values of the codec `name` made by a plan when their structure is read again. See `plans`."""
+    _planners[name] = planner
+
+
+def planner_of(name: str) -> Planner | None:
+    return _planners.get(name)
 
 
 def codec_for(kind: type) -> Codec | None:

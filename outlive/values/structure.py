@@ -7,14 +7,16 @@ unless pickle is allowed. For codecs of libraries see "Values" in docs/design.md
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from outlive.errors import CorruptArray, PickleRefused
 from outlive.values.building import MALFORMED, Build, Read, damaged
+from outlive.values.plans import Plan
 from outlive.values.wire import (
     CONTAINER,
     FOREIGN,
@@ -26,11 +28,13 @@ from outlive.values.wire import (
     flagged,
     kind_of,
     parse,
+    structure_size,
     trailer,
 )
 
 Array = np.ndarray[Any, Any]
 _SHORT, _MOST = 8 << 10, 32  # bytes of structures that are kept for the next read, and how many are
+_PLANNED_AT, _NEVER = 2, -(1 << 62)  # readings
 
 
 class Row(NamedTuple):
@@ -62,6 +66,8 @@ class Structure:
         self._containers = nbytes // CONTAINER
         self.pickled, self.private = bool(found.flags & PICKLED), bool(found.flags & PRIVATE)
         self._foreign = bool(found.flags & FOREIGN)
+        self._reads = [0, 0]  # of all of it, by readers that have to look at more, and by those that trust it
+        self._plan: Plan | None = None
 
     @staticmethod
     def length(tail: bytes, nbytes: int) -> int:
@@ -71,7 +77,12 @@ class Structure:
     @classmethod
     def of(cls, data: Array, tail: bytes = b"") -> Structure:
         """The structure of these packed bytes, of which `tail` may be the last ones. Raises CorruptArray."""
-        memory, nbytes = data.data, data.nbytes
+        nbytes = data.nbytes
+        if len(tail) >= TRAILER_SIZE:  # not verified yet: the structure itself does
+            length = structure_size(tail) + TRAILER_SIZE
+            if length <= len(tail) and length <= _SHORT:
+                return _known(tail[-length:], nbytes)
+        memory = data.data
         length = cls.length(tail or bytes(memory[-TRAILER_SIZE:]), nbytes)
         tail = tail[len(tail) - length :] if length <= len(tail) else bytes(memory[nbytes - length :])
         return _known(tail, nbytes) if length <= _SHORT else cls(tail, nbytes)
@@ -120,6 +131,8 @@ class Structure:
         trusted = pickle and not self._foreign
         build = Build(self._buffers, read, self._containers, pickle=pickle, private=self.private, trusted=trusted)
         needed = self._needed(entry)
+        if not path and entry is self.root and len(needed) == len(self._nodes) and self._is_to_plan(trusted=trusted):
+            build.again = {}
         own = self._own(needed) if needed and self.private and private is not None else ()
         for number in needed:
             build.read = private if private is not None and number in own else read
@@ -128,9 +141,33 @@ class Structure:
             value, path = build.row(*entry, self._nodes[entry.number], path)
         else:
             value = build.root(entry)
+        if build.again is not None:
+            with contextlib.suppress(KeyError):
+                self._plan = Plan(self._nodes, self._buffers, build.again)
         for key in path:
             value = value[key]
         return value
+
+    def _is_to_plan(self, *, trusted: bool) -> bool:
+        """Whether all of it is read once more, and no plan was tried. To plan takes as long as to read."""
+        self._reads[trusted] += 1
+        if self._reads[trusted] < _PLANNED_AT:
+            return False
+        self._reads[trusted] = _NEVER
+        return True
+
+    def whole(self, data: Array, *, pickle: bool, private: Callable[[], Read | None]) -> Any:
+        """The value of all its bytes: as `value`, or by the plan that an earlier reading has left.
+
+        A plan does not see whether a codec's bytes are valid. A reader who refuses pickle has to, and uses none there.
+        """
+        plan = self._plan
+        if plan is not None and (pickle or not plan.has_codec) and (not self.private or data.flags.writeable):
+            with contextlib.suppress(*MALFORMED):  # the other way finds what is damaged, and says so
+                return plan.follow(data)
+        return self.value(
+            self.root, lambda offset, size: data[offset : offset + size], pickle=pickle, private=private()
+        )
 
     def find(self, entry: Any, path: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """The entry at a path of keys, indices and fields, and the rest of the path, for `value` to go.
@@ -283,5 +320,4 @@ def unpack(data: Array, *, pickle: bool = True) -> Any:
     CorruptArray, PickleRefused, UnknownType
         See `Structure.value`.
     """
-    structure, plain = Structure.of(data), data.view(np.ndarray)
-    return structure.value(structure.root, lambda offset, size: plain[offset : offset + size], pickle=pickle)
+    return Structure.of(data).whole(data.view(np.ndarray), pickle=pickle, private=lambda: None)

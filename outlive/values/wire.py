@@ -72,6 +72,12 @@ def trailer(tail: bytes, nbytes: int) -> Trailer:
     return Trailer(structure, total, checksum, flags)
 
 
+def structure_size(tail: bytes) -> int:
+    """The bytes of the structure, as the trailer at the end of `tail` has it, right or wrong."""
+    size: int = _TRAILER.unpack_from(tail, len(tail) - TRAILER_SIZE)[0]
+    return size
+
+
 def flagged(tail: bytes, flags: int) -> bytes:
     """Structure and trailer with these flags, too. Raises CorruptArray."""
     structure, nbytes, _, before, magic = _TRAILER.unpack(tail[-TRAILER_SIZE:])

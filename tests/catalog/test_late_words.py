@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from outlive.catalog import deletion, keys, losing, reconciling, replicas, shelves
@@ -200,7 +202,7 @@ def test_a_cached_copy_of_an_array_that_is_deleted_while_others_are_asked_goes()
     world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
     joining = Talk(world, shelves.join(state, "b"))
     while not joining.over:
-        asked = joining.calls if isinstance(joining.instruction, Ask) else {}
+        asked: dict[str, Any] = joining.calls if isinstance(joining.instruction, Ask) else {}
         answer = world.carry_out(joining.instruction)
         if asked.get("a", ("",))[0] == "keep":
             state.note_erased(ONE.id)
@@ -229,3 +231,88 @@ def test_no_list_omits_what_a_silent_node_may_have(silent: str) -> None:
     ):
         with pytest.raises(StoreUnavailable, match="an array of store 's' may be on node b"):
             ask()
+
+
+def test_that_an_array_has_ended_is_said_twice_at_the_same_moment() -> None:
+    """The second call is answered first. A copy that came meanwhile is known all the same."""
+    world = world_of(a=(ONE.id,), b=())
+    state = world.state
+    replicas.join_copy(state, ONE, "a", "a", kept=True)
+    first, second = (Talk(world, replicas.ended(state, [ONE.id], "b")) for _ in range(2))
+    second.answer({"b": [True]})
+    replicas.join_copy(state, ONE, "a", "b", kept=False)
+    first.answer({"b": [True]})  # it said so before the copy came
+    assert first.over
+    assert state.index.holders(ONE.id) == {"a": True, "b": False}
+
+
+@pytest.mark.parametrize("how", ["it says so", "it is asked"])
+def test_what_ends_while_its_shelf_is_listed_is_not_listed(how: str) -> None:
+    """Else the two other nodes could leave at the same time, and drop the last two replicas."""
+    world, one = world_of(a=(), b=(ONE.id,), c=(ONE.id,), d=()), ONE._replace(replicas=4)
+    state = world.state
+    for node in "abc":
+        replicas.join_copy(state, one, "b", node, kept=True)
+    joining = Talk(world, shelves.join(state, "a"))
+    world.answers["a", "listing_part"] = listing(2, Listed(one, kept=True))
+    while not isinstance(joining.instruction, Ask) or joining.calls["a"][0] != "given_up":
+        joining.answer(world.carry_out(joining.instruction))
+    if how == "it says so":
+        world.run(replicas.ended(state, [one.id], "a", over=True))
+    else:
+        world.run(replicas.too_few(state))
+    while not joining.over:
+        joining.answer(world.carry_out(joining.instruction))
+    assert kept(state) == ["b", "c"]
+
+
+def test_a_copy_that_comes_while_its_node_is_asked_whether_it_has_ended_is_known() -> None:
+    """Its node may drop it, does, and fetches it again: all while its answer is on its way."""
+    world, one = world_of(a=(ONE.id,), b=(ONE.id,), c=()), ONE._replace(replicas=3)
+    state = world.state
+    for name in "ab":
+        replicas.join_copy(state, one, "a", name, kept=True)
+    looking = Talk(world, replicas.too_few(state))
+    assert looking.calls.keys() == {"a", "b"}
+    assert replicas.leave(state, [one], "b") == [True]
+    replicas.join_copy(state, one, "a", "b", kept=False)
+    (method, _), no = looking.calls["b"], {"holds": False, "lacks": True}
+    looking.answer({"b": [no[method]]})
+    while not looking.over:
+        looking.answer(world.carry_out(looking.instruction))
+    assert state.index.holders(one.id) == {"a": True, "b": False}
+
+
+def test_that_a_node_keeps_a_copy_is_no_news_once_it_may_drop_it() -> None:
+    """It was asked before, and its answer comes late."""
+    world = world_of(a=(), b=(ONE.id,), c=(ONE.id,))
+    state = world.state
+    for name in "bc":
+        replicas.join_copy(state, ONE, "b", name, kept=True)
+    asking = Talk(world, replicas.replicate(state, [ONE], "a", 1))
+    assert asking.calls == {"a": ("keep", ([ONE.id],))}
+    assert replicas.join_at_once(state, [ONE], "b", "a", True, 1) == [1]
+    assert replicas.leave(state, [ONE], "a") == [True]
+    asking.answer({"a": [True]})
+    assert kept(state) == ["b", "c"]
+
+
+def test_a_copy_that_comes_again_while_its_shelf_is_listed_waits_for_the_listing() -> None:
+    """Which may have it, and passes over it: as far as the catalog knew, it was gone."""
+    world = world_of(a=(ONE.id,), b=(ONE.id,))
+    state = world.state
+    for node in "ab":
+        replicas.join_copy(state, ONE, "a", node, kept=True)
+    joining = Talk(world, shelves.join(state, "b"))
+    world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
+    while not isinstance(joining.instruction, Ask) or joining.calls["b"][0] != "given_up":
+        joining.answer(world.carry_out(joining.instruction))
+    assert replicas.leave(state, [ONE], "b") == [True]
+    assert replicas.join_at_once(state, [ONE], "a", "b", False, 1) is None
+    coming = Talk(world, replicas.join_copies(state, [ONE], "a", "b", kept=False, epoch=1))
+    assert not coming.over
+    while not joining.over:
+        joining.answer(world.carry_out(joining.instruction))
+    coming.go_on()
+    assert coming.value == [2]
+    assert state.index.holders(ONE.id) == {"a": True, "b": False}

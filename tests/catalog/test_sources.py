@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from outlive.catalog import keys, locating, replicas, sources
+from outlive.catalog import keys, locating, losing, replicas, shelves, sources
 from outlive.catalog.sources import Sources
 from outlive.catalog.wire import Located
-from tests.catalog.talking import World, info
+from tests.catalog.talking import World, info, listing
 
 BIG = info(1, size=256 << 20)
 
@@ -77,7 +77,7 @@ def test_a_node_does_not_get_an_array_from_itself() -> None:
     world = world_of("ab")
     world.state.index.copies.add(BIG, "a", "b", kept=False)
     assert ask(world, "b").nodes == ["a", "b"]
-    assert world.state.sources.busy(BIG.id, "a") == {"a": 1}
+    assert world.state.sources.busy(BIG.id, "b") == {"a": 1}
 
 
 def test_what_has_taken_too_long_is_forgotten() -> None:
@@ -90,3 +90,25 @@ def test_what_has_taken_too_long_is_forgotten() -> None:
     clock[0] = 60.0
     some.forget_old()
     assert len(some) == 0
+
+
+@pytest.mark.parametrize("then", ["dies", "is listed", "has left", "is late"])
+def test_nobody_waits_for_a_node_that_gets_an_array_no_more(then: str) -> None:
+    """Of 10 GiB, that would be for a minute and a half."""
+    world = world_of("abcd")
+    state = world.state
+    state.index.copies.add(BIG, "a", "a")
+    assert not ask(world, "b").busy
+    assert not ask(world, "c").busy
+    assert ask(world, "d").busy
+    if then == "dies":
+        world.kill("b")
+        world.run(losing.look_for_dead(state))
+    elif then == "is listed":  # its keeper was killed
+        world.answers["b", "listing_part"] = listing(2)
+        world.run(shelves.join(state, "b"))
+    elif then == "has left":
+        shelves.leave(state, "b", 1)
+    else:
+        world.late.add("b")
+    assert not ask(world, "d").busy

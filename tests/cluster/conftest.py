@@ -1,7 +1,8 @@
-"""One private local Ray per test module."""
+"""A private local Ray for a test module, or for those that share one (tests/sharing.py)."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import psutil
@@ -9,6 +10,9 @@ import pytest
 import ray
 
 import outlive
+from outlive.store import session
+from tests.conftest import eventually
+from tests.sharing import is_shared, shared
 
 
 def start_ray(num_cpus: int = 4, **options: object) -> None:
@@ -23,15 +27,31 @@ def start_ray(num_cpus: int = 4, **options: object) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A local Ray of four CPUs; its address."""
+@contextlib.contextmanager
+def _a_ray() -> Iterator[str]:
     start_ray()
     try:
         yield ray.get_runtime_context().gcs_address
         outlive.shutdown()
     finally:
         ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A local Ray of four CPUs; its address. It holds no array when a file begins."""
+    yield shared.get(request, _a_ray)
+    if is_shared(request):
+        delete_all()
+
+
+def delete_all() -> None:
+    """Delete all arrays of this node, whoever put them and whether they have a key."""
+    shelf = session.current().shelf
+    for info in shelf.scan():
+        with contextlib.suppress(outlive.ArrayNotFound):  # what was replaced goes by itself
+            outlive.open(info.store).delete(outlive.ArrayHandle(info))
+    eventually(lambda: not shelf.ids())
 
 
 @pytest.fixture

@@ -16,8 +16,11 @@ STORE = 100 << 20
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _ray_as_it_comes(ray_as_it_comes: None) -> None:
-    """What is looked at here is what Ray does by itself."""
+def _ray_as_it_comes(ray_as_it_comes: None) -> Iterator[None]:
+    """What is looked at here is what Ray does by itself, and memory: a worker that was forked has less of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OUTLIVE_FORKED", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")

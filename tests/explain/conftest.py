@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import ray
+
+from tests.sharing import shared
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,14 @@ def provoke(name: str, *arguments: Any) -> Raised:
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[Callable[[str], Raised]]:
+def plain(request: pytest.FixtureRequest) -> Callable[[str], Raised]:
     """Runs a program on a Ray of one node, which records where references are created; each only once."""
+    found: Callable[[str], Raised] = shared.get(request, _a_ray)
+    return found
+
+
+@contextlib.contextmanager
+def _a_ray() -> Iterator[Callable[[str], Raised]]:
     seen: dict[str, Raised] = {}
 
     def run(name: str) -> Raised:

@@ -170,18 +170,19 @@ class Nodes:
 
 
 def _kill(processes: list[psutil.Process]) -> None:
-    """Kill them all and wait until they are gone. A zombie is: it waits for its parent alone."""
+    """Kill them all and wait until they are gone."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-
-    def lives(process: psutil.Process) -> bool:
-        try:
-            return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
-
     eventually(lambda: not any(lives(process) for process in processes))
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process can still do anything. A zombie cannot: it waits for its parent alone."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import ray
 import outlive
 from outlive.cluster import actors
 from tests.conftest import eventually
-from tests.nodes.raylets import Nodes, several_nodes
+from tests.nodes.raylets import Nodes, lives, several_nodes
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_a_keeper_that_is_gone_for_good_is_started_anew(nodes: Nodes) -> None:
     nodes.on_node(0, put, "a", 1.0)
     nodes.on_node(2, put, "b", 1.0)
     assert nodes.on_node(2, get, "a") == 1.0
+    (keeper,) = nodes.processes(2, "ray::Keeper")
     ray.kill(actors.keeper(nodes.id(2)), no_restart=True)
+    eventually(lambda: not lives(keeper))  # until then it may answer, and nobody would meet its death
     nodes.on_node(0, put, "a", 2.0)
     nodes.on_node(0, put, "b", 2.0)
     assert [nodes.on_node(2, get, key) for key in ("a", "b")] == [2.0, 2.0]

@@ -38,7 +38,8 @@ def over(value: Any) -> tuple[Any, Array]:
 
 def there_and_back(value: Any) -> Any:
     found, data = over(value)
-    same(unpack(data, pickle=True), value)
+    for _ in range(4):  # from the third on by a plan, if there is one for it
+        same(unpack(data, pickle=True), value)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import ray
@@ -15,11 +15,17 @@ from tests.cluster.conftest import start_ray
 from tests.conftest import eventually
 from tests.little_ray import with_environments
 
+OF_MEMORY = {"test_inspect.py"}  # a worker that was forked has less of its own
+WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_model_against_ray.py"}  # some calls there have one of their own
 
-@pytest.fixture(scope="package", autouse=True)
-def _ray_as_it_comes(ray_as_it_comes: None) -> Iterator[None]:
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray_as_it_comes(ray_as_it_comes: None, request: pytest.FixtureRequest) -> Iterator[None]:
     """What is looked at here is what Ray does by itself."""
-    with with_environments():
+    environments = with_environments() if request.path.name in WITH_ENVIRONMENTS else nullcontext()
+    with pytest.MonkeyPatch.context() as patch, environments:
+        if request.path.name in OF_MEMORY:
+            patch.delenv("OUTLIVE_FORKED", raising=False)
         yield
 
 
