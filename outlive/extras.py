@@ -23,6 +23,7 @@ EXTRAS = {
     "dask": ("ray", "dask"),
     "data": ("ray", "fsspec", "pandas", "pyarrow"),
     "xarray": ("ray", "xarray"),
+    "dashboard": ("ray", "aiohttp"),
 }
 """The packages that each extra adds: their names are alike in both places."""
 

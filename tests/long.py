@@ -75,6 +75,9 @@ LONG = (
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "data/test_on_ray.py::",
     "pages/test_built_site.py::",
+    # a real browser, or a Ray for a test alone
+    "dashboard/test_browser.py::",
+    "dashboard/test_command.py::test_(a_cluster_that|no_cluster|a_port)",
 )
 
 LONGEST = (

@@ -9,7 +9,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import CACHED, COPIED, LEAVING, is_cached, is_copied, is_leaving, is_pinned, marked
+from outlive.arrays.layout import CACHED, COPIED, LEAVING, is_cached, is_copied, is_leaving, is_pinned, kind_of, marked
+from outlive.arrays.lifetimes import TTL
 from outlive.errors import CorruptArray
 
 if TYPE_CHECKING:
@@ -91,3 +92,16 @@ def deadline_of(shelf: Shelf, array_id: str) -> int:
         return shelf.somewhere(array_id, os.lstat).st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def times_of(shelf: Shelf, array_id: str) -> tuple[float, float | None, bool] | None:
+    """The time of an array's last read, the end of its time to live if it has one, and whether it is on disk.
+
+    None if it is not here. An array that was never read was last read when it was put.
+    """
+    try:
+        path, found = shelf.somewhere(array_id, lambda path: (path, os.lstat(path)))
+    except FileNotFoundError:
+        return None
+    ends_at = found.st_mtime if kind_of(array_id) & TTL else None
+    return found.st_atime, ends_at, not path.startswith(f"{shelf.mem}/")

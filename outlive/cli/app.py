@@ -10,6 +10,7 @@ import typer
 from outlive.cli import (
     archive_commands,
     array_commands,
+    dashboard_commands,
     demo_command,
     doctor_command,
     explain_command,
@@ -56,6 +57,7 @@ for _commands in (
     archive_commands,
     node_commands,
     workers_commands,
+    dashboard_commands,
     doctor_command,
     explain_command,
     lint_command,

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 ORDER = (
     "put", "get", "rm", "ls", "info",
     "workers",
-    "doctor", "explain", "lint", "tune", "versions",
+    "dashboard", "doctor", "explain", "lint", "tune", "versions",
     "stats", "check", "save", "load", "shutdown",
     "nodes", "drain",
     "demo",

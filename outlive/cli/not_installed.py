@@ -13,6 +13,7 @@ _WHATS = {
     "ray": "all commands but explain, lint, tune, versions, workers plan, workers simulate, and those with --local",
     "traces": "workers record, workers simulate",
     "demo": "demo",
+    "dashboard": "dashboard",
 }
 
 
@@ -40,7 +41,7 @@ def say_without_ray(app: typer.Typer) -> None:
     """Add the note to the help of each command of `app` that needs Ray, if Ray is not installed."""
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
-        if name not in WITHOUT_RAY and name != "demo":
+        if name not in WITHOUT_RAY and name not in {"demo", "dashboard"}:  # whose own note names Ray too
             what = "all but --local" if name in LOCAL else ""
             command.epilog = with_note(command.epilog or "", "ray", what)
 

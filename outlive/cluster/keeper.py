@@ -20,7 +20,7 @@ from outlive import actor_logs
 from outlive.arrays.defect import Defect
 from outlive.arrays.lifetimes import has_scope, joined_scopes, mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
-from outlive.arrays.marks import deadline_of
+from outlive.arrays.marks import deadline_of, times_of
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
@@ -286,6 +286,10 @@ class Keeper(ShelfCalls):
             fallbacks=0 if self._fetches.links is None else self._fetches.links.fallbacks,
             calls_through_ray=self._asks_through_ray,
         )
+
+    def times(self, array_ids: list[str]) -> list[tuple[float, float | None, bool] | None]:
+        """See `marks.times_of`. Nobody else answers this for a stopped keeper: it is only looked at."""
+        return [times_of(self._shelf, array_id) for array_id in array_ids]
 
     def spilled(self) -> list[str]:
         """The ids of the arrays that are on disk."""

@@ -63,6 +63,16 @@ def agree(address: str, patience: float = 0.0) -> None:
         )
 
 
+def keep() -> None:
+    """Stay in the mode that the cluster needed, whatever is asked next: for a process that looks at one cluster alone.
+
+    Else `agree` leaves that mode and comes back to it, each time. A channel that another thread makes in between would
+    send no token, and it is kept.
+    """
+    global _turned_on
+    _turned_on = False
+
+
 def _turn_on(raylet: Any) -> None:
     global _turned_on
     raylet.AuthenticationTokenLoader.instance().reset_cache()  # the token may have changed since

@@ -224,3 +224,26 @@ def test_commands_that_ask_the_nodes_themselves_say_so_of_ray_client(
     assert done.exit_code == 2
     assert "ray job submit -- outlive" in done.stderr
     assert "put, get, rm" in done.stderr
+
+
+def test_a_mode_that_is_kept_is_never_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a moment: other threads make channels meanwhile."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", SECRET)
+    modes = list[str | None]()
+
+    def admits(*_: object) -> bool:
+        modes.append(os.environ.get("RAY_AUTH_MODE"))
+        return modes[-1] == "token"
+
+    monkeypatch.setattr(authentication, "_admits", admits)
+    try:
+        for _ in range(2):
+            authentication.agree("127.0.0.1:1")
+        assert modes == [None, "token"] * 2
+        authentication.keep()
+        authentication.agree("127.0.0.1:1")
+        assert modes[4:] == ["token"]
+    finally:
+        monkeypatch.undo()
+        ray._raylet.Config.initialize("")

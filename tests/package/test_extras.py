@@ -230,12 +230,14 @@ def test_help_names_what_is_missing():
     said = command("--help", lacks=("ray", "pyarrow", "nibabel")).stdout
     said = " ".join(said.split())
     assert (
-        "Not installed here: Ray, for all commands but explain, lint, tune, versions, workers plan, workers simulate."
-        in said
+        "Not installed here: Ray, for all commands but explain, lint, tune, versions, workers plan, workers simulate, "
+        "and those with --local." in said
     )
     assert "pyarrow, for workers record, workers simulate. pip install 'outlive[traces]'" in said
     assert "Ray, nibabel, for demo. pip install 'outlive[demo]'" in said
+    assert command("dashboard", "--help").stdout.count("Not installed here") == 1
     assert "Not installed here: pyarrow" in command("workers", "record", "--help", lacks=("pyarrow",)).stdout
-    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("ls", "--help").stdout
+    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("nodes", "--help").stdout
+    assert "Not installed here: Ray, for all but --local." in command("ls", "--help").stdout
     assert "Not installed here" not in command("lint", "--help").stdout
     assert "Not installed here" not in command("--help", lacks=()).stdout

@@ -16,7 +16,8 @@ from tests.conftest import eventually
 from tests.little_ray import with_environments
 
 OF_MEMORY = {"test_inspect.py"}  # a worker that was forked has less of its own
-WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_model_against_ray.py"}  # some calls there have one of their own
+# Some calls there have a runtime environment of their own, or a node that is looked at by a task.
+WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_model_against_ray.py"}
 
 
 @pytest.fixture(scope="module", autouse=True)

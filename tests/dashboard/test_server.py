@@ -1,0 +1,62 @@
+"""Where the server listens."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="pip install 'outlive[dashboard]'")
+
+from outlive.dashboard import server
+from outlive.errors import BadSetting
+
+_ANY = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+
+
+class _Asker:
+    is_closed = False
+
+    async def ask(self, method: str, *_: Any, **__: Any) -> Any:
+        raise AssertionError(method)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("host", ["", "a..b", "x" * 70, "192.0.2.77", "::ffff:192.0.2.77"])
+def test_hosts_that_are_none_of_this_machine(host: str) -> None:
+    """The empty one would be anywhere, which is to be asked for."""
+    asker = _Asker()
+    with pytest.raises(BadSetting, match="--host is an address of this machine"):
+        asyncio.run(server.serve(asker, host=host, port=0, token=None, started=lambda *_: None))
+    assert asker.is_closed
+
+
+def _listens(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[Any, ...]) -> list[str]:
+    """Where it listens if a host has these addresses."""
+
+    async def found(*_: Any, **__: Any) -> list[Any]:
+        return [(family, *_ANY, address) for family, address in addresses]
+
+    async def run() -> list[str]:
+        sockets = await server._listen("localhost", 0)
+        try:
+            return [one.getsockname()[0] for one in sockets]
+        finally:
+            for one in sockets:
+                one.close()
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", found)
+    return asyncio.run(run())
+
+
+def test_an_address_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is often ::1 too, where there is no IPv6."""
+    lacking, here = (socket.AF_INET, ("192.0.2.77", 0)), (socket.AF_INET, ("127.0.0.1", 0))
+    assert _listens(monkeypatch, lacking, here) == ["127.0.0.1"]
+    assert _listens(monkeypatch, (999, ("", 0)), here) == ["127.0.0.1"]
+    with pytest.raises(OSError, match="assign"):
+        _listens(monkeypatch, lacking)
