@@ -25,6 +25,7 @@ LONG = (
     "workers/test_harmless.py::test_the_same_with_recycle",
     "workers/test_harmless.py::test_of_the_test",
     r"workers/test_trim_killed.py::test_its_leases_are_returned\[(ask_to_exit|give_back|let_exit-SIGTERM)",
+    r"workers/test_guard.py::test_one_that_ends_while_it_holds_a_worker_gives_it_back\[(ray.kill|SIGSTOP)",
     "arrays/test_full_disks.py::",
     r"arrays/test_spill_faults.py::test_at_every_call\[.*(from then on|a quota)",
     "testing/test_simulation.py::test_(schedules_hold|faults_that_are_planted_are_found)",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outlive.cli import form, workers_check, workers_plan, workers_simulate, workers_trim
+from outlive.cli import form, workers_check, workers_guard, workers_plan, workers_simulate, workers_trim
 from outlive.cli.failures import explained
 from outlive.cli.options import Address, AsJson
-from outlive.cli.text import print_json, styled, width
+from outlive.cli.text import hanging, print_json, printable, styled, width
 from outlive.cli.workers_table import BY, lines
 
 if TYPE_CHECKING:
+    from outlive.workers.guard_record import GuardState
     from outlive.workers.rows import Report
 
 _HELP = """Show idle workers, why they stay, and how to let them go without harm.
@@ -29,11 +30,12 @@ $ outlive workers --watch 2
 $ outlive workers --state idle --sort unique --top 10
 $ outlive workers --by function
 $ outlive workers trim --max-idle 4
+$ outlive workers guard start --max-idle 4
 """
 _CLEAR = "\x1b[H\x1b[2J"
 _LEAST_WATCH = 0.2  # seconds
 
-_SHORT = "Show idle workers and why they stay; trim, plan, check, record, simulate."
+_SHORT = "Show idle workers and why they stay; trim, guard, plan, check, record, simulate."
 workers = typer.Typer(
     help=_HELP,
     short_help=_SHORT,
@@ -46,7 +48,7 @@ workers = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands to `outlive`."""
     epilog = "Exit codes: 0 shown, even if there are none; 1 a node or worker did not answer; 2 usage, no cluster."
-    for module in (workers_plan, workers_check, workers_trim, workers_simulate):
+    for module in (workers_plan, workers_check, workers_trim, workers_guard, workers_simulate):
         module.register(workers)
     workers.callback(invoke_without_command=True, help=_HELP, epilog=epilog)(show)
     app.add_typer(workers, name="workers", rich_help_panel="Workers")
@@ -121,9 +123,23 @@ def _report(own_job: str | None, exact: bool) -> Report:
 
 
 def _print(report: Report, by: str | None, before: dict[str, int] | None, *, as_json: bool, clear: bool) -> None:
+    guard = _guard()
     if as_json:
-        print_json(report.to_json())
+        print_json({**report.to_json(), "guard": guard and guard.to_json()})
         return
     if clear and sys.stdout.isatty():
         sys.stdout.write(_CLEAR)  # not through typer, which takes it for a colour
     typer.echo("\n".join(lines(report, by, before, width(), styled)))
+    if guard is not None:
+        typer.echo("\n".join(hanging("", printable(workers_guard.summary(guard)), width())))
+
+
+def _guard() -> GuardState | None:
+    """The guard, if there is one. The table is shown whether or not the GCS tells of it."""
+    from outlive.errors import StoreUnavailable
+    from outlive.workers.guard_record import guard_state
+
+    try:
+        return guard_state()
+    except StoreUnavailable:
+        return None

@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Mapping
 
+from outlive import actor_logs
 from outlive.arrays.defect import Defect
 from outlive.catalog import deletion, keys, locating, losing, pages, reconciling, replaced, replicas, shelves
 from outlive.catalog.asking import list_nodes
@@ -22,7 +23,7 @@ from outlive.catalog.wire import (
     unpack,
     unpack_request,
 )
-from outlive.cluster import logs, rate
+from outlive.cluster import rate
 from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.measuring import CatalogMeasures, works
@@ -49,7 +50,7 @@ class Catalog:
 
     def take_over(self) -> None:
         """Make sure that no former catalog answers any more, even if it is not dead."""
-        logs.begin()
+        actor_logs.begin()
         self._turn = succeed(self.driver.peers)
 
     def go_on(self) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from outlive import actor_logs
 from outlive.arrays.defect import Defect
 from outlive.arrays.lifetimes import has_scope, joined_scopes, mark_scope, scope_is_over
 from outlive.arrays.limits import inodes, kernel_bytes, number_of_files
@@ -25,7 +26,6 @@ from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.tend.adopt import live
 from outlive.arrays.tend.fsck import check_arrays, check_shelf
 from outlive.arrays.tend.unsummed import Unsummed
-from outlive.cluster import logs
 from outlive.cluster.evacuation import Evacuation
 from outlive.cluster.fetches import Fetches
 from outlive.cluster.filling import Some, fill
@@ -99,7 +99,7 @@ class Keeper(ShelfCalls):
 
     def take_over(self, cluster: str) -> Shelf:
         """Take the shelf; from now on it is this keeper's."""
-        logs.begin()
+        actor_logs.begin()
         self._tenure = self.begin_tenure(cluster)
         self._root, self._on_disk = self._tenure.root, self._tenure.on_disk
         _log.info("the keeper of node %s tends %s", self._node, self._tenure.shelf.path)

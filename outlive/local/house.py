@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from outlive import actor_logs
 from outlive.arrays.tend.adopt import adopt
-from outlive.cluster import logs
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.keeper import Keeper
 from outlive.cluster.port import PATIENCE, Call, Nobody, Peers
@@ -142,7 +142,7 @@ class LocalCatalog(Catalog):
     """The catalog: no other can be there, and no other process answers in its place."""
 
     def take_over(self) -> None:
-        logs.begin()
+        actor_logs.begin()
 
     def answer(self) -> None:
         pass

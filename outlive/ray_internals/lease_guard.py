@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ Entry = dict[str, Any]
 """The facts of one lease: `lease` (its id, in hex), `raylet`, `worker`, `worker_id`, `port`, `asked`."""
 
 _RETURNER = Path(__file__).with_name("lease_returner.py")
+_LONGEST_START = 30.0  # seconds; it takes 0.1 s, longer on a loaded machine
 _LONGEST_END = 1.0  # seconds that the small process may take to end
 
 
@@ -75,6 +77,11 @@ class LeaseGuard:
             if self._held.pop(lease.hex(), None) is not None:
                 self._send({"lease": lease.hex(), "returned": True})
 
+    def held(self) -> list[Entry]:
+        """The facts of the leases that are not returned."""
+        with self._lock:
+            return [dict(entry) for entry in self._held.values()]
+
     def _send(self, entry: Entry) -> None:
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(BrokenPipeError):
@@ -84,12 +91,21 @@ class LeaseGuard:
         self._process = subprocess.Popen(  # noqa: S603 - a file of this package
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C must not reach it
         )
+        self._wait_until_beside(self._process)
         for one in self._held.values():
             self._write(one)
+
+    def _wait_until_beside(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until it is out of reach of `ray.kill`, which it tells by one byte: no lease is asked for before."""
+        assert process.stdout is not None
+        with process.stdout as told:
+            poll = select.poll()
+            poll.register(told, select.POLLIN)
+            poll.poll(1000 * _LONGEST_START)
 
     def _write(self, entry: Entry) -> None:
         """Write one line. It is shorter than PIPE_BUF, so it is written as a whole or not at all."""

@@ -25,8 +25,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from outlive.errors import UnsupportedRay
-from outlive.ray_internals import rpc
+from outlive.errors import StoreUnavailable, UnsupportedRay
+from outlive.ray_internals import node_workers, rpc
 from outlive.ray_internals.job_actors import JobActor
 from outlive.ray_internals.lease_guard import Entry, LeaseGuard
 from outlive.ray_internals.node_workers import Job, LiveNode
@@ -180,6 +180,33 @@ def _return(raylet: str, lease_id: bytes, worker_id: str, port: int, *, exiting:
             messages.ReturnWorkerRequest(worker_id=bytes.fromhex(worker_id), worker_port=port, worker_exiting=exiting),
             timeout=rpc.PATIENCE,
         )
+
+
+def return_remaining() -> None:
+    """Return the leases that this process could not return when it was done with them.
+
+    A raylet that did not answer then, as one that was stopped, may still have granted them. Those of a raylet that does
+    not answer now are tried again by the next call. Only a process that lives on needs this: when it ends, they are
+    returned.
+
+    Raises
+    ------
+    StoreUnavailable
+        The GCS does not answer.
+    """
+    if not (remaining := _guard.held()):
+        return
+    raylets = {node.address for node in node_workers.nodes()}
+    silent: set[str] = set()
+    for entry in remaining:
+        if entry["raylet"] in silent:
+            continue
+        try:
+            if entry["raylet"] in raylets:  # a lease ends with its node
+                settle(entry)
+            _guard.returned(bytes.fromhex(entry["lease"]))
+        except StoreUnavailable:
+            silent.add(entry["raylet"])
 
 
 def settle(entry: Entry) -> None:

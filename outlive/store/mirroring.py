@@ -13,8 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from outlive import progress
-from outlive.cluster import logs
+from outlive import actor_logs, progress
 from outlive.errors import StoreUnavailable
 from outlive.store import session as sessions
 from outlive.store.gateway import in_cluster
@@ -58,7 +57,7 @@ class Mirroring:
     """The actor."""
 
     def __init__(self, order: Order) -> None:
-        logs.begin()
+        actor_logs.begin()
         self._order, self._one_at_a_time = order, threading.Lock()
         self._status = MirrorStatus(order.store, order.place.url, order.every, None, None, None)
         threading.Thread(target=self._go_on, daemon=True, name="mirror").start()

@@ -79,7 +79,9 @@ class _Cluster:
         return max(0.0, self.now - started) if started is not None and stats.executed == 0 else None
 
 
-def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False) -> Report:
+def inspect(
+    *, leave_out_job: str | None = None, with_history: bool = True, exact: bool = False, memory: bool = True
+) -> Report:
     """Every worker process of the cluster that this process is connected to, and why it is still here.
 
     It costs one call per raylet and a few calls of the GCS, and changes nothing: no worker is leased, and no task runs.
@@ -97,6 +99,9 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
     exact
         Ask other machines too, each by a task of no CPUs in this process's job: for their workers' memory and titles,
         and for their raylets' own settings. To an autoscaler, a node that ran it is idle only since then.
+    memory
+        Read the workers' memory, and their raylets' own settings, on this machine. It takes a millisecond a worker and
+        more, as the kernel counts its pages.
 
     Raises
     ------
@@ -106,7 +111,7 @@ def inspect(*, leave_out_job: str | None = None, with_history: bool = True, exac
     """
     cluster = _Cluster(with_history=with_history)
     heard = [_Heard(answer, leave_out_job) for answer in processes.ask(cluster.nodes, registered=cluster.registered)]
-    here = probe.look({one.node.node_id: one.pids for one in heard})
+    here = probe.look({one.node.node_id: one.pids for one in heard}) if memory else probe.Seen()
     elsewhere = [one for one in heard if exact and one.node.node_id not in here.raylets and not one.answer.error]
     with ThreadPoolExecutor(min(_LOOKS, len(elsewhere) or 1)) as pool:
         looks = pool.map(lambda one: probe.look_there(one.node, one.pids), elsewhere)

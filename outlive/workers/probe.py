@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from outlive.ray_internals.node_workers import LiveNode
@@ -35,6 +36,8 @@ class Seen:
     raylets: dict[str, Raylet] = field(default_factory=dict)
     """By node id: the raylets on that machine that share this process's pid namespace."""
     error: str | None = None
+    by: int | None = None
+    """The pid of the worker that looked, if it was a task of another machine. It ends by itself."""
 
 
 def look(pids: Mapping[str, Sequence[int]]) -> Seen:
@@ -60,20 +63,30 @@ def look_there(node: LiveNode, pids: Sequence[int]) -> Seen:
         return Seen(error="no look at its memory: this process has not joined the cluster")
     asked = {node.node_id: list(pids)}
     strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1, runtime_env=_OWN_WORKER)(_make_probe())
     try:
-        answer = ray.get(task.options(scheduling_strategy=strategy).remote(asked), timeout=_PATIENCE)
+        answer = ray.get(_task().options(scheduling_strategy=strategy).remote(asked), timeout=_PATIENCE)
     except ray.exceptions.RayError as error:
         return Seen(error=f"no look at its memory: {type(error).__name__}")
     return _seen(answer)
 
 
-_Told = tuple[dict[int, tuple[int, int]], dict[int, str], list[int], dict[str, tuple["dict[str, str] | None", int]]]
+@lru_cache(maxsize=1)
+def _task() -> Any:
+    """The task that looks. Ray keeps each function of a job for as long as the job lasts, so it is made once."""
+    import ray
+
+    return ray.remote(num_cpus=0, max_retries=0, max_calls=1, runtime_env=_OWN_WORKER)(_make_probe())
+
+
+_Told = tuple[
+    dict[int, tuple[int, int]], dict[int, str], list[int], dict[str, tuple["dict[str, str] | None", int]], int
+]
 
 
 def _seen(told: _Told) -> Seen:
-    memory, titles, stopped, raylets = told
-    return Seen(memory, titles, frozenset(stopped), {node_id: Raylet(*how) for node_id, how in raylets.items()})
+    memory, titles, stopped, raylets, by = told
+    found = {node_id: Raylet(*how) for node_id, how in raylets.items()}
+    return Seen(memory, titles, frozenset(stopped), found, by=by)
 
 
 def _make_probe() -> Callable[[dict[str, list[int]]], _Told]:  # noqa: C901 - it is sent as a whole
@@ -126,6 +139,6 @@ def _make_probe() -> Callable[[dict[str, list[int]]], _Told]:  # noqa: C901 - it
                 if read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] in {b"T", b"t"}:
                     stopped.append(pid)
                 memory[pid] = size(pid)
-        return memory, titles, stopped, raylets
+        return memory, titles, stopped, raylets, os.getpid()
 
     return probe

@@ -9,7 +9,7 @@ starts a new worker.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from outlive.errors import BadSetting, StoreUnavailable
@@ -20,7 +20,7 @@ from outlive.ray_internals.leases import Lease, Pool
 from outlive.ray_internals.node_workers import LiveNode, TaskHistory
 from outlive.ray_internals.processes import worker_stats
 from outlive.workers import ended
-from outlive.workers.bounds import Bounds, Candidate, bounds, choose
+from outlive.workers.bounds import Bounds, Candidate, bounds, choose, choose_of_job
 from outlive.workers.idle_sizes import IdleSizes
 from outlive.workers.inspection import inspect
 from outlive.workers.rows import Report, Worker
@@ -36,6 +36,13 @@ _OUTCOMES: dict[bool | None, str] = {
     None: "did not answer: no task will reach it, and it ends with its job at the latest",
 }
 _SILENT = "did not answer: its job has ended, and no task will reach it"
+CALLED_OFF = "stays: it was not asked, as the rule was changed meanwhile"
+GoOn = Callable[[], bool]
+"""Asked before each worker: whether to go on."""
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -129,26 +136,63 @@ def decide(report: Report, limits: Bounds, job: str | None = None, sizes: IdleSi
     """
     if job is not None:
         _check_job(job)
-    if limits.max_memory is not None:
+    if limits.need_sizes:
         report = (sizes or IdleSizes()).filled(report, limits.min_idle)
-    unneeded = ended.unneeded_now(report)
-    chosen = []
-    for node in report.nodes:
-        idle = [
-            worker
-            for worker in report.workers
-            if worker.node_id == node.node_id
-            and (worker.state == "idle" or worker.worker_id in unneeded)
-            and (job is None or worker.job in {job, None})
-        ]
-        by_id = {worker.worker_id: worker for worker in idle}
-        candidates = [
-            Candidate(worker.worker_id, worker.unique)
-            for worker in idle
-            if worker.retirable or worker.worker_id in unneeded
-        ]
-        chosen += [Choice(by_id[one.worker_id], why) for one, why in choose(candidates, len(idle), limits)]
+    return choose_in(report, limits, ended.unneeded_now(report), job)
+
+
+def choose_in(
+    report: Report, limits: Bounds, unneeded: Collection[str], job: str | None = None, apart: Collection[str] = ()
+) -> list[Choice]:
+    """The workers of a report that should leave. Nobody is asked anything.
+
+    Parameters
+    ----------
+    unneeded
+        The ids of workers of ended jobs that hold something that no process needs.
+    apart
+        The ids of workers that stay this time.
+    """
+    chosen: list[Choice] = []
+    idle = [
+        worker
+        for worker in report.workers
+        if (worker.state == "idle" or worker.worker_id in unneeded) and (job is None or worker.job in {job, None})
+    ]
+    by_id = {worker.worker_id: worker for worker in idle}
+    may_leave = {
+        worker.worker_id: Candidate(worker.worker_id, worker.unique, worker.idle_for, worker.node_id)
+        for worker in idle
+        if (worker.retirable or worker.worker_id in unneeded) and worker.worker_id not in apart
+    }
+    by_node: dict[str, list[Worker]] = {node.node_id: [] for node in report.nodes}
+    for worker in idle:
+        by_node.setdefault(worker.node_id, []).append(worker)
+    for workers in by_node.values():
+        candidates = [may_leave[one.worker_id] for one in workers if one.worker_id in may_leave]
+        found = choose(candidates, len(workers), limits, sum(worker.unique or 0 for worker in workers))
+        chosen += [Choice(by_id[one.worker_id], why) for one, why in found]
+    if limits.max_job_memory is not None:
+        chosen += _choose_by_job(idle, may_leave, chosen, limits)
     return chosen
+
+
+def _choose_by_job(
+    idle: Sequence[Worker], may_leave: Mapping[str, Candidate], chosen: Sequence[Choice], limits: Bounds
+) -> list[Choice]:
+    """The workers that have to leave beside the chosen ones, so that no job's idle workers keep too much."""
+    leaving = {choice.worker.worker_id for choice in chosen}
+    staying = [worker for worker in idle if worker.worker_id not in leaving]
+    by_id = {worker.worker_id: worker for worker in staying}
+    remaining = Counter(worker.node_id for worker in staying)
+    more: list[Choice] = []
+    for job in sorted({worker.job for worker in staying if worker.job is not None}):
+        own = [worker for worker in staying if worker.job == job]
+        candidates = [may_leave[one.worker_id] for one in own if one.worker_id in may_leave]
+        for one, why in choose_of_job(candidates, remaining, limits, sum(worker.unique or 0 for worker in own)):
+            more.append(Choice(by_id[one.worker_id], why))
+            remaining[one.node_id] -= 1
+    return more
 
 
 def _check_job(job: str) -> None:
@@ -157,8 +201,16 @@ def _check_job(job: str) -> None:
         raise BadSetting(f"no job {job!r}: the cluster knows {', '.join(sorted(known))}")
 
 
-def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False) -> Trimmed:
-    """Let the chosen workers go."""
+def carry_out(
+    report: Report, chosen: list[Choice], job: str | None = None, *, dry_run: bool = False, go_on: GoOn = _always
+) -> Trimmed:
+    """Let the chosen workers go.
+
+    Parameters
+    ----------
+    go_on
+        Asked before each worker. Once it says no, the others stay, and their outcome is `CALLED_OFF`.
+    """
     leaving = {choice.worker.worker_id for choice in chosen}
     spared = tuple(
         worker
@@ -170,8 +222,9 @@ def carry_out(report: Report, chosen: list[Choice], job: str | None = None, *, d
     )
     if dry_run or not chosen:
         return Trimmed(tuple(chosen), spared, report.unseen)
-    done = _let_go(report, chosen)
-    tallied.trimmed(left := sum(choice.left for choice in done), len(done) - left)
+    done = _let_go(report, chosen, go_on)
+    asked = [choice for choice in done if choice.outcome != CALLED_OFF]
+    tallied.trimmed(left := sum(choice.left for choice in asked), len(asked) - left)
     return Trimmed(tuple(done), spared, report.unseen)
 
 
@@ -180,17 +233,17 @@ def lacks_job(chosen: Sequence[Choice]) -> bool:
     return any(choice.worker.job is None for choice in chosen) and all(job.dead for job in node_workers.jobs())
 
 
-def _let_go(report: Report, chosen: Sequence[Choice]) -> list[Choice]:
+def _let_go(report: Report, chosen: Sequence[Choice], go_on: GoOn) -> list[Choice]:
     left_over = {worker.worker_id for worker in ended.left_over(report.workers)}
-    done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over])
+    done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over], go_on)
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]
     idle = Counter(worker.node_id for worker in report.workers if worker.state in {"idle", "silent"})
     actors = job_actors.by_job(dead=True) if wanted else {}
     histories = node_workers.task_histories() if wanted else {}
-    reached = _retire_all(wanted, idle, actors, histories)
+    reached = _retire_all(wanted, idle, actors, histories, go_on)
     guessed = _guessed([choice.worker for choice in reached if choice.outcome == _TAKEN], histories)
     if missed := [choice for choice in reached if choice.worker.worker_id in guessed]:
-        again = _retire_all(missed, idle, actors, guessed)
+        again = _retire_all(missed, idle, actors, guessed, go_on)
         reached = [choice for choice in reached if choice.worker.worker_id not in guessed] + again
     ids = {choice.worker.worker_id for choice in reached}
     gone = [
@@ -226,7 +279,7 @@ def _unreached(worker: Worker) -> str:
     return _HEIR.format(worker.heir) if worker.heir else _GONE
 
 
-def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
+def _ask_left_over(chosen: Sequence[Choice], go_on: GoOn) -> list[Choice]:
     """Ask workers of ended jobs to exit. No task can reach them, so no lease is needed.
 
     A worker that still holds something is forced, as the reaper would do: `ended.unneeded` found that no process needs
@@ -246,6 +299,8 @@ def _ask_left_over(chosen: Sequence[Choice]) -> list[Choice]:
             outcome = _NO_ANSWER if worker.worker_id in silent else _GONE
         elif actors.get(str(worker.job)) or stats.running or stats.pending:
             outcome = _TAKEN
+        elif not go_on():
+            outcome = CALLED_OFF
         else:
             exits = leases.ask_to_exit(stats.address, force=bool(worker.owned or worker.borrowed))
             outcome = _SILENT if exits is None else _OUTCOMES[exits]
@@ -258,13 +313,14 @@ def _retire_all(
     idle: Mapping[str, int],
     actors: Mapping[str, Sequence[JobActor]],
     histories: Mapping[str, TaskHistory],
+    go_on: GoOn,
 ) -> list[Choice]:
     nodes = {node.node_id: node for node in node_workers.nodes()}
     return [
         choice
         for (node_id, pool), members in _pools(chosen, actors, histories).items()
         if node_id in nodes
-        for choice in _retire(nodes[node_id], pool, members, idle[node_id])
+        for choice in _retire(nodes[node_id], pool, members, idle[node_id], go_on)
     ]
 
 
@@ -292,7 +348,7 @@ def _pools(
     return pools
 
 
-def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) -> list[Choice]:
+def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go_on: GoOn) -> list[Choice]:
     """Lease workers of the pool until all members have come, or none is idle; ask the members to exit.
 
     It takes at most `idle` leases: if no worker is idle, the raylet would start one. If the raylet does not answer, the
@@ -303,6 +359,8 @@ def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int) ->
     done: list[Choice] = []
     try:
         for _ in range(idle):
+            if not go_on():
+                return done + [replace(choice, outcome=CALLED_OFF) for choice in wanted.values()]
             if not wanted or (lease := leases.take(node, pool)) is None:
                 break
             choice = wanted.pop(lease.worker_id, None)

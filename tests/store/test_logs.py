@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outlive.cluster import logs
+from outlive import actor_logs
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
 def begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process of Ray: pytest has handlers at the root."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    logs.begin()
+    actor_logs.begin()
 
 
 def test_a_program_gets_no_handler_and_no_level() -> None:
@@ -53,9 +53,9 @@ def test_an_actor_writes_its_log_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delenv(logs.SETTING, raising=False)
+    monkeypatch.delenv(actor_logs.SETTING, raising=False)
     if asked is not None:
-        monkeypatch.setenv(logs.SETTING, asked)
+        monkeypatch.setenv(actor_logs.SETTING, asked)
     begin(monkeypatch)
     begin(monkeypatch)
     assert log.level == level
@@ -69,7 +69,7 @@ def test_an_actor_writes_its_log_once(
 def test_a_level_that_there_is_not_is_said_and_warnings_are_written(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(logs.SETTING, "loud")
+    monkeypatch.setenv(actor_logs.SETTING, "loud")
     begin(monkeypatch)
     assert log.level == logging.WARNING
     assert "OUTLIVE_LOG='loud' is no level: there are debug, info, warning, error" in capsys.readouterr().err
@@ -79,7 +79,7 @@ def test_a_handler_that_the_program_had_ray_install_is_left_in_charge(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
-    logs.begin()
+    actor_logs.begin()
     assert log.handlers == []
     log.warning("a node is dead")
     assert caplog.messages == ["a node is dead"]
@@ -87,4 +87,4 @@ def test_a_handler_that_the_program_had_ray_install_is_left_in_charge(
 
 def test_the_page_tells_of_the_setting() -> None:
     page = (Path(__file__).parents[2] / "docs" / "logging.md").read_text()
-    assert f"`{logs.SETTING}`" in page
+    assert f"`{actor_logs.SETTING}`" in page

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -33,8 +33,9 @@ class Process:
         self.silent = False
         self.gone = False
         """It has ended, and the GCS has not heard of it yet."""
-        self.owned = 0
+        self.owned = self.running = 0
         self.executed = 1
+        self.job = JOB
 
     def stats(self) -> Any:
         common = rpc.messages("common")
@@ -42,9 +43,10 @@ class Process:
             worker_id=bytes.fromhex(self.worker_id),
             pid=self.pid,
             worker_type=common.WorkerType.Value(self.kind),
-            job_id=bytes.fromhex(JOB),
+            job_id=bytes.fromhex(self.job),
             actor_id=b"\xff" * 16,
             num_owned_objects=self.owned,
+            num_running_tasks=self.running,
             num_object_refs_in_scope=self.owned,
             num_executed_tasks=self.executed,
             ip_address="127.0.0.1",
@@ -58,6 +60,9 @@ class Node:
     def __init__(self, cluster: PlayedCluster, number: int, workers: int) -> None:
         self.cluster, self.node_id = cluster, f"{number + 1:016x}{cluster.mark}"
         self.silent = False
+        self.unknown: set[str] = set()
+        """Methods that it does not have."""
+        self.leased: dict[bytes, Process] = {}
         self.port = cluster.serve(self)
         kinds = ["DRIVER"] * (number == 0) + ["WORKER"] * workers
         self.processes = [Process(1000 * (number + 1) + i, self, kind) for i, kind in enumerate(kinds)]
@@ -71,7 +76,7 @@ class Node:
         self.cluster.wait_while(lambda: self.silent or any(one.silent for one in self.processes))
         time.sleep(self.cluster.raylet_takes)
         reply = rpc.messages("node_manager").GetNodeStatsReply()
-        reply.core_workers_stats.extend(one.stats() for one in self.processes if not one.gone)
+        reply.core_workers_stats.extend(one.stats() for one in [*self.processes] if not one.gone)
         return reply
 
     def GetSystemConfig(self, request: Any) -> Any:  # noqa: N802
@@ -83,6 +88,34 @@ class Node:
         self.cluster.wait_while(lambda: one.silent)
         return rpc.messages("core_worker").GetCoreWorkerStatsReply(core_worker_stats=one.stats())
 
+    def RequestWorkerLease(self, request: Any) -> Any:  # noqa: N802 - the latest idle worker first
+        self.cluster.wait_while(lambda: self.silent)
+        job = request.lease_spec.job_id.hex()
+        free = [one for one in self.workers if not one.running and one.job == job and one not in self.leased.values()]
+        reply = rpc.messages("node_manager").RequestWorkerLeaseReply(canceled=not free)
+        if free:
+            self.leased[request.lease_spec.lease_id] = one = free[-1]
+            reply.worker_address.worker_id, reply.worker_pid = bytes.fromhex(one.worker_id), one.pid
+            reply.worker_address.ip_address, reply.worker_address.port = "127.0.0.1", self.port
+        return reply
+
+    def CancelWorkerLease(self, request: Any) -> Any:  # noqa: N802
+        self.cluster.wait_while(lambda: self.silent)
+        return rpc.messages("node_manager").CancelWorkerLeaseReply()
+
+    def ReturnWorkerLease(self, request: Any) -> Any:  # noqa: N802
+        self.cluster.wait_while(lambda: self.silent)
+        one = self.leased.pop(request.lease_id, None)
+        if request.worker_exiting and one is not None:
+            self.processes.remove(one)
+        return rpc.messages("node_manager").ReturnWorkerLeaseReply()
+
+    def Exit(self, request: Any) -> Any:  # noqa: N802 - of the worker that was leased last: they share its port
+        one = [*self.leased.values()][-1]
+        self.cluster.exits.append(one.pid)
+        self.cluster.at_exit(one)
+        return rpc.messages("core_worker").ExitReply(success=not one.owned)
+
 
 class PlayedCluster:
     """The GCS, and all nodes."""
@@ -91,6 +124,12 @@ class PlayedCluster:
         self.calls: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         """Bytes of the replies, by method."""
+        self.kept: dict[bytes, bytes] = {}
+        """The GCS's key-value store."""
+        self.exits: list[int] = []
+        """Pids of the workers that were asked to exit."""
+        self.at_exit: Callable[[Process], object] = lambda _: None
+        self.jobs = {JOB: "python played.py"}
         self.silent = False
         self.mark = uuid.uuid4().hex + "00000000"
         self.gcs_takes = self.raylet_takes = 0.0
@@ -179,7 +218,8 @@ class PlayedCluster:
 
     def GetAllJobInfo(self, request: Any) -> Any:  # noqa: N802
         reply = self._gcs("GetAllJobInfoReply")
-        reply.job_info_list.add(job_id=bytes.fromhex(JOB))
+        for job, entrypoint in self.jobs.items():
+            reply.job_info_list.add(job_id=bytes.fromhex(job), entrypoint=entrypoint)
         return reply
 
     def GetTaskEvents(self, request: Any) -> Any:  # noqa: N802
@@ -190,6 +230,21 @@ class PlayedCluster:
             event.state_updates.worker_id = bytes.fromhex(one.worker_id)
             event.state_updates.state_ts_ns[common.TaskStatus.Value("FINISHED")] = 10**9
         return reply
+
+    def GetAllActorInfo(self, request: Any) -> Any:  # noqa: N802
+        return self._gcs("GetAllActorInfoReply")
+
+    def GetNamedActorInfo(self, request: Any) -> Any:  # noqa: N802
+        return self._gcs("GetNamedActorInfoReply")
+
+    def InternalKVGet(self, request: Any) -> Any:  # noqa: N802
+        reply = self._gcs("InternalKVGetReply")
+        reply.value = self.kept.get(request.key, b"")
+        return reply
+
+    def InternalKVPut(self, request: Any) -> Any:  # noqa: N802
+        self.kept[request.key] = request.value
+        return self._gcs("InternalKVPutReply")
 
     def InternalKVKeys(self, request: Any) -> Any:  # noqa: N802
         reply = self._gcs("InternalKVKeysReply")
@@ -213,7 +268,7 @@ class _Answers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def service(self, details: Any) -> Any:
         service, _, name = details.method.strip("/").partition("/")
         answer = getattr(self._asked, name, None)
-        if answer is None:
+        if answer is None or name in getattr(self._asked, "unknown", ()):
             return None
         method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
 

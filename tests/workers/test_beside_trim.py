@@ -1,6 +1,6 @@
 """Every kind of call, while all idle workers of the cluster are let go again and again: nothing goes wrong.
 
-20 seconds, or `pytest --beside-trim 600`.
+20 seconds, or `pytest --beside-trim 600`: by trim, and by a guard.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from outlive.workers import Policy, guard, guard_log, guard_state, stop_guard
 from tests.cluster.conftest import start_ray
 from tests.workers.calls import Calls
 
@@ -71,3 +72,19 @@ def test_every_kind_of_call_beside_trim(address, tmp_path, request):
     assert calls.wrong == []
     assert done["errors"] == {}
     assert done["outcomes"]["left"] >= calls.made["round"], "trim had nothing to do: the test proves nothing"
+
+
+def test_every_kind_of_call_beside_a_guard(address, tmp_path, request):
+    seconds = request.config.getoption("--beside-trim") or SECONDS
+    calls = Calls(tmp_path, ended_job(address, "four") + ended_job(address, "five", "six"))
+    guard(Policy(max_idle=0, every="150ms", cpu_share=1.0))
+    try:
+        calls.run(seconds)
+    finally:
+        stop_guard()
+        calls.stop()
+    done = guard_state()
+    print(f"\n{calls.made.total()} calls in {seconds:.0f} s: {dict(calls.made)}\nguard: {done}")
+    assert calls.wrong == []
+    assert done.failed_looks == 0, guard_log()
+    assert done.let_go >= calls.made["round"], "the guard had nothing to do: the test proves nothing"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 
-from outlive.workers import inspect, keep_trim, recycle
+from outlive.workers import Policy, guard, guard_state, inspect, keep_trim, recycle, stop_guard
 from tests.conftest import eventually
 from tests.workers import load
 from tests.workers.conftest import local_ray
@@ -39,6 +39,16 @@ def test_no_task_fails_and_no_object_is_lost_while_trim_runs(tasks):
         eventually(lambda: len(idle()) <= 1)  # the bound holds, reaper or not
         retired = trimmer.retired
     assert retired >= 5, "trim had nothing to do: the test proves nothing"
+
+
+def test_the_same_with_a_guard():
+    guard(Policy(max_idle=1, every="200ms", cpu_share=1.0))
+    try:
+        assert load.run(400, seed=2) == []
+        eventually(lambda: len(idle()) <= 1)
+    finally:
+        stop_guard()
+    assert guard_state().let_go >= 5, "the guard had nothing to do: the test proves nothing"
 
 
 def test_the_same_with_recycle(tmp_path):

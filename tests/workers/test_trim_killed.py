@@ -15,6 +15,7 @@ from outlive.ray_internals.lease_guard import LeaseGuard
 from outlive.workers import inspect, trim
 from tests.conftest import eventually
 from tests.workers.conftest import local_ray, pid_of_worker
+from tests.workers.played import played_cluster
 
 pytest.importorskip("grpc")
 TRIM = """
@@ -112,3 +113,55 @@ def test_one_that_was_killed_is_started_again_and_told_what_is_held():
     guard.returned(b"one")
     guard._end()
     assert second.returncode == 0
+
+
+def test_it_is_out_of_reach_of_ray_kill_before_a_lease_is_asked_for():
+    """An actor that is ended by `ray.kill` kills its children, and not theirs."""
+    guard = LeaseGuard()
+    guard.about_to_take(b"one", "127.0.0.1:1")
+    pid = guard._process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        assert file.read().split()
+    guard.returned(b"one")
+    guard._end()
+
+
+HOLDER = """
+import sys
+from outlive.ray_internals.lease_guard import LeaseGuard
+
+guard = LeaseGuard()
+guard.about_to_take(b"x" * 32, sys.argv[1])
+print(guard._process.pid, flush=True)
+for _ in sys.stdin:
+    guard.learn(b"x" * 32, worker_id="ab", port=1)
+    print(guard._process.pid, flush=True)
+"""
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def test_what_is_held_is_returned_although_the_holders_children_were_killed_with_it():
+    """As by `ray.kill` of an actor. While the holder lives, nothing is returned, whichever process beside it ended."""
+    with played_cluster(1, 1) as cluster:
+        returned = lambda: cluster.calls["ReturnWorkerLease"]  # noqa: E731
+        address = f"127.0.0.1:{cluster.nodes[0].port}"
+        command = [sys.executable, "-c", HOLDER, address]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            first = int(holder.stdout.readline())
+            (beside,) = eventually(lambda: children(first))
+            os.kill(first, signal.SIGKILL)
+            eventually(lambda: not alive(first))
+            holder.stdin.write("again\n")
+            holder.stdin.flush()
+            second = int(holder.stdout.readline())
+            assert second != first
+            eventually(lambda: not alive(beside))  # its pipe has ended, and its parent has not
+            assert returned() == 0
+            eventually(lambda: children(second))
+            os.kill(second, signal.SIGKILL)
+            os.kill(holder.pid, signal.SIGKILL)
+        eventually(lambda: returned() == 1)

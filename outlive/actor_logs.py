@@ -1,4 +1,4 @@
-"""The logs of keeper and catalog: lines on stderr, which Ray writes into a file of the actor's process.
+"""The logs of outlive's actors: lines on stderr, which Ray writes into a file of the actor's process.
 
 A library leaves it to the program what becomes of its log. These actors are outlive's own program, so they choose: they
 write warnings, and more of it if `OUTLIVE_LOG` says so where Ray starts. A handler that a program had Ray install

@@ -1,0 +1,402 @@
+"""A guard's rounds on a cluster that is played: what leaves, what is written down, and what a round survives."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from outlive.ray_internals import notes, processes, rpc
+from outlive.workers import JobPolicy, Policy, ages, guard_book, inspection, watch
+from outlive.workers.guard_record import NAME, guard_log, guard_state
+from outlive.workers.watch import Watch
+from tests.conftest import eventually
+from tests.workers.played import JOB, played_cluster
+
+pytest.importorskip("grpc")
+OTHER = "02000000"
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def cluster():
+    """Two nodes, of four idle workers each."""
+    with played_cluster(2, 4) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def soon_given_up(monkeypatch):
+    """Whoever does not answer is given up soon."""
+    patiences = [(rpc, "PATIENCE"), (rpc, "GCS_PATIENCE"), (processes, "RAYLET_PATIENCE"), (processes, "PATIENCE")]
+    for module, name in patiences:
+        monkeypatch.setattr(module, name, 3.0)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def guard_of(policy, clock, actor_id="a", cpu=lambda: 0.0):
+    return Watch(policy, notes, {"version": "0", "actor_id": actor_id, "node_id": "n", "pid": 1}, clock, cpu)
+
+
+def idle(cluster):
+    return [len(node.workers) for node in cluster.nodes]
+
+
+def outcomes():
+    return [one.outcome for one in guard_log() if one.outcome != "guard"]
+
+
+def events():
+    return [one.because for one in guard_log() if one.outcome == "guard"]
+
+
+def test_what_is_too_much_leaves_and_each_is_written_down(cluster, clock):
+    guard = guard_of(Policy(max_idle=1), clock)
+    guard.step()
+    assert idle(cluster) == [1, 1]
+    assert outcomes() == ["left"] * 6
+    assert {one.because for one in guard_log()[1:]} >= {"the largest of 4 idle workers, 1 may stay"}
+    assert events() == ["started: max_idle=1"]
+    assert (guard.record["let_go"], guard.record["looks"], guard.record["idle"]) == (6, 1, 8)
+    guard.step()
+    assert (guard.record["let_go"], guard.record["idle"]) == (6, 2)
+
+
+def test_in_a_dry_run_nothing_leaves_and_nothing_is_written_twice(cluster, clock):
+    guard = guard_of(Policy(max_idle=1, dry_run=True), clock)
+    for _ in range(3):
+        guard.step()
+    assert idle(cluster) == [4, 4]
+    assert outcomes() == ["would leave"] * 6
+    assert (guard.record["would_leave"], guard.record["let_go"]) == (6, 0)
+    assert cluster.calls["RequestWorkerLease"] == 0
+    guard.change(lambda _: Policy(max_idle=1))
+    guard.step()
+    assert idle(cluster) == [1, 1]
+    assert outcomes() == ["would leave"] * 6 + ["left"] * 6
+
+
+def test_a_worker_that_refuses_is_asked_again_later_and_less_and_less_often(cluster, clock, monkeypatch):
+    """It came to hold an object after the look. Each time that it is asked, its node is busy for a moment."""
+    look, one = watch.inspect, cluster.nodes[0].workers[0]
+    cluster.nodes[0].processes = [cluster.nodes[0].processes[0], one]
+
+    def looked(**options):
+        one.owned = 0
+        report = look(**options)
+        one.owned = 1
+        return report
+
+    monkeypatch.setattr(watch, "inspect", looked)
+    guard = guard_of(Policy(max_idle=0, max_node_memory="1GiB"), clock)
+    guard.step()
+    assert idle(cluster) == [1, 0]
+    first = cluster.exits.count(one.pid)
+    assert first == 1
+    waits = []
+    for _ in range(60):
+        clock.now += 30
+        guard.step()
+        if cluster.exits.count(one.pid) > first + len(waits):
+            waits.append(clock.now)
+    assert [after - before for before, after in zip([1000.0, *waits], waits, strict=False)] == [60, 120, 240, 480]
+    assert outcomes().count("stays: it has come to hold an object or a reference") == 1
+    one.executed += 1  # it may have dropped it
+    guard.step()
+    assert cluster.exits.count(one.pid) == first + len(waits) + 1
+
+
+def test_a_worker_that_a_task_took_after_the_look_stays(cluster, clock, monkeypatch):
+    look = watch.inspect
+
+    def looked(**options):
+        report = look(**options)
+        for worker in cluster.nodes[0].workers:
+            worker.running = 1
+        return report
+
+    monkeypatch.setattr(watch, "inspect", looked)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert idle(cluster) == [4, 0]
+    assert not {worker.pid for worker in cluster.nodes[0].workers} & {*cluster.exits}
+    assert sorted(outcome[:20] for outcome in outcomes()) == ["left"] * 4 + ["stays: a task took i"] * 4
+
+
+def test_a_policy_that_changes_after_the_look_calls_the_act_off(cluster, clock, monkeypatch):
+    choose = watch.choose_in
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.load()
+
+    def chosen(*args, **options):
+        found = choose(*args, **options)
+        guard.change(lambda _: Policy(max_idle=3))
+        return found
+
+    monkeypatch.setattr(watch, "choose_in", chosen)
+    guard.step()
+    assert cluster.exits == []
+    monkeypatch.undo()
+    guard.step()
+    assert idle(cluster) == [3, 3]
+    assert "changed: max_idle: 0 -> 3" in events()
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["changed", "stopped"])
+def test_once_a_change_returns_nobody_leaves_by_the_old_policy(cluster, clock, stop):
+    guard = guard_of(Policy(max_idle=0), clock)
+    changed = []
+
+    def change():
+        if stop:
+            guard.stop()
+        else:
+            guard.change(lambda _: Policy(max_idle=100))
+        changed.append(len(cluster.exits))
+
+    changing = threading.Thread(target=change)
+
+    def at_exit(_):
+        if len(cluster.exits) == 2:
+            changing.start()
+            while not guard._changes:
+                time.sleep(0.001)
+
+    cluster.at_exit = at_exit
+    guard.step()
+    changing.join(timeout=60)
+    assert len(cluster.exits) == 2, "the act went on"
+    assert changed == [2]
+    assert [*cluster.nodes[0].leased, *cluster.nodes[1].leased] == []
+    assert guard.record["let_go"] == 2
+    if not stop:
+        guard.step()
+        assert idle(cluster) == [2, 4]
+
+
+def test_jobs_of_their_own(cluster, clock):
+    cluster.jobs[OTHER] = "python train.py --epochs 3"
+    for node in cluster.nodes:
+        for worker in node.workers[:2]:
+            worker.job = OTHER
+    guard = guard_of(Policy(max_idle=1, jobs={"python train.py*": JobPolicy()}), clock)
+    guard.step()
+    left = [worker.job for node in cluster.nodes for worker in node.workers]
+    assert sorted(left) == [JOB] * 2 + [OTHER] * 4
+    guard.change(lambda _: Policy(max_idle=1, jobs={OTHER: JobPolicy(max_idle=0)}))
+    guard.step()
+    assert [worker.job for node in cluster.nodes for worker in node.workers] == [JOB] * 2
+
+
+def test_ages_are_what_it_has_seen_itself(cluster, clock):
+    guard = guard_of(Policy(max_idle=0, min_idle_for="30s"), clock)
+    guard.step()
+    clock.now += 29
+    young, *_ = cluster.nodes[0].workers
+    guard.step()
+    assert idle(cluster) == [4, 4]
+    young.executed += 1
+    clock.now += 2
+    guard.step()
+    assert cluster.nodes[0].workers == [young]
+    clock.now += 29
+    guard.step()
+    assert idle(cluster) == [1, 0]
+    clock.now += 2
+    guard.step()
+    assert idle(cluster) == [0, 0]
+
+
+def test_workers_that_are_idle_for_too_long_leave(cluster, clock):
+    guard = guard_of(Policy(min_idle=1, max_idle_for="1min"), clock)
+    guard.step()
+    clock.now += 61
+    guard.step()
+    assert idle(cluster) == [1, 1]
+    assert guard_log()[-1].because == "idle for 1.0 min, longer than 1.0 min"
+
+
+def test_a_clock_that_is_set_back_changes_nothing(cluster, clock, monkeypatch):
+    guard = guard_of(Policy(max_idle=0, min_idle_for="30s"), clock)
+    guard.step()
+    back = SimpleNamespace(time=lambda: time.time() - 86400, monotonic=time.monotonic, process_time=time.process_time)
+    for module in (ages, guard_book, inspection, processes, watch):  # grpcio has the clock too, for its deadlines
+        monkeypatch.setattr(module, "time", back)
+    clock.now += 10
+    guard.step()
+    assert idle(cluster) == [4, 4]
+    clock.now += 30
+    guard.step()
+    assert idle(cluster) == [0, 0]
+
+
+def test_a_node_that_does_not_answer_hides_no_other(cluster, clock, soon_given_up):
+    cluster.nodes[1].silent = True
+    for worker in cluster.nodes[1].workers:
+        worker.silent = True
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert idle(cluster) == [0, 4]
+    assert any(cluster.nodes[1].node_id[:8] in line for line in guard.record["unseen"])
+    cluster.nodes[1].silent = False
+    for worker in cluster.nodes[1].workers:
+        worker.silent = False
+    guard.step()
+    assert idle(cluster) == [0, 0]
+    assert guard.record["unseen"] == []
+
+
+def test_a_node_that_stops_between_look_and_act(cluster, clock, soon_given_up, monkeypatch):
+    look = watch.inspect
+
+    def looked(**options):
+        report = look(**options)
+        cluster.nodes[0].silent = True
+        return report
+
+    monkeypatch.setattr(watch, "inspect", looked)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert idle(cluster) == [4, 0]
+    (outcome,) = {outcome for outcome in outcomes() if outcome != "left"}
+    silent = cluster.nodes[0]
+    assert outcome.startswith(
+        f"stays: the raylet of node {silent.node_id[:8]} (127.0.0.1:{silent.port}) did not answer"
+    )
+    monkeypatch.undo()
+    guard.step()
+    silent.silent = False
+    eventually(lambda: silent.leased)  # it grants what nobody waits for any more
+    clock.now += 120
+    guard.step()
+    assert not silent.leased
+    assert idle(cluster) == [0, 0]
+
+
+def test_a_node_that_stops_while_a_worker_leaves(cluster, clock, soon_given_up):
+    node = cluster.nodes[0]
+    cluster.at_exit = lambda worker: setattr(worker.node, "silent", worker.node is node)
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert node.leased
+    cluster.at_exit = lambda _: None
+    node.silent = False
+    clock.now += 120
+    guard.step()
+    assert not node.leased
+    assert idle(cluster) == [0, 0]
+
+
+def test_raylets_without_the_call(cluster, clock):
+    for node in cluster.nodes:
+        node.unknown.add("RequestWorkerLease")
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    assert idle(cluster) == [4, 4]
+    assert all("did not answer (unimplemented)" in outcome for outcome in outcomes())
+    guard.step()
+    assert guard.record["stayed"] == 8, "they were not asked again at once"
+
+
+def test_a_gcs_that_goes_and_comes_back(cluster, clock, soon_given_up):
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.load()
+    cluster.silent = True
+    guard.step()
+    assert "the GCS did not answer" in guard.record["error"]
+    cluster.silent = False
+    guard.step()
+    assert guard.record["error"] is None
+    assert idle(cluster) == [0, 0]
+    assert [event.partition(":")[0] for event in events()] == ["started", "could not look", "looks again"]
+
+
+def test_a_fault_of_its_own_does_not_end_it(cluster, clock, monkeypatch):
+    def broken(**_):
+        raise ZeroDivisionError("of its own")
+
+    guard = guard_of(Policy(max_idle=0), clock)
+    monkeypatch.setattr(watch, "inspect", broken)
+    guard.step()
+    assert guard.record["error"] == "ZeroDivisionError: of its own"
+    monkeypatch.undo()
+    guard.step()
+    assert (guard.record["failed_looks"], guard.record["looks"]) == (1, 2)
+    assert idle(cluster) == [0, 0]
+
+
+def test_one_that_comes_back_has_its_policy_counters_and_log(cluster, clock):
+    first = guard_of(Policy(max_idle=3), clock)
+    first.step()
+    first.change(lambda _: Policy(max_idle=2))
+    again = guard_of(Policy(max_idle=3), clock)  # what its actor was made with
+    again.step()
+    assert idle(cluster) == [2, 2]
+    assert (again.record["restarts"], again.record["let_go"], again.record["looks"]) == (1, 4, 2)
+    assert again.policy == Policy(max_idle=2)
+    assert "came back after its process had ended" in events()
+    other = guard_of(Policy(max_idle=1), clock, actor_id="b")
+    other.step()
+    assert other.policy == Policy(max_idle=1)
+    assert (other.record["restarts"], other.record["let_go"]) == (0, 2)
+
+
+def test_one_that_comes_back_while_the_gcs_is_away_waits_for_its_policy(cluster, clock, soon_given_up):
+    guard_of(Policy(max_idle=3), clock).step()
+    cluster.silent = True
+    again = guard_of(Policy(max_idle=0), clock)
+    again.step()
+    assert json.loads(cluster.kept[NAME.encode()])["policy"]["max_idle"] == 3
+    cluster.silent = False
+    again.step()
+    assert idle(cluster) == [3, 3]
+
+
+def test_it_looks_less_often_while_nothing_is_idle(cluster, clock, monkeypatch):
+    jitter = []
+    monkeypatch.setattr(watch.random, "uniform", lambda *about: jitter.append(about) or 1.0)
+    for node in cluster.nodes:
+        for worker in node.workers:
+            worker.running = 1
+    guard = guard_of(Policy(max_idle=0, every="10s"), clock)
+    pauses = []
+    for _ in range(5):
+        guard.step()
+        pauses.append(guard.record["pause"])
+    assert pauses == [20, 40, 60, 60, 60]
+    cluster.nodes[0].workers[0].running = 0
+    guard.step()
+    assert guard.record["pause"] == 10
+    assert {*jitter} == {(0.9, 1.1)}
+
+
+def test_it_takes_no_more_than_its_share_of_a_core(cluster, clock):
+    spent = iter([0.0, 5.0, 5.0, 5.1, 5.1, 5.5, 5.5, 5.5])  # the first look loads what all others need
+    guard = guard_of(Policy(max_idle=100, every="1s"), clock, cpu=lambda: next(spent))
+    guard.step()
+    assert guard.record["pause"] <= 1.1
+    guard.step()
+    assert guard.record["pause"] == 50.0
+
+
+def test_its_state_for_those_who_read_it(cluster, clock):
+    guard_of(Policy(max_idle=1), clock).step()
+    state = guard_state()
+    assert (state.phase, state.let_go, state.words) == ("gone", 6, "max_idle=1")  # there is no such actor here
+    assert not state.well
