@@ -85,7 +85,8 @@ def _step(number: int, node: Node, buffers: list[tuple[int, int]], again: Mappin
         dtype, shape = arrays.layout(node)
         return _Place(shape, dtype, buffers[node["array"]][0], "F" if node.get("fortran") else "C")
     if kind == "codec":
-        of, make = node["state"][0], again[number]
+        make = again[number]  # first: a codec of a user's has none, and its state may be plain data
+        of = node["state"][0]
         return lambda made: make(made[of])
     return _KINDS[kind](node)
 

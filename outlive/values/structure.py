@@ -142,7 +142,7 @@ class Structure:
         else:
             value = build.root(entry)
         if build.again is not None:
-            with contextlib.suppress(KeyError):
+            with contextlib.suppress(*MALFORMED):  # what was read is never refused because there is no plan
                 self._plan = Plan(self._nodes, self._buffers, build.again)
         for key in path:
             value = value[key]

@@ -193,6 +193,20 @@ def test_what_cannot_be_read_leaves_no_plan() -> None:
     assert plan_of(wrong) is None
 
 
+@pytest.mark.parametrize("state", [5, 1.5, None, True, "text", {}, []], ids=str)
+def test_a_codec_whose_state_is_plain_data(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own:
+        def __init__(self, state: Any) -> None:
+            self.state = state
+
+    monkeypatch.setattr(registry, "_by_type", dict(registry._by_type))
+    monkeypatch.setattr(registry, "_by_name", dict(registry._by_name))
+    registry.register(Own, lambda own: own.state, Own, name="own")
+    data = bytes_of(Own(state))
+    for _ in range(4):
+        assert unpack(data).state == state
+
+
 @pytest.mark.parametrize("library", ["fails", "makes something else", "has no way"])
 def test_a_frame_is_read_where_its_library_is_another(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     value = frame()
