@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from outlive.arrays import huge
 from outlive.arrays.copying import Copying, threads
 from outlive.arrays.full import explain, full
-from outlive.arrays.layout import PRIVATE, is_pinned
+from outlive.arrays.layout import PRIVATE, is_cached, is_pinned
 from outlive.arrays.lifetimes import deadline_from
 from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.parts import Gate
@@ -80,7 +80,7 @@ class Draft:
                 raise StoreUnavailable(f"somebody removed {error.filename} while it was in use; try again") from None
             raise shelf.gone() from None
         except OSError as error:
-            raise explain(shelf, error, info.size) from None
+            raise explain(shelf, error, info.size, counts=not is_cached(mode)) from None
         return draft
 
     @classmethod
@@ -158,7 +158,7 @@ class Draft:
                 if self._fd is not None or self._go_to_disk():
                     return
                 if not overtaken and not wait.goes_on():
-                    raise full(self.shelf, self.info.size, "the budget")
+                    raise full(self.shelf, self.info.size, "the budget", counts=not is_cached(self._mode))
         except OSError as error:
             if error.errno not in NO_ROOM or not self._go_to_disk():
                 raise

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
 
-def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
-    """The error for `asked` bytes that do not fit into `what`."""
-    shelf.tally.add(REFUSED)
+def full(shelf: Shelf, asked: int, what: str, *, counts: bool = True) -> StoreFull:
+    """The error for `asked` bytes that do not fit into `what`. It counts, unless its reader does without that copy."""
+    if counts:
+        shelf.tally.add(REFUSED)
     files = inodes(shelf.path)
     if files is not None and files.free == 0:
         return StoreFull(
@@ -33,11 +34,13 @@ def full(shelf: Shelf, asked: int, what: str) -> StoreFull:
     )
 
 
-def explain(shelf: Shelf, error: OSError, asked: int) -> Exception:
+def explain(shelf: Shelf, error: OSError, asked: int, *, counts: bool = True) -> Exception:
     """`StoreFull` for a system error that says that there is no room for `asked` bytes. See `live.explained` for
     others.
     """
-    return full(shelf, asked, f"the file system: {error.strerror}") if error.errno in NO_ROOM else explained(error)
+    if error.errno not in NO_ROOM:
+        return explained(error)
+    return full(shelf, asked, f"the file system: {error.strerror}", counts=counts)
 
 
 def _on_disk(shelf: Shelf) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from outlive.arrays import tally as tallies
 from outlive.arrays.draft import Draft
+from outlive.arrays.layout import CACHED
 from outlive.arrays.marks import evict
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
@@ -110,6 +111,8 @@ def test_what_moves_and_what_has_no_room(shelf, tmp_path):
     with pytest.raises(StoreFull):
         writer.put(np.zeros(4 << 20))
     assert not evict(shelf, info.id)  # no cached copy
+    with pytest.raises(StoreFull):  # a copy that a reader does without is no put that failed
+        Draft.make(shelf, info._replace(id="c" * 32, size=32 << 20), CACHED)
     totals = shelf.tally.totals()
     assert [totals[SPILLED], totals[SPILLED_BYTES], totals[PROMOTED]] == [1, info.size, 1]
     assert [totals[ON_DISK], totals[REFUSED], totals[EVICTED]] == [1, 1, 0]
