@@ -47,10 +47,12 @@ class LeaseGuard:
         self._reset()
 
     def _end(self) -> None:
+        if self._held:
+            return  # the pipe ends with this process, which may take long; they are returned then
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.0 if self._held else _LONGEST_END)
+                self._process.wait(_LONGEST_END)
 
     def about_to_take(self, lease: bytes, raylet: str) -> None:
         """Note a lease before that raylet is asked for it, in the name of a driver that lives on.

@@ -40,7 +40,7 @@ def go_beside() -> None:
 def begun(pid: int) -> str | None:
     """When a process started, in ticks since the machine did; None if it has ended. See proc_pid_stat(5)."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
             state, *fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
@@ -66,7 +66,7 @@ def watch(parent: int, start: str | None) -> dict[str, dict[str, Any]]:
         elif begun(parent) != start:
             return held
     deadline = time.monotonic() + _DYING
-    while held and begun(parent) == start:
+    while held and start is not None and begun(parent) == start:
         if time.monotonic() > deadline:
             return {}
         time.sleep(0.05)

@@ -59,6 +59,6 @@ def amended(policy: Policy, fields: Mapping[str, Any]) -> Policy:
     >>> amended(Policy(max_idle=4, min_idle=1), {"max_idle": 2}).words()
     'max_idle=2, min_idle=1'
     """
-    jobs = {**policy.to_json()["jobs"], **fields.get("jobs", {})}
+    jobs = {**policy.to_json()["jobs"], **(fields.get("jobs") or {})}
     kept = {job: bounds for job, bounds in jobs.items() if bounds is not None}
     return Policy.from_json({**policy.to_json(), **fields, "jobs": kept})

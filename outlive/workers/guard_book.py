@@ -50,7 +50,7 @@ class Book:
 
     def rows(self) -> list[dict[str, object]]:
         """The log as plain data."""
-        return [dataclasses.asdict(one) for one in self.decisions]
+        return [dataclasses.asdict(one) for one in tuple(self.decisions)]  # other threads may add
 
     def _add(self, decision: Decision) -> None:
         self.decisions.append(decision)

@@ -169,7 +169,7 @@ def _phase(record: Mapping[str, Any], actor: named_actor.NamedActor | None) -> t
 
 
 def _running(record: Mapping[str, Any], pid: int) -> tuple[Phase, str]:
-    """The time of day decides nothing but these words."""
+    """It compares the clocks of two machines. The guard itself goes by none of this."""
     since = time.time() - record.get("reported", 0.0)
     if since <= _LATE + 3 * record.get("pause", 0.0):
         return "running", "running"

@@ -6,6 +6,8 @@ moment. So a node is not asked if it has no idle worker to let go, and not again
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +17,8 @@ from outlive.ray_internals.node_workers import LiveNode
 from outlive.workers import probe
 from outlive.workers.rows import Report, Worker
 
+_log = logging.getLogger(__name__)
+_AGAIN = 600.0  # seconds until a node whose look failed is asked again: each look makes it busy
 _LOOKS = 16  # other machines that are asked at the same time: one that does not answer takes 20 s
 
 
@@ -26,6 +30,8 @@ class IdleSizes:
         self._ran: dict[str, dict[str, int]] = {}
         self._looked: dict[str, int | None] = {}
         """By node id: the pid of the worker that looked last. It ran one task, and is about to end."""
+        self._again: dict[str, float] = {}
+        """By node id, after a look that failed: when it may be asked again (`time.monotonic`)."""
 
     def filled(self, report: Report, spare: int = 0) -> Report:
         """The report, with the memory of idle workers on each node where more than `spare` of them could leave.
@@ -42,7 +48,9 @@ class IdleSizes:
         due = {
             node_id: workers
             for node_id, workers in unknown.items()
-            if sum(worker.retirable for worker in workers) > spare and self._changed(node_id, workers)
+            if sum(worker.retirable for worker in workers) > spare
+            and self._changed(node_id, workers)
+            and time.monotonic() >= self._again.get(node_id, 0.0)
         }
         if due:
             self._look(due)
@@ -61,6 +69,10 @@ class IdleSizes:
             seen = {node.node_id: look for node, look in zip(there, pool.map(ask, there), strict=True)}
         for node_id, workers in due.items():
             look = seen.get(node_id, here)
+            if look.error is not None:  # nothing was seen: it is asked again, though no task runs there meanwhile
+                _log.warning("the memory of workers on node %s is not known: %s", node_id[:8], look.error)
+                self._again[node_id] = time.monotonic() + _AGAIN
+                continue
             self._unique |= {one.worker_id: look.memory[one.pid] for one in workers if one.pid in look.memory}
             self._ran[node_id] = {worker.worker_id: worker.tasks for worker in workers}
             self._looked[node_id] = look.by if node_id in seen else None
@@ -78,6 +90,7 @@ class IdleSizes:
         if not silent:
             self._unique = {one: size for one, size in self._unique.items() if one in here}
         self._ran = {node_id: ran for node_id, ran in self._ran.items() if node_id in nodes}
+        self._again = {node_id: at for node_id, at in self._again.items() if node_id in nodes}
         self._looked = {node_id: pid for node_id, pid in self._looked.items() if node_id in nodes}
 
     def _with_size(self, worker: Worker) -> Worker:

@@ -179,7 +179,8 @@ class Policy(JobPolicy):
             )
         jobs = {
             job: bounds if isinstance(bounds, JobPolicy) else _job(bounds)
-            for job, bounds in data.get("jobs", {}).items()
+            for job, bounds in (data.get("jobs") or {}).items()
+            if bounds is not None  # where a change ends the exception
         }
         return cls(**{**data, "jobs": jobs})
 

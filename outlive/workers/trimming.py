@@ -8,6 +8,7 @@ starts a new worker.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -377,5 +378,6 @@ def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go
         return done + [replace(choice, outcome=f"stays: {error}") for choice in wanted.values()]
     finally:
         for lease in reversed(held):  # so that they keep their order of idleness
-            leases.give_back(lease)
+            with contextlib.suppress(StoreUnavailable):  # the others are returned, and the round is written down
+                leases.give_back(lease)
     return done + [replace(choice, outcome=_TAKEN) for choice in wanted.values()]

@@ -69,6 +69,8 @@ class Watch:
         self._changes = 0
         """How many threads wait to change it."""
         self._changes_lock = threading.Lock()
+        self._reporting = threading.Lock()
+        """Held while it reports: an older record must not come after a newer one."""
         self._loaded, self._stopped, self._wake = threading.Event(), threading.Event(), threading.Event()
         self.policy = policy
         self.record: dict[str, Any] = {
@@ -105,7 +107,10 @@ class Watch:
             _log.exception("a look of the guard failed")
             self._failed(f"{type(error).__name__}: {error}")
         began = self._cpu()
-        self._report()
+        try:
+            self._report()
+        except Exception:  # noqa: BLE001 - the same
+            _log.exception("the guard could not report")
         self._owed = self._cpu() - began
 
     def load(self) -> None:
@@ -146,6 +151,7 @@ class Watch:
         StoreUnavailable
             The guard cannot read what it had noted, as the GCS does not answer.
         """
+        self._wake.set()  # it may pause after a try that failed
         if not self._loaded.wait(_LOADED_WITHIN):
             raise StoreUnavailable("the guard cannot read its record: the GCS does not answer; try again")
         with self._hurried():
@@ -284,6 +290,10 @@ class Watch:
         self.record |= {"took": took, "cpu": self.record["cpu"] + took, "pause": pause}
 
     def _report(self) -> None:
+        with self._reporting:
+            self._note()
+
+    def _note(self) -> None:
         self.record |= {
             "reported": time.time(),
             "policy": self.policy.to_json(),

@@ -149,6 +149,11 @@ def test_whom_the_bounds_of_a_node_choose(limits, memory, expected):
     assert [one.worker_id for one, _ in choose(SIZES, 3, limits, memory)] == expected
 
 
+def test_a_job_that_has_no_exception_any_more_may_be_named():
+    assert Policy.from_json({"max_idle": 2, "jobs": {"04000000": None}}) == Policy(max_idle=2)
+    assert amended(Policy(max_idle=2), {"jobs": None}) == Policy(max_idle=2)
+
+
 def test_whom_the_bound_of_a_job_chooses():
     spread = [Candidate("a", 90, 10.0, "one"), Candidate("b", 50, 10.0, "two"), Candidate("c", 40, 10.0, "one")]
     limits = Bounds(min_idle=1, max_job_memory=100)

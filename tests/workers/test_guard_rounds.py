@@ -341,6 +341,35 @@ def test_a_fault_of_its_own_does_not_end_it(cluster, clock, monkeypatch):
     assert idle(cluster) == [0, 0]
 
 
+def test_a_fault_of_its_report_does_not_end_it(cluster, clock, monkeypatch):
+    guard = guard_of(Policy(max_idle=0), clock)
+    guard.step()
+    monkeypatch.setattr(guard, "_notes", None)
+    guard.step()
+    monkeypatch.undo()
+    guard.step()
+    assert guard_state().looks == 3
+
+
+def test_its_log_can_be_read_while_another_thread_writes(cluster, clock):
+    book, over = guard_book.Book(), threading.Event()
+
+    def write():
+        while not over.is_set():
+            book.event("something")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while len(book.rows()) < book.decisions.maxlen:
+            pass
+        for _ in range(50):
+            assert len(book.rows()) == book.decisions.maxlen
+    finally:
+        over.set()
+        writer.join()
+
+
 def test_one_that_comes_back_has_its_policy_counters_and_log(cluster, clock):
     first = guard_of(Policy(max_idle=3), clock)
     first.step()
