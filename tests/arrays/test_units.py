@@ -34,7 +34,7 @@ from outlive.units import (
     parse_duration,
     parse_size,
 )
-from outlive.workers import recycle
+from outlive.workers import Policy, recycle
 from outlive.workers.bounds import bounds
 from outlive.workers.recycling import Limits
 
@@ -84,6 +84,10 @@ class Places:
                 0, None, keeping.keep_trim(max_memory=text)[0]  # type: ignore[index]
             ).max_memory,
             "`outlive workers trim --max-memory`": in_command("workers trim --max-memory"),
+            "`outlive.workers.Policy(max_memory=)`, `max_node_memory`, `max_job_memory`, "
+            "and `outlive workers guard start` with these": lambda text: of_each(
+                ("max_memory", "max_node_memory", "max_job_memory"), text
+            ),
             "`put(ttl=)`, and `put_many`, `create`, `aput`": lambda text: lifetime_from("detached", text, 0).ttl,
             "`outlive put --ttl`": in_command("put missing.npy key --ttl"),
             "`OUTLIVE_EVACUATE_AFTER`": lambda text: self.with_variable(
@@ -91,6 +95,12 @@ class Places:
             ),
             "`outlive.workers.recycle(max_age=)`": lambda text: limits(max_age=text).max_age,
             "`outlive.workers.keep_trim(every=)`": lambda text: keeping.keep_trim(max_idle=1, every=text)[1],  # type: ignore[index]
+            "`outlive.workers.Policy(min_idle_for=)`, `max_idle_for`, and `outlive workers guard start` with these": (
+                lambda text: of_each(("min_idle_for", "max_idle_for"), text)
+            ),
+            "`outlive.workers.Policy(every=)`, `outlive workers guard start --every`": lambda text: Policy(
+                max_idle=1, every=text
+            ).every,
             "`outlive workers plan --idle-after`": in_command("workers plan --idle-after"),
             "`outlive workers plan --node-idle-after`": in_command("workers plan --node-idle-after"),
             "`outlive workers simulate --idle-after`": in_command("workers simulate missing.parquet --idle-after"),
@@ -107,6 +117,12 @@ class Places:
 
 def opened(**limits: Any) -> Any:
     return connection.open_store("default", None, **limits)
+
+
+def of_each(names: tuple[str, ...], text: Any) -> Any:
+    """What a policy makes of a word, which is the same for each of these bounds."""
+    (found,) = {getattr(Policy(max_idle=1, **{name: text}), name) for name in names}
+    return found
 
 
 def limits(**given: Any) -> Limits:

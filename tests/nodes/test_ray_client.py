@@ -109,7 +109,7 @@ class TestConformance(ValueStoreTests):
 
 def test_every_method_that_asks_for_the_session_is_run_in_the_cluster() -> None:
     """Or is one of those that have another way for a Ray Client."""
-    other_ways = {"create", "scope", "_session", "_options", "_repr_html_"}
+    other_ways = {"create", "scope", "_session", "_at_once", "_options", "_repr_html_"}
     functions = {**vars(outlive.Store), **vars(outlive.ArrayHandle), **vars(nodes_room)}
     for name, value in functions.items():
         function = value.fget if isinstance(value, property) else value

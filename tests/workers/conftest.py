@@ -17,7 +17,7 @@ from tests.little_ray import with_environments
 
 OF_MEMORY = {"test_inspect.py"}  # a worker that was forked has less of its own
 # Some calls there have a runtime environment of their own, or a node that is looked at by a task.
-WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_model_against_ray.py"}
+WITH_ENVIRONMENTS = {"test_beside_trim.py", "test_inspect.py", "test_looking.py", "test_model_against_ray.py"}
 
 
 @pytest.fixture(scope="module", autouse=True)
