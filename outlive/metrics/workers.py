@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from outlive.errors import OutliveError
+from outlive.memory import unique_memory
 from outlive.metrics.table import IDLE, IDLE_BYTES, WORKERS, Value, short
 from outlive.ray_internals import node_workers, processes
 from outlive.ray_internals.node_workers import LiveNode
@@ -74,6 +75,5 @@ def _unique(pid: int) -> int:
     """Bytes that come back when a worker ends; 0 if it has ended, or its number means another process here."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_TITLE):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
-            return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+            return unique_memory(pid)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from outlive.errors import BadSetting
+from outlive.memory import unique_memory
 from outlive.metrics import tallied
 from outlive.ray_internals import functions, marks
 from outlive.units import format_duration, format_size, parse_duration, parse_size
@@ -185,12 +186,6 @@ def _over(limits: Limits) -> str | None:
     if limits.max_age is not None and _age() > limits.max_age * (1 + limits.jitter * _luck()):
         return f"recycle(max_age={format_duration(limits.max_age)})"
     return None
-
-
-def unique_memory() -> int:
-    """Bytes that come back when this process ends (USS)."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
 
 def _resident() -> int:
