@@ -90,7 +90,7 @@ class Pool:
         """
         if size < LEAST:
             return None
-        some = itertools.islice(self._segments(), _LOOKED_AT)
+        some = itertools.islice(self.segments(), _LOOKED_AT)
         near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
         for _, one in near[:_TRIED]:
             file = open_owned(one.path)
@@ -156,7 +156,7 @@ class Pool:
             Give up after so many segments that are still read. The others are tried the next time.
         """
         freed, refused = 0, 0
-        segments = self._deleted_before(older_than) if older_than else list(self._segments())
+        segments = self._deleted_before(older_than) if older_than else list(self.segments())
         if refusals is not None:
             random.shuffle(segments)
         for one in segments:
@@ -169,7 +169,7 @@ class Pool:
 
     def _deleted_before(self, seconds: float) -> list[Deleted]:
         now = time.monotonic()
-        self._seen = {one: self._seen.get(one, now) for one in self._segments()}
+        self._seen = {one: self._seen.get(one, now) for one in self.segments()}
         return [one for one, since in self._seen.items() if now - since >= seconds]
 
     def _free(self, one: Deleted) -> int:
@@ -190,10 +190,10 @@ class Pool:
 
     def used(self) -> int:
         """Bytes of all segments in the pool."""
-        return sum(pages(one.size) for one in self._segments())
+        return sum(pages(one.size) for one in self.segments())
 
-    def _segments(self) -> Iterator[Deleted]:
-        # another program cleared the disk
+    def segments(self) -> Iterator[Deleted]:
+        """The segments in the pool. There are none if another program cleared the disk."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 size = size_in_pool(entry.name)

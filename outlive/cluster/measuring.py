@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from outlive.arrays import tally
-from outlive.arrays.layout import size_in_pool
-from outlive.arrays.limits import number_of_files
 from outlive.arrays.segment import pages
 from outlive.arrays.spill.room import locks
 from outlive.catalog.state import State
@@ -184,25 +182,17 @@ class _Deleted:
     def __init__(self, tier: Tier | None) -> None:
         self.pool = self.mapped = self.pool_files = self.mapped_files = 0  # bytes in whole pages, and files
         held: dict[tuple[int, int], set[int]] | None = None
-        for path, size in _pooled(tier):
+        for one in () if tier is None else tier.pool.segments():
             held = locks() if held is None else held
+            size = pages(one.size)
             try:
-                status = os.lstat(path)
+                status = os.lstat(one.path)
             except FileNotFoundError:
                 continue
             if (status.st_dev, status.st_ino) in held:
-                self.mapped, self.mapped_files = self.mapped + pages(size), self.mapped_files + 1
+                self.mapped, self.mapped_files = self.mapped + size, self.mapped_files + 1
             else:
-                self.pool, self.pool_files = self.pool + pages(size), self.pool_files + 1
-
-
-def _pooled(tier: Tier | None) -> Iterator[tuple[str, int]]:
-    """The path and size of each segment in a tier's pool."""
-    if tier is None or not number_of_files(tier.pool.folder):
-        return
-    for name in os.listdir(tier.pool.folder):
-        if (size := size_in_pool(name)) is not None:
-            yield f"{tier.pool.folder}/{name}", size
+                self.pool, self.pool_files = self.pool + size, self.pool_files + 1
 
 
 class _Growing:

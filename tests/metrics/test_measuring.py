@@ -80,7 +80,8 @@ def test_a_look_at_many_deleted_arrays_is_not_repeated_soon(shelf, monkeypatch):
     looks = []
     monkeypatch.setattr(measuring, "_LONG", -1.0)
     monkeypatch.setattr(measuring, "_REST", 1e9)
-    monkeypatch.setattr(measuring, "_pooled", lambda tier: looks.append(tier) or ())
+    look = measuring._Deleted
+    monkeypatch.setattr(measuring, "_Deleted", lambda tier: looks.append(tier) or look(tier))
     measures = ShelfMeasures(shelf, NODE, lambda: stats(shelf), Kept())
     measures.tell()
     measures.tell()
