@@ -6,6 +6,8 @@ import time
 from collections import deque
 from typing import Any
 
+from outlive.dashboard.worker_columns import totals
+
 EVERY = 10.0  # seconds
 _SAMPLES = 361
 
@@ -23,9 +25,12 @@ class History:
         """Take a sample of what `Source.workers` and `Source.nodes` said last; None: they do not answer."""
         sample: dict[str, float | None] = dict.fromkeys(SERIES)
         if workers is not None:
-            idle = [one for one in workers["workers"] if one["state"] in {"idle", "leaving"}]
-            sample["workers"], sample["idle"] = len(workers["workers"]), len(idle)
-            sample["idle_memory"] = sum(one["unique"] or 0 for one in idle)
+            total = totals(workers["workers"])
+            sample["workers"], sample["idle"], sample["idle_memory"] = (
+                total["workers"],
+                total["idle"],
+                total["idle_unique"],
+            )
         if nodes is not None:
             stores, rows = nodes["stores"].values(), nodes["nodes"]
             sample["arrays"], sample["array_bytes"] = sum(one[0] for one in stores), sum(one[1] for one in stores)

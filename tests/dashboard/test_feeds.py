@@ -91,11 +91,11 @@ def test_what_nobody_watches_rests_and_is_dropped() -> None:
 
 def test_the_memory_of_the_history_is_bounded() -> None:
     history = History(samples=10)
-    worker = {"state": "idle", "unique": 100}
+    worker = {"state": "idle", "unique": 100, "kind": None, "retirable": True, "owned": 0}
     node = {"used": 5, "budget": None, "disk_used": 0}
     for at in range(50):
         nodes = None if at == 47 else {"nodes": [node, node], "stores": {"default": [3, 40], "b": [1, 2]}}
-        history.add({"workers": [worker, {"state": "running", "unique": None}]}, nodes, at=float(at))
+        history.add({"workers": [worker, {**worker, "state": "running", "unique": None}]}, nodes, at=float(at))
     found = history.document()
     assert found["times"] == [float(at) for at in range(40, 50)]
     assert found["series"]["arrays"] == [4] * 7 + [None] + [4] * 2
