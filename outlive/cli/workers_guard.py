@@ -118,10 +118,7 @@ def start(
     policy = Policy.from_json(fields)
     joined(address)
     state = start_guard(policy)
-    if as_json:
-        print_json(state.to_json())
-    else:
-        typer.echo(f"the guard runs on node {state.node_id[:8]}, pid {state.pid}: {printable(state.words)}")
+    _say(state, f"runs on node {state.node_id[:8]}, pid {state.pid}", as_json=as_json)
 
 
 def set_(
@@ -157,10 +154,7 @@ def set_(
         raise BadSetting("nothing to change: give at least one option, as --max-idle 2; see --help")
     joined(address)
     state = change_guard(**fields)
-    if as_json:
-        print_json(state.to_json())
-    else:
-        typer.echo(f"the guard is set to: {printable(state.words)}")
+    _say(state, "is set to", as_json=as_json)
 
 
 def status(address: Address = None, as_json: AsJson = False) -> None:
@@ -217,6 +211,13 @@ def summary(state: GuardState) -> str:
     """A line for the table of workers."""
     parts = [f"guard: {state.about}", state.words, f"{state.let_go} let go"]
     return "; ".join([*parts, f"its last look failed: {state.error}"] if state.error else parts)
+
+
+def _say(state: GuardState, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(state.to_json())
+    else:
+        typer.echo(f"the guard {done}: {printable(state.words)}")
 
 
 def _lines(state: GuardState) -> list[str]:

@@ -291,24 +291,21 @@ class Watch:
 
     def _report(self) -> None:
         with self._reporting:
-            self._note()
-
-    def _note(self) -> None:
-        self.record |= {
-            "reported": time.time(),
-            "policy": self.policy.to_json(),
-            "words": self.policy.words(),
-        }
-        if not self._loaded.is_set():
-            return  # what it had noted may still be there
-        try:
-            self._notes.put(NAME, json.dumps(self.record).encode())
-            if self._book.news:
-                self._book.news = False
-                self._notes.put(LOG, json.dumps(self._book.rows()).encode())
-        except OutliveError as error:
-            self._book.news = True
-            _log.debug("not reported: %s", error)
+            self.record |= {
+                "reported": time.time(),
+                "policy": self.policy.to_json(),
+                "words": self.policy.words(),
+            }
+            if not self._loaded.is_set():
+                return  # what it had noted may still be there
+            try:
+                self._notes.put(NAME, json.dumps(self.record).encode())
+                if self._book.news:
+                    self._book.news = False
+                    self._notes.put(LOG, json.dumps(self._book.rows()).encode())
+            except OutliveError as error:
+                self._book.news = True
+                _log.debug("not reported: %s", error)
 
 
 _COUNTED = (
