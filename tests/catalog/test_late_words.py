@@ -35,6 +35,12 @@ def world_of(**nodes: tuple[str, ...]) -> World:
     return world
 
 
+def until_given_up(world: World, joining: Talk, node: str) -> None:
+    """Go on until what is given up on a shelf that is being listed is asked for: its parts are known by then."""
+    while not isinstance(joining.instruction, Ask) or joining.calls[node][0] != "given_up":
+        joining.answer(world.carry_out(joining.instruction))
+
+
 def kept(state: State) -> list[str]:
     return sorted(node for node, is_kept in state.index.holders(ONE.id).items() if is_kept)
 
@@ -255,8 +261,7 @@ def test_what_ends_while_its_shelf_is_listed_is_not_listed(how: str) -> None:
         replicas.join_copy(state, one, "b", node, kept=True)
     joining = Talk(world, shelves.join(state, "a"))
     world.answers["a", "listing_part"] = listing(2, Listed(one, kept=True))
-    while not isinstance(joining.instruction, Ask) or joining.calls["a"][0] != "given_up":
-        joining.answer(world.carry_out(joining.instruction))
+    until_given_up(world, joining, "a")
     if how == "it says so":
         world.run(replicas.ended(state, [one.id], "a", over=True))
     else:
@@ -305,8 +310,7 @@ def test_a_copy_that_comes_again_while_its_shelf_is_listed_waits_for_the_listing
         replicas.join_copy(state, ONE, "a", node, kept=True)
     joining = Talk(world, shelves.join(state, "b"))
     world.answers["b", "listing_part"] = listing(2, Listed(ONE, kept=False))
-    while not isinstance(joining.instruction, Ask) or joining.calls["b"][0] != "given_up":
-        joining.answer(world.carry_out(joining.instruction))
+    until_given_up(world, joining, "b")
     assert replicas.leave(state, [ONE], "b") == [True]
     assert replicas.join_at_once(state, [ONE], "a", "b", False, 1) is None
     coming = Talk(world, replicas.join_copies(state, [ONE], "a", "b", kept=False, epoch=1))

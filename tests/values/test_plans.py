@@ -144,7 +144,8 @@ def test_a_plan_keeps_no_bytes() -> None:
     assert gone() is None
 
 
-def test_who_refuses_pickle_looks_at_text_all_the_same() -> None:
+def planned_text() -> tuple[Array, Array]:
+    """The bytes of a frame that has a plan, and the ends of its last column of text."""
     data = bytes_of(frame())
     for _ in range(3):
         unpack(data)
@@ -152,6 +153,11 @@ def test_who_refuses_pickle_looks_at_text_all_the_same() -> None:
     assert structure._plan is not None
     steps = [step for step in structure._plan._steps if getattr(step, "dtype", None) == np.int64]
     ends = np.ndarray(steps[-1].shape, np.int64, data, steps[-1].offset)
+    return data, ends
+
+
+def test_who_refuses_pickle_looks_at_text_all_the_same() -> None:
+    data, ends = planned_text()
     ends[1] = 1 << 40
     with pytest.raises(CorruptArray):
         unpack(data, pickle=False)
@@ -159,13 +165,7 @@ def test_who_refuses_pickle_looks_at_text_all_the_same() -> None:
 
 @pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
 def test_a_damaged_end_of_a_text_is_noticed_at_each_reading(at: int) -> None:
-    data = bytes_of(frame())
-    for _ in range(3):
-        unpack(data)
-    structure = Structure.of(data)
-    assert structure._plan is not None
-    steps = [step for step in structure._plan._steps if getattr(step, "dtype", None) == np.int64]
-    ends = np.ndarray(steps[-1].shape, np.int64, data, steps[-1].offset)
+    data, ends = planned_text()
     ends[at] = 1 << 40 if at else -8
     with pytest.raises(CorruptArray):
         unpack(data)
