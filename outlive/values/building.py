@@ -13,7 +13,7 @@ import numpy as np
 
 from outlive.errors import CorruptArray, OutliveError, PickleRefused
 from outlive.values import arrays, classes, pickled, rows
-from outlive.values.collecting import no_collections
+from outlive.values.collecting import without_collections
 from outlive.values.columns import CONTAINERS
 from outlive.values.keys import are_keys, is_key
 from outlive.values.libraries import CODECS
@@ -108,8 +108,7 @@ class Build:
             raise ValueError("a tree has one root")
         if self._most - self._containers < _MANY:
             return column.get(0, 1)[0]
-        with no_collections():
-            return column.get(0, 1)[0]
+        return without_collections(lambda: column.get(0, 1)[0])
 
     def row(self, number: int, row: int, node: Node, path: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """The value of a row, or what is in it at the path, and the rest of the path.

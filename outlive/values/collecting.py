@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
-_resting: list[None] = []  # not empty while a block has turned it off
+_T = TypeVar("_T")
+_resting: list[None] = []  # not empty while a call has turned it off
 
 
-@contextlib.contextmanager
-def no_collections() -> Iterator[None]:
-    """The collector is off in this block, for all threads. Of several blocks, the first that ends turns it on again."""
-    was_on = gc.isenabled()
+class _OnAtTheEnd(io.IOBase):
+    """`with` this, the collector is on again at the end of the block. C code does that, so no signal prevents it."""
+
+    close = staticmethod(gc.enable)  # type: ignore[assignment]  # what its `__exit__` calls
+
+
+_on_at_the_end = _OnAtTheEnd()
+
+
+def without_collections(make: Callable[[], _T]) -> _T:
+    """Call `make` while the collector is off, for all threads. Of several calls, the first that ends turns it on again.
+
+    A signal handler may raise at any time. A generator with `contextlib` would then leave the collector off: the error
+    keeps the generator alive, and they may be a cycle that only the collector would find.
+    """
+    if not gc.isenabled():
+        return make()
     try:
-        if was_on:
+        with _on_at_the_end:
             _resting.append(None)
             gc.disable()
-        yield
+            return make()
     finally:
-        if was_on:
-            gc.enable()
-            _resting.clear()
+        _resting.clear()
 
 
 def _in_child() -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import gc
+import itertools
 import math
 import os
 import random
+import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,7 @@ from hypothesis import strategies as st
 
 from outlive.errors import CorruptArray, PickleRefused, UnknownType
 from outlive.values import arrays, columns, packing, rows, wire
-from outlive.values.collecting import no_collections
+from outlive.values.collecting import without_collections
 from outlive.values.packing import pack
 from outlive.values.structure import Structure, unpack
 from tests.long import few
@@ -344,6 +348,15 @@ def test_random_damage_to_columns_is_an_error_or_a_value() -> None:
 # --- the collector
 
 
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """It is on at first, whatever an interrupted call of Ray has left."""
+    gc.enable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collector")
 def test_the_collector_rests_while_many_objects_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     data = joined(pack([{"id": n} for n in range(20_000)]))
     states, get = [], rows._Records.get
@@ -353,28 +366,51 @@ def test_the_collector_rests_while_many_objects_are_made(monkeypatch: pytest.Mon
         return get(*args)
 
     monkeypatch.setattr(rows._Records, "get", spied)
-    assert gc.isenabled() and len(unpack(data)) == 20_000 and gc.isenabled()
+    assert len(unpack(data)) == 20_000 and gc.isenabled()
     assert len(unpack(joined(pack([{"id": n} for n in range(300)])))) == 300 and states == [False, True]
     monkeypatch.setattr(rows._Records, "get", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         unpack(data)
     assert gc.isenabled()
-    with no_collections(), no_collections():
-        pass
-    assert gc.isenabled()
+    assert not without_collections(lambda: without_collections(gc.isenabled)) and gc.isenabled()
     gc.disable()  # as a program may have chosen
-    try:
-        with no_collections():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
+    assert not without_collections(gc.isenabled) and not gc.isenabled()
 
 
+@pytest.mark.usefixtures("collector")
+def test_a_signal_that_raises_leaves_the_collector_on() -> None:
+    """Whenever it comes, and even if somebody keeps the error."""
+    kept, place = [], 0
+
+    def interrupt(_: FrameType, event: str, __: object) -> None:
+        nonlocal place
+        if event.endswith("return"):  # of C functions too
+            place -= 1
+            if place == 0:
+                raise KeyboardInterrupt
+
+    for step in itertools.count(1):
+        place = step
+        sys.setprofile(interrupt)
+        try:
+            without_collections(gc.isenabled)
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        finally:
+            sys.setprofile(None)
+        assert gc.isenabled(), step
+        if place > 0:
+            break
+    assert len(kept) > 5
+
+
+@pytest.mark.usefixtures("collector")
 def test_a_child_that_is_forked_meanwhile_has_a_collector() -> None:
-    with no_collections():
+    def fork() -> int:
         child = os.fork()
         if not child:
             os._exit(not gc.isenabled())
         assert not gc.isenabled()
-    assert os.waitpid(child, 0)[1] == 0
+        return child
+
+    assert os.waitpid(without_collections(fork), 0)[1] == 0
