@@ -15,7 +15,7 @@ _resting: list[None] = []  # not empty while a call has turned it off
 class _OnAtTheEnd(io.IOBase):
     """`with` this, the collector is on again at the end of the block. C code does that, so no signal prevents it."""
 
-    close = staticmethod(gc.enable)  # type: ignore[assignment]  # what its `__exit__` calls
+    close = staticmethod(gc.enable)  # what its `__exit__` calls
 
 
 _on_at_the_end = _OnAtTheEnd()
