@@ -15,6 +15,7 @@ import time
 from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple
 
+from outlive.arrays import warm
 from outlive.arrays.layout import PRIVATE, in_pool, size_in_pool
 from outlive.arrays.lock import EXCLUSIVE, OwnedFile, open_locked, open_owned
 from outlive.arrays.removal import empty, empty_if_unread
@@ -90,9 +91,7 @@ class Pool:
         """
         if size < LEAST:
             return None
-        some = itertools.islice(self.segments(), _LOOKED_AT)
-        near = sorted((abs(one.size - size), one) for one in some if size <= 2 * one.size <= 4 * size)
-        for _, one in near[:_TRIED]:
+        for one in self._worth_trying(size):
             file = open_owned(one.path)
             if file is not None:
                 try:
@@ -102,6 +101,22 @@ class Pool:
                     raise
                 return Recyclable(one, file)
         return None
+
+    def _worth_trying(self, size: int) -> list[Deleted]:
+        """Some segments of about `size` bytes, the best one first.
+
+        Of those that have the very size, the ones that this process wrote last are the best: they are mapped here, and
+        in the processor's cache.
+        """
+        same, some = f"{size}.", itertools.islice(self._entries(), _LOOKED_AT)
+        like_it = [one for one in some if one.name.startswith(same) and size_in_pool(one.name) is not None]
+        if like_it:
+            mapped = {inode: place for place, inode in enumerate(warm.mapped())}
+            like_it.sort(key=lambda entry: mapped.get(entry.inode(), -1), reverse=True)
+            return [Deleted(size, f"{self.folder}/{entry.name}") for entry in like_it[:_TRIED]]
+        others = itertools.islice(self.segments(), _LOOKED_AT)
+        near = sorted((abs(one.size - size), one) for one in others if size <= 2 * one.size <= 4 * size)
+        return [one for _, one in near[:_TRIED]]
 
     def take(self, found: Recyclable, size: int, path: str) -> FileIO | None:
         """Move a segment that was found to `path`, make it `size` bytes long, and count these bytes.
@@ -194,8 +209,11 @@ class Pool:
 
     def segments(self) -> Iterator[Deleted]:
         """The segments in the pool. There are none if another program cleared the disk."""
+        for entry in self._entries():
+            size = size_in_pool(entry.name)
+            if size is not None:
+                yield Deleted(size, f"{self.folder}/{entry.name}")
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                size = size_in_pool(entry.name)
-                if size is not None:
-                    yield Deleted(size, f"{self.folder}/{entry.name}")
+            yield from entries

@@ -51,6 +51,12 @@ def writable_map(fd: int, size: int) -> mmap.mmap | None:
         return kept
 
 
+def mapped() -> list[int]:
+    """The inodes of the segments that are mapped in this process. The one that was written last is the last."""
+    with _lock.now:
+        return [inode for _, inode in _maps]
+
+
 def _after_fork() -> None:
     _maps.clear()
 

@@ -116,3 +116,16 @@ def test_few_are_kept(shelf: Shelf) -> None:
     infos = [put(shelf, number) for number in range(2 * warm._KEPT)]
     assert len(warm._maps) == warm._KEPT
     assert all((Reader(shelf).view(info) == number).all() for number, info in enumerate(infos))
+
+
+def test_what_was_written_last_is_written_again_first(shelf: Shelf) -> None:
+    """It is mapped here, and in the processor's cache. Its name comes before or after those of the others by chance."""
+    put_and_delete(shelf, 0)
+    for info in [put(shelf, number) for number in range(warm._KEPT)]:
+        shelf.delete(info.id)
+    put_and_delete(shelf, 1)
+    last = warm.mapped()[-1]
+    for number in range(8):
+        put_and_delete(shelf, number)
+        assert warm.mapped()[-1] == last
+    assert len(list(shelf.pool.segments())) == warm._KEPT
