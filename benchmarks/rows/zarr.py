@@ -20,6 +20,7 @@ NAME = "zarr"
 ABOUT = "chunks of zarr, written and read, against zarr's LocalStore on /dev/shm and its MemoryStore"
 _LOCAL, _MEMORY = "LocalStore on /dev/shm", "MemoryStore"
 _CHUNKS = 4  # that are written in turn
+_CHUNKS_OF_ARRAY = 64
 
 
 def run(store: outlive.Store, quick: bool) -> list[Line]:
@@ -36,7 +37,7 @@ def run(store: outlive.Store, quick: bool) -> list[Line]:
         lines = []
         for size, rounds in ((1, 20 if quick else 200), (64, 3 if quick else 20)):
             lines += _size(stores, size, rounds)
-        return lines
+        return lines + _whole_array(stores, 3 if quick else 20)
     finally:
         asyncio.run(ours.clear())
         shutil.rmtree(folder)
@@ -78,15 +79,56 @@ def _size(stores: dict[str, Any], mib: int, rounds: int) -> list[Line]:
         taking_turns(put)  # all keys are there, and memory is warm
     found = {"write": taking_turns(put), "read": taking_turns(get)}
     loop.close()
+    return [line for what in found for line in _lines(what, f"a chunk of {mib} MiB", found[what])]
+
+
+def _whole_array(stores: dict[str, Any], rounds: int) -> list[Line]:
+    """An array of many chunks, as programs use zarr: it writes and reads several of them at once."""
+    import zarr
+
+    data = np.random.default_rng(7).integers(0, 255, _CHUNKS_OF_ARRAY * MIB, np.uint8)
+    arrays = {
+        name: zarr.create_array(
+            store, name="array", shape=data.shape, chunks=(MIB,), dtype=data.dtype, compressors=None
+        )
+        for name, store in stores.items()
+    }
+
+    def write(name: str) -> Any:
+        def once() -> float:
+            begin = time.perf_counter()
+            arrays[name][:] = data
+            return time.perf_counter() - begin
+
+        return once
+
+    def read(name: str) -> Any:
+        def once() -> float:
+            begin = time.perf_counter()
+            found = arrays[name][:]
+            seconds = time.perf_counter() - begin
+            assert found.nbytes == data.nbytes
+            return seconds
+
+        return once
+
+    whole = f"an array of {_CHUNKS_OF_ARRAY} chunks of 1 MiB"
+    for _ in range(2):
+        alternate({name: write(name) for name in stores}, 1)
+    written, gotten = (alternate({name: side(name) for name in stores}, rounds) for side in (write, read))
+    return _lines("write", whole, written) + _lines("read", whole, gotten, least=None)
+
+
+def _lines(what: str, of: str, samples: Samples, least: float | None = 3) -> list[Line]:
+    """Each of zarr's stores beside ours. A read has to be `least` times as fast as one of files, a write as fast."""
     return [
         times_faster(
             NAME,
-            f"{what} a chunk of {mib} MiB",
+            f"{what} {of}",
             "warm: its key was written before",
             {RAY: samples[other], OUTLIVE: samples[OUTLIVE]},
-            asked=(3 if what == "read" else 1) if other == _LOCAL else None,
+            asked=(least if what == "read" else 1) if other == _LOCAL else None,
             note=f"the other column is zarr's {other}",
         )
-        for what, samples in found.items()
         for other in (_LOCAL, _MEMORY)
     ]

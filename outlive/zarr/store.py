@@ -18,6 +18,7 @@ from outlive.store import opening
 from outlive.store.store import DEFAULT, LifetimeName, Store
 from outlive.zarr.chunks import Array, Chunks, Ends, chunks_of, name_of
 from outlive.zarr.ranges import cut_of
+from outlive.zarr.together import Together
 from outlive.zarr.transaction import Transaction
 
 
@@ -198,7 +199,7 @@ class OutliveStore(ZarrStore):  # type: ignore[misc]  # mypy does not look into 
         self._chunks.write(key, _bytes(value))
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Store a value. When this returns it outlives this process.
+        """Store a value. When this returns it outlives this process. Values that are set at once are written together.
 
         Raises
         ------
@@ -209,7 +210,11 @@ class OutliveStore(ZarrStore):  # type: ignore[misc]  # mypy does not look into 
         """
         self._check_writable()
         await self._ensure_open()
-        await asyncio.to_thread(self._chunks.write, key, _bytes(value))
+        place, array = self._place, _bytes(value)
+        if place.transaction is None:
+            await place.together.write(key, array)
+        else:
+            await asyncio.to_thread(place.transaction.write, key, array)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Store a value unless the key has one. Of several processes that do so at once, one succeeds."""
@@ -262,7 +267,7 @@ class _Place:
     """The part of an `OutliveStore` that it shares with the objects that `with_read_only` makes of it."""
 
     def __init__(self, chunks: Chunks) -> None:
-        self.chunks = chunks
+        self.chunks, self.together = chunks, Together(chunks)
         self.transaction: Transaction | None = None
 
 
