@@ -37,6 +37,7 @@ class LeaseGuard:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, Entry] = {}
+        self._left: dict[str, Entry] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def _after_fork(self) -> None:
@@ -79,10 +80,20 @@ class LeaseGuard:
             if self._held.pop(lease.hex(), None) is not None:
                 self._send({"lease": lease.hex(), "returned": True})
 
-    def held(self) -> list[Entry]:
-        """The facts of the leases that are not returned."""
+    def leave(self, entry: Entry) -> None:
+        """Note a lease that could not be returned, or that may be granted late, for whoever calls `claim_left`.
+
+        The process beside this one need not know of it, if it ends with this process.
+        """
         with self._lock:
-            return [dict(entry) for entry in self._held.values()]
+            known = self._left.get(entry["lease"]) or self._held.get(entry["lease"]) or {}
+            self._left[entry["lease"]] = {**known, **entry}
+
+    def claim_left(self) -> list[Entry]:
+        """The facts of the leases that were left. Each is given to one caller, who returns it or leaves it again."""
+        with self._lock:
+            entries, self._left = list(self._left.values()), {}
+        return entries
 
     def _send(self, entry: Entry) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -88,13 +88,20 @@ def take(node: LiveNode, pool: Pool) -> Lease | None:
     UnsupportedRay
         This version of Ray leases workers in a way that outlive does not know.
     """
-    import grpc
-
-    node_manager_pb2 = rpc.messages("node_manager")
-
     lease_id, request = _request(node, pool)
     if pool.root is not None or not _is_own(pool.job):
         _guard.about_to_take(lease_id, node.address)
+    try:
+        return _asked_for(node, lease_id, request)
+    except BaseException:
+        _guard.leave({"lease": lease_id.hex(), "raylet": node.address})  # it may be granted late
+        raise
+
+
+def _asked_for(node: LiveNode, lease_id: bytes, request: Any) -> Lease | None:
+    import grpc
+
+    node_manager_pb2 = rpc.messages("node_manager")
     raylet = rpc.raylet(node.address)
     with rpc.explained(f"the raylet of node {node.node_id[:8]} ({node.address})"):
         answer = raylet.RequestWorkerLease.future(request, timeout=rpc.PATIENCE * 6)
@@ -163,8 +170,13 @@ def ask_to_exit(address: str, *, force: bool = False) -> bool | None:
 
 def give_back(lease: Lease, *, exiting: bool = False) -> None:
     """Return the lease. The worker becomes idle again, as the latest, unless it is `exiting`."""
-    with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
-        _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
+    try:
+        with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
+            _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
+    except BaseException:
+        facts = {"worker": lease.address, "worker_id": lease.worker_id, "port": lease.port, "asked": exiting}
+        _guard.leave({"lease": lease.lease_id.hex(), "raylet": lease.node.address, **facts})
+        raise
     _guard.returned(lease.lease_id)
 
 
@@ -182,31 +194,35 @@ def _return(raylet: str, lease_id: bytes, worker_id: str, port: int, *, exiting:
         )
 
 
-def return_remaining() -> None:
+def return_left() -> None:
     """Return the leases that this process could not return when it was done with them.
 
-    A raylet that did not answer then, as one that was stopped, may still have granted them. Those of a raylet that does
-    not answer now are tried again by the next call. Only a process that lives on needs this: when it ends, they are
-    returned.
+    A raylet that did not answer then, as one that was stopped, may have granted them since. Those of a raylet that does
+    not answer now are left to the next call. Only a process that lives on needs this: its leases end with it.
 
     Raises
     ------
     StoreUnavailable
         The GCS does not answer.
     """
-    if not (remaining := _guard.held()):
-        return
-    raylets = {node.address for node in node_workers.nodes()}
-    silent: set[str] = set()
-    for entry in remaining:
-        if entry["raylet"] in silent:
-            continue
-        try:
-            if entry["raylet"] in raylets:  # a lease ends with its node
-                settle(entry)
-            _guard.returned(bytes.fromhex(entry["lease"]))
-        except StoreUnavailable:
-            silent.add(entry["raylet"])
+    left = _guard.claim_left()
+    try:
+        raylets = {node.address for node in node_workers.nodes()} if left else set()
+        silent: set[str] = set()
+        for entry in [*left]:
+            if entry["raylet"] in silent:
+                continue
+            try:
+                if entry["raylet"] in raylets:  # a lease ends with its node
+                    settle(entry)
+            except StoreUnavailable:
+                silent.add(entry["raylet"])
+            else:
+                _guard.returned(bytes.fromhex(entry["lease"]))
+                left.remove(entry)
+    finally:
+        for entry in left:
+            _guard.leave(entry)
 
 
 def settle(entry: Entry) -> None:

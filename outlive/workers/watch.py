@@ -195,7 +195,7 @@ class Watch:
 
     def _round(self) -> None:
         policy, began = self.policy, self._cpu()
-        leases.return_remaining()  # of a raylet that did not answer in an earlier round
+        leases.return_left()  # of a raylet that did not answer in an earlier round
         report = self._look(policy)
         choices, limits = self._choose(report, policy)
         with self._acting:

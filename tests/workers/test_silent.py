@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from outlive.cli import workers_commands
 from outlive.cli.app import app
 from outlive.errors import StoreUnavailable
-from outlive.ray_internals import authentication, node_stats, node_workers, processes, rpc
+from outlive.ray_internals import authentication, leases, node_stats, node_workers, processes, rpc
 from outlive.workers import inspect, trim
+from outlive.workers.trimming import Choice, carry_out
+from tests.conftest import eventually
 from tests.workers.played import JOB, played_cluster
 
 pytest.importorskip("grpc")
@@ -99,6 +101,28 @@ def test_a_machine_that_is_gone(cluster):
         worker.silent = True
     assert [state for state, _ in by_state()] == ["idle"] * 3 + ["silent"] * 3
     assert len(trim(max_idle=8).unseen) == 4
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["of this program's job", "of another"])
+@pytest.mark.parametrize("stops", ["before it grants a worker", "before it gets it back"])
+def test_what_a_stopped_raylet_grants_late_is_returned_by_the_next_trim(cluster, monkeypatch, own, stops):
+    """No task would get that worker for as long as this program lives."""
+    monkeypatch.setattr(rpc, "PATIENCE", 3.0)
+    monkeypatch.setattr(leases, "_is_own", lambda _: own)
+    node, report = cluster.nodes[0], inspect()
+    chosen = [Choice(worker, "idle") for worker in report.workers if worker.node_id == node.node_id]
+    if stops == "before it grants a worker":
+        node.silent = True
+    else:
+        cluster.at_exit = lambda _: setattr(node, "silent", True)
+    assert not any(choice.left for choice in carry_out(report, chosen).chosen)
+    cluster.at_exit, node.silent = lambda _: None, False
+    eventually(lambda: node.leased)
+    others = [Choice(worker, "idle") for worker in report.workers if worker.node_id != node.node_id]
+    assert [choice.left for choice in carry_out(report, others).chosen] == [True] * len(others)
+    assert not node.leased
+    if not own:
+        assert leases._guard._held == {}
 
 
 def test_what_the_commands_say_and_their_exit_codes(cluster):
