@@ -9,7 +9,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +93,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     yield
     shared.close_before(nextitem)
+
+
+_earlier = pytest.StashKey[list[tuple[str, str]]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is asked again begins anew, and tells of its earlier attempts if it fails each time.
+
+    The error keeps what the attempt had in its variables, such as references to objects of Ray.
+    """
+    report = yield
+    if call.excinfo is not None and report.failed and item.get_closest_marker("flaky"):
+        earlier = item.stash.setdefault(_earlier, [])
+        report.sections += earlier
+        earlier.append((f"attempt {len(earlier) + 1}", report.longreprtext))
+        _clear(call.excinfo.value)
+    return report
+
+
+def _clear(error: BaseException | None) -> None:
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            assert frame.f_locals is not None  # to look at them removes what pytest saw there
+        error = error.__context__
 
 
 def _begun_early(item: pytest.Item) -> int:

@@ -101,11 +101,12 @@ class Child:
             self._end(process)
 
     async def close(self) -> None:
-        """End the looker at once."""
+        """End the looker at once, and wait for its end and for that of earlier ones."""
         self._closed = True
-        if (process := self._process) is not None:
-            self._end(process)
-            await process.wait()
+        if self._process is not None:
+            self._end(self._process)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2 * _LAST_WORDS_WITHIN)  # each ends with its looker
         for task in self._tasks:
             task.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -101,6 +102,25 @@ def test_one_that_hangs_is_ended() -> None:
         assert (await child.ask("about"))["pid"] != pid
 
     run(work)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_nothing_of_one_is_left_when_the_server_ends(monkeypatch: pytest.MonkeyPatch, hangs: bool) -> None:
+    """What is left of it would be closed when the loop is gone, and that fails."""
+    unraisable = list[Any]()
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    async def work(child: Child) -> None:
+        await child.ask("about")
+        if hangs:
+            child._patience = 0.2
+            with pytest.raises(SourceError, match="did not answer within"):
+                await child.ask("arrays", "default")
+
+    for _ in range(3):
+        run(work)
+    gc.collect()
+    assert [one.exc_value for one in unraisable] == []
 
 
 def test_one_that_lost_sight_of_the_cluster_is_replaced() -> None:

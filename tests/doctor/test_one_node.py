@@ -155,7 +155,7 @@ def test_references_whose_owner_is_gone(local_ray):
     def lost(refs=refs):
         try:
             return ray.get(refs) is None
-        except ray.exceptions.OwnerDiedError:
+        except ray.exceptions.ObjectLostError:  # as OwnerDiedError is
             return True
 
     eventually(lost)  # the copy is there for a moment longer

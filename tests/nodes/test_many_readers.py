@@ -24,6 +24,7 @@ _LONG = 60.0  # seconds
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCluster]:
     monkeypatch.setattr(fetches, "_LARGE", 0)
+    monkeypatch.setattr(sources, "_AT_LEAST", 10 * _LONG)  # no copy is given up here, however busy the machine is
     root = f"{ROOT}/many-readers-{request.node.name[:60]}"
     Path(root).mkdir(mode=0o700, parents=True)
     yield from play(root, 6)
