@@ -32,6 +32,7 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     """
     ids = set(array_ids)
     yield from shelves.list_unlisted(state)
+    yield from shelves.list_unsettled(state)
     successors.lose_beneath(state)
     gone = _end_lost(state, ids)
     by_store: dict[str, list[str]] = defaultdict(list)
@@ -53,6 +54,8 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
         state.say_unlisted("an array that is to be deleted")
+        on = state.index.unsettled_on()
+        state.say_unsettled(node for node, some in on.items() if not some.isdisjoint(ids.difference(gone)))
     if state.index.lost.changed:
         yield from _save(state)
     return gone

@@ -58,6 +58,7 @@ class Index:
         self._older: dict[str, tuple[str, str]] = {}  # id of a superseded array -> store, key
         self._older_on: dict[str, set[str]] = {}  # id of a superseded array -> nodes
         self._doomed: dict[str, dict[str, str]] = {}  # store -> key that is being deleted -> id
+        self._unsettled: dict[tuple[str, str], dict[str, str]] = {}  # store and key -> node -> id: see `note_unsettled`
         self.copies = Copies()
         self.lost = Losses()
 
@@ -222,6 +223,33 @@ class Index:
         nodes = [*(node for node in kept if node != entry.node), entry.node]
         return [*entry.superseded, *(Holding(entry.info.id, node, entry.info, kept.get(node, True)) for node in nodes)]
 
+    def note_unsettled(self, info: ArrayInfo, node: str) -> None:
+        """Note that a node has cached an array with a key that nobody is known to keep: it is asked to keep it.
+
+        Until that is settled, readers there may find the array by its key, and the key is not listed for it.
+        """
+        self._unsettled.setdefault((info.store, info.key or ""), {})[node] = info.id
+
+    def settle(self, info: ArrayInfo, node: str) -> None:
+        """Note that a node keeps what it had cached of this array's key, or has it no more, or not by its key."""
+        there = self._unsettled.get(name := (info.store, info.key or ""), {})
+        there.pop(node, None)
+        if not there:
+            self._unsettled.pop(name, None)
+
+    def unsettled(self, store: str, key: str, but: str = "") -> dict[str, str]:
+        """By node, the id of an array that may be found there by this key, except the array `but`."""
+        there = self._unsettled.get((store, key), {})
+        return {node: array_id for node, array_id in there.items() if array_id != but}
+
+    def unsettled_on(self) -> dict[str, set[str]]:
+        """All nodes where something is unsettled, each with the ids of these arrays."""
+        found: dict[str, set[str]] = {}
+        for there in self._unsettled.values():
+            for node, array_id in there.items():
+                found.setdefault(node, set()).add(array_id)
+        return found
+
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""
         entry = self.find(store, key)
@@ -286,6 +314,8 @@ class Index:
     def forget(self, node: str) -> list[ArrayInfo]:
         """Unlist all that is on a node; returns the arrays that no other node keeps."""
         gone = self.copies.forget_node(node)
+        for name in [name for name, there in self._unsettled.items() if there.pop(node, None) and not there]:
+            del self._unsettled[name]
         for _, _, entry in self.replacing():
             for holding in [one for one in entry.superseded if one.node == node]:
                 self._no_longer_supersedes(entry, holding)
@@ -334,6 +364,7 @@ class Index:
         assert (older, older_on) == (self._older, self._older_on), "keys and nodes by superseded array"
         assert not older.keys() & listed.keys(), "an array is current, and superseded"
         assert doomed == self._doomed, "keys that are being deleted"
+        assert all(self._unsettled.values()), "a key is unsettled on no node"
 
     # --- questions
 

@@ -10,7 +10,7 @@ is gone everybody reads the old array, and then everybody asks the catalog.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog import asking, replicas, shelves
@@ -57,6 +57,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
                 "reads it by its key any more: nobody there answers, or its file system is full. Nothing was "
                 "changed; try again, or `outlive drain` that node"
             )
+        for other, _, info in remaining:
+            state.index.settle(info, other)
         done |= remaining
     return _bind(state, infos, node)
 
@@ -70,8 +72,10 @@ def add(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conversa
         yield from shelves.join(state, node)
     yield from shelves.list_unlisted(state)
     state.left.discard(node)
+    yield from shelves.list_unsettled(state)
     state.say_unlisted("an array of this key")
     for info in infos:
+        state.say_unsettled(state.index.unsettled(info.store, info.key or "", but=info.id))
         entry, name = state.index.find(info.store, info.key or ""), (info.store, info.key or "")
         if (entry is not None and entry.info.id != info.id) or (entry is None and state.lost_of(*name) is not None):
             return None
@@ -105,6 +109,8 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
         entry = state.index.find(info.store, info.key or "")
         if entry is not None and entry.info.id != info.id:
             found |= {(other, entry.info.id, info) for other in state.index.holders(entry.info.id) if other != node}
+        unsettled = state.index.unsettled(info.store, info.key or "", but=info.id)
+        found |= {(other, array_id, info) for other, array_id in unsettled.items() if other != node}
     return found
 
 
@@ -175,13 +181,16 @@ def listed(state: State, array_ids: list[str], node: str, epoch: int) -> Convers
 # --- read
 
 
-def find(state: State, store: str, keys: Iterable[str]) -> list[Found | None]:
+def find(state: State, store: str, keys: Sequence[str]) -> list[Found | None]:
     """The array of each key. Raises StoreUnavailable if an unlisted node may have a later one."""
     found = [_found(state, state.index.find(store, key)) or _found_lost(state, store, key) for key in keys]
     if (state.unlisted or state.unheard) and any(
         one is None or one.lost_at or one.info.id in state.late for one in found
     ):
         state.say_unlisted("an array of this key")
+    for key, one in zip(keys, found, strict=True):
+        if one is None:
+            state.say_unsettled(state.index.unsettled(store, key))
     return found
 
 

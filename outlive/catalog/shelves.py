@@ -133,6 +133,9 @@ def _list(state: State, node: str) -> Conversation[Cached]:
         state.index.doom_again(doomed)
         # In this step: whoever replaces an array asks the nodes that are known to have copies, and no others.
         unkept = _admit_at_once(state, cached + [(node, one.info) for one in listed if not one.kept])
+        for other, info in unkept:
+            if info.key is not None:
+                state.index.note_unsettled(info, other)
     finally:
         del listing[node], state.under_way.deleted[node], state.under_way.kept[node]
     yield from asking.drop_for_good(state, [(Holding(info.id, node), asking.name_of(info)) for info in old.values()])
@@ -229,13 +232,16 @@ def _admit_at_once(state: State, cached: Cached) -> Cached:
     unkept = Cached()
     for node, info in cached:
         if node not in state.known or state.index.holders(info.id).get(node):  # it has left, or keeps it, since
+            state.index.settle(info, node)
             continue
         keeping = [other for other, kept in state.index.holders(info.id).items() if kept and other != node]
         current = None if info.key is None else state.index.find(info.store, info.key)
         if keeping:
             state.index.copies.add(info, keeping[0], node, kept=False)
+            state.index.settle(info, node)
         elif current is not None and current.info.version > info.version:  # the current array may not be sealed yet
             state.replaced += state.index.restore([Holding(info.id, node, info, kept=False)])
+            state.index.settle(info, node)
         else:
             unkept.append((node, info))
     return unkept
@@ -258,11 +264,20 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
         if holders and state.is_wanted(info):
             state.index.copies.add(info, holders[0], node, kept=False)
         elif current is None or current.info.id != info.id:  # nobody keeps it by now
-            kept = yield from asking.keep(state, {node: [info]})
-            for _ in kept:
-                stale = admit(state, node, [Listed(info, kept=True)])
-                if stale:
-                    yield Start(asking.drop_for_good(state, stale))
+            yield from _keep_from_now(state, node, info)
+
+
+def _keep_from_now(state: State, node: str, info: ArrayInfo) -> Conversation[None]:
+    """Have a node keep what it has cached of an array that nobody keeps. One that does not answer is listed again."""
+    if (yield from asking.keep(state, {node: [info]})):
+        stale = admit(state, node, [Listed(info, kept=True)])
+        state.index.settle(info, node)
+        if stale:
+            yield Start(asking.drop_for_good(state, stale))
+    elif (yield from asking.lack(state, {node: [info.id]})):
+        state.index.settle(info, node)
+    elif node in state.known:
+        state.lost_keepers.add(node)
 
 
 def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list[str]]]:
@@ -371,6 +386,13 @@ def list_unlisted(state: State) -> Conversation[None]:
         if node not in state.under_way.listing:
             with contextlib.suppress(StoreUnavailable):
                 yield from join(state, node)
+
+
+def list_unsettled(state: State) -> Conversation[None]:
+    """List again the shelves that may have an array of a key for which none is listed: see `Index.note_unsettled`."""
+    for node in sorted(state.index.unsettled_on()):
+        with contextlib.suppress(StoreUnavailable):
+            yield from join(state, node)
 
 
 def mend(state: State) -> Conversation[None]:

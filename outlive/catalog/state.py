@@ -153,6 +153,14 @@ class State:
                 "keeper does not answer. Try again"
             )
 
+    def say_unsettled(self, nodes: Iterable[str]) -> None:
+        """Raises StoreUnavailable if nodes have not said yet whether they keep what nobody else does."""
+        if unsettled := sorted(nodes):
+            raise StoreUnavailable(
+                f"an array of this key may be on node {', '.join(unsettled)}, which has not yet told the catalog that "
+                "it keeps it: its keeper does not answer. Try again"
+            )
+
     def say_silent(self, array_id: str, silent: Iterable[str]) -> None:
         """Raises StoreUnavailable if nodes did not say whether they have an array."""
         if nodes := ", ".join(sorted(silent)):

@@ -105,6 +105,72 @@ def test_who_does_not_confirm_that_a_name_is_gone_hinders_a_put_unless_dead(dies
     assert state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
 
 
+def silent_with_what_nobody_keeps(**answers: Any) -> World:
+    """Node `b` has cached an array whose home is gone, is listed, and does not answer when it is asked to keep it."""
+    said = {("b", method): answer for method, answer in answers.items()}
+    world = World(answers={("b", "listing_part"): listing(7, Listed(info(1), kept=False)), **said})
+    world.run(shelves.begin(world.state))
+    assert "keep" in world.methods("b")
+    assert world.state.index.find("s", "k") is None
+    return world
+
+
+def test_who_may_have_the_only_copy_of_a_key_has_to_confirm_that_its_name_is_gone() -> None:
+    """Readers there find it by its key."""
+    world = silent_with_what_nobody_keeps()
+    with pytest.raises(StoreUnavailable, match="node b may have a copy of what is replaced"):
+        world.run(keys.replace(world.state, [info(2)], "a", 1))
+    assert keys.bind(world.state, [info(2)], "a", 0) == Bound(0, elsewhere=True)
+    world.answers["b", "forbid"] = None
+    assert world.run(keys.replace(world.state, [info(2)], "a", 0)) == Bound(1)
+    world.asked.clear()
+    assert keys.bind(world.state, [info(3)], "a", 0) == Bound(1)  # its name is gone for good
+
+
+def test_a_put_while_a_node_is_asked_to_keep_the_only_copy_of_a_key() -> None:
+    world = World(answers={("b", "listing_part"): listing(7, Listed(info(1), kept=False)), ("b", "forbid"): None})
+    state = world.know("a", "c")
+    talk = Talk(world, shelves.join(state, "b"))
+    while not isinstance(talk.instruction, Ask) or talk.calls.get("b", ("",))[0] != "keep":
+        talk.answer(world.carry_out(talk.instruction))
+    assert keys.bind(state, [info(2)], "a", 0) == Bound(0, elsewhere=True)
+    assert world.run(keys.replace(state, [info(2)], "a", 0)) == Bound(1)
+    assert "forbid" in world.methods("b")
+    world.answers["b", "drop"] = drops
+    talk.answer({"b": [True]})
+    while not talk.over:
+        talk.answer(world.carry_out(talk.instruction))
+    assert state.index.find("s", "k").info == info(2)  # type: ignore[union-attr]
+
+
+def test_nothing_is_added_over_what_a_node_may_have_alone_nor_is_that_missing() -> None:
+    world = silent_with_what_nobody_keeps()
+    with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+        world.run(keys.add(world.state, [info(2)], "a", 0))
+    with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+        world.run(deletion.end(world.state, [info(1).id]))
+    with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+        keys.find(world.state, "s", ["other", "k"])
+    assert keys.find(world.state, "s", ["other"]) == [None]
+    world.answers["b", "keep"] = keeps(info(1).id)
+    assert world.run(keys.add(world.state, [info(2)], "a", 0)) is None
+    assert world.state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+
+
+def test_what_a_node_lacks_after_all_hinders_nobody() -> None:
+    world = silent_with_what_nobody_keeps(keep=keeps(), lacks=keeps(info(1).id))
+    assert keys.bind(world.state, [info(2)], "a", 0) == Bound(1)
+    assert "forbid" not in world.methods("b")
+
+
+def test_a_node_that_did_not_say_whether_it_keeps_the_only_copy_is_asked_again() -> None:
+    world = silent_with_what_nobody_keeps()
+    world.answers["b", "keep"] = keeps(info(1).id)
+    world.run(shelves.mend(world.state))
+    assert world.state.index.find("s", "k").node == "b"  # type: ignore[union-attr]
+    assert keys.bind(world.state, [info(2)], "b", 0) == Bound(7)
+
+
 def test_a_keeper_that_leaves_while_names_go_is_no_home() -> None:
     world = World(answers={("b", "forbid"): None})
     state = world.know()
