@@ -1,7 +1,7 @@
 """Departure: this node is about to end, as a pod does, and other nodes are to keep what it keeps before that.
 
 Ray is told that the node drains. So it sends no more work there, and the node's keeper has other nodes keep the arrays
-(`evacuation`), also those that are put meanwhile. What is here only looks on. It joins no cluster, since Ray ends a
+(`evacuation`), also those that are put meanwhile. This process only looks on. It joins no cluster, since Ray ends a
 process that has joined together with the raylet, and a raylet that drains ends as soon as it is idle.
 """
 
@@ -23,7 +23,7 @@ OVER = "the time was over"
 
 
 class Departure(NamedTuple):
-    """What became of the arrays of a node that is about to end."""
+    """The result of a departure."""
 
     node: str
     arrays: int
@@ -109,7 +109,7 @@ def watch(
 
 
 def result(node: Here, first: dict[str, int], why: str) -> Departure:
-    """What became of the arrays that were there at first, as far as it can be seen; `why` some stayed, if so."""
+    """The result for the arrays that were there at first; `why` some stayed, if so."""
     now = dict(kept(node.shelf))
     gone = [size for array_id, size in first.items() if array_id not in now]
     stayed = f"{count(len(now), 'array')} ({format_size(sum(now.values()))}) stayed: {why}" if now else None
