@@ -105,9 +105,11 @@ def drain(
     $ outlive drain --ending-in 100s
     """
     if ending_in is not None:
+        with wrong_usage():
+            seconds = parse_duration(ending_in, "--ending-in")
         if node is not None:
             raise BadLimit("--ending-in drains this node: leave out NODE, or --ending-in")
-        _show(_depart(ending_in, address), as_json)
+        _show(_depart(time.monotonic() + seconds, address), as_json)
         return
     if node is None:
         raise BadLimit("which node? Name one (`outlive nodes` shows them), or --ending-in TIME for this one")
@@ -141,8 +143,8 @@ class _TimeIsOver(Exception):
     """The node ends now."""
 
 
-def _depart(ending_in: str, address: str | None) -> tuple[str, int, int, str | None]:
-    """Drain this node within a time; see `_show` for what is returned.
+def _depart(deadline: float, address: str | None) -> tuple[str, int, int, str | None]:
+    """Drain this node until `deadline` by `time.monotonic`; see `_show` for what is returned.
 
     If the head does not answer, it is asked again: it may be about to start anew.
     """
@@ -151,8 +153,6 @@ def _depart(ending_in: str, address: str | None) -> tuple[str, int, int, str | N
     from outlive.errors import StoreUnavailable
     from outlive.ray_internals import rpc
 
-    with wrong_usage():
-        deadline = time.monotonic() + parse_duration(ending_in, "--ending-in")
     while True:
         try:
             rpc.name_gcs(find(address))

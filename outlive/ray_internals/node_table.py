@@ -82,6 +82,7 @@ def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
         object_store_memory=int(record.resources_total.get("object_store_memory", 0)),
         node_type=record.node_type_name or None,
         occupied=alive and bool(set(_active(record.state_snapshot)) - {_LEASED}),
+        port=int(record.node_manager_port),
     )
 
 

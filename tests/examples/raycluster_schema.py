@@ -19,7 +19,9 @@ _KEPT = {
     "required", "type",
 }  # fmt: skip
 _SHARED = 120  # characters of a part from which on it is worth a name
-_ABOUT = "The schema of RayCluster, made by raycluster_schema.py from ray.io_rayclusters.yaml of KubeRay {} (Apache-2.0)"
+_ABOUT = (
+    "The schema of RayCluster, made by raycluster_schema.py from ray.io_rayclusters.yaml of KubeRay {} (Apache-2.0)"
+)
 
 
 def strict(crd: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +78,8 @@ if __name__ == "__main__":
     import yaml
 
     made = small(strict(yaml.safe_load(Path(sys.argv[1]).read_text())))
-    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in made["$defs"].items())
+    lines = ",\n".join(
+        f" {json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in made["$defs"].items()
+    )
     head = {"$comment": _ABOUT.format(sys.argv[2]), **{key: value for key, value in made.items() if key != "$defs"}}
     FILE.write_text(json.dumps(head)[:-1] + f',\n"$defs": {{\n{lines}\n}}}}\n')

@@ -1,7 +1,8 @@
-"""The manifests of examples/kubernetes, against KubeRay's own schema, its operator's rules, and their own arithmetic."""
+"""The manifests of examples/kubernetes, against KubeRay's own schema, its operator's rules and their own sums."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -141,7 +142,7 @@ class TestPod:
 
     def test_the_drain_ends_before_the_pod(self, group: dict[str, Any], pod: dict[str, Any]) -> None:
         command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-        (time,) = [later for option, later in zip(command, command[1:], strict=False) if option == "--ending-in"]
+        (time,) = [later for option, later in itertools.pairwise(command) if option == "--ending-in"]
         assert parse_duration(time, "it") + 15 <= pod["terminationGracePeriodSeconds"]
         known = CliRunner().invoke(app, [*command[1:], "--help"])
         assert known.exit_code == 0
