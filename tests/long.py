@@ -43,7 +43,6 @@ LONG = (
     "cluster/test_authentication.py::test_without_grpcio",
     "nodes/test_restart.py::test_everything_stops_and_starts_again",
     "nodes/test_scale_down.py::",
-    "nodes/test_scale_down_v2.py::",
     "nodes/test_pods.py::",
     "nodes/test_head_restarts.py::",
     "nodes/test_parts.py::",
