@@ -28,6 +28,8 @@ class Node(NamedTuple):
     """The autoscaler's name for its kind, where the node was told (`RAY_NODE_TYPE_NAME`). See `Autoscaler.types`."""
     occupied: bool = False
     """Its raylet says that resources or objects are in use there. If not, actors and tasks without resources may be."""
+    port: int = 0
+    """The port of its raylet, at `ip`; 0 if it is not known."""
 
 
 class Autoscaler(NamedTuple):

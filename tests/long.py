@@ -43,6 +43,8 @@ LONG = (
     "cluster/test_authentication.py::test_without_grpcio",
     "nodes/test_restart.py::test_everything_stops_and_starts_again",
     "nodes/test_scale_down.py::",
+    "nodes/test_pods.py::",
+    "nodes/test_head_restarts.py::",
     "nodes/test_parts.py::",
     "nodes/test_many_nodes.py::test_ray_restarts_on_a_machine",
     "nodes/test_many_nodes.py::test_a_keeper_that_is_slow_to_die",

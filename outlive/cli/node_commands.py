@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outlive.cli.failures import NOT_SO, UnknownNode, explained
+from outlive.cli.failures import NOT_SO, BadLimit, UnknownNode, explained, wrong_usage
 from outlive.cli.options import DEFAULT_STORE, Address, AsJson, StoreName
 from outlive.cli.progress import ProgressBar
 from outlive.cli.text import print_json, printable
 from outlive.table import columns
-from outlive.units import count
+from outlive.units import count, format_size, parse_duration
 
 if TYPE_CHECKING:
     from outlive.store.nodes import NodeRow
 
+_TRY_AGAIN = 1.0  # seconds until a head that did not answer is asked again
 _STYLES = {"head": "", "stays": "", "may go": "green", "draining": "yellow", "lost": "red"}
 
 
@@ -48,8 +49,6 @@ def nodes(
     [bold]Example[/bold]
     $ outlive nodes
     """
-    from outlive.units import format_size
-
     rows = _ask(address)
     if as_json:
         print_json([_record(row) for row in rows])
@@ -77,7 +76,13 @@ def nodes(
 
 
 def drain(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Its id, the beginning of it, or its ip or host name.")],
+    node: Annotated[
+        str | None, typer.Argument(metavar="NODE", help="Its id, the beginning of it, or its ip or host name.")
+    ] = None,
+    ending_in: Annotated[
+        str | None,
+        typer.Option("--ending-in", metavar="TIME", help="Drain this node, which ends in so long, as 100s."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     store: StoreName = DEFAULT_STORE,  # noqa: ARG001  every command takes it; a shelf is shared by all stores
     address: Address = None,
@@ -88,12 +93,26 @@ def drain(
     Reads and writes go on meanwhile. Asks first if stdin is a terminal.
     Arrays for which no other node has room stay, and the command says so.
 
+    With --ending-in instead of NODE, this node is drained, as before a pod
+    of Kubernetes is stopped (preStop). Ray is told that the node ends in that
+    time: it sends no more work there, and arrays that are put there meanwhile
+    leave too. It asks nobody, and gives up once the time is over. Nothing is
+    told to Ray of the head.
+
     [bold]Example[/bold]
     $ outlive nodes
     $ outlive drain 4be1c0 --yes
+    $ outlive drain --ending-in 100s
     """
-    from outlive.units import format_size
-
+    if ending_in is not None:
+        with wrong_usage():
+            seconds = parse_duration(ending_in, "--ending-in")
+        if node is not None:
+            raise BadLimit("--ending-in drains this node: leave out NODE, or --ending-in")
+        _show(_depart(time.monotonic() + seconds, address), as_json)
+        return
+    if node is None:
+        raise BadLimit("which node? Name one (`outlive nodes` shows them), or --ending-in TIME for this one")
     row = _chosen(node, _ask(address))
     what = f"{count(row.only_arrays, 'array')} ({format_size(row.only_bytes)})"
     if row.only_arrays and not yes and _is_terminal():
@@ -104,16 +123,70 @@ def drain(
 
     with ProgressBar("drain") as bar:
         done = outlive.drain(row.id, progress=bar.update)
+    _show((row.id, *done), as_json)
+
+
+def _show(done: tuple[str, int, int, str | None], as_json: bool) -> None:
+    """Show what became of a node's arrays: its id, how many left, of how many bytes, and why some stayed."""
+    node, arrays, nbytes, stayed = done
     if as_json:
-        print_json({"node": row.id, "arrays": done.arrays, "nbytes": done.nbytes, "stayed": done.stayed})
+        print_json({"node": node, "arrays": arrays, "nbytes": nbytes, "stayed": stayed})
     else:
-        typer.echo(
-            f"copied {count(done.arrays, 'array')}, {format_size(done.nbytes)}, from {row.id[:8]} to other nodes"
-        )
-        if done.stayed is not None:
-            typer.echo(f"{typer.style('NEEDS YOU', fg='red', bold=True)}: {printable(done.stayed)}")
-    if done.stayed is not None:
+        typer.echo(f"copied {count(arrays, 'array')}, {format_size(nbytes)}, from {node[:8]} to other nodes")
+        if stayed is not None:
+            typer.echo(f"{typer.style('NEEDS YOU', fg='red', bold=True)}: {printable(stayed)}")
+    if stayed is not None:
         raise typer.Exit(NOT_SO)
+
+
+class _TimeIsOver(Exception):
+    """The node ends now."""
+
+
+def _depart(deadline: float, address: str | None) -> tuple[str, int, int, str | None]:
+    """Drain this node until `deadline` by `time.monotonic`; see `_show` for what is returned.
+
+    If the head does not answer, it is asked again: it may be about to start anew.
+    """
+    from outlive.cli.connection import find
+    from outlive.cluster import departure
+    from outlive.errors import StoreUnavailable
+    from outlive.ray_internals import rpc
+
+    while True:
+        try:
+            rpc.name_gcs(find(address))
+            here = departure.here()
+            break
+        except StoreUnavailable:
+            if not departure.runs_here() or time.monotonic() + _TRY_AGAIN >= deadline:
+                raise
+            time.sleep(_TRY_AGAIN)
+    with ProgressBar("drain") as bar:
+        if not here.is_head:
+            return departure.depart(here, deadline, bar.update)
+        first = dict(departure.kept(here.shelf))
+        return departure.result(here, first, _empty(here.id, address, deadline, bar.update))
+
+
+def _empty(head: str, address: str | None, deadline: float, show: Callable[[int, int], None]) -> str:
+    """Drain the head until `deadline`, and tell Ray nothing: it would end the head. Returns why something stayed."""
+    from outlive.cli.connection import connect
+    from outlive.cluster.departure import OVER
+
+    connect(address)
+    import outlive
+
+    def update(done: int, total: int) -> None:
+        show(done, total)
+        if time.monotonic() >= deadline:
+            raise _TimeIsOver
+
+    try:
+        outlive.drain(head, progress=update)
+    except _TimeIsOver:
+        return OVER
+    return "no other node has room for them"
 
 
 def _is_terminal() -> bool:

@@ -45,6 +45,8 @@ class Catalog:
         self.driver = Driver(self.state, peers, crews)
         self.take_over()
         self.state.remember(peers.load)  # until now a former catalog may have noted, and said, that an array is lost
+        # A head that starts anew where the former one was has its shelf. Nobody else knows which keys are on it alone.
+        peers.adopt_here()
         self.driver.run(shelves.begin)
         self.go_on()
 

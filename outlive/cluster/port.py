@@ -128,6 +128,9 @@ class Peers(Protocol):
     def search_shelves(self, node: str) -> None:
         """Have a keeper started on a node if an earlier cluster left a shelf on its machine. Waits for nothing."""
 
+    def adopt_here(self) -> None:
+        """Have this node's keeper adopt the shelves that dead nodes left on this machine, and wait for it a while."""
+
     # --- the catalog
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:

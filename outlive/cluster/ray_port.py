@@ -94,6 +94,12 @@ class RayPeers(RealTime):
     def search_shelves(self, node: str) -> None:
         starters.search_shelves(self, node)
 
+    def adopt_here(self) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        with contextlib.suppress(StoreUnavailable, OSError):  # then the keeper does it later
+            if starters.search(self, node):
+                self.ask_keeper(node, Call.of("about"), RESTART)  # it adopts before it answers anything
+
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
         fetched = self._fetch_by_port(node, call)
         if node in fetched:

@@ -75,10 +75,11 @@ def _actor(cls: type, groups: dict[str, int]) -> Any:
 def search_shelves(peers: Peers, node: str) -> None:
     """Start a keeper on `node` if an earlier cluster, or an earlier Ray of this one, left a shelf on its machine."""
     here = NodeAffinitySchedulingStrategy(node, soft=False)
-    _remote(_search).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(peers, node)
+    _remote(search).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(peers, node)
 
 
-def _search(peers: Peers, node: str) -> None:
+def search(peers: Peers, node: str) -> bool:
+    """Start a keeper on this node if its machine has a shelf to adopt; whether it has one."""
     from outlive.arrays.root import default_root
     from outlive.arrays.tend.adopt import orphaned
     from outlive.ray_internals import Connection
@@ -86,8 +87,10 @@ def _search(peers: Peers, node: str) -> None:
     cluster = Connection().cluster
     root, _ = default_root()
     living = lambda: {one.id for one in peers.nodes() if one.alive}  # noqa: E731
-    if os.path.isdir(root) and any(orphaned(root, cluster, node, peers.address(), living)):
+    found = os.path.isdir(root) and any(orphaned(root, cluster, node, peers.address(), living))
+    if found:
         start_keeper(peers, cluster, node)
+    return found
 
 
 def ask_shelf(cluster: str, node: str, method: str, args: tuple[Any, ...]) -> Any:

@@ -20,7 +20,7 @@ from outlive.arrays.tend.adopt import adopt, orphaned, sign, unseen
 from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
-from outlive.errors import CorruptArray, StoreFull
+from outlive.errors import CorruptArray, StoreFull, StoreUnavailable
 
 PROTOCOL = 11  # raised whenever keepers or catalogs cannot serve programs of the version before
 _TO_GO = 120.0  # seconds that the process of a dead keeper may take to end
@@ -70,8 +70,16 @@ class Tenure:
 
     def claim(self) -> None:
         """Say whose the shelf is, and adopt what was left to it."""
-        sign(self._path, self._peers.address(), os.getppid())  # a worker's parent is its raylet
+        sign(self._path, self._peers.address(), os.getppid(), self._raylet())  # a worker's parent is its raylet
         self._adopt()
+
+    def _raylet(self) -> str:
+        """The address of this node's raylet; "" if the head does not say."""
+        with contextlib.suppress(StoreUnavailable):
+            here = self._peers.node(self._node)
+            if here is not None and here.port:
+                return f"{here.ip}:{here.port}"
+        return ""
 
     def _adopt(self) -> None:
         """Adopt the shelves that dead nodes left on this machine; see `Ledger.adopted`.

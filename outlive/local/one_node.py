@@ -49,6 +49,9 @@ class OneNode(RealTime):
     def search_shelves(self, node: str) -> None:
         pass
 
+    def adopt_here(self) -> None:
+        pass
+
     def calls_through_ray(self) -> str | None:
         return None
 

@@ -74,7 +74,7 @@ def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
         id=node_id,
         ip=record.node_manager_address,
         host=record.node_manager_hostname,
-        is_head=record.is_head_node or _HEAD in record.resources_total,
+        is_head=is_head(record),
         alive=alive,
         died_at=record.end_time_ms / 1000 if not alive and record.end_time_ms else None,
         death_reason=None if alive else _why_it_died(record.death_info),
@@ -82,7 +82,13 @@ def _node(record: Any, alive: bool, draining: Mapping[str, int]) -> Node:
         object_store_memory=int(record.resources_total.get("object_store_memory", 0)),
         node_type=record.node_type_name or None,
         occupied=alive and bool(set(_active(record.state_snapshot)) - {_LEASED}),
+        port=int(record.node_manager_port),
     )
+
+
+def is_head(record: Any) -> bool:
+    """Whether a node, as `GcsNodeInfo`, is the cluster's head."""
+    return bool(record.is_head_node or _HEAD in record.resources_total)
 
 
 def _active(snapshot: Any) -> list[str]:

@@ -166,6 +166,40 @@ def test_a_container_that_is_started_again_has_the_address_of_the_one_before(roo
     assert found(root) == []
 
 
+@pytest.mark.parametrize("cluster", ["new", "old"])
+def test_a_raylet_of_another_container_with_the_same_network_is_known_by_its_port(
+    root: Path, dead_raylet: int, cluster: str
+) -> None:
+    shelf, living = shelf_of(root, cluster, "a"), {"a", "n"}  # the head has not noticed yet
+
+    def orphans() -> list[str]:
+        return list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: living))
+
+    with socket.create_server(("127.0.0.1", 0)) as raylet:
+        listens = f"127.0.0.1:{raylet.getsockname()[1]}"
+        in_another_container(shelf, dead_raylet, listens=listens)
+        live(shelf.path)
+        assert orphans() == []  # it may be stopped, and then the kernel accepts for it
+    assert orphans() == [shelf.path]
+    with Path(shelf.path, "keeper").open("r+") as keeper:
+        fcntl.flock(keeper, fcntl.LOCK_EX)
+        assert orphans() == []
+    for unknown in ("", "no address", "127.0.0.1:no port", "[::1"):
+        in_another_container(shelf, dead_raylet, listens=unknown)
+        assert orphans() == []
+    in_another_container(shelf, dead_raylet, listens=listens, network="net:[1]")  # where nobody listens here
+    assert orphans() == []
+
+
+def test_a_shelf_that_an_earlier_version_signed_is_read(root: Path, dead_raylet: int) -> None:
+    shelf = shelf_of(root, "old", "a")
+    sign_dead(shelf, NOBODY, dead_raylet)
+    path = Path(shelf.path, "node")
+    for fields in (5, 6):
+        path.write_text(json.dumps(json.loads(path.read_text())[:fields]))
+        assert found(root) == ["old/a"]
+
+
 def test_ones_own_shelf_and_those_of_programs_are_left_alone(root: Path, dead_raylet: int) -> None:
     sign_dead(shelf_of(root, "new", "n"), NOBODY, dead_raylet)
     sign_dead(shelf_of(root, "program", "a"), NOBODY, dead_raylet)

@@ -90,6 +90,7 @@ class Places:
             ),
             "`put(ttl=)`, and `put_many`, `create`, `aput`": lambda text: lifetime_from("detached", text, 0).ttl,
             "`outlive put --ttl`": in_command("put missing.npy key --ttl"),
+            "`outlive drain --ending-in`": in_command("drain node --ending-in"),
             "`OUTLIVE_EVACUATE_AFTER`": lambda text: self.with_variable(
                 "OUTLIVE_EVACUATE_AFTER", text, lambda: Evacuation(None, "node", None)._after  # type: ignore[arg-type]
             ),

@@ -165,6 +165,9 @@ class PlayedPeers(RealTime):
     def search_shelves(self, node: str) -> None:
         pass
 
+    def adopt_here(self) -> None:
+        pass
+
     # --- others
 
     def ask_catalog(self, call: Call, patience: float | None = PATIENCE) -> Any:

@@ -4,9 +4,10 @@ A shelf's file `node` names the raylet of its node and the address of its cluste
 raylet is dead, and if nothing answers at that address, or a later cluster that has taken it over. Adopting also needs
 the keeper's lock: of several nodes that could adopt a shelf, one does.
 
-A raylet in another container cannot be seen from here. It is dead if its cluster's address, in the same network, is
-this cluster's own by now. Otherwise it is taken for dead if its keeper has shown no sign of life for minutes: while a
-raylet lives, Ray starts its keeper again within seconds.
+A raylet in another container cannot be seen from here. If that container has the same network, as those of one pod
+have, it is dead if its own address refuses connections, or if its cluster's address is this cluster's own by now.
+Otherwise it is taken for dead if its keeper has shown no sign of life for minutes: while a raylet lives, Ray starts its
+keeper again within seconds.
 """
 
 from __future__ import annotations
@@ -63,12 +64,21 @@ class Owner(NamedTuple):
     started: str  # when that process started, in the kernel's ticks since boot
     boot: str  # the machine's boot id
     processes: str  # the namespace of that process id
-    network: str = ""  # the network namespace of the address; an earlier version did not write it
+    network: str = ""  # the network namespace of the addresses; an earlier version did not write it
+    listens: str = ""  # the address of the raylet; "" if it is not known
 
 
-def sign(path: str, address: str, raylet: int) -> None:
-    """Write down that the shelf at `path` belongs to this node, of the cluster at `address`."""
-    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"))
+def sign(path: str, address: str, raylet: int, listens: str = "") -> None:
+    """Write down that the shelf at `path` belongs to this node, of the cluster at `address`.
+
+    Parameters
+    ----------
+    raylet
+        The process id of the node's raylet.
+    listens
+        The address at which it listens as long as it lives.
+    """
+    owner = Owner(address, raylet, _started(raylet) or "", _boot_id(), _namespace("pid"), _namespace("net"), listens)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(f"{path}/{NODE}{NEXT}", flags, PRIVATE)
     try:
@@ -251,10 +261,12 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
     own_address, same_cluster = owner.address == address, living is not None
     if owner.boot == _boot_id():
         if owner.processes != _namespace("pid"):
-            taken_over = own_address and owner.network == _namespace("net") and not same_cluster
-            if not _is_unlocked(f"{path}/{KEEPER}") or not (taken_over or _is_silent(path)):
+            same_network = owner.network == _namespace("net")
+            gone = same_network and _refuses(owner.listens)
+            taken_over = same_network and own_address and not same_cluster
+            if not _is_unlocked(f"{path}/{KEEPER}") or not (gone or taken_over or _is_silent(path)):
                 return False
-            if living is not None and os.path.basename(path) in living():
+            if living is not None and not gone and os.path.basename(path) in living():
                 return False
         elif not owner.started or _started(owner.raylet) == owner.started:
             return False
@@ -264,9 +276,11 @@ def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> 
 def _owner_of(path: str) -> Owner | None:
     try:
         with open(f"{path}/{NODE}") as file:
-            return Owner(*json.load(file))
+            owner = Owner(*json.load(file))
     except (OSError, ValueError, TypeError):
         return None
+    kinds = [int if name == "raylet" else str for name in Owner._fields]
+    return owner if all(map(isinstance, owner, kinds)) else None
 
 
 def _is_silent(path: str) -> bool:
@@ -286,12 +300,27 @@ def _is_unlocked(path: str) -> bool:
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), _PATIENCE):
-            return True
+        _connect(address)
+        return True
     except (OSError, ValueError):
         return False
+
+
+def _refuses(address: str) -> bool:
+    """Whether nobody listens at an address of this network. A process that is stopped does listen."""
+    try:
+        _connect(address)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), _PATIENCE).close()
 
 
 def _started(pid: int) -> str | None:

@@ -247,7 +247,7 @@ def _play_raylets() -> None:
         found: Machine = task.process.node
         return found
 
-    def sign_as_node(path: str, address: str, _: int) -> None:
+    def sign_as_node(path: str, address: str, _: int, __: str) -> None:
         raylets[_FIRST_RAYLET + len(raylets)] = node()
         sign(path, address, _FIRST_RAYLET + len(raylets) - 1)
 
