@@ -44,6 +44,7 @@ LONG = (
     "nodes/test_restart.py::test_everything_stops_and_starts_again",
     "nodes/test_scale_down.py::",
     "nodes/test_pods.py::",
+    "pages/test_words.py::test_no_sentence_of_the_code_is_a_riddle",
     "nodes/test_head_restarts.py::",
     "nodes/test_parts.py::",
     "nodes/test_many_nodes.py::test_ray_restarts_on_a_machine",

@@ -234,7 +234,7 @@ def test_no_source_is_imported_and_ray_is_not_either():
 def test_ctrl_c_ends_it_quietly(tmp_path):
     from tests.conftest import eventually
 
-    (tmp_path / "a.py").write_text("import ray\n" + "x = [ray.put(1), 2, 3]\n" * 5_000)
+    (tmp_path / "a.py").write_text("import ray\n" + "x = [ray.put(1), 2, 3]\n" * 2_000)
     command = [sys.executable, "-m", "outlive", "lint", "--json", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     tasks = Path(f"/proc/{process.pid}/task")
