@@ -45,9 +45,9 @@ def test_a_node_sends_to_few_at_a_time(
             sending.append(node)
             most = max(most, sending.count(node))
         assert go_on.wait(_LONG)
-        yield from parts
-        with lock:
+        with lock:  # before it is sent: who has it tells the catalog, and the next may come at once
             sending.remove(node)
+        yield from parts
 
     def pause(_: float) -> None:
         waits.release()
