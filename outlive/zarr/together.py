@@ -11,7 +11,7 @@ import os
 import weakref
 from typing import NamedTuple
 
-from outlive.errors import InvalidKey, InvalidKeyType, StoreFull
+from outlive.errors import StoreUnavailable
 from outlive.zarr.chunks import Array, Chunks
 
 MOST_BYTES = 16 << 20  # that are written together: all of them need room beside the chunks that they replace
@@ -59,47 +59,62 @@ class _Line:
         one = _Waiting(key, value, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         if len(self._tasks) < _AT_ONCE:
-            task = asyncio.create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._work()))
         await one.done
 
     async def _work(self) -> None:
-        while some := self._take():
-            try:
-                errors = await asyncio.to_thread(_write, self._chunks, some)
-            except BaseException as error:
-                for one in (*some, *self._waiting):  # the loop ends
-                    _tell(one, error)
-                self._waiting.clear()
-                raise
-            for one, failure in zip(some, errors, strict=True):
-                _tell(one, failure)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while some := self._take():
+                await self._write(some)
+        finally:
+            self._tasks.discard(task)  # in the step that found nothing: whoever comes later starts another
+
+    async def _write(self, some: list[_Waiting]) -> None:
+        try:
+            errors = await asyncio.to_thread(_write, self._chunks, some)
+        except BaseException as error:
+            for one in (*some, *self._waiting):  # the loop ends
+                _tell(one, error)
+            self._waiting.clear()
+            raise
+        for one, failure in zip(some, errors, strict=True):
+            _tell(one, failure)
 
     def _take(self) -> list[_Waiting]:
-        """The first chunks that wait and may be written together. A key is among them once."""
+        """The first chunks that wait and may be written together. A key is among them once.
+
+        Those whose callers have given up are not written: the memory may be used for something else by now.
+        """
         some: dict[str, _Waiting] = {}
-        nbytes = 0
+        nbytes = looked_at = 0
         for one in self._waiting:
-            nbytes += one.value.nbytes
-            if some and (one.key in some or nbytes > MOST_BYTES or len(some) == MOST_CHUNKS):
-                break
-            some[one.key] = one
-        del self._waiting[: len(some)]
+            if not one.done.done():
+                nbytes += one.value.nbytes
+                if some and (one.key in some or nbytes > MOST_BYTES or len(some) == MOST_CHUNKS):
+                    break
+                some[one.key] = one
+            looked_at += 1
+        del self._waiting[:looked_at]
         return list(some.values())
 
 
 def _write(chunks: Chunks, some: list[_Waiting]) -> list[Exception | None]:
     """Write these chunks, and return the error of each."""
-    if len(some) == 1:
-        return [_failure(chunks, some[0])]
-    try:
-        chunks.write_many({one.key: one.value for one in some})
-    except (StoreFull, InvalidKey, InvalidKeyType):  # that one chunk has no room or a bad key may not harm the others
-        return [_failure(chunks, one) for one in some]
-    except Exception as error:  # noqa: BLE001 - `set` raises it
-        return [error] * len(some)
-    return [None] * len(some)
+    if len(some) > 1:
+        try:
+            chunks.write_many({one.key: one.value for one in some})
+        except Exception:  # noqa: BLE001 - one chunk may have no room, or a bad key, and may not harm the others
+            pass
+        else:
+            return [None] * len(some)
+    errors = list[Exception | None]()
+    for one in some:
+        silent = [error for error in errors if isinstance(error, StoreUnavailable)]
+        # each waits long: if two get no answer, so do the others
+        errors.append(silent[-1] if len(silent) > 1 else _failure(chunks, one))
+    return errors
 
 
 def _failure(chunks: Chunks, one: _Waiting) -> Exception | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -121,10 +122,70 @@ def test_a_bad_key_harms_no_other(store: OutliveStore) -> None:
     assert [got(store, key) for key in "ac"] == [b"1", b"3"]
 
 
-def test_a_cluster_that_does_not_answer_is_asked_once(store: OutliveStore, told: Told) -> None:
-    told.of_batches = StoreUnavailable("nobody answers")
-    assert set_at_once(store, [("a", b"1"), ("b", b"2")]) == [told.of_batches] * 2
-    assert told.writes == [["a", "b"]]
+def test_a_key_for_which_a_node_does_not_answer_harms_no_other(store: OutliveStore, told: Told) -> None:
+    told.of_batches = told.of_keys["b"] = StoreUnavailable("a node may have a copy of b")
+    assert set_at_once(store, [(key, b"1") for key in "abc"]) == [None, told.of_batches, None]
+
+
+def test_a_cluster_that_does_not_answer_is_not_asked_for_each_key(store: OutliveStore, told: Told) -> None:
+    silent = told.of_batches = StoreUnavailable("nobody answers")
+    told.of_keys = dict.fromkeys("abcdef", silent)
+    assert set_at_once(store, [(key, b"1") for key in "abcdef"]) == [silent] * 6
+    assert told.writes == [[*"abcdef"], ["a"], ["b"]]
+
+
+def test_whoever_sets_again_as_all_threads_end_is_heard(store: OutliveStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads end while the loop is busy, so all tasks find nothing more to write in one step of the loop."""
+    monkeypatch.setattr(together, "MOST_BYTES", 100)
+    written, write = threading.Semaphore(0), together._write
+
+    def counted(*args: Any) -> Any:
+        try:
+            return write(*args)
+        finally:
+            written.release()
+
+    monkeypatch.setattr(together, "_write", counted)
+
+    async def twice(key: str) -> None:
+        for value in (b"1", b"2"):
+            await store.set(key, buffer(value * 60))
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(twice(f"c/{number}")) for number in range(together._AT_ONCE)]
+        for _ in range(3):
+            await asyncio.sleep(0)  # all four are being written
+        for _ in tasks:
+            assert written.acquire(timeout=60)  # the loop is busy meanwhile
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    asyncio.run(work())
+    assert [got(store, f"c/{number}") for number in range(together._AT_ONCE)] == [b"2" * 60] * together._AT_ONCE
+
+
+def test_what_was_given_up_before_it_began_is_not_written(store: OutliveStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "_AT_ONCE", 1)
+    begun, go_on, write = threading.Event(), threading.Event(), Chunks.write
+
+    def slow(chunks: Chunks, key: str, value: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        write(chunks, key, value)
+
+    monkeypatch.setattr(Chunks, "write", slow)
+
+    async def work() -> None:
+        first = asyncio.create_task(store.set("first", buffer(b"1")))
+        await asyncio.to_thread(begun.wait, 60)
+        second = asyncio.create_task(store.set("second", buffer(b"2")))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        go_on.set()
+        await first
+
+    asyncio.run(work())
+    assert got(store, "first") == b"1" and got(store, "second") is None
 
 
 def test_whoever_gave_up_keeps_no_other_waiting(store: OutliveStore) -> None:
