@@ -105,7 +105,7 @@ def _write(chunks: Chunks, some: list[_Waiting]) -> list[Exception | None]:
     if len(some) > 1:
         try:
             chunks.write_many({one.key: one.value for one in some})
-        except Exception:  # noqa: BLE001 - one chunk may have no room, or a bad key, and may not harm the others
+        except Exception:  # noqa: BLE001, S110 - one may have no room, or a bad key, and may not harm the others
             pass
         else:
             return [None] * len(some)

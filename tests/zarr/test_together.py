@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -135,29 +135,27 @@ def test_a_cluster_that_does_not_answer_is_not_asked_for_each_key(store: Outlive
 
 
 def test_whoever_sets_again_as_all_threads_end_is_heard(store: OutliveStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The threads end while the loop is busy, so all tasks find nothing more to write in one step of the loop."""
+    """All tasks find nothing more to write in one step of the loop, as when the threads end while the loop is busy."""
     monkeypatch.setattr(together, "MOST_BYTES", 100)
-    written, write = threading.Semaphore(0), together._write
-
-    def counted(*args: Any) -> Any:
-        try:
-            return write(*args)
-        finally:
-            written.release()
-
-    monkeypatch.setattr(together, "_write", counted)
 
     async def set_each(key: str, *values: bytes) -> None:
         for value in values:
             await store.set(key, buffer(value * 60))
 
     async def work() -> None:
+        go_on, begun = asyncio.Event(), list[str]()
+
+        async def in_this_thread(function: Callable[..., Any], *args: Any) -> Any:
+            begun.append("one")
+            await go_on.wait()
+            return function(*args)
+
+        monkeypatch.setattr(asyncio, "to_thread", in_this_thread)
         tasks = [asyncio.create_task(set_each("twice", b"1", b"2"))]
         tasks += [asyncio.create_task(set_each(f"c/{number}", b"1")) for number in range(1, together._AT_ONCE)]
-        for _ in range(3):
-            await asyncio.sleep(0)  # all four are being written
-        for _ in tasks:
-            assert written.acquire(timeout=60)  # the loop is busy meanwhile
+        while len(begun) < together._AT_ONCE:
+            await asyncio.sleep(0)
+        go_on.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 10)
 
     asyncio.run(work())
