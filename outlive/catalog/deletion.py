@@ -32,7 +32,8 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     """
     ids = set(array_ids)
     yield from shelves.list_unlisted(state)
-    yield from shelves.list_unsettled(state)
+    yield Wait(lambda: all(info.id not in ids for _, info in state.index.all_unsettled()), PATIENCE)
+    state.say_unsettled("an array that is to be deleted", lambda info: info.id in ids)
     successors.lose_beneath(state)
     gone = _end_lost(state, ids)
     by_store: dict[str, list[str]] = defaultdict(list)
@@ -54,8 +55,6 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
         gone += dict.fromkeys(holding.array_id for holding, _ in old)
     if ids.difference(gone):
         state.say_unlisted("an array that is to be deleted")
-        on = state.index.unsettled_on()
-        state.say_unsettled(node for node, some in on.items() if not some.isdisjoint(ids.difference(gone)))
     if state.index.lost.changed:
         yield from _save(state)
     return gone

@@ -58,7 +58,7 @@ class Index:
         self._older: dict[str, tuple[str, str]] = {}  # id of a superseded array -> store, key
         self._older_on: dict[str, set[str]] = {}  # id of a superseded array -> nodes
         self._doomed: dict[str, dict[str, str]] = {}  # store -> key that is being deleted -> id
-        self._unsettled: dict[tuple[str, str], dict[str, str]] = {}  # store and key -> node -> id: see `note_unsettled`
+        self._unsettled: dict[tuple[str, str], dict[str, ArrayInfo]] = {}  # store and key -> node: see `note_unsettled`
         self.copies = Copies()
         self.lost = Losses()
 
@@ -228,7 +228,7 @@ class Index:
 
         Until that is settled, readers there may find the array by its key, and the key is not listed for it.
         """
-        self._unsettled.setdefault((info.store, info.key or ""), {})[node] = info.id
+        self._unsettled.setdefault((info.store, info.key or ""), {})[node] = info
 
     def settle(self, info: ArrayInfo, node: str) -> None:
         """Note that a node keeps what it had cached of this array's key, or has it no more, or not by its key."""
@@ -237,18 +237,17 @@ class Index:
         if not there:
             self._unsettled.pop(name, None)
 
-    def unsettled(self, store: str, key: str, but: str = "") -> dict[str, str]:
-        """By node, the id of an array that may be found there by this key, except the array `but`."""
-        there = self._unsettled.get((store, key), {})
-        return {node: array_id for node, array_id in there.items() if array_id != but}
+    def unsettled(self, store: str, key: str | None) -> dict[str, ArrayInfo]:
+        """By node, an array that may be found there by this key."""
+        return dict(self._unsettled.get((store, key or ""), {}))
 
-    def unsettled_on(self) -> dict[str, set[str]]:
-        """All nodes where something is unsettled, each with the ids of these arrays."""
-        found: dict[str, set[str]] = {}
-        for there in self._unsettled.values():
-            for node, array_id in there.items():
-                found.setdefault(node, set()).add(array_id)
-        return found
+    def unsettled_beside(self, info: ArrayInfo) -> dict[str, ArrayInfo]:
+        """By node, another array that may be found there by this array's key."""
+        return {node: one for node, one in self.unsettled(info.store, info.key).items() if one.id != info.id}
+
+    def all_unsettled(self) -> list[tuple[str, ArrayInfo]]:
+        """Each node and array of `note_unsettled`."""
+        return [one for there in self._unsettled.values() for one in there.items()]
 
     def unbind(self, store: str, key: str, array_id: str) -> bool:
         """End a deletion, unless the key was bound anew meanwhile."""

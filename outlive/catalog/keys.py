@@ -47,6 +47,8 @@ def replace(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conv
     state.left.discard(node)
     done: set[tuple[str, str, ArrayInfo]] = set()
     while remaining := _named_elsewhere(state, infos, node) - done:
+        if behind := _behind(state, infos):  # else what is later would be forbidden, or forgotten
+            return Bound(0, behind)
         for other, _, info in remaining:
             if info.replicas == 1:
                 state.announced.add(info.id, (info.store, info.key or ""), other)
@@ -72,10 +74,11 @@ def add(state: State, infos: list[ArrayInfo], node: str, stale: int) -> Conversa
         yield from shelves.join(state, node)
     yield from shelves.list_unlisted(state)
     state.left.discard(node)
-    yield from shelves.list_unsettled(state)
+    yield Wait(lambda: not any(map(state.index.unsettled_beside, infos)), PATIENCE)
     state.say_unlisted("an array of this key")
+    beside = {one.id for info in infos for one in state.index.unsettled_beside(info).values()}
+    state.say_unsettled("an array of this key", lambda one: one.id in beside)
     for info in infos:
-        state.say_unsettled(state.index.unsettled(info.store, info.key or "", but=info.id))
         entry, name = state.index.find(info.store, info.key or ""), (info.store, info.key or "")
         if (entry is not None and entry.info.id != info.id) or (entry is None and state.lost_of(*name) is not None):
             return None
@@ -89,7 +92,7 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
         return Bound(0)
     if node not in state.epochs:  # its keeper has left meanwhile
         return Bound(0, elsewhere=True)
-    if behind := state.deleted_after(infos):
+    if behind := _behind(state, infos):
         return Bound(0, behind)
     lost = [(info, one) for info in infos if (one := state.lost_of(info.store, info.key or "")) is not None]
     answer = state.index.bind(infos, node)
@@ -101,6 +104,17 @@ def _bind(state: State, infos: list[ArrayInfo], node: str) -> Bound:
     return Bound(state.epochs[node])
 
 
+def _behind(state: State, infos: Iterable[ArrayInfo]) -> int:
+    """The version that these arrays have to exceed, as something later was deleted or may be there; else 0."""
+    later = [
+        one.version
+        for info in infos
+        for one in state.index.unsettled_beside(info).values()
+        if one.version >= info.version
+    ]
+    return max([*later, state.deleted_after(infos)])
+
+
 def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set[tuple[str, str, ArrayInfo]]:
     """Where else readers may find by name what these arrays replace: node, id of the old array, and the new array."""
     found = set[tuple[str, str, ArrayInfo]]()
@@ -109,8 +123,8 @@ def _named_elsewhere(state: State, infos: Iterable[ArrayInfo], node: str) -> set
         entry = state.index.find(info.store, info.key or "")
         if entry is not None and entry.info.id != info.id:
             found |= {(other, entry.info.id, info) for other in state.index.holders(entry.info.id) if other != node}
-        unsettled = state.index.unsettled(info.store, info.key or "", but=info.id)
-        found |= {(other, array_id, info) for other, array_id in unsettled.items() if other != node}
+        unsettled = state.index.unsettled_beside(info)
+        found |= {(other, one.id, info) for other, one in unsettled.items() if other != node}
     return found
 
 
@@ -189,8 +203,9 @@ def find(state: State, store: str, keys: Sequence[str]) -> list[Found | None]:
     ):
         state.say_unlisted("an array of this key")
     for key, one in zip(keys, found, strict=True):
-        if one is None:
-            state.say_unsettled(state.index.unsettled(store, key))
+        later = 0 if one is None or one.lost_at else one.info.version + 1
+        if any(other.version >= later for other in state.index.unsettled(store, key).values()):
+            state.say_unsettled("an array of this key", lambda info: (info.store, info.key) == (store, key))  # noqa: B023
     return found
 
 
@@ -290,11 +305,15 @@ def wait_for_deletions(state: State, store: str, prefix: str = "") -> Conversati
 
     yield Wait(over, PATIENCE)
     state.say_unlisted(f"an array of store {store!r}")
+    state.say_unsettled(
+        f"an array of store {store!r}", lambda one: one.store == store and (one.key or "").startswith(prefix)
+    )
 
 
 def ids(state: State, store: str) -> list[str]:
     """The ids of all arrays of a store that have a key, including those that are lost. Raises StoreUnavailable."""
     state.say_unlisted(f"an array of store {store!r}")
+    state.say_unsettled(f"an array of store {store!r}", lambda one: one.store == store)
     lost = [one.info.id for one in state.index.lost.of_store(store) if one.info.key]
     return [entry.info.id for entry in state.index.entries(store)] + lost
 

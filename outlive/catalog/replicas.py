@@ -393,6 +393,8 @@ def _is_gone(state: State, info: ArrayInfo, node: str) -> bool:
         return info.id in state.erased or (info.id, node) in state.ended
     if state.index.holders(info.id) or state.index.is_superseded(info.id):  # the latter may be current again
         return False
+    if state.index.unsettled(info.store, info.key).get(node):  # it may be the only copy of its key
+        return False
     # It counts as lost with its node, and this node has adopted that one's shelf and is not listed since.
     lost = state.index.lost.of(info)
     return node not in state.under_way.listing and (lost is None or lost.info.id != info.id)

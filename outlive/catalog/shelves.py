@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -248,10 +249,20 @@ def _admit_at_once(state: State, cached: Cached) -> Cached:
 
 
 def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
-    """Admit cached copies, once all that is kept is known. A copy of an array that nobody keeps is kept from now on."""
-    cached = _admit_at_once(state, cached)
+    """Admit cached copies, once all that is kept is known. A copy of an array that nobody keeps is kept from now on.
+
+    A node that does not say whether it keeps one is listed again: see `mend`.
+    """
+    try:
+        yield from _admit_unkept(state, _admit_at_once(state, cached))
+    finally:
+        state.lost_keepers |= {node for node, info in cached if state.index.unsettled(info.store, info.key).get(node)}
+
+
+def _admit_unkept(state: State, cached: Cached) -> Conversation[None]:
     unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
     have = yield from _who_have(state, sorted(unsure))
+    alone: dict[str, list[ArrayInfo]] = defaultdict(list)
     for node, info in cached:
         if not _admit_at_once(state, [(node, info)]):  # more is known by now
             continue
@@ -264,20 +275,25 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
         if holders and state.is_wanted(info):
             state.index.copies.add(info, holders[0], node, kept=False)
         elif current is None or current.info.id != info.id:  # nobody keeps it by now
-            yield from _keep_from_now(state, node, info)
+            alone[node].append(info)
+    yield from _keep_from_now(state, alone)
 
 
-def _keep_from_now(state: State, node: str, info: ArrayInfo) -> Conversation[None]:
-    """Have a node keep what it has cached of an array that nobody keeps. One that does not answer is listed again."""
-    if (yield from asking.keep(state, {node: [info]})):
+def _keep_from_now(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[None]:
+    """Have nodes keep what they have cached of arrays that nobody keeps."""
+    kept = yield from asking.keep(state, by_node)
+    for node, info in kept:
         stale = admit(state, node, [Listed(info, kept=True)])
         state.index.settle(info, node)
         if stale:
             yield Start(asking.drop_for_good(state, stale))
-    elif (yield from asking.lack(state, {node: [info.id]})):
-        state.index.settle(info, node)
-    elif node in state.known:
-        state.lost_keepers.add(node)
+    others = {
+        node: {info.id: info for info in some if info.key is not None and (node, info) not in kept}
+        for node, some in by_node.items()
+    }
+    asked = {node: list(some) for node, some in others.items() if some}
+    for node, array_id in (yield from asking.lack(state, asked)) if asked else ():
+        state.index.settle(others[node][array_id], node)
 
 
 def _who_have(state: State, array_ids: list[str]) -> Conversation[dict[str, list[str]]]:
@@ -386,13 +402,6 @@ def list_unlisted(state: State) -> Conversation[None]:
         if node not in state.under_way.listing:
             with contextlib.suppress(StoreUnavailable):
                 yield from join(state, node)
-
-
-def list_unsettled(state: State) -> Conversation[None]:
-    """List again the shelves that may have an array of a key for which none is listed: see `Index.note_unsettled`."""
-    for node in sorted(state.index.unsettled_on()):
-        with contextlib.suppress(StoreUnavailable):
-            yield from join(state, node)
 
 
 def mend(state: State) -> Conversation[None]:

@@ -153,12 +153,12 @@ class State:
                 "keeper does not answer. Try again"
             )
 
-    def say_unsettled(self, nodes: Iterable[str]) -> None:
-        """Raises StoreUnavailable if nodes have not said yet whether they keep what nobody else does."""
-        if unsettled := sorted(nodes):
+    def say_unsettled(self, what: str, concerns: Callable[[ArrayInfo], bool]) -> None:
+        """Raises StoreUnavailable if a node has not said yet whether it keeps what nobody else does, of such arrays."""
+        if nodes := sorted({node for node, info in self.index.all_unsettled() if concerns(info)}):
             raise StoreUnavailable(
-                f"an array of this key may be on node {', '.join(unsettled)}, which has not yet told the catalog that "
-                "it keeps it: its keeper does not answer. Try again"
+                f"{what} may be on node {', '.join(nodes)}, which has not yet told the catalog that it keeps it: its "
+                "keeper does not answer. Try again"
             )
 
     def say_silent(self, array_id: str, silent: Iterable[str]) -> None:

@@ -92,8 +92,8 @@ class World:
                 self.state.validate_ask(instruction)
                 return {name: one for name, call in instruction.calls.items() for one in self._said(name, *call)}
             case Wait():
-                assert instruction.until(), "it would wait for ever"
-                return True
+                assert instruction.until() or instruction.patience is not None, "it would wait for ever"
+                return instruction.until()
             case Together():
                 return [self.run(one) for one in instruction.conversations]
             case Start():

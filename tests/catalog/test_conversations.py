@@ -24,7 +24,7 @@ from outlive.catalog import (
     targets,
 )
 from outlive.catalog.index import Holding, Replacement
-from outlive.catalog.instructions import PATIENCE, Ask, Call, Save, Start, Together, Wait
+from outlive.catalog.instructions import PATIENCE, Ask, Call, ListKeepers, Save, Start, Together, Wait
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -152,9 +152,48 @@ def test_nothing_is_added_over_what_a_node_may_have_alone_nor_is_that_missing() 
     with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
         keys.find(world.state, "s", ["other", "k"])
     assert keys.find(world.state, "s", ["other"]) == [None]
+    for listing_of_keys in (keys.list_keys(world.state, "s", ""), keys.names(world.state, "s", "k", "/", ["'|u1'"])):
+        with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+            world.run(listing_of_keys)
+    assert world.run(keys.list_keys(world.state, "s", "other")) == []
     world.answers["b", "keep"] = keeps(info(1).id)
+    world.run(shelves.mend(world.state))
     assert world.run(keys.add(world.state, [info(2)], "a", 0)) is None
     assert world.state.index.find("s", "k").info == info(1)  # type: ignore[union-attr]
+
+
+def test_what_a_node_may_have_alone_is_not_put_under_what_is_earlier() -> None:
+    """Its listing would show the later one again, and the earlier put would be gone that was said to be done."""
+    world = silent_with_what_nobody_keeps(forbid=None)
+    assert world.run(keys.replace(world.state, [info(1)._replace(id="f" * 32)], "a", 0)) == Bound(0, 1)
+    assert keys.bind(world.state, [info(1)._replace(id="f" * 32)], "b", 0) == Bound(0, 1)
+    assert "forbid" not in world.methods("b")
+    assert keys.bind(world.state, [info(2)], "b", 0) == Bound(7)
+
+
+def test_what_a_node_may_have_alone_counts_as_neither_deleted_nor_lost() -> None:
+    world = silent_with_what_nobody_keeps()
+    state = world.state
+    assert replicas.leave(state, [info(1)], "b") == [False]
+    state.index.lost.add(Lost(info(1), "c", 1.0))
+    for conversation in (deletion.end(state, [info(1).id]), keys.list_keys(state, "s", "")):
+        with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+            world.run(conversation)
+    with pytest.raises(StoreUnavailable, match="node b, which has not yet told the catalog that it keeps it"):
+        keys.find(state, "s", ["k"])
+
+
+def test_a_node_is_asked_again_though_another_question_failed_meanwhile() -> None:
+    """The head does not say which keepers there are: the listing ends there."""
+    keyless, keyed = Listed(info(1, None), kept=False), Listed(info(2), kept=False)
+    world = World(answers={("b", "listing_part"): listing(7, keyless, keyed)})
+    state = world.know("a", "c")
+    talk = Talk(world, shelves.join(state, "b"))
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        while True:
+            fails = isinstance(talk.instruction, ListKeepers)
+            talk.answer(ZeroDivisionError() if fails else world.carry_out(talk.instruction))
+    assert state.lost_keepers == {"b"}
 
 
 def test_what_a_node_lacks_after_all_hinders_nobody() -> None:
