@@ -186,7 +186,7 @@ def _empty(head: str, address: str | None, deadline: float, show: Callable[[int,
         outlive.drain(head, progress=update)
     except _TimeIsOver:
         return OVER
-    return "no other node has room for them"
+    return "no other node has room for them, or they were put meanwhile"
 
 
 def _is_terminal() -> bool:

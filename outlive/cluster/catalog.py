@@ -46,6 +46,7 @@ class Catalog:
         self.take_over()
         self.state.remember(peers.load)  # until now a former catalog may have noted, and said, that an array is lost
         # A head that starts anew where the former one was has its shelf. Nobody else knows which keys are on it alone.
+        # If that takes longer, or the former keeper is ending still, they count as lost until they are adopted.
         peers.adopt_here()
         self.driver.run(shelves.begin)
         self.go_on()

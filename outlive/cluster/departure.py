@@ -20,6 +20,7 @@ from outlive.units import count, format_size
 
 _LOOK_EVERY = 0.2  # seconds
 OVER = "the time was over"
+_ROOT = "OUTLIVE_ROOT"
 
 
 class Departure(NamedTuple):
@@ -53,7 +54,7 @@ def here() -> Here:
     Raises
     ------
     BadSetting
-        There are several.
+        There are several. Or Ray runs here as another user, or with another OUTLIVE_ROOT.
     StoreUnavailable
         There is none, or the head does not answer.
     """
@@ -65,8 +66,27 @@ def here() -> Here:
     if not found or cluster is None:
         raise StoreUnavailable("no living node of the cluster runs here: there is nothing to drain")
     ((node, is_head),) = found.items()
+    return Here(node, is_head, f"{_root(node)}/{cluster}/{node}")
+
+
+def _root(node: str) -> str:
+    """The root folder, which has to be that of the node's keeper: nothing would be seen to be kept in another."""
+    pid = raylets.pid_here(node)
+    if pid is not None and (user := os.stat(f"/proc/{pid}").st_uid) != os.geteuid():
+        raise BadSetting(
+            f"Ray runs here as the user with id {user}, and this command as {os.geteuid()}: they have arrays of their "
+            "own. Run it as that user"
+        )
+    ours = os.environ.get(_ROOT)
+    theirs = ours if pid is None else raylets.environment(pid).get(_ROOT)
+    if theirs != ours:
+        raise BadSetting(f"Ray runs here {_with(theirs)}, and this command {_with(ours)}: set it alike")
     root, _ = default_root()
-    return Here(node, is_head, f"{root}/{cluster}/{node}")
+    return root
+
+
+def _with(root: str | None) -> str:
+    return f"with {_ROOT}={root}" if root else f"without {_ROOT}"
 
 
 def depart(node: Here, deadline: float, progress: Callable[[int, int], None]) -> Departure:

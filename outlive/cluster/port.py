@@ -129,7 +129,10 @@ class Peers(Protocol):
         """Have a keeper started on a node if an earlier cluster left a shelf on its machine. Waits for nothing."""
 
     def adopt_here(self) -> None:
-        """Have this node's keeper adopt the shelves that dead nodes left on this machine, and wait for it a while."""
+        """Have this node's keeper, if it starts now, adopt what dead nodes left on this machine. Waits for 8 s at most.
+
+        It raises nothing.
+        """
 
     # --- the catalog
 

@@ -35,6 +35,7 @@ _GRACE = 3.0  # seconds until another process of the node is asked too
 _IF_LATE = 0.1  # the part of the patience that a node gets that owes an older answer
 _LOOK_EVERY = 0.2  # seconds between two looks, while answers are awaited that have not come soon
 _LONGEST = 600.0  # seconds for an answer of an actor that is not known here
+_ADOPT = 8.0  # seconds that a catalog waits for the keeper of its node to adopt: all who want the catalog wait
 RESTART = 40.0  # seconds that an actor which starts again may take until it answers
 _FIRST = 3.0  # seconds until a sender that sends nothing is asked whether it is there, and seconds for its answer
 _STALLED = 60.0  # seconds for a part of a stream
@@ -96,9 +97,11 @@ class RayPeers(RealTime):
 
     def adopt_here(self) -> None:
         node = ray.get_runtime_context().get_node_id()
-        with contextlib.suppress(StoreUnavailable, OSError):  # then the keeper does it later
+        try:
             if starters.search(self, node):
-                self.ask_keeper(node, Call.of("about"), RESTART)  # it adopts before it answers anything
+                self.ask_keeper(node, Call.of("about"), _ADOPT)  # one that starts adopts before it answers anything
+        except Exception as error:  # noqa: BLE001 - whatever it is, a catalog starts, and the keeper adopts later
+            _log.warning("what dead nodes left on this machine is not adopted yet: %s", error)
 
     def ask_keeper(self, node: str, call: Call, patience: float | None = PATIENCE) -> Any:
         fetched = self._fetch_by_port(node, call)

@@ -136,10 +136,13 @@ class RaySource:
         return self._trim(limits, set(only))
 
     def _trim(self, limits: Document, only: set[str] | None) -> Document:
+        from outlive.ray_internals import leases
         from outlive.workers.inspection import inspect
         from outlive.workers.trimming import carry_out, decide, lacks_job
 
         wanted = _bounds(limits)
+        if only is not None:
+            leases.return_left()  # of a raylet that did not answer before
         job = self._act() if wanted.max_memory is not None else self._job()
         report = inspect(leave_out_job=job)
         chosen = decide(report, wanted, limits.get("job"))

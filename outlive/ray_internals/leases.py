@@ -174,15 +174,21 @@ def give_back(lease: Lease, *, exiting: bool = False) -> None:
         with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
             _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
     except BaseException:
-        facts = {"worker": lease.address, "worker_id": lease.worker_id, "port": lease.port, "asked": exiting}
-        _guard.leave({"lease": lease.lease_id.hex(), "raylet": lease.node.address, **facts})
+        if _names_leases():  # else a raylet may have taken it back late, and given the worker to a task
+            facts = {"worker": lease.address, "worker_id": lease.worker_id, "port": lease.port, "asked": exiting}
+            _guard.leave({"lease": lease.lease_id.hex(), "raylet": lease.node.address, **facts})
         raise
     _guard.returned(lease.lease_id)
 
 
+def _names_leases() -> bool:
+    """Whether a lease is returned by its own id, as from Ray 2.50 on. Before, it is returned by its worker's."""
+    return hasattr(rpc.messages("node_manager"), "ReturnWorkerLeaseRequest")
+
+
 def _return(raylet: str, lease_id: bytes, worker_id: str, port: int, *, exiting: bool) -> None:
     messages, stub = rpc.messages("node_manager"), rpc.raylet(raylet)
-    if hasattr(messages, "ReturnWorkerLeaseRequest"):
+    if _names_leases():
         stub.ReturnWorkerLease(
             messages.ReturnWorkerLeaseRequest(lease_id=lease_id, worker_port=port, worker_exiting=exiting),
             timeout=rpc.PATIENCE,

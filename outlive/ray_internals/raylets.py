@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ def _of_session(key: str) -> str | None:
 def pid_here(node_id: str) -> int | None:
     """The pid of the node's raylet, if it runs where this process can see it."""
     return next((pid for pid, node in _here() if node == node_id), None)
+
+
+def environment(pid: int) -> dict[str, str]:
+    """The environment with which a process of this user was started; empty if it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (os.fsdecode(word).partition("=") for word in words) if name}
 
 
 def nodes_here() -> list[str]:

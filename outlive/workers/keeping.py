@@ -74,6 +74,7 @@ class KeepTrim:
 
     def once(self) -> Trimmed | None:
         """Make one round now. None if there is no bound to trim by."""
+        leases.return_left()  # of a raylet that did not answer in an earlier round
         report = inspect(with_history=False)
         trimmed = None
         if self._limits is not None:

@@ -118,6 +118,7 @@ def trim(
         This version of Ray leases workers in a way that outlive does not know.
     """
     limits = bounds(min_idle, max_idle, max_memory)
+    leases.return_left()  # of a raylet that did not answer when this process trimmed before
     report = inspect(with_history=False)
     return carry_out(report, decide(report, limits, job), job, dry_run=dry_run)
 
@@ -235,7 +236,6 @@ def lacks_job(chosen: Sequence[Choice]) -> bool:
 
 
 def _let_go(report: Report, chosen: Sequence[Choice], go_on: GoOn) -> list[Choice]:
-    leases.return_left()  # of a raylet that did not answer when this process trimmed before
     left_over = {worker.worker_id for worker in ended.left_over(report.workers)}
     done = _ask_left_over([choice for choice in chosen if choice.worker.worker_id in left_over], go_on)
     wanted = [choice for choice in chosen if choice.worker.worker_id not in left_over]

@@ -74,6 +74,13 @@ def test_there_are_clusters() -> None:
 
 
 @pytest.mark.parametrize("path", CLUSTERS, ids=lambda path: path.stem)
+def test_a_budget_for_disruptions_is_a_number_of_pods_that_stay(path: Path) -> None:
+    """A RayCluster has no `scale` subresource. Kubernetes would evict no pod for any other budget."""
+    budgets = [one["spec"] for one in documents(path) if one["kind"] == "PodDisruptionBudget"]
+    assert all(set(one) == {"minAvailable", "selector"} and type(one["minAvailable"]) is int for one in budgets)
+
+
+@pytest.mark.parametrize("path", CLUSTERS, ids=lambda path: path.stem)
 class TestCluster:
     def test_the_api_server_takes_it(self, path: Path, schema: dict[str, Any]) -> None:
         assert faults(schema, cluster(path)) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,9 @@ from outlive.arrays.writer import Writer
 from outlive.cli.app import app
 from outlive.cluster import departure
 from outlive.cluster.departure import OVER, Departure, Here, kept, result, watch
-from outlive.errors import StoreUnavailable
+from outlive.errors import BadSetting, StoreUnavailable
 from outlive.ray_internals import draining, raylets
+from tests.conftest import eventually
 
 NODE, OTHER = "a" * 56, "b" * 56
 FOREVER = 600.0
@@ -219,3 +222,35 @@ def test_the_head_is_emptied_and_ray_is_told_nothing(
 def test_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and words in err
+
+
+@pytest.fixture
+def raylet(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is taken for the node's raylet. It runs as Ray does, with a root folder of its own."""
+    process = subprocess.Popen(["sleep", "600"], env={**os.environ, "OUTLIVE_ROOT": "/dev/shm/of-ray"})
+    monkeypatch.setattr(raylets, "of_cluster_here", lambda: {NODE: False})
+    monkeypatch.setattr(raylets, "session_name", lambda: "cluster")
+    monkeypatch.setattr(raylets, "pid_here", lambda node: process.pid)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("raylet")
+def test_another_root_than_that_of_ray_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept there, so all would seem to have left."""
+    eventually(lambda: raylets.environment(raylets.pid_here(NODE) or 0))
+    with pytest.raises(BadSetting, match="Ray runs here with OUTLIVE_ROOT=/dev/shm/of-ray, and this command with"):
+        departure.here()
+    monkeypatch.delenv("OUTLIVE_ROOT")
+    with pytest.raises(BadSetting, match="and this command without OUTLIVE_ROOT: set it alike"):
+        departure.here()
+    monkeypatch.setenv("OUTLIVE_ROOT", "/dev/shm/of-ray")
+    assert departure.here() == Here(NODE, is_head=False, shelf=f"/dev/shm/of-ray/cluster/{NODE}")
+
+
+@pytest.mark.usefixtures("raylet")
+def test_another_user_than_that_of_ray_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+    with pytest.raises(BadSetting, match=r"Ray runs here as the user with id \d+, and this command as 4000000"):
+        departure.here()

@@ -118,9 +118,8 @@ def test_what_a_stopped_raylet_grants_late_is_returned_by_the_next_trim(cluster,
     assert not any(choice.left for choice in carry_out(report, chosen).chosen)
     cluster.at_exit, node.silent = lambda _: None, False
     eventually(lambda: node.leased)
-    others = [Choice(worker, "idle") for worker in report.workers if worker.node_id != node.node_id]
-    assert [choice.left for choice in carry_out(report, others).chosen] == [True] * len(others)
-    assert not node.leased
+    assert all(choice.left for choice in trim(max_idle=0).chosen)
+    assert not node.leased and not any(one.workers for one in cluster.nodes)
     if not own:
         assert leases._guard._held == {}
 
