@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from outlive.store.private import Mode
 
 Array = np.ndarray[Any, Any]
+_FREED_FIRST = np.lib.NumpyVersion(np.__version__) >= "2.5.0.dev0"  # an array's own memory, before its weak references
 _log = logging.getLogger(__name__)
 _lock = Mutex()
 _driver: Driver | None = None
@@ -37,7 +38,7 @@ class _Memory(NamedTuple):
     size: int
     context: int | None  # None: it was interrupted, and may be registered or not
     root: weakref.ref[Array]
-    map: mmap.mmap | None  # it stays while this does: at its address, a GPU would read what is registered there
+    base: object  # what has the memory. It stays while this does: at its address, a GPU would read what is registered
 
     @property
     def is_unsure(self) -> bool:
@@ -76,7 +77,7 @@ def register(array: ArrayHandle | Array, *, mode: Mode = "r") -> Array:
     TypeError
         The handle is of a value that is no array.
     ValueError
-        An array that is not in one piece.
+        An array that is not in one piece; or, from NumPy 2.5 on, one that has memory of its own.
 
     And what `ArrayHandle.get` raises.
 
@@ -129,8 +130,8 @@ def _register(driver: Driver, view: Array) -> None:
         reference = weakref.ref(root)
         # Views are collected before the memory that they are over: so it is mapped still.
         weakref.finalize(root, _gone, os.getpid(), address).atexit = False
-        memory = _known[address] = _Memory(size, None, reference, _map_of(root))
-        writable = root.flags.writeable or memory.map is None
+        memory = _known[address] = _Memory(size, None, reference, root.base)
+        writable = root.flags.writeable or _map_of(root) is None
         try:
             context = driver.register(address, size, writable=writable)
         except GpuUnavailable:
@@ -161,6 +162,11 @@ def _span(root: Array) -> tuple[int, int]:
         return int(whole.ctypes.data), -(-whole.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
     if not root.flags.forc:
         raise ValueError("this array is not in one piece of memory: register a copy of it")
+    if root.flags.owndata and _FREED_FIRST:
+        raise ValueError(
+            f"this array has memory of its own, and NumPy {np.__version__} frees that before anybody is told: register "
+            "one that is in a store, as register(store.put(array))"
+        )
     return int(root.ctypes.data), root.nbytes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def test_it_is_the_same_and_read_only(shelf: Shelf, reader: Reader, array: Array
         assert np.array_equal(view, array)
         with pytest.raises(ValueError, match="WRITEABLE"):
             view.flags.writeable = True
-        view.dtype = array.dtype.newbyteorder()  # nobody else's
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # NumPy 2.5 does it still
+            view.dtype = array.dtype.newbyteorder()  # nobody else's
         del view
 
 

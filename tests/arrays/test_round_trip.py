@@ -215,6 +215,7 @@ SPECIAL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The chararray class:DeprecationWarning")
 @pytest.mark.parametrize("name", SPECIAL)
 def test_special(shelf: Shelf, root: Path, name: str) -> None:
     array = SPECIAL[name](root)
