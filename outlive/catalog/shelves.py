@@ -262,7 +262,7 @@ def _admit_cached(state: State, cached: Cached) -> Conversation[None]:
 def _admit_unkept(state: State, cached: Cached) -> Conversation[None]:
     unsure = {info.id for _, info in cached if info.key is None and not any(state.index.holders(info.id).values())}
     have = yield from _who_have(state, sorted(unsure))
-    alone: dict[str, list[ArrayInfo]] = defaultdict(list)
+    alone = Cached()
     for node, info in cached:
         if not _admit_at_once(state, [(node, info)]):  # more is known by now
             continue
@@ -275,8 +275,17 @@ def _admit_unkept(state: State, cached: Cached) -> Conversation[None]:
         if holders and state.is_wanted(info):
             state.index.copies.add(info, holders[0], node, kept=False)
         elif current is None or current.info.id != info.id:  # nobody keeps it by now
-            alone[node].append(info)
-    yield from _keep_from_now(state, alone)
+            alone.append((node, info))
+    while alone:  # of several nodes that have one array, one is asked: it is known to be kept then
+        by_node, others, ids = defaultdict[str, list[ArrayInfo]](list), Cached(), set[str]()
+        for node, info in alone:
+            if info.id in ids:
+                others.append((node, info))
+            else:
+                ids.add(info.id)
+                by_node[node].append(info)
+        yield from _keep_from_now(state, by_node)
+        alone = _admit_at_once(state, others)
 
 
 def _keep_from_now(state: State, by_node: dict[str, list[ArrayInfo]]) -> Conversation[None]:

@@ -28,8 +28,8 @@ from tests.ports import free_ports
 
 SYSTEM = '{"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 5}'
 """A raylet that is gone is noticed after a second."""
-_APART = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-_APART += ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+APART = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+APART += ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _MOUNT = 'mount --bind "$0" /dev/shm && exec "$@"'
 _REPOSITORY = Path(__file__).parents[2]
 _RAY = "from tests.little_ray import start_little; start_little(); from ray.scripts.scripts import main; main()"
@@ -40,7 +40,7 @@ def no_pods() -> str | None:
     """Why no pods can be played here; None if they can."""
     if any(shutil.which(program) is None for program in ("unshare", "nsenter")):
         return "unshare and nsenter of util-linux are not installed"
-    tried = subprocess.run([*_APART, "mount", "--bind", "/dev", "/mnt"], capture_output=True, text=True)
+    tried = subprocess.run([*APART, "mount", "--bind", "/dev", "/mnt"], capture_output=True, text=True)
     return f"no namespaces for pods: {tried.stderr.strip()}" if tried.returncode else None
 
 
@@ -65,7 +65,7 @@ class Pod:
         command += [f'--resources={{"pod{number}": 1}}']
         with open(self.log, "wb") as log:
             self._unshare = subprocess.Popen(
-                [*_APART, "sh", "-c", _MOUNT, str(shm), *command],
+                [*APART, "sh", "-c", _MOUNT, str(shm), *command],
                 cwd=_REPOSITORY,
                 env=cluster.environment(number),
                 stdin=subprocess.DEVNULL,

@@ -535,7 +535,7 @@ def test_a_node_comes_and_goes(nodes: Nodes, store: outlive.Store) -> None:
     assert store["alone"].tolist() == [0, 0, 0] and store.get("deleted") is None
     eventually(lambda: big.durability == (2, 2))  # without being asked
     assert four.durability == (3, 4)
-    assert cached.durability == (1, 1)
+    assert cached.durability.replicas >= 1  # more, if others read it while it was being saved
     assert nodes.on_node(reader, read_handle, four) == ("", "")
 
 
