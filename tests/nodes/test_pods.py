@@ -57,7 +57,7 @@ def look(numbers: list[int], handles: list[outlive.ArrayHandle]) -> dict[str, li
         except (outlive.ArrayLost, outlive.ArrayNotFound) as error:
             verdict = type(error).__name__
         found.setdefault(verdict, []).append(name)
-    found["lost"] = [lost.key for lost in store.lost()]
+    found["lost"] = [lost.handle.key for lost in store.lost()]
     return found
 
 
