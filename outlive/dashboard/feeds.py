@@ -15,6 +15,7 @@ from typing import Any
 _SHARE = 10  # an answer may take a tenth of the time
 _SLOWEST = 120.0  # seconds between two questions at most
 _FORGOTTEN = 60.0  # seconds after which a feed that nobody watches is dropped
+_HEARD_WITHIN = 1.0  # seconds in which a feed that is cancelled has ended
 _MOST = 8  # feeds of stores that are kept at the same time
 
 Key = tuple[str, ...]
@@ -134,10 +135,13 @@ class Feeds:
 
     async def close(self) -> None:
         """End all."""
-        tasks = [task for _, task in self._feeds.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        remaining = {task for _, task in self._feeds.values()}
+        while remaining:
+            for task in remaining:
+                task.cancel()
+            # Before Python 3.12, `asyncio.wait_for` loses a cancellation that comes just as its answer does.
+            done, remaining = await asyncio.wait(remaining, timeout=_HEARD_WITHIN)
+            await asyncio.gather(*done, return_exceptions=True)  # has been seen
 
     def _forget(self) -> None:
         """Drop feeds of stores that nobody watches: the oldest if there are many."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from outlive.dashboard import feeds
 from outlive.dashboard.feeds import Feed, Feeds
 from outlive.dashboard.history import History
@@ -67,6 +69,30 @@ def test_nobody_waits_for_a_feed_that_was_dropped() -> None:
         await every.close()
 
     asyncio.run(run())
+
+
+def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's `wait_for` may lose one. The feed would go on, and the dashboard would never end."""
+    monkeypatch.setattr(feeds, "_HEARD_WITHIN", 0.01)
+    lost = list[BaseException]()
+
+    async def ask(*_: str) -> Any:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError as error:
+            if lost:
+                raise
+            lost.append(error)
+        return {}
+
+    async def run() -> None:
+        every = Feeds(ask, lambda _: None)
+        every.of("workers")
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(every.close(), 60)
+
+    asyncio.run(run())
+    assert len(lost) == 1
 
 
 def test_what_nobody_watches_rests_and_is_dropped() -> None:
