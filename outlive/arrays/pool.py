@@ -108,14 +108,14 @@ class Pool:
         Of those that have the very size, the ones that this process wrote last are the best: they are mapped here, and
         in the processor's cache.
         """
-        same, some = f"{size}.", itertools.islice(self._entries(), _LOOKED_AT)
-        like_it = [one for one in some if one.name.startswith(same) and size_in_pool(one.name) is not None]
-        if like_it:
+        some = list(itertools.islice(self._entries(), _LOOKED_AT))
+        if like_it := [entry for found, entry in some if found == size]:
             mapped = {inode: place for place, inode in enumerate(warm.mapped())}
             like_it.sort(key=lambda entry: mapped.get(entry.inode(), -1), reverse=True)
-            return [Deleted(size, f"{self.folder}/{entry.name}") for entry in like_it[:_TRIED]]
-        others = itertools.islice(self.segments(), _LOOKED_AT)
-        near = sorted((abs(one.size - size), one) for one in others if size <= 2 * one.size <= 4 * size)
+            return [Deleted(size, entry.path) for entry in like_it[:_TRIED]]
+        near = sorted(
+            (abs(found - size), Deleted(found, entry.path)) for found, entry in some if size <= 2 * found <= 4 * size
+        )
         return [one for _, one in near[:_TRIED]]
 
     def take(self, found: Recyclable, size: int, path: str) -> FileIO | None:
@@ -209,11 +209,13 @@ class Pool:
 
     def segments(self) -> Iterator[Deleted]:
         """The segments in the pool. There are none if another program cleared the disk."""
-        for entry in self._entries():
-            size = size_in_pool(entry.name)
-            if size is not None:
-                yield Deleted(size, f"{self.folder}/{entry.name}")
+        for size, entry in self._entries():
+            yield Deleted(size, entry.path)
 
-    def _entries(self) -> Iterator[os.DirEntry[str]]:
+    def _entries(self) -> Iterator[tuple[int, os.DirEntry[str]]]:
+        """The size and the entry of each segment."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
-            yield from entries
+            for entry in entries:
+                size = size_in_pool(entry.name)
+                if size is not None:
+                    yield size, entry

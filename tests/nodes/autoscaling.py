@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,6 @@ import ray
 
 from outlive.ray_internals.node_table import Node, nodes
 from tests.conftest import ROOT, SPILL, eventually
-from tests.nodes.work import meet
 from tests.ports import free_ports
 
 HEAD = "f" * 51 + "00000"  # FAKE_HEAD_NODE_ID; the provider numbers the other nodes from here
@@ -34,27 +33,18 @@ _UNUSED = ("initialization", "setup", "head_setup", "worker_setup", "head_start_
 
 @contextmanager
 def autoscaling_cluster(
-    most: int = 2, idle_minutes: float = 0.1, min_workers: int = 0, version: int = 1, **environment: str
+    most: int = 2, idle_minutes: float = 0.1, min_workers: int = 0, **environment: str
 ) -> Iterator[str]:
     """A cluster of up to `most` worker nodes of type `small`, of one CPU each; this process is connected to it.
 
-    Parameters
-    ----------
-    version
-        Of Ray's autoscaler. Version 2 has the same provider of nodes, as `ray.cluster_utils.AutoscalingCluster` has.
-    environment
-        What is set for all its processes.
-
-    Yields
-    ------
-    Its address.
+    `environment` is set for all its processes. Yields its address.
     """
     folder = Path(tempfile.mkdtemp(prefix="outlive-a-", dir="/tmp"))  # short: it holds sockets
     mark = uuid.uuid4().hex
     port, client_port = free_ports(2)
     address = f"127.0.0.1:{port}"
     config = folder / "cluster.json"
-    config.write_text(json.dumps(_config(address, most, idle_minutes, min_workers, version)))
+    config.write_text(json.dumps(_config(address, most, idle_minutes, min_workers)))
     changes = {
         _MARK: mark,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -63,8 +53,6 @@ def autoscaling_cluster(
         "RAY_AUTH_MODE": "disabled",
         "RAY_FAKE_CLUSTER": "1",
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
-        "RAY_enable_autoscaler_v2": str(version - 1),
-        **({"RAY_CLOUD_INSTANCE_ID": HEAD} if version == 2 else {}),  # by which it finds the node of an instance
         **environment,
     }
     options = {
@@ -98,27 +86,14 @@ def workers() -> list[Node]:
     return [node for node in nodes() if node.alive and not node.is_head]
 
 
-def on_two_nodes(folder: Path, work: Callable[..., object]) -> list[tuple[str, object]]:
-    """Run `work(0)` and `work(1)` at the same time, each on a worker node of its own; node ids and results."""
-
-    @ray.remote(num_cpus=1, max_calls=1)
-    def run(number: int) -> tuple[str, object]:
-        meet(folder, number)
-        return ray.get_runtime_context().get_node_id(), work(number)
-
-    return ray.get([run.remote(number) for number in range(2)], timeout=120)
-
-
-def _config(address: str, most: int, idle_minutes: float, min_workers: int, version: int) -> dict[str, object]:
-    provider: dict[str, object] = {
+def _config(address: str, most: int, idle_minutes: float, min_workers: int) -> dict[str, object]:
+    provider = {
         "type": "fake_multinode",
         "use_node_id_as_ip": True,
         "disable_node_updaters": True,
         "disable_launch_config_check": True,
         "gcs_address": address,
     }
-    if version == 2:
-        provider |= {"launch_multiple": True, "head_node_id": HEAD}
     head = {"CPU": 0, "object_store_memory": STORE}
     small = {"CPU": 1, "object_store_memory": STORE}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ import outlive
 from outlive.ray_internals.autoscaler import autoscaler
 from outlive.ray_internals.node_table import busy
 from tests.conftest import eventually
-from tests.nodes.autoscaling import HEAD, autoscaling_cluster, on_two_nodes, workers
-from tests.nodes.work import arrays
+from tests.nodes.autoscaling import HEAD, autoscaling_cluster, workers
+from tests.nodes.work import arrays, meet
 
 IDLE_SECONDS = 6.0
 
@@ -27,6 +27,17 @@ def autoscaled() -> Iterator[str]:
     with autoscaling_cluster(most=2, idle_minutes=IDLE_SECONDS / 60, OUTLIVE_EVACUATE_AFTER="1") as address:
         yield address
         outlive.shutdown()
+
+
+def on_two_nodes(folder: Path, work: Callable[..., object]) -> list[tuple[str, object]]:
+    """Run `work(0)` and `work(1)` at the same time, each on a worker node of its own; node ids and results."""
+
+    @ray.remote(num_cpus=1, max_calls=1)
+    def run(number: int) -> tuple[str, object]:
+        meet(folder, number)
+        return ray.get_runtime_context().get_node_id(), work(number)
+
+    return ray.get([run.remote(number) for number in range(2)], timeout=120)
 
 
 def rounds_made_at() -> float:
