@@ -92,13 +92,18 @@ def take(node: LiveNode, pool: Pool) -> Lease | None:
     if pool.root is not None or not _is_own(pool.job):
         _guard.about_to_take(lease_id, node.address)
     try:
-        return _asked_for(node, lease_id, request)
+        lease, fresh = _asked_for(node, lease_id, request)
     except BaseException:
         _guard.leave({"lease": lease_id.hex(), "raylet": node.address})  # it may be granted late
         raise
+    if lease is not None and fresh:
+        give_back(lease)  # which leaves it only where a lease has a name of its own
+        return None
+    return lease
 
 
-def _asked_for(node: LiveNode, lease_id: bytes, request: Any) -> Lease | None:
+def _asked_for(node: LiveNode, lease_id: bytes, request: Any) -> tuple[Lease | None, bool]:
+    """The lease, and whether its worker had to be started."""
     import grpc
 
     node_manager_pb2 = rpc.messages("node_manager")
@@ -115,7 +120,7 @@ def _asked_for(node: LiveNode, lease_id: bytes, request: Any) -> Lease | None:
             fresh = False
     if reply.canceled or reply.rejected or not reply.worker_address.worker_id:
         _guard.returned(lease_id)
-        return None
+        return None, fresh
     lease = Lease(
         node=node,
         lease_id=lease_id,
@@ -125,10 +130,7 @@ def _asked_for(node: LiveNode, lease_id: bytes, request: Any) -> Lease | None:
         address=f"{reply.worker_address.ip_address}:{reply.worker_address.port}",
     )
     _guard.learn(lease_id, worker=lease.address, worker_id=lease.worker_id, port=lease.port)
-    if fresh:
-        give_back(lease)
-        return None
-    return lease
+    return lease, fresh
 
 
 def _is_own(job: Job) -> bool:

@@ -124,6 +124,21 @@ def test_what_a_stopped_raylet_grants_late_is_returned_by_the_next_trim(cluster,
         assert leases._guard._held == {}
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["Ray 2.50 and newer", "Ray 2.49"])
+def test_a_worker_that_was_started_late_is_not_returned_by_its_name(cluster, monkeypatch, named):
+    """Before Ray 2.50 a lease is returned by its worker, and a task may have that one once the raylet goes on."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise StoreUnavailable("stopped")
+
+    monkeypatch.setattr(leases, "_STARTING", 0.0)
+    monkeypatch.setattr(leases, "_names_leases", lambda: named)
+    monkeypatch.setattr(leases, "_return", stopped)
+    report = inspect()
+    assert not any(choice.left for choice in carry_out(report, [Choice(report.workers[0], "idle")]).chosen)
+    assert ["worker_id" in entry for entry in leases._guard.claim_left()] == [True] * named
+
+
 def test_what_the_commands_say_and_their_exit_codes(cluster):
     assert run(cluster).exit_code == 0
     stopped = cluster.nodes[0].workers[0]
