@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ray._private.ray_constants import PROCESS_TYPE_RAY_CLIENT_SERVER
-
 _FROM = 24_100  # below, Ray takes ports by itself: for workers from 10002 on, for the servers of Ray Clients from 23000
 _PATIENCE = 180  # seconds; the server imports Ray first, beside busy processes
 
@@ -18,7 +16,8 @@ _PATIENCE = 180  # seconds; the server imports Ray first, beside busy processes
 def free_ports(number: int) -> list[int]:
     """Ports that nobody listens at now, and that Linux gives to nobody who asks for any.
 
-    A port that was asked for as any, and closed, is often somebody's until the server that it is for has started.
+    A port that was asked for as any, and closed, is often somebody's until the server that it is for has started. And
+    while it is open at one address of this machine, somebody may have it at another.
     """
     with contextlib.suppress(FileNotFoundError):
         given_away = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
@@ -47,6 +46,8 @@ def wait_for_client_server(node: Any, port: int) -> None:
     RuntimeError
         It has ended, or does not answer; with its logs.
     """
+    from ray._private.ray_constants import PROCESS_TYPE_RAY_CLIENT_SERVER
+
     (server,) = node.all_processes[PROCESS_TYPE_RAY_CLIENT_SERVER]
     deadline = time.monotonic() + _PATIENCE
     while (code := server.process.poll()) is None and time.monotonic() < deadline:

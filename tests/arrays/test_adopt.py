@@ -33,6 +33,7 @@ from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
 from outlive.arrays.writer import Writer
 from outlive.errors import StoreUnavailable
 from tests.conftest import eventually
+from tests.ports import free_ports
 
 MIB = 1 << 20
 NOBODY = "127.0.0.1:9"  # the discard port, where nobody listens
@@ -98,7 +99,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_another(root: Path, live
 
 
 def test_a_dead_node_of_a_cluster_that_lives_is_its_own_matter(root: Path, dead_raylet: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", *free_ports(1))) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         sign_dead(shelf_of(root, "other", "a"), address, dead_raylet)
         assert found(root) == []
@@ -175,7 +176,7 @@ def test_a_raylet_of_another_container_with_the_same_network_is_known_by_its_por
     def orphans() -> list[str]:
         return list(orphaned(str(root), "new", "n", "127.0.0.1:10", lambda: living))
 
-    with socket.create_server(("127.0.0.1", 0)) as raylet:
+    with socket.create_server(("127.0.0.1", *free_ports(1))) as raylet:
         listens = f"127.0.0.1:{raylet.getsockname()[1]}"
         in_another_container(shelf, dead_raylet, listens=listens)
         live(shelf.path)

@@ -24,6 +24,7 @@ from outlive import __version__
 from outlive.cli import npy_file
 from outlive.cli.app import app
 from tests.conftest import eventually
+from tests.ports import free_ports
 
 COMMANDS = [
     "put",
@@ -129,7 +130,7 @@ def run(*arguments, **environment):
 def nobody():
     """An address where nobody listens."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", *free_ports(1)))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
@@ -152,15 +153,15 @@ def test_a_port_of_something_else(what, host, monkeypatch):
         pytest.skip(
             f"Ray {ray.__version__} has no tokens, so that no cluster is asked for its mode before it is joined"
         )
+    (port,) = free_ports(1)  # Ray asks at another address of this machine, where nobody may be either
     with ExitStack() as stack:
         if what == "silent":
-            port = stack.enter_context(socket.create_server((host, 0))).getsockname()[1]
+            stack.enter_context(socket.create_server((host, port)))
         else:
-            server = stack.enter_context(ThreadingHTTPServer((host, 0), BaseHTTPRequestHandler))
+            server = stack.enter_context(ThreadingHTTPServer((host, port), BaseHTTPRequestHandler))
             monkeypatch.setattr(BaseHTTPRequestHandler, "log_message", lambda *_: None)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
-            port = server.server_address[1]
         result = run("ls", "--address", f"127.0.0.1:{port}")
     assert (result.exit_code, result.stdout) == (2, "")
     # Ray takes an address of this machine alone for the machine's own, if it has another.

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from outlive.cli import start_page
 from outlive.cli.app import app
+from tests.ports import free_ports
 
 ANSWER = {"address": "10.0.0.1:6379", "arrays": 2, "nbytes": 3 << 30, "budget": 7 << 30, "nodes": 1, "silent": 0}
 
@@ -79,7 +80,7 @@ def test_it_waits_for_nobody(monkeypatch, late):
 
 def test_a_cluster_that_is_not_there(monkeypatch):
     with socket.socket() as taken:  # and nobody listens
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", *free_ports(1)))
         monkeypatch.setattr(start_page, "_SECONDS", 120)
         said = outlive("--address", f"127.0.0.1:{taken.getsockname()[1]}")
     assert "The cluster cannot be asked: no Ray cluster at 127.0.0.1:" in said
