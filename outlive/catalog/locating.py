@@ -56,8 +56,8 @@ def _best_first(state: State, found: list[str], asker: str, copied: ArrayInfo | 
     askers = [] if copied is None else state.sources.askers(copied.id)
     late = yield WhoIsLate([*found, *askers])
     here = state.nodes.get(asker)
-    others = set(askers) - late - {asker}  # nobody waits for one that is stopped
-    busy = Counter[str]() if copied is None else state.sources.busy(copied.id, others)
+    # Nobody waits for one that is stopped. Others may have begun since `askers` was made.
+    busy = Counter[str]() if copied is None else state.sources.busy(copied.id, {*late, asker})
 
     def is_near(node: str) -> bool:
         there = state.nodes.get(node)

@@ -33,10 +33,10 @@ class Sources:
         self._forget_old(array_id)
         return list(self._under_way.get(array_id, ()))
 
-    def busy(self, array_id: str, askers: Container[str]) -> Counter[str]:
-        """How many of these nodes get an array from each node."""
+    def busy(self, array_id: str, besides: Container[str] = ()) -> Counter[str]:
+        """How many nodes get an array from each node, without counting those in `besides`."""
         there = self._under_way.get(array_id, {})
-        return Counter(source for other, (source, _) in there.items() if other in askers)
+        return Counter(source for asker, (source, _) in there.items() if asker not in besides)
 
     def begin(self, array_id: str, asker: str, source: str, size: int) -> None:
         """Note that a node gets an array of so many bytes from another."""

@@ -7,9 +7,10 @@ import itertools
 import pytest
 
 from outlive.catalog import keys, locating, losing, replicas, shelves, sources
+from outlive.catalog.instructions import WhoIsLate
 from outlive.catalog.sources import Sources
 from outlive.catalog.wire import Located
-from tests.catalog.talking import World, info, listing
+from tests.catalog.talking import Talk, World, info, listing
 
 BIG = info(1, size=256 << 20)
 
@@ -40,6 +41,16 @@ def test_a_node_sends_a_large_array_to_few_at_a_time_and_then_these_do() -> None
     join(world, "d")
     join(world, "e")
     assert len(world.state.sources) == 0
+
+
+def test_of_those_that_ask_at_the_same_moment_no_more_are_sent_it() -> None:
+    """Each is answered after the catalog has looked who is late, and others ask meanwhile."""
+    world = world_of("abcd")
+    talks = [Talk(world, locating.locate(world.state, BIG, "a", asker, copies=True)) for asker in "bcd"]
+    assert all(isinstance(talk.instruction, WhoIsLate) for talk in talks)
+    for talk in talks:
+        talk.answer(set())
+    assert [talk.value.busy for talk in talks] == [False, False, True]
 
 
 @pytest.mark.parametrize("count", [8, 26])
@@ -77,7 +88,7 @@ def test_a_node_does_not_get_an_array_from_itself() -> None:
     world = world_of("ab")
     world.state.index.copies.add(BIG, "a", "b", kept=False)
     assert ask(world, "b").nodes == ["a", "b"]
-    assert world.state.sources.busy(BIG.id, "b") == {"a": 1}
+    assert world.state.sources.busy(BIG.id) == {"a": 1}
 
 
 def test_what_has_taken_too_long_is_forgotten() -> None:
