@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outlive.archive import manifest
-from outlive.archive.names import FOLDER
+from outlive.archive.names import FOLDER, shown
 from outlive.archive.place import Piece, Place
 from outlive.errors import ArchiveUnavailable, CorruptArchive
 from outlive.extras import named
@@ -81,11 +81,11 @@ class Bucket(Place):
             with _no_panic():
                 made = obstore.store.from_url(self.url, config=config, client_options=client, retry_config=retry)
         except obstore.exceptions.UnknownConfigurationKeyError as error:
-            raise ValueError(f"{self.url!r:.200}: {_unknown(config, str(error))}") from None
+            raise ValueError(f"{shown(self.url)}: {_unknown(config, str(error))}") from None
         except (obstore.exceptions.BaseError, TypeError, ValueError, ArchiveUnavailable) as error:
-            raise ValueError(f"{self.url!r:.200}: {_first_line(error)}. {_KNOWN}") from None
+            raise ValueError(f"{shown(self.url)}: {_first_line(error)}. {_KNOWN}") from None
         if type(made).__name__ not in _KINDS:
-            raise ValueError(f"{self.url!r:.200} is no object storage. {_KNOWN}")
+            raise ValueError(f"{shown(self.url)} is no object storage. {_KNOWN}")
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ValueError(f"{url!r:.200}: {error}") from None
+        raise ValueError(f"{shown(url)}: {error}") from None
     reason = ""
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         reason = "a URL of an archive has no ? or #: settings belong into options, or into the environment"
@@ -236,7 +236,7 @@ def _check_url(url: str) -> None:
     elif {".", ".."} & set(parts.path.split("/")):
         reason = "a URL of an archive has no . or .. in it"
     if reason:
-        raise ValueError(f"{url!r:.200}: {reason}")
+        raise ValueError(f"{shown(url)}: {reason}")
 
 
 def _check_options(url: str, options: dict[str, Any]) -> None:
@@ -256,7 +256,7 @@ def _check_options(url: str, options: dict[str, Any]) -> None:
         elif name.lower().endswith(("endpoint", "endpoint_url")) and not _is_address(value):
             reason = f"{value!r:.100} is no address: it begins with http:// or https://, and a host follows"
         if reason:
-            raise ValueError(f"{url!r:.200}: option {name!r:.60}: {reason}")
+            raise ValueError(f"{shown(url)}: option {name!r:.60}: {reason}")
 
 
 def _is_address(value: object) -> bool:

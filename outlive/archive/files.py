@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from outlive.archive import npy
-from outlive.archive.manifest import ARROW, NPY, PACKED, Entry
+from outlive.archive.manifest import ARROW, NPY, PACKED, Entry, can_tell
 from outlive.archive.names import name_of
 from outlive.arrays import segment
-from outlive.errors import CorruptArchive, PickleRefused
+from outlive.errors import CorruptArchive, PickleRefused, UnsupportedArray
 from outlive.values.structure import Structure
 
 if TYPE_CHECKING:
@@ -33,14 +33,26 @@ class File(NamedTuple):
 
     @classmethod
     def of(cls, info: ArrayInfo, view: Array) -> File:
-        """The file of an array, or of the bytes of another value. Nothing is copied."""
+        """The file of an array, or of the bytes of another value. Nothing is copied.
+
+        Raises
+        ------
+        CorruptArray
+        UnsupportedArray
+            No manifest could be read that has its dtype.
+        """
         assert info.key is not None
         data = _bytes_of(view)
         if not info.codec:
             header = segment.header(info.dtype, info.shape, info.fortran)
             order = "F" if info.fortran else "C"
             about: dict[str, Any] = {"codec": NPY, "dtype": info.dtype, "shape": info.shape, "order": order}
-            return cls(_entry(info, NPY, len(header) + len(data), about), header, data)
+            entry = _entry(info, NPY, len(header) + len(data), about)
+            if not can_tell(entry):
+                raise UnsupportedArray(
+                    f"no manifest can tell the dtype {info.dtype:.200}: give its fields titles that are text"
+                )
+            return cls(entry, header, data)
         structure = Structure.of(view)
         stream = structure.whole_state(_TABLE) if info.codec == _TABLE else None
         if stream is not None:

@@ -108,7 +108,21 @@ def _line(entry: Entry) -> str:
     else:
         fields |= {"kind": entry.kind, "pickle": entry.pickle}
     fields |= {"bytes": entry.bytes, "sha256": entry.sha256, "id": entry.id, "version": entry.version}
-    return json.dumps(fields, ensure_ascii=False)
+    text = json.dumps(fields, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the name of a dtype's field may have a lone surrogate
+        return json.dumps(fields)
+    return text
+
+
+def can_tell(entry: Entry) -> bool:
+    """Whether a manifest with this entry can be read: JSON has not all that the title of a dtype's field may be."""
+    entry = entry._replace(sha256="0" * 64)
+    try:
+        return _entry(json.loads(_line(entry), parse_constant=_no_constant)) == entry
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def parse(data: bytes, where: str) -> Manifest:
@@ -180,6 +194,9 @@ def _array(entry: Entry, fields: Any) -> Entry:
     if not isinstance(shape, list) or len(shape) > 64 or not all(map(_is_size, shape)) or order not in ("C", "F"):
         raise ValueError(f"shape {shape!r:.100} is none")
     entry = entry._replace(dtype=repr(_descr(fields["dtype"])), shape=tuple(shape), order=order)
+    # NumPy refuses such a shape even if the array is empty.
+    if math.prod(filter(None, entry.shape)) * max(1, decode_dtype(entry.dtype).itemsize) > _MOST:
+        raise ValueError(f"shape {shape!r:.100} is too large for any array")
     if not entry.nbytes < entry.bytes:
         raise ValueError(f"{entry.bytes} bytes are too few for shape {shape!r:.100} of {fields['dtype']!r:.100}")
     return entry
@@ -193,10 +210,14 @@ def _value(entry: Entry, fields: Any) -> Entry:
 
 
 def _descr(dtype: Any) -> Any:
-    """A dtype in JSON as in the .npy format: there are tuples where JSON has lists."""
+    """A dtype in JSON as in the .npy format: where JSON has lists there are tuples, also of a title and a name."""
     if isinstance(dtype, str):
         return dtype
-    return [tuple(tuple(part) if i == 2 else _descr(part) if i else part for i, part in enumerate(f)) for f in dtype]
+    return [tuple(_descr(part) if i == 1 else _tuples(part) for i, part in enumerate(field)) for field in dtype]
+
+
+def _tuples(part: Any) -> Any:
+    return tuple(map(_tuples, part)) if isinstance(part, list) else part
 
 
 def _is_size(value: object) -> bool:

@@ -18,6 +18,7 @@ _LONGEST_PART, _LONGEST = 200, 600  # characters: file systems take 255 in a par
 _LONG = "=long"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
 _LONE_SLASH = re.compile(r"(?<![^/])/|/(?![^/])")  # which has no name before it, or none behind it
+_SECRET = re.compile(r"(?<=[/:])[^/:@]*:[^/@]*(?=@)|(?<=[?#]).+", re.DOTALL)  # s3://KEY:SECRET@name, name?sig=...
 _NAME = re.compile(r"[A-Za-z0-9_=.-]+(?:/[A-Za-z0-9_=.-]+)*")
 
 
@@ -28,6 +29,11 @@ def name_of(key: str, array_id: str, ending: str) -> str:
     if len(written) > _LONGEST or any(len(part) > _LONGEST_PART for part in written.split("/")):
         written = f"{_LONG}/{hashlib.sha256(key.encode()).hexdigest()}"
     return f"{FOLDER}/{written}.{array_id}.{ending}"
+
+
+def shown(url: str) -> str:
+    """A URL as an error message names it: without a password, and without what follows a question mark."""
+    return f"{_SECRET.sub('...', url)!r:.200}"
 
 
 def is_safe(name: object) -> bool:

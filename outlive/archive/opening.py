@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from outlive.archive.bucket import Bucket
 from outlive.archive.folder import Folder
+from outlive.archive.names import shown
 
 if TYPE_CHECKING:
     from outlive.archive.place import Place
@@ -41,21 +42,21 @@ def place_of(url: str | os.PathLike[str], options: Mapping[str, Any] | None = No
         raise ValueError(f"an archive is named by a path or a URL, not {url!r:.100}")
     found = _URL.match(text)
     if found is None and _BROKEN.match(text):  # as pathlib.Path makes it of a URL
-        raise ValueError(f"{text!r:.200} is no URL: write s3://bucket/name, or the whole path of a folder")
+        raise ValueError(f"{shown(text)} is no URL: write s3://bucket/name, or the whole path of a folder")
     if found is not None and found["scheme"].lower() != "file":
         return Bucket(text, dict(options or {}), here=here)
     if options:
-        raise ValueError(f"{text!r:.200} is a folder, and options are for object storage (s3://, gs://, az://)")
+        raise ValueError(f"{shown(text)} is a folder, and options are for object storage (s3://, gs://, az://)")
     if found is not None:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
-            raise ValueError(f"{text!r:.200}: file:// URLs have three slashes, as file:///path")
+            raise ValueError(f"{shown(text)}: file:// URLs have three slashes, as file:///path")
         text = unquote(parts.path)
     if "\0" in text or not text:
-        raise ValueError(f"{text!r:.200} is no path")
+        raise ValueError(f"{shown(text)} is no path")
     if not here and not os.path.isabs(text):
         raise ValueError(
-            f"{text!r:.200} is a relative path, and a Ray Client's calls run in the cluster: give the whole path of a "
+            f"{shown(text)} is a relative path, and a Ray Client's calls run in the cluster: give the whole path of a "
             "folder that the cluster's nodes see, or object storage (s3://bucket/name)"
         )
     return Folder(os.path.abspath(text))

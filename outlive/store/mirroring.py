@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive import actor_logs, progress
-from outlive.errors import StoreUnavailable
+from outlive.errors import ArchiveUnavailable, StoreUnavailable
 from outlive.store import session as sessions
 from outlive.store.gateway import in_cluster
 from outlive.store.saving import Saved, save
@@ -115,10 +115,21 @@ class Mirror:
         return _ask(self.store, self.url, "save", None)
 
     def stop(self, *, save: bool = True) -> None:
-        """End it; by default after it has saved once more. The archive stays. Does nothing if it was stopped."""
+        """End it; by default after it has saved once more. The archive stays. Does nothing if it was stopped.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            It could not save once more. It goes on, and tries again.
+        """
+        failed = None
         with contextlib.suppress(StoreUnavailable):
-            if save:
-                self.save()
+            failed = self.save().failed if save else None
+        if failed is not None:
+            raise ArchiveUnavailable(
+                f"the mirror of store {self.store!r} to {self.url} could not save once more, and goes on: {failed}. "
+                "Call stop again, or stop(save=False) to leave the archive as it is"
+            )
         _stop(_name(self.store, self.url))
 
     def __repr__(self) -> str:

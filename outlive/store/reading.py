@@ -125,7 +125,7 @@ def _settle(
     names until we have them.
     """
     for _ in range(MOST_LOOKS):
-        with _answer(session, store, keys, held=held) as found:
+        with answer(session, store, keys, held=held) as found:
             values: list[Any] = []
             for one in found:
                 outcome: Here | Gone | Moved = Gone() if one is None else look(session, one)
@@ -148,7 +148,7 @@ def changes_too_often(keys: list[str]) -> StoreUnavailable:
 
 
 @contextlib.contextmanager
-def _answer(session: Session, store: str, keys: list[str], *, held: bool) -> Iterator[list[Found | None]]:
+def answer(session: Session, store: str, keys: list[str], *, held: bool) -> Iterator[list[Found | None]]:
     """The catalog's answer for keys. If they are `held`, none of the arrays goes before the block ends."""
     if not held:
         yield find(session, store, keys)

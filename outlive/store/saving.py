@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive.archive.files import File
@@ -12,9 +13,9 @@ from outlive.archive.manifest import Entry, Manifest
 from outlive.archive.place import Place, marked
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import Found
-from outlive.errors import ArchiveUnavailable, ArrayLost, ArrayNotFound
+from outlive.errors import ArchiveUnavailable, ArrayLost, ArrayNotFound, CorruptArray, OutliveError, UnsupportedArray
 from outlive.store.gone import not_found
-from outlive.store.reading import MOST_LOOKS, by_handle, entries, find, lost_arrays
+from outlive.store.reading import MOST_LOOKS, answer, by_handle, changes_too_often, entries, lost_arrays
 from outlive.store.spreading import Work, spread
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class _Done(NamedTuple):
     entry: Entry | None  # None: the array is gone
     sent: bool
     lost: bool = False
+    error: OutliveError | None = None  # why it cannot be saved
 
 
 def save(
@@ -82,7 +84,7 @@ def save(
     done = _send(session, store, place, new, known, sizes, bar) if new or before is None else {}
     saved = {key: one.entry for key, one in done.items() if one.entry is not None}
     lost |= {key for key, one in done.items() if one.lost}
-    gone = {key for key, one in done.items() if one.entry is None and not one.lost}
+    gone = {key for key, one in done.items() if _is_gone(one)}
     dropped: list[str] = []
     if delete:
         asked = seen if keys is None else seen.keys() & set(keys)
@@ -90,11 +92,26 @@ def save(
         dropped = sorted(key for key in asked if key.startswith(prefix) and key not in kept)
     if saved or dropped or before is None:
         old = {one.entry.file for one in done.values() if one.entry is not None and not one.sent}
-        _replace(place, store, saved, dropped, seen, old & {entry.file for entry in seen.values()})
+        old &= {entry.file for entry in seen.values()}
+        _replace(place, store, saved, dropped, before or (Manifest(store, {}), None), old)
     there = {key: saved.get(key) or seen[key] for key in chosen if key in saved or (key in seen and key not in new)}
     sent = [one.entry.bytes for one in done.values() if one.entry is not None and one.sent]
     size = sum(chosen[key].info.nbytes for key in there)
+    if refused := {key: one.error for key, one in done.items() if one.error is not None}:
+        raise _all(place, refused)
     return Saved(place.url, len(there), size, len(sent), sum(sent), dropped, sorted(lost))
+
+
+def _is_gone(one: _Done) -> bool:
+    """Whether the store has not had the array when it was to be read."""
+    return one.entry is None and not one.lost and one.error is None
+
+
+def _all(place: Place, refused: dict[str, OutliveError]) -> OutliveError:
+    """The error for arrays that cannot be saved. The others are."""
+    key, first = next(iter(refused.items()))
+    others = f"; nor were {len(refused) - 1} others" * (len(refused) > 1)
+    return type(first)(f"{key!r} was not saved to {place}, which keeps what it has of it{others}: {first}")
 
 
 def _is_there(place: Place, entry: Entry, sizes: dict[str, int]) -> bool:
@@ -111,9 +128,17 @@ def _send(
     sizes: dict[str, int],
     bar: Bar,
 ) -> dict[str, _Done]:
-    """Write the files of these arrays; those that were put again meanwhile too."""
+    """Write the files of these arrays; those that were put again meanwhile too.
+
+    The catalog holds an array that is looked at again until its file is there: its key may be put all the time.
+
+    Raises
+    ------
+    StoreUnavailable
+        A key was put again at each look. It is not gone, and must not be taken for that.
+    """
     done: dict[str, _Done] = {}
-    with marked(place) as mark:
+    with marked(place) as mark, contextlib.ExitStack() as held:
         left = _left_over(sizes, new)
         for _ in range(MOST_LOOKS):
             items: dict[str, list[tuple[int, Any]]] = defaultdict(list)
@@ -123,12 +148,17 @@ def _send(
                 items[node].append((one.info.nbytes, wanted))
             for result in spread(session, Work(send, place, mark), items, bar):
                 done[result.info.key] = result
-            gone = [key for key in new if done[key].entry is None and not done[key].lost]
-            found = zip(gone, find(session, store, gone) if gone else [], strict=True)
-            new = {key: one for key, one in found if one is not None and not one.lost_at and not one.doomed}
+            gone = [key for key in new if _is_gone(done[key])]
+            found = held.enter_context(answer(session, store, gone, held=True)) if gone else []
+            new = {}
+            for key, now in zip(gone, found, strict=True):
+                if now is not None and now.lost_at:  # it was put again, and then lost with its node
+                    done[key] = done[key]._replace(lost=True)
+                elif now is not None and not now.doomed:
+                    new[key] = now
             if not new:
                 return done
-    return done
+    raise changes_too_often(list(new))
 
 
 def _left_over(sizes: dict[str, int], new: dict[str, Found]) -> dict[str, dict[str, int]]:
@@ -151,6 +181,8 @@ def send(session: Session, place: Place, wanted: _Wanted) -> _Done:
         return _Done(info, None, sent=False)
     except ArrayLost:
         return _Done(info, None, sent=False, lost=True)
+    except (CorruptArray, UnsupportedArray) as error:
+        return _Done(info, None, sent=False, error=error)
     entry, known = file.entry, wanted.known
     if known is not None and file.is_as(known) and file.sha256() == known.sha256:
         return _Done(info, known._replace(id=entry.id, version=entry.version), sent=False)
@@ -160,24 +192,31 @@ def send(session: Session, place: Place, wanted: _Wanted) -> _Done:
 
 
 def _replace(
-    place: Place, store: str, saved: dict[str, Entry], dropped: list[str], seen: Mapping[str, Entry], old: set[str]
+    place: Place, store: str, saved: dict[str, Entry], dropped: list[str], seen: tuple[Manifest, Any], old: set[str]
 ) -> None:
     """Replace the manifest, and then delete the files that the one before had superseded.
 
     Parameters
     ----------
+    seen
+        The manifest from which the changes were made, as `Place.manifest` gave it.
     old
         Files among `saved` that the manifest had named, and that were not written again.
     """
     for _ in range(_TRIES):
         found = place.manifest()
         there, before = (Manifest(store, {}), None) if found is None else found
-        if gone := old - {entry.file for entry in there.entries.values()} - there.superseded:
+        after = there.changed(saved, dropped, seen[0].entries, store)
+        gone = old - {entry.file for entry in there.entries.values()} - there.superseded
+        if before != seen[1]:  # another save of the same array may have named its file, and a later one deleted it
+            sizes = place.sizes()
+            named = [entry for key, entry in saved.items() if after.entries.get(key) == entry]
+            gone |= {entry.file for entry in named if not _is_there(place, entry, sizes)}
+        if gone:
             raise ArchiveUnavailable(
                 f"{place}: others saved there meanwhile, and {min(gone)!r:.200} is gone; nothing was changed. "
                 "Save again"
             )
-        after = there.changed(saved, dropped, seen, store)
         if place.replace(after.to_json(), before):
             files = {entry.file for entry in after.entries.values()}
             place.delete(there.superseded - files - after.superseded)

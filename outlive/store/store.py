@@ -533,6 +533,9 @@ class Store(MutableMapping[str, Any]):
             The object storage, or the folder, refuses. The archive is as it was.
         CorruptArchive
             There is a manifest, and it cannot be read. Nothing was changed.
+        CorruptArray, UnsupportedArray
+            An array is damaged, or has a dtype that no manifest can tell. The archive keeps what it has of it, and has
+            the others.
         """
         with _seen_from_here(self, "saving", progress) as told:
             saved = self._save(self._place(url, options), prefix, _listed(keys), delete, told)

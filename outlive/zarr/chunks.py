@@ -14,6 +14,7 @@ import numpy as np
 from outlive.arrays.info import ArrayInfo, check_key
 from outlive.errors import ArrayNotFound, InvalidKey, StoreUnavailable
 from outlive.store import adding, keys, reading, session
+from outlive.store.handle import ArrayHandle
 from outlive.store.store import LifetimeName, Store
 
 Array = np.ndarray[Any, Any]
@@ -63,19 +64,19 @@ class Chunks:
         if cut is None:
             return _chunk(self.store._look_up(name))  # noqa: SLF001
         for _ in range(reading.MOST_LOOKS):
-            info = self._info(name)
-            if info is None:
+            handle = self._handle(name)
+            if handle is None:
                 return None
             with contextlib.suppress(ArrayNotFound):  # it was written again, or deleted, since
-                part: Array = self.store.handle(name)[cut(info.nbytes)]
+                part: Array = handle[cut(handle.nbytes)]  # of this very chunk: a later one may have another size
                 return part
         raise reading.changes_too_often([name])
 
     def size(self, key: str) -> int | None:
         """The bytes of a chunk; None if there is none. Raises ArrayLost."""
         name = self._name(key)
-        info = None if name is None else self._info(name)
-        return None if info is None else info.nbytes
+        handle = None if name is None else self._handle(name)
+        return None if handle is None else handle.nbytes
 
     def names(self, prefix: str, separator: str = "", *, deleted: bool = False) -> list[str]:
         """The keys that begin with `prefix`: the rest up to the next `separator` ("": all), sorted, each once.
@@ -153,12 +154,12 @@ class Chunks:
         except InvalidKey:
             return None
 
-    def _info(self, name: str) -> ArrayInfo | None:
+    def _handle(self, name: str) -> ArrayHandle | None:
         try:
-            info = self.store.handle(name).info
+            handle = self.store.handle(name)
         except ArrayNotFound:
             return None
-        return info if _is_chunk(info) else None
+        return handle if _is_chunk(handle.info) else None
 
 
 def chunks_of(store: Store, path: str, ends: Ends) -> Chunks:

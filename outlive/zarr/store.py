@@ -10,6 +10,7 @@ import pickle
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype, cpu, default_buffer_prototype
@@ -296,5 +297,5 @@ def _buffer(found: Array | None, prototype: BufferPrototype | None) -> Buffer | 
 def _bytes(value: Buffer) -> Array:
     if not isinstance(value, Buffer):
         raise TypeError(f"the value of a key of zarr is a Buffer, not {type(value).__name__}: {value!r:.100}")
-    array: Array = value.as_numpy_array()
+    array: Array = np.asarray(value.as_numpy_array())  # of a subclass its plain bytes: else it were no chunk
     return array

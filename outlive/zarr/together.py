@@ -111,6 +111,9 @@ def _write(chunks: Chunks, some: list[_Waiting]) -> list[Exception | None]:
             return [None] * len(some)
     errors = list[Exception | None]()
     for one in some:
+        if one.done.done():  # given up since: see `_take`. Its key may have a later value by now
+            errors.append(None)
+            continue
         silent = [error for error in errors if isinstance(error, StoreUnavailable)]
         # each waits long: if two get no answer, so do the others
         errors.append(silent[-1] if len(silent) > 1 else _failure(chunks, one))

@@ -13,7 +13,11 @@ from outlive.arrays.dtypes import encode_dtype
 from outlive.errors import CorruptArchive
 
 ID, SHA = "0123456789abcdef" * 2, "f" * 64
-DTYPES = ["<f8", "|b1", ">i2", "<U3", "<M8[ns]", "|V5", [("x", "<i4"), ("y", "<f8", (2, 3))], [("p", [("q", "|u1")])]]
+DTYPES = [
+    "<f8", "|b1", ">i2", "<U3", "<M8[ns]", "|V5", [("x", "<i4"), ("y", "<f8", (2, 3))], [("p", [("q", "|u1")])],
+    [(("of it all", "x"), "<f8"), ("p", [(("inside", "q"), "|u1", (2,))])], [((("a", 1), "x"), "<f8")],
+    [("\ud800", "<f8")],
+]  # fmt: skip
 
 
 def entry(key: str = "a", **fields: Any) -> Entry:
@@ -44,6 +48,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "too few bytes": {"bytes": 48},
     "a negative shape": {"shape": [-1, 3]},
     "an endless shape": {"shape": [1 << 62, 1 << 62]},
+    "an empty shape that is too large": {"shape": [0, 1 << 62]},
     "a shape that is text": {"shape": "12"},
     "a shape of too many": {"shape": [1] * 100},
     "objects": {"dtype": "|O"},

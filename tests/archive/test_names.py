@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from outlive.archive.names import FOLDER, is_safe, name_of
+from outlive.archive.names import FOLDER, is_safe, name_of, shown
+from outlive.archive.opening import place_of
 
 ID = "0123456789abcdef" * 2
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
@@ -55,6 +56,22 @@ def test_two_keys_have_two_names_and_none_is_a_folder_of_the_other(one: str, oth
     first, second = name_of(one, ID, "npy"), name_of(other, ID, "npy")
     assert (first == second) == (one == other)
     assert not first.startswith(f"{second}/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3:/KEY:hidden@bucket/x", "az://c/p?sv=2024&sig=hidden", "https://bucket.example/x?X-Amz-Signature=hidden",
+     "abfss://c@account.example/x#hidden", "file://name:hidden@host/x", "s3://KEY:hidden@bucket/x"],
+)  # fmt: skip
+def test_an_url_that_is_refused_is_named_without_what_may_be_secret(url: str) -> None:
+    with pytest.raises(ValueError, match=url.partition(":")[0]) as refused:
+        place_of(url)
+    assert "hidden" not in str(refused.value)
+
+
+def test_other_urls_and_paths_are_named_as_they_are() -> None:
+    for url in ("s3://bucket/x", "/folder/a:b", "abfss://c@account.example/x", "folder@2", "http://host:9000/x"):
+        assert shown(url) == repr(url)
 
 
 def test_common_keys_can_be_read() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import outlive
 from outlive.archive.folder import Folder
-from outlive.store import commit, loading, opening, saving, session, spreading
+from outlive.store import commit, loading, mirroring, opening, saving, session, spreading
 from tests.conftest import ROOT
 from tests.nodes.played import PlayedCluster, play
 
@@ -271,6 +271,53 @@ def test_a_file_that_other_saves_have_deleted_meanwhile_is_not_named(
     assert store["a"].tolist() == [0] * 1000
 
 
+def test_a_file_that_this_save_wrote_and_others_have_deleted_is_not_named(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror saves the same new array, and its key is deleted, before a save that takes longer comes to its end."""
+    store["a"] = np.zeros(10)
+    store.save(tmp_path)
+    store["k"] = np.ones(1000)
+    send = saving.send
+
+    def late(*args: Any) -> Any:
+        done = send(*args)
+        monkeypatch.setattr(saving, "send", send)
+        store.save(tmp_path, delete=True)
+        del store["k"]
+        store.save(tmp_path, delete=True)
+        store["b"] = np.ones(3)
+        store.save(tmp_path, delete=True)
+        return done
+
+    monkeypatch.setattr(saving, "send", late)
+    with pytest.raises(outlive.ArchiveUnavailable, match="Save again"):
+        store.save(tmp_path)
+    assert {entry["file"] for entry in manifest(tmp_path).values()} <= files(tmp_path)
+    assert store.save(tmp_path).arrays == 2
+    assert store.load(tmp_path, replace=True).arrays == 2
+
+
+def test_a_later_array_that_others_saved_meanwhile_stays_named(
+    store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store["a"] = np.zeros(1000)
+    send = saving.send
+
+    def late(*args: Any) -> Any:
+        done = send(*args)
+        monkeypatch.setattr(saving, "send", send)
+        for number in (1, 2, 3):
+            store["a"] = np.full(1000, number)
+            store.save(tmp_path)
+        return done
+
+    monkeypatch.setattr(saving, "send", late)
+    assert store.save(tmp_path).arrays == 1
+    store.load(tmp_path, replace=True)
+    assert store["a"][0] == 3
+
+
 def test_many_small_arrays_are_stored_by_few_calls_of_the_catalog(
     store: outlive.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +417,91 @@ def test_an_array_that_is_put_again_meanwhile_is_saved_as_it_is_then(
     saved = store.save(tmp_path)
     assert np.load(tmp_path / manifest(tmp_path)["a"]["file"]).tolist() == [1] * 10_000
     assert saved.arrays == len(manifest(tmp_path))
+
+
+def test_an_array_that_is_put_again_and_lost_meanwhile_keeps_its_copy_in_the_archive(
+    store: outlive.Store, cluster: PlayedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store["k"], store["other"] = np.zeros(10_000), np.zeros(3)
+    store.save(tmp_path)
+    store["k"] = np.ones(10_000)
+    send, first = saving.send, store.handle("k").info.version
+
+    def late(*args: Any) -> Any:
+        if args[2].info.version == first:
+            monkeypatch.setattr(saving, "send", send)
+            cluster.put("b", "k", 2)
+            cluster.catalog.drop_replaced()
+            cluster.kill("b")
+        return send(*args)
+
+    monkeypatch.setattr(saving, "send", late)
+    with pytest.warns(saving.NotSaved, match="'k'"):
+        saved = store.save(tmp_path, delete=True)
+    assert (saved.lost, saved.dropped, set(manifest(tmp_path))) == (["k"], [], {"k", "other"})
+    assert store.load(tmp_path).arrays == 1
+    assert store["k"][0] == 0
+
+
+def test_a_key_that_is_put_all_the_time_is_saved(
+    store: outlive.Store, cluster: PlayedCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, number = saving.send, 0
+    cluster.put("b", "k", 0)
+    store.save(tmp_path)
+    cluster.put("b", "k", 1)
+
+    def late(*args: Any) -> Any:
+        nonlocal number
+        number += 1
+        cluster.put("b", "k", 1 + number)
+        cluster.catalog.drop_replaced()
+        return send(*args)
+
+    monkeypatch.setattr(saving, "send", late)
+    assert store.save(tmp_path, delete=True).dropped == []
+    assert np.load(tmp_path / manifest(tmp_path)["k"]["file"])[0] == number
+
+
+def test_what_cannot_be_saved_keeps_no_other_from_it(store: outlive.Store, tmp_path: Path) -> None:
+    store["tree"] = {"a": [1, 2, 3], "b": np.arange(1000)}
+    store.save(tmp_path)
+    was = manifest(tmp_path)
+    store["tree"] = {"a": [1, 2, 4], "b": np.arange(1000)}
+    store["new"] = np.ones(3)
+    [path] = Path(session.current().shelf.path).glob(f"mem/{store.handle('tree').info.id}")
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(data.index(b'"nodes"') + 1)
+        file.write(b"N")
+    with pytest.raises(outlive.CorruptArray, match="'tree' was not saved"):
+        store.save(tmp_path, delete=True)
+    assert manifest(tmp_path) == was | {"new": manifest(tmp_path)["new"]}
+    del store["tree"]
+    titled: Any = {"names": ["x"], "formats": ["f8"], "titles": [b"x"]}
+    store["odd"], store["more"] = np.zeros(3, titled), np.ones(3)
+    with pytest.raises(outlive.UnsupportedArray, match="'odd' was not saved"):
+        store.save(tmp_path)
+    store.clear()
+    assert store.load(tmp_path).arrays == 3
+
+
+def test_a_mirror_whose_last_save_fails_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, stopped = mirroring.MirrorStatus("s", "/m", 5.0, 1.0, None, "OSError: No space left on device"), list[str]()
+
+    def ask(*_: Any) -> mirroring.MirrorStatus:
+        if stopped:
+            raise outlive.StoreUnavailable("no mirror runs")
+        return status
+
+    monkeypatch.setattr(mirroring, "_ask", ask)
+    monkeypatch.setattr(mirroring, "_stop", stopped.append)
+    with pytest.raises(outlive.ArchiveUnavailable, match="No space"):
+        mirroring.Mirror("s", "/m").stop()
+    assert not stopped
+    mirroring.Mirror("s", "/m").stop(save=False)
+    assert len(stopped) == 1
+    mirroring.Mirror("s", "/m").stop()  # it was stopped
 
 
 def test_progress_is_told(store: outlive.Store, tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_what_is_written_is_a_copy(store: OutliveStore) -> None:
     assert got(store, "written") == bytes([2]) * LARGE
 
 
+class Quantity(np.ndarray[Any, Any]):
+    """As those of libraries of units."""
+
+
+def test_arrays_of_subclasses_are_written_as_their_bytes(store: OutliveStore) -> None:
+    """zarr hands them on as they are, if nothing compresses them."""
+    data = np.arange(1, 6, dtype="float64").view(Quantity)
+    zarr.create_array(store, name="a", shape=5, dtype="float64", compressors=None, fill_value=0)[:] = data
+    assert zarr.open_group(store, mode="r")["a"][:].tolist() == [1, 2, 3, 4, 5]
+    for key, value in (("sub", np.arange(3, dtype="B").view(Quantity)), ("masked", np.ma.arange(3, dtype="B"))):
+        store.set_sync(key, cpu.Buffer.from_array_like(value))
+        asyncio.run(store.set(f"{key} too", cpu.Buffer.from_array_like(value)))
+        assert (got(store, key), got(store, f"{key} too")) == (b"\0\1\2", b"\0\1\2")
+
+
 @pytest.mark.parametrize("key", ["a b", "ä/ö", "../x", "/x", "x//y", "x\ny", "%", "\0", "c" * 1000, "zarr:x"])
 def test_odd_keys(store: OutliveStore, key: str) -> None:
     store.set_sync(key, buffer(b"1"))
@@ -186,6 +201,30 @@ def test_what_a_transaction_is_not_for(store: OutliveStore) -> None:
             store.set_sync("", buffer(b""))
     with pytest.raises(ValueError, match="read-only"), store.with_read_only(read_only=True).transaction():
         pass
+
+
+def test_a_part_is_of_one_chunk_even_if_it_is_replaced_meanwhile(
+    played: PlayedCluster, store: OutliveStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, handle, values = f"zarr:{request.node.name}", outlive.Store.handle, [b"0123456789", b"abcdefghijklmnopqrst"]
+
+    def write(value: bytes) -> None:
+        commit(
+            played.session("b"),
+            [Writer(played.shelves["b"]).draft_of(np.frombuffer(value, "B"), key="chunk", store=name)],
+        )
+
+    def late(self: outlive.Store, key: str) -> Any:
+        found = handle(self, key)
+        if values[1:]:
+            values.pop(0)
+            write(values[0])
+            played.catalog.drop_replaced()
+        return found
+
+    write(values[0])
+    monkeypatch.setattr(outlive.Store, "handle", late)
+    assert store.get_sync("chunk", byte_range=SuffixByteRequest(3)).to_bytes() in (b"789", b"rst")
 
 
 # --- lifetimes

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("zarr", minversion="3")
 
 import zarr
+from zarr.core.buffer import cpu
 
 import outlive
 from outlive.errors import StoreFull, StoreUnavailable
@@ -185,6 +186,35 @@ def test_what_was_given_up_before_it_began_is_not_written(store: OutliveStore, m
 
     asyncio.run(work())
     assert got(store, "first") == b"1" and got(store, "second") is None
+
+
+def test_what_was_given_up_while_all_were_written_is_not_written_again_by_itself(
+    store: OutliveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory is used for something else by now, and its key has a later value."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fails_late(chunks: Chunks, values: dict[str, Any]) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        raise StoreFull("no room for all of them")
+
+    monkeypatch.setattr(Chunks, "write_many", fails_late)
+
+    async def work() -> None:
+        data = np.full(4, ord("1"), "B")
+        tasks = [asyncio.create_task(store.set("a", cpu.Buffer.from_array_like(data)))]
+        tasks += [asyncio.create_task(store.set("b", buffer(b"1")))]
+        await asyncio.to_thread(begun.wait, 60)
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
+        data[:] = ord("x")
+        await store.set("a", buffer(b"2222"))
+        go_on.set()
+        await tasks[1]
+
+    asyncio.run(work())
+    assert (got(store, "a"), got(store, "b")) == (b"2222", b"1")
 
 
 def test_whoever_gave_up_keeps_no_other_waiting(store: OutliveStore) -> None:
