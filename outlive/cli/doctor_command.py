@@ -74,10 +74,12 @@ def doctor(
     every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     path = mutes if mutes is not None else nearest(Path.cwd())
     muted = () if path is None else load(path)
-    own_job = (joined if exact else found)(address)
+    find = joined if exact else found
+    find(address)  # if there is no cluster now, it is not waited for
     from outlive.doctor import examine
 
     def look() -> Diagnosis:
+        own_job = find(address)  # each time: a look may have joined the cluster, and another may be there by now
         with ProgressBar("checking", unit="checks") as bar:
             return examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from outlive.cli.failures import NOT_SO, UNABLE, report
-from outlive.doctor.changes import Changes, changes
+from outlive.cli.failures import NOT_SO, UNABLE, ray_errors, report
+from outlive.doctor.changes import Changes, changes, remembered
 from outlive.errors import OutliveError
 
 if TYPE_CHECKING:
@@ -32,24 +32,27 @@ def watch(
         Seconds between two looks.
     show
         Prints a look, and what has changed since the one before, None for the first. None: each is printed as JSON, on
-        one line, the first and those that differ.
+        one line: the first, those that differ, and the first after one that failed.
     """
     code, before, failed = 0, None, ""
     try:
         while True:
             try:
                 now = look()
-            except OutliveError as error:  # the cluster may come back
-                code = UNABLE
+            except Exception as error:
+                if not isinstance(error, (OutliveError, OSError, *ray_errors())):
+                    raise
+                code = UNABLE  # the cluster may come back
                 if str(error) != failed:
                     report(error, as_json=show is None)
                 failed = str(error)
             else:
-                code, failed = 0 if now.healthy else NOT_SO, ""
+                code = 0 if now.healthy else NOT_SO
                 differs = None if before is None else changes(before, now)
-                if differs is None or differs:
+                if differs is None or differs or failed:  # that it looks again is news
                     _print(now, differs, show)
-                before = now
+                before = now if before is None else remembered(before, now)
+                failed = ""
             rest(every)
     except KeyboardInterrupt:
         return code

@@ -87,7 +87,7 @@ def outcome(command: Callable[[], int | None], *, as_json: bool) -> int:
         return READER_GONE
     except Exception as error:  # Ray's errors are known only once Ray is imported
         known = named(error) if isinstance(error, ModuleNotFoundError) else error
-        if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *_ray_errors())):
+        if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *ray_errors())):
             raise
         report(known, as_json=as_json)
         return NOT_SO if isinstance(known, _NOT_SO) else UNABLE
@@ -106,7 +106,7 @@ def report(error: BaseException, *, as_json: bool) -> None:
         echo(message, err=True)
 
 
-def _ray_errors() -> tuple[type[BaseException], ...]:
+def ray_errors() -> tuple[type[BaseException], ...]:
     """Ray's errors, if Ray was imported at all."""
     exceptions: Any = sys.modules.get("ray.exceptions")
     return () if exceptions is None else (exceptions.RayError,)

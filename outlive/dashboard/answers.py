@@ -130,7 +130,7 @@ async def history(request: Any) -> Any:
 
 async def _feed(request: Any, *key: str) -> Feed:
     feed: Feed = request.app[SITE].feeds.of(*key)
-    return feed if feed.version else await feed.current()
+    return await feed.fresh()
 
 
 def _store(query: Mapping[str, str]) -> str:

@@ -42,7 +42,7 @@ class Feed:
         self.left_at = time.monotonic()
         self._tried = asyncio.Event()
         self._wake = asyncio.Event()
-        self._took = 0.0
+        self._took, self._looked_at = 0.0, 0.0
 
     def state(self) -> dict[str, Any]:
         """Its state, as an event tells it."""
@@ -55,6 +55,14 @@ class Feed:
         """Wait until it was asked for once."""
         self._wake.set()
         await self._tried.wait()
+        return self
+
+    async def fresh(self) -> Feed:
+        """The same; one that rests, as nobody watches it, is asked for anew: a script wants what is so now."""
+        if self.version and self._pause() is None and time.monotonic() - self._looked_at > WATCHED[self.key[0]]:
+            self._tried.clear()
+        if not self._tried.is_set():
+            await self.current()
         return self
 
     def look_again(self) -> None:
@@ -84,7 +92,8 @@ class Feed:
             self.failing_since = self.failing_since or time.time()
         else:
             self.at, self.error, self.failing_since = time.time(), None, None
-        self._took = time.monotonic() - began
+        self._looked_at = time.monotonic()
+        self._took = self._looked_at - began
         self.version += 1
         self._tried.set()
         self._changed(self)

@@ -14,6 +14,7 @@ from outlive.dashboard.site import Site
 _FILES = resources.files("outlive.dashboard") / "static"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _WRONG = '<p class="problem" role="alert">That is not the token of this dashboard.</p>'
+_FORM = "application/x-www-form-urlencoded"
 OPEN = ("/", "/login", "/static/style.css", "/static/icon.svg")
 """The addresses that need no cookie. They say nothing of the cluster."""
 
@@ -39,6 +40,8 @@ async def login(request: Any) -> Any:
     site: Site = request.app[SITE]
     if not same_origin(request.headers.get("Origin"), request.host):
         raise web.HTTPForbidden(text="this form is sent by the dashboard's own page alone")
+    if request.content_type != _FORM:  # aiohttp before 3.13.3 keeps the fields of a multipart form, however large
+        raise web.HTTPUnsupportedMediaType(text=f"send {_FORM}")
     token = (await request.post()).get("token", "")
     if not isinstance(token, str) or not site.admission.is_token(token):
         return _form(wrong=True)

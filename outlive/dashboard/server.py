@@ -13,6 +13,7 @@ from aiohttp import web
 
 from outlive.dashboard import actions, answers, events, pages
 from outlive.dashboard.admission import BEARER, Admission, same_origin
+from outlive.dashboard.connections import BACKLOG, Connections
 from outlive.dashboard.headers import HEADERS
 from outlive.dashboard.rows import BadRequest
 from outlive.dashboard.site import Site
@@ -55,6 +56,8 @@ async def _guard(request: Any, handler: Callable[[Any], Any]) -> Any:
             raise web.HTTPMisdirectedRequest(text="this host name is none of the dashboard's: see --allow-host")
         if request.path not in pages.OPEN and not admission.admits(request.cookies, bearer):
             raise web.HTTPUnauthorized(text="the token is missing, or another server's: open the address again")
+        if request.path not in pages.OPEN:
+            request.app[answers.SITE].admitted(request.protocol)
         changes = request.method not in {"GET", "HEAD"} and not bearer.startswith(BEARER)
         if changes and not same_origin(request.headers.get("Origin"), request.host):
             raise web.HTTPForbidden(text="changes are made by the dashboard's own page alone")
@@ -106,16 +109,20 @@ async def serve(
     runner = web.AppRunner(application(site), access_log=None, shutdown_timeout=_TO_END)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
+    servers: list[asyncio.Server] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
     try:
         await runner.setup()
-        for one in listening:
-            await web.SockSite(runner, one).start()
+        connections = Connections(runner.server)
+        site.admitted = connections.admit
+        servers += [await loop.create_server(connections, sock=one, backlog=BACKLOG) for one in listening]
         shown = f"[{host}]" if ":" in host else host
         started(f"http://{shown}:{port}/", admission)
         await over.wait()
     finally:
+        for server in servers:
+            server.close()
         with contextlib.suppress(asyncio.CancelledError):
             await runner.cleanup()
 

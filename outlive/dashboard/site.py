@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from outlive.dashboard.feeds import Feed, Feeds
@@ -35,6 +36,8 @@ class Site:
         """By node the drains that run, or ended lately: `done`, `total`, `result`, `error`, `at`."""
         self.tasks: set[asyncio.Task[Any]] = set()
         self.ending = asyncio.Event()
+        self.admitted: Callable[[Any], None] = lambda _: None
+        """Told each connection by which somebody asked who may see the page."""
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._about: dict[str, Any] = {}
 

@@ -48,12 +48,14 @@ def examine(
     _ = cluster.nodes  # first: a GCS that does not answer is an error, not a finding
     found: list[Symptom] = []
     missed: list[Unchecked] = []
+    checks: dict[str, str] = {}
     for number, (name, check) in enumerate(CHECKS.items()):
         if progress is not None:
             progress(number, len(CHECKS))
         try:
             for finding in check(cluster):
-                found.append(finding)  # noqa: PERF402 - findings of a check that then fails count too
+                found.append(finding)  # findings of a check that then fails count too
+                checks[finding.kind] = name
         except (OutliveError, ModuleNotFoundError, RayError, OSError) as error:
             missed.append(unchecked(name, error))
     remaining, muted = apart(found, mutes, cluster.nodes)
@@ -65,6 +67,7 @@ def examine(
         tuple(missed),
         muted=ranked(muted),
         notes=tuple(cluster.notes),
+        checks=checks,
     )
 
 

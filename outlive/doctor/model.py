@@ -68,6 +68,8 @@ class Diagnosis:
     """Findings that `outlive-doctor.toml` or `--mute` leaves out."""
     notes: tuple[str, ...] = ()
     """Notes on checks that were left out on purpose, and how to have them."""
+    checks: dict[str, str] = field(default_factory=dict)
+    """By kind of finding the check that makes it, as far as it was seen. It is not in `to_json`."""
 
     @property
     def healthy(self) -> bool:
@@ -76,7 +78,9 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for a script. `doctor/schema.json` describes it."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self), "healthy": self.healthy}
+        fields = dataclasses.asdict(self)
+        del fields["checks"]
+        return {"schema": SCHEMA, **fields, "healthy": self.healthy}
 
 
 def ranked(findings: list[Symptom]) -> tuple[Symptom, ...]:

@@ -65,7 +65,11 @@ class LeaseGuard:
         """
         with self._lock:
             self._held[lease.hex()] = entry = {"lease": lease.hex(), "raylet": raylet}
-            self._send(entry)
+            try:
+                self._send(entry)
+            except BaseException:
+                del self._held[lease.hex()]  # it is not asked for
+                raise
 
     def learn(self, lease: bytes, **known: Any) -> None:
         """Note more facts of a lease."""

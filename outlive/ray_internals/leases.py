@@ -177,10 +177,15 @@ def give_back(lease: Lease, *, exiting: bool = False) -> None:
             _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
     except BaseException:
         if _names_leases():  # else a raylet may have taken it back late, and given the worker to a task
-            facts = {"worker": lease.address, "worker_id": lease.worker_id, "port": lease.port, "asked": exiting}
-            _guard.leave({"lease": lease.lease_id.hex(), "raylet": lease.node.address, **facts})
+            leave(lease, exiting=exiting)
         raise
     _guard.returned(lease.lease_id)
+
+
+def leave(lease: Lease, *, exiting: bool = False) -> None:
+    """Leave a lease to `return_left`."""
+    facts = {"worker": lease.address, "worker_id": lease.worker_id, "port": lease.port, "asked": exiting}
+    _guard.leave({"lease": lease.lease_id.hex(), "raylet": lease.node.address, **facts})
 
 
 def _names_leases() -> bool:

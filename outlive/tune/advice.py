@@ -6,7 +6,7 @@ import shlex
 from typing import NamedTuple
 
 from outlive.tune.facts import Facts
-from outlive.tune.mount import IN_MEMORY, remount_command
+from outlive.tune.mount import IN_MEMORY, fstab_line, remount_command
 from outlive.tune.record import WANTED
 from outlive.units import format_size
 
@@ -55,10 +55,7 @@ def _huge(facts: Facts) -> Advice | None:
         "pages get them, so small files waste nothing.",
         (
             Way("now, as root (or: outlive tune --apply)", shlex.join(remount_command(mount.folder, WANTED))),
-            Way(
-                "/etc/fstab, to last",
-                f"tmpfs {mount.folder} tmpfs rw,nosuid,nodev,size={mount.size >> 10}k,huge={WANTED} 0 0",
-            ),
+            Way("/etc/fstab, to last", fstab_line(mount, WANTED)),
             Way(
                 "Kubernetes: a privileged init container that mounts the pod's emptyDir (medium: Memory) there",
                 f"command: [sh, -c, {shlex.join(remount_command(mount.folder, WANTED))!r}]",

@@ -31,6 +31,8 @@ class Mount(NamedTuple):
     free: int
     inodes: int  # 0: no limit
     free_inodes: int
+    flags: tuple[str, ...] = ()
+    """The options of this mount alone, such as noexec. Empty: not known."""
 
     @property
     def huge(self) -> str:
@@ -43,6 +45,7 @@ def mount_of(path: str) -> Mount:
     folder = existing(path)
     device = os.stat(folder).st_dev
     wanted, found = f"{os.major(device)}:{os.minor(device)}", ("/", "unknown", tuple[str, ...]())
+    flags: tuple[str, ...] = ()
     with contextlib.suppress(OSError), open("/proc/self/mountinfo") as file:  # macOS has none
         for line in file:
             fields = line.rstrip("\n").split(" ")  # a mount's source may be empty
@@ -50,9 +53,10 @@ def mount_of(path: str) -> Mount:
             if fields[2] == wanted and f"{os.path.realpath(folder)}/".startswith(f"{point.rstrip('/')}/"):
                 kind, _, options = fields[fields.index("-") + 1 :]
                 found = point, kind, tuple(options.split(","))  # of several at one place, the last is on top
+                flags = tuple(fields[5].split(","))
     system = os.statvfs(folder)
     block = system.f_frsize
-    return Mount(*found, system.f_blocks * block, system.f_bavail * block, system.f_files, system.f_favail)
+    return Mount(*found, system.f_blocks * block, system.f_bavail * block, system.f_files, system.f_favail, flags)
 
 
 def kernel_setting() -> str | None:
@@ -70,6 +74,15 @@ def huge_page() -> int:
         return int((_PAGES / "hpage_pmd_size").read_text())
     except (OSError, ValueError):
         return 0
+
+
+def fstab_line(mount: Mount, huge: str) -> str:
+    """The line of /etc/fstab for a tmpfs as it is now, with huge pages. Limits, owner and noexec stay. See fstab(5)."""
+    shown = dict.fromkeys((*(mount.flags or ("rw", "nosuid", "nodev")), *mount.options))
+    ours = ("size=", "huge=", "seclabel")  # the last is what SELinux says of it, and no option
+    kept = [one for one in shown if not one.startswith(ours)]
+    folder = re.sub(r"[\s\\]", lambda match: f"\\{ord(match[0]):03o}", mount.folder)
+    return f"tmpfs {folder} tmpfs {','.join([*kept, f'size={mount.size >> 10}k', f'huge={huge}'])} 0 0"
 
 
 def remount_command(folder: str, huge: str) -> list[str]:

@@ -67,10 +67,10 @@ class KeepTrim:
             # such as a node that went, or a GCS that restarts: the next round looks again
             except OutliveError as error:
                 _log.warning("not trimmed this time: %s", error)
-            except Exception:
-                if ray.is_initialized():
-                    raise
-                return
+            except Exception:  # noqa: BLE001 - no memory or descriptor is left, perhaps: all the more are to leave later
+                if not ray.is_initialized():
+                    return
+                _log.exception("not trimmed this time")
 
     def once(self) -> Trimmed | None:
         """Make one round now. None if there is no bound to trim by."""

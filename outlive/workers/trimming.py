@@ -372,13 +372,17 @@ def _retire(node: LiveNode, pool: Pool, members: Sequence[Choice], idle: int, go
             exits: bool | None = None
             try:
                 exits = leases.let_exit(lease)
+                done.append(replace(choice, outcome=_OUTCOMES[exits]))
             finally:
                 leases.give_back(lease, exiting=exits is not False)
-            done.append(replace(choice, outcome=_OUTCOMES[exits]))
     except StoreUnavailable as error:
         return done + [replace(choice, outcome=f"stays: {error}") for choice in wanted.values()]
     finally:
-        for lease in reversed(held):  # so that they keep their order of idleness
-            with contextlib.suppress(StoreUnavailable):  # the others are returned, and the round is written down
-                leases.give_back(lease)
+        try:
+            while held:  # the last first, so that they keep their order of idleness
+                with contextlib.suppress(StoreUnavailable):  # the others are returned, and the round is written down
+                    leases.give_back(held.pop())
+        finally:
+            for lease in held:  # this was interrupted: the next trim returns them
+                leases.leave(lease)
     return done + [replace(choice, outcome=_TAKEN) for choice in wanted.values()]

@@ -54,6 +54,13 @@ def test_the_form(one: Served, client: Client) -> None:
     assert client.raw("POST", "/login", form, body).status == 403
 
 
+def test_a_form_of_many_parts_is_not_read(client: Client) -> None:
+    """Before 3.13.3 aiohttp keeps all its fields, whatever their size: anybody could fill the memory."""
+    part = b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\nx\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.raw("POST", "/login", {**kind, **client.origin}, 3 * part + b"--x--").status == 415
+
+
 @pytest.mark.parametrize("path", ["/", "/api/workers", "/static/main.js", "/nothing", "/?token=x"])
 def test_every_answer_has_the_headers(client: Client, path: str) -> None:
     for headers in ({}, client.cookie):

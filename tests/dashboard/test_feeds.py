@@ -115,6 +115,27 @@ def test_what_nobody_watches_rests_and_is_dropped() -> None:
     asyncio.run(run())
 
 
+def test_what_nobody_watches_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that asks each hour, with no page open, gets what is so then."""
+    answers = [1, 2, 3]
+
+    async def ask(*_: str) -> Any:
+        return answers.pop(0)
+
+    async def run() -> None:
+        every = Feeds(ask, never)
+        one = every.of("arrays", "default")
+        assert (await one.fresh()).value == 1
+        assert (await one.fresh()).value == 1  # just asked for
+        monkeypatch.setitem(feeds.WATCHED, "arrays", 0.0)
+        assert (await asyncio.wait_for(one.fresh(), 60)).value == 2
+        with every.watched("arrays", "default"):
+            assert (await one.fresh()).value == 2  # it is asked for again and again
+        await every.close()
+
+    asyncio.run(run())
+
+
 def test_the_memory_of_the_history_is_bounded() -> None:
     history = History(samples=10)
     worker = {"state": "idle", "unique": 100, "kind": None, "retirable": True, "owned": 0}

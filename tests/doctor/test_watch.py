@@ -69,6 +69,31 @@ def test_a_check_that_cannot_be_made_ends_no_finding(capsys):
     assert "checked again: references" in said
 
 
+CHECKS = {"idle-owners": "owners", "kept-node": "nodes"}
+
+
+def seen(*findings: Symptom, unchecked: tuple[str, ...] = ()) -> Diagnosis:
+    missed = tuple(Unchecked(name, "a process is silent") for name in unchecked)
+    return dataclasses.replace(diagnosis(*findings, unchecked=missed), checks=CHECKS)
+
+
+def test_a_check_that_is_never_made_hides_no_other(capsys):
+    """As where a process is silent for days: what is gone is told all the same, as text and as JSON."""
+    looks = [seen(OWNERS, KEPT, unchecked=("references",)), seen(KEPT, unchecked=("references",))]
+    watched(*looks, show=shown)
+    assert "gone: 2 workers  [idle-owners]" in capsys.readouterr().out
+    watched(*looks)
+    assert [len(json.loads(line)["findings"]) for line in capsys.readouterr().out.splitlines()] == [2, 1]
+
+
+def test_a_finding_is_not_new_as_its_check_is_made_again(capsys):
+    blind = seen(KEPT, unchecked=("owners",))
+    watched(seen(OWNERS, KEPT), blind, blind, seen(OWNERS, KEPT), show=shown)
+    assert "new: " not in (said := capsys.readouterr().out) and "gone: " not in said
+    watched(seen(OWNERS, KEPT), blind, blind, seen(KEPT), show=shown)
+    assert capsys.readouterr().out.count("gone: 2 workers  [idle-owners]") == 1
+
+
 @pytest.mark.parametrize(
     ("looks", "code"),
     [
@@ -90,6 +115,35 @@ def test_a_cluster_that_does_not_answer_is_told_once(capsys):
     gone = StoreUnavailable("no GCS")
     watched(diagnosis(), gone, gone, diagnosis(), gone, show=shown)
     assert capsys.readouterr().err.count("no GCS") == 2
+
+
+def test_that_it_answers_again_is_told(capsys):
+    watched(diagnosis(OWNERS), StoreUnavailable("no GCS"), diagnosis(OWNERS), diagnosis(OWNERS))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    watched(diagnosis(), StoreUnavailable("no GCS"), diagnosis(), diagnosis(), show=shown)
+    assert capsys.readouterr().out.count("--- ") == 1
+
+
+def test_no_descriptor_for_a_moment_does_not_end_it(capsys):
+    assert watched(diagnosis(), OSError(24, "Too many open files"), diagnosis(OWNERS)) == 1
+    assert "Too many open files" in capsys.readouterr().err
+
+
+def test_a_look_that_joined_the_cluster_leaves_out_its_own_job_from_then_on(monkeypatch):
+    from outlive.cli import workers_connection
+
+    jobs, left_out = [None, None, "02000000"], list[str | None]()
+
+    def examine(own_job, **_):
+        left_out.append(own_job)
+        if len(left_out) > 1:
+            raise KeyboardInterrupt
+        return diagnosis()
+
+    monkeypatch.setattr(workers_connection, "found", lambda address: jobs.pop(0))
+    monkeypatch.setattr(outlive.doctor, "examine", examine)
+    CliRunner().invoke(app, ["doctor", "--watch", "1s", "--json"])
+    assert left_out == [None, "02000000"]
 
 
 def test_as_json_each_line_is_a_whole_look(capsys):

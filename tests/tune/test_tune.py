@@ -54,6 +54,20 @@ def test_advice_by_the_rest() -> None:
     assert kinds(descriptors=-1, maps=None) == []
 
 
+def test_the_line_for_fstab_takes_nothing_away() -> None:
+    """noexec, as hardened machines have it, a limit of files, an owner; and a blank does not shift its fields."""
+    shm = SHM._replace(
+        folder="/a b",
+        options=("rw", "seclabel", "size=8388608k", "nr_inodes=7", "mode=700", "uid=9", "huge=advise"),
+        flags=("rw", "nosuid", "nodev", "noexec", "relatime"),
+    )
+    [one] = advice(GOOD._replace(mount=shm))
+    source, folder, kind, options, *rest = one.ways[1].command.split(" ")
+    assert (source, folder, kind, rest) == ("tmpfs", "/a\\040b", "tmpfs", ["0", "0"])
+    wanted = "rw,nosuid,nodev,noexec,relatime,nr_inodes=7,mode=700,uid=9,size=8388608k,huge=within_size"
+    assert options == wanted
+
+
 def test_a_command_is_quoted() -> None:
     [one] = advice(GOOD._replace(mount=SHM._replace(folder="/a b")))
     assert one.ways[0].command == "mount --options-source mtab -o remount,huge=within_size '/a b'"
