@@ -30,10 +30,10 @@ class Batch:
 
     def begin(self) -> None:
         with self._shelf.ledger.locked():
+            self._shelf.ledger.begin_batch()  # first: if there is a marker, its batch was counted
             os.close(
                 os.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
             )
-            self._shelf.ledger.begin_batch()
 
     def end(self) -> None:
         """End the batch, if it has begun and not ended yet."""
@@ -45,7 +45,7 @@ def _end(shelf: Shelf, marker: str) -> None:
     with shelf.ledger.locked():
         try:
             os.unlink(marker)
-        except FileNotFoundError:  # an earlier call was interrupted, or the shelf was removed
+        except FileNotFoundError:  # this or `begin` was interrupted before, or the shelf was removed
             with contextlib.suppress(FileNotFoundError):
                 recount(shelf)
         else:

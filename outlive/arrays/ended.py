@@ -13,6 +13,7 @@ from typing import NamedTuple
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.lock import FileLock, create
 from outlive.arrays.names import name_of
+from outlive.arrays.segment import write_all
 
 _RECORD = struct.Struct("<16s16sqQ")  # id, hash of store and key, when (ns), why
 _MOST = 100_000  # records: 5 MB
@@ -61,12 +62,13 @@ class EndedArrays:
             if os.fstat(file.fileno()).st_size + len(data) > 2 * _MOST * _RECORD.size:
                 self._shorten()
             end = os.fstat(file.fileno()).st_size
-            os.pwrite(file.fileno(), data, end - end % _RECORD.size)  # write behind the last whole record
+            write_all(file.fileno(), [data], end - end % _RECORD.size)  # behind the last whole record
 
     def _shorten(self) -> None:
         with open(self._path, "rb+") as file:
             data = file.read()
-            kept = data[-_MOST * _RECORD.size :]
+            whole = len(data) - len(data) % _RECORD.size
+            kept = data[max(0, whole - _MOST * _RECORD.size) : whole]
             file.seek(0)
             file.write(kept)
             file.truncate()

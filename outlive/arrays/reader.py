@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     _ViewAt = Callable[..., tuple[ArrayInfo, np.ndarray[Any, Any]]]
 
 _MARKS = 10_000  # arrays that a process remembers as marked hot
+_MARK_AGAIN = 60.0  # seconds
 
 
 class Reader:
@@ -32,7 +35,7 @@ class Reader:
         self._shelf = shelf
         self._recent = Recent()
         self._tally = shelf.tally
-        self._marked: set[str] = set()  # the arrays that this process marked as hot
+        self._marked: dict[str, float] = {}  # the arrays that this process marked as hot, and when
         self._seen_on_disk: set[str] = set()  # the paths at which this process last found them
 
     def view(self, info: ArrayInfo) -> np.ndarray[Any, Any]:
@@ -185,9 +188,10 @@ class Reader:
     def _read_again(self, path: str) -> None:
         """Mark an array on disk that is read again soon after another read: the keeper may bring it back to memory."""
         array_id = os.path.basename(path)
-        if array_id not in self._marked:
+        now = time.monotonic()
+        if now - self._marked.get(array_id, -math.inf) >= _MARK_AGAIN:  # the keeper may have removed the mark since
             if len(self._marked) >= _MARKS:
                 self._marked.clear()
-            self._marked.add(array_id)
+            self._marked[array_id] = now
             with contextlib.suppress(OSError):
                 os.close(os.open(f"{self._shelf.hot}/{array_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))

@@ -11,6 +11,7 @@ now.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -39,6 +40,9 @@ _LEAST_ALIGNMENT = 64  # of data, in bytes: a cache line
 _LONGEST_HEADER = 10_000  # bytes that `numpy.load` reads unless told otherwise (`max_header_size`)
 
 _ARRAY = "array"  # the kind of an array in its footer; that of another value is its codec
+
+_NO_SEGMENT = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM}
+"""What the system says of a link, of a pipe or device, and of another user's file."""
 
 _KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int, str)  # of the fields of an ArrayInfo
 
@@ -249,12 +253,16 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
     Raises
     ------
     FileNotFoundError, CorruptArray
+    OSError
+        The system does not open it now, as when there are too many open files. That says nothing of the segment.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except OSError as error:
+        if error.errno not in _NO_SEGMENT:
+            raise
         raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
     try:
         info = read_info(fd, path)

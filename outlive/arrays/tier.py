@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from hashlib import blake2b
 from io import FileIO
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,10 @@ class Tier:
         return True
 
     def unlink(self, path: str) -> bool:
-        """Remove a draft and give back its bytes; False if there is none."""
+        """Remove a draft and give back its bytes; False if there is none.
+
+        A call that was interrupted, or failed, may be repeated: it goes on with what was set aside.
+        """
         with self.account.locked():
             aside = self._set_aside(path)
             if aside is None:
@@ -90,18 +94,19 @@ class Tier:
         """Rename a large draft so that no process can seal it while it is emptied; None if it keeps its name.
 
         A reader or the keeper seals a draft that the catalog lists, and a dead writer's call can reach the catalog
-        late. The new name is that of a copy, which the keeper removes if this process dies. The caller holds the
-        ledger's lock.
+        late. The new name is that of a copy, which the keeper removes if this process dies. It is the same each time,
+        so that a call that is repeated finds the file. The caller holds the ledger's lock.
         """
+        folder, name = os.path.split(path)
+        aside = f"{folder}/{blake2b(name.encode(), digest_size=16).hexdigest()}{COPY}"
         try:
             found = os.lstat(path)
             if found.st_size < LEAST or not stat.S_ISREG(found.st_mode):
                 return None
-            aside = f"{os.path.dirname(path)}/{os.urandom(16).hex()}{COPY}"
             self.account.files_changed()
             os.rename(path, aside)
         except FileNotFoundError:
-            return None
+            return aside if os.path.lexists(aside) else None
         except OSError:  # the disk is too full for another name; the ledger is locked, so no process seals it now
             empty_if_unread(path)
             return None

@@ -20,6 +20,7 @@ from outlive.arrays.tend.unsummed import Pace
 from outlive.catalog.wire import pack
 from outlive.cluster import rate
 from outlive.cluster.port import Call, Peers
+from outlive.errors import CorruptArray
 from outlive.node import Autoscaler, Node
 from outlive.units import format_size, parse_duration
 
@@ -198,7 +199,7 @@ class Evacuation:
     def _info(self, array_id: str) -> ArrayInfo | None:
         try:
             return self._shelf.info(array_id)
-        except FileNotFoundError:
+        except (FileNotFoundError, CorruptArray):  # a damaged one cannot be copied, and keeps no other from it
             return None
 
     def leave(self) -> str | None:

@@ -8,6 +8,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from outlive.arrays.lock import is_at
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.ending import Endings
 from outlive.arrays.tend.fsck import clear_orphans
@@ -106,9 +107,12 @@ class Tending:
         Source: github.com/python/cpython/issues/81831.
         """
         path = None if self._shelf.disk is None else self._shelf.disk.path
-        if path is not None and (self._held is None or self._held[0] != path):
-            if self._held is not None:
-                os.close(self._held[1])
+        if path is None or (self._held is not None and self._held[0] == path and is_at(path, self._held[1])):
+            return
+        held, self._held = self._held, None  # first: its number may soon belong to another file
+        if held is not None:
+            os.close(held[1])
+        with contextlib.suppress(FileNotFoundError):  # somebody has cleared the disk; `trim` makes the folder again
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
-            fcntl.flock(fd, fcntl.LOCK_SH)
             self._held = path, fd
+            fcntl.flock(fd, fcntl.LOCK_SH)

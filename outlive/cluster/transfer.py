@@ -9,7 +9,7 @@ byte by byte. Each chunk has a checksum, and the segment's header and footer are
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import mmap
 import os
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
-from outlive.arrays.lock import open_locked
+from outlive.arrays.lock import SHARED, is_at, try_lock
 from outlive.arrays.marks import mark
 from outlive.arrays.segment import read_info
 from outlive.catalog.wire import Located, pack, unpack
@@ -42,6 +42,7 @@ T = TypeVar("T")
 _PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
 _GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node is dead
 CHUNK = 64 << 20  # bytes
+_TOO_MANY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class NotThere(OutliveError):
@@ -165,14 +166,30 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
 
 
 def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
-    """Open an array's segment so that nobody recycles it."""
+    """Open an array's segment so that nobody recycles it.
+
+    Raises
+    ------
+    NotThere
+    OSError
+        There are too many open files. That says nothing of the array.
+    """
 
     def opened(path: str) -> tuple[str, int]:
-        file = open_locked(path, fcntl.LOCK_SH)
-        if file is None:
-            raise FileNotFoundError(path)
-        with file:
-            return path, os.dup(file.fileno())  # which has the same lock
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in _TOO_MANY:
+                raise
+            raise FileNotFoundError(path) from None
+        try:
+            if try_lock(fd, SHARED) and is_at(path, fd):
+                return path, fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        raise FileNotFoundError(path)
 
     try:
         return shelf.somewhere(array_id, opened)

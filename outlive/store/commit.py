@@ -45,13 +45,13 @@ def commit(session: Session, drafts: list[Draft], *, only_new: bool = False) -> 
         With `only_new`: a key has an array already, which may be lost.
     """
     batch = Batch(session.shelf) if len(drafts) > 1 else None
-    epoch = session.shelf.ledger.epoch
+    epochs = [session.shelf.ledger.epoch]
     try:
         if batch is not None:
             batch.begin()
-        _commit(session, drafts, only_new=only_new)
+        _commit(session, drafts, epochs, only_new=only_new)
     except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
-        _take_back(session, drafts, error, epoch)
+        _take_back(session, drafts, error, epochs[-1])
     finally:
         if batch is not None:
             batch.end()
@@ -78,7 +78,8 @@ def seal(session: Session, drafts: list[Draft]) -> None:
         raise
 
 
-def _commit(session: Session, drafts: list[Draft], *, only_new: bool) -> None:
+def _commit(session: Session, drafts: list[Draft], epochs: list[int], *, only_new: bool) -> None:
+    """Have the catalog list drafts, and seal them. The epochs under which they were listed are added to `epochs`."""
     for draft in drafts:
         draft.settled = True
     stale = 0
@@ -87,6 +88,7 @@ def _commit(session: Session, drafts: list[Draft], *, only_new: bool) -> None:
         if bound.behind:
             _restamp(drafts, new_version(after=bound.behind))
         else:
+            epochs.append(bound.epoch)
             try:
                 gone = session.shelf.seal_many(drafts, bound.epoch)
             except StaleEpoch:  # a new catalog has started: it has to list those that are not sealed yet
@@ -139,7 +141,7 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
     Parameters
     ----------
     epoch
-        The shelf's epoch before the catalog was asked.
+        The epoch under which the catalog listed them last. If it has not answered: the shelf's before it was asked.
 
     Raises
     ------
@@ -172,7 +174,7 @@ class _Settling:
     Parameters
     ----------
     whole
-        If others have sealed one of them, the catalog had listed all, so the rest is sealed too.
+        If one of them is sealed, by this process or another, the catalog had listed all, so the rest is sealed too.
     """
 
     def __init__(self, session: Session, drafts: list[Draft], epoch: int, *, whole: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -17,9 +18,14 @@ from outlive.arrays import segment
 from outlive.arrays.draft import Draft
 from outlive.arrays.dtypes import decode_dtype, encode_dtype
 from outlive.arrays.info import ArrayInfo, check_key, new_version
+from outlive.arrays.layout import LEAVING
+from outlive.arrays.marks import mark
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.tend.fsck import check_arrays
 from outlive.arrays.writer import Writer, mapped
+from outlive.cluster.evacuation import Evacuation
+from outlive.cluster.listing import Listing
 from outlive.errors import CorruptArray, InvalidKey, InvalidKeyType, StoreFull, UnsupportedArray
 
 from .local_store import disk_usage
@@ -265,6 +271,46 @@ def test_disk_without_inodes(small_disk: Path) -> None:
     with pytest.raises(StoreFull):
         [Writer(shelf).put(np.zeros(3)) for _ in range(40)]
     assert_nothing_left(shelf, len(shelf.ids()) * 4096)
+
+
+# --- files that the system does not open now
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE])
+def test_a_file_that_is_not_opened_now_is_not_taken_for_damaged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A keeper without a free descriptor listed its shelf without these arrays, and removed it with them."""
+    info, opened = Writer(shelf).put(np.arange(3), key="k"), os.open
+
+    def refuse(path: str, flags: int, *mode: int) -> int:
+        if path == f"{shelf.mem}/{info.id}":
+            raise OSError(code, os.strerror(code), path)
+        return opened(path, flags, *mode)
+
+    def kept() -> bool:
+        return not Evacuation(shelf, "a", None).kept()  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        for ask in (
+            lambda: list(shelf.scan()),
+            lambda: shelf.named_info("default", "k"),
+            lambda: Listing(shelf).all(),
+            lambda: check_arrays(shelf, [info.id]),
+            lambda: shelf.leave(kept),
+        ):
+            with pytest.raises(OSError, match=os.strerror(code)):
+                ask()
+    assert shelf.exists()
+    assert list(shelf.scan()) == [info]
+
+
+def test_a_damaged_array_that_was_about_to_leave_does_not_keep_its_shelf_from_being_evacuated(shelf: Shelf) -> None:
+    info = Writer(shelf).put(np.arange(3))
+    mark(shelf, info.id, add=LEAVING)
+    os.truncate(f"{shelf.mem}/{info.id}", 10)
+    Evacuation(shelf, "a", None).settle()  # type: ignore[arg-type]
 
 
 # --- limits of the process, each in one of its own

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from outlive.arrays.ended import EndedArrays, Why
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
 from outlive.arrays.tend import unsummed as unsummed_module
@@ -29,6 +33,44 @@ def test_checksums(root: Path) -> None:
     checksums.replace({"a" * 32: 1})
     assert checksums.load() == {"a" * 32: 1}
     assert os.listdir(root) == ["checksums"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(nbytes: int) -> Iterator[None]:
+    """A disk that is full in the midst of a write behaves so too: the system writes a part, and says how much."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_has_no_room_is_an_error_and_what_was_there_stays(root: Path) -> None:
+    checksums, ended = Checksums(str(root / "checksums")), EndedArrays(str(root / "ended"))
+    checksums.append({"a" * 32: 1})
+    infos = [Writer(Shelf(str(root / "shelf"), 16 << 20)).put(np.zeros(3)) for _ in range(100)]
+    many = {info.id: number for number, info in enumerate(infos)}
+    with files_of_at_most(1000):
+        for write in (checksums.replace, checksums.append, lambda _: ended.add(infos, Why.TTL, 7)):
+            with pytest.raises(OSError, match="File too large"):
+                write(many)
+    assert checksums.load()["a" * 32] == 1
+    ended.add(infos, Why.TTL, 7)
+    assert all(ended.find(info.id) for info in infos)
+
+
+def test_what_ended_is_shortened_to_whole_records(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlive.arrays.ended._MOST", 10)
+    ended = EndedArrays(str(root / "ended"))
+    writer = Writer(Shelf(str(root / "shelf"), 16 << 20))
+    first = [writer.put(np.zeros(3)) for _ in range(15)]
+    ended.add(first, Why.TTL, 7)
+    with (root / "ended").open("ab") as file:
+        file.write(b"a crash cut it short")
+    last = [writer.put(np.zeros(3)) for _ in range(10)]
+    ended.add(last, Why.TTL, 8)
+    assert all(ended.find(info.id) for info in [*first[-5:], *last])
 
 
 @pytest.mark.parametrize("cut", range(1, 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -21,11 +22,13 @@ from hypothesis import strategies as st
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.lock import EXCLUSIVE, open_locked
 from outlive.arrays.reader import Reader
 from outlive.arrays.segment import COPY_BELOW
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
+from outlive.cluster.transfer import NotThere, open_sealed
 from outlive.errors import ArrayNotFound, CorruptArray
 from tests.arrays.summing import compute_checksums
 from tests.long import few
@@ -358,3 +361,23 @@ def test_foreign_beside_mem(shelf: Shelf) -> None:
     Path(shelf.path, "notes.txt").write_text("mine")
     [finding] = check(shelf)
     assert finding[:2] == ("foreign", f"{shelf.path}/notes.txt")
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_a_sender_without_descriptors_does_not_say_that_an_array_is_gone(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    info = Writer(shelf).put(np.arange(3))
+
+    def refuse(path: str, *_: int) -> int:
+        raise OSError(code, os.strerror(code), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            open_sealed(shelf, info.id)
+    path, fd = open_sealed(shelf, info.id)
+    assert open_locked(path, EXCLUSIVE) is None
+    os.close(fd)
+    with pytest.raises(NotThere):
+        open_sealed(shelf, "0" * 32)

@@ -182,6 +182,39 @@ def test_an_interrupt_between_any_two_calls_of_a_put_leaves_no_segment_locked(ro
     assert shelf.recount() == 0
 
 
+def test_an_interrupt_between_any_two_calls_of_a_discard_leaves_no_bytes_counted(root: Path) -> None:
+    """A second Ctrl-C comes while the first one's draft is discarded. A large draft is set aside first."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    array, event, discarding = np.ones(2 << 20, np.uint8), 0, False
+
+    def interrupt(_: FrameType, kind: str, __: object) -> None:
+        nonlocal event
+        if discarding and kind.endswith("return"):
+            event += 1
+            if event == step:
+                raise KeyboardInterrupt
+
+    for step in itertools.count(1):
+        drafts = [Writer(shelf).draft_of(array)]
+        event, discarding = 0, True
+        sys.setprofile(interrupt)
+        try:
+            drafts[0].discard()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            discarding = False
+            sys.setprofile(None)
+        drafts.clear()
+        clear_remains()  # as the next put does
+        assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
+        assert shelf.ledger.used == 0
+        if event < step:
+            break
+    assert step > 50
+    assert shelf.recount() == 0
+
+
 def memory_without_a_name(shelf: Shelf) -> int:
     """Bytes of removed files that this process has open."""
     found = 0

@@ -139,6 +139,19 @@ def test_arrays_put_later_are_found(shelf: Shelf) -> None:
         assert info.id in found
 
 
+def test_the_deadlines_of_arrays_that_are_gone_are_forgotten(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is put again each second, to live for a week, left 600,000 of them with the keeper."""
+    monkeypatch.setattr("outlive.arrays.tend.ending._MOST_GONE", 10, raising=False)
+    endings, kept = Endings(shelf), put(shelf, Lifetime(TTL, 0, 3600.0))
+    for _ in range(50):
+        info = put(shelf, Lifetime(TTL, 0, 7200.0))
+        assert endings.due(none_over)[Why.TTL] == []
+        shelf.delete(info.id)
+    assert endings.due(none_over)[Why.TTL] == []
+    assert len(endings._deadlines) <= 13
+    assert endings.due(none_over, time.time() + 3601)[Why.TTL] == [kept.id]
+
+
 def test_what_is_said_of_an_array_that_ended(shelf: Shelf) -> None:
     info = put(shelf, Lifetime(JOB, 2), "k")
     when = time.time_ns()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import shutil
 import stat
 import tempfile
 import threading
@@ -33,6 +35,7 @@ from outlive.arrays.tend.checksums import Checksums
 from outlive.arrays.tend.fsck import check, clear_orphans, mend_doubles
 from outlive.arrays.writer import Writer, mapped
 from outlive.cluster import listing
+from outlive.cluster.tending import Tending
 from outlive.errors import ArrayNotFound, StoreFull, UnsafeRoot
 from tests.arrays.summing import compute_checksums
 
@@ -444,6 +447,21 @@ def test_a_hot_array_comes_back(shelf: Shelf) -> None:
     assert os.listdir(shelf.hot) == []
 
 
+def test_an_array_that_is_spilled_again_comes_back_again_although_one_process_reads_it_all_the_time(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process marked each array once, for as long as it lived."""
+    info, reader, disk = Writer(shelf).put(np.arange(COUNT)), Reader(shelf), shelf.disk
+    assert disk is not None
+    for _ in range(3):
+        spill(shelf, disk, info.id)
+        reader.view(info)
+        reader.view(info)  # no view of it is left
+        assert promote_hot(shelf) == 1
+        now = time.monotonic() + 61
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+
+
 def test_hot_takes_the_place_of_cold_but_not_of_hot(shelf: Shelf) -> None:
     infos = [put(shelf, number) for number in range(5)]
     spilled = next(info for info in infos if on_disk(shelf, info))
@@ -741,3 +759,57 @@ def test_threads_that_use_the_disk_first_have_one(shelf: Shelf) -> None:
         for thread in threads:
             thread.join()
         assert len(found) == 4 and len(set(map(id, found))) == 1
+
+
+def is_held(folder: str) -> bool:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def test_the_keeper_holds_a_folder_on_disk_that_was_made_again(shelf: Shelf, spill_folder: str) -> None:
+    tending = Tending(shelf, "a", None)  # type: ignore[arg-type]
+    tending.balance()
+    assert is_held(spill_folder)
+    shutil.rmtree(spill_folder)
+    tending.balance()
+    tending.trim()
+    tending.balance()
+    assert is_held(spill_folder)
+    assert sum(os.readlink(f"/proc/self/fd/{fd}").startswith(spill_folder) for fd in descriptors()) == 1
+
+
+def descriptors() -> list[str]:
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+
+
+def test_a_folder_on_disk_that_cannot_be_held_costs_no_descriptor_of_others(
+    shelf: Shelf, spill_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keeper closed the one that it held before once more each second, whatever had its number by then."""
+    tending, opened = Tending(shelf, "a", None), os.open  # type: ignore[arg-type]
+    tending.balance()
+    shelf.spill_to(f"{spill_folder}-2")
+
+    def refuse(path: str, flags: int, *mode: int) -> int:
+        if path == f"{spill_folder}-2":
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(PermissionError):
+            tending.balance()
+        others = [opened(os.devnull, os.O_RDONLY) for _ in range(3)]
+        with pytest.raises(PermissionError):
+            tending.balance()
+    tending.balance()
+    assert [os.readlink(f"/proc/self/fd/{fd}") for fd in others] == [os.devnull] * 3
+    for fd in others:
+        os.close(fd)
+    assert is_held(f"{spill_folder}-2")

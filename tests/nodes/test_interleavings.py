@@ -703,6 +703,33 @@ def test_a_batch_that_is_interrupted_once_a_reader_saw_it_is_whole(
     assert shelf.ledger.batches == 0
 
 
+def test_a_batch_that_is_interrupted_as_it_is_sealed_is_whole_though_the_catalog_was_replaced_meanwhile(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("w", "x", "y")
+    for key in keys:
+        cluster.put("a", key, 1)
+    session, shelf = cluster.session("a"), cluster.shelves["a"]
+    drafts = [cluster.draft("a", key, 2) for key in keys]
+    point, pointed = shelf.names.point, list[str]()
+
+    def restart(request: bytes) -> bytes:
+        return cluster.restart_catalog().bind(request)
+
+    def interrupt_at_second(info: ArrayInfo, has: Callable[[str], bool]) -> None:
+        pointed.append(info.id)
+        if len(pointed) == 2:
+            raise KeyboardInterrupt
+        point(info, has)
+
+    monkeypatch.setattr(cluster.catalog, "bind", restart)
+    monkeypatch.setattr(shelf.names, "point", interrupt_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        commit(session, drafts)
+    assert [cluster.get("b", key) for key in keys] in ([1, 1, 1], [2, 2, 2])
+    assert shelf.ledger.batches == 0
+
+
 def test_a_put_that_failed_takes_nothing_with_its_node(cluster: PlayedCluster) -> None:
     """Its node dies with the catalog, soon after."""
     old = cluster.put("b", "k", 1)

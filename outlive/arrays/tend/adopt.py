@@ -183,8 +183,8 @@ def _move(
     count = 0
     for name in filter(is_id, names_in(source)):  # it is missing if somebody was killed who had moved all
         path = f"{source}/{name}"
-        with contextlib.suppress(CorruptArray):  # a damaged array is moved too: `outlive check` reports it
-            info = read_info_at(path, name)
+        info = _info_of(path)
+        if info is not None:
             if not wanted(info):
                 continue
             if info.key is None:  # its handles name a node that is gone: so the catalog has to be told where it is
@@ -192,6 +192,18 @@ def _move(
         if not kind_of(name) & ends:
             count += _bring(path, shelf, tier, came)
     return count
+
+
+def _info_of(path: str) -> ArrayInfo | None:
+    """The info of an array that is to be moved. None: it is damaged, or cannot be read now. It is moved all the same,
+    and `outlive check` reports it.
+    """
+    try:
+        return read_info_at(path, os.path.basename(path))
+    except FileNotFoundError:
+        raise
+    except (CorruptArray, OSError):
+        return None
 
 
 def _bring(source: str, shelf: Shelf, tier: Tier, came: Callable[[str], object]) -> bool:

@@ -15,6 +15,7 @@ from io import FileIO
 
 from outlive.arrays.layout import NEXT, PRIVATE
 from outlive.arrays.lock import FileLock, create, is_at
+from outlive.arrays.segment import write_all
 
 _RECORD = struct.Struct("<16sI")
 _STEP = 1 << 20
@@ -48,20 +49,32 @@ class Checksums:
             return 0
 
     def append(self, found: dict[str, int]) -> None:
-        """Add records, behind the last whole one."""
+        """Add records, behind the last whole one.
+
+        Raises
+        ------
+        OSError
+            There is no room for all of them.
+        """
         if not found:
             return
         with self._lock.take(), FileIO(self._path, "r+", opener=create) as file:
             end = os.fstat(file.fileno()).st_size
-            os.pwrite(file.fileno(), _pack(found), end - end % _RECORD.size)
+            write_all(file.fileno(), [_pack(found)], end - end % _RECORD.size)
 
     def replace(self, records: dict[str, int]) -> None:
-        """Keep these records and no others."""
+        """Keep these records and no others.
+
+        Raises
+        ------
+        OSError
+            There is no room for them. The records are as they were.
+        """
         fd = os.open(
             f"{self._path}{NEXT}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE
         )
         try:
-            os.write(fd, _pack(records))
+            write_all(fd, [_pack(records)], 0)
         finally:
             os.close(fd)
         os.rename(f"{self._path}{NEXT}", self._path)

@@ -17,6 +17,8 @@ from outlive.arrays.lifetimes import JOB, SCOPE, TTL, scope_is_over
 if TYPE_CHECKING:
     from outlive.arrays.shelf import Shelf
 
+_MOST_GONE = 1000  # deadlines of arrays that are gone that are kept, beyond the number of arrays
+
 OverJobs = Callable[[set[int]], set[int]]  # returns which of these jobs have ended
 
 
@@ -98,6 +100,9 @@ class Endings:
                     del groups[number]
 
     def _over_deadline(self, now: int) -> list[str]:
+        if len(self._deadlines) > 2 * len(self._mortal) + _MOST_GONE:  # else one stays until it is over, maybe for days
+            self._deadlines = [one for one in self._deadlines if one[1] in self._mortal]
+            heapq.heapify(self._deadlines)
         over, again = [], []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, array_id = heapq.heappop(self._deadlines)
