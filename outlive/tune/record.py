@@ -49,7 +49,8 @@ def apply(root: str, record: Path = RECORD) -> Change | None:
     try:
         remount(change.folder, change.after)
     except TuneRefused:
-        _save(record, changes)
+        if not _stands(change):  # else mount(8) failed, or was too slow, after the kernel had done it
+            _save(record, changes)
         raise
     return change
 

@@ -165,6 +165,24 @@ def test_what_was_refused_is_not_written_down(
     assert os.listdir(tmp_path) == []
 
 
+def test_what_was_done_although_mount_failed_can_be_taken_back(
+    tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mount(8) may be too slow, or meet an error after the kernel has done it."""
+    path = tmp_path / "record.json"
+
+    def late(folder: str, huge: str) -> None:
+        monkeypatch.setattr(record, "mount_of", lambda _: SHM._replace(options=("rw", f"huge={huge}")))
+        monkeypatch.setattr(record, "remount", lambda *asked: small.append(" ".join(asked)))
+        raise TuneRefused("it did not end within 30 s")
+
+    monkeypatch.setattr(record, "remount", late)
+    with pytest.raises(TuneRefused, match="did not end"):
+        record.apply("/dev/shm", path)
+    (change,) = record.undo(path)
+    assert small == [f"/dev/shm {change.before}"]
+
+
 @pytest.mark.parametrize("setting", [None, "deny"])
 def test_a_kernel_without_huge_pages(
     tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch, setting: str | None
