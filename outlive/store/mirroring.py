@@ -142,10 +142,16 @@ def _name(store: str, url: str) -> str:
 
 @in_cluster()
 def start(order: Order) -> Mirror:
-    """Start a mirror. One of the same store and place that has another order is ended first."""
+    """Start a mirror. One of the same store and place that has another order is ended first.
+
+    Raises
+    ------
+    StoreUnavailable
+        It does not start, or the one that runs does not answer.
+    """
     sessions.current()
     import ray
-    from ray.exceptions import RayActorError
+    from ray.exceptions import GetTimeoutError, RayError
 
     from outlive.cluster import starters
 
@@ -159,9 +165,15 @@ def start(order: Order) -> Mirror:
             if ray.get(actor.order.remote(), timeout=_PATIENCE) == repr_of(order):
                 return Mirror(order.store, order.place.url)
             _stop(name)
-        except RayActorError:  # the one that was just ended
+        except GetTimeoutError:
+            raise StoreUnavailable(
+                f"the mirror of store {order.store!r} to {order.place.url} did not answer in {_PATIENCE:g} s"
+            ) from None
+        except RayError as error:  # of the one that was just ended
             if time.monotonic() > deadline:
-                raise
+                raise StoreUnavailable(
+                    f"the mirror of store {order.store!r} to {order.place.url} does not start: {error!s:.200}"
+                ) from None
         time.sleep(0.05)
 
 

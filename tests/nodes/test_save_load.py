@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 
 import outlive
 from outlive.archive.folder import Folder
@@ -502,6 +505,22 @@ def test_a_mirror_whose_last_save_fails_says_so_and_goes_on(monkeypatch: pytest.
     mirroring.Mirror("s", "/m").stop(save=False)
     assert len(stopped) == 1
     mirroring.Mirror("s", "/m").stop()  # it was stopped
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(GetTimeoutError("late"), "did not answer in"), (RayActorError(), "does not start")]
+)
+def test_a_mirror_that_does_not_start_says_so(
+    store: outlive.Store, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def get(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(ray, "remote", lambda _: mock.MagicMock())
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(mirroring, "_PATIENCE", 0.0)
+    with pytest.raises(outlive.StoreUnavailable, match=f"to /m {says}"):
+        mirroring.start(mirroring.Order("s", Folder("/m"), "", 5.0, delete=False))
 
 
 def test_progress_is_told(store: outlive.Store, tmp_path: Path) -> None:
