@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import typer.testing
 
 from tests.little_ray import start_little
 from tests.long import is_long, is_longest, unknown
@@ -37,6 +39,8 @@ os.environ["OUTLIVE_ROOT"] = ROOT  # before any Ray starts, so that its workers 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # for the tests that interrupt, and what they start
 start_little()
+# Typer makes the commands from their functions each time that a test runs one: 50 ms, and they are always the same.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 # These ask Ray what it says of itself, and a busy machine delays or drops that: such a test may be asked again.
 # What outlive promises (arrays, cluster, cli) has no second chance.
