@@ -90,6 +90,10 @@ def outcome(command: Callable[[], int | None], *, as_json: bool) -> int:
         if not isinstance(known, (OutliveError, BadFile, BadLimit, UnknownNode, OSError, *ray_errors())):
             raise
         report(known, as_json=as_json)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk: the interpreter would try again as it ends, and exit with 120
+            _ignore_stdout()
         return NOT_SO if isinstance(known, _NOT_SO) else UNABLE
     return code or 0
 

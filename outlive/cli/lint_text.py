@@ -22,16 +22,18 @@ _TAB = "    "
 _LONGEST = 200  # columns of a source line where no terminal sets a width
 _LEAST = 40
 _CUT = "..."
+# by a terminal, in lines of a source: all but a tab and the end of a line
+_ACTED_UPON = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 
 
 def show(report: Report, *, concise: bool, to_stderr: bool) -> None:
     """Print a report. `concise`: a line for each finding, and nothing of its source."""
-    for difference in report.diffs:
-        echo(difference, nl=False, err=to_stderr)
-    for done in report.fixed:
-        where = style(f"{done.path}:{done.line}:{done.column}", bold=True)
-        echo(f"{where}: {style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
     stream = sys.stderr if to_stderr else sys.stdout
+    for difference in report.diffs:  # in a pipe as it is, so that `patch` can read it
+        stream.write(_ACTED_UPON.sub("\ufffd", difference) if stream.isatty() else difference)
+    for done in report.fixed:
+        where = style(f"{_printable(done.path)}:{done.line}:{done.column}", bold=True)
+        echo(f"{where}: {style('fixed', fg='green')} {done.code} {done.name}", err=to_stderr)
     room = max(_LEAST, shutil.get_terminal_size().columns) if stream.isatty() else None
     sources = _Sources(report)
     for found in report.findings:
@@ -40,7 +42,7 @@ def show(report: Report, *, concise: bool, to_stderr: bool) -> None:
     for failure in report.failures:
         echo(style("error: ", "red", bold=True), nl=False, err=True)
         where = f":{failure.line}:{failure.column}" if failure.line else ""
-        echo(f"{failure.path}{where}: {failure.message}", err=True)
+        echo(_printable(f"{failure.path}{where}: {failure.message}"), err=True)
     if report.notebooks:
         echo(f"note: {count(report.notebooks, 'notebook')} not linted: jupyter nbconvert --to script", err=True)
     if not report.files and not report.failures:
@@ -64,7 +66,7 @@ def _concise(found: Finding) -> str:
 
 
 def _parts(found: Finding) -> tuple[str, str, str]:
-    where = style(f"{found.path}:{found.line}:{found.column}", bold=True)
+    where = style(f"{_printable(found.path)}:{found.line}:{found.column}", bold=True)
     return where, style(found.code, "red", bold=True), f"{found.name}: {found.message}"
 
 
@@ -119,7 +121,7 @@ def _source(found: Finding, line: str | None, room: int | None) -> Iterator[str]
 
 
 def _printable(text: str) -> str:
-    """A part of a line without control sequences for a terminal, tabs as spaces."""
+    """A part of a line, or a file's name, without control sequences for a terminal, tabs as spaces."""
     text = text.replace("\t", _TAB)
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

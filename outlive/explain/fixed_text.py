@@ -13,13 +13,13 @@ _SENTENCES = (
     r"(?: ?\. )?Some common causes include:(?:.{0,300}?unexpected errors?\.|.*)",
     r"\(\d\) (?:[Tt]he )?(?:process (?:is|was) killed by|worker (?:is )?crashed unexpectedly).*",
     r"\(\d\) Invalid memory access from Raylet.*",
-    r"If the process was killed by the kernel OOM killer \(verifiable[^)]*\),.*",
+    r"If the process was killed by the kernel OOM killer \(verifiable[^)]{0,500}\),.*",
     r"To troubleshoot the problem, check the logs for the dead worker\.",
     # a lost node (gcs_node_manager.cc, _private/worker.py)
-    r"because the detector has missed too many heartbeats from it\.(?:.*busy workload\.?|\s*This can happen when.*|$)",
-    r"\s*\(\d\) raylet (?:crashes unexpectedly|has lagging heartbeats)[^\n]*",
+    r"because the detector has missed too many heartbeats from it\.(?:.{0,500}?busy workload\.?|\s*This can happen when.*|$)",  # noqa: E501
+    r"(?<!\s)\s*\(\d\) raylet (?:crashes unexpectedly|has lagging heartbeats)[^\n]*",
     r"This can happen if:? (?:\(1\) )?the (?:instance where|node was preempted).{0,200}?(?:etc\)|unexpectedly)\.?",
-    r"raylet crashes unexpectedly \(OOM[^)]*\)\.?",
+    r"raylet crashes unexpectedly \(OOM[^)]{0,500}\)\.?",
     # the raylet's own end (dashboard/agent, process_watcher.py)
     r"Possible reasons include: ?\(1\) SIGKILL(?:.{0,200}?termination signals\.|.*)",
     r"This can happen because the Ray agent was unexpectedly killed or failed\.",

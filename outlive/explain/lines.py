@@ -12,7 +12,7 @@ from typing import BinaryIO
 from outlive.explain.frames import FramedLine
 
 LONGEST = 1 << 16  # bytes of a line: a longer line is read as several
-_REPEATED = re.compile(r"\s*\[repeated (\d{1,9})x across cluster\].*")
+_REPEATED = re.compile(r"(?<!\s)\s*\[repeated (\d{1,9})x across cluster\].*")
 Progress = Callable[[int, int], None]
 
 

@@ -21,9 +21,12 @@ _MAY_BE_COLOURED = re.compile(r"[\x1b\u241b\u200b\ufeff]|\^\[|\\x1|\\u001|\\0?33
 _SPACES = str.maketrans(dict.fromkeys("\xa0\u2007\u202f", " "))
 _JSON_PAIR = re.compile(rf'\s*"(?:{"|".join((*_MESSAGE_KEYS, *_MORE_KEYS, "status_message"))})":\s*(".*")[,}}\s]*$')
 _REPR = re.compile(
-    r"\s*[\[({]*\s*(?:[\"']\w+[\"']: ?)?(?P<value>[bur]{0,2}(?P<quote>\"|').*(?P=quote))\s*[\])},]*\s*$", re.DOTALL
+    r"[\s\[({]*(?:[\"']\w+[\"']: ?)?(?P<value>[bur]{0,2}(?P<quote>\"|').*(?P=quote))[\s\])},]*$", re.DOTALL
 )
-_ESCAPED_LINE = re.compile(r"\\+r?\\+n|\\+n")
+# each begins at the first of its backslashes: of a long run, every other one would be looked at from there to the end
+_ESCAPED_LINE = re.compile(r"(?<!\\)\\+(?:r\\+)?n")
+_ESCAPED_TAB = re.compile(r"(?<!\\)\\+t")
+_ESCAPED_QUOTE = re.compile(r"(?<!\\)\\+([\"'])")
 _ENTITY = re.compile(r"&(?:gt|lt|amp|quot|apos|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,5});")
 
 
@@ -83,7 +86,7 @@ def _of_escapes(text: str) -> list[str]:
         for part in parts[1:]
     ):
         return []
-    return [re.sub(r"\\+t", "\t", re.sub(r"\\+([\"'])", r"\1", part)) for part in parts]
+    return [_ESCAPED_TAB.sub("\t", _ESCAPED_QUOTE.sub(r"\1", part)) for part in parts]
 
 
 def _literal(text: str) -> str | None:

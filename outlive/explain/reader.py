@@ -328,9 +328,9 @@ def _is_of_ray(name: str, module: str, text: str, *, wrapped: bool) -> bool:
     """Whether an exception is one of Ray's own, not a user's or another library's of the same name."""
     if name in _NOT_ONLY_RAYS and (wrapped or not module.startswith("ray.")):
         return False
-    if name == "OutOfMemoryError" and module and not module.startswith("ray.") and "CUDA" not in text:
-        return False
-    return name in CLASSES
+    if name == "OutOfMemoryError" and "CUDA" in text:
+        return True
+    return name in CLASSES and (not module or module.startswith(("ray.", "exceptions.")) or ".ray." in module)
 
 
 def entry_for(occurrence: Occurrence) -> Entry | None:

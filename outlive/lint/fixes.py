@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def _apply(code: str, edits: Sequence[Edit]) -> str:
 
 
 def write(path: Path, before: bytes, text: Text, code: str) -> None:
-    """Replace the content of a file in one step. A link stays a link, and the mode stays.
+    """Replace the content of a file in one step. A link stays a link, and mode and owner stay.
 
     Raises
     ------
@@ -69,12 +70,17 @@ def write(path: Path, before: bytes, text: Text, code: str) -> None:
     """
     target = Path(os.path.realpath(path))
     data = text.encoded(code)
+    about = target.stat()
+    if not stat.S_ISREG(about.st_mode):  # a pipe has been read, and to read it again could wait for ever
+        raise OSError(f"{path} is no regular file")
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".outlive", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
+            with contextlib.suppress(PermissionError):  # else what root mends would be root's
+                os.fchown(file.fileno(), about.st_uid, about.st_gid)
+            os.fchmod(file.fileno(), about.st_mode & 0o7777)
             os.fsync(file.fileno())
         if target.read_bytes() != before:
             raise ChangedMeanwhile(f"{path} was changed meanwhile; it was not touched")

@@ -67,7 +67,10 @@ def _finding(source: Source, path: str, rule: Rule, hit: Hit) -> Finding | None:
     edit = None
     if hit.replacement is not None:
         start = source.offset(where.start.line, where.start.column)
-        edit = Edit(start, source.offset(where.end.line, where.end.column), hit.replacement)
+        text = hit.replacement
+        if f"{source.code[start - 1 : start]}{text[:1]}".isidentifier():  # `return[...]` needs no blank, a name does
+            text = f" {text}"
+        edit = Edit(start, source.offset(where.end.line, where.end.column), text)
     return Finding(
         path=path,
         line=where.start.line,

@@ -32,6 +32,8 @@ def lint_one(job: Job) -> Outcome:
 
 
 def _save(job: Job, text: Text, code: str) -> bytes:
+    if text.encoded(text.code) != job.data:
+        raise OSError(f"to write it in its encoding, {text.encoding}, would change the rest of it")
     if job.path is not None:
         fixes.write(job.path, job.data, text, code)
     return text.encoded(code)

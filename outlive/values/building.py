@@ -194,6 +194,11 @@ class Build:
         pairs = [(_key(self.get(key)), self.get(entry)) for key, entry in _list(node[kind])]
         _check_keys([key for key, _ in pairs])
         made = dict(pairs) if kind == "items" else OrderedDict(pairs)
+        if kind == "ordered" and "attributes" in node:
+            own = self.get(node["attributes"])
+            if type(own) is not dict or not all(type(name) is str for name in own):
+                raise TypeError("no attributes")
+            vars(made).update(own)
         return _all_there(made, pairs)
 
     def set(self, node: Node) -> Any:

@@ -324,7 +324,10 @@ class _Packer:
         if not are_keys(value):
             return None
         pairs = [[self._child(key, key), self._child(key, one)] for key, one in value.items()]
-        return {"ordered" if type(value) is OrderedDict else "items": pairs}
+        if type(value) is not OrderedDict:
+            return {"items": pairs}
+        own = dict(vars(value))  # as PyTorch's state_dict has its `_metadata`
+        return {"ordered": pairs, "attributes": self._child(_Field("__dict__"), own)} if own else {"ordered": pairs}
 
     def _set(self, value: Any) -> Node | None:
         if not are_keys(value):

@@ -142,7 +142,8 @@ def children(node: Node) -> Iterable[Any]:
     """The entries of a node."""
     kind = kind_of(node)
     if kind in _CHILDREN:
-        return _CHILDREN[kind](node[kind])
+        inside = _CHILDREN[kind](node[kind])
+        return (*inside, node["attributes"]) if kind == "ordered" and "attributes" in node else inside
     if kind in {"dataclass", "namedtuple"}:
         return dict.values(node["fields"])
     if kind in {"codec", "strings", "masked"}:

@@ -116,3 +116,14 @@ def test_explaining_works_where_ray_is_not_installed(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("OwnerDiedError (owner-died), once, line 1\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments"),
+    [("<&-", "explain"), ("<&-", "lint -"), (">&-", "versions"), (">&-", "lint --rules"), ("2>&-", "explain nofile")],
+)
+def test_a_stream_that_is_closed_is_one_error_and_exit_code_2(closed, arguments):
+    command = f"{sys.executable} -m outlive {arguments} {closed}"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == ("" if closed == "2>&-" else "error: Bad file descriptor\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -132,6 +133,34 @@ def test_endless_lines_are_cut(piece):
     lines = list(of_text(text))
     assert max(map(len, lines)) <= LONGEST
     assert explain.read(text).lines == len(lines)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ray \\n" + "\\" * LONGEST,
+        "ray \\n ray" + "\\x" * 9 + "\\" * LONGEST,
+        '"a\\n"' + " " * LONGEST + "x",
+        " " * LONGEST + "\\n",
+        "across cluster]" + " " * LONGEST + "x",
+        "(1) the " + " " * LONGEST + "x",
+        "raylet " * (LONGEST // 7),
+        "GCS " * (LONGEST // 4),
+        "based on the policy: " * (LONGEST // 21),
+        "has been marked dead " * (LONGEST // 21),
+        "because the detector has missed too many heartbeats from it." * (LONGEST // 60),
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_a_long_line_of_what_begins_a_pattern_takes_no_time_by_its_square(line):
+    def time_of(length):
+        begin = time.process_time()
+        explain.read(line[:length])
+        return time.process_time() - begin
+
+    explain.read(line[:100])
+    short, whole = time_of(LONGEST // 8), time_of(LONGEST)
+    assert whole < 32 * max(short, 0.02)  # by its square, it would be 64 times as long
 
 
 def test_memory_does_not_grow_with_the_log():

@@ -158,3 +158,10 @@ def test_an_owner_that_is_a_driver_is_named():
     )
     (mention,) = explain.read(dead).explanations[0].mentions
     assert (mention.label, mention.id.maker) == ("Owner Id", "driver")
+
+
+@pytest.mark.parametrize("name", ["app.errors.TaskCancelledError", "app.ObjectLostError", "pool.WorkerCrashedError"])
+def test_a_class_of_another_library_with_the_name_of_one_of_ray_is_not_explained(name):
+    text = f'Traceback (most recent call last):\n  File "app/main.py", line 3, in run\n{name}: the user said stop\n'
+    assert not explain.read(text).explanations
+    assert explain.read(text.replace(name, f"ray.exceptions.{name.split('.')[-1]}")).explanations

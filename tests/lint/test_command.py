@@ -54,6 +54,8 @@ def test_clean_findings_and_failures_are_0_1_and_2():
         (b"import ray\n\0", "null bytes"),
         (b"\xff\xfe\xfd ray", "cannot be decoded"),
         (b"# coding: nonsense\nimport ray", "cannot be decoded"),
+        (b"# coding: undefined\nimport ray", "cannot be decoded"),
+        (b"# coding: punycode\nimport ray", "cannot be decoded"),
         (b"import ray\nx = " + b"(" * 100_000, "nested too deeply"),
     ],
 )
@@ -88,6 +90,39 @@ def test_wrong_usage_is_2(arguments):
     Path("a.py").write_text("")
     result = lint(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_what_root_fixes_stays_its_owner_s():
+    Path("a.py").write_text(FIXABLE)
+    os.chown("a.py", 1234, 1235)
+    os.chmod("a.py", 0o2751)
+    assert lint("--fix", "a.py").exit_code == 0
+    found = os.stat("a.py")
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 1235, 0o2751)
+
+
+def test_a_pipe_is_not_fixed_and_not_waited_for():
+    os.mkfifo("pipe.py")
+    with subprocess.Popen(["sh", "-c", "cat > pipe.py"], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write(FIXABLE.encode())
+        writer.stdin.close()
+        run = [sys.executable, "-m", "outlive", "lint", "--fix", "pipe.py"]
+        result = subprocess.run(run, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2
+    assert "cannot be fixed: pipe.py is no regular file" in result.stderr
+    assert os.listdir() == ["pipe.py"]
+    assert stat.S_ISFIFO(os.stat("pipe.py").st_mode)
+
+
+def test_an_encoding_that_would_change_the_rest_of_a_file_is_not_written():
+    source = b"# coding: unicode_escape\n" + FIXABLE.encode()
+    Path("a.py").write_bytes(source)
+    result = lint("--fix", "a.py")
+    assert result.exit_code == 2
+    assert "would change the rest of it" in result.stderr
+    assert Path("a.py").read_bytes() == source
 
 
 def test_a_directory_is_walked_without_what_is_not_one_s_own():

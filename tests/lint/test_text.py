@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from outlive.cli import lint_text
+from outlive.cli import lint_text, quick
 from outlive.cli.app import app
 from outlive.lint.finding import Finding
 from outlive.lint.run import Report
@@ -35,6 +35,20 @@ def test_the_source_and_a_caret_below_what_it_is_about():
         "3 |     x = ray.put(1, _owner=a)  # why",
         "  |         ^^^^^^^^^^^^^^^^^^^^",
     ]
+
+
+def test_no_control_sequence_of_a_source_or_of_its_name_reaches_a_terminal(monkeypatch, capsys):
+    name = "a\x1b]0;name\x07.py"
+    Path(name).write_text("import ray\n# \x1b]0;text\x07\nray.put(1, _owner=None)\nray.put(1, _owner=a)\n")
+    before = Path(name).read_text()
+    for arguments, tty in ((["--fix"], False), (["--fix"], True), ([], True)):
+        Path(name).write_text(before)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda tty=tty: tty)
+        quick.run(["lint", *arguments, name])
+        shown = capsys.readouterr().out
+        assert "OUT101" in shown
+        assert ("\x1b]0;" in shown) is (not tty)  # in a pipe the difference is as it is
+        assert "name\ufffd.py:4:1" in _COLOUR.sub("", shown)
 
 
 def test_concise_is_a_line_a_finding():

@@ -229,11 +229,17 @@ FIXES = {
     "import ray\nray.put(x, _owner=None)\n": "import ray\nray.put(x)\n",
     "import ray\n( ray.put( x , _owner = None ) )  # so\n": "import ray\n( ray.put( x) )  # so\n",
     "import ray\r\nray.put(_owner=None, value=1)\r\n": "import ray\r\nray.put(value=1)\r\n",
-    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n": (
-        "import ray\nrefs = [f.remote()]\nx = ray.get(refs)\n"
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n": (
+        "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nx = ray.get(refs)\n"
     ),
-    "import ray\nrefs = {f.remote()}\nx = [ray.get(r) for r in refs]\n": (
-        "import ray\nrefs = {f.remote()}\nx = ray.get(list(refs))\n"
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = {f.remote()}\nx = [ray.get(r) for r in refs]\n": (
+        "import ray\n@ray.remote\ndef f(): ...\nrefs = {f.remote()}\nx = ray.get(list(refs))\n"
+    ),
+    "import ray\n@ray.remote\ndef f(): 1\ndef g():\n    refs = [f.remote()]\n    return[ray.get(r) for r in refs]\n": (
+        "import ray\n@ray.remote\ndef f(): 1\ndef g():\n    refs = [f.remote()]\n    return ray.get(refs)\n"
+    ),
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nfor x in[ray.get(r) for r in refs]: print(x)\n": (
+        "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nfor x in ray.get(refs): print(x)\n"
     ),
     "from outlive import NumpyStore\na = NumpyStore(np.empty((0,)), key).retrieve()\n": (
         "from outlive import NumpyStore\na = NumpyStore.open(key).retrieve()\n"
@@ -244,9 +250,17 @@ FIXES = {
 }
 LEFT_ALONE = [
     "import ray\nray.put(x, _owner=actor)\n",
-    "import ray\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs if r]\n",
-    "import ray\nrefs = [f.remote()]\nx = [ray.get(r)  # why\n     for r in refs]\n",
+    "import ray\nray.put(\n    x,  # why\n    _owner=None,  # and why\n)\n",
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs if r]\n",
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.remote()]\nx = [ray.get(r)  # why\n     for r in refs]\n",
     "import ray\nx = [ray.get(r) for r in unknown]\n",
+    # each may give several refs: ray.get of their list is right, and of a list of such lists raises ValueError
+    "import ray\nfrom tasks import f\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n",
+    "import ray\n@ray.remote(**options)\ndef f(): ...\nrefs = [f.remote()]\nx = [ray.get(r) for r in refs]\n",
+    "import ray\n@ray.remote\ndef f(): ...\nrefs = [f.options(**more).remote()]\nx = [ray.get(r) for r in refs]\n",
+    "import ray\n@ray.remote\nclass A:\n    @ray.method(num_returns=2)\n    def f(self): ...\n{}".format(
+        "a = A.remote()\nrefs = [a.f.remote()]\nx = [ray.get(r) for r in refs]\n"
+    ),
 ]
 
 

@@ -105,6 +105,33 @@ def test_trees_come_back_without_pickle(value: Any) -> None:
     assert_same(there_and_back(value), value)
 
 
+def test_attributes_of_an_ordered_dict_come_back() -> None:
+    weights = collections.OrderedDict({"w": np.ones(3)})
+    weights._metadata = collections.OrderedDict({"": {"version": 2}})  # type: ignore[attr-defined]  # as PyTorch's
+    for value in (weights, {"models": [weights, weights]}):
+        for pickle_ in (False, True):
+            again = there_and_back(value, pickle=pickle_)
+            assert_same(again, value)
+            found = again if type(again) is collections.OrderedDict else again["models"][1]
+            assert_same(vars(found), vars(weights))
+            assert found["w"].base is not None  # a view, as everything that is not pickled
+
+
+def test_attributes_that_are_none_are_damage() -> None:
+    weights = collections.OrderedDict({"w": 1})
+    weights.more = 2  # type: ignore[attr-defined]
+    data = joined(pack(weights, pickle=False))
+    text = data.tobytes()[: -wire.TRAILER_SIZE]
+    for entry in (b"[9]", b"true", b'"x"'):
+        other = text.replace(b'"attributes":[0]', b'"attributes":' + entry)
+        assert other != text
+        size, _, _, flags, magic = wire._TRAILER.unpack(data[-wire.TRAILER_SIZE :].tobytes())
+        size += len(other) - len(text)
+        tail = wire._TRAILER.pack(size, len(other) + wire.TRAILER_SIZE, wire.checksum(other, flags), flags, magic)
+        with pytest.raises(CorruptArray):
+            unpack(np.frombuffer(other + tail, np.uint8))
+
+
 @settings(max_examples=few(100), deadline=None)
 @given(some_arrays)
 def test_arrays_come_back_in_any_order(array: Array) -> None:

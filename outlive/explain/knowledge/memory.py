@@ -153,7 +153,7 @@ BY_GROUP = _oom("out-of-memory-by-group", r"(?:Task|Actor|worker) was killed due
 _REFINED = (
     (r"sorted by time based worker killing policy", BY_TIME),
     (
-        r"based on the policy: .*Lease should be retried|Grouping the workers by owner|Running GroupByOwner policy",
+        r"based on the policy: .{0,500}Lease should be retried|Grouping the workers by owner|Running GroupByOwner policy",
         BY_GROUP,
     ),
 )

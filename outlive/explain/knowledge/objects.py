@@ -292,7 +292,7 @@ SYSTEM_ERROR = Entry(
             "The local raylet or the head's GCS ended or is being restarted.",
             signs=(
                 nearby(
-                    r"Raylet is terminated|raylet.*(?:died|killed)|Failed to connect to GCS|GCS.*(?:unavailable|timed out)"
+                    r"Raylet is terminated|raylet.{0,200}(?:died|killed)|Failed to connect to GCS|GCS.{0,200}(?:unavailable|timed out)"
                 ),
                 says(r"Broken pipe|Connection reset|RpcError|RPC error"),
             ),

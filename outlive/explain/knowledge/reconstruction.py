@@ -74,7 +74,7 @@ ENTRIES = (
         "MAX_ATTEMPTS_EXCEEDED", "attempts-exceeded", "its task has been run again as often as max_retries allows (3 unless set).",
         (
             Cause("Nodes are lost again and again, as with spot instances: each loss uses up one attempt.",
-                  signs=(nearby(r"preempt|spot|\bdrain(?:ed|ing)\b"), nearby(r"has been marked dead.*repeated|Attempting to recover \d+ lost objects"))),
+                  signs=(nearby(r"preempt|spot|\bdrain(?:ed|ing)\b"), nearby(r"has been marked dead.{0,500}repeated|Attempting to recover \d+ lost objects"))),
             Cause("The task itself fails or kills its worker on each attempt.",
                   signs=(nearby(r"WorkerCrashedError|OutOfMemoryError|killed due to"), nearby(r"Task .{1,200} failed\. There are"))),
         ),

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from outlive.lint.definitions import Call, Loop
+from outlive.lint import calls
+from outlive.lint.definitions import Call, Function, Loop
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit
 from outlive.lint.scopes import names_in
@@ -76,6 +77,24 @@ def _at_once(flow: Flow, whole: cst.ListComp, call: Call, loop: Loop) -> str | N
     source = flow.module.code_for_node(whole)
     if not (known and simple) or "#" in source or "\n" in source:
         return None
+    if not all(
+        _is_one(made) for function in flow.functions for made in function.calls if made.node in loop.value.sites
+    ):
+        return None
     refs = flow.module.code_for_node(clause.iter)
     get = flow.module.code_for_node(call.node.func)
     return f"{get}({refs})" if loop.value.is_list else f"{get}(list({refs}))"
+
+
+def _is_one(made: Call) -> bool:
+    """Whether this call certainly gives one ref: with `num_returns` it gives a list, and another file may say so."""
+    if made.name != "remote":
+        return True
+    function = made.base.definition
+    if not isinstance(function, Function) or function.node is None:
+        return False
+    decorators = [part.decorator for part in function.node.decorators]
+    given = [made.base.options, *(calls.options(part) for part in decorators if isinstance(part, cst.Call))]
+    return all(
+        "**" not in one and ("num_returns" not in one or calls.integer(one["num_returns"]) == 1) for one in given
+    )

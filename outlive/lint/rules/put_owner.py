@@ -50,4 +50,6 @@ def _without_owner(flow: Flow, node: cst.Call) -> str | None:
         return None
     if kept[-1] is not node.args[-1]:
         kept[-1] = kept[-1].with_changes(comma=node.args[-1].comma)
-    return flow.module.code_for_node(node.with_changes(args=kept, lpar=[], rpar=[]))
+    node = node.with_changes(lpar=[], rpar=[])
+    before, after = map(flow.module.code_for_node, (node, node.with_changes(args=kept)))
+    return after if after.count("#") == before.count("#") else None  # a comment would be lost
