@@ -36,11 +36,13 @@ def end(state: State, array_ids: list[str]) -> Conversation[list[str]]:
     state.say_unsettled("an array that is to be deleted", lambda info: info.id in ids)
     successors.lose_beneath(state)
     gone = _end_lost(state, ids)
-    by_store: dict[str, list[str]] = defaultdict(list)
-    for store, key in filter(None, map(state.index.key_of, array_ids)):
-        by_store[store].append(key)
-    for store, keys in by_store.items():
-        gone += yield from _delete(state, store, keys, ids)
+    # Meanwhile a put over another of them may come to nothing: then that is current again.
+    while names := list(filter(None, map(state.index.key_of, array_ids))):
+        by_store: dict[str, list[str]] = defaultdict(list)
+        for store, key in names:
+            by_store[store].append(key)
+        for store, keys in by_store.items():
+            gone += yield from _delete(state, store, keys, ids)
     gone += _end_lost(state, ids)  # an array's last node may have died meanwhile
     if remaining := ids.difference(gone):  # an array that is being overwritten can be read until the new one is sealed
         old = state.index.superseded(remaining)
@@ -102,13 +104,13 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
             silent = yield from _drop(state, store, remaining, set(ids.values()), homes)
             gone |= remaining
             remaining = {one: key for key in ids for one in _files(state, store, key, ids[key]) if one not in gone}
+    except BaseException:  # nobody says which nodes live, as the head is silent
+        _finish_later(state, store, ids, gone | remaining)
+        raise
     finally:
         state.under_way.deleting.difference_update(ids.values())
     if silent:
-        state.unfinished.update(ids.values())
-        for one, key in gone.items():
-            if not state.index.lists(one.array_id):  # replaced meanwhile, perhaps by a put that came to nothing
-                state.want_no_more(one, (store, key))
+        _finish_later(state, store, ids, gone)
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted its files of "
             f"{', '.join(map(repr, keys[:5]))}: its keeper does not answer. Until it does, the arrays can be read "
@@ -120,6 +122,14 @@ def _delete(state: State, store: str, keys: list[str], only: set[str]) -> Conver
     for key, holdings in doomed:
         _unbind(state, store, key, holdings[-1], files[key])
     return list(ids.values())
+
+
+def _finish_later(state: State, store: str, ids: dict[str, str], asked: dict[Holding, str]) -> None:
+    """Note that the arrays of these keys are still to be deleted. These files may be gone, or not."""
+    state.unfinished.update(ids.values())
+    for one, key in asked.items():
+        if not state.index.lists(one.array_id):  # replaced meanwhile, perhaps by a put that came to nothing
+            state.want_no_more(one, (store, key))
 
 
 def _drop(
@@ -180,11 +190,25 @@ def doom(state: State, store: str, keys: list[str], only: set[str]) -> Conversat
 
 
 def finish_deletions(state: State) -> Conversation[None]:
-    """Try again the deletions that a node did not confirm."""
-    for array_id in sorted(state.unfinished):
+    """Try again the deletions that a node did not confirm. No round waits for them, and no node for another."""
+    by_nodes: dict[frozenset[str], list[str]] = defaultdict(list)
+    for array_id in sorted(state.unfinished - state.under_way.finishing):
+        entry = state.index.current(array_id)
+        nodes = frozenset[str]() if entry is None else frozenset(file.node for file in state.index.files(entry))
+        by_nodes[nodes].append(array_id)
+    for array_ids in by_nodes.values():
+        state.under_way.finishing.update(array_ids)
+        yield Start(_finish(state, array_ids))
+
+
+def _finish(state: State, array_ids: list[str]) -> Conversation[None]:
+    """Finish deletions. Until each is confirmed it stays noted as unfinished: so nobody who lists keys waits for it."""
+    try:
         with contextlib.suppress(StoreUnavailable):
-            state.unfinished.discard(array_id)
-            yield from end(state, [array_id])
+            yield from end(state, array_ids)
+            state.unfinished.difference_update(array_ids)
+    finally:
+        state.under_way.finishing.difference_update(array_ids)
 
 
 def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]:
@@ -198,9 +222,9 @@ def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]
     Raises
     ------
     StoreUnavailable
-        A node that lives did not confirm.
+        A node that lives did not confirm. It is asked again each second.
     """
-    there = list(state.index.holders(info.id))
+    there = [*state.index.holders(info.id), *state.unwanted.get(info.id, ())]
     state.note_erased(info.id)
     state.index.copies.forget_array(info.id)
     lost = state.index.lost.remove(info)
@@ -211,10 +235,10 @@ def erase(state: State, info: ArrayInfo, hint: str | None) -> Conversation[bool]
             state.say_silent(info.id, mute)
     # An unlisted node may have a copy, which would come back once a later catalog lists the node.
     nodes = {**dict.fromkeys(there), **dict.fromkeys(sorted(state.unlisted))}
-    silent = yield from asking.drop(state, [(Holding(info.id, node), None) for node in nodes])
+    silent = yield from asking.drop_for_good(state, [(Holding(info.id, node), None) for node in nodes])
     if silent:
         raise StoreUnavailable(
             f"node {', '.join(silent)} did not confirm that it deleted array {info.id}: its keeper is silent. "
-            "The array can still be read there; delete it again"
+            "Until it does, the array can be read there; then it is deleted"
         )
     return bool(there) or lost is not None

@@ -9,6 +9,7 @@ from outlive.catalog import asking, losing, shelves, sources
 from outlive.catalog.instructions import Call, Conversation, WhoIsLate
 from outlive.catalog.state import State
 from outlive.catalog.wire import Located
+from outlive.errors import StoreUnavailable
 
 
 def locate(state: State, info: ArrayInfo, hint: str | None, asker: str, copies: bool = False) -> Conversation[Located]:
@@ -83,15 +84,28 @@ def touch(state: State, info: ArrayInfo, deadline_ns: int, hint: str | None) -> 
     ----------
     deadline_ns
         Nanoseconds since 1970.
+
+    Raises
+    ------
+    StoreUnavailable
+        A node that keeps an array with a key did not confirm. Its keeper would end the array everywhere, too early.
     """
     state.note_longer(info.id)
-    there = list(state.index.holders(info.id))
+    there, asked, touched = set(state.index.holders(info.id)), set[str](), set[str]()
     if not there:
         silent = set[str]()
-        there = yield from shelves.ask_who_has(state, info.id, hint, silent)
+        there = set((yield from shelves.ask_who_has(state, info.id, hint, silent)))
         if not there:
             state.say_silent(info.id, silent)
-    answers = yield from asking.ask(
-        {node: Call.of("touch", info.id, deadline_ns) for node in sorted(filter(state.has_keeper, there))}
-    )
-    return any(answers.values())
+    while more := sorted(filter(state.has_keeper, there - asked)):
+        answers = yield from asking.ask({node: Call.of("touch", info.id, deadline_ns) for node in more})
+        asked.update(more)
+        touched.update(node for node, is_there in answers.items() if is_there)
+        unsure = [node for node in state.kept(info.id) if node in more and node not in answers]
+        if info.key is not None and (mute := (yield from asking.silent(state, unsure))):
+            raise StoreUnavailable(
+                f"node {', '.join(mute)} keeps array {info.key!r} too, and did not confirm that it lives longer: its "
+                "keeper does not answer. The array may end at its earlier time; try again"
+            )
+        there.update(state.index.holders(info.id))  # a copy that has come meanwhile has the earlier time
+    return bool(touched)

@@ -113,13 +113,22 @@ def _lose(state: State, node: str, at: float) -> Conversation[None]:
     for info in index.forget(node):
         index.lost.add(Lost(info, node, at))
     state.losses_known = [*state.losses_known, node][-_MOST_KNOWN:]
+    state.heard_of.add(node)  # what it took is to be saved: below, or if that fails, in a later round
     if older:
         shown = {info.id for info, _ in older if state.may_be_shown(info)}
-        yield from _bring_back(state, [holding for info, holding in older if info.id not in shown])
+        unshown = {info.id: info for info, _ in older if info.id not in shown}
+        state.under_way.bringing_back.update(unshown)
+        try:
+            yield from _bring_back(state, [holding for info, holding in older if info.id not in shown])
+        finally:
+            state.under_way.bringing_back.difference_update(unshown)
+            for lost in filter(None, map(index.lost.of, unshown.values())):
+                index.lost.add(lost)  # again, as it may not have been saved before
         yield from asking.drop_for_good(
             state, [(holding, asking.name_of(info)) for info, holding in older if info.id in shown]
         )
     yield from save(state)
+    state.heard_of.discard(node)
     state.note_shelf(node, has_one=False)  # after `save`: a later catalog has to know the shelf, or what was lost
     _log.warning("node %s is dead", node)
 

@@ -15,7 +15,7 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     """Compare the keys with the arrays found on a shelf, and repair what differs. Returns the defects."""
     index, ids = state.index, {info.id for info in present}
     missing = [entry for _, _, entry in index.at_home(node) if not entry.doomed and entry.info.id not in ids]
-    stray = [info for info in present if not index.lists(info.id)]
+    stray = [info for info in present if not _is_known(state, info.id, node)]
     copies = [info.id for info, _ in index.copies.on_node(node) if info.id not in ids and index.lists(info.id)]
     absent = [array_id for array_id in copies if index.home(array_id) != node]
     yield from forget_absent(state, node, absent)
@@ -31,10 +31,16 @@ def reconcile(state: State, node: str, present: list[ArrayInfo]) -> Conversation
     return [finding for finding in findings if finding is not None]
 
 
+def _is_known(state: State, array_id: str, node: str) -> bool:
+    """Whether an array on a node is listed; or overwritten: then it goes soon, unless somebody reads it."""
+    older = {holding.node for holding, _ in state.index.superseded({array_id})}
+    return state.index.lists(array_id) or node in older
+
+
 def _missing(state: State, node: str, entry: Entry) -> Defect | None:
-    """Mend a key whose array is not at its home. None: it has another home by now, or the key another array."""
+    """Mend a key whose array is not at its home. None: it is being deleted, or it or its key has moved."""
     info, key = entry.info, entry.info.key or ""
-    if state.index.find(info.store, key) is not entry or entry.node != node:
+    if state.index.find(info.store, key) is not entry or entry.node != node or entry.doomed:
         return None
     if state.kept(info.id, node):
         state.not_there(node, info.id)

@@ -57,6 +57,10 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
     ready = [replacement for replacement, done in zip(replacements, sealed, strict=True) if done]
     for replacement in ready:
         yield from _make_safe(state, replacement)
+    # Meanwhile a new array may have gone with its node, before it had replicas. Then the old one is brought back.
+    gone = [replacement for replacement in ready if not state.kept(replacement.new.array_id)]
+    state.again += [replacement for replacement in gone if state.index.lists(replacement.new.array_id)]
+    ready = [replacement for replacement in ready if replacement not in gone]
     # An old array that was not sealed when it was replaced may be current by now, with a later version.
     ready = [replacement for replacement in ready if not state.index.lists(replacement.old.array_id)]
     for replacement in ready:

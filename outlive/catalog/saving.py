@@ -10,7 +10,10 @@ from outlive.catalog.state import State
 
 
 def save(state: State) -> Conversation[None]:
-    """Have the head remember the changes: which arrays are lost, and which dead nodes are settled."""
+    """Have the head remember the changes: which arrays are lost, and which dead nodes are settled.
+
+    An array that may soon be lost no more is left out: a catalog that starts drops what is earlier than a lost one.
+    """
     under_way, lost = state.under_way, state.index.lost
     yield Wait(lambda: not under_way.saving)
     if not lost.changed and state.losses_known is state.saved_losses_known:
@@ -19,7 +22,8 @@ def save(state: State) -> Conversation[None]:
     changed, numbers, losses_known = lost.take_changed(), lost.pages, state.losses_known
     try:
         for number, some in changed.items():
-            yield Save(pages.page(number), pages.pack_lost(some))
+            known = [one for one in some if one.info.id not in under_way.bringing_back]
+            yield Save(pages.page(number), pages.pack_lost(known))
         if changed:
             yield Save(pages.LOST, json.dumps(numbers).encode())
         # This is saved last: once a node is settled, only its lost arrays are wanted back.

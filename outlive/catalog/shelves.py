@@ -405,12 +405,17 @@ def list_unlisted(state: State) -> Conversation[None]:
 
     Such a shelf may have an earlier array of the key, which would come back if the shelf were listed after a deletion.
     A node that still does not answer has to confirm the change. For a node that is being listed just now, see
-    `State.is_deleted_since`.
+    `State.is_deleted_since`. All are asked at once: each may be silent.
     """
-    for node in sorted(state.unlisted):
-        if node not in state.under_way.listing:
-            with contextlib.suppress(StoreUnavailable):
-                yield from join(state, node)
+    nodes = sorted(state.unlisted - state.under_way.listing.keys())
+    if nodes:
+        yield Together([_join_if_it_answers(state, node) for node in nodes], "list")
+
+
+def _join_if_it_answers(state: State, node: str) -> Conversation[None]:
+    if node in state.unlisted and node not in state.under_way.listing:  # else others have come first
+        with contextlib.suppress(StoreUnavailable):
+            yield from join(state, node)
 
 
 def mend(state: State) -> Conversation[None]:
@@ -422,13 +427,18 @@ def mend(state: State) -> Conversation[None]:
     state.unlisted -= dead
     state.unheard.update(node for node in dead if node not in state.epochs)
     yield from successors.account(state)
-    for node in sorted(state.lost_keepers | state.unlisted):
-        state.lost_keepers.discard(node)
-        if state.is_alive(node) and (node in state.epochs or node in state.unlisted):  # else it has left
-            leavings = state.leavings[node]
-            try:
-                yield from join(state, node)
-            except StoreUnavailable as error:
-                if state.leavings[node] == leavings:
-                    _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
-                    state.unlisted.add(node)
+    nodes = sorted(state.lost_keepers | state.unlisted)
+    state.lost_keepers.difference_update(nodes)
+    if nodes:  # no node waits for another
+        yield Together([_mend_one(state, node) for node in nodes], "list")
+
+
+def _mend_one(state: State, node: str) -> Conversation[None]:
+    if state.is_alive(node) and (node in state.epochs or node in state.unlisted):  # else it has left
+        leavings = state.leavings[node]
+        try:
+            yield from join(state, node)
+        except StoreUnavailable as error:
+            if state.leavings[node] == leavings:
+                _log.warning("the shelf of node %s cannot be listed, and is tried again: %s", node, error)
+                state.unlisted.add(node)

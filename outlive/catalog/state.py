@@ -49,7 +49,9 @@ class UnderWay:
         self.dropping: set[str] = set()  # homes of new arrays for which replaced arrays are being dropped
         self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
         self.deleting: set[str] = set()  # arrays with a key that are being deleted
+        self.finishing: set[str] = set()  # the same, as a node had not confirmed it before
         self.losing: set[str] = set()  # dead nodes that are being settled
+        self.bringing_back: set[str] = set()  # lost arrays that nobody was shown: what they replaced is brought back
         self.lacking = Questions()  # whether nodes lack arrays
         self.keeping = Questions()  # whether nodes keep arrays, from now on
         self.saving = False  # losses are being saved
@@ -126,7 +128,16 @@ class State:
 
     @nodes.setter
     def nodes(self, nodes: dict[str, Node]) -> None:
-        """Take a new list of nodes, and sort it once for all later questions."""
+        """Take a new list of nodes, and sort it once for all later questions.
+
+        A dead node that Ray has forgotten is forgotten here too: an autoscaler adds and removes nodes without end.
+        """
+        for node in self._nodes.keys() - nodes.keys():
+            if not self._nodes[node].alive:
+                self.seen.discard(node)
+                self.left.discard(node)
+                self.removed.pop(node, None)
+                self.leavings.pop(node, None)
         self._nodes = nodes
         living = [node for node in nodes.values() if node.alive]
         self.staying = sorted(node.id for node in living if node.draining_until is None)
@@ -346,10 +357,13 @@ class State:
         self.under_way.lacking.pass_over(node, [array_id])
 
     def note_secured(self, array_ids: Iterable[str]) -> None:
-        """Note that arrays have their replicas, as far as possible: the arrays that they replaced never come back."""
+        """Note that arrays have their replicas, as far as possible: the arrays that they replaced never come back.
+
+        One that no living node keeps has gone with its node before it had any: nobody was shown it.
+        """
         for array_id in array_ids:
             entry = self.index.current(array_id)
-            if entry is not None and entry.superseded:
+            if entry is not None and entry.superseded and self.kept(array_id):
                 self.secured.add(array_id)
 
     def may_be_shown(self, info: ArrayInfo) -> bool:

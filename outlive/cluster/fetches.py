@@ -103,6 +103,7 @@ class Fetches:
                             draft.listed_in = epoch
                             self._shelf.seal_copy(draft)
                             sealed.append(draft.info)
+                self._live_longer(sealed, node)
             finally:
                 unsealed = [draft for draft in drafts if not draft.settled]
                 for draft in unsealed:
@@ -111,6 +112,13 @@ class Fetches:
                 unkeyed = [draft.info.id for draft in unsealed if draft.info.key is None]
                 self._ask("ended", unkeyed, self._node)
             self._keep_many(sealed, node)
+
+    def _live_longer(self, infos: list[ArrayInfo], node: str) -> None:
+        """Let copies live as long as the arrays: they may have been touched before the catalog knew of the copies."""
+        with contextlib.suppress(Unreachable):  # it has died, say: then it is not touched there either
+            for info in infos:
+                if info.ttl and (deadline := self._deadline(node, info.id)):
+                    self._shelf.set_deadline(info.id, deadline)
 
     def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
         """`_keep` for many arrays."""
@@ -171,7 +179,7 @@ class Fetches:
             self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
             self.count += 1
-            if draft.info.ttl:  # the array may have been touched before the catalog knew of this copy
+            if draft.info.ttl:  # see `_live_longer`
                 deadline = self._deadline(node, draft.info.id)
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Any
@@ -24,7 +25,18 @@ from outlive.catalog import (
     targets,
 )
 from outlive.catalog.index import Holding, Replacement
-from outlive.catalog.instructions import PATIENCE, Ask, Call, ListKeepers, Save, Start, Together, Wait
+from outlive.catalog.instructions import (
+    PATIENCE,
+    Ask,
+    Call,
+    ListKeepers,
+    ListNodes,
+    Save,
+    Start,
+    Together,
+    Wait,
+    WhoIsLate,
+)
 from outlive.catalog.losses import Lost
 from outlive.catalog.state import State
 from outlive.catalog.targets import Rooms
@@ -334,6 +346,178 @@ def test_a_deletion_that_nobody_confirms_is_finished_later() -> None:
     world.answers["b", "drop"] = drops
     world.run(deletion.finish_deletions(state))
     assert len(state.index) == 0 and not state.unfinished
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_deletion_during_which_the_head_is_silent_is_finished_later(when: str) -> None:
+    world = World(answers={("a", "drop"): drops})
+    state = world.know()
+    put(state, info(1), "b")
+    if when == "later":
+        with pytest.raises(StoreUnavailable, match="node b did not confirm"):
+            world.run(deletion.end(state, [info(1).id]))
+        [again] = [one.conversation for one in deletion.finish_deletions(state)]
+    else:
+        again = deletion.end(state, [info(1).id])
+    talk = Talk(world, again)
+    assert talk.calls.keys() == {"b"}
+    talk.answer({})
+    assert isinstance(talk.instruction, ListNodes)
+    with pytest.raises(StoreUnavailable, match="the head") if when == "at once" else contextlib.nullcontext():
+        talk.answer(StoreUnavailable("the head does not answer"))
+    assert Talk(world, keys.list_keys(state, "s", "")).over  # nobody waits for that
+    world.answers["b", "drop"] = drops
+    world.run(deletion.finish_deletions(state))
+    assert len(state.index) == 0 and not state.unfinished
+
+
+def test_no_round_waits_for_deletions_that_a_node_does_not_confirm_nor_does_another_node() -> None:
+    world = World()
+    state = world.know()
+    infos = {
+        name: [put(state, info(i, f"{name}{i}"), name) for i in at] for name, at in {"b": (1, 2), "c": (3, 4)}.items()
+    }
+    for some in infos.values():
+        with pytest.raises(StoreUnavailable, match="did not confirm"):
+            world.run(deletion.end(state, [one.id for one in some]))
+    begun = [one.conversation for one in deletion.finish_deletions(state) if isinstance(one, Start)]
+    of_b, of_c = (Talk(world, conversation) for conversation in begun)
+    assert of_b.calls.keys() == {"b"} and of_c.calls.keys() == {"c"}
+    assert not list(deletion.finish_deletions(state))  # they are under way
+    assert Talk(world, keys.list_keys(state, "s", "")).over  # who lists keys does not wait meanwhile
+    of_c.answer({"c": [True, True]})
+    assert of_c.over and state.unfinished == {one.id for one in infos["b"]}
+    of_b.answer({})
+    of_b.answer(list(world.nodes.values()))
+    assert of_b.over and len(list(deletion.finish_deletions(state))) == 1
+
+
+def test_an_array_without_a_key_goes_from_a_node_that_was_silent_as_it_was_deleted() -> None:
+    """Nobody else knows of that copy any more, so it would stay there for ever."""
+    one = info(1, None)
+    world = World("ab", {("a", "drop"): drops, ("a", "holds"): keeps()})
+    state = world.know()
+    state.index.copies.add(one, "a", "b")
+    for _ in range(2):  # whoever deletes it again is not told that it was not there
+        with pytest.raises(StoreUnavailable, match="node b did not confirm"):
+            world.run(deletion.erase(state, one, "a"))
+    world.answers["b", "drop"] = drops
+    world.asked.clear()
+    world.run(losing.look_at_nodes(state))
+    assert ("b", "drop", ([(one.id, None)],)) in world.asked and not state.unwanted
+    assert not world.run(deletion.erase(state, one, "a"))
+
+
+def test_a_copy_that_comes_while_an_array_is_touched_is_touched_too() -> None:
+    """Its keeper would end the array on all nodes, as the copy still has the earlier time."""
+    one = info(1, replicas=2)
+    world = World()
+    state = world.know()
+    put(state, one, "a")
+    talk = Talk(world, locating.touch(state, one, 5, "a"))
+    assert talk.calls == {"a": ("touch", (one.id, 5))}
+    state.note_kept(one, "b")
+    talk.answer({"a": True})
+    assert talk.calls == {"b": ("touch", (one.id, 5))}
+    talk.answer({"b": True})
+    assert talk.value is True
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_who_keeps_an_array_and_does_not_hear_that_it_is_touched_is_named(dies: bool) -> None:
+    one = info(1, replicas=2)
+    world = World(answers={("a", "touch"): True})
+    state = world.know()
+    put(state, one, "a")
+    state.note_kept(one, "b")
+    talk = Talk(world, locating.touch(state, one, 5, "a"))
+    if dies:
+        world.kill("b")
+        talk.answer({"a": True})
+        assert talk.value is True
+        return
+    talk.answer({"a": True})
+    with pytest.raises(StoreUnavailable, match="node b keeps array 'k' too"):
+        talk.answer(list(world.nodes.values()))
+
+
+def test_what_is_current_again_while_others_are_deleted_with_it_is_deleted_too() -> None:
+    one, over, other = info(1), info(2), info(3, "other")
+    world = World(answers={(name, "drop"): drops for name in "ab"})
+    state = world.know()
+    put(state, one, "a")
+    put(state, other, "b")
+    put(state, over, "a")  # not sealed yet
+    ending = Talk(world, deletion.end(state, [one.id, other.id]))
+    assert ending.calls.keys() == {"b"}
+    keys.take_off(state, [over.id])
+    assert state.index.lists(one.id)
+    while not ending.over:
+        ending.answer(world.carry_out(ending.instruction))
+    assert sorted(ending.value) == [one.id, other.id]
+    assert len(state.index) == 0
+    assert ("a", "drop", ([(one.id, ("s", "k"))],)) in world.asked
+
+
+@pytest.mark.parametrize("who", [shelves.list_unlisted, shelves.mend])
+def test_no_shelf_is_listed_only_after_a_silent_node(who: Any) -> None:
+    """Each would be waited for in turn: a put or a deletion over many silent nodes, for as many times 20 s."""
+    world = World(answers={("c", "listing_part"): listing(7)})
+    state = world.know("a")
+    state.unlisted.update("bc")
+    conversation = who(state)
+    instruction = next(conversation)
+    while not isinstance(instruction, Together):
+        instruction = conversation.send(world.carry_out(instruction))
+    of_b, of_c = (Talk(world, one) for one in instruction.conversations)
+    while not isinstance(of_b.instruction, Ask):
+        of_b.answer(world.carry_out(of_b.instruction))  # b does not answer yet
+    while not of_c.over:
+        of_c.answer(world.carry_out(of_c.instruction))
+    assert state.epochs["c"] == 7 and state.unlisted == {"b"}
+
+
+def test_no_book_remembers_nodes_that_ray_has_forgotten() -> None:
+    world = World("ab")
+    state = world.know()
+    world.run(losing.look_at_nodes(state))
+    shelves.leave(state, "b", 1)
+    assert "b" in state.seen & state.left & state.removed.keys() & state.leavings.keys()
+    world.kill("b")
+    del world.nodes["b"]
+    world.run(asking.list_nodes(state))
+    assert "b" not in state.seen | state.left | state.removed.keys() | state.leavings.keys()
+
+
+def test_a_dead_node_has_no_shelf_once_a_later_round_has_written_down_what_it_took() -> None:
+    world = World("ab")
+    state = world.know()
+    put(state, info(1), "b")
+    world.kill("b")
+    talk = Talk(world, losing.look_for_dead(state))
+    assert isinstance(talk.instruction, Save)
+    with pytest.raises(StoreUnavailable):
+        talk.answer(StoreUnavailable("the head does not answer"))
+    assert "b" in state.shelves
+    world.run(losing.look_at_nodes(state))
+    assert world.saved["settled"] == b'["b"]' and "b" not in state.shelves
+
+
+def test_what_is_deleted_or_overwritten_while_a_shelf_is_checked_is_no_defect() -> None:
+    world = World(answers={("a", "drop"): drops, ("a", "finish"): keeps(info(1).id), ("a", "keep"): keeps(info(1).id)})
+    state = world.know()
+    put(state, info(1), "a")
+    put(state, info(2), "a")  # somebody holds the former
+    put(state, info(3, "other"), "a")  # after the shelf was looked through
+    checking = Talk(world, reconciling.reconcile(state, "a", [info(1), info(2)]))
+    ending = Talk(world, deletion.end(state, [info(3).id]))
+    assert checking.calls == {"a": ("finish", ([info(3).id], 1))}
+    checking.answer({"a": [False]})  # it is gone already
+    while not checking.over:
+        checking.answer(world.carry_out(checking.instruction))
+    assert checking.value == []
+    ending.answer({"a": [True]})
+    assert ending.value == [info(3).id]
 
 
 def test_whoever_lists_keys_waits_for_deletions() -> None:
@@ -1915,6 +2099,34 @@ def test_what_nobody_was_shown_is_taken_back_if_its_node_dies(shown: bool) -> No
     assert (found.info.id, bool(found.lost_at)) == ((new.id, True) if shown else (old.id, False))
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_was_replaced_is_not_dropped_if_the_node_of_the_new_one_dies_while_that_gets_its_replicas(
+    settled: bool,
+) -> None:
+    """Nobody was shown the new array, and its put did not return: so the old one stands, whoever asks first."""
+    old, new = info(1), info(2, replicas=2)
+    world = World("abc", {("a", "forbid"): None, ("a", "keep"): keeps(old.id), ("a", "describe"): [pack([old])]})
+    world.answers["a", "drop"] = drops
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [new], "c", 0))
+    dropping = Talk(world, replaced.drop_where_sealed(state, "c", state.replaced))
+    dropping.answer({"c": [True]})
+    assert isinstance(dropping.instruction, WhoIsLate)  # of those that are to be asked for their room
+    world.kill("c")  # those who list nodes notice it before the next round does
+    losing_it = Talk(world, losing.look_for_dead(state)) if settled else None
+    if losing_it is not None:
+        assert losing_it.calls == {"a": ("keep", ([old.id],))}  # the old array is being brought back
+    while not dropping.over:
+        dropping.answer(world.carry_out(dropping.instruction))
+    assert "drop" not in world.methods("a")
+    while losing_it is not None and not losing_it.over:
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.run(losing.look_for_dead(state))
+    [found] = keys.find(state, "s", ["k"])
+    assert found is not None and found.info.id == old.id and not found.lost_at
+
+
 def test_what_was_shown_between_the_former_and_the_last_decides_too() -> None:
     """It has fewer replicas than it was to have: its put returned all the same."""
     old, middle, last = info(1), info(2, replicas=2), info(3, replicas=2)
@@ -1945,6 +2157,33 @@ def test_what_nobody_was_shown_is_taken_back_although_the_node_that_has_the_form
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and (found.info.id, found.lost_at, found.nodes) == (old.id, 0.0, ["a"])
     assert "drop" not in world.methods("a")
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_was_to_be_replaced_is_not_dropped_by_a_catalog_that_starts_as_it_is_brought_back(has_it: bool) -> None:
+    old, new = info(1), info(2, replicas=2)
+    world = World("abc", {("a", "forbid"): None, ("a", "describe"): [pack([old])], ("c", "forbid"): None})
+    state = world.know()
+    put(state, old, "a")
+    world.run(keys.replace(state, [new], "b", 0))
+    world.kill("b")
+    losing_it = Talk(world, losing.look_for_dead(state))
+    assert losing_it.calls == {"a": ("keep", ([old.id],))}
+    world.run(saving.save(state))  # for others, and then this catalog dies
+    following = World("abc", {("a", "listing_part"): listing(2, Listed(old, kept=True)), ("a", "drop"): drops})
+    following.kill("b")
+    following.state.remember(world.saved.get)
+    following.run(shelves.begin(following.state))
+    assert "drop" not in following.methods("a")
+    [found] = keys.find(following.state, "s", ["k"])
+    assert found is not None and found.info.id == old.id and not found.lost_at
+
+    losing_it.answer({"a": [has_it]})  # it goes on
+    while not losing_it.over:
+        losing_it.answer(world.carry_out(losing_it.instruction))
+    [there] = keys.find(state, "s", ["k"])
+    assert there is not None and (there.info.id, bool(there.lost_at)) == ((old.id, False) if has_it else (new.id, True))
+    assert {one.info.id for one in pages.saved_as_lost(world.saved.get)} == (set() if has_it else {new.id})
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -17,6 +17,8 @@ from outlive.arrays.spill.cached import CachedCopies
 from outlive.arrays.writer import Writer
 from outlive.catalog import asking, deletion, losing, replaced, replicas, saving, shelves
 from outlive.catalog.index import Holding, Index
+from outlive.catalog.instructions import Conversation, Wait
+from outlive.catalog.state import State
 from outlive.catalog.wire import pack
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.fetches import Fetches
@@ -237,6 +239,7 @@ class PlayedCatalog(Catalog):
 
     def finish_deletions(self) -> None:
         self.driver.run(deletion.finish_deletions)
+        self.driver.run(_until_finished)
 
     def multiply(self) -> None:
         self.driver.run(replicas.multiply_few)
@@ -246,6 +249,10 @@ class PlayedCatalog(Catalog):
 
     def save(self) -> None:
         self.driver.run(saving.save)
+
+
+def _until_finished(state: State) -> Conversation[None]:
+    yield Wait(lambda: not state.under_way.finishing)
 
 
 class PlayedCluster:

@@ -376,6 +376,24 @@ def test_a_touch_while_it_is_copied_counts_for_the_copy(
     assert cluster.shelves["b"].deadline(info) == cluster.shelves["a"].deadline(info)
 
 
+def test_a_touch_while_many_are_copied_counts_for_the_copies(
+    cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = Writer(cluster.shelves["a"]).put(
+        np.full(5, 1), store="s", options=PutOptions(lifetime=Lifetime(TTL, 0, 100.0))
+    )
+    join = Fetches._join_many
+
+    def touch_first(self: Fetches, *args: Any, **options: Any) -> list[int]:
+        if not cluster.holders(info.id).keys() - {"a"}:
+            touch(cluster.session("a"), info, "a")
+        return join(self, *args, **options)
+
+    monkeypatch.setattr(Fetches, "_join_many", touch_first)
+    cluster.keepers["b"].fetch_many(pack([info]), "a")
+    assert cluster.shelves["b"].deadline(info) == cluster.shelves["a"].deadline(info)
+
+
 def test_an_array_without_a_key_that_is_deleted_while_it_is_copied_stays_deleted(
     cluster: PlayedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
