@@ -24,7 +24,7 @@ class Batch:
     """A batch of this process. `begin` it before the catalog lists its drafts, `end` it when all are sealed or gone."""
 
     def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+        self._shelf, self._pid = shelf, os.getpid()
         self._marker = f"{shelf.staging()}/{secrets.token_hex(8)}{BATCH}"
         self._remains = Remains(self, functools.partial(_end, shelf, self._marker))
 
@@ -36,9 +36,10 @@ class Batch:
             )
 
     def end(self) -> None:
-        """End the batch, if it has begun and not ended yet."""
-        _end(self._shelf, self._marker)
-        self._remains.settled()
+        """End the batch, if it has begun and not ended yet. A forked child leaves that to its parent."""
+        if self._pid == os.getpid():
+            _end(self._shelf, self._marker)
+            self._remains.settled()
 
 
 def _end(shelf: Shelf, marker: str) -> None:

@@ -70,6 +70,10 @@ class Disk(Tier):
         """Make a draft's file at its full size, if the budget has room."""
         return self.pool.make(path, size)
 
+    def is_away(self) -> bool:
+        """Whether nothing is there of what was counted: its file system is not mounted now, or somebody cleared it."""
+        return self.account.used > 0 and self.is_empty()
+
     def is_empty(self) -> bool:
         """Whether it holds nothing, so that another folder may take its place."""
         writers = [f"{self.new}/{name}" for name in names_in(self.new)]

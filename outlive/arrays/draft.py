@@ -55,6 +55,7 @@ class Draft:
 
     def __init__(self, shelf: Shelf, info: ArrayInfo, path: str, mode: int = PRIVATE) -> None:
         self.shelf, self.info, self.path, self._mode = shelf, info, path, mode
+        self._pid = os.getpid()
         self._remains: Remains | None = Remains(self, functools.partial(_discard_forgotten, self.__dict__))
 
     @classmethod
@@ -131,6 +132,11 @@ class Draft:
             self.discard()
         self.settled = True
         return False
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process makes it, and not a process that forked it in the middle of that."""
+        return self._pid == os.getpid()
 
     @property
     def settled(self) -> bool:
@@ -343,7 +349,11 @@ class Draft:
         self.shelf.seal(self, epoch)
 
     def discard(self) -> None:
-        """Remove the draft. Its writer calls this if the write failed."""
+        """Remove the draft. Its writer calls this if the write failed. In a child that it forked, nothing happens: the
+        parent goes on.
+        """
+        if not self.ours:
+            return
         if self._copying is not None:
             self._copying.wait()  # an interrupt may have come while other threads wrote
         self._map = None

@@ -256,7 +256,7 @@ def open_locked(path: str, lock: int) -> FileIO | None:
     While the lock is held, `path` leads to this segment. None if there is no segment, or others hold a lock on it.
     """
     try:
-        file = FileIO(path, "r+", opener=_existing)
+        file = opened(path)  # a forked child has it closed: else it would keep the lock for as long as it lives
     except OSError:
         return None
     try:

@@ -72,9 +72,9 @@ class Pool:
             with self._ledger.counting(path, before=pages(size), after=0):
                 if locked is None:
                     empty_if_unread(path)
-                else:
-                    empty(locked)
                 os.unlink(path)
+            if locked is not None:  # last: an array that is spilled is never in memory without its bytes
+                empty(locked)
             return
         if size >= LEAST:
             return

@@ -143,8 +143,15 @@ class Shelf:
     def not_found(self, info: ArrayInfo, why: str | None = None) -> ArrayNotFound:
         """The error for an array that is not there. `why`: what another node knows of its end."""
         name = f"array {info.key!r} (id {info.id})" if info.key is not None else f"array {info.id}"
-        ended = why or self.ended.find(info.id) or "it was deleted, or overwritten by a later put"
+        ended = why or self.ended.find(info.id) or self.away() or "it was deleted, or overwritten by a later put"
         return ArrayNotFound(f"{name} of store {info.store!r} is not there: {ended}")
+
+    def away(self) -> str | None:
+        """What to say if the arrays on disk are not to be seen now: they may come back."""
+        disk = self.disk
+        if disk is None or not disk.is_away():
+            return None
+        return f"arrays were spilled to {disk.path}, and nothing is there now: is that disk mounted?"
 
     def named_info(self, store: str, key: str) -> ArrayInfo | None:
         """The `ArrayInfo` of a key's array, by its name on this shelf, without mapping the data."""

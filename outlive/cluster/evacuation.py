@@ -125,6 +125,8 @@ class Evacuation:
         if kept := self.kept():
             size = format_size(sum(one.nbytes for one in kept))
             self.stays = f"{len(kept)} arrays ({size}) live here alone: no other node has room for them"
+        elif (away := self._shelf.away()) is not None:  # they live here alone, for all that is known
+            self.stays = f"{away} If they are gone for good, run `outlive check`"
         else:
             self.leave()
 
@@ -213,7 +215,7 @@ class Evacuation:
             return "the arrays of a node that died on this machine are still to be adopted"
         try:
             if not self._shelf.leave(self._nothing_kept):
-                return "arrays are being put there"
+                return self._shelf.away() or "arrays are being put there"
         except BaseException:
             self.leaving = False
             raise
@@ -226,7 +228,7 @@ class Evacuation:
 
     def _nothing_kept(self) -> bool:
         """Whether nothing is kept here. Called under the ledger's lock, before the shelf is removed."""
-        self.leaving = not self.kept()
+        self.leaving = not self.kept() and self._shelf.away() is None
         return self.leaving
 
 

@@ -69,6 +69,8 @@ def seal(session: Session, drafts: list[Draft]) -> None:
         shelf.seal_many(drafts)
     except BaseException as error:
         for draft in drafts:
+            if not draft.ours:  # a child that was forked meanwhile ends here, and its parent goes on
+                raise
             if draft.settled:
                 shelf.delete(draft.info.id)
             else:
@@ -149,6 +151,8 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
         `error`, or what it means for the caller, unless all of the drafts were sealed by others. An interrupt is
         always raised.
     """
+    if not all(draft.ours for draft in drafts):  # a child that was forked meanwhile ends here, and its parent goes on
+        raise error
     refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # the file system refused it
     settling, forgotten = _Settling(session, drafts, epoch, whole=not refused), _Forgotten()
     remains = Remains(forgotten, settling.go_on)  # if another interrupt comes now, the next put goes on from here

@@ -401,6 +401,32 @@ def test_an_adoption_from_another_file_system_that_is_cut_short_anywhere_loses_n
     assert os.listdir(new.mem) == [info.id]
 
 
+def test_an_adoption_from_another_file_system_that_has_no_room_leaves_nothing_uncounted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(source: str, target: str, **_: Any) -> None:
+        Path(target).write_bytes(b"a part of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rename = os.rename
+
+    def other_file_system(source: str, target: str) -> None:
+        if "/old/n/mem/" in source:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    old, new = shelf_of(root, "old", "n"), shelf_of(root, "new", "n")
+    info = Writer(old).put(np.arange(10))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", other_file_system)
+        patched.setattr(shutil, "copy2", no_room)
+        with pytest.raises(OSError, match="No space left"):
+            adopt(new, old.path, same_cluster=True)
+    assert os.listdir(new.mem) == []
+    assert adopt(new, old.path, same_cluster=True) == 1
+    assert Reader(new).view(info).tolist() == list(range(10))
+
+
 # --- the shelf that adopts is in use meanwhile
 
 

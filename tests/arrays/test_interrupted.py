@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import os
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.remains import clear_remains
 from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import promote, spill
 from outlive.arrays.writer import Writer
 
 
@@ -177,6 +179,111 @@ def test_an_interrupt_between_any_two_calls_of_a_put_leaves_no_segment_locked(ro
         shelf.pool.trim()
         assert shelf.ledger.used == 0
         if event < step:
+            break
+    assert step > 100
+    assert shelf.recount() == 0
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupted_at(step: int, work: Callable[[], object], by: Callable[[], None] = interrupt) -> bool:
+    """Do it, with an interrupt as a function returns, also one in C; False if it ends without one."""
+    events = 0
+
+    def profile(_: FrameType, kind: str, __: object) -> None:
+        nonlocal events
+        if kind.endswith("return"):
+            events += 1
+            if events == step:
+                sys.setprofile(None)
+                by()
+
+    sys.setprofile(profile)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.parametrize("moves", ["spill", "promote"])
+@pytest.mark.parametrize("count", [10, 300_000])
+def test_an_interrupt_between_any_two_calls_of_a_move_leaves_the_array_in_one_tier(
+    root: Path, moves: str, count: int
+) -> None:
+    """What is in both is counted twice, and stays so until the next keeper starts."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    shelf.ledger.disk.budget = 1 << 30
+    shelf.spill_to(str(root / "disk"))
+    disk, array = shelf.disk, np.arange(count) % 251
+    assert disk is not None
+    disk.staging()
+    for step in itertools.count(1):
+        info = Writer(shelf).put(array.astype(np.uint8))
+        if moves == "promote":
+            spill(shelf, disk, info.id)
+        move: Callable[..., object] = spill if moves == "spill" else promote
+        if not interrupted_at(step, functools.partial(move, shelf, disk, info.id)):
+            break
+        assert len(os.listdir(shelf.mem)) + len(os.listdir(disk.mem)) == 1, step
+        assert (Reader(shelf).view(info) == array).all()
+        shelf.delete(info.id)
+        clear_remains()
+    assert step > 100
+
+
+def test_a_child_that_the_generator_of_a_put_many_forks_discards_no_draft_of_its_parent(root: Path) -> None:
+    """It ended by `sys.exit`, which undid the put. The parent then said that somebody had removed the draft."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+
+    def arrays() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        yield "a", np.ones(300_000)
+        if (child := os.fork()) == 0:
+            sys.exit()
+        os.waitpid(child, 0)
+        yield "b", np.ones(3)
+
+    try:
+        drafts = Writer(shelf).drafts_of(arrays(), store="default")
+    except SystemExit:
+        os._exit(0)
+    assert shelf.seal_many(drafts) == []
+    assert [Reader(shelf).view(draft.info).sum() for draft in drafts] == [300_000, 3]
+
+
+@pytest.mark.parametrize("moves", ["spill", "promote"])
+def test_a_child_forked_between_any_two_calls_of_a_move_changes_nothing(root: Path, moves: str) -> None:
+    """It ends there by `sys.exit`, which undid what its parent was doing."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    shelf.ledger.disk.budget = 1 << 30
+    shelf.spill_to(str(root / "disk"))
+    disk, children, move = shelf.disk, list[int](), spill if moves == "spill" else promote
+    assert disk is not None
+    disk.staging()
+
+    def fork() -> None:
+        children.append(os.fork())
+        if not children[-1]:
+            sys.exit()
+        os.waitpid(children[-1], 0)
+
+    for step in itertools.count(1, 5):
+        info = Writer(shelf).put(np.ones(300_000, np.uint8))
+        if moves == "promote":
+            spill(shelf, disk, info.id)
+        before = len(children)
+        try:
+            interrupted_at(step, functools.partial(move, shelf, disk, info.id), fork)
+        except SystemExit:
+            os._exit(0)
+        assert len(os.listdir(shelf.mem)) == (moves == "promote"), step
+        assert Reader(shelf).view(info).sum() == 300_000
+        shelf.delete(info.id)
+        if len(children) == before:
             break
     assert step > 100
     assert shelf.recount() == 0

@@ -16,8 +16,10 @@ import pytest
 from ray.exceptions import GetTimeoutError, RayTaskError
 
 from outlive.arrays.lifetimes import join_scope, joined_scopes
+from outlive.arrays.reader import Reader
 from outlive.arrays.root import private_folder, shelf_folder
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import spill
 from outlive.arrays.writer import Writer
 from outlive.catalog.wire import Located, unpack_listed
 from outlive.cluster import ending, keeper, ray_errors, ray_port, shelf_calls, starters, tenure, transfer
@@ -147,6 +149,29 @@ def test_a_keeper_stays_where_something_is_kept(shelf: Shelf) -> None:
     assert leaving.leave() == "arrays are being put there"
     assert not leaving.leaving
     assert not leaving.left
+
+
+def test_a_keeper_stays_while_the_disk_that_its_arrays_are_on_is_not_mounted(shelf: Shelf, tmp_path: Path) -> None:
+    """It took the shelf for empty, and left. The catalog forgot the only copies, which came back with the disk."""
+    shelf.ledger.disk.budget = 1 << 30
+    shelf.spill_to(str(tmp_path / "mount" / "disk"))
+    info = Writer(shelf).put(np.ones(3))
+    assert shelf.disk is not None and spill(shelf, shelf.disk, info.id)
+    leaving = Evacuation(shelf, "n", SimpleNamespace())  # type: ignore[arg-type]
+    (tmp_path / "mount").rename(tmp_path / "elsewhere")
+    said = f"arrays were spilled to {shelf.disk.path}, and nothing is there now: is that disk mounted?"
+    shelf.disk.make_again()  # as the keeper's rounds do
+    assert leaving.leave() == said
+    with pytest.raises(ArrayNotFound, match="is that disk mounted"):
+        Reader(shelf).view(info)
+    shutil.rmtree(tmp_path / "mount")
+    (tmp_path / "elsewhere").rename(tmp_path / "mount")
+    assert leaving.leave() == "arrays are being put there"
+    assert Reader(shelf).view(info).sum() == 3
+    shutil.rmtree(tmp_path / "mount")  # it is gone for good
+    shelf.recount()
+    leaving._peers = SimpleNamespace(ask_catalog=lambda _: None)  # type: ignore[assignment]
+    assert leaving.leave() is None
 
 
 def test_a_keeper_stays_until_it_has_adopted_what_a_dead_node_left(shelf: Shelf) -> None:

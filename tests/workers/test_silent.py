@@ -133,7 +133,8 @@ def test_a_worker_that_was_started_late_is_not_returned_by_its_name(cluster, mon
     def stopped(*_: object, **__: object) -> None:
         raise StoreUnavailable("stopped")
 
-    monkeypatch.setattr(leases, "_STARTING", 0.0)
+    asked_for = leases._asked_for
+    monkeypatch.setattr(leases, "_asked_for", lambda *asked: (asked_for(*asked)[0], True))
     monkeypatch.setattr(leases, "_names_leases", lambda: named)
     monkeypatch.setattr(leases, "_return", stopped)
     report = inspect()

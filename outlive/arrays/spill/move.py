@@ -47,7 +47,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
     file = open_locked(source, SHARED)
     if file is None:
         return 0
-    fd = file.fileno()
+    fd, pid = file.fileno(), os.getpid()
     try:
         status = os.fstat(fd)
         if is_pinned(status.st_mode) or is_cached(status.st_mode) or not stat.S_ISREG(status.st_mode):
@@ -67,7 +67,7 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         return 0
     finally:
         file.close()
-        if copy is not None:
+        if copy is not None and pid == os.getpid():  # else the parent goes on with it
             _discard(shelf, copy)
             disk.pool.trim()  # this copy is not needed
 
@@ -76,28 +76,31 @@ def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int)
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
     disk.release(array_id)  # left by a process that was killed between these steps; see `fsck.mend_doubles`
     _same_marks(copy, fd)
-    os.rename(copy, target)
-    shelf.ledger.moved()
-    if size <= COPY_BELOW:  # small segments are read without a lock, so they are never emptied
-        with shelf.ledger.counting(source, before=pages(size), after=0):
-            os.unlink(source)
-        return pages(size)
     try:
+        os.rename(copy, target)
+        shelf.ledger.moved()
+        if size <= COPY_BELOW:  # small segments are read without a lock, so they are never emptied
+            with shelf.ledger.counting(source, before=pages(size), after=0):
+                os.unlink(source)
+            return pages(size)
         # The lock is taken before the segment is in the pool, where another process may trim it first. A reader that is
         # refused meanwhile looks on disk.
         if not try_lock(fd, EXCLUSIVE):  # a process looks at it
             _back(shelf, disk, array_id)
             return 0
         shelf.pool.add(source, array_id, size, fd)
-    except OSError:
+    except BaseException:  # an interrupt too
         _back(shelf, disk, array_id)
         raise
     return pages(size)
 
 
 def _back(shelf: Shelf, disk: Disk, array_id: str) -> None:
-    """Keep the array in memory after all. A reader that has opened the copy on disk goes on with that."""
-    if os.path.lexists(f"{shelf.mem}/{array_id}"):
+    """Keep the array in memory after all. A reader that has opened the copy on disk goes on with that.
+
+    A child that was forked meanwhile does not have the ledger's lock, and leaves this to its parent.
+    """
+    if shelf.ledger.mine and os.path.lexists(f"{shelf.mem}/{array_id}"):
         shelf.ledger.moved()
         disk.release(array_id)
 
@@ -117,7 +120,7 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
     file = open_locked(source, SHARED)
     if file is None:
         return False
-    fd = file.fileno()
+    fd, pid = file.fileno(), os.getpid()
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -131,19 +134,24 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
             if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
                 return False  # it was deleted meanwhile, or another process promoted it
             _same_marks(copy, fd)
-            os.rename(copy, f"{shelf.mem}/{array_id}")
-            shelf.ledger.moved()
-            shelf.tally.add(PROMOTED)
-            if pinned:  # first, so that no process spills it again before
-                os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
             try:
+                os.rename(copy, f"{shelf.mem}/{array_id}")
+                shelf.ledger.moved()
+                shelf.tally.add(PROMOTED)
+                if pinned:  # first, so that no process spills it again before
+                    os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
                 disk.release(array_id)
-            except OSError:  # then it is in both tiers: readers take the one in memory, and `check` mends it
-                return True
+            except OSError:
+                if not os.path.lexists(f"{shelf.mem}/{array_id}"):
+                    raise
+                return True  # then it is in both tiers: readers take the one in memory, and `check` mends it
+            except BaseException:  # an interrupt
+                _back(shelf, disk, array_id)
+                raise
         return True
     finally:
         file.close()
-        if copy is not None:
+        if copy is not None and pid == os.getpid():  # else the parent goes on with it
             _discard(shelf, copy)
             disk.pool.trim()
 

@@ -215,8 +215,12 @@ def _bring(source: str, shelf: Shelf, tier: Tier, came: Callable[[str], object])
         raise
     except OSError:  # another file system
         copy = f"{tier.mem}/{array_id}{MOVED}"
-        shutil.copy2(source, copy, follow_symlinks=False)
-        moved = _rename(copy, shelf, tier, array_id, came)
+        try:
+            shutil.copy2(source, copy, follow_symlinks=False)
+            moved = _rename(copy, shelf, tier, array_id, came)
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # it was renamed
+                os.unlink(copy)  # else there was no room, or an interrupt came: no ledger counts this file
         os.unlink(source)  # last: the array is on one of the two shelves at every moment
         return moved
 
