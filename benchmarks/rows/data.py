@@ -43,14 +43,14 @@ def run(store: outlive.Store, quick: bool) -> list[Line]:
         store.delete(*handles)
         shutil.rmtree(folder)
     about = {
-        _REFS: "the other column is ray.data.from_numpy_refs",
-        _NPY: "the other column is ray.data.read_numpy, of files in the page cache",
-        _PARQUET: "the other column is ray.data.read_parquet, of files in the page cache",
+        _REFS: "",
+        _NPY: "of files in the page cache",
+        _PARQUET: "of files in the page cache",
     }
     return [
         times_faster(
             NAME,
-            f"the sums of {count} arrays of {arrays[0].nbytes // MIB} MiB, by Ray Data",
+            f"the sums of {count} arrays of {arrays[0].nbytes // MIB} MiB, by Ray Data, beside {other}",
             "warm: a round before was not measured",
             {RAY: samples[other], OUTLIVE: samples[OUTLIVE]},
             note=note,

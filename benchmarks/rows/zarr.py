@@ -124,11 +124,10 @@ def _lines(what: str, of: str, samples: Samples, least: float | None = 3) -> lis
     return [
         times_faster(
             NAME,
-            f"{what} {of}",
+            f"{what} {of}, beside zarr's {other}",
             "warm: its key was written before",
             {RAY: samples[other], OUTLIVE: samples[OUTLIVE]},
             asked=(least if what == "read" else 1) if other == _LOCAL else None,
-            note=f"the other column is zarr's {other}",
         )
         for other in (_LOCAL, _MEMORY)
     ]
