@@ -18,7 +18,7 @@ _LONGEST_PART, _LONGEST = 200, 600  # characters: file systems take 255 in a par
 _LONG = "=long"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
 _LONE_SLASH = re.compile(r"(?<![^/])/|/(?![^/])")  # which has no name before it, or none behind it
-_SECRET = re.compile(r"(?<=[/:])[^/:@]*:[^/@]*(?=@)|(?<=[?#]).+", re.DOTALL)  # s3://KEY:SECRET@name, name?sig=...
+_SECRET = re.compile(r"(?<=[/:])[^/:@]*:.*(?=@)|(?<=[?#]).+", re.DOTALL)  # s3://KEY:SECRET@name, name?sig=...
 _NAME = re.compile(r"[A-Za-z0-9_=.-]+(?:/[A-Za-z0-9_=.-]+)*")
 
 

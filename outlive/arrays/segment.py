@@ -41,8 +41,8 @@ _LONGEST_HEADER = 10_000  # bytes that `numpy.load` reads unless told otherwise 
 
 _ARRAY = "array"  # the kind of an array in its footer; that of another value is its codec
 
-_NO_SEGMENT = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM}
-"""What the system says of a link, of a pipe or device, and of another user's file."""
+NOT_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""What the system says if it opens no file now. Anything else is said of one file: of a link, or of damage."""
 
 _KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int, str)  # of the fields of an ArrayInfo
 
@@ -261,7 +261,7 @@ def read_info_at(path: str, array_id: str) -> ArrayInfo:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except OSError as error:
-        if error.errno not in _NO_SEGMENT:
+        if error.errno in NOT_NOW:
             raise
         raise CorruptArray(f"{path} cannot be opened ({error.strerror}); a link is refused") from None
     try:

@@ -158,7 +158,7 @@ class Shelf:
         found = None if self.ledger.batches else self.names.look_up(store, key)
         try:
             info = None if found is None else self.info(found[0])
-        except (FileNotFoundError, CorruptArray):
+        except (OSError, CorruptArray):  # the catalog is asked
             return None
         return info if info is not None and (info.store, info.key) == (store, key) else None
 

@@ -198,7 +198,7 @@ def finish_deletions(state: State) -> Conversation[None]:
         by_nodes[nodes].append(array_id)
     for array_ids in by_nodes.values():
         state.under_way.finishing.update(array_ids)
-        yield Start(_finish(state, array_ids))
+        yield Start(_finish(state, array_ids), "finish")
 
 
 def _finish(state: State, array_ids: list[str]) -> Conversation[None]:

@@ -102,6 +102,8 @@ class Start:
     """Start a conversation, and do not wait for its end."""
 
     conversation: Conversation[Any]
+    crew: str = "start"
+    """The threads that hold it. Those of one crew do not wait for those of another."""
 
 
 Instruction = (

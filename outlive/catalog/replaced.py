@@ -58,7 +58,7 @@ def drop_where_sealed(state: State, node: str, replacements: list[Replacement]) 
     for replacement in ready:
         yield from _make_safe(state, replacement)
     # Meanwhile a new array may have gone with its node, before it had replicas. Then the old one is brought back.
-    gone = [replacement for replacement in ready if not state.kept(replacement.new.array_id)]
+    gone = dict.fromkeys(replacement for replacement in ready if not state.kept(replacement.new.array_id))
     state.again += [replacement for replacement in gone if state.index.lists(replacement.new.array_id)]
     ready = [replacement for replacement in ready if replacement not in gone]
     # An old array that was not sealed when it was replaced may be current by now, with a later version.

@@ -49,7 +49,7 @@ class UnderWay:
         self.dropping: set[str] = set()  # homes of new arrays for which replaced arrays are being dropped
         self.clearing: set[str] = set()  # nodes on which unwanted arrays are being dropped
         self.deleting: set[str] = set()  # arrays with a key that are being deleted
-        self.finishing: set[str] = set()  # the same, as a node had not confirmed it before
+        self.finishing: set[str] = set()  # of `unfinished`, those that are tried again just now
         self.losing: set[str] = set()  # dead nodes that are being settled
         self.bringing_back: set[str] = set()  # lost arrays that nobody was shown: what they replaced is brought back
         self.lacking = Questions()  # whether nodes lack arrays
@@ -90,7 +90,7 @@ class State:
         self.shelves: set[str] = set()  # nodes that have a shelf, or may have one, for the next catalog to list
         self.unsaved_shelves: set[str] = set()  # nodes that came to `shelves`, or went, since that was saved
         self.unheard: set[str] = set()  # nodes that had a shelf, and died before they said what was on it
-        self.heard_of: set[str] = set()  # nodes that were unheard, and whose losses are known and to be saved
+        self.heard_of: set[str] = set()  # dead nodes whose losses are known and to be saved
         self.leavings = Counter[str]()  # by node: how often its keeper has left
         self.removed: dict[str, int] = {}  # by node whose keeper left: the last epoch of the shelf that it removed
         # arrays

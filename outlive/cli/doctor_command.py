@@ -75,7 +75,7 @@ def doctor(
     path = mutes if mutes is not None else nearest(Path.cwd())
     muted = () if path is None else load(path)
     find = joined if exact else found
-    find(address)  # if there is no cluster now, it is not waited for
+    find(address)  # an error at once if there is none: only a cluster that goes later is waited for
     from outlive.doctor import examine
 
     def look() -> Diagnosis:

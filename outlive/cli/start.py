@@ -25,8 +25,9 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Take the descriptors of streams that the caller closed, as `>&-` does: else files get them, and what is printed.
+    """Take the descriptors of streams that the caller closed, as `>&-` does.
 
+    Else the next files that are opened get these numbers, and what is printed goes into them.
     Those of stdin and stdout are taken the wrong way round, so that to read or write them is an error.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):

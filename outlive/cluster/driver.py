@@ -17,7 +17,7 @@ from outlive.cluster.port import Peers
 from outlive.cluster.timing import Timing
 
 T = TypeVar("T")
-CREWS = {"list": 16, "copy": 4, "start": 64}
+CREWS = {"list": 16, "copy": 4, "start": 64, "finish": 16}
 """The most threads of each crew. `list` lists shelves, and `copy` makes copies. `start` holds the conversations whose
 end nobody waits for: there may be one for each silent node."""
 _SMALL, _SELDOM = 500, 100  # with up to 500 keys every step validates the state, with more one step in 100
@@ -157,7 +157,9 @@ class Driver:
             wait(futures)
             return [future.result() for future in futures]
         if isinstance(instruction, ins.Start):
-            self._crews["start"].submit(_try, lambda: self._converse(instruction.conversation), "what was started")
+            self._crews[instruction.crew].submit(
+                _try, lambda: self._converse(instruction.conversation), "what was started"
+            )
             return None
         return carry_out(instruction, self.peers)
 

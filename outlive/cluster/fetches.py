@@ -116,9 +116,10 @@ class Fetches:
     def _live_longer(self, infos: list[ArrayInfo], node: str) -> None:
         """Let copies live as long as the arrays: they may have been touched before the catalog knew of the copies."""
         with contextlib.suppress(Unreachable):  # it has died, say: then it is not touched there either
-            for info in infos:
-                if info.ttl and (deadline := self._deadline(node, info.id)):
-                    self._shelf.set_deadline(info.id, deadline)
+            mortal = [info.id for info in infos if info.ttl]
+            for array_id, deadline in zip(mortal, self._deadlines(node, mortal), strict=True):
+                if deadline:
+                    self._shelf.set_deadline(array_id, deadline)
 
     def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
         """`_keep` for many arrays."""
@@ -180,7 +181,7 @@ class Fetches:
             self._seal(draft, node, began)
             self.count += 1
             if draft.info.ttl:  # see `_live_longer`
-                deadline = self._deadline(node, draft.info.id)
+                [deadline] = self._deadlines(node, [draft.info.id])
                 if deadline:
                     self._shelf.set_deadline(draft.info.id, deadline)
         except BaseException:
@@ -284,12 +285,14 @@ class Fetches:
     def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
         return Source(self._peers, node, step, epoch, self.links)
 
-    def _deadline(self, node: str, array_id: str) -> int:
-        """When an array's time to live is over, as the node says from which it was copied. Raises Unreachable."""
+    def _deadlines(self, node: str, array_ids: list[str]) -> list[int]:
+        """When arrays' times to live are over, as the node says from which they were copied. Raises Unreachable."""
+        if not array_ids:
+            return []
         try:
-            return int(self._peers.ask_keeper(node, Call.of("deadline_ns", array_id)))
+            return list(self._peers.ask_keeper(node, Call.of("deadlines_ns", array_ids)))
         except StoreUnavailable as error:
-            raise Unreachable(f"{array_id}: {error}") from None
+            raise Unreachable(f"{array_ids[0]}: {error}") from None
 
     def _ask(self, method: str, *args: Any) -> Any:
         """The catalog's answer. Raises StoreUnavailable if it is stopped."""

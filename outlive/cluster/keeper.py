@@ -194,6 +194,10 @@ class Keeper(ShelfCalls):
         """When an array's time to live is over, in nanoseconds since 1970; 0 if it is not here."""
         return deadline_of(self._shelf, array_id)
 
+    def deadlines_ns(self, array_ids: list[str]) -> list[int]:
+        """`deadline_ns` of several arrays."""
+        return list(map(self.deadline_ns, array_ids))
+
     # --- scopes that span nodes
 
     def mark_scope(self, number: int, node: str) -> None:

@@ -9,7 +9,6 @@ byte by byte. Each chunk has a checksum, and the segment's header and footer are
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import mmap
 import os
@@ -23,7 +22,7 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
 from outlive.arrays.lock import SHARED, is_at, try_lock
 from outlive.arrays.marks import mark
-from outlive.arrays.segment import read_info
+from outlive.arrays.segment import NOT_NOW, read_info
 from outlive.catalog.wire import Located, pack, unpack
 from outlive.cluster import direct
 from outlive.cluster.checksum import checksum
@@ -42,7 +41,6 @@ T = TypeVar("T")
 _PAUSE = 0.2  # seconds until a node that cannot be reached is tried again
 _GIVE_UP = 120.0  # seconds; Ray takes up to about a minute to see that a node is dead
 CHUNK = 64 << 20  # bytes
-_TOO_MANY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class NotThere(OutliveError):
@@ -179,7 +177,7 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
-            if error.errno in _TOO_MANY:
+            if error.errno in NOT_NOW:
                 raise
             raise FileNotFoundError(path) from None
         try:

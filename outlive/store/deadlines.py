@@ -24,6 +24,8 @@ def touch(session: Session, info: ArrayInfo, hint: str | None) -> None:
     Raises
     ------
     ArrayNotFound, ArrayLost
+    StoreUnavailable
+        A node that keeps it too did not confirm: it may end at its earlier time.
     """
     if session.shelf.has(info.id):
         session.shelf.touch(info)  # raises if it is too late

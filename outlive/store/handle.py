@@ -238,6 +238,8 @@ class ArrayHandle(metaclass=_Named):
         ------
         ArrayNotFound
             Too late, or it was deleted.
+        StoreUnavailable
+            A node that keeps it too did not confirm: it may end at its earlier time. Try again.
         ValueError
             It has no time to live.
         """

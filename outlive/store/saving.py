@@ -103,14 +103,14 @@ def save(
 
 
 def _is_gone(one: _Done) -> bool:
-    """Whether the store has not had the array when it was to be read."""
+    """Whether the array was gone when it was to be read."""
     return one.entry is None and not one.lost and one.error is None
 
 
 def _all(place: Place, refused: dict[str, OutliveError]) -> OutliveError:
     """The error for arrays that cannot be saved. The others are."""
     key, first = next(iter(refused.items()))
-    others = f"; nor were {len(refused) - 1} others" * (len(refused) > 1)
+    others = f"; nor were others ({len(refused) - 1})" * (len(refused) > 1)
     return type(first)(f"{key!r} was not saved to {place}, which keeps what it has of it{others}: {first}")
 
 
@@ -130,12 +130,8 @@ def _send(
 ) -> dict[str, _Done]:
     """Write the files of these arrays; those that were put again meanwhile too.
 
-    The catalog holds an array that is looked at again until its file is there: its key may be put all the time.
-
-    Raises
-    ------
-    StoreUnavailable
-        A key was put again at each look. It is not gone, and must not be taken for that.
+    The catalog holds an array that is looked at again, for up to a minute: its key may be put all the time. One that
+    was put again at each look is not gone, and must not be taken for that.
     """
     done: dict[str, _Done] = {}
     with marked(place) as mark, contextlib.ExitStack() as held:
@@ -158,7 +154,8 @@ def _send(
                     new[key] = now
             if not new:
                 return done
-    raise changes_too_often(list(new))
+    late = changes_too_often(list(new))  # told at the end: the others are saved
+    return done | {key: done[key]._replace(error=late) for key in new}
 
 
 def _left_over(sizes: dict[str, int], new: dict[str, Found]) -> dict[str, dict[str, int]]:

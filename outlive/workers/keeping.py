@@ -67,7 +67,7 @@ class KeepTrim:
             # such as a node that went, or a GCS that restarts: the next round looks again
             except OutliveError as error:
                 _log.warning("not trimmed this time: %s", error)
-            except Exception:  # noqa: BLE001 - no memory or descriptor is left, perhaps: all the more are to leave later
+            except Exception:  # noqa: BLE001 - no descriptor is left, perhaps: the next round may do better
                 if not ray.is_initialized():
                     return
                 _log.exception("not trimmed this time")

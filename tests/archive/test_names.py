@@ -61,7 +61,8 @@ def test_two_keys_have_two_names_and_none_is_a_folder_of_the_other(one: str, oth
 @pytest.mark.parametrize(
     "url",
     ["s3:/KEY:hidden@bucket/x", "az://c/p?sv=2024&sig=hidden", "https://bucket.example/x?X-Amz-Signature=hidden",
-     "abfss://c@account.example/x#hidden", "file://name:hidden@host/x", "s3://KEY:hidden@bucket/x"],
+     "abfss://c@account.example/x#hidden", "file://name:hidden@host/x", "s3://KEY:hidden@bucket/x",
+     "s3:/KEY:hid/hidden@bucket/x"],
 )  # fmt: skip
 def test_an_url_that_is_refused_is_named_without_what_may_be_secret(url: str) -> None:
     with pytest.raises(ValueError, match=url.partition(":")[0]) as refused:

@@ -109,7 +109,10 @@ def test_a_pipe_is_not_fixed_and_not_waited_for():
         writer.stdin.write(FIXABLE.encode())
         writer.stdin.close()
         run = [sys.executable, "-m", "outlive", "lint", "--fix", "pipe.py"]
-        result = subprocess.run(run, capture_output=True, text=True, timeout=30)
+        try:
+            result = subprocess.run(run, capture_output=True, text=True, timeout=120)
+        finally:
+            writer.kill()
     assert result.returncode == 2
     assert "cannot be fixed: pipe.py is no regular file" in result.stderr
     assert os.listdir() == ["pipe.py"]

@@ -92,6 +92,9 @@ class PlayedKeeper(InStead):
     def deadline_ns(self, array_id: str) -> int:
         return deadline_of(self._shelf, array_id)
 
+    def deadlines_ns(self, array_ids: list[str]) -> list[int]:
+        return list(map(self.deadline_ns, array_ids))
+
     def keep(self, array_ids: list[str]) -> list[bool]:
         kept = super().keep(array_ids)
         self._cached_copies.kept(array_ids)
@@ -294,7 +297,7 @@ class PlayedCluster:
     def restart_catalog(self, seen: str = _NODES) -> PlayedCatalog:
         """A new one, which sees these nodes' keepers: others start later."""
         self.seen = "".join(node for node in self.all if node in seen)
-        self.catalog = PlayedCatalog(self.peers, crews={"list": 1, "copy": 2, "start": 1})
+        self.catalog = PlayedCatalog(self.peers, crews={"list": 1, "copy": 2, "start": 1, "finish": 1})
         self.seen = self.all
         return self.catalog
 
