@@ -21,6 +21,7 @@ PAGES = [Path(__file__).parents[1] / name for name in ("README.md", "docs/benchm
 PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
+_SUMS = "the sums of 64 arrays of 16 MiB"
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
 _TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
@@ -52,6 +53,8 @@ TABLES = {
         Row("put with a key, 1 KiB, beside an empty actor call", "named", "store.put(array, key), 1 KiB", "", "a call"),
         Row("`put_many` of 100,000 arrays of 1 KiB", "many", "put_many of 10^5", "", ""),
         Row("`keys(prefix=)`, half of 100,000", "many", "keys(prefix=) of 10^5", "", ""),
+        Row("put 128 MiB into new memory of large pages, beside small pages", "huge", "put 128 MiB", "cold", "4 KiB"),
+        Row("first `get` and sum of it", "huge", "get and sum 128 MiB", "cold", "4 KiB"),
         Row("both actors killed, until 100,000 arrays are there again", "many", f"{_KILLED} 10^5 is right", "", ""),
     ),
     "nodes": (
@@ -66,6 +69,27 @@ TABLES = {
         Row("put 256 MiB with `replicas=2`, beside a plain put", "nodes", "put(replicas=2), 256 MiB", "", "plain put"),
         Row("10,000 arrays with `replicas=2`, one of 8 nodes killed: from Ray's word of it until all are on two",
             "nodes-lost", f"{_LOST}: from then on"),
+        Row("256 MiB read on seven other nodes at the same moment", "readers", "256 MiB read on 7 other nodes"),
+        Row("put with a key, 1 KiB, of three nodes", "calls", "store.put(array, key), 1 KiB, by port", "", ""),
+        Row("keyed puts a second, by 8 processes on three nodes", "calls",
+            "keyed puts a second, 8 processes on 3 raylets, by port", "", ""),
+    ),
+    "values": (
+        *(Row(f"{what} {label}", "values", f"{what}, {value}")
+          for label, value in (
+              ("a dict of 3 volumes of 64 MiB", "dict"), ("a frame of 10^6 rows and 12 columns", "frame"),
+              ("a torch tensor of 256 MiB", "torch"), ("a list of 1,000 small arrays", "list"),
+              ("10 MB of nested Python objects", "nested"),
+          )
+          for what in ("put", "get")),
+        Row("memory of its own that a reader of the dict gains", "values", "unique memory", "", ""),
+    ),
+    "tools": (
+        *(Row(f"zarr: {what} {label}", "zarr", f"{what} {label}, beside zarr's LocalStore", "", "LocalStore")
+          for label in ("a chunk of 1 MiB", "a chunk of 64 MiB", "an array of 64 chunks of 1 MiB")
+          for what in ("write", "read")),
+        *(Row(f"Ray Data: {_SUMS}", "data", f"{_SUMS}, by Ray Data, beside {other}", "", other)
+          for other in ("from_numpy_refs", "read_numpy", "read_parquet")),
     ),
 }  # fmt: skip
 

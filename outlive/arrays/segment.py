@@ -42,7 +42,7 @@ _LONGEST_HEADER = 10_000  # bytes that `numpy.load` reads unless told otherwise 
 _ARRAY = "array"  # the kind of an array in its footer; that of another value is its codec
 
 NOT_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""What the system says if it opens no file now. Anything else is said of one file: of a link, or of damage."""
+"""Errors of the system if it opens no file now. Any other one is of a single file: a link, or a damaged one."""
 
 _KINDS = (str, str, str | None, str, tuple, bool, int, int, int, int, float, int, str)  # of the fields of an ArrayInfo
 

@@ -147,7 +147,7 @@ class Shelf:
         return ArrayNotFound(f"{name} of store {info.store!r} is not there: {ended}")
 
     def away(self) -> str | None:
-        """What to say if the arrays on disk are not to be seen now: they may come back."""
+        """A sentence for errors, if the arrays on disk are not to be seen now; else None. They may come back."""
         disk = self.disk
         if disk is None or not disk.is_away():
             return None
