@@ -30,6 +30,7 @@ from outlive.arrays.root import names_in
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import promote, spill
 from outlive.arrays.writer import Writer
+from tests.arrays.interrupts import interrupted_at
 
 
 def test_an_interrupt_that_comes_as_a_draft_is_forgotten_reaches_the_caller(root: Path) -> None:
@@ -152,62 +153,20 @@ def test_nothing_stays_behind(root: Path) -> None:
 def test_an_interrupt_between_any_two_calls_of_a_put_leaves_no_segment_locked(root: Path) -> None:
     """It writes a segment again. A lock that nobody lets go of would keep its memory, counted or not."""
     shelf = Shelf(str(root / "shelf"), budget=1 << 30)
-    array, event, putting = np.ones(1 << 20, np.uint8), 0, False
-
-    def interrupt(_: FrameType, kind: str, __: object) -> None:
-        nonlocal event
-        if putting and kind.endswith("return"):
-            event += 1
-            if event == step:
-                raise KeyboardInterrupt
-
+    array = np.ones(1 << 20, np.uint8)
     for step in itertools.count(1):
         shelf.delete(Writer(shelf).put(array).id)
-        event, putting = 0, True
-        sys.setprofile(interrupt)  # Python calls it as a function ends, also one in C
-        try:
-            Writer(shelf).put(array)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            putting = False
-            sys.setprofile(None)
+        interrupted = interrupted_at(step, lambda: Writer(shelf).put(array))
         clear_remains()
         assert memory_without_a_name(shelf) == 0
         for array_id in shelf.ids():
             shelf.delete(array_id)
         shelf.pool.trim()
         assert shelf.ledger.used == 0
-        if event < step:
+        if not interrupted:
             break
     assert step > 100
     assert shelf.recount() == 0
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def interrupted_at(step: int, work: Callable[[], object], by: Callable[[], None] = interrupt) -> bool:
-    """Do it, with an interrupt as a function returns, also one in C; False if it ends without one."""
-    events = 0
-
-    def profile(_: FrameType, kind: str, __: object) -> None:
-        nonlocal events
-        if kind.endswith("return"):
-            events += 1
-            if events == step:
-                sys.setprofile(None)
-                by()
-
-    sys.setprofile(profile)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
 
 
 @pytest.mark.parametrize("moves", ["spill", "promote"])
@@ -264,23 +223,21 @@ def test_a_child_forked_between_any_two_calls_of_a_move_changes_nothing(root: Pa
     shelf = Shelf(str(root / "shelf"), budget=1 << 30)
     shelf.ledger.disk.budget = 1 << 30
     shelf.spill_to(str(root / "disk"))
-    disk, children, parent, move = shelf.disk, list[int](), os.getpid(), spill if moves == "spill" else promote
+    disk, parent, move = shelf.disk, os.getpid(), spill if moves == "spill" else promote
     assert disk is not None
     disk.staging()
 
     def fork() -> None:
-        children.append(os.fork())
-        if not children[-1]:
+        if (child := os.fork()) == 0:
             sys.exit()
-        assert os.waitpid(children[-1], 0)[1] == 0
+        assert os.waitpid(child, 0)[1] == 0
 
     for step in itertools.count(1, 5):
         info = Writer(shelf).put(np.ones(300_000, np.uint8))
         if moves == "promote":
             spill(shelf, disk, info.id)
-        before = len(children)
         try:
-            interrupted_at(step, functools.partial(move, shelf, disk, info.id), fork)
+            forked = interrupted_at(step, functools.partial(move, shelf, disk, info.id), fork)
         except BaseException as error:
             if os.getpid() != parent:
                 os._exit(not isinstance(error, SystemExit))
@@ -288,7 +245,7 @@ def test_a_child_forked_between_any_two_calls_of_a_move_changes_nothing(root: Pa
         assert len(os.listdir(shelf.mem)) == (moves == "promote"), step
         assert Reader(shelf).view(info).sum() == 300_000
         shelf.delete(info.id)
-        if len(children) == before:
+        if not forked:
             break
     assert step > 100
     assert shelf.recount() == 0
@@ -297,31 +254,15 @@ def test_a_child_forked_between_any_two_calls_of_a_move_changes_nothing(root: Pa
 def test_an_interrupt_between_any_two_calls_of_a_discard_leaves_no_bytes_counted(root: Path) -> None:
     """A second Ctrl-C comes while the first one's draft is discarded. A large draft is set aside first."""
     shelf = Shelf(str(root / "shelf"), budget=1 << 30)
-    array, event, discarding = np.ones(2 << 20, np.uint8), 0, False
-
-    def interrupt(_: FrameType, kind: str, __: object) -> None:
-        nonlocal event
-        if discarding and kind.endswith("return"):
-            event += 1
-            if event == step:
-                raise KeyboardInterrupt
-
+    array = np.ones(2 << 20, np.uint8)
     for step in itertools.count(1):
         drafts = [Writer(shelf).draft_of(array)]
-        event, discarding = 0, True
-        sys.setprofile(interrupt)
-        try:
-            drafts[0].discard()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            discarding = False
-            sys.setprofile(None)
+        interrupted = interrupted_at(step, drafts[0].discard)
         drafts.clear()
         clear_remains()  # as the next put does
         assert [os.listdir(f"{shelf.new}/{writer}") for writer in os.listdir(shelf.new)] == [[]]
         assert shelf.ledger.used == 0
-        if event < step:
+        if not interrupted:
             break
     assert step > 50
     assert shelf.recount() == 0

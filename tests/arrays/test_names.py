@@ -6,10 +6,8 @@ import itertools
 import mmap
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend.fsck import check, clear_orphans
 from outlive.arrays.writer import Writer
+from tests.arrays.interrupts import interrupted_at
 
 from .test_shelf import kill
 
@@ -162,30 +161,14 @@ def test_batches_of_the_living_are_left_alone(shelf: Shelf) -> None:
 
 def test_an_interrupt_between_any_two_calls_as_a_batch_begins_ends_no_other_batch(shelf: Shelf) -> None:
     """Readers would then see some of the other batch's keys, and not yet the rest."""
-    other, event, beginning = Batch(shelf), 0, False
+    other = Batch(shelf)
     other.begin()
-
-    def interrupt(_: FrameType, kind: str, __: object) -> None:
-        nonlocal event
-        if beginning and kind.endswith("return"):
-            event += 1
-            if event == step:
-                raise KeyboardInterrupt
-
     for step in itertools.count(1):
         batch = Batch(shelf)
-        event, beginning = 0, True
-        sys.setprofile(interrupt)  # Python calls it as a function ends, also one in C
-        try:
-            batch.begin()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            beginning = False
-            sys.setprofile(None)
+        interrupted = interrupted_at(step, batch.begin)
         batch.end()
         assert shelf.ledger.batches == 1, step
-        if event < step:
+        if not interrupted:
             break
     other.end()
     assert shelf.ledger.batches == 0
