@@ -81,10 +81,14 @@ class World:
     def run(self, conversation: Conversation[T]) -> T:
         """All of it: whoever is asked answers at once."""
         talk = Talk(self, conversation)
-        while not talk.over:
-            talk.answer(self.carry_out(talk.instruction))
+        self.finish(talk)
         value: T = talk.value
         return value
+
+    def finish(self, talk: Talk) -> None:
+        """The rest of a conversation: whoever is asked answers at once."""
+        while not talk.over:
+            talk.answer(self.carry_out(talk.instruction))
 
     def carry_out(self, instruction: Any) -> Any:
         match instruction:

@@ -107,8 +107,7 @@ def test_who_does_not_confirm_that_a_name_is_gone_hinders_a_put_unless_dead(dies
     if dies:
         world.kill("b")
         talk.answer({})
-        while not talk.over:
-            talk.answer(world.carry_out(talk.instruction))
+        world.finish(talk)
         assert talk.value == Bound(1)
         return
     talk.answer({})
@@ -150,8 +149,7 @@ def test_a_put_while_a_node_is_asked_to_keep_the_only_copy_of_a_key() -> None:
     assert "forbid" in world.methods("b")
     world.answers["b", "drop"] = drops
     talk.answer({"b": [True]})
-    while not talk.over:
-        talk.answer(world.carry_out(talk.instruction))
+    world.finish(talk)
     assert state.index.find("s", "k").info == info(2)  # type: ignore[union-attr]
 
 
@@ -452,8 +450,7 @@ def test_what_is_current_again_while_others_are_deleted_with_it_is_deleted_too()
     assert ending.calls.keys() == {"b"}
     keys.take_off(state, [over.id])
     assert state.index.lists(one.id)
-    while not ending.over:
-        ending.answer(world.carry_out(ending.instruction))
+    world.finish(ending)
     assert sorted(ending.value) == [one.id, other.id]
     assert len(state.index) == 0
     assert ("a", "drop", ([(one.id, ("s", "k"))],)) in world.asked
@@ -472,8 +469,7 @@ def test_no_shelf_is_listed_only_after_a_silent_node(who: Any) -> None:
     of_b, of_c = (Talk(world, one) for one in instruction.conversations)
     while not isinstance(of_b.instruction, Ask):
         of_b.answer(world.carry_out(of_b.instruction))  # b does not answer yet
-    while not of_c.over:
-        of_c.answer(world.carry_out(of_c.instruction))
+    world.finish(of_c)
     assert state.epochs["c"] == 7 and state.unlisted == {"b"}
 
 
@@ -513,8 +509,7 @@ def test_what_is_deleted_or_overwritten_while_a_shelf_is_checked_is_no_defect() 
     ending = Talk(world, deletion.end(state, [info(3).id]))
     assert checking.calls == {"a": ("finish", ([info(3).id], 1))}
     checking.answer({"a": [False]})  # it is gone already
-    while not checking.over:
-        checking.answer(world.carry_out(checking.instruction))
+    world.finish(checking)
     assert checking.value == []
     ending.answer({"a": [True]})
     assert ending.value == [info(3).id]
@@ -549,8 +544,7 @@ def test_what_is_deleted_while_its_shelf_is_listed_does_not_come_back(known: boo
     world.answers["a", "holds"] = keeps(one.id)
     world.run(deletion.end(state, [one.id]) if known else deletion.erase(state, one, "a"))
     joining.answer({"a": listing(2, Listed(one, kept=True))})
-    while not joining.over:
-        joining.answer(world.carry_out(joining.instruction))
+    world.finish(joining)
     assert len(state.index) == 0 and state.index.holders(one.id) == {}
 
 
@@ -753,8 +747,7 @@ def test_a_copy_that_is_joined_while_its_shelf_is_listed_waits_for_that_listing(
     listed = Talk(world, shelves.join(state, "b"))
     joining = Talk(world, replicas.join_copies(state, [one], "a", "b", kept=False, epoch=epoch))
     assert isinstance(joining.instruction, Wait)
-    while not listed.over:
-        listed.answer(world.carry_out(listed.instruction))
+    world.finish(listed)
     joining.go_on()
     assert joining.over and joining.value == [2]
 
@@ -780,8 +773,7 @@ def test_a_copy_that_is_kept_while_its_shelf_is_listed_counts_as_kept(marked_by:
     else:
         assert world.run(replicas.multiply(state, one)) == ["a", "b"]
     listed.answer({"b": []})
-    while not listed.over:
-        listed.answer(world.carry_out(listed.instruction))
+    world.finish(listed)
     assert state.index.holders(one.id) == {"a": True, "b": True}
 
 
@@ -853,8 +845,7 @@ def test_copies_of_one_array_are_made_by_one_at_a_time() -> None:
     first.answer({"b": None})
     assert first.value == ["a", "b"]
     second.go_on()
-    while not second.over:
-        second.answer(world.carry_out(second.instruction))
+    world.finish(second)
     assert second.value == ["a", "b"] and world.methods("b").count("fetch") == 0
 
 
@@ -872,8 +863,7 @@ def test_all_targets_copy_an_array_at_once() -> None:
     assert talk.calls == dict.fromkeys("bc", ("fetch", (pack([wanted]), "a", True)))
     world.run(replicas.join_copies(state, [wanted], "a", "c", kept=True, epoch=1))
     talk.answer({"c": None})
-    while not talk.over:
-        talk.answer(world.carry_out(talk.instruction))
+    world.finish(talk)
     assert sorted(talk.value) == ["a", "c", "d"]
 
 
@@ -1040,11 +1030,9 @@ def test_a_deletion_waits_until_it_is_saved_that_a_dead_node_is_settled_but_not_
     deleting.answer(None)
     assert isinstance(deleting.instruction, Wait)
     assert deleting.instruction.patience == PATIENCE
-    while not settling.over:
-        settling.answer(world.carry_out(settling.instruction))
+    world.finish(settling)
     beside.go_on()
-    while not beside.over:
-        beside.answer(world.carry_out(beside.instruction))
+    world.finish(beside)
     deleting.go_on()
     assert deleting.value == [two.id]
     assert pages.wanted_of("b", world.saved.get)(one)
@@ -1068,8 +1056,7 @@ def test_a_deletion_of_what_is_lost_waits_until_that_is_saved_but_not_for_ever(b
     deleting.answer(False)  # the head is silent for so long
     assert deleting.value == [one.id]
     state.under_way.saving = busy == "with this one"
-    while not beside.over:
-        beside.answer(world.carry_out(beside.instruction))
+    world.finish(beside)
     assert not pages.saved_as_lost(world.saved.get) and not state.under_way.saving
 
 
@@ -1149,8 +1136,7 @@ def test_an_epoch_that_is_raised_as_it_is_sealed_leaves_no_old_file_for_ever() -
     dropping = Talk(world, replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
     state.epochs["a"] = 2
     dropping.answer({"a": [False]})  # as of epoch 1
-    while not dropping.over:
-        dropping.answer(world.carry_out(dropping.instruction))
+    world.finish(dropping)
     replaced.try_again(state)
     replaced.sort_out(state)
     world.run(replaced.drop_where_sealed(state, "a", state.to_drop.pop("a")))
@@ -1200,8 +1186,7 @@ def test_what_is_deleted_while_it_is_rescued_stays_deleted() -> None:
     assert losing_it.calls == {"b": ("keep", ([info(1).id],))}
     state.index.unbind("s", "k", info(1).id)  # the end of a deletion
     losing_it.answer({"b": [True]})
-    while not losing_it.over:
-        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.finish(losing_it)
     assert state.index.holders(info(1).id) == {}
     assert len(state.index.lost) == 0
 
@@ -1232,11 +1217,9 @@ def test_whoever_asks_where_an_array_is_waits_for_what_is_being_lost() -> None:
     asking = Talk(world, locating.locate(state, info(1), "c", "a"))
     assert isinstance(asking.instruction, Wait) and not asking.instruction.until()
     first.answer({})  # b has dropped its cached copy
-    while not first.over:
-        first.answer(world.carry_out(first.instruction))
+    world.finish(first)
     asking.go_on()
-    while not asking.over:
-        asking.answer(world.carry_out(asking.instruction))
+    world.finish(asking)
     assert asking.value == Located([], "c", 1000.0)
 
 
@@ -1409,8 +1392,7 @@ def test_a_copy_that_left_a_node_and_came_back_while_that_was_listed_is_known() 
     state.not_there("b", info(1).id)
     assert world.run(replicas.join_copies(state, [info(1)], "a", "b", kept=True, epoch=1)) == [1]
     joining.answer({"b": listing(2, Listed(info(1, replicas=2), kept=True))})
-    while not joining.over:
-        joining.answer(world.carry_out(joining.instruction))
+    world.finish(joining)
     assert state.index.holders(info(1).id) == {"a": True, "b": True}
 
 
@@ -1451,8 +1433,7 @@ def test_nothing_is_put_on_a_shelf_before_it_is_written_down_that_it_is_there() 
     assert isinstance(talk.instruction, Save) and talk.instruction.key == pages.SHELVES
     assert keys.bind(world.state, [info(1)], "a", 0).elsewhere
     talk.answer(OSError("the head does not answer"))
-    while not talk.over:
-        talk.answer(world.carry_out(talk.instruction))
+    world.finish(talk)
     assert talk.value.epoch == 1, "a put does not fail for it"
     world.run(shelves.mend(world.state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a"], "it is tried again"
@@ -1494,8 +1475,7 @@ def test_what_a_deletion_drops_is_not_listed_again_by_an_answer_that_was_on_its_
     listed.answer(None)  # its keeper was found
     listed.answer({"a": listing(2, Listed(info(1), kept=True))})  # just before it was dropped
     listed.answer({"a": []})
-    while not listed.over:
-        listed.answer(world.carry_out(listed.instruction))
+    world.finish(listed)
     while not ending.over:
         ending.answer({name: drops(args[0]) for name, (_, args) in ending.calls.items()})
     assert ending.value == [info(2).id]
@@ -1701,8 +1681,7 @@ def test_two_nodes_that_die_at_once_lose_nothing_that_another_has_cached() -> No
     world.kill("d")
     talks = [Talk(world, losing._settle(state, name)) for name in "cd"]
     for talk in talks:
-        while not talk.over:
-            talk.answer(world.carry_out(talk.instruction))
+        world.finish(talk)
     assert state.kept(one.id) == ["a"] and len(state.index.lost) == 0
 
 
@@ -1911,8 +1890,7 @@ def test_what_replaced_it_is_not_noted_for_ever_if_a_still_later_put_stands_alre
         dropping.answer(world.carry_out(dropping.instruction))
     world.kill("c")
     world.run(shelves.mend(state))
-    while not dropping.over:
-        dropping.answer(world.carry_out(dropping.instruction))
+    world.finish(dropping)
     for name in replaced.sort_out(state):
         world.run(replaced.drop_where_sealed(state, name, state.to_drop.pop(name)))
     assert not state.beneath
@@ -1962,8 +1940,7 @@ def test_a_dead_node_has_a_shelf_until_it_is_written_down_what_it_took() -> None
         losing_it.answer(world.carry_out(losing_it.instruction))
     world.run(shelves.mend(state))
     assert json.loads(world.saved.get(pages.SHELVES, b'["c"]')).count("c") == 1
-    while not losing_it.over:
-        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.finish(losing_it)
     world.run(shelves.mend(state))
     assert json.loads(world.saved[pages.SHELVES]) == ["a", "b"]
 
@@ -1977,8 +1954,7 @@ def test_what_is_lost_while_others_are_written_down_is_not_taken_for_written_dow
         looking.answer(world.carry_out(looking.instruction))
     state.index.lost.add(Lost(info(2, "other"), "c", 1.0))  # as `successors.account` does
     state.heard_of.add("c")
-    while not looking.over:
-        looking.answer(world.carry_out(looking.instruction))
+    world.finish(looking)
     assert "c" in state.shelves
     world.run(losing.look_at_nodes(state))
     assert "c" not in state.shelves and not state.heard_of
@@ -2117,8 +2093,7 @@ def test_what_was_replaced_is_not_dropped_if_the_node_of_the_new_one_dies_while_
     losing_it = Talk(world, losing.look_for_dead(state)) if settled else None
     if losing_it is not None:
         assert losing_it.calls == {"a": ("keep", ([old.id],))}  # the old array is being brought back
-    while not dropping.over:
-        dropping.answer(world.carry_out(dropping.instruction))
+    world.finish(dropping)
     assert "drop" not in world.methods("a")
     while losing_it is not None and not losing_it.over:
         losing_it.answer(world.carry_out(losing_it.instruction))
@@ -2179,8 +2154,7 @@ def test_what_was_to_be_replaced_is_not_dropped_by_a_catalog_that_starts_as_it_i
     assert found is not None and found.info.id == old.id and not found.lost_at
 
     losing_it.answer({"a": [has_it]})  # it goes on
-    while not losing_it.over:
-        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.finish(losing_it)
     [there] = keys.find(state, "s", ["k"])
     assert there is not None and (there.info.id, bool(there.lost_at)) == ((old.id, False) if has_it else (new.id, True))
     assert {one.info.id for one in pages.saved_as_lost(world.saved.get)} == (set() if has_it else {new.id})
@@ -2200,8 +2174,7 @@ def test_what_is_lost_while_the_former_is_taken_back_stays_lost(silent: bool) ->
     world.kill("c")
     world.run(losing._settle(state, "c"))
     losing_it.answer({} if silent else {"a": [True]})
-    while not losing_it.over:
-        losing_it.answer(world.carry_out(losing_it.instruction))
+    world.finish(losing_it)
     [found] = keys.find(state, "s", ["k"])
     assert found is not None and found.info.id == later.id and found.lost_at
 
@@ -2244,8 +2217,7 @@ def test_what_is_found_of_a_deleted_array_goes_although_the_put_over_it_is_lost(
     world.kill("d")
     world.run(losing.look_for_dead(state))
     ending.answer({"b": [True]})
-    while not ending.over:
-        ending.answer(world.carry_out(ending.instruction))
+    world.finish(ending)
     assert ("c", "drop", ([(one.id, ("s", "k"))],)) in world.asked
     assert state.index.find("s", "k") is None and not state.unwanted
 
