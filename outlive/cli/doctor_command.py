@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from outlive.units import count
 if TYPE_CHECKING:
     from outlive.doctor import Diagnosis, Evidence, Symptom
     from outlive.doctor.changes import Changes
+    from outlive.doctor.mutes import Mute
 
 _LEAST_WATCH = 1.0  # seconds
 _SHOWN = 8  # pieces of evidence of one finding
@@ -66,25 +68,22 @@ def doctor(
     $ outlive doctor --watch 30s
     """
     from outlive.cli import doctor_watch
-    from outlive.cli.progress import ProgressBar
-    from outlive.cli.workers_connection import found, joined
+    from outlive.cli.doctor_looker import Looker
     from outlive.doctor.mutes import load, nearest
     from outlive.units import parse_duration
 
     every = None if watch is None else parse_duration(watch, "--watch", least=_LEAST_WATCH)
     path = mutes if mutes is not None else nearest(Path.cwd())
     muted = () if path is None else load(path)
-    find = joined if exact else found
-    find(address)  # an error at once if there is none: only a cluster that goes later is waited for
-    from outlive.doctor import examine
-
-    def look() -> Diagnosis:
-        own_job = find(address)  # each time: a look may have joined the cluster, and another may be there by now
-        with ProgressBar("checking", unit="checks") as bar:
-            return examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted)
-
+    look = functools.partial(look_once, address, exact, muted)
     if every is not None:
-        code = doctor_watch.watch(look, every, None if as_json else lambda now, since: show_again(now, since, path))
+        looker = Looker(look)
+        try:
+            first = [looker.look()]  # an error at once if there is no cluster: only one that goes later is waited for
+            show_look = None if as_json else lambda now, since: show_again(now, since, path)
+            code = doctor_watch.watch(lambda: first.pop() if first else looker.look(), every, show_look)
+        finally:
+            looker.close()
     else:
         diagnosis = look()
         if as_json:
@@ -94,6 +93,17 @@ def doctor(
         code = 0 if diagnosis.healthy else NOT_SO
     if code:
         raise typer.Exit(code)
+
+
+def look_once(address: str | None, exact: bool, muted: tuple[Mute, ...]) -> Diagnosis:
+    """Look over the cluster at this address."""
+    from outlive.cli.progress import ProgressBar
+    from outlive.cli.workers_connection import found, joined
+    from outlive.doctor import examine
+
+    own_job = (joined if exact else found)(address)  # each time: a look may have joined the cluster
+    with ProgressBar("checking", unit="checks") as bar:
+        return examine(own_job=own_job, exact=exact, progress=bar.update, join=lambda: joined(address), mutes=muted)
 
 
 def show_again(diagnosis: Diagnosis, since: Changes | None, path: Path | None) -> None:
