@@ -37,6 +37,7 @@ from benchmarks.rows import (
     put,
     readers,
     remote,
+    save,
     scale,
     soak,
     spilled,
@@ -47,7 +48,7 @@ from benchmarks.rows import (
 )
 
 SHARED = {
-    row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr, data)
+    row.NAME: row for row in (get, live, named, put, values, memory, spilled, zarr, data, save)
 }  # on one cluster, in turn
 FRESH = {row.NAME: row for row in (workers, long, create, actors, many, soak, scale)}  # each on a cluster of its own
 ALONE = {row.NAME: row for row in (align, copies, huge, world)}  # without Ray

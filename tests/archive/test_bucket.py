@@ -1,11 +1,10 @@
-"""Object storage: a server like S3 on this machine (moto), killed in the middle too. `outlive[test-save]` has it."""
+"""Object storage: servers like S3 on this machine, killed in the middle too. `outlive[test-save]` has them."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,50 +17,22 @@ from outlive.archive.manifest import Entry, Manifest
 from outlive.archive.opening import place_of
 from outlive.arrays import segment
 from outlive.errors import ArchiveNotFound, ArchiveUnavailable, CorruptArchive
-from tests.conftest import eventually
+from tests.archive.servers import BUCKET, SERVERS, Server
 
-pytest.importorskip("obstore")
-pytest.importorskip("moto.server")
-
-_SERVER = """
-import socket, sys
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
+if not SERVERS:
+    pytest.skip("needs outlive[test-save]", allow_module_level=True)
 
 
-class Server:
-    """moto's server, whose content goes with it."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert self.process.stdout is not None
-        self.endpoint = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-        keys = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
-        self.options = {"endpoint": self.endpoint, **keys}
-        request = urllib.request.Request(f"{self.endpoint}/bucket", method="PUT")
-        eventually(lambda: urllib.request.urlopen(request).status == 200)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    started = Server()
+@pytest.fixture(scope="module", params=SERVERS, ids=lambda kind: kind.__name__)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    started = request.param()
     yield started
     started.kill()
 
 
 @pytest.fixture
 def place(server: Server, request: pytest.FixtureRequest) -> Bucket:
-    made = place_of(f"s3://bucket/{request.node.name}", server.options)
+    made = place_of(f"s3://{BUCKET}/{request.node.name}", server.options)
     assert isinstance(made, Bucket)
     return made
 
@@ -131,9 +102,13 @@ place.write("arrays/half", pieces(), 64 << 20)
     assert read(place, place.existing().entries["a/b"]).tolist() == [0] * 10
 
 
-def test_a_server_that_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_killed_is_an_error_that_says_so(
+    kind: type[Server], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.setattr("outlive.archive.bucket._RETRIES", {"max_retries": 1})
-    server = Server()
+    server = kind()
+    request.addfinalizer(server.kill)
     place = place_of("s3://bucket/run", server.options)
     assert isinstance(place, Bucket)
     entry = written(place, np.zeros(10))
