@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+LARGEST = 1 << 26  # pixels of a picture that is larger than its section
 AXES = {"z": 0, "y": 1, "x": 2}  # from slice to slice, from row to row, from column to column
 
 
@@ -35,13 +36,18 @@ def section(series: dict[str, Any], axis: str, number: int | None) -> np.ndarray
 def png(
     series: dict[str, Any], axis: str, number: int | None, center: float | None = None, width: float | None = None
 ) -> bytes:
-    """The picture, with square pixels. What is left of the window is that of the series."""
+    """The picture, with square pixels: those of the section, or wider ones if it would be too large.
+
+    What is left of the window is that of the series.
+    """
     center = series["center"] if center is None else center
     width = max(series["width"], 1) if width is None else width
     picture = Image.fromarray(window(section(series, axis, number), center, width))
     down, across = (length for place, length in enumerate(series["spacing"]) if place != AXES[axis])
-    unit = min(down, across)
-    size = round(picture.width * across / unit), round(picture.height * down / unit)
+    for unit in sorted((down, across)):
+        size = max(1, round(picture.width * across / unit)), max(1, round(picture.height * down / unit))
+        if size[0] * size[1] <= LARGEST:
+            break
     file = io.BytesIO()
     picture.resize(size).save(file, "PNG", compress_level=1)
     return file.getvalue()

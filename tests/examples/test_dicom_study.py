@@ -117,6 +117,52 @@ def test_reasons(changes: dict, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ImagePositionPatient": [0, 0, 5]}, "there twice"),
+        ({"ImagePositionPatient": ["0", "0", "nan"]}, "no finite number"),
+        ({"ImageOrientationPatient": [0] * 6}, "there twice"),
+        ({"PixelSpacing": [0, 0]}, "mm apart"),
+        ({"PixelSpacing": [-1, 1]}, "mm apart"),
+        ({"PixelSpacing": ["inf", "1"]}, "mm apart"),
+        ({"PixelSpacing": ["1", "1e6"]}, "mm apart"),
+        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": bytes(128 * 128 * 6)}, "several samples"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_reasons_that_all_files_give(changes: dict, reason: str) -> None:
+    """No slice differs from the others; but no picture could be made, or only a wrong one."""
+    files = phantom.files_of(VOLUME[:3])
+    for file in files:
+        for name, value in changes.items():
+            setattr(file, name, value)
+    with pytest.raises(study.NotAStudy, match=reason):
+        study.read_study(phantom.zip_of(files))
+
+
+@pytest.mark.parametrize(("center", "width"), [("nan", 400), (40, "nan"), ("inf", 400), (40, "inf"), (40, -1)])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_what_is_no_window_is_left_out(center: object, width: object) -> None:
+    [file] = phantom.files_of(VOLUME[:1])
+    file.WindowCenter, file.WindowWidth = center, width
+    found = read([file])
+    assert found["width"] == int(VOLUME[0].max()) - int(VOLUME[0].min()) + 1
+
+
+@pytest.mark.filterwarnings("ignore:The .*compress")
+def test_many_pixels_in_few_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = phantom.files_of(VOLUME[:9] * 0)
+    for file in files:
+        file.compress(pydicom.uid.RLELossless)
+    upload = phantom.zip_of(files)
+    monkeypatch.setattr(study, "LARGEST", 8 << 14)  # each has 1 << 14 pixels
+    assert study.read_study(phantom.zip_of(files[:8]))
+    assert len(upload) < study.LARGEST
+    with pytest.raises(study.NotAStudy, match="more than 131,072 pixels"):
+        study.read_study(upload)
+
+
+@pytest.mark.parametrize(
     ("upload", "reason"),
     [
         (b"", "no ZIP of DICOM files"),
@@ -124,6 +170,7 @@ def test_reasons(changes: dict, reason: str) -> None:
         (zipped(), "files of 0 studies"),
         (zipped(**{"scan.png": b"\x89PNG" * 100}), "scan.png: this is no DICOM file"),
         (zipped(DICOMDIR=b"skipped"), "files of 0 studies"),
+        (zipped(IM=b"").replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff"), "no ZIP of DICOM"),  # a later version's
     ],
 )
 def test_what_is_no_study(upload: bytes, reason: str) -> None:
@@ -171,6 +218,8 @@ def test_pictures() -> None:
     assert across.size == (128, 80)  # pixels of 0.75 mm: the slices are 60 mm
     ball = np.asarray(across) > 127
     assert ball.any(axis=0).sum() == pytest.approx(ball.any(axis=1).sum(), abs=4)  # it is round
+    long = Image.open(io.BytesIO(image.png(series | {"spacing": (250.0, 0.01, 0.01)}, "y", None)))
+    assert long.size == (1, 24)  # and not 600,000 rows
     with pytest.raises(image.NoSuchSlice, match=r"no slice 24 .* there are 24"):
         image.png(series, "z", 24)
     with pytest.raises(image.NoSuchSlice):
