@@ -61,9 +61,13 @@ def persist(
     ------
     UnsupportedArray
         A chunk is no array of NumPy's.
+    ValueError
+        The chunks' shapes make no array.
     StoreFull, StoreUnavailable
-        A chunk could not be stored. Those that were are deleted, and so are those that other workers store later.
-        Chunks under a `key` stay: they may have replaced others.
+        A chunk could not be stored.
+
+    Chunks that were stored until then are deleted, and so are those that other workers store later. Those under a
+    `key` stay: they may have replaced others.
 
     Examples
     --------
@@ -84,6 +88,7 @@ def persist(
         if mark is not None:
             opened.put(np.empty(0, np.uint8), mark, lifetime="job")
         handles = dask.compute(*(put(blocks[place], name) for place, name in names.items()))
+        persisted = _array_of(dict(zip(names, handles, strict=True)), array)
     except BaseException:
         if mark is not None:
             _delete(opened, mark)  # first: see `_put`
@@ -91,7 +96,7 @@ def persist(
         raise
     if mark is not None:
         _delete(opened, mark)
-    return _array_of(dict(zip(names, handles, strict=True)), array)
+    return persisted
 
 
 def _put(store: Store, ends: dict[str, Any], mark: str | None, chunk: Any, name: str) -> ArrayHandle:
@@ -121,7 +126,10 @@ def _delete(store: Store, *names: str) -> None:
 
 
 def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array:
-    """The dask array that these chunks make. Each of its tasks reads one."""
+    """The dask array that these chunks make. Each of its tasks reads one. Raises ValueError if they do not fit."""
+    for place, handle in handles.items():
+        if handle.ndim != like.ndim:
+            raise ValueError(f"the chunk at {place} has {handle.ndim} dimensions, and the dask array {like.ndim}")
     chunks = tuple(
         tuple(handles[tuple(at if one == axis else 0 for one in range(like.ndim))].shape[axis] for at in range(count))
         for axis, count in enumerate(like.numblocks)
@@ -129,7 +137,10 @@ def _array_of(handles: dict[tuple[int, ...], ArrayHandle], like: Array) -> Array
     name = f"outlive-{dask.base.tokenize(*handles.values())}"
     graph: dict[Any, Any] = {}
     for (place, handle), cut in zip(handles.items(), slices_from_chunks(chunks), strict=True):
-        whole = tuple(slice(0, one.stop - one.start) for one in cut)
+        wanted = tuple(one.stop - one.start for one in cut)
+        if handle.shape != wanted:  # dask would raise too, and a slice would cut the chunk in silence
+            raise ValueError(f"the chunk at {place} has the shape {handle.shape}, and {wanted} fits the others")
+        whole = tuple(slice(0, length) for length in wanted)
         at = (name, *place)
         graph[at] = (getter, handle, whole)  # dask merges slices of the result into this one
     return Array(graph, name, chunks, dtype=like.dtype, meta=like._meta)  # noqa: SLF001

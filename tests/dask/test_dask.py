@@ -103,6 +103,21 @@ def test_chunks_of_unknown_sizes(store: outlive.Store) -> None:
     assert persist(array[array % 3 == 0], store).chunks == ((2, 1, 1),)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda block: block[block[:, 0] % 8 > 0], r"chunk at \(0, 1\) has the shape \(4, 1\), and \(3, 1\) fits"),
+        (lambda block: block.sum(axis=1), r"chunk at \(0, 0\) has 1 dimensions, and the dask array 2"),
+    ],
+    ids=["lengths", "dimensions"],
+)
+def test_chunks_that_make_no_array(store: outlive.Store, change: Any, reason: str) -> None:
+    array = da.from_array(np.arange(16).reshape(8, 2), chunks=(4, 1)).map_blocks(change, dtype=int)
+    with pytest.raises(ValueError, match=reason):
+        persist(array, store)
+    assert list(store) == []
+
+
 def test_each_call_has_keys_of_its_own(store: outlive.Store) -> None:
     array = da.ones(3, chunks=2)
     first, second = persist(array, store, ttl="10min"), persist(array, store)
