@@ -7,6 +7,7 @@ process that has joined together with the raylet, and a raylet that drains ends 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from outlive.units import count, format_size
 _LOOK_EVERY = 0.2  # seconds
 OVER = "the time was over"
 _ROOT = "OUTLIVE_ROOT"
+_TEMPORARY = "TMPDIR"  # the root is there if there is too little shared memory
 
 
 class Departure(NamedTuple):
@@ -54,7 +56,7 @@ def here() -> Here:
     Raises
     ------
     BadSetting
-        There are several. Or Ray runs here as another user, or with another OUTLIVE_ROOT.
+        There are several. Or Ray runs here as another user, or with another OUTLIVE_ROOT or TMPDIR.
     StoreUnavailable
         There is none, or the head does not answer.
     """
@@ -71,22 +73,31 @@ def here() -> Here:
 
 def _root(node: str) -> str:
     """The root folder, which has to be that of the node's keeper: nothing would be seen to be kept in another."""
+    root, on_disk = default_root()
     pid = raylets.pid_here(node)
-    if pid is not None and (user := os.stat(f"/proc/{pid}").st_uid) != os.geteuid():
-        raise BadSetting(
-            f"Ray runs here as the user with id {user}, and this command as {os.geteuid()}: they have arrays of their "
-            "own. Run it as that user"
-        )
-    ours = os.environ.get(_ROOT)
-    theirs = ours if pid is None else raylets.environment(pid).get(_ROOT)
-    if theirs != ours:
-        raise BadSetting(f"Ray runs here {_with(theirs)}, and this command {_with(ours)}: set it alike")
-    root, _ = default_root()
+    if pid is None:
+        return root
+    with contextlib.suppress(FileNotFoundError):  # it has ended since
+        if (user := os.stat(f"/proc/{pid}").st_uid) != os.geteuid():
+            raise BadSetting(
+                f"Ray runs here as the user with id {user}, and this command as {os.geteuid()}: they have arrays of "
+                "their own. Run it as that user"
+            )
+    settings = raylets.environment(pid)
+    for name in (_ROOT, _TEMPORARY) if on_disk else (_ROOT,):
+        ours, theirs = os.environ.get(name), settings.get(name)
+        if settings and _path(theirs) != _path(ours):
+            raise BadSetting(f"Ray runs here {_with(name, theirs)}, and this command {_with(name, ours)}: set it alike")
     return root
 
 
-def _with(root: str | None) -> str:
-    return f"with {_ROOT}={root}" if root else f"without {_ROOT}"
+def _path(setting: str | None) -> str | None:
+    """The folder that a setting names. One that is empty names none."""
+    return os.path.abspath(setting) if setting else None
+
+
+def _with(name: str, value: str | None) -> str:
+    return f"with {name}={value}" if value else f"without {name}"
 
 
 def depart(node: Here, deadline: float, progress: Callable[[int, int], None]) -> Departure:

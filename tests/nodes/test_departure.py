@@ -249,6 +249,41 @@ def test_another_root_than_that_of_ray_is_an_error(monkeypatch: pytest.MonkeyPat
     assert departure.here() == Here(NODE, is_head=False, shelf=f"/dev/shm/of-ray/cluster/{NODE}")
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("", None), (None, ""), ("/dev/shm/x/", "/dev/shm/x"), ({}, "/dev/shm/x"), ({}, None)]
+)
+def test_the_same_root_as_that_of_ray_is_none(
+    monkeypatch: pytest.MonkeyPatch, theirs: object, ours: str | None
+) -> None:
+    """It may be written in another way; or the raylet has just ended, and nobody can say."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    settings = {"HOME": "/"} | ({} if theirs is None else {"OUTLIVE_ROOT": theirs})
+    monkeypatch.setattr(raylets, "of_cluster_here", lambda: {NODE: False})
+    monkeypatch.setattr(raylets, "session_name", lambda: "cluster")
+    monkeypatch.setattr(raylets, "pid_here", lambda _: process.pid)
+    monkeypatch.setattr(raylets, "environment", lambda _: {} if theirs == {} else settings)
+    monkeypatch.delenv("OUTLIVE_ROOT")
+    if ours is not None:
+        monkeypatch.setenv("OUTLIVE_ROOT", ours)
+    assert departure.here().id == NODE
+
+
+def test_another_folder_on_disk_than_that_of_ray_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without enough shared memory the root is in TMPDIR."""
+    monkeypatch.setattr(raylets, "of_cluster_here", lambda: {NODE: False})
+    monkeypatch.setattr(raylets, "session_name", lambda: "cluster")
+    monkeypatch.setattr(raylets, "pid_here", lambda _: os.getpid())
+    monkeypatch.setattr(raylets, "environment", lambda _: {"TMPDIR": "/scratch"})
+    monkeypatch.delenv("OUTLIVE_ROOT")
+    monkeypatch.setattr(departure, "default_root", lambda: ("/tmp/outlive-0", "too little shared memory"))
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with pytest.raises(BadSetting, match="with TMPDIR=/scratch, and this command without TMPDIR: set it alike"):
+        departure.here()
+    monkeypatch.setenv("TMPDIR", "/scratch")
+    assert departure.here().shelf == f"/tmp/outlive-0/cluster/{NODE}"
+
+
 @pytest.mark.usefixtures("raylet")
 def test_another_user_than_that_of_ray_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
