@@ -114,10 +114,10 @@ class Peers(Protocol):
         """
 
     def find_keeper(self, node: str, *, start: bool = False) -> None:
-        """Look a node's keeper up anew. With `start`, start one if there is none. Raises Nobody."""
+        """Look a node's keeper up anew. With `start`, start one if there is none. Raises Nobody, StoreUnavailable."""
 
     def keeper_nodes(self) -> list[str]:
-        """The nodes that have a keeper."""
+        """The nodes that have a keeper. Raises StoreUnavailable."""
 
     def is_late(self, node: str) -> bool:
         """Whether a node's keeper has owed an answer to `ask` for longer than it may take."""
@@ -160,7 +160,7 @@ class Peers(Protocol):
         """The autoscaler, which removes idle nodes; None if there is none."""
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
-        """The jobs, of these, that have ended."""
+        """The jobs, of these, that have ended. Raises StoreUnavailable."""
 
     def address(self) -> str:
         """The address of this cluster's head."""
@@ -168,7 +168,7 @@ class Peers(Protocol):
     def leave(self) -> None:
         """End the actor that calls this, for good. With Ray this does not return."""
 
-    # --- what the head remembers, whichever actors die
+    # --- what the head remembers, whichever actors die. These raise StoreUnavailable if it does not answer
 
     def load(self, key: str) -> bytes | None: ...
 

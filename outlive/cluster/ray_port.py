@@ -28,7 +28,7 @@ from outlive.metrics.watch import Watch
 from outlive.node import Autoscaler, Node
 from outlive.ray_internals import Connection, jobs_that_ended, kv
 from outlive.ray_internals.autoscaler import autoscaler
-from outlive.ray_internals.node_table import busy, can_ask_for_one, nodes
+from outlive.ray_internals.node_table import busy, can_ask_for_one, explained, nodes
 from outlive.ray_internals.node_table import node as ray_node
 
 _GRACE = 3.0  # seconds until another process of the node is asked too
@@ -57,7 +57,7 @@ class RayPeers(RealTime):
         self._gone: set[str] = set()
         self._short_calls: ShortCalls | None = None  # made once it is needed
         self._has_fetched = False  # a process that fetches only once is faster through Ray
-        self._line = CatalogLine(self._remembered, self._ask_catalog, progress.pause, progress.tick)
+        self._line = CatalogLine(self.load, self._ask_catalog, progress.pause, progress.tick)
 
     def __reduce__(self) -> Any:
         return RayPeers, ()
@@ -70,18 +70,21 @@ class RayPeers(RealTime):
         except Nobody:
             if not start or not self._is_alive(node):
                 raise
-            self._keepers[node] = starters.start_keeper(self, Connection().cluster, node)
+            with explained():
+                self._keepers[node] = starters.start_keeper(self, Connection().cluster, node)
 
     def _look_up(self, node: str) -> Any:
-        """The keeper that has this node's name now, whichever had it before. Raises Nobody."""
+        """The keeper that has this node's name now, whichever had it before. Raises Nobody, StoreUnavailable."""
         try:
-            self._keepers[node] = actors.keeper(node)
+            with explained():
+                self._keepers[node] = actors.keeper(node)
         except ValueError:
             raise Nobody(f"node {node} has no keeper") from None
         return self._keepers[node]
 
     def keeper_nodes(self) -> list[str]:
-        return actors.keeper_nodes()
+        with explained():
+            return actors.keeper_nodes()
 
     def is_late(self, node: str) -> bool:
         return _owed(self._late, node)
@@ -182,7 +185,7 @@ class RayPeers(RealTime):
         if node not in self._keepers:
             try:
                 self._look_up(node)
-            except Nobody:
+            except StoreUnavailable:  # it has none, or the head does not say
                 return None
         under_way = _UnderWay(self._keepers[node], call)
         return _Waiting(under_way, *self._patience(node, under_way, patience), patience)
@@ -228,7 +231,7 @@ class RayPeers(RealTime):
     def _without(self, node: str, one: _Waiting) -> bool:
         """Go on without a keeper that is gone for good: ask its successor or another process. Whether none can be."""
         self._gone.add(node)
-        with contextlib.suppress(Nobody):
+        with contextlib.suppress(StoreUnavailable):
             actor = self._look_up(node)
             if actor != one.call.actor:
                 one.call = one.call.again(actor)
@@ -274,7 +277,8 @@ class RayPeers(RealTime):
     def _find_catalog(self) -> Any:
         if self._catalog is None:
             try:
-                self._catalog = actors.catalog()
+                with explained():
+                    self._catalog = actors.catalog()
             except ValueError:
                 raise Nobody("this cluster has no catalog") from None
         return self._catalog
@@ -300,7 +304,8 @@ class RayPeers(RealTime):
         return autoscaler()
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
-        return jobs_that_ended(numbers)
+        with explained():
+            return jobs_that_ended(numbers)
 
     def watch(self) -> Watch | None:
         from outlive.metrics.exporter import Exporter  # keepers and the catalog alone need it
@@ -317,21 +322,17 @@ class RayPeers(RealTime):
     # --- what the head remembers
 
     def load(self, key: str) -> bytes | None:
-        return kv.get(key)
-
-    def _remembered(self, key: str) -> bytes | None:
-        """As `load`. Raises StoreUnavailable."""
-        try:
-            return self.load(key)
-        except RayError as error:
-            raise StoreUnavailable(f"the head cannot be asked: {error}") from error
+        with explained():
+            return kv.get(key)
 
     def save(self, key: str, value: bytes) -> None:
-        kv.put(key, value)
+        with explained():
+            kv.put(key, value)
 
     def save_first(self, key: str, value: bytes) -> bytes:
-        kv.put_first(key, value)
-        return kv.get(key) or value
+        with explained():
+            kv.put_first(key, value)
+            return kv.get(key) or value
 
 
 class _UnderWay:

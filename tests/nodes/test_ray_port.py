@@ -7,15 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError, RpcError
 
 from outlive.arrays.info import ArrayInfo
 from outlive.catalog.wire import pack
-from outlive.cluster import actors, ray_port, starters
+from outlive.cluster import actors, links, ray_port, starters
 from outlive.cluster.port import BY_LIST, Call
 from outlive.cluster.ray_port import RayPeers
 from outlive.cluster.shelf_calls import ShelfCalls
-from outlive.errors import OutliveError
+from outlive.errors import OutliveError, StoreUnavailable
 from outlive.node import Node
 
 
@@ -211,3 +211,38 @@ def test_who_asks_for_one_node_is_not_sent_all_each_time(monkeypatch: pytest.Mon
     peers = RayPeers()
     assert [peers.node("n7") for _ in range(5)] == [every[7]] * 5
     assert len(listed) == (0 if alone else 1)
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("error", [RpcError("failed to connect to all addresses"), GetTimeoutError("timed out")])
+def test_a_head_that_does_not_answer_is_told_by_an_error_of_our_own(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def silent(*_: Any, **__: Any) -> Any:
+        raise error
+
+    peers = RayPeers()
+    peers.find_keeper("b")
+    for module, name in [
+        (ray_port.kv, "get"), (ray_port.kv, "put"), (ray_port.kv, "put_first"), (actors, "find"),
+        (actors, "list_named_actors"), (ray_port, "jobs_that_ended"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(module, name, silent)
+    monkeypatch.setattr(actors, "keeper", silent)
+    asks: list[Callable[[], Any]] = [
+        lambda: peers.load("k"), lambda: peers.save("k", b""), lambda: peers.save_first("k", b""),
+        lambda: peers.find_keeper("c", start=True), lambda: peers.ask_keeper("c", Call.of("room")), peers.keeper_nodes,
+        lambda: peers.ask_catalog(Call.of("ping")), lambda: peers.jobs_that_ended({1}),
+    ]  # fmt: skip
+    for ask in asks:
+        with pytest.raises(StoreUnavailable, match=f"the GCS did not answer .{error}"):
+            ask()
+    assert peers.ask(dict.fromkeys("bc", Call.of("holds", ["0"]))) == {"b": [True]}
+
+
+def test_there_is_no_link_while_the_head_does_not_answer(monkeypatch: pytest.MonkeyPatch, ray: Ray) -> None:
+    ray.actor.about = lambda: {"transfer": ["127.0.0.1", 7070]}  # type: ignore[attr-defined]
+    monkeypatch.setattr(ray_port.kv, "get", lambda _: _raise(RpcError("failed to connect to all addresses")))
+    here = links.Links(RayPeers(), "a")
+    assert here.to("b") is None
+    assert "failed to connect" in here.through_ray()[0][1]
