@@ -46,7 +46,9 @@ class Called:
             made = call.callee.definition
             if "__init__" in made.methods:
                 self._runs(call, made.methods["__init__"])
-            return Value(Kind.INSTANCE, definition=made)
+            return Value(Kind.INSTANCE, definition=made, entries=frozenset({call.node}))
+        if call.name.endswith("Store") and kind in {Kind.SYMBOL, Kind.UNKNOWN}:
+            return replace(UNKNOWN, entries=frozenset({call.node}))
         if kind is Kind.UNKNOWN:
             return self._method(call, first)
         return UNKNOWN
