@@ -2,7 +2,8 @@
 
 manifest.json    replaced by rename(2), under the lock
 arrays/          the files; each is written to partial/ first, synced, and renamed
-partial/         files that are being written: locked by their writers, so what is not locked is a dead one's
+partial/         files that are being written, and the marks of saves: locked by their writers, so what is not locked is
+                 a dead one's
 lock             locked by who replaces the manifest
 
 A copy may lack the last two, and other programs may have left files beside them: only the manifest says what belongs to
@@ -31,6 +32,8 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a 
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _CANNOT = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 """The file system has no such call: locks on Lustre, as many mount it, and folders that are synced on some others."""
+_OLD = 24 * 3600.0
+"""Seconds after which a mark that is not locked is a dead saver's: earlier versions do not lock theirs."""
 _PATIENCE, _PAUSE = 60.0, 0.01  # seconds to wait for the lock, and between two tries
 _LINK = "copy the archive with what its links lead to, as by cp -rL or rsync -L"
 
@@ -40,13 +43,19 @@ class Folder(Place):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self._marks: dict[str, FileIO] = {}  # of this process, locked
+
+    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
+        return Folder, (self.url,)
 
     def mark(self) -> str:
         for folder in (FOLDER, _PARTIAL):
             _make_folder(f"{self.url}/{folder}")
         self._sweep()
         name = f"{os.urandom(16).hex()}{_MARK}"
-        os.close(os.open(f"{self.url}/{_PARTIAL}/{name}", _MAKE, 0o666))
+        file = FileIO(os.open(f"{self.url}/{_PARTIAL}/{name}", _MAKE, 0o666), "wb")
+        _lock(file)
+        self._marks[name] = file
         return name
 
     def sees(self, mark: str) -> bool:
@@ -55,6 +64,8 @@ class Folder(Place):
     def unmark(self, mark: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.url}/{_PARTIAL}/{mark}")
+        if (file := self._marks.pop(mark, None)) is not None:
+            file.close()
 
     def sizes(self) -> dict[str, int]:
         found = {}
@@ -192,7 +203,7 @@ class Folder(Place):
     def _sweep(self) -> None:
         """Remove what killed writers have left."""
         for entry in os.scandir(f"{self.url}/{_PARTIAL}"):
-            if entry.name.endswith(_MARK) or not entry.is_file(follow_symlinks=False):
+            if not entry.is_file(follow_symlinks=False) or (entry.name.endswith(_MARK) and not _is_old(entry)):
                 continue
             with contextlib.suppress(OSError), FileIO(os.open(entry.path, _OPEN), "rb") as file:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,6 +238,13 @@ def _lock(file: FileIO) -> bool:
             raise
         return False
     return True
+
+
+def _is_old(mark: os.DirEntry[str]) -> bool:
+    try:
+        return time.time() - mark.stat(follow_symlinks=False).st_mtime > _OLD
+    except FileNotFoundError:
+        return False
 
 
 def _make_folder(path: str) -> None:

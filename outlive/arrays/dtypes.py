@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,20 @@ def storable(array: object) -> np.ndarray[Any, Any]:
         )
     encode_dtype(array.dtype)
     return array.view(np.ndarray)
+
+
+def warn_of_metadata(dtype: np.dtype[Any]) -> None:
+    """Warn if a dtype that is to be stored has metadata, which is lost: as `numpy.save` does, by a `UserWarning`.
+
+    `encode_dtype` cannot tell: dtypes with and without metadata are equal, and so have one place in its cache.
+    """
+    if (dtype.metadata is not None or dtype.names) and _has_metadata(dtype):
+        warnings.warn("metadata on a dtype is not stored: the array comes back without it", stacklevel=2)
+
+
+def _has_metadata(dtype: np.dtype[Any]) -> bool:
+    fields = (dtype.fields or {}).values()
+    return dtype.metadata is not None or any(_has_metadata(field[0].base) for field in fields)
 
 
 @functools.lru_cache(4096)

@@ -10,7 +10,7 @@ import numpy as np
 
 from outlive.arrays import copying, segment
 from outlive.arrays.draft import Draft
-from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable
+from outlive.arrays.dtypes import decode_dtype, encode_dtype, storable, warn_of_metadata
 from outlive.arrays.full import explain
 from outlive.arrays.info import new_version
 from outlive.arrays.packed import DTYPE as PACKED
@@ -135,6 +135,7 @@ def _described(
         dtype, shape, fortran, codec = PACKED, (array.nbytes,), False, array.codec
     else:
         array = storable(array)
+        warn_of_metadata(array.dtype)
         dtype, shape, codec = encode_dtype(array.dtype), array.shape, ""
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     info = segment.describe(

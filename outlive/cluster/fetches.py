@@ -103,7 +103,8 @@ class Fetches:
                             draft.listed_in = epoch
                             self._shelf.seal_copy(draft)
                             sealed.append(draft.info)
-                self._live_longer(sealed, node)
+                with contextlib.suppress(Unreachable):  # it has died, say: then they are not touched there either
+                    self._live_longer(sealed, node)
             finally:
                 unsealed = [draft for draft in drafts if not draft.settled]
                 for draft in unsealed:
@@ -114,12 +115,22 @@ class Fetches:
             self._keep_many(sealed, node)
 
     def _live_longer(self, infos: list[ArrayInfo], node: str) -> None:
-        """Let copies live as long as the arrays: they may have been touched before the catalog knew of the copies."""
-        with contextlib.suppress(Unreachable):  # it has died, say: then it is not touched there either
-            mortal = [info.id for info in infos if info.ttl]
-            for array_id, deadline in zip(mortal, self._deadlines(node, mortal), strict=True):
-                if deadline:
-                    self._shelf.set_deadline(array_id, deadline)
+        """Let copies live as long as the arrays: they may have been touched before the catalog knew of the copies.
+
+        Raises
+        ------
+        Unreachable
+        """
+        mortal = [info.id for info in infos if info.ttl]
+        if not mortal:
+            return
+        try:
+            deadlines = self._peers.ask_keeper(node, Call.of("deadlines_ns", mortal))
+        except StoreUnavailable as error:
+            raise Unreachable(f"{mortal[0]}: {error}") from None
+        for array_id, deadline in zip(mortal, deadlines, strict=True):
+            if deadline:
+                self._shelf.set_deadline(array_id, deadline)
 
     def _keep_many(self, infos: list[ArrayInfo], home: str) -> None:
         """`_keep` for many arrays."""
@@ -180,10 +191,7 @@ class Fetches:
             self._join_scopes([draft.info], node)
             self._seal(draft, node, began)
             self.count += 1
-            if draft.info.ttl:  # see `_live_longer`
-                [deadline] = self._deadlines(node, [draft.info.id])
-                if deadline:
-                    self._shelf.set_deadline(draft.info.id, deadline)
+            self._live_longer([draft.info], node)
         except BaseException:
             if draft.settled:
                 evict(self._shelf, draft.info.id)
@@ -284,15 +292,6 @@ class Fetches:
 
     def _source(self, node: str, epoch: int = 0, step: int = 0) -> Source:
         return Source(self._peers, node, step, epoch, self.links)
-
-    def _deadlines(self, node: str, array_ids: list[str]) -> list[int]:
-        """When arrays' times to live are over, as the node says from which they were copied. Raises Unreachable."""
-        if not array_ids:
-            return []
-        try:
-            return list(self._peers.ask_keeper(node, Call.of("deadlines_ns", array_ids)))
-        except StoreUnavailable as error:
-            raise Unreachable(f"{array_ids[0]}: {error}") from None
 
     def _ask(self, method: str, *args: Any) -> Any:
         """The catalog's answer. Raises StoreUnavailable if it is stopped."""

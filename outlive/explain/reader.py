@@ -55,6 +55,19 @@ _WORDS_OF_NAMES = ("Error", "Exception", "Removed", "Exceeded", "NotAvailable", 
 _NOT_ONLY_RAYS = frozenset({"AuthenticationError", "RpcError"})  # other libraries have classes of these names
 _NUMBERS = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]+\b|\d+")
 _ERROR_LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [ECF] \d+ \d+\]")  # of Ray's C++ processes
+# Errors whose message is Ray's alone: sentences that begin so, each to its full stop, and fields that are indented
+_OF_SENTENCES = frozenset(
+    {
+        *("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "RayActorError", "WorkerCrashedError"),
+        *("ObjectFetchTimedOutError", "ObjectFreedError", "ObjectLostError", "ObjectReconstructionFailedError"),
+        *("ObjectStoreFullError", "OutOfDiskError", "OwnerDiedError", "ReferenceCountingAssertionError"),
+    }
+)
+_SENTENCE = re.compile(
+    r"(?:The|This|All copies|Check|Consider|Fetch for|Failed to|If|Memory on|Please|Some|There|Tip:|To|Worker|You)\b"
+    r"|\[OBJECT_|\(\d\) |\(\w+ pid=|[{}]"  # an empty line in a log collector's record does not look blank
+)
+_FULL_STOP = re.compile(r"(?:[.!)\]]|^\s+\w+: .*)\s*$")
 _STATUS = re.compile(r"(?:status = |: )(?P<name>CreationTaskError): ")  # of the GCS
 
 
@@ -118,7 +131,9 @@ class Reader:
             return
         if block is not None:
             if block.is_ended_by(line) or (
-                not source_code and _ENDS.match(line.text) and not block.expects_more(line.text)
+                not source_code
+                and not block.expects_more(line.text)
+                and (_ENDS.match(line.text) or block.is_complete_before(line.text))
             ):
                 self._close(self._open.pop(line.writer))
                 block = None
@@ -240,6 +255,7 @@ class _Block:
         self._head = head
         self._bare = False  # whether lines without a head followed
         self._note_frame(frame)
+        self._at_full_stop = occurrence is not None and _FULL_STOP.search(occurrence.lines[0].text) is not None
         self._wrapped = wrapped  # a RayTaskError: a remote traceback, and then the error itself, are still to come
 
     def _note_frame(self, frame: re.Match[str] | None) -> None:
@@ -272,11 +288,19 @@ class _Block:
         remote = self._wrapped or (self.occurrence is not None and self.occurrence.quotes_traceback)
         return remote and not text.startswith(("[", "During", "The above", "=", "-"))
 
+    def is_complete_before(self, text: str) -> bool:
+        """Whether this line is another program's, without a logger's head: no sentence of Ray, after a full one."""
+        if self.occurrence is None or self._wrapped or self.occurrence.name not in _OF_SENTENCES:
+            return False
+        return self._at_full_stop and bool(text.strip()) and not text[0].isspace() and not _SENTENCE.match(text)
+
     def add(self, line: Line) -> None:
         source_code = self.after_frame and line.text.startswith("    ")
         self._note_frame(_FRAME.match(line.text))
         if self.occurrence is None or self.after_frame or source_code:
             return
+        if line.text.strip():
+            self._at_full_stop = _FULL_STOP.search(line.text) is not None
         if len(self.occurrence.lines) < _MOST_LINES and line.text.strip(" ^~"):
             self.occurrence.lines.append(line)
 

@@ -46,10 +46,14 @@ class Called:
             made = call.callee.definition
             if "__init__" in made.methods:
                 self._runs(call, made.methods["__init__"])
-            return Value(Kind.INSTANCE, definition=made)
-        if kind is Kind.UNKNOWN:
-            return self._method(call, first)
-        return UNKNOWN
+            return Value(Kind.INSTANCE, definition=made, entries=frozenset({call.node}))
+        return self._of_unknown(call, first)
+
+    def _of_unknown(self, call: Call, first: Value) -> Value:
+        """The result of a function that is not of this module: of a store, maybe an entry of it."""
+        made = self._method(call, first) if call.callee.kind is Kind.UNKNOWN else UNKNOWN
+        is_entry = call.name.endswith("Store") and call.callee.kind in {Kind.UNKNOWN, Kind.SYMBOL}
+        return replace(made, entries=frozenset({call.node})) if is_entry else made
 
     def _method(self, call: Call, first: Value) -> Value:
         """The result of a method of a list or a dict, or of a builtin."""

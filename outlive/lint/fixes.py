@@ -59,20 +59,24 @@ def _apply(code: str, edits: Sequence[Edit]) -> str:
 
 
 def write(path: Path, before: bytes, text: Text, code: str) -> None:
-    """Replace the content of a file in one step. A link stays a link, and mode and owner stay.
+    """Replace the content of a file in one step. A symbolic link stays one; mode, owner and extended attributes stay.
 
     Raises
     ------
     ChangedMeanwhile
         The content is no longer `before`.
     OSError
-        The file cannot be written.
+        The file cannot be written, or it has another name too (a hard link).
     """
     target = Path(os.path.realpath(path))
     data = text.encoded(code)
     about = target.stat()
     if not stat.S_ISREG(about.st_mode):  # a pipe has been read, and to read it again could wait for ever
         raise OSError(f"{path} is no regular file")
+    if about.st_nlink > 1:
+        # A new file would part the names. Written in place, the source would be lost if this process died in the
+        # middle; and the other name may be a file that must not change, as in the cache of a package manager.
+        raise OSError(f"{path} has another name too (a hard link): mend it by hand, or lint a copy of it")
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".outlive", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -81,6 +85,7 @@ def write(path: Path, before: bytes, text: Text, code: str) -> None:
             with contextlib.suppress(PermissionError):  # else what root mends would be root's
                 os.fchown(file.fileno(), about.st_uid, about.st_gid)
             os.fchmod(file.fileno(), about.st_mode & 0o7777)
+            _copy_attributes(target, file.fileno())
             os.fsync(file.fileno())
         if target.read_bytes() != before:
             raise ChangedMeanwhile(f"{path} was changed meanwhile; it was not touched")
@@ -91,3 +96,11 @@ def write(path: Path, before: bytes, text: Text, code: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _copy_attributes(source: Path, target: int) -> None:
+    """Give an open file the extended attributes (an ACL is one) of another, but those that the system refuses."""
+    with contextlib.suppress(OSError):  # the filesystem has none
+        for name in os.listxattr(source):
+            with contextlib.suppress(OSError):
+                os.setxattr(target, name, os.getxattr(source, name))

@@ -55,6 +55,7 @@ class Value:
     definition: Definition | None = None
     options: Mapping[str, cst.BaseExpression] = field(default_factory=dict, hash=False)
     sites: frozenset[cst.CSTNode] = frozenset()
+    entries: frozenset[cst.CSTNode] = frozenset()  # the constructor calls of which this may be the object itself
     parameter: str = ""  # the name of the parameter whose unchanged value this is
     keys: frozenset[str] = frozenset()  # of a dict: those that are literals, and whose value is not None
     is_list: bool = False
@@ -117,9 +118,9 @@ def _merge(a: Value, b: Value) -> Value:
         return a
     if a.kind is Kind.NONE:
         return b
-    sites = a.sites | b.sites
+    sites, entries = a.sites | b.sites, a.entries | b.entries
     if a.kind is not b.kind:
-        return Value(Kind.UNKNOWN, sites=sites)
+        return Value(Kind.UNKNOWN, sites=sites, entries=entries)
     inner = merged([part for part in (a.inner, b.inner) if part is not None]) if a.inner or b.inner else None
     items = tuple(map(_merge, a.items, b.items)) if len(a.items) == len(b.items) else ()
     return Value(
@@ -130,6 +131,7 @@ def _merge(a: Value, b: Value) -> Value:
         definition=a.definition if a.definition is b.definition else None,
         options={**a.options, **b.options},
         sites=sites,
+        entries=entries,
         keys=a.keys | b.keys,
         parameter=a.parameter if a.parameter == b.parameter else "",
         is_list=a.is_list and b.is_list,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from outlive.archive.place import Place
 
 _log = logging.getLogger(__name__)
-_THREADS = 4  # calls at a time, while one saves
+_THREADS = 4  # calls at a time; none of them waits for a save
 _PATIENCE = 60.0  # seconds for an answer of an actor that starts
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two questions whether a save has ended
 _NAMED = "mirror-"  # how the names of mirrors begin
 
 
@@ -53,35 +55,56 @@ class Order(NamedTuple):
     delete: bool
 
 
+class Ticket(NamedTuple):
+    """What a call that waits for a save asks with: which save, and of which of the actor's processes."""
+
+    process: str
+    number: int
+
+
 class Mirroring:
-    """The actor."""
+    """The actor. One thread saves, so that calls which wait for a save share it, and keep no other call waiting."""
 
     def __init__(self, order: Order) -> None:
         actor_logs.begin()
-        self._order, self._one_at_a_time = order, threading.Lock()
+        self._order = order
         self._status = MirrorStatus(order.store, order.place.url, order.every, None, None, None)
+        self._process = os.urandom(8).hex()
+        self._changed = threading.Condition()  # over the numbers of the last saves that
+        self._wanted = self._begun = self._ended = 0
         threading.Thread(target=self._go_on, daemon=True, name="mirror").start()
 
     def _go_on(self) -> None:
+        due = time.monotonic()
         while True:
-            begun = time.monotonic()
-            self.save()
-            time.sleep(max(0.0, self._order.every - (time.monotonic() - begun)))
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted > self._begun, max(0.0, due - time.monotonic()))
+                self._begun += 1
+            due = time.monotonic() + self._order.every
+            self._save()
+            with self._changed:
+                self._ended = self._begun
 
-    def save(self) -> MirrorStatus:
-        """Save now, and say how that went."""
+    def saved(self, ticket: Ticket | None) -> Ticket | MirrorStatus:
+        """How the save went that began after this was asked without a ticket; until it ends, the ticket to ask with."""
+        with self._changed:
+            if ticket is None or ticket.process != self._process:  # that died, and with it what it was asked for
+                ticket = Ticket(self._process, self._begun + 1)
+                self._wanted = ticket.number
+                self._changed.notify()
+            return self._status if self._ended >= ticket.number else ticket
+
+    def _save(self) -> None:
         store, place, prefix, _, delete = self._order
-        with self._one_at_a_time:
-            at = time.time()
-            try:
-                with progress.of("saving") as bar:
-                    saved = save(sessions.current(), store, place, prefix, None, bar, delete=delete)
-            except Exception as error:  # noqa: BLE001 - a server that is away, a full disk: the next attempt may succeed
-                _log.warning("the mirror %s of store %s failed, and goes on: %s", place, store, error)
-                self._status = self._status._replace(failed=f"{type(error).__name__}: {error}")
-            else:
-                self._status = self._status._replace(saved_at=at, last=saved, failed=None)
-            return self._status
+        at = time.time()
+        try:
+            with progress.of("saving") as bar:
+                saved = save(sessions.current(), store, place, prefix, None, bar, delete=delete)
+        except Exception as error:  # noqa: BLE001 - a server that is away, a full disk: the next attempt may succeed
+            _log.warning("the mirror %s of store %s failed, and goes on: %s", place, store, error)
+            self._status = self._status._replace(failed=f"{type(error).__name__}: {error}")
+        else:
+            self._status = self._status._replace(saved_at=at, last=saved, failed=None)
 
     def status(self) -> MirrorStatus:
         return self._status
@@ -108,11 +131,12 @@ class Mirror:
 
     def status(self) -> MirrorStatus:
         """Say what it has done. Raises StoreUnavailable if it was stopped."""
-        return _ask(self.store, self.url, "status", _PATIENCE)
+        status: MirrorStatus = _ask(self.store, self.url, "status", patience=_PATIENCE)
+        return status
 
     def save(self) -> MirrorStatus:
-        """Have it save now, and wait for that."""
-        return _ask(self.store, self.url, "save", None)
+        """Have it save now, and wait for that. Calls that come while it saves share the next save."""
+        return _saved(self.store, self.url)
 
     def stop(self, *, save: bool = True) -> None:
         """End it; by default after it has saved once more. The archive stays. Does nothing if it was stopped.
@@ -178,7 +202,18 @@ def start(order: Order) -> Mirror:
 
 
 @in_cluster()
-def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorStatus:
+def _saved(store: str, url: str) -> MirrorStatus:
+    sessions.current()
+    found, pause = _ask(store, url, "saved", None), _FIRST_PAUSE
+    while not isinstance(found, MirrorStatus):
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        found = _ask(store, url, "saved", found)
+    return found
+
+
+@in_cluster()
+def _ask(store: str, url: str, method: str, *arguments: Any, patience: float | None = None) -> Any:
     sessions.current()
     import ray
     from ray.exceptions import GetTimeoutError, RayError
@@ -186,13 +221,11 @@ def _ask(store: str, url: str, method: str, patience: float | None) -> MirrorSta
     from outlive.cluster import actors
 
     try:
-        answer = getattr(actors.find(_name(store, url)), method).remote()
-        status: MirrorStatus = ray.get(answer, timeout=patience)
+        return ray.get(getattr(actors.find(_name(store, url)), method).remote(*arguments), timeout=patience)
     except GetTimeoutError:
         raise StoreUnavailable(f"the mirror of store {store!r} to {url} did not answer in {patience:g} s") from None
     except (ValueError, RayError) as error:
         raise StoreUnavailable(f"no mirror of store {store!r} to {url} runs: {error!s:.200}") from None
-    return status
 
 
 @in_cluster()

@@ -16,7 +16,7 @@ from outlive import progress as progress_bar
 from outlive.archive.opening import place_of
 from outlive.arrays import segment
 from outlive.arrays.defect import Defect
-from outlive.arrays.dtypes import encode_dtype
+from outlive.arrays.dtypes import encode_dtype, warn_of_metadata
 from outlive.arrays.info import check_key, new_version
 from outlive.arrays.packed import Packed
 from outlive.arrays.put_options import PutOptions
@@ -312,6 +312,7 @@ class Store(MutableMapping[str, Any]):
         6
         """
         shape, dtype, nbytes = checked(shape, dtype, order)
+        warn_of_metadata(dtype)
         if key is not None:
             check_key(key)
         check_replicas(replicas)

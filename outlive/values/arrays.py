@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from outlive.arrays.dtypes import decode_dtype, encode_dtype
+from outlive.arrays.dtypes import decode_dtype, encode_dtype, warn_of_metadata
 from outlive.errors import CorruptArray, UnknownType, UnsupportedArray
 from outlive.values.wire import Node
 
@@ -24,9 +24,11 @@ def describe(dtype: np.dtype[Any]) -> str | None:
     if dtype.type.__module__.partition(".")[0] == _ML:
         return f"{_ML}.{dtype.name}" if _of_ml_dtypes(dtype.name) == dtype else None
     try:
-        return encode_dtype(dtype)
+        text = encode_dtype(dtype)
     except UnsupportedArray:
         return None
+    warn_of_metadata(dtype)
+    return text
 
 
 def dtype_of(text: object) -> np.dtype[Any]:

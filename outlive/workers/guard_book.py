@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from outlive.units import format_size
-from outlive.workers.guard_record import Decision
+from outlive.workers.guard_record import KEPT, Decision
 from outlive.workers.rows import Worker
 
-_KEPT = 200
 _log = logging.getLogger(__name__)
 
 
@@ -20,7 +19,7 @@ class Book:
     """The log of a guard, as it is written. A decision about a worker is written once, until it is another one."""
 
     def __init__(self) -> None:
-        self.decisions: deque[Decision] = deque(maxlen=_KEPT)
+        self.decisions: deque[Decision] = deque(maxlen=KEPT)
         self.news = False
         """Whether there are decisions that were not noted elsewhere yet."""
         self._said: dict[str, str] = {}

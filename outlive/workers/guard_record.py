@@ -20,6 +20,8 @@ from outlive.units import format_duration
 Phase = Literal["running", "starting", "restarting", "silent", "stopped", "gone"]
 NAME, NAMESPACE = named_actor.GUARD, named_actor.NAMESPACE
 LOG = "workers-guard-log"
+KEPT = 200
+"""How many decisions the log has."""
 FORM = 1
 """The form of the record and of the guard's calls. Guards of another form are neither changed nor read in full."""
 _LATE = 60.0  # seconds beyond three pauses, after which a guard that reports nothing counts as silent
@@ -138,6 +140,27 @@ def guard_log() -> tuple[Decision, ...]:
         As `guard_state`.
     """
     return decisions(json.loads(notes.get(LOG) or b"[]"))
+
+
+def note_stopped(how: str) -> None:
+    """Note that the guard was stopped, in place of a guard that is gone and did not note it. Without a record, nothing.
+
+    Parameters
+    ----------
+    how
+        What its log says.
+
+    Raises
+    ------
+    StoreUnavailable
+        The GCS does not answer.
+    """
+    record: dict[str, Any] = json.loads(notes.get(NAME) or b"{}")
+    if record.get("phase", "stopped") == "stopped":
+        return
+    notes.put(NAME, json.dumps({**record, "phase": "stopped"}).encode())
+    last = dataclasses.asdict(Decision(time.time(), "guard", how))
+    notes.put(LOG, json.dumps([*json.loads(notes.get(LOG) or b"[]"), last][-KEPT:]).encode())
 
 
 def decisions(rows: list[dict[str, Any]]) -> tuple[Decision, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from outlive.errors import BadSetting, OutliveError, StoreUnavailable
 from outlive.ray_internals import named_actor
-from outlive.workers.guard_record import FORM, NAME, NAMESPACE, GuardState, guard_state
+from outlive.workers.guard_record import FORM, NAME, NAMESPACE, GuardState, guard_state, note_stopped
 from outlive.workers.policy import Policy
 
 _HEAD = "node:__internal_head__"  # a resource that only the head has, as the next one will that replaces it
@@ -102,7 +102,7 @@ def stop_guard() -> bool:
     """Stop the guard, of whichever version. When this returns, it holds no worker, and lets none go.
 
     A guard that does not answer, as one that is stopped by a signal, is killed. A process beside it gives back what it
-    holds.
+    holds. Its record and its log then say so.
 
     Returns
     -------
@@ -119,12 +119,17 @@ def stop_guard() -> bool:
     actor = _running()
     if actor is None:
         return False
-    with contextlib.suppress(ray.exceptions.RayError):  # it is killed then
+    how = "stopped: it did not answer, and was killed"
+    with contextlib.suppress(ray.exceptions.RayError):
         ray.get(actor.stop.remote(), timeout=_END)
+        how = "stopped"
     ray.kill(actor, no_restart=True)
     deadline = time.monotonic() + _END
-    while named_actor.find(NAME, NAMESPACE) is not None and time.monotonic() < deadline:
+    while (there := named_actor.find(NAME, NAMESPACE)) is not None and time.monotonic() < deadline:
         time.sleep(0.05)
+    if there is None:  # else it may be another one, that somebody has started just now
+        with contextlib.suppress(StoreUnavailable):  # it is stopped all the same
+            note_stopped(how)
     return True
 
 

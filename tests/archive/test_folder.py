@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -151,6 +152,38 @@ def test_a_mark_is_seen_in_the_same_folder_only(folder: Folder, tmp_path: Path) 
         assert not Folder(str(tmp_path / "other")).sees(mark)
     assert not folder.sees(mark)
     assert folder.sees("")
+
+
+def _make_old(folder: Folder, mark: str) -> None:
+    os.utime(f"{folder}/partial/{mark}", (1.0, 1.0))
+
+
+def test_a_killed_save_s_mark_is_cleared_away_by_a_later_one(folder: Folder) -> None:
+    child = os.fork()
+    if not child:
+        folder.mark()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = os.listdir(f"{folder}/partial")
+    _make_old(folder, left)
+    with marked(folder) as mark:
+        assert os.listdir(f"{folder}/partial") == [mark]
+
+
+def test_the_mark_of_a_save_that_goes_on_stays(folder: Folder) -> None:
+    with marked(folder) as long, marked(pickle.loads(pickle.dumps(folder))) as other:
+        _make_old(folder, long)
+        with marked(Folder(folder.url)):
+            assert folder.sees(long) and folder.sees(other)
+
+
+def test_an_earlier_version_s_mark_is_not_locked_and_stays_while_it_is_new(folder: Folder) -> None:
+    open(f"{folder}/partial/{'0' * 32}.mark", "x").close()
+    with marked(folder):
+        assert folder.sees(f"{'0' * 32}.mark")
+    _make_old(folder, f"{'0' * 32}.mark")
+    with marked(folder):
+        assert not folder.sees(f"{'0' * 32}.mark")
 
 
 @pytest.mark.parametrize("url", ["file://host/x", "", "a\0b", b"bytes"])
@@ -352,6 +385,8 @@ def test_readers_see_the_archive_before_or_after_whenever_the_saver_is_killed(fo
     while True:
         was = folder.existing()
         killed = _killed_at(folder, step, call)
+        for name in os.listdir(f"{folder}/partial"):
+            _make_old(folder, name)
         now = folder.existing()
         values = {key: int(read(folder, entry)[0]) for key, entry in now.entries.items()}
         assert values["a"] == values["b/c"], "half of a save is seen"
@@ -363,7 +398,7 @@ def test_readers_see_the_archive_before_or_after_whenever_the_saver_is_killed(fo
         call, step = call + 3, step + 1
     assert min(seen.values()) > 0
     _save(folder, step + 1)
-    assert not [name for name in os.listdir(f"{folder}/partial") if not name.endswith(".mark")], "litter of the killed"
+    assert not os.listdir(f"{folder}/partial"), "litter of the killed"
 
 
 def test_the_error_says_where(folder: Folder) -> None:

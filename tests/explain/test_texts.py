@@ -165,3 +165,39 @@ def test_a_class_of_another_library_with_the_name_of_one_of_ray_is_not_explained
     text = f'Traceback (most recent call last):\n  File "app/main.py", line 3, in run\n{name}: the user said stop\n'
     assert not explain.read(text).explanations
     assert explain.read(text.replace(name, f"ray.exceptions.{name.split('.')[-1]}")).explanations
+
+
+DIED = (
+    "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n\tclass_name: A\n"
+    "\tip: 10.0.0.1\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR "
+    "Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file.\n"
+)
+
+
+@pytest.mark.parametrize("head", ["", "2026-01-01 12:00:00,000 ERROR run.py:3 - "])
+@pytest.mark.parametrize("between", ["", "\n", "3 files saved\n", "saved: /data/7\n"])
+def test_a_line_that_another_program_wrote_after_an_error_is_not_its_words(head, between):
+    (explanation,) = explain.read(f"{head}{DIED}{between}earlier run: CUDA out of memory\n").explanations
+    assert "GPU" in explanation.causes[0].text
+    (evidence,) = explanation.causes[0].evidence
+    assert evidence.endswith("(elsewhere in this text; not certain to be related)")
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "The worker log says CUDA out of memory",  # a sentence of Ray's may begin so
+        "\tlast line: CUDA out of memory",
+    ],
+)
+def test_a_line_that_may_be_of_the_message_is_taken_for_its_words(tail):
+    (explanation,) = explain.read(DIED + tail).explanations
+    (evidence,) = explanation.causes[0].evidence
+    assert "not certain" not in evidence
+
+
+def test_a_sentence_that_a_person_wrapped_goes_on():
+    wrapped = DIED.replace("a connection error code 2", "\nCUDA out of memory, and error code 2")
+    (explanation,) = explain.read(wrapped).explanations
+    (evidence,) = explanation.causes[0].evidence
+    assert "not certain" not in evidence

@@ -214,6 +214,38 @@ def test_fix_shows_what_it_did_and_touches_nothing_else():
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_fix_keeps_extended_attributes():
+    Path("a.py").write_text(FIXABLE)
+    try:
+        os.setxattr("a.py", "user.origin", b"here")
+    except OSError:
+        pytest.skip("the filesystem has no extended attributes")
+    assert lint("--fix", "a.py").exit_code == 0
+    assert os.getxattr("a.py", "user.origin") == b"here"
+
+
+def test_an_attribute_that_is_refused_holds_nothing_up(monkeypatch):
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "listxattr", lambda _: ["security.x"])
+    monkeypatch.setattr(os, "getxattr", refused)
+    Path("a.py").write_text(FIXABLE)
+    assert lint("--fix", "a.py").exit_code == 0
+    assert Path("a.py").read_text() == "import ray\nray.put(1)\n"
+
+
+def test_fix_parts_no_hard_links():
+    Path("a.py").write_text(FIXABLE)
+    os.link("a.py", "b.py")
+    result = lint("--fix", "a.py")
+    assert result.exit_code == 2
+    assert "hard link" in result.stderr
+    assert os.path.samefile("a.py", "b.py")
+    assert Path("b.py").read_text() == FIXABLE
+    assert sorted(os.listdir()) == ["a.py", "b.py"]
+
+
 def test_fix_leaves_what_it_cannot_fix():
     Path("a.py").write_text(FIXABLE + "ray.put(1, _owner=a)\n")
     assert lint("--fix", "a.py").exit_code == 1

@@ -191,6 +191,30 @@ CASES = [
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(None, 'k')\ns.retrieve()", True),
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.zeros(3), 'k')\ns.retrieve()", False),
     ("OUT501", "from outlive import NumpyStore\ns = NumpyStore(np.empty(0), 'k')", False),
+    *(
+        ("OUT501", f"from outlive import NumpyStore\nimport mine\n{code}", found)
+        for code, found in {
+            # what is done with the entry itself
+            "s = NumpyStore(None, 'k')\nprint(s.shape, len(s))\ns.retrieve()\ns.get()": True,
+            "s = NumpyStore(None, 'k')\ns.write(x)\ns.retrieve()": False,
+            "s = NumpyStore(None, 'k')\nfill(s)\ns.retrieve()": False,
+            "s = NumpyStore(None, 'k')\npool.map(s.write, x)\ns.retrieve()": False,
+            "s = NumpyStore(None, 'k')\ns.data = x\ns.retrieve()": False,
+            "def f():\n    s = NumpyStore(None, 'k')\n    s.retrieve()\n    return s": False,
+            "def f():\n    s = NumpyStore(None, 'k')\n    def g(): s.write(x)\n    g()\n    return s.retrieve()": False,
+            "s = NumpyStore(None, 'k')\ndef f(): return s.retrieve()": True,
+            "(s := NumpyStore(None, 'k')).retrieve()": True,
+            "s = NumpyStore(None, 'k')\nt = s\nt.retrieve()": True,
+            "s = NumpyStore(None, 'k')\nt = s\nt.write(x)\ns.retrieve()": False,
+            # and with others of the same name
+            "s = NumpyStore(None, 'k')\ns = NumpyStore.open('j')\ns.retrieve()": False,
+            "s = NumpyStore(x, 'j')\ns.write(x)\ns = NumpyStore(None, 'k')\ns.retrieve()": True,
+            "if a:\n    s = NumpyStore(None, 'k')\nelse:\n    s = NumpyStore.open('j')\ns.retrieve()": True,
+            "def f():\n    s = NumpyStore(None, 'k')\n    s.retrieve()\ndef g(s): s.write(x)": True,
+            "s = mine.Store(None, 'k')\ns.put(x)\ns.retrieve()": False,
+            "s = mine.Store(None, 'k')\ns.retrieve()": True,
+        }.items()
+    ),
     ("OUT601", "ray.init(_system_config={'kill_idle_workers_interval_ms': 0})", True),
     ("OUT601", "import os\nos.environ['RAY_kill_idle_workers_interval_ms'] = '0'", True),
     ("OUT601", "from os import environ\nenviron.setdefault('RAY_kill_idle_workers_interval_ms', str(0))", True),

@@ -492,12 +492,12 @@ def test_what_cannot_be_saved_keeps_no_other_from_it(store: outlive.Store, tmp_p
 def test_a_mirror_whose_last_save_fails_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     status, stopped = mirroring.MirrorStatus("s", "/m", 5.0, 1.0, None, "OSError: No space left on device"), list[str]()
 
-    def ask(*_: Any) -> mirroring.MirrorStatus:
+    def saved(*_: Any) -> mirroring.MirrorStatus:
         if stopped:
             raise outlive.StoreUnavailable("no mirror runs")
         return status
 
-    monkeypatch.setattr(mirroring, "_ask", ask)
+    monkeypatch.setattr(mirroring, "_saved", saved)
     monkeypatch.setattr(mirroring, "_stop", stopped.append)
     with pytest.raises(outlive.ArchiveUnavailable, match="No space"):
         mirroring.Mirror("s", "/m").stop()

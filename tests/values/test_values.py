@@ -680,3 +680,9 @@ def test_combinations_of_flags_are_pickled() -> None:
     assert there_and_back(_Flag.A) is _Flag.A
     assert there_and_back(_Flag.A | _Flag.B, pickle=True) == _Flag.A | _Flag.B
     assert there_and_back(_Unused(1)) == _Unused(1)
+
+
+def test_metadata_of_a_dtype_is_lost_with_a_warning():
+    array = np.zeros(3, np.dtype("i4", metadata={"unit": "mm"}))
+    with pytest.warns(UserWarning, match="metadata on a dtype is not stored"):
+        pack({"a": array})

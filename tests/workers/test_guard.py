@@ -144,6 +144,7 @@ def test_one_that_ends_while_it_holds_a_worker_gives_it_back(unreaped, how, tmp_
     else:
         monkeypatch.setattr(guarding, "_END", 5.0)
         assert stop_guard()
+        assert guard_state().phase == "stopped"
     eventually(lambda: not leased())
     assert ray.get([pid_of_worker.remote() for _ in range(4)])  # it may be given to a task, or has left
     monkeypatch.undo()

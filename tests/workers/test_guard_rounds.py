@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from outlive.ray_internals import notes, processes, rpc
-from outlive.workers import JobPolicy, Policy, ages, guard_book, inspection, watch
-from outlive.workers.guard_record import NAME, guard_log, guard_state
+from outlive.ray_internals.named_actor import NamedActor
+from outlive.workers import JobPolicy, Policy, ages, guard_book, guarding, inspection, watch
+from outlive.workers.guard_record import KEPT, NAME, guard_log, guard_state
 from outlive.workers.watch import Watch
 from tests.conftest import eventually
 from tests.workers.played import JOB, played_cluster
@@ -429,3 +430,81 @@ def test_its_state_for_those_who_read_it(cluster, clock):
     state = guard_state()
     assert (state.phase, state.let_go, state.words) == ("gone", 6, "max_idle=1")  # there is no such actor here
     assert not state.well
+
+
+class Stopped:
+    """A guard's actor, as `stop_guard` sees it: it answers, or it does not."""
+
+    def __init__(self, answer=None, error=None):
+        self._answer, self._error = answer, error
+        self.killed = False
+        self.stop = SimpleNamespace(remote=lambda: self)
+
+    def get(self, _, timeout):
+        if self._error is not None:
+            raise self._error
+        if self._answer is not None:
+            self._answer()
+
+    def kill(self, _, no_restart):
+        assert no_restart
+        self.killed = True
+
+
+def stop_of(actor, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(guarding, "_running", lambda: actor)
+    monkeypatch.setattr(ray, "get", actor.get)
+    monkeypatch.setattr(ray, "kill", actor.kill)
+    assert guarding.stop_guard()
+    assert actor.killed
+    monkeypatch.undo()
+
+
+def test_a_guard_that_does_not_answer_is_killed_and_its_record_says_that_it_was_stopped(cluster, clock, monkeypatch):
+    guard_of(Policy(max_idle=1), clock).step()
+    stop_of(Stopped(error=pytest.importorskip("ray").exceptions.GetTimeoutError()), monkeypatch)
+    state = guard_state()
+    assert (state.phase, state.about, state.let_go, state.words) == ("stopped", "stopped", 6, "max_idle=1")
+    assert events() == ["started: max_idle=1", "stopped: it did not answer, and was killed"]
+
+
+def test_a_guard_that_stopped_but_could_not_note_it_is_noted_as_stopped(cluster, clock, monkeypatch):
+    guard = guard_of(Policy(max_idle=1), clock)
+    guard.step()
+    stop_of(Stopped(lambda: None), monkeypatch)
+    assert guard_state().phase == "stopped"
+    assert events()[-1] == "stopped"
+
+
+def test_a_guard_that_noted_that_it_stopped_is_not_noted_again(cluster, clock, monkeypatch):
+    guard = guard_of(Policy(max_idle=1), clock)
+    guard.step()
+    stop_of(Stopped(guard.stop), monkeypatch)
+    assert guard_state().phase == "stopped"
+    assert events() == ["started: max_idle=1", "stopped"]
+
+
+def test_a_guard_that_never_reported_has_no_record_when_it_is_stopped(cluster, monkeypatch):
+    stop_of(Stopped(error=pytest.importorskip("ray").exceptions.GetTimeoutError()), monkeypatch)
+    assert guard_state() is None
+
+
+def test_a_guard_that_somebody_starts_just_then_keeps_its_record(cluster, clock, monkeypatch):
+    guard_of(Policy(max_idle=1), clock).step()
+    another = NamedActor("b", "alive", "n", 2, 0)
+    monkeypatch.setattr(guarding, "_END", 0.0)
+    monkeypatch.setattr(guarding.named_actor, "find", lambda *_: another)
+    stop_of(Stopped(), monkeypatch)
+    assert guard_state().phase == "gone"
+    assert events() == ["started: max_idle=1"]
+
+
+def test_the_log_of_a_stopped_guard_stays_bounded(cluster, clock, monkeypatch):
+    guard = guard_of(Policy(max_idle=1), clock)
+    for turn in range(300):
+        guard._book.event(str(turn))
+    guard.step()
+    stop_of(Stopped(), monkeypatch)
+    assert len(events()) + len(outcomes()) == KEPT
+    assert events()[-1] == "stopped"

@@ -10,12 +10,15 @@ from outlive.lint import calls
 from outlive.lint.definitions import Argument, Call, Class, Function
 from outlive.lint.flow import Flow
 from outlive.lint.rule import Hit
+from outlive.lint.tree import walk
 from outlive.lint.values import Kind
 
 _OURS = {"outlive.NumpyStore", "outlive.store.numpy_store.NumpyStore"}
 _EMPTY_MAKERS = {"empty", "empty_like"}
 _ZERO_SIZE_MAKERS = {"empty", "zeros", "ones", "array", "asarray", "ndarray", "full"}
 _READS = ("retrieve", "get", "read", "load", "fetch", "value")
+_FACTS = {"key", "shape", "size", "ndim", "dtype", "handle", "close"}  # of an entry: these store nothing
+_LOOKS = {"len", "print", "repr", "str"}
 
 
 def check(flow: Flow) -> Iterator[Hit]:
@@ -24,7 +27,7 @@ def check(flow: Flow) -> Iterator[Hit]:
             data = _data(call)
             if data is None or not (_is_nothing(data.node.value) or _is_uninitialised(data)):
                 continue
-            if _is_read(flow, function, call):
+            if _is_only_read(flow, call):
                 message = (
                     "a store entry made of dummy data just to read it: this overwrites what is stored under the key"
                 )
@@ -81,22 +84,34 @@ def _last_name(node: cst.BaseExpression) -> str:
     return node.value if isinstance(node, cst.Name) else ""
 
 
-def _is_read(flow: Flow, function: Function, call: Call) -> bool:
-    """Whether it is only read: `Store(dummy, key).retrieve()`, or a variable on which only reading methods run."""
-    for other in function.calls:
-        if isinstance(other.node.func, cst.Attribute) and other.node.func.value is call.node:
-            return other.name.startswith(_READS)
-    name = flow.assigned.get(call.node)
-    used = [
-        other.name
-        for part in flow.functions
-        for other in part.calls
-        if part is function
-        and isinstance(other.node.func, cst.Attribute)
-        and isinstance(other.node.func.value, cst.Name)
-        and other.node.func.value.value == name
-    ]
-    return name is not None and any(method.startswith(_READS) for method in used)
+def _is_only_read(flow: Flow, call: Call) -> bool:
+    """Whether the entry is read, and nothing else is done with it anywhere that might store real data under its key."""
+    nodes = {node for node, value in flow.values.items() if call.node in value.entries}
+    reads = False
+    for node in walk(flow.module):
+        if isinstance(node, cst.Assign | cst.AnnAssign | cst.NamedExpr) and _is_named(node):
+            nodes.discard(node.value)
+        elif isinstance(node, cst.IfExp):
+            nodes -= {node.body, node.orelse}
+        elif isinstance(node, cst.Attribute) and node.value in nodes and _only_looks(flow, node):
+            nodes.discard(node.value)
+            reads |= node.attr.value.startswith(_READS)
+        elif isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in _LOOKS:
+            nodes -= {argument.value for argument in node.args}
+    return reads and not nodes
+
+
+def _is_named(node: cst.Assign | cst.AnnAssign | cst.NamedExpr) -> bool:
+    """Whether names alone get the value: what is done with these is seen."""
+    targets = [part.target for part in node.targets] if isinstance(node, cst.Assign) else [node.target]
+    return all(isinstance(target, cst.Name) for target in targets)
+
+
+def _only_looks(flow: Flow, node: cst.Attribute) -> bool:
+    """Whether this attribute is a method that reads, or a property that is read."""
+    if node not in flow.values:  # it is assigned to
+        return False
+    return node.attr.value.startswith(_READS) or node.attr.value in _FACTS
 
 
 def _opened(flow: Flow, call: Call, data: Argument) -> str | None:
