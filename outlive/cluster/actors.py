@@ -8,6 +8,8 @@ from typing import Any
 import ray
 from ray.util import list_named_actors
 
+from outlive.errors import StoreUnavailable
+
 NAMESPACE = "outlive"
 CATALOG = "catalog"
 _KEEPER = "keeper-"
@@ -29,7 +31,17 @@ def keeper_name(node: str) -> str:
 
 
 def find(name: str) -> Any:
-    """A living actor by its name. Raises ValueError if there is none."""
+    """A living actor by its name.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    StoreUnavailable
+        This process is not connected to a Ray cluster (any more).
+    """
+    if not ray.is_initialized():  # else Ray would connect it to some cluster, or start one
+        raise StoreUnavailable("this process is not connected to a Ray cluster; call outlive.open() first")
     return ray.get_actor(name, namespace=NAMESPACE)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outlive import actor_logs, progress
 from outlive.errors import ArchiveUnavailable, StoreUnavailable
+from outlive.store import ray_in_use
 from outlive.store import session as sessions
 from outlive.store.gateway import in_cluster
 from outlive.store.saving import Saved, save
@@ -43,6 +44,10 @@ class MirrorStatus(NamedTuple):
     """Its result."""
     failed: str | None
     """Why the last attempt failed, if it did. It is made again."""
+
+
+class _NotRunning(StoreUnavailable):
+    """There is no such mirror: it was stopped."""
 
 
 class Order(NamedTuple):
@@ -145,9 +150,11 @@ class Mirror:
         ------
         ArchiveUnavailable
             It could not save once more. It goes on, and tries again.
+        StoreUnavailable
+            It could not be asked, as where this process is not connected to the cluster. It goes on.
         """
         failed = None
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(_NotRunning):
             failed = self.save().failed if save else None
         if failed is not None:
             raise ArchiveUnavailable(
@@ -216,7 +223,7 @@ def _saved(store: str, url: str) -> MirrorStatus:
 def _ask(store: str, url: str, method: str, *arguments: Any, patience: float | None = None) -> Any:
     sessions.current()
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
+    from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
     from outlive.cluster import actors
 
@@ -224,12 +231,16 @@ def _ask(store: str, url: str, method: str, *arguments: Any, patience: float | N
         return ray.get(getattr(actors.find(_name(store, url)), method).remote(*arguments), timeout=patience)
     except GetTimeoutError:
         raise StoreUnavailable(f"the mirror of store {store!r} to {url} did not answer in {patience:g} s") from None
-    except (ValueError, RayError) as error:
-        raise StoreUnavailable(f"no mirror of store {store!r} to {url} runs: {error!s:.200}") from None
+    except (ValueError, ActorDiedError) as error:
+        raise _NotRunning(f"no mirror of store {store!r} to {url} runs: {error!s:.200}") from None
+    except RayError as error:
+        raise StoreUnavailable(f"the mirror of store {store!r} to {url} cannot be asked: {error!s:.200}") from None
 
 
 @in_cluster()
 def _stop(name: str) -> None:
+    if not ray_in_use.is_connected():  # else Ray would start a cluster, to look for the mirror there
+        raise ray_in_use.not_connected()
     from outlive.cluster import actors
 
     actors.end(name)
