@@ -34,7 +34,11 @@ def open_data_array(
     """A lazy `xarray.DataArray` of a stored array: nothing is read before its values are needed, and then what is.
 
     Slices of it are lazy too. If the array is on another node, only the rows that are used are moved. Otherwise its
-    values are a view of shared memory. Writing to it copies it first, and does not reach the store. It can be pickled.
+    values are a view of shared memory. It can be pickled.
+
+    Writing to a part of it, as `scan[{"y": 0}] = 1`, copies it first, and does not reach the store. But values that
+    were read are read-only: those of `scan.values`, and of `scan` after `scan.load()`. So are they for `scan += 1`.
+    Write to `scan.copy()`, or take `scan + 1`.
 
     `xarray.DataArray(handle)` reads the array at once, as NumPy does: if it is on this node, without a copy.
 

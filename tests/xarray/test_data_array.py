@@ -61,6 +61,23 @@ def test_a_write_does_not_reach_the_store(store: outlive.Store) -> None:
     assert (handle.get() == VALUES).all()
 
 
+def test_values_that_were_read_are_read_only(store: outlive.Store) -> None:
+    handle = store.put(VALUES)
+    array = open_data_array(handle, ("y", "x"))
+    with pytest.raises(ValueError, match="read-only"):
+        array += 1
+    with pytest.raises(ValueError, match="read-only"):
+        array.values[0] = 1
+    for one in (array, array.load()):
+        own = one.copy()
+        own[{"y": 0}] = -1
+        own += 1
+        assert float(own[0, 0]) == 0
+    with pytest.raises(ValueError, match="view"):
+        array[{"y": 0}] = -1
+    assert (handle.get() == VALUES).all()
+
+
 def test_it_is_pickled_as_its_handle(store: outlive.Store) -> None:
     array = open_data_array(store.put(VALUES), ("y", "x"))
     pickled = pickle.dumps(array[5:])
