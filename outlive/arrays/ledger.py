@@ -30,10 +30,10 @@ _USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each number
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
-_CHANGES, _INTENT, _ADOPTED = 80, 88, 504
+_CHANGES, _INTENT, _DEVICE, _ADOPTED = 80, 88, 496, 504
 _BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
 _NOTHING = -1  # the value at `_DISK_BUDGET` if nothing is to be spilled; 0 if nobody has set it
-assert _INTENT + _INTENT_SIZE <= _ADOPTED
+assert _INTENT + _INTENT_SIZE <= _DEVICE
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -287,6 +287,15 @@ class Account:
     @budget.setter
     def budget(self, value: int) -> None:
         _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, value or _NOTHING)  # noqa: SLF001
+
+    @property
+    def device(self) -> int:
+        """The number of the device that the shelf spills to; 0 if it is not known."""
+        return self._ledger._get(_DEVICE)  # noqa: SLF001
+
+    @device.setter
+    def device(self, value: int) -> None:
+        _NUMBER.pack_into(self._ledger._map, _DEVICE, value)  # noqa: SLF001
 
     @property
     def is_set(self) -> bool:

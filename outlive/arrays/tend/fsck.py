@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 from outlive.arrays import batches
 from outlive.arrays.defect import Defect
+from outlive.arrays.disk import NOT_MOUNTED
 from outlive.arrays.ended import Why
-from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, is_id
+from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, SHELF, is_id
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
@@ -87,6 +88,19 @@ def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
     disk.pool.trim()
 
 
+def unmounted(shelf: Shelf) -> Iterator[Defect]:
+    """Say so if the file system that the shelf spills to is not mounted."""
+    disk = shelf.disk
+    if disk is not None and not disk.is_mounted():
+        yield Defect(
+            "unmounted",
+            disk.path,
+            f"nothing is spilled: {NOT_MOUNTED}. Mount it; or, if it is gone for good with all arrays that are there, "
+            f"make that folder (mode 0700) with an empty file `{SHELF}` in it",
+            False,
+        )
+
+
 def check(shelf: Shelf, listed: Listed = none_listed) -> list[Defect]:
     """Go through a whole shelf and mend what can be mended. `check_shelf` and `check_arrays` are its two parts."""
     findings, sizes = check_shelf(shelf, listed)
@@ -103,7 +117,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect
     """
     if shelf.disk is not None:
         shelf.disk.make_again()
-    findings = list(clear_orphans(shelf, listed))
+    findings = [*unmounted(shelf), *clear_orphans(shelf, listed)]
     strangers = sorted(set(os.listdir(shelf.path)) - OWN_FILES)
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
