@@ -23,6 +23,7 @@ from typing import Any
 from outlive.arrays.intent import NUMBER as _NUMBER
 from outlive.arrays.intent import SIZE as _INTENT_SIZE
 from outlive.arrays.intent import Counting, Intent
+from outlive.arrays.layout import ID_LENGTH
 from outlive.arrays.lock import FileLock, create, living
 
 _MAGIC = b"ledger 5"
@@ -30,10 +31,12 @@ _USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each number
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
-_CHANGES, _INTENT, _DEVICE, _ADOPTED = 80, 88, 496, 504
+_CHANGES, _INTENT, _MOVING, _DEVICE, _ADOPTED = 80, 88, 472, 496, 504
 _BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
 _NOTHING = -1  # the value at `_DISK_BUDGET` if nothing is to be spilled; 0 if nobody has set it
-assert _INTENT + _INTENT_SIZE <= _DEVICE
+_OF_AN_ID = ID_LENGTH // 2  # bytes
+assert _INTENT + _INTENT_SIZE <= _MOVING
+assert _MOVING + _OF_AN_ID <= _DEVICE
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -182,6 +185,18 @@ class Ledger:
         """Raise `moves` and `changes`. The caller holds the lock."""
         self.files_changed()
         self._raise(_MOVES)
+
+    @property
+    def moving(self) -> str | None:
+        """The id of the array that the holder of the lock moves from memory to disk or back. The next holder finds it
+        if this one was killed or interrupted: the array may be in both.
+        """
+        number = self._map[_MOVING : _MOVING + _OF_AN_ID]
+        return number.hex() if any(number) else None
+
+    @moving.setter
+    def moving(self, array_id: str | None) -> None:
+        self._map[_MOVING : _MOVING + _OF_AN_ID] = bytes.fromhex(array_id or "00" * _OF_AN_ID)
 
     @property
     def settings(self) -> int:

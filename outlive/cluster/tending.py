@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.lock import is_at
+from outlive.arrays.spill.move import settle
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.ending import Endings
 from outlive.arrays.tend.fsck import clear_orphans, unmounted
@@ -107,6 +108,8 @@ class Tending:
     def balance(self) -> None:
         """Move arrays between memory and disk, which may take a while."""
         self._hold_disk()
+        if (array_id := settle(self._shelf)) is not None:
+            _log.info("double %s: its copy on disk removed: the process that moved it died in between", array_id)
         spill_ahead(self._shelf)
         promote_hot(self._shelf)
 

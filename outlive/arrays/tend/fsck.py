@@ -16,6 +16,7 @@ from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, SHELF
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import mend_double
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.errors import CorruptArray
@@ -79,9 +80,7 @@ def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
         return
     for array_id in set(os.listdir(shelf.mem)).intersection(names_in(disk.mem)):
         with shelf.ledger.locked():
-            if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
-                shelf.ledger.moved()
-                disk.release(array_id)
+            if mend_double(shelf, disk, array_id):
                 yield Defect(
                     "double", array_id, "its copy on disk removed: the process that moved it died in between", True
                 )
