@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Defect(NamedTuple):
     """One defect of a shelf or of the catalog."""
 
-    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf
+    # abandoned, unfinished, damaged, flipped, foreign, miscounted, superseded, unlisted, missing, double, dead shelf,
+    # unmounted
     problem: str
     subject: str  # a path, a key or an id
     action: str  # what was done about it, or what to do

@@ -5,16 +5,23 @@ is made in the shelf's own folder), sealed arrays (the same files as in memory),
 they are deleted or back in memory.
 
 The shelf's symbolic link `disk`, which is read and never followed, says which folder that is.
+
+The file system of that folder may not be mounted, at times. Its mount point then is a folder of another file system,
+most often of `/`, which must not be filled with arrays. So the folder has a file that says whose it is, and the ledger
+has the number of its device. If both are missing, nothing is made there and nothing is spilled. If only the file is
+missing, somebody has cleared the disk, and the folder is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, REMOVED, disk_of
+from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, PRIVATE, REMOVED, SHELF, disk_of
+from outlive.arrays.limits import NO_ROOM, existing
 from outlive.arrays.lock import Mutex
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import names_in, private_folder
@@ -25,10 +32,12 @@ if TYPE_CHECKING:
     from outlive.arrays.ledger import Ledger
 
 SETTING = "OUTLIVE_SPILL_TO"
+NOT_MOUNTED = "the file system that it was made on is not mounted now"
+_LARGEST = (1 << 63) - 1  # number that the ledger can hold
 
 
 class Disk(Tier):
-    """The folder `path` (created, mode 0700), counted in `ledger`.
+    """The folder `path` (created, mode 0700, unless its file system is not mounted), counted in `ledger`.
 
     Raises
     ------
@@ -37,13 +46,22 @@ class Disk(Tier):
     """
 
     def __init__(self, path: str, ledger: Ledger) -> None:
-        super().__init__(path, ledger.disk, SETTING)
+        self._on_disk = account = ledger.disk
+        super().__init__(path, account, SETTING, make=_is_mounted(path, account.device))
         self._ledger = ledger
         self._staging: Staging | None = None
         self._lock = Mutex()
 
     def staging(self) -> str:
-        """This process's folder for drafts and copies."""
+        """This process's folder for drafts and copies.
+
+        Raises
+        ------
+        FileNotFoundError
+            Its file system is not mounted.
+        """
+        if not self.is_mounted():
+            raise FileNotFoundError(errno.ENOENT, "its file system is not mounted", self.path)
         with self._lock.now:
             if not self._is_staged():
                 self.make_again()
@@ -58,11 +76,15 @@ class Disk(Tier):
         return one is not None and one.pid == os.getpid() and os.path.isdir(one.path)
 
     def make_again(self) -> None:
-        """Make the folders again if the disk was cleared, unless the shelf was removed and its disk with it."""
-        if not self._ledger.exists():
+        """Make the folders again if the disk was cleared, unless the shelf was removed and its disk with it.
+
+        Nothing is made while its file system is not mounted.
+        """
+        if not self._ledger.exists() or not self.is_mounted():
             return
-        for folder in (self.path, self.mem, self.new, self.pool.folder):
+        for folder in self.folders():
             private_folder(folder, SETTING)
+        self.sign()
         if not self._ledger.exists():  # since we looked
             remove_empty(self.path)
 
@@ -70,15 +92,42 @@ class Disk(Tier):
         """Make a draft's file at its full size, if the budget has room."""
         return self.pool.make(path, size)
 
+    def sign(self) -> None:
+        """Write whose the folder is, and note its device: that of a network's file system changes with each mount."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(f"{self.path}/{SHELF}", flags, PRIVATE)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in NO_ROOM:  # then its device alone tells
+                raise
+        else:
+            os.close(fd)
+        self._on_disk.device = device_of(self.path)
+
+    def is_mounted(self) -> bool:
+        """Whether its file system is there, and not another one below its mount point."""
+        return _is_mounted(self.path, self._on_disk.device)
+
     def is_away(self) -> bool:
         """Whether nothing is there of what was counted: its file system is not mounted now, or somebody cleared it."""
-        return self.account.used > 0 and self.is_empty()
+        return self.account.used > 0 and (self.is_empty() or not self.is_mounted())
 
     def is_empty(self) -> bool:
         """Whether it holds nothing, so that another folder may take its place."""
         writers = [f"{self.new}/{name}" for name in names_in(self.new)]
         writers = [path for path in writers if os.path.isdir(path) and not os.path.islink(path)]
         return not any(names_in(folder) for folder in (*writers, self.mem, self.pool.folder))
+
+
+def device_of(path: str) -> int:
+    """The number of the device that has the folder `path`, or would have it."""
+    return os.stat(existing(path)).st_dev & _LARGEST
+
+
+def _is_mounted(path: str, device: int) -> bool:
+    return not device or os.path.lexists(f"{path}/{SHELF}") or device_of(path) == device
 
 
 def choose(shelf: str, path: str) -> None:
@@ -106,7 +155,13 @@ def remove(path: str) -> None:
 
 def remove_empty(path: str) -> None:
     """Remove the folder of a removed shelf, if it is empty: a process that spilled may have made it again."""
-    for folder in (f"{path}/{MEM}", f"{path}/{NEW}", f"{path}/{FREE}", path, os.path.dirname(path)):
+    for folder in (f"{path}/{MEM}", f"{path}/{NEW}", f"{path}/{FREE}"):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+    if names_in(path) == [SHELF]:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{path}/{SHELF}")
+    for folder in (path, os.path.dirname(path)):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 

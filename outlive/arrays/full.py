@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from outlive.arrays.disk import NOT_MOUNTED
 from outlive.arrays.limits import NO_ROOM, inodes, mount_of
 from outlive.arrays.live import explained
 from outlive.arrays.tally import REFUSED
@@ -47,6 +48,8 @@ def _on_disk(shelf: Shelf) -> str:
     disk, account = shelf.disk, shelf.ledger.disk
     if disk is None or not account.budget:
         return ""
+    if not disk.is_mounted():
+        return f". Nothing is spilled to {disk.path}, as {NOT_MOUNTED}"
     return (
         f"; on disk {format_size(max(0, account.free))} of the budget of {format_size(account.budget)}, "
         f"and {_free(disk.path)}"

@@ -41,6 +41,7 @@ class Intent:
         self.under_way = False  # in this process, which has the lock then
         self._nested = 0  # changes that were made during another one
         self._sum_of_change = _NONE  # where the sum is that the other one changes
+        self.is_passed = False  # whether one of these has changed the files of the other one
 
     def take_up(self) -> None:
         """Take up the change of a holder that died or was interrupted, before the lock counts as held.
@@ -64,6 +65,7 @@ class Intent:
         if len(first) + len(second) > _LONGEST:
             raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
         self._sum_of_change = sum_at
+        self.is_passed = False
         self.under_way = True
         while True:
             nested = self._nested
@@ -84,10 +86,15 @@ class Intent:
         NUMBER.pack_into(self._page, self._offset, _NONE)
         self.under_way = False
 
-    def change_others(self, sum_at: int, by: int) -> None:
-        """Count a change of other files during this one: Python may run a finalizer or signal handler at any point."""
+    def change_others(self, sum_at: int, paths: tuple[str, ...], by: int) -> None:
+        """Count a change of other files during this one: Python may run a finalizer or signal handler at any point.
+
+        An interrupt may have ended this one as it began. If its files are changed then, they count as they are.
+        """
         NUMBER.pack_into(self._page, sum_at, NUMBER.unpack_from(self._page, sum_at)[0] + by)
-        if sum_at == self._sum_of_change:
+        if sum_at == self._sum_of_change and self._names_all(paths):
+            self.is_passed = True
+        elif sum_at == self._sum_of_change:
             others, first, second = _BODY.unpack_from(self._page, self._body)
             _BODY.pack_into(self._page, self._body, others + by, first, second)
         self._nested += 1
@@ -100,14 +107,19 @@ class Intent:
     def complete(self) -> None:
         """Count the bytes that the files of the intent take now. The caller holds the lock."""
         sum_at = NUMBER.unpack_from(self._page, self._offset)[0]
-        _, first, second = _BODY.unpack_from(self._page, self._body)
-        text = self._page[self._names : self._names + first + second]
-        names = {os.fsdecode(name) for name in (text[:first], text[first:]) if name}
         if sum_at in self._sums:
             folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
-            self.end(sum_at, sum(counted(f"{folder}/{name}") for name in names))
+            self.end(sum_at, sum(counted(f"{folder}/{os.fsdecode(name)}") for name in self._named()))
         else:
             NUMBER.pack_into(self._page, self._offset, _NONE)  # the page is damaged: `check` recounts
+
+    def _named(self) -> set[bytes]:
+        _, first, second = _BODY.unpack_from(self._page, self._body)
+        text = self._page[self._names : self._names + first + second]
+        return {name for name in (text[:first], text[first:]) if name}
+
+    def _names_all(self, paths: tuple[str, ...]) -> bool:
+        return self._named().issuperset(map(_name, paths))
 
 
 class Counting:
@@ -129,8 +141,8 @@ class Counting:
             return
         if self._is_nested:
             after = self._after if error is None else sum(map(counted, self._paths))
-            self._intent.change_others(self._sum_at, after - self._before)
-        elif error is None:
+            self._intent.change_others(self._sum_at, self._paths, after - self._before)
+        elif error is None and not self._intent.is_passed:
             self._intent.end(self._sum_at, self._after)
         else:  # the files tell how far it came
             self._intent.complete()

@@ -16,7 +16,8 @@
     tally              what the node's processes have done here (see `tally`)
     ../owner           locked by the program that started the cluster for itself, if one did
 
-The folder on disk has new, mem and free of the same kind. There, and in new/, `<id>.copy` is a copy of an array that
+The folder on disk has new, mem and free of the same kind, and a file `shelf`, which says whose it is: if that is not
+there, the disk may not be mounted (see `disk`). There, and in new/, `<id>.copy` is a copy of an array that
 is being moved, and `<id>.gate` says that other processes may write parts of a draft (see `parts`). `<name>.new` is
 about to take the place of `<name>`.
 """
@@ -32,6 +33,7 @@ LEDGER, CHECKSUMS, ENDED, NODE, KEEPER, DISK, SPILLING, TALLY = (
     "ledger", "checksums", "ended", "node", "keeper", "disk", "spilling", "tally",
 )  # fmt: skip
 OWNER = "owner"
+SHELF = "shelf"
 
 COPY = ".copy"  # how the name of a copy ends, so that nobody takes it for a draft
 NEXT = ".new"  # how the name of a file ends that is about to replace another

@@ -23,6 +23,7 @@ from typing import Any
 from outlive.arrays.intent import NUMBER as _NUMBER
 from outlive.arrays.intent import SIZE as _INTENT_SIZE
 from outlive.arrays.intent import Counting, Intent
+from outlive.arrays.layout import ID_LENGTH
 from outlive.arrays.lock import FileLock, create, living
 
 _MAGIC = b"ledger 5"
@@ -30,10 +31,12 @@ _USED_AND_BUDGET = struct.Struct("@qq")
 _SIZE = 4096
 _USED, _BUDGET, _EPOCH, _GENERATIONS = 8, 16, 24, 512  # the offset of each number
 _DISK_USED, _DISK_BUDGET, _MOVES, _SETTINGS, _BATCHES, _LEFT = 32, 40, 48, 56, 64, 72
-_CHANGES, _INTENT, _ADOPTED = 80, 88, 504
+_CHANGES, _INTENT, _MOVING, _DEVICE, _ADOPTED = 80, 88, 472, 496, 504
 _BY_KEEPER, _BY_PROGRAM = 1, 2  # values at `_LEFT`: what removes the shelf
 _NOTHING = -1  # the value at `_DISK_BUDGET` if nothing is to be spilled; 0 if nobody has set it
-assert _INTENT + _INTENT_SIZE <= _ADOPTED
+_OF_AN_ID = ID_LENGTH // 2  # bytes
+assert _INTENT + _INTENT_SIZE <= _MOVING
+assert _MOVING + _OF_AN_ID <= _DEVICE
 _BEGUN = 1 << 24  # one more batch in `_BATCHES`, whose lower bits count those under way
 _COUNTERS = (_SIZE - _GENERATIONS) // _NUMBER.size
 
@@ -184,6 +187,18 @@ class Ledger:
         self._raise(_MOVES)
 
     @property
+    def moving(self) -> str | None:
+        """The id of the array that the holder of the lock moves from memory to disk or back. The next holder finds it
+        if this one was killed or interrupted: the array may be in both.
+        """
+        number = self._map[_MOVING : _MOVING + _OF_AN_ID]
+        return number.hex() if any(number) else None
+
+    @moving.setter
+    def moving(self, array_id: str | None) -> None:
+        self._map[_MOVING : _MOVING + _OF_AN_ID] = bytes.fromhex(array_id or "00" * _OF_AN_ID)
+
+    @property
     def settings(self) -> int:
         """A counter: raised when another folder on disk is chosen."""
         return self._get(_SETTINGS)
@@ -287,6 +302,15 @@ class Account:
     @budget.setter
     def budget(self, value: int) -> None:
         _NUMBER.pack_into(self._ledger._map, _DISK_BUDGET, value or _NOTHING)  # noqa: SLF001
+
+    @property
+    def device(self) -> int:
+        """The number of the device that the shelf spills to; 0 if it is not known."""
+        return self._ledger._get(_DEVICE)  # noqa: SLF001
+
+    @device.setter
+    def device(self, value: int) -> None:
+        _NUMBER.pack_into(self._ledger._map, _DEVICE, value)  # noqa: SLF001
 
     @property
     def is_set(self) -> bool:

@@ -10,7 +10,8 @@ all threads, and also a file that a thread was just opening or closing, which th
 No wait lasts for ever: a stopped process may hold a lock, so a wait ends after a while with an error that names that
 process. A signal handler that raises ends it too.
 
-A lock that is held for longer is an `OwnedFile`, which a forked child closes as well.
+All other files with locks are `OwnedFile`s, which a forked child closes as well. No thread forks while one is opened or
+closed. Views are not among them, as a read must not wait for another thread: see `views`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ _open: set[weakref.ref[FileIO]] = set()  # the files of all threads, those that 
 _owned: set[weakref.ref[OwnedFile]] = set()
 # a fork waits for this: between the two steps a file is open that its object does not show
 _changing = threading.RLock()
+forks: object | None = object()
+"""Another object after each fork, and None while a thread forks. So a thread can tell whether a child may have what it
+has opened since it last looked.
+"""
 
 
 class FileLock:
@@ -165,31 +170,13 @@ def _lines(path: str) -> Iterator[str]:
         yield from file
 
 
-def opened(path: str) -> FileIO:
-    """An existing file, open for reading and writing until its `with` block ends. A forked child has it closed.
-
-    Raises
-    ------
-    OSError
-        FileNotFoundError, if there is none. A link is refused.
-    """
-    with _changing:
-        file = FileIO(path, "r+", opener=_existing)
-        _open.add(weakref.ref(file, _open.discard))
-    return file
-
-
-def _existing(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a planted pipe must not block
-
-
 def create(path: str, flags: int) -> int:
     """Opens a file, made if there is none, for `FileIO`: private, and no link."""
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
 
 
 class OwnedFile:
-    """The file `path`, open for reading and writing. A forked child has it closed.
+    """The file `path`, open for reading and writing, until its `with` block ends. A forked child has it closed.
 
     It never unlocks, because that would end the parent's lock too. Closing ends only this process's lock; so does
     dropping it, as an interrupt may.
@@ -198,26 +185,39 @@ class OwnedFile:
     ----------
     flags
         More flags of `open(2)`, as `os.O_CREAT`.
+    access
+        How it is opened: `os.O_RDONLY` for reading alone.
+
+    Raises
+    ------
+    OSError
+        A link is refused.
     """
 
-    def __init__(self, path: str, flags: int = 0) -> None:
+    def __init__(self, path: str, flags: int = 0, access: int = os.O_RDWR) -> None:
         def opened(name: str, _: int) -> int:
-            return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, PRIVATE)
+            return os.open(name, access | os.O_CLOEXEC | os.O_NOFOLLOW | flags, PRIVATE)
 
         with _changing:
             # `FileIO` closes in one C call, which no signal handler can split: the descriptor is neither lost nor
             # closed twice.
-            self._file = FileIO(path, "r+", opener=opened)
+            self.file = FileIO(path, "r+", opener=opened)
             _owned.add(weakref.ref(self, _owned.discard))
 
     def fileno(self) -> int:
         """The descriptor, for `fcntl.flock`. `ValueError` once it is closed, as in a forked child."""
-        return self._file.fileno()
+        return self.file.fileno()
 
     def close(self) -> None:
         """Let go of the file and its lock. Harmless to repeat."""
-        with _changing:
-            self._file.close()
+        with _changing:  # a child that was forked in here would have it open, and would not know of it
+            self.file.close()
+
+    def __enter__(self) -> OwnedFile:  # noqa: PYI034  # Self: from Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def no_fork() -> AbstractContextManager[Any]:
@@ -225,20 +225,44 @@ def no_fork() -> AbstractContextManager[Any]:
     return _changing
 
 
-def open_owned(path: str) -> OwnedFile | None:
-    """Open a file with its exclusive lock, as `open_locked` does. A forked child closes the file."""
+def opened(path: str, access: int = os.O_RDWR) -> OwnedFile:
+    """An existing file. Raises OSError: FileNotFoundError, if there is none."""
+    return OwnedFile(path, os.O_NONBLOCK, access)  # a planted pipe must not block
+
+
+def open_locked(path: str, lock: int) -> OwnedFile | None:
+    """Open the sealed segment at `path` with this lock (SHARED or EXCLUSIVE), which ends if the file is dropped.
+
+    While the lock is held, `path` leads to this segment. None if there is no segment, or others hold a lock on it.
+    """
     try:
-        file = OwnedFile(path, os.O_NONBLOCK)  # a planted pipe must not block
+        return opened_locked(path, lock, os.O_RDWR)
     except OSError:
         return None
+
+
+def opened_locked(path: str, lock: int, access: int = os.O_RDONLY) -> OwnedFile:
+    """The same as `open_locked`, which says why there is none.
+
+    Raises
+    ------
+    OSError
+        FileNotFoundError, if there is no segment; BlockingIOError, if others hold a lock on it.
+    """
+    file = opened(path, access)
     try:
-        if try_lock(file) and is_at(path, file.fileno()):
+        fcntl.flock(file, lock | fcntl.LOCK_NB)
+        if is_at(path, file.fileno()):
             return file
+        raise FileNotFoundError(path)
     except BaseException:
         file.close()
         raise
-    file.close()
-    return None
+
+
+def open_owned(path: str) -> OwnedFile | None:
+    """Open a file with its exclusive lock, as `open_locked` does."""
+    return open_locked(path, EXCLUSIVE)
 
 
 def is_at(path: str, fd: int) -> bool:
@@ -248,25 +272,6 @@ def is_at(path: str, fd: int) -> bool:
     except FileNotFoundError:
         return False
     return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
-
-
-def open_locked(path: str, lock: int) -> FileIO | None:
-    """Open the sealed segment at `path` with this lock (SHARED or EXCLUSIVE), which ends if the file is dropped.
-
-    While the lock is held, `path` leads to this segment. None if there is no segment, or others hold a lock on it.
-    """
-    try:
-        file = opened(path)  # a forked child has it closed: else it would keep the lock for as long as it lives
-    except OSError:
-        return None
-    try:
-        if try_lock(file, lock) and is_at(path, file.fileno()):
-            return file
-    except BaseException:
-        file.close()
-        raise
-    file.close()
-    return None
 
 
 class Mutex:
@@ -326,17 +331,23 @@ def _close_unknown() -> None:
 
 
 def _wait_before_fork() -> None:
-    _changing.acquire()
+    global forks
+    try:
+        _changing.acquire()
+    finally:
+        forks = None
 
 
 def _go_on_in_parent() -> None:
+    global forks
+    forks = object()
     with contextlib.suppress(RuntimeError):  # a signal handler that raised ended the wait before the fork
         _changing.release()
 
 
 def _go_on_in_child() -> None:
-    global _changing
-    _changing = threading.RLock()
+    global _changing, forks
+    _changing, forks = threading.RLock(), object()
     for file in living(_owned):
         file.close()
     _owned.clear()

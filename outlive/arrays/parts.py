@@ -97,7 +97,7 @@ class Gate:
         try:
             with opened(self._path) as file:
                 os.unlink(self._path)
-                self._wait(file)
+                self._wait(file.file)
         except FileNotFoundError:
             raise StoreUnavailable(
                 f"somebody removed {self._path} while the array was created; create it again"
@@ -152,7 +152,7 @@ def write(shelf: Shelf, info: ArrayInfo, region: Region, pieces: Iterable[memory
             if not try_lock(gate, SHARED) or not is_at(path + GATE, gate.fileno()):
                 raise FileNotFoundError(path)
             with opened(path) as file:
-                _write(file, info, region, pieces, begin)
+                _write(file.file, info, region, pieces, begin)
     except FileNotFoundError:
         raise ended(shelf, info) from None
     except OSError as error:

@@ -67,7 +67,8 @@ def _apply_to_disk(settings: Settings, shelf: Shelf, root: str, owner: tuple[str
     if folder is None and before is None and settings.disk:
         raise ValueError("there is no disk to spill to here; name a folder on one: spill_to=...")
     try:
-        if folder is not None and settings.disk != 0:
+        same = before is not None and before.path == f"{folder}/{'/'.join(owner)}"
+        if folder is not None and settings.disk != 0 and not (same and before is not None and not before.is_mounted()):
             _choose(shelf, shelf_folder(folder, *owner, SETTING), folder, settings.disk)
     except (OSError, UnsafeRoot) as error:
         if not asked:

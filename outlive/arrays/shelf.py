@@ -104,7 +104,7 @@ class Shelf:
         self.tiers.spill_to(path)
 
     def spills(self) -> bool:
-        """Whether there is a disk, and a budget for it."""
+        """Whether there is a disk, mounted, and a budget for it."""
         return self.tiers.spills()
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:

@@ -91,14 +91,17 @@ def orphans(new: str) -> Iterator[str]:
     """The folders in `new` whose writer died. Each stays locked until the loop goes on."""
     for name in names_in(new):
         path = f"{new}/{name}"
+        fd = list[int]()
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+            with no_fork():  # else a child that is forked in here would keep the lock
+                fd = [os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)]
+                _locked.update(fd)
         except OSError:
             continue
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield path
         except BlockingIOError:
             continue
         finally:
-            os.close(fd)
+            _close(fd)

@@ -32,6 +32,8 @@ class Tier:
     ----------
     setting
         The setting that names another folder, for messages.
+    make
+        Whether folders that are missing are made, and those that are there looked at.
 
     Raises
     ------
@@ -39,10 +41,19 @@ class Tier:
         It is a link, belongs to another user, or is open to others.
     """
 
-    def __init__(self, path: str, account: Ledger | Account, setting: str = "OUTLIVE_ROOT") -> None:
-        self.path, self.account = private_folder(path, setting), account
-        self.mem, self.new = private_folder(f"{path}/{MEM}", setting), private_folder(f"{path}/{NEW}", setting)
-        self.pool = Pool(private_folder(f"{path}/{FREE}", setting), account)
+    def __init__(
+        self, path: str, account: Ledger | Account, setting: str = "OUTLIVE_ROOT", *, make: bool = True
+    ) -> None:
+        self.path, self.account = path, account
+        self.mem, self.new = f"{path}/{MEM}", f"{path}/{NEW}"
+        self.pool = Pool(f"{path}/{FREE}", account)
+        if make:
+            for folder in self.folders():
+                private_folder(folder, setting)
+
+    def folders(self) -> tuple[str, ...]:
+        """Its folders, the outermost first."""
+        return self.path, self.mem, self.new, self.pool.folder
 
     def reserve(self, path: str, size: int) -> FileIO | None:
         """Make a draft's file at its full size, if the budget has room now. A recycled one has its exclusive lock."""

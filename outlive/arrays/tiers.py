@@ -55,10 +55,12 @@ class Tiers:
             before = self.disk
             if before is not None and before.path == path:
                 return
+            if before is not None and before.is_away() and not before.is_mounted():
+                raise ValueError(f"arrays are spilled to {before.path}, which is not mounted; mount it first")
             if before is not None and not before.is_empty():
                 raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
             disks.clear_removed(path)
-            found = not Disk(path, self._ledger).is_empty()  # a removed shelf left it: its arrays are back
+            found = self._begin(path)
             disks.choose(self._path, path)
             self._ledger.settings_changed()
             if before is not None:
@@ -67,9 +69,22 @@ class Tiers:
                 self.recount()
                 self._ledger.raise_epoch()  # so that the catalog lists them
 
+    def _begin(self, path: str) -> bool:
+        """Make the folder `path` on disk; whether arrays are there already, which a removed shelf has left."""
+        account = self._ledger.disk
+        before, account.device = account.device, 0
+        try:
+            disk = Disk(path, self._ledger)
+            disk.sign()
+            return not disk.is_empty()
+        except BaseException:
+            account.device = before
+            raise
+
     def spills(self) -> bool:
-        """Whether there is a disk, and a budget for it."""
-        return self.disk is not None and self._ledger.disk.budget > 0
+        """Whether there is a disk, mounted, and a budget for it."""
+        disk = self.disk
+        return disk is not None and self._ledger.disk.budget > 0 and disk.is_mounted()
 
     def somewhere(self, array_id: str, use: Callable[[str], _T]) -> _T:
         """The result of `use(path)` for an array's file, in memory or on disk, even while others move it.
@@ -181,5 +196,7 @@ class Tiers:
     def _set_used(self, counts: list[Count]) -> int:
         used = [count.used for count in counts] + [0]
         off, self._ledger.used = self._ledger.used - used[0], used[0]
+        if (disk := self.disk) is not None and not disk.is_mounted():  # its arrays come back with it
+            return off
         off_on_disk, self._ledger.disk.used = self._ledger.disk.used - used[1], used[1]
         return off or off_on_disk

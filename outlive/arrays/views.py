@@ -17,10 +17,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from outlive.arrays import lock
 from outlive.arrays.dtypes import decode_dtype
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import explained, keep, private_name
-from outlive.arrays.lock import is_at
+from outlive.arrays.lock import is_at, no_fork
 from outlive.arrays.packed import DTYPE as PACKED
 from outlive.arrays.packed import packed_over
 from outlive.arrays.segment import COPY_BELOW, read_info, verify
@@ -35,7 +36,12 @@ _STAMP_EVERY, _READ_AGAIN = 10**9, 10 * 10**9  # nanoseconds
 
 
 def open_view(
-    path: str, info: ArrayInfo | None = None, again: Callable[[str], None] | None = None, *, private: bool = False
+    path: str,
+    info: ArrayInfo | None = None,
+    again: Callable[[str], None] | None = None,
+    *,
+    private: bool = False,
+    alone: bool = False,
 ) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
     """A read-only view of the array in the file `path`, and its `ArrayInfo`. With `info`, it must be that array.
 
@@ -46,6 +52,8 @@ def open_view(
     private
         Have a writable view instead. A page that it writes to is copied first, so nobody else sees what it writes. It
         holds the same lock as any view, and is served to no other read of this process.
+    alone
+        No other thread forks meanwhile.
 
     Raises
     ------
@@ -56,12 +64,11 @@ def open_view(
     TooManyViews
         The process is out of file descriptors or maps.
     """
+    forks = lock.forks
     try:
         fd = os.open(path, _FLAGS)
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        raise explained(error, path) from None
+        raise _not_opened(error, path) from None
     try:
         before = os.fstat(fd)  # reading may change the time of the last read, by the system itself
         if info is None or info.size <= COPY_BELOW:
@@ -70,6 +77,8 @@ def open_view(
             fcntl.flock(fd, _SHARED)
             tail = _verified(fd, path, info)
             buffer = _map(fd, info.size, private=private)
+        if (forks is None or forks is not lock.forks) and not alone:
+            return _opened_again(fd, path, info, again, private=private)
         since = time.time_ns() - before.st_atime_ns
         if not 0 <= since < _STAMP_EVERY:
             _stamp(fd, before)
@@ -86,6 +95,22 @@ def open_view(
     finally:
         os.close(fd)
     return info, _view_of(info, buffer, tail, private=private)
+
+
+def _not_opened(error: OSError, path: str) -> Exception:
+    return error if isinstance(error, FileNotFoundError) else explained(error, path)
+
+
+def _opened_again(
+    fd: int, path: str, info: ArrayInfo, again: Callable[[str], None] | None, *, private: bool
+) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+    """Open the array anew: a child that was forked meanwhile may have the file open for as long as it lives.
+
+    That file is unlocked for both. To wait for forks before each read instead would have threads wait for one another.
+    """
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    with no_fork():
+        return open_view(path, info, again, private=private, alone=True)
 
 
 def open_private(

@@ -121,16 +121,16 @@ class Serving:
         if not shelf.has(array_id):
             shelf.finish(array_id, request.epoch)
         try:
-            path, fd = open_sealed(shelf, array_id)
+            path, file = open_sealed(shelf, array_id)
         except NotThere:
             raise Gone(array_id) from None
         try:
-            info, status = read_info(fd, path), os.fstat(fd)
+            info, status = read_info(file.fileno(), path), os.fstat(file.fileno())
             unmarked = request.copies and not is_copied(status.st_mode) and not is_cached(status.st_mode)
             # The mark comes before the first byte leaves: from here on, a deletion has to ask the catalog.
             if unmarked and not mark(shelf, array_id, add=COPIED):
                 raise Gone(array_id)
-            return Opened(fd, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))
+            return Opened(file, request.begin, min(request.end, status.st_size), head(info, status.st_mtime_ns))
         except BaseException:
-            os.close(fd)
+            file.close()
             raise

@@ -39,17 +39,16 @@ def send_small(shelf: Shelf, array_ids: list[str], step: int) -> Iterator[Parcel
     infos, deadlines, segments, size = list[ArrayInfo](), list[int](), list[bytes](), 0
     for array_id in array_ids:
         try:
-            path, fd = open_sealed(shelf, array_id)
+            path, file = open_sealed(shelf, array_id)
         except NotThere:
             continue
-        try:
+        with file:
+            fd = file.fileno()
             info, status = read_info(fd, path), os.fstat(fd)
             if not is_copied(status.st_mode) and not is_cached(status.st_mode):
                 mark(shelf, array_id, add=COPIED)  # before its bytes leave: from here on a deletion asks the catalog
                 status = os.fstat(fd)
             segments.append(os.pread(fd, status.st_size, 0))
-        finally:
-            os.close(fd)
         infos.append(info)
         deadlines.append(status.st_mtime_ns)
         size += info.size

@@ -9,9 +9,10 @@ import os
 from typing import TYPE_CHECKING
 
 from outlive.arrays.lock import is_at
+from outlive.arrays.spill.move import settle
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.ending import Endings
-from outlive.arrays.tend.fsck import clear_orphans
+from outlive.arrays.tend.fsck import clear_orphans, unmounted
 from outlive.cluster.ending import end, end_scope_here, leave_scopes_that_ended
 from outlive.cluster.port import AT_A_TIME, Call, Nobody, Peers
 from outlive.errors import OutliveError, StoreUnavailable
@@ -34,14 +35,23 @@ class Tending:
         self._shelf, self._node, self._peers = shelf, node, peers
         self._endings = Endings(shelf)
         self._held: tuple[str, int] | None = None
+        self._unmounted = set[str]()  # folders on disk of which the log says so already
 
     def trim(self) -> None:
         """Free deleted segments that nobody took for a while, and remove names that lead nowhere."""
         self._shelf.pool.trim(older_than=_WARM_FOR, refusals=_REFUSALS)
         if self._shelf.disk is not None:
+            self._say_if_unmounted()
             self._shelf.disk.make_again()
             self._shelf.disk.pool.trim()
         self._shelf.names.sweep(self._shelf.has, _NAMES_A_ROUND)
+
+    def _say_if_unmounted(self) -> None:
+        """Log it once, each time that the disk goes."""
+        found = {defect.subject: defect.action for defect in unmounted(self._shelf)}
+        for path in found.keys() - self._unmounted:
+            _log.warning("%s: %s", path, found[path])
+        self._unmounted = set(found)
 
     def clear_orphans(self) -> None:
         """Remove what dead writers left, and tell the catalog of puts that came to nothing."""
@@ -98,6 +108,8 @@ class Tending:
     def balance(self) -> None:
         """Move arrays between memory and disk, which may take a while."""
         self._hold_disk()
+        if (array_id := settle(self._shelf)) is not None:
+            _log.info("double %s: its copy on disk removed: the process that moved it died in between", array_id)
         spill_ahead(self._shelf)
         promote_hot(self._shelf)
 

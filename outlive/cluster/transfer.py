@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.layout import CACHED, COPIED, is_cached, is_copied
-from outlive.arrays.lock import SHARED, is_at, try_lock
+from outlive.arrays.lock import SHARED, OwnedFile, opened_locked
 from outlive.arrays.marks import mark
 from outlive.arrays.segment import NOT_NOW, read_info
 from outlive.catalog.wire import Located, pack, unpack
@@ -142,8 +142,9 @@ def from_nodes(
 
 def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) -> Iterator[Head | Chunk]:
     """The bytes from `begin` to `end` (None: all of the file) of a sealed array's segment."""
-    path, fd = open_sealed(shelf, array_id)
-    try:
+    path, file = open_sealed(shelf, array_id)
+    with file:
+        fd = file.fileno()
         info, size = read_info(fd, path), os.fstat(fd).st_size
         mode = os.fstat(fd).st_mode
         unmarked = end is None and not is_copied(mode) and not is_cached(mode)
@@ -159,12 +160,10 @@ def send(shelf: Shelf, array_id: str, begin: int, end: int | None, step: int) ->
                         yield Chunk(checksum(part), buffer)
                     finally:  # the receiver may have closed the stream
                         buffer.release()
-    finally:
-        os.close(fd)
 
 
-def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
-    """Open an array's segment so that nobody recycles it.
+def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, OwnedFile]:
+    """Open an array's segment so that nobody recycles it. Returns its path, too.
 
     Raises
     ------
@@ -173,21 +172,13 @@ def open_sealed(shelf: Shelf, array_id: str) -> tuple[str, int]:
         There are too many open files. That says nothing of the array.
     """
 
-    def opened(path: str) -> tuple[str, int]:
+    def opened(path: str) -> tuple[str, OwnedFile]:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            return path, opened_locked(path, SHARED)
         except OSError as error:
             if error.errno in NOT_NOW:
                 raise
             raise FileNotFoundError(path) from None
-        try:
-            if try_lock(fd, SHARED) and is_at(path, fd):
-                return path, fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-        raise FileNotFoundError(path)
 
     try:
         return shelf.somewhere(array_id, opened)

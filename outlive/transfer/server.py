@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from outlive.arrays.lock import no_fork
+from outlive.arrays.lock import OwnedFile, no_fork
 from outlive.transfer import proof, wire
 from outlive.transfer.channel import Channel, Checksum, Lost, close_in_child
 from outlive.transfer.settings import Tls
@@ -37,9 +37,9 @@ class Gone(Exception):
 
 
 class Opened(NamedTuple):
-    """The part of an open file that a request may read. The server closes `fd`; until then the file does not change."""
+    """The part of an open file that a request may read. The server closes it; until then the file does not change."""
 
-    fd: int
+    file: OwnedFile
     begin: int
     end: int
     head: bytes
@@ -232,7 +232,7 @@ class Server:
                 raise wire.Malformed(f"{size} bytes of {request.array_id}")
             self._send(channel, opened)
         finally:
-            os.close(opened.fd)
+            opened.file.close()
 
     def _send(self, channel: Channel, opened: Opened) -> None:
         answer = wire.Answer(wire.OK, opened.end - opened.begin, len(opened.head))
@@ -241,7 +241,7 @@ class Server:
         offset, sums = opened.begin, list[int]()
         while offset < opened.end:
             piece = buffer[: wire.piece(opened.end - offset)]
-            if os.preadv(opened.fd, [piece], offset) != len(piece):
+            if os.preadv(opened.file.fileno(), [piece], offset) != len(piece):
                 raise Lost("the file ends before it should")
             offset += len(piece)
             self._count(len(piece))

@@ -376,8 +376,8 @@ def test_a_sender_without_descriptors_does_not_say_that_an_array_is_gone(
         patch.setattr(os, "open", refuse)
         with pytest.raises(OSError, match=os.strerror(code)):
             open_sealed(shelf, info.id)
-    path, fd = open_sealed(shelf, info.id)
-    assert open_locked(path, EXCLUSIVE) is None
-    os.close(fd)
+    path, file = open_sealed(shelf, info.id)
+    with file:
+        assert open_locked(path, EXCLUSIVE) is None
     with pytest.raises(NotThere):
         open_sealed(shelf, "0" * 32)

@@ -192,6 +192,7 @@ def test_an_interrupt_between_any_two_calls_of_a_move_leaves_the_array_in_one_ti
         assert (Reader(shelf).view(info) == array).all()
         shelf.delete(info.id)
         clear_remains()
+        assert shelf.recount() == 0, step
     assert step > 100
 
 

@@ -6,11 +6,13 @@ As in `test_killed`, whose processes these are: arrays say by themselves which b
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import forget
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.spill.move import NoRoomOnDisk, promote, spill
+from outlive.arrays.spill.move import NoRoomOnDisk, promote, settle, spill
 from outlive.arrays.spill.room import promote_hot, spill_ahead
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
+from outlive.cluster.tending import Tending
 from outlive.errors import ArrayNotFound
-from tests.long import few
+from tests.long import SHORT, few
 
+from .interrupts import interrupted_at
 from .local_store import assert_counted
 from .test_killed import KILLS, MIB, PUT, RECORD, Victim, content, items, kill_many, read, verify, write
 
@@ -64,6 +68,61 @@ def move(shelf: Shelf, _: int, number: int) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_killed_while_arrays_move(shelf: Shelf, record_property: Any) -> None:
     record_property("puts", kill_many(shelf, KILLS // 2, [write, write, read, move, move]))
+
+
+@pytest.mark.parametrize("moves", [spill, promote])
+@pytest.mark.parametrize("count", [10, 300_000])
+@pytest.mark.parametrize("who", ["the keeper", "the next who moves"])
+def test_the_array_of_a_process_that_was_killed_in_a_move_is_soon_in_one_tier(
+    shelf: Shelf, moves: Callable[..., object], count: int, who: str
+) -> None:
+    """It counted twice until a keeper started."""
+    info, other = (Writer(shelf).put(np.ones(count, np.uint8)) for _ in range(2))
+    disk = shelf.disk
+    assert disk is not None
+    if moves is promote:
+        spill(shelf, disk, info.id)
+    pid = os.fork()
+    if pid == 0:
+        shelf.ledger.moved = lambda: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        moves(shelf, disk, info.id)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert os.listdir(disk.mem) == [info.id] and info.id in os.listdir(shelf.mem)
+    if who == "the keeper":
+        Tending(shelf, "node", None).balance()  # type: ignore[arg-type]
+        assert os.listdir(disk.mem) == []
+    else:
+        spill(shelf, disk, other.id)
+        assert os.listdir(disk.mem) == [other.id]
+    assert shelf.ledger.moving is None
+    assert Reader(shelf).view(info).sum() == count
+    assert_counted(shelf)
+
+
+@pytest.mark.parametrize("moves", [spill, promote])
+def test_a_signal_handler_that_moves_in_the_middle_of_a_move_loses_nothing(
+    shelf: Shelf, moves: Callable[..., object]
+) -> None:
+    """It takes the ledger's lock, which its thread has, and may not take that one's move for a dead process's."""
+    info, other = (Writer(shelf).put(np.full(5000, value, np.uint8)) for value in (1, 2))
+    disk = shelf.disk
+    assert disk is not None
+    disk.staging()
+
+    def handler() -> None:
+        settle(shelf)
+        (promote if other.id in shelf.spilled() else spill)(shelf, disk, other.id)
+
+    for step in itertools.count(1, 4 if SHORT else 1):
+        (promote if moves is spill else spill)(shelf, disk, info.id)
+        handled = interrupted_at(step, lambda: moves(shelf, disk, info.id), handler)
+        assert settle(shelf) is None
+        assert sorted(os.listdir(shelf.mem) + os.listdir(disk.mem)) == sorted([info.id, other.id])
+        assert_counted(shelf)
+        if not handled:
+            break
+    assert step > 100
 
 
 def hold(shelf: Shelf, pipe: int, number: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from outlive.arrays.lock import OwnedFile
 from outlive.transfer import wire
 from outlive.transfer.client import Link
 from outlive.transfer.server import Gone, Opened, Server
@@ -33,10 +34,11 @@ class Files:
     def opened(self, request: wire.Request) -> Opened:
         self.asked.append(request)
         try:
-            fd = os.open(self.folder / request.array_id, os.O_RDONLY)
+            file = OwnedFile(str(self.folder / request.array_id), access=os.O_RDONLY)
         except FileNotFoundError:
             raise Gone(request.array_id) from None
-        return Opened(fd, request.begin, min(request.end, os.fstat(fd).st_size), request.array_id.encode())
+        size = os.fstat(file.fileno()).st_size
+        return Opened(file, request.begin, min(request.end, size), request.array_id.encode())
 
     def answered(self, question: bytes) -> bytes:
         return question[::-1]

@@ -214,11 +214,9 @@ def test_a_file_is_let_go_of_when_nobody_takes_its_bytes(
     """Its receiver is stopped, or hangs."""
     monkeypatch.setattr(server, "_STALLED", 0.2)
     array_id, data = files.add(64 * MIB)
-    held: list[int] = []
 
     def opened(request: wire.Request) -> server.Opened:
-        held.append(files.opened(request).fd)
-        return server.Opened(held[-1], 0, len(data), b"")
+        return server.Opened(files.opened(request).file, 0, len(data), b"")
 
     there = start_server(opened=opened)
     with link_to(there)._channel([wire.Request(array_id, 0, wire.WHOLE).packed()]) as (connection, _):

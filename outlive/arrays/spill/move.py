@@ -2,8 +2,8 @@
 
 The segment is copied under a reader's lock, so it is neither deleted nor written meanwhile. Then, in one step under the
 ledger's lock, the copy is renamed into its mem/ and the original goes to the pool. So the array is in at least one tier
-at every moment. A process that is killed leaves a copy under a name that is no array's, or the array in both tiers (see
-`fsck.mend_doubles`).
+at every moment. A process that is killed leaves a copy under a name that is no array's, or the array in both tiers. The
+ledger then has the array's id, and the next move or round of the keeper settles it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import stat
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from outlive.arrays.layout import COPY, PINNED, is_cached, is_pinned, marked
+from outlive.arrays.layout import COPY, PINNED, is_cached, is_id, is_pinned, marked
 from outlive.arrays.lock import EXCLUSIVE, SHARED, is_at, open_locked, try_lock
 from outlive.arrays.segment import COPY_BELOW, pages, write_all
 from outlive.arrays.tail import give_back_tail
@@ -57,8 +57,10 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
         if out is None:
             raise NoRoomOnDisk
         _fill(out, fd, status)
+        settle(shelf)
         with shelf.ledger.locked():
-            if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode):  # else it was deleted or pinned meanwhile
+            # else it was deleted or pinned meanwhile, or this is a signal handler in the midst of another move
+            if is_at(source, fd) and not is_pinned(os.fstat(fd).st_mode) and shelf.ledger.moving is None:
                 freed = _switch_to_disk(shelf, disk, array_id, copy, fd)
                 if freed:
                     shelf.tally.add(SPILLED)
@@ -74,14 +76,16 @@ def spill(shelf: Shelf, disk: Disk, array_id: str) -> int:
 
 def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int) -> int:
     source, target, size = f"{shelf.mem}/{array_id}", f"{disk.mem}/{array_id}", os.fstat(fd).st_size
-    disk.release(array_id)  # left by a process that was killed between these steps; see `fsck.mend_doubles`
+    disk.release(array_id)  # left by a process of an earlier version that was killed between these steps
     _same_marks(copy, fd)
     try:
+        shelf.ledger.moving = array_id
         os.rename(copy, target)
         shelf.ledger.moved()
         if size <= COPY_BELOW:  # small segments are read without a lock, so they are never emptied
             with shelf.ledger.counting(source, before=pages(size), after=0):
                 os.unlink(source)
+            _settled(shelf)
             return pages(size)
         # The lock is taken before the segment is in the pool, where another process may trim it first. A reader that is
         # refused meanwhile looks on disk.
@@ -89,6 +93,7 @@ def _switch_to_disk(shelf: Shelf, disk: Disk, array_id: str, copy: str, fd: int)
             _back(shelf, disk, array_id)
             return 0
         shelf.pool.add(source, array_id, size, fd)
+        _settled(shelf)
     except BaseException:  # an interrupt too
         _back(shelf, disk, array_id)
         raise
@@ -103,6 +108,37 @@ def _back(shelf: Shelf, disk: Disk, array_id: str) -> None:
     if shelf.ledger.mine and os.path.lexists(f"{shelf.mem}/{array_id}"):
         shelf.ledger.moved()
         disk.release(array_id)
+    _settled(shelf)
+
+
+def _settled(shelf: Shelf) -> None:
+    if shelf.ledger.mine:  # else this is a child, and its parent goes on
+        shelf.ledger.moving = None
+
+
+def settle(shelf: Shelf) -> str | None:
+    """Settle the move that a process was killed in, or interrupted: an array that is in both tiers goes from disk.
+
+    Returns the id of an array that was in both; None if there is none. It costs a look at the ledger.
+    """
+    ledger, disk = shelf.ledger, shelf.disk
+    if ledger.moving is None or ledger.mine or disk is None or not disk.is_mounted():
+        return None  # if the ledger is locked here, this thread may be in the midst of that move itself
+    with ledger.locked():
+        array_id = ledger.moving
+        is_double = array_id is not None and mend_double(shelf, disk, array_id)
+        ledger.moving = None
+    disk.pool.trim()
+    return array_id if is_double else None
+
+
+def mend_double(shelf: Shelf, disk: Disk, array_id: str) -> bool:
+    """Remove an array from disk, if it is in memory too; whether it was in both. The caller holds the ledger's lock."""
+    if not os.path.lexists(f"{shelf.mem}/{array_id}") or not os.path.lexists(f"{disk.mem}/{array_id}"):
+        return False
+    shelf.ledger.moved()
+    disk.release(array_id)
+    return True
 
 
 def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) -> bool:
@@ -123,28 +159,33 @@ def promote(shelf: Shelf, disk: Disk, array_id: str, *, pinned: bool = False) ->
     fd, pid = file.fileno(), os.getpid()
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or not is_id(array_id):
             return False
         copy = f"{shelf.staging()}/{array_id}{COPY}"
         out = shelf.memory.reserve(copy, status.st_size)
         if out is None:
             return False
         _fill(out, fd, status)
+        settle(shelf)
         with shelf.ledger.locked():
-            if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}"):
-                return False  # it was deleted meanwhile, or another process promoted it
+            # it was deleted meanwhile, or another process promoted it; or this is a signal handler, as in `spill`
+            if not is_at(source, fd) or os.path.lexists(f"{shelf.mem}/{array_id}") or shelf.ledger.moving is not None:
+                return False
             _same_marks(copy, fd)
             try:
+                shelf.ledger.moving = array_id
                 os.rename(copy, f"{shelf.mem}/{array_id}")
                 shelf.ledger.moved()
                 shelf.tally.add(PROMOTED)
                 if pinned:  # first, so that no process spills it again before
                     os.chmod(f"{shelf.mem}/{array_id}", marked(os.fstat(fd).st_mode, add=PINNED))
                 disk.release(array_id)
+                _settled(shelf)
             except OSError:
                 if not os.path.lexists(f"{shelf.mem}/{array_id}"):
+                    _settled(shelf)
                     raise
-                return True  # then it is in both tiers: readers take the one in memory, and `check` mends it
+                return True  # then it is in both tiers: readers take the one in memory, and `settle` mends it
             except BaseException:  # an interrupt
                 _back(shelf, disk, array_id)
                 raise

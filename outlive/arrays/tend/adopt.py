@@ -39,7 +39,7 @@ from outlive.arrays.layout import (
     marked,
 )
 from outlive.arrays.lifetimes import JOB, SCOPE
-from outlive.arrays.lock import try_lock
+from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import keep, mode_of
 from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import names_in
@@ -150,7 +150,7 @@ def adopt(
     StoreUnavailable
         This shelf is removed meanwhile. The arrays that were not moved yet stay on the other.
     """
-    lock = _lock(f"{path}/{KEEPER}")
+    lock = open_owned(f"{path}/{KEEPER}")
     if lock is None:
         return 0
     try:
@@ -169,7 +169,7 @@ def adopt(
             os.rmdir(os.path.dirname(path))
         return count
     finally:
-        os.close(lock)
+        lock.close()
 
 
 def _move(
@@ -255,17 +255,6 @@ def _remove(path: str) -> None:
     remove_tree(path)
 
 
-def _lock(path: str) -> int | None:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    if try_lock(fd):
-        return fd
-    os.close(fd)
-    return None
-
-
 def _is_dead(path: str, address: str, living: Callable[[], set[str]] | None) -> bool:
     """Whether there is a shelf at `path` whose node is dead, and whose cluster is dead or this one.
 
@@ -309,10 +298,10 @@ def _is_silent(path: str) -> bool:
 
 
 def _is_unlocked(path: str) -> bool:
-    fd = _lock(path)
-    if fd is not None:
-        os.close(fd)
-    return fd is not None
+    file = open_owned(path)
+    if file is not None:
+        file.close()
+    return file is not None
 
 
 def _answers(address: str) -> bool:

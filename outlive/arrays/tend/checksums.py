@@ -6,7 +6,6 @@ segment. A record that a crash cut short is ignored.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import zlib
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable
 from io import FileIO
 
 from outlive.arrays.layout import NEXT, PRIVATE
-from outlive.arrays.lock import FileLock, create, is_at
+from outlive.arrays.lock import SHARED, FileLock, create, opened_locked
 from outlive.arrays.segment import write_all
 
 _RECORD = struct.Struct("<16sI")
@@ -97,16 +96,11 @@ def checksum_of(path: str, pause: Callable[[], object] = lambda: None) -> int:
     OSError
         The file is gone or unreadable.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe must not block
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if not is_at(path, fd):
-            raise FileNotFoundError(path)
+    with opened_locked(path, SHARED) as file:
+        fd = file.fileno()
         buffer, checksum, offset = bytearray(max(1, min(_STEP, os.fstat(fd).st_size))), 0, 0
         while count := os.preadv(fd, [buffer], offset):
             checksum = zlib.crc32(memoryview(buffer)[:count], checksum)
             offset += count
             pause()
         return checksum
-    finally:
-        os.close(fd)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 
 from outlive.arrays import batches
 from outlive.arrays.defect import Defect
+from outlive.arrays.disk import NOT_MOUNTED
 from outlive.arrays.ended import Why
-from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, is_id
+from outlive.arrays.layout import BATCH, CHECKSUMS, COPY, GATE, OWN_FILES, SHELF, is_id
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import is_copy, read_info_at
 from outlive.arrays.shelf import Shelf
+from outlive.arrays.spill.move import mend_double
 from outlive.arrays.staging import orphans
 from outlive.arrays.tend.checksums import Checksums, checksum_of
 from outlive.errors import CorruptArray
@@ -78,13 +80,24 @@ def mend_doubles(shelf: Shelf) -> Iterator[Defect]:
         return
     for array_id in set(os.listdir(shelf.mem)).intersection(names_in(disk.mem)):
         with shelf.ledger.locked():
-            if os.path.lexists(f"{shelf.mem}/{array_id}") and os.path.lexists(f"{disk.mem}/{array_id}"):
-                shelf.ledger.moved()
-                disk.release(array_id)
+            if mend_double(shelf, disk, array_id):
                 yield Defect(
                     "double", array_id, "its copy on disk removed: the process that moved it died in between", True
                 )
     disk.pool.trim()
+
+
+def unmounted(shelf: Shelf) -> Iterator[Defect]:
+    """Say so if the file system that the shelf spills to is not mounted."""
+    disk = shelf.disk
+    if disk is not None and not disk.is_mounted():
+        yield Defect(
+            "unmounted",
+            disk.path,
+            f"nothing is spilled: {NOT_MOUNTED}. Mount it; or, if it is gone for good with all arrays that are there, "
+            f"make that folder (mode 0700) with an empty file `{SHELF}` in it",
+            False,
+        )
 
 
 def check(shelf: Shelf, listed: Listed = none_listed) -> list[Defect]:
@@ -103,7 +116,7 @@ def check_shelf(shelf: Shelf, listed: Listed = none_listed) -> tuple[list[Defect
     """
     if shelf.disk is not None:
         shelf.disk.make_again()
-    findings = list(clear_orphans(shelf, listed))
+    findings = [*unmounted(shelf), *clear_orphans(shelf, listed)]
     strangers = sorted(set(os.listdir(shelf.path)) - OWN_FILES)
     findings += [foreign(f"{shelf.path}/{name}") for name in strangers]
     sizes = {}
