@@ -61,7 +61,7 @@ class Order(NamedTuple):
 
 
 class Ticket(NamedTuple):
-    """What a call that waits for a save asks with: which save, and of which of the actor's processes."""
+    """Names the save that a call waits for, and the actor's process that makes it."""
 
     process: str
     number: int
@@ -75,8 +75,8 @@ class Mirroring:
         self._order = order
         self._status = MirrorStatus(order.store, order.place.url, order.every, None, None, None)
         self._process = os.urandom(8).hex()
-        self._changed = threading.Condition()  # over the numbers of the last saves that
-        self._wanted = self._begun = self._ended = 0
+        self._changed = threading.Condition()
+        self._wanted = self._begun = self._ended = 0  # the numbers of the last saves that were
         threading.Thread(target=self._go_on, daemon=True, name="mirror").start()
 
     def _go_on(self) -> None:
