@@ -146,7 +146,7 @@ def left_out(marks: str) -> frozenset[str]:
 
 
 def unknown(nodeids: list[str]) -> list[str]:
-    """The patterns that match none of these tests. Of a file that is left out, no more is known than that it is there."""
+    """The patterns that match none of these tests, or name no file, if it is left out."""
     files: dict[str, list[str]] = {}
     for nodeid in nodeids:
         file, _, rest = nodeid.partition("::")
