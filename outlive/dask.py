@@ -212,7 +212,7 @@ def get(graph: Any, keys: Any, **options: Any) -> Any:
     Examples
     --------
     >>> volume = outlive.open().put(np.ones((4, 4)))
-    >>> float(volume.to_dask(chunks=2).sum().compute(scheduler=get))
+    >>> float(volume.to_dask(chunks=(2, 4)).sum().compute(scheduler=get))
     16.0
     """
     from dask._task_spec import convert_legacy_graph  # as Ray does

@@ -19,7 +19,7 @@ import pytest
 import typer.testing
 
 from tests.little_ray import start_little
-from tests.long import is_long, is_longest, unknown
+from tests.long import is_long, is_longest, left_out, unknown
 from tests.sharing import Scheduling, shared, together
 
 T = TypeVar("T")
@@ -67,6 +67,14 @@ def pytest_collection() -> Iterator[object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which no test would be run is not read; each process of pytest-xdist would read it."""
+    folder = Path(__file__).parents[1]
+    if not collection_path.is_relative_to(folder):
+        return None
+    return collection_path.relative_to(folder).as_posix() in left_out(config.option.markexpr) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

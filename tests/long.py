@@ -1,14 +1,17 @@
 """The tests that are long by nature: they torment, measure, or run every program of the documentation.
 
 `make test` leaves them out and keeps a short form of each promise. `make test-all` runs them, and so does `.ci/run`,
-without the LONGEST. `make test-longest` runs all. A pattern is looked for in a test's node id. A pattern that matches
-no test is an error.
+without the LONGEST. `make test-longest` runs all. A pattern names a file, and what is looked for in the node ids of its
+tests: nothing if all are meant, and then the file is not even read. A pattern that matches no test is an error.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 LONG = (
     # killed or stopped at random, for many seconds
@@ -78,6 +81,9 @@ LONG = (
     "cluster/test_store.py::test_ray_data",  # which loads pandas and Ray Data
     "data/test_on_ray.py::",
     "pages/test_built_site.py::",
+    # other projects' suites: zarr's state machines, and xarray's for zarr, which loads all of xarray
+    "zarr/test_stateful.py::",
+    "zarr/test_xarray.py::",
     # a real browser, or a Ray for a test alone
     "dashboard/test_browser.py::",
     "dashboard/test_command.py::test_(a_cluster_that|no_cluster|a_port)",
@@ -95,9 +101,17 @@ LONGEST = (
     r"lint/test_pages_run.py::test_pages\[(?!OUT202|OUT602)",  # each starts programs of its own
 )
 
-_LONG, _LONGEST = re.compile("|".join(LONG + LONGEST)), re.compile("|".join(LONGEST))
+
+def _by_file(patterns: Iterable[str]) -> dict[str, re.Pattern[str]]:
+    """For each file that is named, what is looked for in the rest of a node id: a pattern for all would take long."""
+    found: dict[str, list[str]] = {}
+    for pattern in patterns:
+        file, _, rest = pattern.partition("::")
+        found.setdefault(f"tests/{file}", []).append(rest)
+    return {file: re.compile("|".join(rest)) for file, rest in found.items()}
 
 
+_LONG, _LONGEST = _by_file(LONG + LONGEST), _by_file(LONGEST)
 SHORT = bool(os.environ.get("OUTLIVE_SHORT"))  # set by `make test`
 
 
@@ -111,14 +125,38 @@ def few(count: int) -> int:
 
 def is_long(nodeid: str) -> bool:
     """Whether `make test` leaves this test out."""
-    return _LONG.search(nodeid) is not None
+    return _matches(_LONG, nodeid)
 
 
 def is_longest(nodeid: str) -> bool:
     """Whether `make test-all` leaves this test out too."""
-    return _LONGEST.search(nodeid) is not None
+    return _matches(_LONGEST, nodeid)
+
+
+def _matches(patterns: dict[str, re.Pattern[str]], nodeid: str) -> bool:
+    file, _, rest = nodeid.partition("::")
+    return file in patterns and patterns[file].search(rest) is not None
+
+
+@functools.cache
+def left_out(marks: str) -> frozenset[str]:
+    """The files of which no test is run with this expression for marks: to import them may take seconds."""
+    patterns = {"not long": LONG + LONGEST, "not longest": LONGEST}.get(marks, ())
+    return frozenset(f"tests/{pattern[:-2]}" for pattern in patterns if pattern.endswith("::"))
 
 
 def unknown(nodeids: list[str]) -> list[str]:
-    """The patterns that match none of these tests."""
-    return [pattern for pattern in LONG + LONGEST if not any(re.search(pattern, nodeid) for nodeid in nodeids)]
+    """The patterns that match none of these tests, or name no file, if it is left out."""
+    files: dict[str, list[str]] = {}
+    for nodeid in nodeids:
+        file, _, rest = nodeid.partition("::")
+        files.setdefault(file, []).append(rest)
+    return [pattern for pattern in LONG + LONGEST if not _is_known(pattern, files)]
+
+
+def _is_known(pattern: str, files: dict[str, list[str]]) -> bool:
+    file, _, rest = pattern.partition("::")
+    tests = files.get(f"tests/{file}")
+    if tests is None:
+        return Path(__file__).parent.joinpath(file).exists()
+    return any(re.search(rest, test) for test in tests)

@@ -38,6 +38,7 @@ from outlive.store import session
 from outlive.store.parts import Parts, part_of
 from tests.arrays.local_store import assert_counted
 from tests.conftest import eventually
+from tests.forking import exit_code
 
 MIB = 1 << 20
 COUNT = 2 * MIB  # items of one byte: a segment that is recycled
@@ -105,18 +106,6 @@ def forked(work: Callable[[], object]) -> int:
         except CreationEnded:
             code = 3
     os._exit(code)
-
-
-def exit_code(pid: int) -> int:
-    status = 0
-
-    def is_over() -> bool:
-        nonlocal status
-        found, status = os.waitpid(pid, os.WNOHANG)
-        return bool(found)
-
-    eventually(is_over)
-    return os.waitstatus_to_exitcode(status)
 
 
 def wait_until_stopped(pid: int) -> None:

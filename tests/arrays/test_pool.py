@@ -31,10 +31,11 @@ from outlive.arrays.tend.fsck import check, check_arrays
 from outlive.arrays.writer import Writer, fill, mapped
 from outlive.errors import ArrayNotFound, CorruptArray, StoreFull
 from tests.arrays.summing import compute_checksums
+from tests.forking import kill
 from tests.long import few
 
 from .local_store import disk_usage
-from .test_shelf import forked, kill
+from .test_shelf import forked
 
 COUNT = LEAST // 8
 SIZE = 2 << 20

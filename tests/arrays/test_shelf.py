@@ -27,6 +27,7 @@ from outlive.arrays.staging import orphans
 from outlive.arrays.tend.fsck import check, check_shelf, clear_orphans
 from outlive.arrays.writer import Writer, mapped
 from outlive.errors import ArrayNotFound, StoreUnavailable
+from tests.forking import kill
 
 from .local_store import disk_usage
 
@@ -54,12 +55,6 @@ def forked(work: Callable[[], object]) -> Iterator[int]:
     finally:
         kill(pid)
         os.close(done)
-
-
-def kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def ends(work: Callable[[], object]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -33,8 +32,9 @@ from outlive.arrays.tally import (
 )
 from outlive.arrays.writer import Writer
 from outlive.errors import StoreFull
+from tests.forking import exit_code, forked
 
-FORK = multiprocessing.get_context("fork")
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
@@ -47,14 +47,6 @@ def shelf(tmp_path) -> Shelf:
 def path(tmp_path) -> str:
     Tally(str(tmp_path / "tally")).make()
     return str(tmp_path / "tally")
-
-
-def in_child(work) -> int:
-    """Run this in a forked child; how it ended."""
-    child = FORK.Process(target=work)
-    child.start()
-    child.join(60)
-    return child.exitcode
 
 
 def killed() -> None:
@@ -90,9 +82,8 @@ def test_a_forked_child_does_not_count_what_its_parent_read(shelf):
     def work():
         reader.view(info)
         reader.view(other)
-        os._exit(0)
 
-    assert in_child(work) == 0
+    assert exit_code(forked(work)) == 0
     assert shelf.tally.totals()[VIEWED] == 1
     reader.view(other)
     assert shelf.tally.totals()[VIEWED] == 2
@@ -126,7 +117,7 @@ def test_a_killed_process_loses_nothing_and_its_row_is_taken_again(path):
             tally.add(PUTS, 5)
             killed()
 
-        assert in_child(work) == -signal.SIGKILL
+        assert exit_code(forked(work)) == -signal.SIGKILL
     tally.add(PUTS)
     assert tally.totals()[PUTS] == 16
 
@@ -138,15 +129,11 @@ def test_a_forked_child_counts_for_itself(path):
     def work():
         for _ in range(1000):
             tally.add(PUTS)
-        os._exit(0)
 
-    children = [FORK.Process(target=work) for _ in range(4)]
-    for child in children:
-        child.start()
+    children = [forked(work) for _ in range(4)]
     for _ in range(1000):
         tally.add(PUTS)
-    for child in children:
-        child.join(60)
+    assert [exit_code(child) for child in children] == [0] * 4
     assert tally.totals()[PUTS] == 5001
 
 
@@ -221,10 +208,9 @@ def test_a_file_of_another_kind_is_replaced_under_those_who_have_it_mapped(path)
             file.write(b"tally 00")  # as an earlier version's
         Tally(path).make()
         mapped.add(PUTS)
-        os._exit(0)
 
     inode = os.stat(path).st_ino
-    assert in_child(work) == 0
+    assert exit_code(forked(work)) == 0
     assert os.stat(path).st_ino != inode
     assert Tally(path).totals()[PUTS] == 0
 

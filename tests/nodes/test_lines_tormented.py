@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import multiprocessing
+import mmap
 import os
 import random
 import signal
@@ -33,9 +33,9 @@ from outlive.errors import StoreUnavailable
 from outlive.node import Node
 from outlive.testing.history import History, Recorder
 from tests.conftest import eventually
+from tests.forking import exit_code, forked, kill
 
 KEYS = ["a", "b", "c"]
-_fork = multiprocessing.get_context("fork")
 
 
 class Head:
@@ -276,13 +276,12 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_soon")
 def test_no_call_is_late_and_histories_are_linearizable(tmp_path: Path, seconds: Callable[[float], float]) -> None:
     seed = int(os.environ.get("OUTLIVE_SEED", time.time_ns() % 10**6))
-    chance, catalogs = random.Random(seed), list[Any]()
-    ported, over = _fork.Array("q", 8), _fork.Array("q", 8)  # calls by the port; see `Catalog`
+    chance, catalogs = random.Random(seed), list[int]()
+    ported, over = (memoryview(mmap.mmap(-1, 64)).cast("q") for _ in range(2))  # calls by the port; see `Catalog`
 
-    def start(delay: float = 0.0) -> Any:
+    def start(delay: float = 0.0) -> int:
         number = len(catalogs)
-        made = _fork.Process(target=run_catalog, args=(tmp_path, number, delay, over), daemon=True)
-        made.start()
+        made = forked(lambda: run_catalog(tmp_path, number, delay, over))
         catalogs.append(made)
         eventually(lambda: (tmp_path / f"ray-{number}").exists())
         Head(tmp_path).save("now", str(number).encode())
@@ -292,40 +291,37 @@ def test_no_call_is_late_and_histories_are_linearizable(tmp_path: Path, seconds:
         return made
 
     now = start()
-    clients = [_fork.Process(target=run_client, args=(tmp_path, one, ported, over), daemon=True) for one in range(4)]
-    for client in clients:
-        client.start()
-    end, stopped, done = time.monotonic() + seconds(5), list[Any](), set[str]()
+    clients = [forked(lambda one=one: run_client(tmp_path, one, ported, over)) for one in range(4)]
+    end, stopped, done = time.monotonic() + seconds(5), list[int](), set[str]()
     try:
         while time.monotonic() < end or len(done) < 5:
             before = sum(over)
             eventually(lambda before=before: sum(over) > before + 20)
             done.add(what := chance.choice(["kill", "stop", "replace", "late", "silent"]))
             if what == "late":  # it is replaced while it gets ready
-                os.kill(now.pid, signal.SIGKILL)
+                os.kill(now, signal.SIGKILL)
                 start(0.5)
                 now = start()
             elif what == "silent":  # and it goes on
                 (tmp_path / f"silent-{catalogs.index(now)}").touch()
                 now = start()
             elif what == "stop":
-                os.kill(now.pid, signal.SIGSTOP)
+                os.kill(now, signal.SIGSTOP)
                 time.sleep(chance.uniform(0.0, 0.5))
-                os.kill(now.pid, signal.SIGCONT)
+                os.kill(now, signal.SIGCONT)
             else:
-                os.kill(now.pid, signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+                os.kill(now, signal.SIGKILL if what == "kill" else signal.SIGSTOP)
                 stopped += [now] * (what == "replace")
                 now = start()
             for one in [one for one in stopped if chance.random() < 0.5]:
-                os.kill(one.pid, signal.SIGCONT)
+                os.kill(one, signal.SIGCONT)
                 stopped.remove(one)
         (tmp_path / "stop").touch()
-        for client in clients:
-            client.join(120)
-        assert [client.exitcode for client in clients] == [0] * 4
+        while clients:
+            assert exit_code(clients.pop(), 120) == 0
     finally:
         for process in [*catalogs, *clients]:
-            process.kill()
+            kill(process)
     assert sum(ported) > 0
     assert sorted(tmp_path.glob("late-*")) == [], f"OUTLIVE_SEED={seed}"
     history = History.load(tmp_path.glob("client-*.jsonl"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import subprocess
@@ -37,6 +38,45 @@ def command(*arguments: str, lacks: tuple[str, ...] = ("ray",)) -> subprocess.Co
     """Run the command `outlive` where these packages are not installed."""
     run = f"sys.argv = ['outlive', *{arguments!r}]\nfrom outlive.cli import main\nmain()"
     return without(*lacks, run=run)
+
+
+STARTS = """
+import json, os, sys
+sys.modules["ray"] = None
+import outlive.cli.app, typer.rich_utils
+for line in sys.stdin:
+    arguments, folder = json.loads(line)
+    if (pid := os.fork()) == 0:
+        for fd, name in enumerate((os.devnull, f"{folder}/out", f"{folder}/err")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), fd)
+        sys.argv = ["outlive", *arguments]
+        outlive.cli.main()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def starting():
+    """A process without Ray that has loaded all commands, and forks one that runs each."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STARTS], text=True, cwd=ROOT, **pipes) as process:
+        yield process
+
+
+@pytest.fixture
+def without_ray(starting, tmp_path_factory):
+    """As `command`, which loads the commands each time."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path_factory.mktemp("command")
+        starting.stdin.write(json.dumps([arguments, str(folder)]) + "\n")
+        starting.stdin.flush()
+        code = int(starting.stdout.readline())
+        said = [folder.joinpath(name).read_text() for name in ("out", "err")]
+        return subprocess.CompletedProcess(arguments, code, *said)
+
+    return run
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -105,19 +145,20 @@ outlive.workers.simulate, outlive.workers.Trace
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("package", ["dask", "xarray", "zarr"])
-def test_python_without(package: str):
+def test_python_without_what_other_libraries_need():
     done = without(
-        package,
-        run=f"""
+        *("dask", "xarray", "zarr"),
+        run="""
 import outlive
 outlive.Store, outlive.ArrayHandle
-try:
-    outlive.{package}
-except outlive.MissingPackage as error:
-    assert str(error) == "this needs {package}, which is not installed: pip install 'outlive[{package}]'", error
-else:
-    raise SystemExit("{package}")
+for package in ("dask", "xarray", "zarr"):
+    try:
+        getattr(outlive, package)
+    except outlive.MissingPackage as error:
+        needs = f"this needs {package}, which is not installed: pip install 'outlive[{package}]'"
+        assert str(error) == needs, error
+    else:
+        raise SystemExit(package)
 """,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -195,13 +236,13 @@ outlive.open()
 @pytest.mark.parametrize(
     "arguments", [["ls"], ["put", "a.npy", "k"], ["nodes"], ["doctor"], ["workers"], ["workers", "trim"]], ids=" ".join
 )
-def test_commands_that_need_ray(arguments, tmp_path):
+def test_commands_that_need_ray(arguments, tmp_path, without_ray):
     if "a.npy" in arguments:
         import numpy as np
 
         np.save(tmp_path / "a.npy", np.zeros(3))
         arguments = ["put", str(tmp_path / "a.npy"), "k"]
-    done = command(*arguments, "--json")
+    done = without_ray(*arguments, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         '{"error": "this needs Ray, which is not installed: pip install \'outlive[ray]\'", "type": "MissingPackage"}\n'
@@ -220,22 +261,23 @@ def test_commands_that_need_ray(arguments, tmp_path):
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_commands_that_need_none(arguments, code, says):
-    done = command(*arguments)
+def test_commands_that_need_none(arguments, code, says, without_ray):
+    done = without_ray(*arguments)
     assert (done.returncode, done.stderr) == (code, "")
     assert says in done.stdout
 
 
-def test_help_names_what_is_missing():
+def test_help_names_what_is_missing(without_ray):
     said = command("--help", lacks=("ray", "pyarrow", "nibabel")).stdout
     said = " ".join(said.split())
     without = "explain, lint, metrics, tune, versions, workers plan, workers simulate, and those with --local"
     assert f"Not installed here: Ray, for all commands but {without}." in said
     assert "pyarrow, for workers record, workers simulate. pip install 'outlive[traces]'" in said
     assert "Ray, nibabel, for demo. pip install 'outlive[demo]'" in said
-    assert command("dashboard", "--help").stdout.count("Not installed here") == 1
+    assert without_ray("dashboard", "--help").stdout.count("Not installed here") == 1
     assert "Not installed here: pyarrow" in command("workers", "record", "--help", lacks=("pyarrow",)).stdout
-    assert "Not installed here: Ray. pip install 'outlive[ray]'" in command("nodes", "--help").stdout
-    assert "Not installed here: Ray, for all but --local. pip install 'outlive[ray]'" in command("ls", "--help").stdout
-    assert "Not installed here" not in command("lint", "--help").stdout
+    assert "Not installed here: Ray. pip install 'outlive[ray]'" in without_ray("nodes", "--help").stdout
+    but_local = "Not installed here: Ray, for all but --local. pip install 'outlive[ray]'"
+    assert but_local in without_ray("ls", "--help").stdout
+    assert "Not installed here" not in without_ray("lint", "--help").stdout
     assert "Not installed here" not in command("--help", lacks=()).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,10 +11,15 @@ from website.commands import walk
 
 _BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OUTLIVE = re.compile(r"(?:^|\$ |\| *|&& *|sudo |-- )(outlive(?: .*)?)$")
-OPTIONS = {
-    name: {option for param in command.get_params(context) for option in [*param.opts, *param.secondary_opts]}
-    for name, command, context in walk()
-}
+
+
+@functools.cache
+def options() -> dict[str, set[str]]:
+    """The options of each command, by its name."""
+    return {
+        name: {option for param in command.get_params(context) for option in [*param.opts, *param.secondary_opts]}
+        for name, command, context in walk()
+    }
 
 
 def shown(text: str) -> Iterator[list[str]]:
@@ -27,10 +33,10 @@ def shown(text: str) -> Iterator[list[str]]:
 def wrong(words: list[str]) -> str:
     """What is wrong with a command; "" if nothing is."""
     name, rest = words[0], words[1:]
-    while rest and f"{name} {rest[0]}" in OPTIONS:
+    while rest and f"{name} {rest[0]}" in options():
         name, rest = f"{name} {rest[0]}", rest[1:]
     if name == "outlive" and rest and not rest[0].startswith("-"):
         return f"no command {rest[0]!r}"
-    known = OPTIONS[name]
+    known = options()[name]
     unknown = [word for word in rest if word.startswith("-") and word != "-" and word.partition("=")[0] not in known]
     return f"{name} has no {unknown[0]}" if unknown else ""

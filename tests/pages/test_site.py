@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,6 @@ from tests.pages.test_words import PAGES, about
 from website import commands as website_commands
 from website import navigation, outside, python
 
-MADE = {**python.pages(), website_commands.PAGE: website_commands.page()}
 _BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY = {  # where another test runs the programs of pages
     "rules/": "tests/lint/test_pages_run.py",
@@ -23,31 +23,42 @@ RUN_BY = {  # where another test runs the programs of pages
 }
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    """The pages that have no file. They take half a second, which whoever only collects this file is spared."""
+    return {**python.pages(), website_commands.PAGE: website_commands.page()}
+
+
+@pytest.fixture(scope="module")
+def anchors(made: dict[str, str]) -> dict[Path, set[str]]:
+    return {DOCS / path: links.anchors(text) for path, text in made.items()}
+
+
 @pytest.mark.parametrize("module", python.MODULES)
-def test_every_public_name_has_an_entry(module: str) -> None:
+def test_every_public_name_has_an_entry(module: str, made: dict[str, str]) -> None:
     if module in {"outlive.dask", "outlive.xarray", "outlive.zarr"}:
         pytest.importorskip(module.removeprefix("outlive."), minversion="3" if module == "outlive.zarr" else None)
     if module == "outlive.data":
         pytest.importorskip("pyarrow")
         pytest.importorskip("pandas")
-    text = "\n".join(MADE.values())
+    text = "\n".join(made.values())
     missing = [name for name in importlib.import_module(module).__all__ if f"\n::: {module}.{name}\n" not in text]
     assert missing == []
 
 
-def test_no_public_module_is_forgotten() -> None:
+def test_no_public_module_is_forgotten(made: dict[str, str]) -> None:
     """A module of outlive that names what it promises is in the reference. `cli` promises a command."""
     folder = DOCS.parent / "outlive"
     modules = {path.parent: path for path in folder.glob("*/__init__.py")}
     modules |= {path.with_suffix(""): path for path in folder.glob("*.py") if path.stem != "__init__"}
     promising = {f"outlive.{one.name}" for one, path in modules.items() if "\n__all__ = " in path.read_text()}
     assert promising - {"outlive.cli"} == set(python.MODULES) - {"outlive"}
-    assert "outlive.Store" in MADE["reference/outlive.md"] and hasattr(outlive, "Store")
+    assert "outlive.Store" in made["reference/outlive.md"] and hasattr(outlive, "Store")
 
 
-def test_every_command_has_an_entry_with_its_options() -> None:
-    page = MADE[website_commands.PAGE]
-    for name, options in commands.OPTIONS.items():
+def test_every_command_has_an_entry_with_its_options(made: dict[str, str]) -> None:
+    page = made[website_commands.PAGE]
+    for name, options in commands.options().items():
         entry = page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
         assert [option for option in options if option.startswith("--") and option not in entry] == [], name
 
@@ -65,9 +76,8 @@ def test_the_site_lists_no_page_twice() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "benchmarks" / "README.md"], ids=about)
-def test_links_lead_somewhere(page) -> None:
-    made = {DOCS / path: links.anchors(text) for path, text in MADE.items()}
-    assert links.dead(page, made) == []
+def test_links_lead_somewhere(page: Path, anchors: dict[Path, set[str]]) -> None:
+    assert links.dead(page, anchors) == []
 
 
 def test_links_of_a_page_that_is_elsewhere_are_moved() -> None:

@@ -16,7 +16,6 @@ import outlive
 from outlive.zarr import OutliveStore
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # zarr's own
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [ZarrStoreStateMachine, ZarrHierarchyStateMachine])

@@ -29,7 +29,7 @@ import outlive
 from outlive.zarr import OutliveStore
 
 _numbers = itertools.count()
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 assert default_zarr_format
 use_dask, time_unit = (getattr(conftest, name, None) for name in ("use_dask", "time_unit"))  # those of this version
 
