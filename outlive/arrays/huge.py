@@ -42,7 +42,7 @@ def _gives_if_asked(device: int) -> bool:
         return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
-        with open("/proc/self/mountinfo") as file:
+        with open("/proc/self/mountinfo", errors="replace") as file:
             mounts = [line.split() for line in file]
     except OSError:
         return False

@@ -47,7 +47,7 @@ def cgroups(controller: str) -> Iterator[tuple[str, int]]:
     yield _CGROUPS, 2
     yield f"{_CGROUPS}/{controller}", 1
     try:
-        with open("/proc/self/cgroup") as file:
+        with open("/proc/self/cgroup", errors="replace") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
     except OSError:
         return
@@ -89,7 +89,7 @@ def is_in_memory(path: str) -> bool:
     """Whether the file system of `path` is in memory and not on disk (proc(5), /proc/[pid]/mountinfo)."""
     try:
         device = os.stat(existing(path)).st_dev
-        with open("/proc/self/mountinfo") as file:
+        with open("/proc/self/mountinfo", errors="replace") as file:
             mounts = [line.split() for line in file]
     except OSError:
         return False
@@ -145,7 +145,7 @@ def kernel_bytes(*folders: str) -> int:
 def _memory_devices() -> frozenset[int]:
     """The device numbers of all tmpfs; none if that is not known."""
     try:
-        with open("/proc/self/mountinfo") as file:
+        with open("/proc/self/mountinfo", errors="replace") as file:
             mounts = [line.split() for line in file]
         devices = [mount[2].split(":") for mount in mounts if mount[mount.index("-") + 1] == "tmpfs"]
         return frozenset(os.makedev(int(major), int(minor)) for major, minor in devices)

@@ -166,7 +166,7 @@ def holder_of(fd: int) -> str:
 
 
 def _lines(path: str) -> Iterator[str]:
-    with contextlib.suppress(OSError), open(path) as file:
+    with contextlib.suppress(OSError), open(path, errors="replace") as file:  # a process may have any name
         yield from file
 
 

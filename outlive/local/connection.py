@@ -7,7 +7,7 @@ import contextlib
 from outlive.errors import ArrayNotFound, StoreUnavailable
 from outlive.local.jobs import Job
 from outlive.local.peers import LocalPeers
-from outlive.local.place import CLUSTER, Place, of_another_machine, place_of, root_of
+from outlive.local.place import CLUSTER, Place, of_another_machine, place_of, root_of, saying_if_full
 from outlive.local.starting import make_folders, start
 
 _TRIES = 20  # to make what a keeper that ends removes
@@ -22,9 +22,10 @@ class LocalConnection:
 
     def __init__(self, place: Place) -> None:
         self.place, self.root, self.on_disk = place, place.root, place.on_disk
-        self._job = self._begin()
-        self.peers = LocalPeers(place)
-        self.peers.find()
+        with saying_if_full(place):
+            self._job = self._begin()
+            self.peers = LocalPeers(place)
+            self.peers.find()
 
     def _begin(self) -> Job:
         for _ in range(_TRIES):

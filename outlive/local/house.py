@@ -16,7 +16,7 @@ from outlive.cluster.port import PATIENCE, Call, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL, Tenure
 from outlive.local import jobs
 from outlive.local.one_node import OneNode
-from outlive.local.place import CLUSTER, Place, new_id
+from outlive.local.place import CLUSTER, Place, finish_removal, new_id, node_of
 from outlive.local.questions import About
 from outlive.local.server import Server
 
@@ -30,10 +30,10 @@ class House:
 
     def __init__(self, place: Place) -> None:
         self._over = threading.Event()
-        peers = _Inside(place)
+        peers = _Inside(place, node_of(place))
         peers.keeper = LocalKeeper(peers, place, self._over.set)
         peers.catalog = LocalCatalog(peers)
-        about = About(PROTOCOL, os.getpid(), place.node, peers.keeper.path)
+        about = About(PROTOCOL, os.getpid(), peers.node_id, peers.keeper.path)
         self._server = Server(place.socket, about, peers.keeper, peers.catalog, self._over.set)
 
     def wait_until_over(self) -> None:
@@ -48,8 +48,8 @@ class _Inside(OneNode):
     keeper: LocalKeeper | None = None
     catalog: LocalCatalog | None = None
 
-    def __init__(self, place: Place) -> None:
-        self.node_id, self._jobs = place.node, place.jobs
+    def __init__(self, place: Place, node: str) -> None:
+        self.node_id, self._jobs = node, place.jobs
         self._saved = dict[str, bytes]()
 
     def ask_keeper(self, node: str, call: Call, _: float | None = PATIENCE) -> Any:
@@ -91,6 +91,7 @@ class LocalTenure(Tenure):
 
     def claim(self) -> None:
         """Take over what a keeper left that was killed as the store ended, and a program came just then."""
+        finish_removal(self._place)
         for name in self._others:
             adopt(self.shelf, f"{self._place.folder}/{name}", same_cluster=True)
 
@@ -98,9 +99,9 @@ class LocalTenure(Tenure):
 class LocalKeeper(Keeper):
     """The keeper. `over` is called once the store has ended."""
 
-    def __init__(self, peers: Peers, place: Place, over: Callable[[], None]) -> None:
+    def __init__(self, peers: _Inside, place: Place, over: Callable[[], None]) -> None:
         self._place, self._over, self._empty = place, over, 0
-        super().__init__(peers, CLUSTER, place.node)
+        super().__init__(peers, CLUSTER, peers.node_id)
 
     @property
     def path(self) -> str:

@@ -53,7 +53,7 @@ class _Process(NamedTuple):
 
 def _named() -> str | None:
     name = os.environ.get(SETTING)
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:8]}.{SETTING}" if name else None
+    return f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.{SETTING}" if name else None
 
 
 def _new() -> str:
@@ -72,7 +72,7 @@ def _line() -> Iterator[_Process]:
     pid = os.getpid()
     while pid > 0:
         try:
-            with open(f"/proc/{pid}/stat") as file:
+            with open(f"/proc/{pid}/stat", errors="replace") as file:  # a process may have any name
                 fields = file.read().rpartition(")")[2].split()
         except OSError:
             return

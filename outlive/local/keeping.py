@@ -26,14 +26,18 @@ def main(root: str, lock: int, says: int) -> None:
     from outlive.arrays.lock import is_at
     from outlive.errors import OutliveError
     from outlive.local.house import House
-    from outlive.local.place import clear, place_of
+    from outlive.local.place import clear, discard, place_of, saying_if_full
 
     place = place_of(root)
+    is_new = not place.shelves()
     _log_to(place.log)
     raise_descriptor_limit()
     try:
-        house = House(place)
+        with saying_if_full(place):
+            house = House(place)
     except OutliveError as error:
+        if is_new:  # what is half made would look like a store, for which the next keeper waits until there is room
+            discard(place)
         os.write(says, FAILED + pickle.dumps(error) + OVER)
         os._exit(1)
     os.write(says, READY)

@@ -19,6 +19,7 @@ from outlive.local.starting import start
 
 _KEPT = 4  # idle connections; more threads than these may ask at a time
 _RESTART = 40.0  # seconds for the keeper's process to say that it is there, before it counts as stopped
+_AGAIN = 0.01  # seconds until a keeper's process that takes no connection is tried again
 
 
 class LocalPeers(OneNode):
@@ -39,13 +40,18 @@ class LocalPeers(OneNode):
         Raises
         ------
         StoreUnavailable
-            It cannot be started, or is of another version.
+            It cannot be started, or takes no connection, or is of another version.
         """
+        deadline = time.monotonic() + _RESTART
         while True:
-            with contextlib.suppress(Nobody):
+            try:
                 self._give_back(self._connect(anew=True))
                 return self.about
+            except Nobody:
+                if time.monotonic() > deadline:  # it listens, and has no thread or file for one more
+                    raise
             start(self._place)
+            time.sleep(_AGAIN)
 
     @property
     def about(self) -> About:

@@ -5,6 +5,7 @@ In the folder `<root>/local` are:
     <id>/    the shelf; the id is another for each store that is begun here
     jobs/    the processes that use it (see `jobs`)
     keeper   locked by the process of the keeper, or by who starts it
+    node     the node's name, as it was when the store was begun
     socket   where the keeper's process listens
     log      what it logs
 """
@@ -14,11 +15,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from typing import NamedTuple, TypeGuard
 
-from outlive.arrays.layout import LEDGER
+from outlive.arrays import disk as disks
+from outlive.arrays.layout import LEDGER, NEXT, REMOVED, disk_of
+from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.lock import open_owned
+from outlive.arrays.removal import remove_tree
 from outlive.arrays.root import default_root, names_in
-from outlive.errors import StoreUnavailable
+from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 CLUSTER = "local"
 _PREFIX = "local:"
@@ -48,6 +54,10 @@ class Place(NamedTuple):
         return f"{self.folder}/socket"
 
     @property
+    def name(self) -> str:
+        return f"{self.folder}/node"
+
+    @property
     def log(self) -> str:
         return f"{self.folder}/log"
 
@@ -63,6 +73,24 @@ class Place(NamedTuple):
             for name in names_in(self.folder)
             if len(name) == _ID_LENGTH and os.path.exists(f"{self.folder}/{name}/{LEDGER}")
         )
+
+
+def node_of(place: Place) -> str:
+    """The name of the node, which stays for as long as the store does: programs that use it know it by that.
+
+    The machine may be renamed; or containers with names of their own share the folder, and the one with the keeper
+    ends. The caller holds the keeper's lock.
+    """
+    with contextlib.suppress(OSError):
+        with open(place.name, "rb") as file:
+            found = os.fsdecode(file.read())
+        if place.shelves() and is_local(found) and root_of(found) == place.root:
+            return found
+    with contextlib.suppress(OSError):  # there may be no room
+        with open(place.name + NEXT, "wb") as file:
+            file.write(os.fsencode(place.node))
+        os.rename(place.name + NEXT, place.name)
+    return place.node
 
 
 def place_of(root: str | os.PathLike[str] | None) -> Place:
@@ -104,13 +132,59 @@ def of_another_machine(place: Place, node: str | None) -> StoreUnavailable | Non
     )
 
 
+def finish_removal(place: Place) -> None:
+    """Remove what a keeper left that was killed as it removed its shelf. The caller holds the keeper's lock."""
+    for name in names_in(place.folder):
+        if name.endswith(REMOVED):
+            remove_tree(f"{place.folder}/{name}")
+
+
+def clear_ended(place: Place) -> None:
+    """Do the same, and `clear`, if no store is there and no keeper."""
+    lock = open_owned(place.keeper)
+    if lock is None:
+        return
+    try:
+        if not place.shelves():
+            finish_removal(place)
+            clear(place)
+    finally:
+        lock.close()
+
+
+@contextlib.contextmanager
+def saying_if_full(place: Place) -> Iterator[None]:
+    """Raise StoreFull in the block if the system has no room for the store's own files."""
+    try:
+        yield
+    except OutliveError:  # some are an OSError too
+        raise
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StoreFull(
+            f"no room for a store in {place.folder}: {error.strerror}; free some, or set OUTLIVE_ROOT"
+        ) from None
+
+
+def discard(place: Place) -> None:
+    """Remove a store that could not be begun: nobody has put anything. The caller holds the keeper's lock."""
+    for name in names_in(place.folder):
+        if len(name) == _ID_LENGTH:
+            disk = disk_of(f"{place.folder}/{name}")
+            if disk is not None:
+                disks.remove(disk)
+            remove_tree(f"{place.folder}/{name}")
+    clear(place)
+
+
 def clear(place: Place) -> None:
     """Remove all but the root of a store that has ended. The caller holds the keeper's lock.
 
     A process that just joins finds that its job's file is gone, or the folder, and begins again.
     """
     jobs = [f"{place.jobs}/{name}" for name in names_in(place.jobs)]
-    for path in (place.socket, place.log, f"{place.log}.1", *jobs):
+    for path in (place.socket, place.name, place.name + NEXT, place.log, f"{place.log}.1", *jobs):
         with contextlib.suppress(OSError):
             os.unlink(path)
     with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ It hands the lock on to the process that it starts, which has it until it ends. 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import select
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from outlive.arrays.disk import SETTING as SPILL_TO
 from outlive.arrays.lock import OwnedFile, is_at, try_lock
 from outlive.arrays.root import private_folder
 from outlive.errors import StoreUnavailable
@@ -23,6 +25,7 @@ from outlive.local.jobs import SETTING
 from outlive.local.place import Place
 
 _SECONDS = 120.0  # for a keeper to start; a busy machine takes long
+_LEAST = 3  # the first descriptor that is no standard stream
 _AGAIN = 0.01  # seconds between two looks at a keeper that another process is starting
 
 
@@ -76,10 +79,17 @@ def _listens(place: Place) -> bool:
 
 def _run(place: Place, lock: OwnedFile) -> None:
     """Run the keeper's process, with this lock, until it listens."""
-    said, says = os.pipe2(os.O_CLOEXEC)
+    said, piped = os.pipe2(os.O_CLOEXEC)
+    says = held = -1
     try:
-        fds = lock.fileno(), says
+        # Where a program has closed its standard streams, these have their numbers, which the process has others for.
+        says, held = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAST) for fd in (piped, lock.fileno()))
+        os.close(piped)
+        piped = -1
+        fds = held, says
         env = {name: value for name, value in os.environ.items() if name != SETTING}
+        if folder := env.get(SPILL_TO):  # the process has another working directory
+            env[SPILL_TO] = os.path.abspath(folder)
         command = [sys.executable, str(Path(keeping.__file__)), place.root, *map(str, fds)]
         with subprocess.Popen(  # noqa: S603 - our own file
             command,
@@ -98,7 +108,7 @@ def _run(place: Place, lock: OwnedFile) -> None:
                 os.killpg(child.pid, signal.SIGKILL)  # with the keeper's process, which has the lock
             child.wait()  # it has forked the keeper's process, which is nobody's child
     finally:
-        for fd in (said, says):
+        for fd in (said, piped, says, held):
             if fd >= 0:
                 os.close(fd)
     if told is None:

@@ -20,7 +20,8 @@ def missing(
     session: Session, info: ArrayInfo, located: Located, hint: str | None
 ) -> ArrayNotFound | ArrayLost | StoreUnavailable:
     """Why an array is on no node. `hint`: where its handle says that it is."""
-    if session.place is not None and (other := of_another_machine(session.place, hint)) is not None:
+    place = None if hint == session.node else session.place  # the machine may have another name by now
+    if place is not None and (other := of_another_machine(place, hint)) is not None:
         return other
     if located.lost_on is not None:
         return lost(info, located.lost_on, located.lost_at)

@@ -27,7 +27,7 @@ from outlive.cluster.tenure import PROTOCOL
 from outlive.cluster.transfer import ChunkSize
 from outlive.errors import MissingPackage, OutliveError, StoreUnavailable
 from outlive.local.connection import LocalConnection, of_handle
-from outlive.local.place import Place, is_local, root_of
+from outlive.local.place import Place, clear_ended, is_local, root_of
 from outlive.store import ray_in_use
 from outlive.store.own_cluster import end_with_this_process
 
@@ -363,10 +363,13 @@ def _leave_a_keeper() -> None:
 def close_local(place: Place) -> int:
     """End the local store at `place` and delete all its arrays; returns how many bytes that freed."""
     if not place.shelves():
+        clear_ended(place)
         return 0
-    session = at(place)
+    session, freed = at(place), 0
     try:
-        freed: int = session.ask_keeper("close")
+        freed = session.ask_keeper("close")
+    except Left:  # it has ended meanwhile, or its keeper was killed in the middle of that
+        clear_ended(place)
     finally:
         forget(session)
     return freed

@@ -67,3 +67,22 @@ def test_a_file_that_is_removed_is_made_again(root):
         os.unlink(f"{folder}/{name}")
     handle = store.put(np.ones(3))
     assert number_of(handle.id) == number and jobs.living(folder) == {number}
+
+
+def test_a_process_with_any_name(folder):
+    """The kernel cuts a process's name after 15 bytes, which may be in the middle of a letter."""
+    with open("/proc/self/comm", "r+b") as comm:
+        before = comm.read().rstrip(b"\n")
+        comm.write("12345678901234ü".encode()[:15])
+    try:
+        job = Job(folder)
+        assert jobs.living(folder) == {job.number} and f".{os.getpid()}." in job.name
+    finally:
+        with open("/proc/self/comm", "wb") as comm:
+            comm.write(before)
+
+
+def test_a_job_that_has_any_name(folder, monkeypatch):
+    monkeypatch.setenv(jobs.SETTING, os.fsdecode(b"nacht-\xfc"))
+    one, other = Job(folder), Job(folder)
+    assert one.number == other.number

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ from outlive.local.questions import KEEPER, Question
 from tests.conftest import eventually
 
 from . import work
-from .conftest import is_running, keeper_of, run, start
+from .conftest import REPOSITORY, is_running, keeper_of, run, start
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -294,6 +295,60 @@ def test_who_shuts_it_down_is_gone_before_the_answer(root):
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: not is_running(pid))
     assert not os.path.exists(place_of(root).folder)
+
+
+@pytest.mark.parametrize("by", ["shutdown", "open"])
+def test_a_keeper_that_is_killed_as_it_removes_the_shelf(root, by):
+    """The memory of what is left is given back by whoever comes next."""
+    outlive.open(local=True, root=root)["k"] = np.ones(50_000)
+    place, pid = place_of(root), keeper_of(root)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_running(pid))
+    [shelf] = place.shelves()
+    os.rename(f"{place.folder}/{shelf}", f"{place.folder}/{shelf}.01234567.removed")  # as `Shelf.remove` begins
+    if by == "open":
+        outlive.open(local=True, root=root)
+        assert not [name for name in os.listdir(place.folder) if name.endswith(".removed")]
+    outlive.shutdown(local=True, root=root)
+    eventually(lambda: not os.path.exists(place.folder))
+
+
+def test_the_keeper_starts_again_under_another_name_of_the_machine(root, tmp_path):
+    """As in another container that shares the folder, after the one with the keeper has ended."""
+    store = outlive.open(local=True, root=root)
+    store["k"] = np.ones(3)
+    pid = keeper_of(root)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_running(pid))
+    (tmp_path / "sitecustomize.py").write_text("import socket\nsocket.gethostname = lambda: 'other'\n")
+    code = """
+handle = store.put(np.zeros(3), key="k")
+del store["k"]
+try:
+    handle.get()
+except outlive.ArrayNotFound:
+    print("gone", flush=True)
+input()
+"""
+    with start(code, root, PYTHONPATH=str(tmp_path)) as other:
+        assert other.stdout.readline() == "gone\n"
+        store["k"] = np.full(3, 2.0)
+        assert store["k"].sum() == 6 and store.handle("k").location == [store.handle("k").hint]
+        other.kill()
+
+
+def test_a_program_without_standard_streams(root):
+    """As a daemon: the keeper has its lock all the same, and removes all as it ends."""
+    code = f"import os\nfor fd in 0, 1, 2:\n    os.close(fd)\nimport outlive\noutlive.open(local=True, root={root!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+    eventually(lambda: not os.path.exists(place_of(root).folder))
+
+
+def test_a_folder_on_disk_that_is_relative(root, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OUTLIVE_SPILL_TO", "spilled")
+    store = outlive.open(local=True, root=root)
+    assert store.stats().shelves[0].spill_to.startswith(f"{tmp_path}/spilled/")
 
 
 def test_programs_that_start_at_once(root):

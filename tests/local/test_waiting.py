@@ -14,8 +14,8 @@ import pytest
 import outlive
 from outlive.arrays.lock import open_owned
 from outlive.cluster.port import Call
-from outlive.local import keeping, peers, server, starting
-from outlive.local.channel import Ended, connect
+from outlive.local import connection, keeping, peers, server, starting
+from outlive.local.channel import Ended, connect, listen
 from outlive.local.connection import LocalConnection
 from outlive.local.peers import LocalPeers
 from outlive.local.place import place_of
@@ -36,6 +36,42 @@ def test_a_keeper_that_hangs_as_it_starts(root, monkeypatch, tmp_path):
             outlive.open(local=True, root=root)
     lock = eventually(lambda: open_owned(place_of(root).keeper))  # no process has it any more
     lock.close()
+    outlive.open(local=True, root=root)
+
+
+FULL = """
+import sys
+sys.path.insert(0, {package!r})
+from outlive.local import keeping, server
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+server.listen = refuse
+keeping.main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+def test_no_room_for_a_store(root, monkeypatch, tmp_path):
+    """It says so, the second time too, and leaves nothing."""
+    script = tmp_path / "full.py"
+    script.write_text(FULL.format(package=os.path.dirname(os.path.dirname(outlive.__file__))))
+    with monkeypatch.context() as full:
+        full.setattr(starting.keeping, "__file__", str(script))
+        for _ in range(2):
+            with pytest.raises(outlive.StoreFull, match="no room for a store"):
+                outlive.open(local=True, root=root)
+            assert not os.path.exists(place_of(root).folder)
+    outlive.open(local=True, root=root)
+
+
+@pytest.mark.parametrize("method", ["begin", "start"])
+def test_no_room_for_its_folders(root, monkeypatch, method):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*{"begin": (connection, "make_folders"), "start": (starting, "OwnedFile")}[method], refuse)
+    with pytest.raises(outlive.StoreFull, match="no room for a store"):
+        outlive.open(local=True, root=root)
+    monkeypatch.undo()
     outlive.open(local=True, root=root)
 
 
@@ -82,6 +118,38 @@ def test_the_store_ends_as_it_is_opened(root, monkeypatch):
     store = outlive.open(local=True, root=root)
     store["k"] = np.ones(3)
     assert keeper_of(root) not in ended
+
+
+def test_a_keeper_that_takes_no_connection(tmp_path, monkeypatch):
+    """As when the system gives it no more threads: who asks does not try for ever."""
+    place = place_of(tmp_path)
+    os.mkdir(place.folder)
+    listener, ended = listen(place.socket), []
+
+    def take() -> None:
+        while not ended:
+            listener.accept()[0].close()
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    monkeypatch.setattr(peers, "_RESTART", 0.2)
+    refused = []
+
+    def ask() -> None:
+        try:
+            LocalPeers(place).find()
+        except outlive.StoreUnavailable as error:
+            refused.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    try:
+        asking.start()
+        eventually(lambda: refused, 20)
+    finally:
+        ended.append(True)
+        connect(place.socket).close()
+        taking.join()
+        listener.close()
 
 
 def test_no_thread_for_a_connection(tmp_path, monkeypatch):

@@ -331,7 +331,7 @@ def _connect(address: str) -> None:
 def _started(pid: int) -> str | None:
     """When a process started; None if there is none (proc_pid_stat(5), field 22)."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:  # a process may have any name
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
