@@ -22,6 +22,7 @@ PROBLEM = "problem"  # the table of what `python -m benchmarks.problem` found
 _KILLED = "both actors killed until len() of"
 _LOST = "10,000 arrays with replicas=2, a node with copies of 500 of them killed"
 _SUMS = "the sums of 64 arrays of 16 MiB"
+_SAVED = "save 16 arrays of 16 MiB to a server of S3 on this machine"
 _Found = tuple[str, dict[str, Any], dict[str, Any]]  # the name of the file, the machine, the line
 _TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
@@ -90,6 +91,8 @@ TABLES = {
           for what in ("write", "read")),
         *(Row(f"Ray Data: {_SUMS}", "data", f"{_SUMS}, by Ray Data, beside {other}", "", other)
           for other in ("from_numpy_refs", "read_numpy", "read_parquet")),
+        *(Row(f"{_SAVED}, {how}", "save", f"{_SAVED}, beside obstore {how}", "", "obstore")
+          for how in ("in parts", "in one piece each")),
     ),
 }  # fmt: skip
 

@@ -50,9 +50,14 @@ def commit(session: Session, drafts: list[Draft], *, only_new: bool = False) -> 
         if batch is not None:
             batch.begin()
         _commit(session, drafts, epochs, only_new=only_new)
-    except BaseException as error:  # noqa: BLE001 - an interrupt too; it is raised again
-        _take_back(session, drafts, error, epochs[-1])
+    except BaseException as error:  # an interrupt too
+        failure = _take_back(session, drafts, error, epochs[-1])
+        if failure is error:
+            raise
+        if failure is not None:
+            raise failure from error
     finally:
+        failure = None  # an error whose own frame has it would keep all its frames until Python collects
         if batch is not None:
             batch.end()
 
@@ -130,8 +135,11 @@ def _add(session: Session, drafts: list[Draft], stale: int) -> Bound:
 # --- a put that fails, or is interrupted, when the catalog may have listed its drafts
 
 
-def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> None:
+def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoch: int) -> BaseException | None:
     """Discard those of the drafts that `error` kept from being sealed, and have the catalog forget them.
+
+    Returns what is to be raised: `error`, or what it means for the caller. None if all of the drafts were sealed by
+    others; but an interrupt is always raised.
 
     Their keys stand for the earlier arrays again, which are dropped only once a new array is sealed. Readers may have
     sealed some of the drafts meanwhile. If they sealed all, the put has succeeded.
@@ -144,28 +152,20 @@ def _take_back(session: Session, drafts: list[Draft], error: BaseException, epoc
     ----------
     epoch
         The epoch under which the catalog listed them last. If it has not answered: the shelf's before it was asked.
-
-    Raises
-    ------
-    BaseException
-        `error`, or what it means for the caller, unless all of the drafts were sealed by others. An interrupt is
-        always raised.
     """
     if not all(draft.ours for draft in drafts):  # a child that was forked meanwhile ends here, and its parent goes on
-        raise error
+        return error
     refused = isinstance(error, OSError) and not isinstance(error, OutliveError)  # the file system refused it
     settling, forgotten = _Settling(session, drafts, epoch, whole=not refused), _Forgotten()
     remains = Remains(forgotten, settling.go_on)  # if another interrupt comes now, the next put goes on from here
     failed, stored = settling.settle()
     remains.settled()
     if not failed:
-        if isinstance(error, Exception):
-            return
-        raise error
+        return None if isinstance(error, Exception) else error
     if not refused or not isinstance(error, OSError):
         settling.tell()
-        raise error
-    raise _refused(session, failed, stored, error) from error
+        return error
+    return _refused(session, failed, stored, error)
 
 
 class _Forgotten:

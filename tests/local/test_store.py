@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pickle
 import socket
+import weakref
 
 import numpy as np
 import pytest
 
 import outlive
 from outlive.local.place import place_of
+from outlive.store.session import Session
 
 from .conftest import is_running, keeper_of, run
 
@@ -163,3 +167,28 @@ def test_a_writable_array_is_looked_for_where_its_handle_says(store, root, monke
     monkeypatch.setattr(Reader, "private", ask)
     assert all(one.get(mode="c").flags.writeable for one in handles)
     assert asked == [one.id for one in handles]
+
+
+def test_a_failed_put_keeps_nothing_of_its_callers(shared_root, monkeypatch):
+    """The error would hold the frames of its callers, and so their arrays, until Python looks for cycles."""
+    store = outlive.open(local=True, root=shared_root)
+
+    class Held:
+        pass
+
+    def put() -> weakref.ref[Held]:
+        held = Held()
+        with contextlib.suppress(outlive.StoreUnavailable):
+            store.put(np.ones(3), "never")
+        return weakref.ref(held)
+
+    def refuse(*_):
+        raise outlive.StoreUnavailable("no catalog")
+
+    monkeypatch.setattr(Session, "ask_catalog", refuse)
+    gc.collect()
+    gc.disable()
+    try:
+        assert put()() is None
+    finally:
+        gc.enable()
