@@ -81,12 +81,13 @@ def search_shelves(peers: Peers, node: str) -> None:
 def search(peers: Peers, node: str) -> bool:
     """Start a keeper on this node if its machine has a shelf to adopt; whether it has one."""
     from outlive.arrays.root import default_root
-    from outlive.arrays.tend.adopt import orphaned
+    from outlive.arrays.tend.adopt import finish_removals, orphaned
     from outlive.ray_internals import Connection
 
     cluster = Connection().cluster
     root, _ = default_root()
     living = lambda: {one.id for one in peers.nodes() if one.alive}  # noqa: E731
+    finish_removals(root)
     found = os.path.isdir(root) and any(orphaned(root, cluster, node, peers.address(), living))
     if found:
         start_keeper(peers, cluster, node)

@@ -16,7 +16,7 @@ from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
-from outlive.arrays.tend.adopt import adopt, orphaned, sign, unseen
+from outlive.arrays.tend.adopt import adopt, finish_removals, orphaned, sign, unseen
 from outlive.arrays.tend.fsck import mend_doubles
 from outlive.catalog.pages import wanted_of
 from outlive.cluster.port import Peers
@@ -87,6 +87,7 @@ class Tenure:
         A shelf whose keeper has not quite died is tried again later.
         """
         left_behind = False
+        finish_removals(self.root)
         for path in orphaned(self.root, self._cluster, self._node, self._peers.address(), self._living):
             self.left_behind = True
             of, dead = path.split("/")[-2:]

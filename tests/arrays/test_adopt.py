@@ -29,7 +29,7 @@ from outlive.arrays.put_options import PutOptions
 from outlive.arrays.reader import Reader
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.tend import adopt as adopting
-from outlive.arrays.tend.adopt import Owner, adopt, live, orphaned, sign, unseen
+from outlive.arrays.tend.adopt import Owner, adopt, finish_removals, live, orphaned, sign, unseen
 from outlive.arrays.writer import Writer
 from outlive.errors import StoreUnavailable
 from tests.conftest import eventually
@@ -354,6 +354,18 @@ def test_an_adoption_that_was_cut_short_is_continued(
     assert again.ledger.adopted >= 5  # whoever moved them: the catalog is told
     assert found(root) == []
     assert not os.path.exists(old.path)
+
+
+def test_a_shelf_whose_removal_was_cut_off_is_not_adopted(two: tuple[Shelf, Shelf], root: Path) -> None:
+    """Its arrays were deleted. Small ones would come back, and large ones without their bytes."""
+    old, new = two
+    Writer(old).put(np.zeros(3), key="k", store="s")
+    os.rename(old.path, f"{old.path}.01234567.removed")  # as `Shelf.remove` begins
+    assert found(root) == []
+    finish_removals(str(root))
+    finish_removals(str(root))
+    assert os.listdir(root) == [os.path.basename(os.path.dirname(new.path))]
+    assert os.path.isdir(new.path)
 
 
 def test_across_file_systems(two: tuple[Shelf, Shelf], monkeypatch: pytest.MonkeyPatch) -> None:

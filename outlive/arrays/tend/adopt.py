@@ -32,6 +32,7 @@ from outlive.arrays.layout import (
     NODE,
     OWNER,
     PRIVATE,
+    REMOVED,
     disk_of,
     is_cached,
     is_id,
@@ -113,8 +114,24 @@ def orphaned(root: str, cluster: str, node: str, address: str, living: Callable[
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
                 path = f"{folder}/{name}"
+                if name.endswith(REMOVED):  # see `finish_removals`
+                    continue
                 if path != f"{root}/{cluster}/{node}" and _is_dead(path, address, living if other == cluster else None):
                     yield path
+
+
+def finish_removals(root: str) -> None:
+    """Remove the shelves below `root` whose removal was begun: who did that may have been killed. Harmless to repeat.
+
+    Their arrays were deleted, and some have no bytes any more. So nobody may adopt them.
+    """
+    for other in names_in(root):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"{root}/{other}"):
+                if name.endswith(REMOVED):
+                    remove_tree(f"{root}/{other}/{name}")
+                    with contextlib.suppress(OSError):
+                        os.rmdir(f"{root}/{other}")  # it was the last of its cluster
 
 
 def unseen(root: str) -> bool:
