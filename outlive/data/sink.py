@@ -10,6 +10,7 @@ import numpy as np
 from ray.data import Datasink
 from ray.data.block import BlockAccessor
 
+from outlive.arrays.info import check_key
 from outlive.errors import UnsupportedArray
 from outlive.store import opening
 from outlive.store.handle import ArrayHandle
@@ -88,7 +89,7 @@ class OutliveSink(Datasink):  # type: ignore[misc]  # mypy does not look into Ra
         values: dict[str, Any] = {}
         for block in blocks:
             for key, value in self._items(BlockAccessor.for_block(block)):
-                if key in values:
+                if check_key(key) in values:
                     raise ValueError(_twice(key))
                 values[key] = value
         return list(self.store.put_many(values, **self._ends).values())

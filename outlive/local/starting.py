@@ -91,16 +91,22 @@ def _run(place: Place, lock: OwnedFile) -> None:
         if folder := env.get(SPILL_TO):  # the process has another working directory
             env[SPILL_TO] = os.path.abspath(folder)
         command = [sys.executable, str(Path(keeping.__file__)), place.root, *map(str, fds)]
-        with subprocess.Popen(  # noqa: S603 - our own file
-            command,
-            pass_fds=fds,
-            env=env,
-            cwd="/",
-            start_new_session=True,  # what interrupts a program at its terminal does not reach it
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=says,
-        ) as child:
+        try:
+            started = subprocess.Popen(  # noqa: S603 - our own file
+                command,
+                pass_fds=fds,
+                env=env,
+                cwd="/",
+                start_new_session=True,  # what interrupts a program at its terminal does not reach it
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=says,
+            )
+        except OSError as error:  # a program that embeds Python may have no `sys.executable`
+            raise StoreUnavailable(
+                f"the keeper of {place.folder} did not start: Python is at {sys.executable!r}: {error.strerror}"
+            ) from None
+        with started as child:
             os.close(says)
             says = -1
             told = _read(said, time.monotonic() + _SECONDS)
@@ -114,8 +120,8 @@ def _run(place: Place, lock: OwnedFile) -> None:
     if told is None:
         raise StoreUnavailable(f"the keeper of {place.folder} did not start within {_SECONDS:.0f} s, and was ended")
     if told.endswith(keeping.OVER):
-        _, _, error = told.removesuffix(keeping.OVER).partition(keeping.FAILED)
-        raise pickle.loads(error)  # noqa: S301 - this process has started it
+        _, _, raised = told.removesuffix(keeping.OVER).partition(keeping.FAILED)
+        raise pickle.loads(raised)  # noqa: S301 - this process has started it
     if not told.endswith(keeping.READY):
         raise StoreUnavailable(
             f"the keeper of {place.folder} did not start: {told.decode(errors='replace').strip() or 'it said nothing'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 
 def checked(shape: int | tuple[int, ...], dtype: DTypeLike, order: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, dtype and bytes of an array that may be created. Raises ValueError."""
-    shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+    """Shape, dtype and bytes of an array that may be created. Raises TypeError, ValueError."""
+    shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(operator.index(n) for n in shape)
     if any(n < 0 for n in shape):
         raise ValueError(f"negative dimensions are not allowed: {shape}")
     if order not in ("C", "F"):

@@ -145,7 +145,12 @@ def select(array: Array, index: Any) -> Array:
 
 
 def fitting(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    """`value` as an array of this dtype that can be broadcast to this shape. Raises TypeError, ValueError."""
+    """`value` as an array of this dtype that can be broadcast to this shape.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+    """
     array = storable(value) if isinstance(value, np.ndarray) else np.asarray(value)
     if array.ndim == 0 and not isinstance(value, np.ndarray | np.generic):  # NumPy knows best which numbers fit
         array = np.empty((), dtype)
@@ -155,6 +160,8 @@ def fitting(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
             f"a part of dtype {array.dtype} does not go into an array of dtype {dtype}; nothing was written. "
             f"Convert it first: value.astype({str(dtype)!r})"
         )
+    if array.ndim and not isinstance(value, np.ndarray):
+        array = np.asarray(value, dtype)  # OverflowError where a number does not fit: `astype` would wrap it around
     try:
         np.broadcast_to(array, shape)
     except ValueError:

@@ -428,6 +428,7 @@ def test_what_does_not_fit(shelf: Shelf) -> None:
         (out > 0, 0, TypeError, "not by ndarray"),
         ("a", 0, TypeError, "not by str"),
         (0, object(), TypeError, "Cannot cast"),
+        (0, [1, 2, 3, 4, 5, 70_000], OverflowError, "70000"),
         (0, np.ma.masked_array(np.zeros(6, "i2")), UnsupportedArray, "mask"),
     ]
     for index, value, error, said in wrong:

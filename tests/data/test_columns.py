@@ -247,6 +247,8 @@ def test_a_task_stores_all_or_nothing(store: outlive.Store) -> None:
         write(OutliveSink(store, key="name"), block_of([np.ones(3), None, np.ones((2, 2))], name=["a", "b", "c"]))
     with pytest.raises(outlive.InvalidKeyType):
         write(OutliveSink(store, key=lambda row: row["n"] or "a"), block_of([np.ones(3), np.ones(3)], n=[0, 1]))
+    with pytest.raises(outlive.InvalidKeyType):
+        write(OutliveSink(store, key=lambda row: [row["n"]]), block_of([np.ones(3)], n=[0]))
     assert list(store) == []
 
 

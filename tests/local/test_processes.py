@@ -363,6 +363,13 @@ def test_programs_that_start_at_once(root):
     assert run("print(sorted(store))", root) == "['0', '1', '2', '3']"
 
 
+@pytest.mark.parametrize("python", ["", "/nowhere/python"])
+def test_a_program_that_does_not_know_where_python_is(root, monkeypatch, python):
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(outlive.StoreUnavailable, match="Python is at"):
+        outlive.open(local=True, root=root)
+
+
 def test_a_keeper_that_cannot_start(root, monkeypatch):
     monkeypatch.setenv("OUTLIVE_MEMORY", "no size")
     with pytest.raises(outlive.OutliveError, match="OUTLIVE_MEMORY='no size'"):
