@@ -47,7 +47,7 @@ class Disk(Tier):
 
     def __init__(self, path: str, ledger: Ledger) -> None:
         self._on_disk = account = ledger.disk
-        super().__init__(path, account, SETTING, make=_is_mounted(path, account.device))
+        super().__init__(path, account, SETTING, make=is_mounted(path, account.device))
         self._ledger = ledger
         self._staging: Staging | None = None
         self._lock = Mutex()
@@ -100,7 +100,7 @@ class Disk(Tier):
         except FileExistsError:
             pass
         except OSError as error:
-            if error.errno not in NO_ROOM:  # then its device alone tells
+            if error.errno not in {*NO_ROOM, errno.EROFS}:  # then its device alone tells
                 raise
         else:
             os.close(fd)
@@ -108,7 +108,7 @@ class Disk(Tier):
 
     def is_mounted(self) -> bool:
         """Whether its file system is there, and not another one below its mount point."""
-        return _is_mounted(self.path, self._on_disk.device)
+        return is_mounted(self.path, self._on_disk.device)
 
     def is_away(self) -> bool:
         """Whether nothing is there of what was counted: its file system is not mounted now, or somebody cleared it."""
@@ -126,7 +126,8 @@ def device_of(path: str) -> int:
     return os.stat(existing(path)).st_dev & _LARGEST
 
 
-def _is_mounted(path: str, device: int) -> bool:
+def is_mounted(path: str, device: int) -> bool:
+    """Whether the file system is there on which a shelf has made the folder `path`. `device` is what it has noted."""
     return not device or os.path.lexists(f"{path}/{SHELF}") or device_of(path) == device
 
 

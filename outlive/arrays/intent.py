@@ -41,6 +41,7 @@ class Intent:
         self.under_way = False  # in this process, which has the lock then
         self._nested = 0  # changes that were made during another one
         self._sum_of_change = _NONE  # where the sum is that the other one changes
+        self._files_of_change: tuple[bytes, ...] = ()  # the page has these names only once that one stands
         self.is_passed = False  # whether one of these has changed the files of the other one
 
     def take_up(self) -> None:
@@ -51,6 +52,7 @@ class Intent:
         self.under_way = False
         if self.stands:
             self._sum_of_change = NUMBER.unpack_from(self._page, self._offset)[0]
+            self._files_of_change = self._named()
             self.under_way = True
 
     def mend(self) -> None:
@@ -64,11 +66,13 @@ class Intent:
         first, second = _name(paths[0]), b"" if len(paths) == 1 else _name(paths[1])
         if len(first) + len(second) > _LONGEST:
             raise FileNotFoundError(errno.ENOENT, "not a file of a shelf", paths[0])
-        self._sum_of_change = sum_at
+        self._sum_of_change, self._files_of_change = sum_at, (first, second)
         self.is_passed = False
         self.under_way = True
         while True:
             nested = self._nested
+            if self.is_passed:
+                before = sum(map(counted, paths))
             (used,) = NUMBER.unpack_from(self._page, sum_at)
             _BODY.pack_into(self._page, self._body, used - before, len(first), len(second))
             if nested == self._nested:
@@ -109,17 +113,17 @@ class Intent:
         sum_at = NUMBER.unpack_from(self._page, self._offset)[0]
         if sum_at in self._sums:
             folder = self._shelf if sum_at == self._sums[0] else _disk_of(self._shelf)
-            self.end(sum_at, sum(counted(f"{folder}/{os.fsdecode(name)}") for name in self._named()))
+            self.end(sum_at, sum(counted(f"{folder}/{os.fsdecode(name)}") for name in set(self._named())))
         else:
             NUMBER.pack_into(self._page, self._offset, _NONE)  # the page is damaged: `check` recounts
 
-    def _named(self) -> set[bytes]:
+    def _named(self) -> tuple[bytes, ...]:
         _, first, second = _BODY.unpack_from(self._page, self._body)
         text = self._page[self._names : self._names + first + second]
-        return {name for name in (text[:first], text[first:]) if name}
+        return tuple(name for name in (text[:first], text[first:]) if name)
 
     def _names_all(self, paths: tuple[str, ...]) -> bool:
-        return self._named().issuperset(map(_name, paths))
+        return set(self._files_of_change).issuperset(map(_name, paths))
 
 
 class Counting:

@@ -21,6 +21,7 @@ import pytest
 
 from outlive.arrays import info, intent, ledger, lock, names
 from outlive.arrays.changes import Changes
+from outlive.arrays.draft import Draft
 from outlive.arrays.info import ArrayInfo
 from outlive.arrays.live import _live
 from outlive.arrays.lock import FileLock, Mutex
@@ -194,6 +195,21 @@ def test_an_interrupt_between_any_two_calls_of_a_move_leaves_the_array_in_one_ti
         clear_remains()
         assert shelf.recount() == 0, step
     assert step > 100
+
+
+def test_a_signal_handler_that_discards_the_draft_that_was_made_last_is_counted(root: Path) -> None:
+    """The names of the change before were still in the ledger, and passed for those of the change under way."""
+    shelf = Shelf(str(root / "shelf"), budget=1 << 30)
+    writer, others = Writer(shelf), list[Draft]()
+    for step in itertools.count(1):
+        draft = writer.draft_of(np.ones(1000))
+        discarded = interrupted_at(step, lambda: others.append(writer.draft_of(np.ones(3))), draft.discard)
+        others.pop().discard()
+        draft.discard()
+        assert shelf.ledger.used == 0, step
+        if not discarded:
+            break
+    assert step > 50
 
 
 def test_a_child_that_the_generator_of_a_put_many_forks_discards_no_draft_of_its_parent(root: Path) -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from outlive.arrays import disk as disks
 from outlive.arrays.info import ArrayInfo
+from outlive.arrays.layout import KEEPER
 from outlive.arrays.reader import Reader
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
 from outlive.arrays.spill.move import spill
+from outlive.arrays.tend.adopt import adopt
 from outlive.arrays.tend.fsck import check
 from outlive.arrays.writer import Writer
 from outlive.cluster.tending import Tending
@@ -165,3 +167,25 @@ def test_the_shelf_of_a_removed_disk_goes(shelf: Shelf, mount: Mount) -> None:
     assert shelf.disk is not None
     shelf.remove()
     assert os.listdir(mount.folder) == []
+
+
+@pytest.mark.parametrize("whose", ["the dead node's", "the new node's", "both"])
+def test_a_dead_node_s_shelf_waits_for_the_disk(shelf: Shelf, mount: Mount, root: Path, whose: str) -> None:
+    """It was removed, and nobody knew any more of the arrays on that disk."""
+    kept, info = put(shelf, 1), put_on_disk(shelf, 2)
+    Path(shelf.path, KEEPER).touch(0o600)
+    new = Shelf(str(root / "cluster" / "new"), budget=8 * MIB)
+    if whose != "the dead node's":
+        new.spill_to(str(mount.folder / "cluster" / "new"))
+        new.ledger.disk.budget = 64 * MIB
+    mount.unmount()
+    if whose == "the new node's":  # the other one spills elsewhere
+        os.rename(mount._aside / "cluster" / "node", root / "there")
+        disks.choose(shelf.path, str(root / "there"))
+    assert [adopt(new, shelf.path, same_cluster=True) for _ in range(2)] == [1, 0]
+    assert Reader(new).view(kept)[0] == 1
+    mount.mount()
+    assert adopt(new, shelf.path, same_cluster=True) == 1
+    assert Reader(new).view(info)[0] == 2
+    assert not os.path.exists(shelf.path)
+    assert_counted(new)

@@ -125,8 +125,9 @@ def settle(shelf: Shelf) -> str | None:
     if ledger.moving is None or ledger.mine or disk is None or not disk.is_mounted():
         return None  # if the ledger is locked here, this thread may be in the midst of that move itself
     with ledger.locked():
-        array_id = ledger.moving
-        is_double = array_id is not None and mend_double(shelf, disk, array_id)
+        array_id, is_double = ledger.moving, False
+        with contextlib.suppress(OSError):  # the disk is read-only now: both stay until `check`, and moves go on
+            is_double = array_id is not None and mend_double(shelf, disk, array_id)
         ledger.moving = None
     disk.pool.trim()
     return array_id if is_double else None

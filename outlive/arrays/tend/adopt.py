@@ -26,6 +26,7 @@ from outlive.arrays.layout import (
     CHECKSUMS,
     COPIED,
     KEEPER,
+    LEDGER,
     MEM,
     MOVED,
     NEXT,
@@ -39,6 +40,7 @@ from outlive.arrays.layout import (
     kind_of,
     marked,
 )
+from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import keep, mode_of
@@ -155,6 +157,8 @@ def adopt(
 ) -> int:
     """Move the arrays of a dead node's shelf to this one; returns how many. Arrays that ended meanwhile are deleted.
 
+    While the disk of either shelf is not mounted, the other shelf stays, for those that it has spilled: call it again.
+
     Parameters
     ----------
     wanted
@@ -174,6 +178,8 @@ def adopt(
         ends = SCOPE if same_cluster else SCOPE | JOB
         count = _move(f"{path}/{MEM}", shelf, shelf.memory, ends, wanted, came)
         old = disk_of(path)
+        if old is not None and not (_is_mounted(path, old) and (shelf.disk is None or shelf.disk.is_mounted())):
+            return count  # the rest waits on the other shelf: nobody else knows of the arrays on that disk
         if old is not None and os.path.isdir(f"{old}/{MEM}"):
             if shelf.disk is None:
                 shelf.spill_to(os.path.join(os.path.dirname(os.path.dirname(old)), *shelf.path.split("/")[-2:]))
@@ -261,6 +267,12 @@ def _rename(path: str, shelf: Shelf, tier: Tier, array_id: str, came: Callable[[
         with tier.account.counting(target, before=0, after=pages(found.st_size)):
             os.rename(path, target)
     return True
+
+
+def _is_mounted(path: str, disk: str) -> bool:
+    """Whether the file system that the dead node's shelf at `path` spilled to is there, if arrays are on it."""
+    account = Ledger(f"{path}/{LEDGER}").disk
+    return not account.used or disks.is_mounted(disk, account.device)
 
 
 def _remove(path: str) -> None:
