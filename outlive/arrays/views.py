@@ -77,13 +77,13 @@ def open_view(
             fcntl.flock(fd, _SHARED)
             tail = _verified(fd, path, info)
             buffer = _map(fd, info.size, private=private)
-        if (forks is None or forks is not lock.forks) and not alone:
-            return _opened_again(fd, path, info, again, private=private)
         since = time.time_ns() - before.st_atime_ns
         if not 0 <= since < _STAMP_EVERY:
             _stamp(fd, before)
         if since < _READ_AGAIN and again is not None:
             again(path)
+        if (forks is None or forks is not lock.forks) and not alone:  # last: the child has the file until it is closed
+            return _opened_again(fd, path, info, private=private)
     except BlockingIOError:  # it is locked for writing: the array is gone, or not complete yet
         raise FileNotFoundError(path) from None
     except CorruptArray:
@@ -101,16 +101,14 @@ def _not_opened(error: OSError, path: str) -> Exception:
     return error if isinstance(error, FileNotFoundError) else explained(error, path)
 
 
-def _opened_again(
-    fd: int, path: str, info: ArrayInfo, again: Callable[[str], None] | None, *, private: bool
-) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
+def _opened_again(fd: int, path: str, info: ArrayInfo, *, private: bool) -> tuple[ArrayInfo, np.ndarray[Any, Any]]:
     """Open the array anew: a child that was forked meanwhile may have the file open for as long as it lives.
 
     That file is unlocked for both. To wait for forks before each read instead would have threads wait for one another.
     """
     fcntl.flock(fd, fcntl.LOCK_UN)
     with no_fork():
-        return open_view(path, info, again, private=private, alone=True)
+        return open_view(path, info, private=private, alone=True)
 
 
 def open_private(

@@ -76,7 +76,11 @@ class Looker(Generic[Found]):
             spawn = multiprocessing.get_context("spawn")
             line, theirs = spawn.Pipe()
             process = spawn.Process(target=_run, args=(theirs, self._look), name="outlive-look", daemon=True)
-            process.start()
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the process inherits it, as it starts
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             self._process, self._line = process, line
         return self._line

@@ -231,6 +231,10 @@ def _ask(store: str, url: str, method: str, *arguments: Any, patience: float | N
         return ray.get(getattr(actors.find(_name(store, url)), method).remote(*arguments), timeout=patience)
     except GetTimeoutError:
         raise StoreUnavailable(f"the mirror of store {store!r} to {url} did not answer in {patience:g} s") from None
+    except AttributeError:  # an earlier version of outlive has started it
+        raise StoreUnavailable(
+            f"the mirror of store {store!r} to {url} is of another version: stop(save=False), and start it again"
+        ) from None
     except (ValueError, ActorDiedError) as error:
         raise _NotRunning(f"no mirror of store {store!r} to {url} runs: {error!s:.200}") from None
     except RayError as error:

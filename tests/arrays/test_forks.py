@@ -142,7 +142,7 @@ def test_a_child_that_another_thread_forks_between_any_two_calls_keeps_no_lock(
 
 
 @pytest.mark.parametrize("knows", ["the array", "its id"])
-@pytest.mark.parametrize("call", ["open", "fstat", "flock", "pread", "mmap"])
+@pytest.mark.parametrize("call", ["open", "fstat", "flock", "pread", "mmap", "utime"])
 def test_a_child_that_another_thread_forks_while_an_array_is_opened_keeps_no_lock(
     shelf: Shelf, children: Children, monkeypatch: pytest.MonkeyPatch, call: str, knows: str
 ) -> None:
@@ -157,6 +157,7 @@ def test_a_child_that_another_thread_forks_while_an_array_is_opened_keeps_no_loc
             children.fork_in_another_thread()
         return result
 
+    os.utime(f"{shelf.mem}/{info.id}", ns=(0, os.stat(f"{shelf.mem}/{info.id}").st_mtime_ns))  # so that it is stamped
     monkeypatch.setattr(module, call, and_fork)
     view = open_view(f"{shelf.mem}/{info.id}", info if knows == "the array" else None)[1]
     monkeypatch.undo()
