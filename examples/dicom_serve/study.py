@@ -18,8 +18,7 @@ import pydicom
 from pydicom.pixels import apply_rescale
 
 LARGEST = 1 << 30  # bytes of an upload, and of its files; and their pixels, as files may be compressed
-SPACINGS = 1e-3, 1e3  # mm: the least and the most
-WINDOWS = 1e6  # the most that a window's center and width may be
+SPACINGS, WINDOWS = (1e-3, 1e3), 1e6  # mm: the least and the most; the most of a window's center and width
 
 
 class NotAStudy(ValueError):
@@ -63,9 +62,8 @@ def _slices(upload: bytes) -> Iterator[Slice]:
     room = LARGEST
     for file in files:
         try:
-            found = _slice(pydicom.dcmread(io.BytesIO(archive.read(file))), room)
+            yield (found := _slice(pydicom.dcmread(io.BytesIO(archive.read(file))), room))
             room -= found.pixels.size
-            yield found
         except pydicom.errors.InvalidDicomError:
             raise NotAStudy(f"{file.filename}: this is no DICOM file") from None
         except Exception as error:  # of any kind, if the file is damaged or lacks something
@@ -84,8 +82,7 @@ def _slice(file: pydicom.Dataset, room: int) -> Slice:
     if file.PhotometricInterpretation != "MONOCHROME2":
         raise ValueError(f"the image is {file.PhotometricInterpretation}, not MONOCHROME2")
     orientation = np.array(file.ImageOrientationPatient, float)  # of the rows, then of the columns
-    position = float(np.cross(orientation[:3], orientation[3:]) @ np.array(file.ImagePositionPatient, float))
-    if not np.isfinite(position):
+    if not np.isfinite(position := float(np.cross(*orientation.reshape(2, 3)) @ np.array(file.ImagePositionPatient))):
         raise ValueError("its position is no finite number")
     if (pixels := file.pixel_array).shape != (file.Rows, file.Columns):
         raise ValueError("the image has several samples a pixel")

@@ -40,7 +40,7 @@ class Looker(Generic[Found]):
         self._line: Connection | None = None
 
     def look(self) -> Found:
-        """What the function returns.
+        """Call the function there; its result.
 
         Raises
         ------

@@ -50,6 +50,7 @@ def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Ite
     """
     done = reported = 0
     utf16: codecs.IncrementalDecoder | None = None
+    rest = ""  # of a line of UTF-16: other characters too have the byte that ends a line
     while line := file.readline(LONGEST):
         done += len(line)
         if progress is not None and done - reported >= 1 << 20:
@@ -59,8 +60,14 @@ def of_file(file: BinaryIO, total: int, progress: Progress | None = None) -> Ite
             utf16 = codecs.getincrementaldecoder("utf-16")("replace")  # the encoding of PowerShell's `>`
         if utf16 is None:
             yield line.decode("utf-8", "replace")
-        elif text := utf16.decode(line).removeprefix("\ufeff"):
-            yield from text.splitlines() if "\n" in text[:-1] else (text.removeprefix("\n"),)
+        else:
+            *whole, rest = (rest + utf16.decode(line).removeprefix("\ufeff")).split("\n")
+            yield from whole
+            if len(rest) >= LONGEST:
+                yield rest
+                rest = ""
+    if rest:
+        yield rest
 
 
 def of_text(text: str) -> Iterable[str]:

@@ -140,13 +140,12 @@ def finish_removal(place: Place) -> None:
 
 
 def clear_ended(place: Place) -> None:
-    """Do the same, and `clear`, if no store is there and no keeper."""
+    """`clear`, if no store is there and no keeper."""
     lock = open_owned(place.keeper)
     if lock is None:
         return
     try:
         if not place.shelves():
-            finish_removal(place)
             clear(place)
     finally:
         lock.close()
@@ -181,8 +180,10 @@ def discard(place: Place) -> None:
 def clear(place: Place) -> None:
     """Remove all but the root of a store that has ended. The caller holds the keeper's lock.
 
-    A process that just joins finds that its job's file is gone, or the folder, and begins again.
+    A process that just joins finds that its job's file is gone, or the folder, and begins again. The shelf may be under
+    removal still: a thread of the keeper ends the process as soon as it finds that the shelf is not there.
     """
+    finish_removal(place)
     jobs = [f"{place.jobs}/{name}" for name in names_in(place.jobs)]
     for path in (place.socket, place.name, place.name + NEXT, place.log, f"{place.log}.1", *jobs):
         with contextlib.suppress(OSError):

@@ -21,7 +21,7 @@ from outlive.cluster.port import Call
 from outlive.local import jobs
 from outlive.local.channel import connect
 from outlive.local.peers import LocalPeers
-from outlive.local.place import place_of
+from outlive.local.place import clear, place_of
 from outlive.local.questions import KEEPER, Question
 from tests.conftest import eventually
 
@@ -127,6 +127,15 @@ def test_two_programs_and_their_jobs(root):
         second.wait()
         eventually(lambda: two not in ids(root))
     assert run("print(sorted(store))", root) == "['first', 'second']"
+
+
+def test_a_shelf_that_another_thread_is_removing_goes_with_the_rest(root):
+    """The keeper's process ends when a thread of it finds no shelf, which is renamed before it is removed."""
+    place = place_of(root)
+    for folder in (f"{place.folder}/0123456789abcdef.01234567.removed/mem", place.jobs):
+        os.makedirs(folder)
+    clear(place)
+    assert os.listdir(root) == []
 
 
 def test_nothing_stays(root):

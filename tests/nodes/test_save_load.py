@@ -494,7 +494,7 @@ def test_a_mirror_whose_last_save_fails_says_so_and_goes_on(monkeypatch: pytest.
 
     def saved(*_: Any) -> mirroring.MirrorStatus:
         if stopped:
-            raise outlive.StoreUnavailable("no mirror runs")
+            raise mirroring._NotRunning("no mirror runs")
         return status
 
     monkeypatch.setattr(mirroring, "_saved", saved)
