@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import NamedTuple, TypeGuard
 
@@ -27,6 +28,7 @@ from outlive.arrays.root import default_root, names_in
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
 CLUSTER = "local"
+_DYING, _AGAIN = 5.0, 0.01  # seconds for a killed keeper to end, and between two looks
 _PREFIX = "local:"
 _ID_LENGTH = 16  # hexadecimal digits
 
@@ -141,9 +143,12 @@ def finish_removal(place: Place) -> None:
 
 def clear_ended(place: Place) -> None:
     """`clear`, if no store is there and no keeper."""
-    lock = open_owned(place.keeper)
-    if lock is None:
-        return
+    deadline = time.monotonic() + _DYING
+    # a keeper that is killed lets go of the lock when the last of its threads has ended
+    while (lock := open_owned(place.keeper)) is None:
+        if not os.path.lexists(place.keeper) or place.shelves() or time.monotonic() > deadline:
+            return
+        time.sleep(_AGAIN)
     try:
         if not place.shelves():
             clear(place)
