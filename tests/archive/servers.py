@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.conftest import eventually
 from tests.ports import free_ports
@@ -91,6 +93,8 @@ class Moto(Server):
 class SeaweedFS(Server):
     """SeaweedFS: master, volume, filer and S3 in one process."""
 
+    _ports: Mapping[str, int] = MappingProxyType({})
+
     @staticmethod
     def is_installed() -> bool:
         return Moto.is_installed() and _weed() is not None
@@ -98,7 +102,7 @@ class SeaweedFS(Server):
     def _start(self, folder: Path) -> tuple[subprocess.Popen[str], int]:
         weed = _weed()
         assert weed is not None
-        ports = dict(zip(_OWN_PORTS, free_ports(len(_OWN_PORTS)), strict=True))
+        self._ports = ports = dict(zip(_OWN_PORTS, free_ports(len(_OWN_PORTS)), strict=True))
         credentials = [{"accessKey": _KEYS["access_key_id"], "secretKey": _KEYS["secret_access_key"]}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         told = {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
@@ -114,6 +118,12 @@ class SeaweedFS(Server):
             cwd=folder, env={"HOME": str(folder)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         return process, ports["s3.port"]
+
+    def kill(self) -> None:
+        super().kill()
+        for port in self._ports.values():  # it leaves sockets outside its folder
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
 
 
 def _weed() -> str | None:
