@@ -110,7 +110,8 @@ class SeaweedFS(Server):
         (folder / "data").mkdir()
         process = subprocess.Popen(
             [
-                weed, "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.config=s3.json",
+                weed, "-logtostderr=true", "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                "-s3", "-s3.config=s3.json",
                 "-s3.autoCreateBucket=false", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
                 "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=64",
                 *(f"-{name}={port}" for name, port in ports.items()),
