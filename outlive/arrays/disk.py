@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from outlive.arrays.layout import DISK, FREE, MEM, NEW, NEXT, PRIVATE, REMOVED, SHELF, disk_of
 from outlive.arrays.limits import NO_ROOM, existing
 from outlive.arrays.lock import Mutex
-from outlive.arrays.removal import remove_tree
+from outlive.arrays.removal import clear_removed, remove_tree
 from outlive.arrays.root import names_in, private_folder
 from outlive.arrays.staging import Staging
 from outlive.arrays.tier import Tier
@@ -141,7 +141,7 @@ def choose(shelf: str, path: str) -> None:
 
 def remove(path: str) -> None:
     """Remove a folder that a shelf spilled to. It is renamed first, so that no process writes to it meanwhile."""
-    clear_removed(path)
+    clear_removed(*os.path.split(path))
     removed = f"{path}.{os.urandom(4).hex()}{REMOVED}"
     try:
         if os.lstat(path).st_uid != os.geteuid():
@@ -165,15 +165,6 @@ def remove_empty(path: str) -> None:
     for folder in (path, os.path.dirname(path)):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
-
-
-def clear_removed(path: str) -> None:
-    """Remove the folders that an unfinished removal of `path` left."""
-    folder, name = os.path.split(path)
-    with contextlib.suppress(FileNotFoundError):
-        for other in os.listdir(folder):
-            if other.startswith(f"{name}.") and other.endswith(REMOVED):
-                remove_tree(f"{folder}/{other}")
 
 
 def remove_of_cluster(folder: str) -> None:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+from outlive.arrays.layout import REMOVED
 from outlive.arrays.lock import EXCLUSIVE, open_locked
 from outlive.arrays.warm import LEAST
 
@@ -60,3 +61,16 @@ def remove_tree(folder: str) -> None:
         for name in names:
             empty_if_unread(f"{path}/{name}")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_removed(folder: str, of: str = "") -> bool:
+    """Remove what unfinished removals have left in a folder, of what was named `of` or of all. Whether there was any.
+
+    Harmless to repeat, and beside whoever removes it still.
+    """
+    found = list[str]()
+    with contextlib.suppress(FileNotFoundError):
+        found = [name for name in os.listdir(folder) if name.endswith(REMOVED) and name.startswith(of and f"{of}.")]
+    for name in found:
+        remove_tree(f"{folder}/{name}")
+    return bool(found)

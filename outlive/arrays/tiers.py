@@ -12,6 +12,7 @@ from outlive.arrays.count import Count
 from outlive.arrays.disk import Disk
 from outlive.arrays.layout import disk_of, is_id
 from outlive.arrays.ledger import Ledger
+from outlive.arrays.removal import clear_removed
 from outlive.arrays.root import names_in
 from outlive.arrays.tier import Tier
 
@@ -59,7 +60,7 @@ class Tiers:
                 raise ValueError(f"arrays are spilled to {before.path}, which is not mounted; mount it first")
             if before is not None and not before.is_empty():
                 raise ValueError(f"arrays are spilled to {before.path}; to spill elsewhere, delete them first")
-            disks.clear_removed(path)
+            clear_removed(*os.path.split(path))
             found = self._begin(path)
             disks.choose(self._path, path)
             self._ledger.settings_changed()

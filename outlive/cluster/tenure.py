@@ -10,9 +10,9 @@ import os
 import time
 from collections.abc import Callable
 
-from outlive.arrays.disk import clear_removed
 from outlive.arrays.layout import KEEPER, LEDGER, PRIVATE
 from outlive.arrays.limits import NO_ROOM
+from outlive.arrays.removal import clear_removed
 from outlive.arrays.root import default_root, shelf_folder
 from outlive.arrays.settings import Settings, apply
 from outlive.arrays.shelf import Shelf
@@ -58,7 +58,7 @@ class Tenure:
 
     def _begin(self) -> None:
         """Begin the tenure. If this failed, it may be called again."""
-        clear_removed(self._path)
+        clear_removed(*os.path.split(self._path))
         self.shelf = Shelf(self._path)
         if self._lock < 0:
             self._lock = lock_file(f"{self._path}/{KEEPER}", _TO_GO)

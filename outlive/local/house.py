@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from outlive import actor_logs
+from outlive.arrays.removal import clear_removed
 from outlive.arrays.tend.adopt import adopt
 from outlive.cluster.catalog import Catalog
 from outlive.cluster.keeper import Keeper
@@ -16,7 +17,7 @@ from outlive.cluster.port import PATIENCE, Call, Nobody, Peers
 from outlive.cluster.tenure import PROTOCOL, Tenure
 from outlive.local import jobs
 from outlive.local.one_node import OneNode
-from outlive.local.place import CLUSTER, Place, finish_removal, new_id, node_of
+from outlive.local.place import CLUSTER, Place, new_id, node_of
 from outlive.local.questions import About
 from outlive.local.server import Server
 
@@ -91,7 +92,7 @@ class LocalTenure(Tenure):
 
     def claim(self) -> None:
         """Take over what a keeper left that was killed as the store ended, and a program came just then."""
-        finish_removal(self._place)
+        clear_removed(self._place.folder)
         for name in self._others:
             adopt(self.shelf, f"{self._place.folder}/{name}", same_cluster=True)
 

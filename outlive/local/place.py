@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeGuard
 
 from outlive.arrays import disk as disks
-from outlive.arrays.layout import LEDGER, NEXT, REMOVED, disk_of
+from outlive.arrays.layout import LEDGER, NEXT, disk_of
 from outlive.arrays.limits import NO_ROOM
 from outlive.arrays.lock import open_owned
-from outlive.arrays.removal import remove_tree
+from outlive.arrays.removal import clear_removed, remove_tree
 from outlive.arrays.root import default_root, names_in
 from outlive.errors import OutliveError, StoreFull, StoreUnavailable
 
@@ -134,13 +134,6 @@ def of_another_machine(place: Place, node: str | None) -> StoreUnavailable | Non
     )
 
 
-def finish_removal(place: Place) -> None:
-    """Remove what a keeper left that was killed as it removed its shelf. The caller holds the keeper's lock."""
-    for name in names_in(place.folder):
-        if name.endswith(REMOVED):
-            remove_tree(f"{place.folder}/{name}")
-
-
 def clear_ended(place: Place) -> None:
     """`clear`, if no store is there and no keeper."""
     deadline = time.monotonic() + _DYING
@@ -188,7 +181,7 @@ def clear(place: Place) -> None:
     A process that just joins finds that its job's file is gone, or the folder, and begins again. The shelf may be under
     removal still: a thread of the keeper ends the process as soon as it finds that the shelf is not there.
     """
-    finish_removal(place)
+    clear_removed(place.folder)
     jobs = [f"{place.jobs}/{name}" for name in names_in(place.jobs)]
     for path in (place.socket, place.name, place.name + NEXT, place.log, f"{place.log}.1", *jobs):
         with contextlib.suppress(OSError):

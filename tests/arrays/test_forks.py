@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import itertools
 import mmap
 import os
 import random
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +29,7 @@ from tests.long import SHORT, few
 
 from .conftest import MIB
 from .interrupts import interrupted_at
+from .locked import assert_no_child_has_it, can_lock
 from .test_shelf import kill
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -103,17 +102,6 @@ def locked_files(shelf: Shelf) -> list[str]:
     return [path for path in (*paths, *others) if not can_lock(path)]
 
 
-def can_lock(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
 def look(shelf: Shelf, array_id: str) -> None:
     """What the keeper does."""
     checksum_of(f"{shelf.mem}/{array_id}")
@@ -178,33 +166,12 @@ def test_an_array_can_be_read_as_its_own_thread_forks(shelf: Shelf, monkeypatch:
 
 def test_a_child_that_is_forked_as_segments_are_closed_keeps_no_lock(shelf: Shelf) -> None:
     """Python forgets a descriptor just before the system closes it. A fork in between waits."""
-    info, stop = Writer(shelf).put(np.ones(MIB, np.uint8)), threading.Event()
-    path = f"{shelf.mem}/{info.id}"
+    path = f"{shelf.mem}/{Writer(shelf).put(np.ones(MIB, np.uint8)).id}"
 
     def open_and_close() -> None:
-        while not stop.is_set():
-            file = open_locked(path, SHARED)
-            assert file is not None
-            file.close()
-            opened_locked(path, SHARED).close()
+        file = open_locked(path, SHARED)
+        assert file is not None
+        file.close()
+        opened_locked(path, SHARED).close()
 
-    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in range(few(200)):
-            pid = os.fork()
-            if pid == 0:
-                found = []
-                for fd in os.listdir("/proc/self/fd"):
-                    with contextlib.suppress(OSError):
-                        found.append(os.readlink(f"/proc/self/fd/{fd}"))
-                os._exit(path in found)
-            assert os.waitpid(pid, 0)[1] == 0, "a child has the file open"
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        sys.setswitchinterval(before)
+    assert_no_child_has_it(path, open_and_close, few(200))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +32,7 @@ from outlive.errors import StoreUnavailable
 from outlive.store.creation import Creation
 from outlive.store.scopes import end_scope
 from tests.conftest import eventually, nothing_is_swallowed
+from tests.forking import forked
 from tests.long import few
 
 from .local_store import assert_counted
@@ -111,19 +112,6 @@ def test_a_wait_for_a_stopped_process_ends_with_its_name(shelf: Shelf, monkeypat
     assert Writer(shelf).put(np.ones(3)).nbytes == 24
 
 
-def child(work: Callable[[], object]) -> int:
-    """Fork; the child's id, or its exit code 1 if `work` raises."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    finally:
-        os._exit(code)
-
-
 def ended(pid: int) -> bool:
     found, status = os.waitpid(pid, os.WNOHANG)
     assert status == 0
@@ -144,10 +132,10 @@ def test_forks_beside_threads_that_put(shelf: Shelf) -> None:
     alive: list[int] = []
     try:
         for number in range(few(60)):
-            pid = child(lambda: Writer(shelf).put(np.ones(10)))
+            pid = forked(lambda: Writer(shelf).put(np.ones(10)))
             eventually(lambda pid=pid: ended(pid))
             if number % 10 == 0:  # and some that live on, and hold nothing that others need
-                alive.append(child(lambda: time.sleep(600)))
+                alive.append(forked(lambda: time.sleep(600)))
     finally:
         stop.set()
         for thread in threads:

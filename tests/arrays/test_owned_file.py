@@ -6,8 +6,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +22,10 @@ from outlive.arrays.writer import Writer
 from tests.long import few
 
 from .conftest import MIB
+from .locked import assert_no_child_has_it, can_lock
 from .test_shelf import forked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def is_locked(path: Path) -> bool:
-    with path.open("r+b") as other, contextlib.suppress(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    return True
 
 
 def test_a_child_has_it_closed(root: Path) -> None:
@@ -41,37 +33,16 @@ def test_a_child_has_it_closed(root: Path) -> None:
     file = OwnedFile(str(path), os.O_CREAT)
     fcntl.flock(file, fcntl.LOCK_EX)
     with forked(file.close):  # once more, which closes nobody else's
-        assert is_locked(path)
+        assert not can_lock(path)
         file.close()
-        assert not is_locked(path)
+        assert can_lock(path)
     with pytest.raises(ValueError, match="closed"):
         file.fileno()
 
 
 def test_a_fork_waits_until_a_file_is_known(root: Path) -> None:
-    path, stop = root / "file", threading.Event()
-
-    def open_and_close() -> None:
-        while not stop.is_set():
-            OwnedFile(str(path), os.O_CREAT).close()
-
-    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in range(few(50)):
-            pid = os.fork()
-            if pid == 0:
-                has_it = any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))
-                os._exit(has_it)
-            assert os.waitpid(pid, 0)[1] == 0, "a child has the file open"
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        sys.setswitchinterval(before)
+    path = str(root / "file")
+    assert_no_child_has_it(path, lambda: OwnedFile(path, os.O_CREAT).close(), few(50))
 
 
 def test_a_scope_ends_with_its_process_whatever_children_it_has(root: Path) -> None:
@@ -160,4 +131,4 @@ def test_a_child_forked_while_a_record_is_written_keeps_nobody_from_writing_the_
             shelf.ended.add([info], Why.TTL, 1)
         else:
             Checksums(f"{shelf.path}/checksums").append({info.id: 1})
-        assert not is_locked(root / "shelf" / name)
+        assert can_lock(root / "shelf" / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import shutil
@@ -41,6 +40,7 @@ from tests.arrays.summing import compute_checksums
 
 from .conftest import MIB
 from .local_store import Catalog, assert_counted, disk_usage
+from .locked import can_lock
 
 COUNT = MIB // 8
 
@@ -763,26 +763,15 @@ def test_threads_that_use_the_disk_first_have_one(shelf: Shelf) -> None:
         assert len(found) == 4 and len(set(map(id, found))) == 1
 
 
-def is_held(folder: str) -> bool:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
 def test_the_keeper_holds_a_folder_on_disk_that_was_made_again(shelf: Shelf, spill_folder: str) -> None:
     tending = Tending(shelf, "a", None)  # type: ignore[arg-type]
     tending.balance()
-    assert is_held(spill_folder)
+    assert not can_lock(spill_folder)
     shutil.rmtree(spill_folder)
     tending.balance()
     tending.trim()
     tending.balance()
-    assert is_held(spill_folder)
+    assert not can_lock(spill_folder)
     assert sum(os.readlink(f"/proc/self/fd/{fd}").startswith(spill_folder) for fd in descriptors()) == 1
 
 
@@ -814,4 +803,4 @@ def test_a_folder_on_disk_that_cannot_be_held_costs_no_descriptor_of_others(
     assert [os.readlink(f"/proc/self/fd/{fd}") for fd in others] == [os.devnull] * 3
     for fd in others:
         os.close(fd)
-    assert is_held(f"{spill_folder}-2")
+    assert not can_lock(f"{spill_folder}-2")

@@ -44,7 +44,7 @@ from outlive.arrays.ledger import Ledger
 from outlive.arrays.lifetimes import JOB, SCOPE
 from outlive.arrays.lock import open_owned
 from outlive.arrays.marks import keep, mode_of
-from outlive.arrays.removal import remove_tree
+from outlive.arrays.removal import clear_removed, remove_tree
 from outlive.arrays.root import names_in
 from outlive.arrays.segment import pages, read_info_at
 from outlive.arrays.tend.checksums import Checksums
@@ -129,11 +129,8 @@ def finish_removals(root: str) -> None:
     """
     for other in names_in(root):
         with contextlib.suppress(OSError):
-            for name in os.listdir(f"{root}/{other}"):
-                if name.endswith(REMOVED):
-                    remove_tree(f"{root}/{other}/{name}")
-                    with contextlib.suppress(OSError):
-                        os.rmdir(f"{root}/{other}")  # it was the last of its cluster
+            if clear_removed(f"{root}/{other}"):
+                os.rmdir(f"{root}/{other}")  # if it was the last of its cluster
 
 
 def unseen(root: str) -> bool:
