@@ -90,11 +90,11 @@ class Node:
 
     def RequestWorkerLease(self, request: Any) -> Any:  # noqa: N802 - the latest idle worker first
         self.cluster.wait_while(lambda: self.silent)
-        job = request.lease_spec.job_id.hex()
+        lease_id, job = _asked_lease(request)
         free = [one for one in self.workers if not one.running and one.job == job and one not in self.leased.values()]
         reply = rpc.messages("node_manager").RequestWorkerLeaseReply(canceled=not free)
         if free:
-            self.leased[request.lease_spec.lease_id] = one = free[-1]
+            self.leased[lease_id] = one = free[-1]
             reply.worker_address.worker_id, reply.worker_pid = bytes.fromhex(one.worker_id), one.pid
             reply.worker_address.ip_address, reply.worker_address.port = "127.0.0.1", self.port
         return reply
@@ -104,11 +104,20 @@ class Node:
         return rpc.messages("node_manager").CancelWorkerLeaseReply()
 
     def ReturnWorkerLease(self, request: Any) -> Any:  # noqa: N802
-        self.cluster.wait_while(lambda: self.silent)
-        one = self.leased.pop(request.lease_id, None)
-        if request.worker_exiting and one is not None:
-            self.processes.remove(one)
+        self._return(request.lease_id, exiting=request.worker_exiting)
         return rpc.messages("node_manager").ReturnWorkerLeaseReply()
+
+    def ReturnWorker(self, request: Any) -> Any:  # noqa: N802 - as before Ray 2.50
+        theirs = [lease for lease, one in self.leased.items() if one.worker_id == request.worker_id.hex()]
+        self._return(theirs[0] if theirs else b"", exiting=request.worker_exiting)
+        return rpc.messages("node_manager").ReturnWorkerReply()
+
+    def _return(self, lease_id: bytes, *, exiting: bool) -> None:
+        self.cluster.wait_while(lambda: self.silent)
+        self.cluster.returned += 1
+        one = self.leased.pop(lease_id, None)
+        if exiting and one is not None:
+            self.processes.remove(one)
 
     def Exit(self, request: Any) -> Any:  # noqa: N802 - of the worker that was leased last: they share its port
         one = [*self.leased.values()][-1]
@@ -117,11 +126,20 @@ class Node:
         return rpc.messages("core_worker").ExitReply(success=not one.owned)
 
 
+def _asked_lease(request: Any) -> tuple[bytes, str]:
+    """The id of the lease that is asked for, and the job in whose name. Before Ray 2.50 a task's id names the lease."""
+    if "lease_spec" in request.DESCRIPTOR.fields_by_name:
+        return request.lease_spec.lease_id, request.lease_spec.job_id.hex()
+    return request.resource_spec.task_id, request.resource_spec.job_id.hex()
+
+
 class PlayedCluster:
     """The GCS, and all nodes."""
 
     def __init__(self, nodes: int, workers: int, *, functions: int = 3, tasks: int = 1) -> None:
         self.calls: Counter[str] = Counter()
+        self.returned = 0
+        """Leases that were returned."""
         self.sent: Counter[str] = Counter()
         """Bytes of the replies, by method."""
         self.kept: dict[bytes, bytes] = {}

@@ -147,7 +147,6 @@ def children(pid):
 def test_what_is_held_is_returned_although_the_holders_children_were_killed_with_it():
     """As by `ray.kill` of an actor. While the holder lives, nothing is returned, whichever process beside it ended."""
     with played_cluster(1, 1) as cluster:
-        returned = lambda: cluster.calls["ReturnWorkerLease"]  # noqa: E731
         address = f"127.0.0.1:{cluster.nodes[0].port}"
         command = [sys.executable, "-c", HOLDER, address]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -160,8 +159,8 @@ def test_what_is_held_is_returned_although_the_holders_children_were_killed_with
             second = int(holder.stdout.readline())
             assert second != first
             eventually(lambda: not alive(beside))  # its pipe has ended, and its parent has not
-            assert returned() == 0
+            assert cluster.returned == 0
             eventually(lambda: children(second))
             os.kill(second, signal.SIGKILL)
             os.kill(holder.pid, signal.SIGKILL)
-        eventually(lambda: returned() == 1)
+        eventually(lambda: cluster.returned == 1)
