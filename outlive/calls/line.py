@@ -177,6 +177,7 @@ class _Connection:
         self._closed = False
         self.name, self._used, self._number = os.urandom(wire.LINE), 0.0, 0
         self._frames = wire.Frames([wire.DONE, wire.NOT_HERE, wire.RAISED, wire.NOT_NOW], wire.LONGEST_ANSWER)
+        self._come: list[wire.Frame] = []
 
     @property
     def is_open(self) -> bool:
@@ -231,17 +232,18 @@ class _Connection:
 
     def _receive(self, channel: Channel, number: int, deadline: float) -> wire.Frame | None:
         """The answer to this call; None if it has not come by the deadline. Raises Lost."""
-        while True:
+        while not self._come:
             data = channel.some(_AT_ONCE, deadline)
             if data is None:
                 return None
             try:
-                for answer in self._frames.take(data):
-                    if answer.number != number:
-                        raise Lost("an answer to another call")
-                    return answer
+                self._come += self._frames.take(data)
             except wire.Malformed as error:
                 raise Lost(str(error)) from error
+        answer = self._come.pop(0)
+        if answer.number != number:
+            raise Lost("an answer to another call")
+        return answer
 
 
 _lines: set[weakref.ref[Line]] = set()

@@ -11,7 +11,7 @@ arrives ends the connection.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
@@ -93,24 +93,26 @@ class Frames:
     def __init__(self, kinds: Sequence[int], longest: int) -> None:
         self._kinds, self._longest, self._rest = frozenset(kinds), longest, bytearray()
 
-    def take(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. Raises Malformed."""
+    def take(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. Raises Malformed.
+
+        This is no generator: a caller would leave it before its end, and Python swallows what a signal handler raises
+        while it drops a generator.
+        """
         rest = self._rest
         rest += data
-        begin = 0
-        try:
-            while len(rest) - begin >= HEAD.size:
-                size, number, kind = HEAD.unpack_from(rest, begin)
-                if kind not in self._kinds or size > self._longest:
-                    raise Malformed(f"a frame of kind {kind} and {size} bytes")
-                end = begin + HEAD.size + size
-                if len(rest) < end:
-                    return
-                body = bytes(rest[begin + HEAD.size : end])
-                begin = end
-                yield Frame(number, kind, body)
-        finally:
-            del rest[:begin]
+        frames, begin = list[Frame](), 0
+        while len(rest) - begin >= HEAD.size:
+            size, number, kind = HEAD.unpack_from(rest, begin)
+            if kind not in self._kinds or size > self._longest:
+                raise Malformed(f"a frame of kind {kind} and {size} bytes")
+            end = begin + HEAD.size + size
+            if len(rest) < end:
+                break
+            frames.append(Frame(number, kind, bytes(rest[begin + HEAD.size : end])))
+            begin = end
+        del rest[:begin]
+        return frames
 
 
 def _frame(number: int, kind: int, content: Any, longest: int) -> bytes:

@@ -176,8 +176,10 @@ def give_back(lease: Lease, *, exiting: bool = False) -> None:
         with rpc.explained(f"the raylet of node {lease.node.node_id[:8]} ({lease.node.address})"):
             _return(lease.node.address, lease.lease_id, lease.worker_id, lease.port, exiting=exiting)
     except BaseException:
-        if _names_leases():  # else a raylet may have taken it back late, and given the worker to a task
+        if _names_leases():
             leave(lease, exiting=exiting)
+        else:  # the raylet may have taken it back late, and given the worker to a task: nobody may return it again
+            _guard.returned(lease.lease_id)
         raise
     _guard.returned(lease.lease_id)
 

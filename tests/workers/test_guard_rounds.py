@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from outlive.ray_internals import notes, processes, rpc
+from outlive.ray_internals import leases, notes, processes, rpc
 from outlive.ray_internals.named_actor import NamedActor
 from outlive.workers import JobPolicy, Policy, ages, guard_book, guarding, inspection, watch
 from outlive.workers.guard_record import KEPT, NAME, guard_log, guard_state
@@ -283,6 +283,8 @@ def test_a_node_that_stops_between_look_and_act(cluster, clock, soon_given_up, m
     monkeypatch.undo()
     guard.step()
     silent.silent = False
+    if not leases._names_leases():
+        return  # before Ray 2.50 a late lease cannot be returned: see docs/limits.md
     eventually(lambda: silent.leased)  # it grants what nobody waits for any more
     clock.now += 120
     guard.step()

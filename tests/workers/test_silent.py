@@ -107,6 +107,8 @@ def test_a_machine_that_is_gone(cluster):
 @pytest.mark.parametrize("stops", ["before it grants a worker", "before it gets it back"])
 def test_what_a_stopped_raylet_grants_late_is_returned_by_the_next_trim(cluster, monkeypatch, own, stops):
     """No task would get that worker for as long as this program lives."""
+    if not leases._names_leases():
+        pytest.skip("before Ray 2.50 a late lease cannot be returned: see docs/limits.md")
     monkeypatch.setattr(rpc, "PATIENCE", 3.0)
     monkeypatch.setattr(leases, "_is_own", lambda _: own)
     node, report = cluster.nodes[0], inspect()
@@ -136,10 +138,15 @@ def test_a_worker_that_was_started_late_is_not_returned_by_its_name(cluster, mon
     asked_for = leases._asked_for
     monkeypatch.setattr(leases, "_asked_for", lambda *asked: (asked_for(*asked)[0], True))
     monkeypatch.setattr(leases, "_names_leases", lambda: named)
+    monkeypatch.setattr(leases, "_is_own", lambda _: False)
     monkeypatch.setattr(leases, "_return", stopped)
     report = inspect()
     assert not any(choice.left for choice in carry_out(report, [Choice(report.workers[0], "idle")]).chosen)
-    assert ["worker_id" in entry for entry in leases._guard.claim_left()] == [True] * named
+    assert len(leases._guard._held) == named  # nobody returns it once this process is gone, either
+    left = leases._guard.claim_left()
+    assert ["worker_id" in entry for entry in left] == [True] * named
+    for entry in left:
+        leases._guard.returned(bytes.fromhex(entry["lease"]))
 
 
 def test_what_the_commands_say_and_their_exit_codes(cluster):
