@@ -1,7 +1,8 @@
-"""The form of `--help`: which panel of commands comes first, and no type behind a flag."""
+"""The form of `--help`: which panel of commands comes first, no type behind a flag, and text as wide as the screen."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import typer
@@ -23,6 +24,9 @@ LOCAL = ("put", "get", "rm", "ls", "info", "stats", "check", "save", "load", "sh
 class Command(TyperCommand):
     """A command whose flags have no type in `--help`."""
 
+    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:  # noqa: A002 - typer's name
+        super().__init__(*args, help=_filled(help), **options)
+
     def get_params(self, ctx: Any) -> list[Any]:
         """All options and arguments."""
         return _plain(super().get_params(ctx))
@@ -30,6 +34,9 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The same for a group of commands, in the order that they are shown in."""
+
+    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:  # noqa: A002 - typer's name
+        super().__init__(*args, help=_filled(help), **options)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options and arguments."""
@@ -45,6 +52,14 @@ def apply(app: typer.Typer) -> None:
     """Give this form to all commands of `app`, and not to its groups."""
     for command in app.registered_commands:
         command.cls = Command
+
+
+def _filled(text: str | None) -> str | None:
+    """A help text with each paragraph of prose in one line, so that only the screen breaks it. Examples stay."""
+    if text is None:
+        return None
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(one if "\n$ " in one else " ".join(one.splitlines()) for one in paragraphs)
 
 
 def _plain(params: list[Any]) -> list[Any]:

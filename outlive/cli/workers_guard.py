@@ -67,7 +67,11 @@ Spare = Annotated[
 ]
 For = Annotated[
     list[str] | None,
-    _option("--for", "JOB:BOUNDS", "Other bounds for a job, as 'train.py*:max_idle=8,max_memory=4GiB'."),
+    _option(
+        "--for",
+        "JOB:BOUNDS",
+        "Other bounds for a job, as 'train.py*:max_idle=8'; of several, with a comma between them.",
+    ),
 ]
 DryRun = Annotated[
     bool | None, typer.Option("--dry-run/--no-dry-run", help="Only write down which workers would leave.")
@@ -161,6 +165,10 @@ def status(address: Address = None, as_json: AsJson = False) -> None:
     """Show the guard: its policy, its last look, and what it has done.
 
     It joins no cluster and does not ask the guard, which may be stopped.
+
+    [bold]Example[/bold]
+    $ outlive workers guard status
+    $ outlive workers guard status --json
     """
     from outlive.cli.workers_connection import found
     from outlive.workers.guard_record import guard_state
@@ -178,7 +186,11 @@ def status(address: Address = None, as_json: AsJson = False) -> None:
 
 
 def stop(address: Address = None, as_json: AsJson = False) -> None:
-    """Stop the guard. Its record and its log stay: see status and log."""
+    """Stop the guard. Its record and its log stay: see status and log.
+
+    [bold]Example[/bold]
+    $ outlive workers guard stop
+    """
     from outlive.cli.workers_connection import joined
     from outlive.workers.guarding import stop_guard
 
@@ -195,7 +207,12 @@ def log(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the guard's latest 200 decisions, each with its reason, the oldest first."""
+    """Show the guard's latest 200 decisions, each with its reason, the oldest first.
+
+    [bold]Example[/bold]
+    $ outlive workers guard log
+    $ outlive workers guard log --last 20
+    """
     from outlive.cli.workers_connection import found
     from outlive.workers.guard_record import guard_log
 

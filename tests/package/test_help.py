@@ -20,13 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def outlive(*arguments: str):
-    return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "100"})
+    return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "80"})
 
 
-def walk(command, name="outlive"):
-    yield name
+def commands(command, name="outlive"):
+    """All commands, each with its name."""
+    yield name, command
     for short, inner in getattr(command, "commands", {}).items():
-        yield from walk(inner, f"{name} {short}")
+        yield from commands(inner, f"{name} {short}")
 
 
 def test_all_commands_are_in_order():
@@ -39,11 +40,18 @@ def test_all_commands_are_in_order():
     ]  # fmt: skip
 
 
-def test_no_type_stands_behind_a_flag():
-    for name in walk(typer.main.get_command(app)):
+def test_no_type_stands_behind_a_flag_and_no_word_is_cut():
+    for name, _ in commands(typer.main.get_command(app)):
         shown = outlive(*name.split()[1:], "--help")
         assert shown.exit_code == 0
-        assert not re.search(r"<bool>|BOOLEAN", shown.stdout), name
+        assert not re.search(r"<bool>|BOOLEAN|…", shown.stdout), name
+
+
+def test_each_command_has_an_example_and_only_the_screen_breaks_its_prose():
+    for name, command in commands(typer.main.get_command(app)):
+        *prose, example = command.help.split("\n\n")
+        assert re.match(r"\[bold\]Example\[/bold\]\n(?s:.*)\$ .*outlive", example), name
+        assert not any("\n" in paragraph for paragraph in prose), name
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
