@@ -70,7 +70,7 @@ For = Annotated[
     _option(
         "--for",
         "JOB:BOUNDS",
-        "Other bounds for a job, as 'train.py*:max_idle=8'; of several, with a comma between them.",
+        "Other bounds for a job, as 'train.py*:max_idle=8'. A comma parts several.",
     ),
 ]
 DryRun = Annotated[
