@@ -40,7 +40,8 @@ def main() -> None:
     job = ray.get_runtime_context().get_job_id()
     ray.get([leaky.remote(number) for number in range(4)])
 
-    while not (found := idle(job)):  # Ray takes a moment to say so
+    patience = time.monotonic() + 30  # Ray takes a moment to say so; or a guard has let them go already
+    while not (found := idle(job)) and time.monotonic() < patience:
         time.sleep(0.1)
     for worker in found:
         print(f"pid {worker.pid}: {(worker.unique or 0) / 1e6:.0f} MB, after {worker.function}: {worker.why}")
