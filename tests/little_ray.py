@@ -62,11 +62,17 @@ def with_environments() -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_metrics(python: str) -> Iterator[None]:
-    """The nodes that start in this block have the agent at which Prometheus asks for metrics. This Python runs it."""
+    """The nodes that start in this block have the agent at which Prometheus asks for metrics. This Python runs it.
+
+    It has to have the packages of ray[default].
+    """
     global _agents_python
-    _agents_python = python
-    with _with(_DASHBOARD):
-        yield
+    before, _agents_python = _agents_python, python
+    try:
+        with _with(_DASHBOARD):
+            yield
+    finally:
+        _agents_python = before
 
 
 @contextlib.contextmanager
@@ -95,7 +101,10 @@ def _said_early(part: str, session: str, node: str) -> str:
     grpc, listen = free_ports(2)
     words = [_PORT_GIVEN.sub(lambda one: f"--{one[1]}={grpc if one[1] == 'grpc-port' else listen}", word)
              for word in shlex.split(agent)]  # fmt: skip
-    words[0] = _agents_python or words[0]
+    if _agents_python:
+        words[0] = _agents_python
+        # Ray looked whether our own Python has the agent's packages. A minimal agent takes no metrics of workers.
+        words = [word for word in words if word != "--minimal"]
     export = dict(word.partition("=")[::2] for word in words)["--metrics-export-port"]
     said = zip(_PORTS[_DASHBOARD], (grpc, export, listen), strict=True)
     says = " && ".join(f"echo {port} > {file}.{node} && mv {file}.{node} {file}_{node}" for file, port in said)
