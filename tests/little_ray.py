@@ -36,8 +36,10 @@ CAN_FORK = hasattr(ray._raylet, "persist_port")
 """Whether nodes start without agents, and workers are forked: raylets of older Ray learn of ports in another way."""
 
 
-def start_little() -> None:
+def start_little(*, monitor: bool = False) -> None:
     """From now on, the clusters that this process starts have no autoscaler, log monitor, usage statistics or agents.
+
+    With `monitor` they have the autoscaler's process.
 
     Each of these costs half a second of CPU a cluster or more, and a raylet waits for its agents. `ray start` and other
     processes start all. A cluster with a dashboard has the dashboard's agents. See also `with_environments`. With
@@ -46,7 +48,9 @@ def start_little() -> None:
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(_START_WITHIN))
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(_START_WITHIN * 1000))  # else the raylet ends
     os.environ.setdefault("RAY_worker_register_timeout_seconds", str(_START_WITHIN))  # else the first driver waits on
-    Node.start_monitor = Node.start_log_monitor = lambda self: None
+    Node.start_log_monitor = _start_nothing
+    if not monitor:
+        Node.start_monitor = _start_nothing
     Node.start_api_server = _if_dashboard
     services.get_node = _node_in_time
     if CAN_FORK:
@@ -123,6 +127,10 @@ def _start_with_few_agents(command: list[str], process_type: str, *args: Any, **
         if os.environ.get("OUTLIVE_FORKED"):
             command = [part.replace(*_FORKED) if part.startswith(_WORKERS) else part for part in command]
     return _start(command, process_type, *args, **options)
+
+
+def _start_nothing(self: Node) -> None:
+    pass
 
 
 def _if_dashboard(self: Node, *, include_dashboard: bool | None, **options: Any) -> None:

@@ -28,6 +28,7 @@ from outlive.cluster.answering import Answering, succeed
 from outlive.cluster.driver import CREWS, Driver
 from outlive.cluster.measuring import CatalogMeasures, works
 from outlive.cluster.port import Peers, in_group
+from outlive.node import Autoscaler
 
 _ROUNDS_EVERY = 1.0  # seconds
 _log = logging.getLogger(__name__)
@@ -213,6 +214,11 @@ class Catalog:
     def lost_nodes(self) -> dict[str, tuple[int, int, float]]:
         """The nodes that took arrays with them: how many arrays, of how many bytes, and when (seconds since 1970)."""
         return self.driver.look(lambda state: state.index.lost.by_node())
+
+    @in_group("slow")
+    def autoscaler(self) -> Autoscaler | None:
+        """The autoscaler, as the head sees it. Elsewhere, one that removes nothing may look like one that does."""
+        return self.driver.peers.autoscaler()
 
     # --- arrays without a key
 

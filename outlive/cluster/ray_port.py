@@ -301,7 +301,16 @@ class RayPeers(RealTime):
         return busy(node, {actors.keeper_name(node), actors.CATALOG})
 
     def autoscaler(self) -> Autoscaler | None:
-        return autoscaler()
+        seen = autoscaler()
+        if seen is None or seen.min_workers or self._is_catalog():
+            return seen
+        found: Autoscaler | None = self.ask_catalog(Call.of("autoscaler"))  # the monitor can be seen on the head alone
+        return found
+
+    def _is_catalog(self) -> bool:
+        """Whether this process is the catalog."""
+        catalog = self._find_catalog()
+        return bool(ray.get_runtime_context().get_actor_id() == catalog._actor_id.hex())  # noqa: SLF001
 
     def jobs_that_ended(self, numbers: set[int]) -> set[int]:
         with explained():

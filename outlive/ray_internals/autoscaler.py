@@ -26,9 +26,10 @@ def autoscaler() -> Autoscaler | None:
     """The autoscaler that removes idle nodes. None if nothing does, as after `ray.init()` or `ray start --head`.
 
     On the head, the monitor's command line and its config file say all. On other nodes, and if no monitor can be seen
-    (KubeRay), the types of the nodes show that there is one, but not its settings. It takes one or two calls of the
-    GCS, and a look at the processes of this machine. Ask again now and then: the monitor starts last, and its file may
-    change.
+    (KubeRay), the types of the nodes show that there is one, but not its settings. KubeRay tells them to all nodes, so
+    that elsewhere a monitor of v2 that only mirrors looks the same (`RayPeers.autoscaler` asks on the head). It takes
+    two or three calls of the GCS, and a look at the processes of this machine. Ask again now and then: the monitor
+    starts last, and its file may change.
 
     Raises
     ------
@@ -58,16 +59,19 @@ def _types(status: dict[str, Any]) -> dict[str, str]:
 def _monitor() -> list[str] | None:
     """The command line of this cluster's monitor, if it runs where this process can see it.
 
-    Source: `start_monitor` of ray/_private/services.py.
+    It is known by its session, as this process may know the GCS by another address: KubeRay sets RAY_ADDRESS to
+    127.0.0.1 in the head's pod. Source: `start_monitor` of ray/_private/services.py.
     """
-    address = rpc.gcs_address()
+    with explained():
+        session = gcs_client().internal_kv_get(b"session_name", b"session", timeout=PATIENCE)
+    name = session.decode() if session else None
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
         monitor = any(re.search(r"autoscaler/(_private|v2)/monitor\.py$", part) for part in command[:4])
-        if monitor and _option(command, "--gcs-address") == address:
+        if monitor and Path(_option(command, "--logs-dir") or "").parent.name == name:
             return command
     return None
 

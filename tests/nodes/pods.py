@@ -32,7 +32,7 @@ APART = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 APART += ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _MOUNT = 'mount --bind "$0" /dev/shm && exec "$@"'
 _REPOSITORY = Path(__file__).parents[2]
-_RAY = "from tests.little_ray import start_little; start_little(); from ray.scripts.scripts import main; main()"
+_RAY = "from tests.little_ray import start_little; start_little({}); from ray.scripts.scripts import main; main()"
 _STORE = 80 << 20
 
 
@@ -54,13 +54,23 @@ class Pod:
     ----------
     shm
         The folder that it sees as /dev/shm: of its own, or another pod's.
+    little
+        The arguments of `start_little`.
     """
 
-    def __init__(self, cluster: Pods, number: int, shm: Path, ip: str, arguments: list[str]) -> None:
+    def __init__(self, cluster: Pods, number: int, shm: Path, ip: str, arguments: list[str], little: str) -> None:
         self.number, self.shm, self.ip, self._cluster = number, shm, ip, cluster
         self.log = cluster.folder / f"pod{number}.log"
         shm.mkdir(mode=0o777, parents=True, exist_ok=True)
-        command = [sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats", f"--node-ip-address={ip}"]
+        command = [
+            sys.executable,
+            "-c",
+            _RAY.format(little),
+            "start",
+            "--block",
+            "--disable-usage-stats",
+            f"--node-ip-address={ip}",
+        ]
         command += [f"--object-store-memory={_STORE}", "--min-worker-port=0", "--max-worker-port=0", *arguments]
         command += [f'--resources={{"pod{number}": 1}}']
         with open(self.log, "wb") as log:
@@ -176,7 +186,10 @@ class Pods:
             "OUTLIVE_SPILL_TO": str(self.folder / f"spill{number}"),
             "PYTHONPATH": str(_REPOSITORY),
             "RAY_AUTH_MODE": "disabled",
+            "RAY_CLOUD_INSTANCE_ID": f"pod{number}",  # this and the type, KubeRay tells every pod
+            "RAY_NODE_TYPE_NAME": "group" if number else "headgroup",
             "RAY_TMPDIR": str(self.folder / "ray"),
+            "RAY_enable_autoscaler_v2": "1",  # as `ray start` sets it in such a pod, also if nothing scales
             "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # as KubeRay sets it; the head's settings come too late
             **self._changes,
         }
@@ -184,20 +197,23 @@ class Pods:
             changes |= {"RAY_REDIS_ADDRESS": self._redis, "RAY_external_storage_namespace": "the-cluster"}
         return {**os.environ, **changes}
 
-    def start_head(self, shm: Path | None = None) -> Pod:
-        """Start a head. Its address is another each time, and its GCS is where the one before was."""
+    def start_head(self, shm: Path | None = None, *, monitor: bool = False) -> Pod:
+        """Start a head. Its address is another each time, and its GCS is where the one before was.
+
+        With `monitor`, the process of the autoscaler runs there. It has no configuration, and so it removes nothing.
+        """
         options = ["--head", f"--port={self._port}", "--include-dashboard=false", "--num-cpus=1"]
         options += [f"--ray-client-server-port={self._client_port}", f"--system-config={SYSTEM}"]
         options += [f"--temp-dir={self.folder / 'ray'}"]
-        self.head = self._start(options, shm)
+        self.head = self._start(options, shm, "monitor=True" if monitor else "")
         return self.head
 
     def start_worker(self, shm: Path | None = None) -> Pod:
         return self._start([f"--address={self.address}", "--num-cpus=2"], shm)
 
-    def _start(self, arguments: list[str], shm: Path | None) -> Pod:
+    def _start(self, arguments: list[str], shm: Path | None, little: str = "") -> Pod:
         number = len(self._all)
-        pod = Pod(self, number, shm or self.folder_of(number), f"127.0.0.{number + 11}", arguments)
+        pod = Pod(self, number, shm or self.folder_of(number), f"127.0.0.{number + 11}", arguments, little)
         self._all.append(pod)
         pod.wait()
         return pod

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 
 import outlive
 from outlive.arrays.clock import uptime
@@ -28,7 +29,7 @@ SILENT = 200 * 10**9  # nanoseconds after which a keeper that nobody can see cou
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Pods]:
     with pods() as made:
-        made.start_head()
+        made.start_head(monitor=True)
         yield made
 
 
@@ -68,6 +69,27 @@ def living() -> set[str]:
 def shelf_of(pod: Pod, node: str) -> Path:
     (found,) = pod.shm.glob(f"outlive/*/{node}")
     return found
+
+
+def has_reported() -> bool:
+    """Whether an autoscaler v2 has told the head of itself. Without a configuration it removes nothing."""
+    return int(get_cluster_status(ray.get_runtime_context().gcs_address).stats.autoscaler_version) > 0
+
+
+def roles() -> dict[str, str]:
+    """The role of each node."""
+    outlive.open("pods")
+    return {row.id: row.role for row in outlive.nodes()}
+
+
+@pytest.mark.timeout(900)
+def test_a_pod_stays_where_nothing_scales(cluster: Pods) -> None:
+    """KubeRay tells all pods their types in any case, and only the head's pod sees that its monitor scales nothing."""
+    pod = cluster.start_worker()
+    node, _ = pod.run(put, [0])
+    eventually(lambda: cluster.head.run(has_reported))
+    assert (pod.run(roles)[node], cluster.head.run(roles)[node]) == ("stays", "stays")
+    assert json.loads(pod.exec(*HOOK).stdout)["stayed"] is None
 
 
 @pytest.mark.timeout(900)
