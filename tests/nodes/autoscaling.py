@@ -33,7 +33,7 @@ _UNUSED = ("initialization", "setup", "head_setup", "worker_setup", "head_start_
 
 @contextmanager
 def autoscaling_cluster(
-    most: int = 2, idle_minutes: float = 0.1, min_workers: int = 0, **environment: str
+    most: int = 2, idle_minutes: float = 0.1, min_workers: int = 0, version: int = 1, **environment: str
 ) -> Iterator[str]:
     """A cluster of up to `most` worker nodes of type `small`, of one CPU each; this process is connected to it.
 
@@ -51,8 +51,11 @@ def autoscaling_cluster(
         "OUTLIVE_ROOT": ROOT,
         "OUTLIVE_SPILL_TO": SPILL,
         "RAY_AUTH_MODE": "disabled",
+        "RAY_CLOUD_INSTANCE_ID": HEAD,
         "RAY_FAKE_CLUSTER": "1",
+        "RAY_NODE_TYPE_NAME": "ray.head.default",
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+        "RAY_enable_autoscaler_v2": str(version - 1),
         **environment,
     }
     options = {
@@ -88,11 +91,14 @@ def workers() -> list[Node]:
 
 def _config(address: str, most: int, idle_minutes: float, min_workers: int) -> dict[str, object]:
     provider = {
-        "type": "fake_multinode",
+        "type": "external",  # autoscaler v2 would look for defaults of "fake_multinode" in a file that the wheel lacks
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "use_node_id_as_ip": True,
         "disable_node_updaters": True,
         "disable_launch_config_check": True,
         "gcs_address": address,
+        "head_node_id": HEAD,
+        "launch_multiple": True,
     }
     head = {"CPU": 0, "object_store_memory": STORE}
     small = {"CPU": 1, "object_store_memory": STORE}

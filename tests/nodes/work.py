@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+import outlive
+
 SEED = 7
 
 
@@ -21,6 +23,12 @@ def arrays(number: int) -> list[np.ndarray]:
         np.empty((0, 3), "int16"),
         *(random.integers(0, 9, (7,), dtype="int32") for _ in range(20)),
     ]
+
+
+def put(number: int) -> list[outlive.ArrayHandle]:
+    """Put the arrays of node `number`."""
+    store = outlive.open("scans")
+    return [store.put(array, key=f"{number}/{index}") for index, array in enumerate(arrays(number))]
 
 
 def meet(folder: Path, number: int, all_of_them: int = 2, seconds: float = 90) -> None:
