@@ -98,6 +98,10 @@ LONGEST = (
     "nodes/test_bulk.py::",  # many small arrays, for over a minute
     "workers/test_beside_trim.py::",  # test_harmless has the most frequent of these calls
     "nodes/test_scale_down.py::test_without_outlive",  # what Ray does by itself
+    # one of the two autoscalers is enough in the shorter form
+    r"nodes/test_scale_down.py::test_a_node_(that_cannot_see|of_min_workers)\w*\[v1",
+    r"workers/test_leaving_nodes.py::test_a_node_leaves\[2",
+    r"workers/test_leaving_nodes.py::test_a_node_with_arrays_leaves\w*\[1",
     r"lint/test_pages_run.py::test_pages\[(?!OUT202|OUT602)",  # each starts programs of its own
 )
 
