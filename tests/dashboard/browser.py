@@ -33,6 +33,27 @@ KEYS = {
     "ArrowUp": ("", 38),
     "End": ("", 35),
 }
+FAINT = """(() => {
+  const rgb = (text) => [...text.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+  const over = (a, b) => [0, 1, 2].map((place) => a[place] * a[3] + b[place] * (1 - a[3])).concat(1);
+  const behind = (one) => one ? over(rgb(getComputedStyle(one).backgroundColor), behind(one.parentElement))
+    : [255, 255, 255, 1];
+  const linear = (one) => (one / 255 <= 0.03928 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4);
+  const light = (color) => color.slice(0, 3).map(linear)
+    .reduce((sum, one, place) => sum + one * [0.2126, 0.7152, 0.0722][place], 0);
+  const color = (one) => { const style = getComputedStyle(one);
+    if (one instanceof SVGElement) return style.fill;
+    return one.placeholder ? getComputedStyle(one, '::placeholder').color : style.color; };
+  const faint = (one) => { const ground = behind(one);
+    const [a, b] = [light(over(rgb(color(one)), ground)), light(ground)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5; };
+  const says = (one) => one.placeholder || [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const seen = (one) => one.checkVisibility({ visibilityProperty: true, opacityProperty: true });
+  return [...document.querySelectorAll('body *')].filter((one) => seen(one) && !one.disabled && says(one)
+      && !['OPTION', 'NOSCRIPT', 'SCRIPT', 'STYLE', 'TITLE', 'title'].includes(one.tagName)).filter(faint)
+    .slice(0, 5).map((one) => `${one.tagName} ${one.id} ${one.className}: ${one.placeholder || one.textContent}`);
+})()"""
+"""Text, placeholders and the text of plots with less contrast than WCAG 2 asks for at its level AA."""
 
 
 class Page:

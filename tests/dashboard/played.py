@@ -195,6 +195,8 @@ class Played:
     def _trim(self, limits: dict[str, Any], only: set[str] | None) -> dict[str, Any]:
         if limits.get("min_idle", 0) > limits.get("max_idle", 0):
             raise BadSetting("max_idle is below min_idle: a node cannot keep both")
+        if "max_memory" in limits:
+            raise BadSetting(f"max_memory is no size: {limits['max_memory']}")
         named = limits.get("workers")
         chosen = [
             {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.dashboard import browser
-from tests.dashboard.browser import Page
+from tests.dashboard.browser import FAINT, Page
 from tests.dashboard.played import HOSTILE, Played
 from tests.dashboard.serving import Served, served
 
@@ -60,6 +60,20 @@ def test_the_address_loses_its_token(page: Page, one: Served) -> None:
     assert page.eval("document.cookie") == ""  # no script may read it
 
 
+_ALARMED = """addEventListener('DOMContentLoaded', () => {
+  const problem = document.getElementById('problem');
+  new MutationObserver(() => { window.alarmed ||= !problem.hidden; }).observe(problem, { attributes: true });
+})"""
+
+
+def test_no_alarm_while_the_page_connects(tab: Page, one: Served) -> None:
+    watch = tab("Page.addScriptToEvaluateOnNewDocument", source=_ALARMED)["identifier"]
+    tab.open(one.opened)
+    tab.until("document.getElementById('live').innerText.startsWith('live, seen')")
+    tab("Page.removeScriptToEvaluateOnNewDocument", identifier=watch)
+    assert not tab.eval("window.alarmed")
+
+
 def test_a_wrong_token_and_the_form(tab: Page, one: Served) -> None:
     tab.open(f"{one.url}?token=wrong")
     tab.until("document.querySelector('[role=alert]')?.innerText.includes('not the token')")
@@ -78,26 +92,49 @@ def test_each_view_at_each_width(page: Page, width: int, dark: bool) -> None:
         assert page.eval("document.documentElement.scrollWidth <= innerWidth"), (view, "is wider than the window")
         rows = page.eval("[...document.querySelectorAll('.row')].map(one => [one.scrollHeight, one.clientHeight])")
         assert all(needed <= has + 1 for needed, has in rows), (view, "has rows with more text than room")
-        assert page.eval(_CONTRAST) == [], view
+        assert page.eval(FAINT) == [], view
 
 
-_CONTRAST = """(() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (one) => (one / 255 <= 0.03928 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4);
-  const light = (color) => color.slice(0, 3).map(linear)
-    .reduce((sum, one, place) => sum + one * [0.2126, 0.7152, 0.0722][place], 0);
-  const behind = (one) => { for (; one; one = one.parentElement) { const c = rgb(getComputedStyle(one).backgroundColor);
-    if (c.length === 3 || c[3] > 0.99) return c; } return [255, 255, 255]; };
-  return [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && !one.disabled
-      && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
-      && !(one instanceof SVGElement) && !['OPTION', 'NOSCRIPT', 'TITLE'].includes(one.tagName)).filter((one) => {
-    const [a, b] = [light(rgb(getComputedStyle(one).color)), light(behind(one))];
-    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
-  }).slice(0, 5).map((one) => one.className + ': ' + one.innerText);
-})()"""
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_each_dialog_on_a_narrow_screen(page: Page, one: Served, dark: bool) -> None:
+    page.size(400, 700, dark=dark)
+
+    def fits(title: str) -> None:
+        page.until(f"{TITLE} && {TITLE}.includes({title!r})")
+        assert page.eval(FAINT) == [], title
+        assert page.eval("(one => one.scrollWidth <= one.clientWidth)(document.getElementById('dialog'))"), title
+        assert page.eval(_BUTTONS_SEEN), (title, "has buttons that are out of sight")
+
+    row = max((row for row in one.source._workers if row["retirable"]), key=lambda row: row["unique"])
+    page.click(str(row["pid"]), ".workers")
+    fits(f"Worker {row['pid']}")
+    page.press("Escape")
+    page.click("Let idle workers go")
+    fits("Let idle workers go")
+    page.click("Show which", "#dialog")
+    fits("would leave")
+    page.press("Escape")
+    show(page, "nodes")
+    page.click("node-03", ".nodes")
+    fits("Node ")
+    page.click("Drain", "#dialog")
+    fits("Drain ")
+    page.press("Escape")
+    show(page, "arrays")
+    page.click("ct/", ".arrays")
+    page.until("document.querySelector('#dialog img')?.naturalWidth > 0")
+    fits("ct/")
 
 
-def test_ten_thousand_arrays_are_few_elements(page: Page) -> None:
+_BUTTONS_SEEN = """[...document.querySelectorAll('#dialog .buttons button')].every((one) => {
+  const [button, dialog] = [one.getBoundingClientRect(), document.getElementById('dialog').getBoundingClientRect()];
+  return button.bottom <= Math.min(dialog.bottom, innerHeight) && button.top >= 0;
+})"""
+
+
+@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_ten_thousand_arrays_are_few_elements(page: Page, width: int) -> None:
+    page.size(width)
     show(page, "arrays")
     assert page.eval("document.querySelector('.arrays [role=table]').getAttribute('aria-rowcount')") == "10001"
     page.eval("document.querySelector('.scroll').scrollTop = 1e9")
@@ -171,7 +208,7 @@ def test_one_worker(page: Page, one: Served) -> None:
     page.click("Let it go", "#dialog")
     page.until(f"{TITLE} === '1 worker would leave'")
     page.click("Let 1 worker go", "#dialog")
-    page.until(f"{TITLE} === '1 worker left'")
+    page.until(f"{TITLE} === '1 worker has left'")
     assert row["id"] not in {other["id"] for other in one.source._workers}
 
 
@@ -180,7 +217,12 @@ def test_wrong_bounds_are_told(page: Page) -> None:
     page.until(OPENS)
     page.eval("document.querySelector('[name=min_idle]').value = 5")
     page.click("Show which", "#dialog")
-    page.until("document.querySelector('#dialog .problem')?.innerText.includes('below min_idle')")
+    page.until("document.querySelector('#dialog .problem')?.innerText.includes('is more than')")
+    page.eval("document.querySelector('[name=min_idle]').value = 0")
+    page.eval("document.querySelector('[name=max_memory]').value = 'much'")
+    page.click("Show which", "#dialog")
+    page.until("document.querySelector('#dialog .problem')?.innerText.includes('is no size: much')")
+    assert page.eval("document.querySelectorAll('#dialog .problem').length") == 1
     page.press("Escape")
     page.until(f"!{OPENS}")
 
@@ -207,6 +249,8 @@ def test_a_silent_node_and_what_was_not_checked(page: Page) -> None:
     page.until("document.querySelector('main').innerText.includes('its keeper does not answer')")
     show(page, "doctor")
     page.until("document.querySelector('main').innerText.includes('not checked: shelves')")
+    fix = page.eval("document.querySelector('.finding .fix').innerText")
+    assert fix == "store the arrays with outlive:\n    outlive.open().put(volume)"
     page.click("6 more", ".finding")
     page.click("Look again")
     page.until("!!document.querySelector('details[open]')")  # what was opened stays so
@@ -222,6 +266,29 @@ def test_a_lost_cluster_and_its_return(page: Page, one: Served) -> None:
         page.until("!document.getElementById('problem').hidden")
     one.source.error = None
     page.until("document.getElementById('problem').hidden && document.querySelectorAll('.arrays .row').length > 5")
+
+
+def test_a_cluster_that_was_never_seen_has_no_figures(tab: Page) -> None:
+    source = Played(20, 20, 2)
+    source.error = "the GCS does not answer"
+    with served(source) as one:
+        tab.open(one.opened)
+        for view in ("workers", "arrays", "nodes"):
+            tab.eval(f"location.hash = '#{view}'") if view != "workers" else None
+            tab.until(f"document.querySelector('.{view} .foot')?.innerText === 'Nothing has been seen yet.'")
+            assert "Nothing has been seen yet" in tab.eval("document.getElementById('problem').innerText")
+            assert tab.eval("document.querySelectorAll('.facts, .count:not(:empty)').length") == 0, view
+        source.error = None
+        tab.until("document.querySelectorAll('.nodes .row').length === 2")
+
+
+def test_an_empty_cluster(tab: Page) -> None:
+    with served(Played(0, 0, 0, hostile=False)) as one:
+        tab.open(one.opened)
+        for view, words in (("workers", "no worker process"), ("arrays", "no array with a key"), ("nodes", "No node")):
+            tab.eval(f"location.hash = '#{view}'") if view != "workers" else None
+            tab.until(f"document.querySelector('.{view} .foot')?.innerText.includes({words!r})")
+            assert tab.eval("document.querySelector('.scroll').clientHeight") == 0, (view, "has room for no rows")
 
 
 def test_a_server_that_ends_and_another_at_its_port(tab: Page) -> None:
@@ -266,6 +333,88 @@ def test_by_the_keyboard_alone(page: Page) -> None:
     page.press("Escape")
     page.until(f"!{OPENS}")
     assert page.eval(FOCUSED) == at  # the focus is back where it was
+
+
+@pytest.mark.parametrize("width", [400, 900, 1400])
+def test_the_ring_of_the_focus_is_whole(page: Page, width: int) -> None:
+    page.size(width)
+    for view in ("workers", "arrays", "nodes"):
+        show(page, view)
+        page.eval("document.querySelectorAll('.row button')[1].focus()")
+        page.press("ArrowDown")
+        page.until("document.activeElement.matches('.row button:focus-visible')")
+        assert page.eval(_RING_CUT) == [], view
+
+
+_RING_CUT = """(() => {
+  const style = getComputedStyle(document.activeElement);
+  const [width, offset] = [parseFloat(style.outlineWidth), parseFloat(style.outlineOffset)];
+  const ring = document.activeElement.getBoundingClientRect();
+  const cell = document.activeElement.parentElement.getBoundingClientRect(); // it cuts what is beyond it
+  const by = width + offset - 0.5;
+  const cut = { left: ring.left - by < cell.left, top: ring.top - by < cell.top,
+    right: ring.right + by > cell.right, bottom: ring.bottom + by > cell.bottom };
+  return width >= 2 ? Object.keys(cut).filter((side) => cut[side]) : ["there is no ring"];
+})()"""
+
+
+def focus(page: Page, name: str) -> None:
+    """Press Tab until what has the focus begins so."""
+    for _ in range(30):
+        if page.eval("document.activeElement.matches('button, a')") and page.eval(FOCUSED).startswith(name):
+            return
+        page.press("Tab")
+    raise AssertionError(f"Tab leads to no {name!r}, but to {page.eval(FOCUSED)!r}")
+
+
+def test_workers_go_by_the_keyboard_alone(page: Page, one: Served) -> None:
+    before = len(one.source._workers)
+    focus(page, "Let idle workers go")
+    page.press("Enter")
+    page.until(f"{OPENS} && document.activeElement.name === 'max_idle'")
+    page.press("Enter")
+    page.until(f"{TITLE}.endsWith('would leave')")
+    focus(page, "Let ")
+    page.press("Enter")
+    page.until(f"{TITLE}.endsWith('have left')")
+    focus(page, "Close")
+    page.press("Enter")
+    page.until(f"!{OPENS}")
+    assert len(one.source._workers) < before
+    assert page.eval(FOCUSED).startswith("Let idle workers go")
+
+
+def test_a_node_is_drained_by_the_keyboard_alone(page: Page, one: Served) -> None:
+    show(page, "nodes")
+    focus(page, "node-01")
+    page.press("Enter")
+    page.until(f"{TITLE}?.startsWith('Node ')")
+    focus(page, "Drain ...")
+    page.press("Enter")
+    page.until(f"{TITLE}.startsWith('Drain ')")
+    focus(page, "Drain it")
+    page.press("Enter")
+    page.until(f"{TITLE} === 'Draining has begun'")
+    page.press("Escape")
+    page.until("document.querySelector('main').innerText.includes('copied to other nodes')")
+    assert ("drain", (one.source._nodes[1]["id"],)) in one.source.calls
+
+
+def test_a_slice_and_a_sort_by_the_keyboard_alone(page: Page) -> None:
+    show(page, "arrays")
+    focus(page, "Size")
+    page.press("Enter")
+    page.until("document.querySelector('[aria-sort=descending]')?.innerText.startsWith('Size')")
+    page.until("document.querySelector('.row').innerText.includes('150.0 MiB')")
+    focus(page, "ct/")
+    page.press("Enter")
+    page.until("document.querySelector('#dialog .picture p')?.innerText === '[256, ...]'")
+    for _ in range(5):
+        if page.eval("document.activeElement.type === 'range'"):
+            break
+        page.press("Tab")
+    page.press("ArrowDown")
+    page.until("document.querySelector('#dialog .picture p').innerText === '[255, ...]'")
 
 
 _NAMELESS = """

@@ -36,7 +36,7 @@ export function open(place, page) {
   const prefix = h("input", { type: "search", placeholder: "as ct/", maxlength: 1024 });
   place.append(top, h("div", { class: "tools" }, h("label", {}, "Store", stores), h("label", {}, "Keys that begin with", prefix)));
   const table = new Table({
-    path: "arrays", kind: "arrays", label: TITLE, columns: COLUMNS, sort: "key", order: "up",
+    path: "arrays", kind: "arrays", label: TITLE, columns: COLUMNS, none: "This store has no array with a key.", sort: "key", order: "up",
     parameters: () => ({ store: page.store, prefix: prefix.value }),
     opened: (row) => show(row, page),
     failed: page.failed,

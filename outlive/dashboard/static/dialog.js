@@ -30,6 +30,7 @@ export const closer = (label = "Close") => h("button", { type: "button", onclick
 export function doer(label, work, attributes = {}) {
   const button = h("button", { type: "button", ...attributes, onclick: async () => {
     button.disabled = true;
+    around(button).querySelector(".problem")?.remove();
     try {
       await work();
     } catch (error) {
@@ -41,9 +42,8 @@ export function doer(label, work, attributes = {}) {
   return button;
 }
 
-export function problem(beside, text) {
-  const within = beside.closest("#dialog > div, main") ?? box();
-  within.querySelector(":scope > .problem")?.remove();
-  const said = h("p", { class: "problem", role: "alert" }, text);
-  (beside.closest(".buttons") ?? beside).before(said);
+const around = (element) => element.closest("#dialog > div, main") ?? box();
+
+function problem(beside, text) {
+  (beside.closest(".buttons") ?? beside).before(h("p", { class: "problem", role: "alert" }, text));
 }

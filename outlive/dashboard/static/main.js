@@ -16,7 +16,7 @@ const live = document.getElementById("live");
 const page = { readOnly: true, store: "default", follow, failed, state: {} };
 let view = null;
 let name = "";
-let connection = "lost";
+let connection = "begun";
 let refusal = null;
 
 const events = new Events(heard, (state) => {
@@ -51,16 +51,16 @@ function current() {
 function tell() {
   const state = current();
   const when = state?.at ? `seen ${ago(state.at)} ago` : "not seen yet";
-  const words = { live: state?.error ? "no answer" : "live", lost: "no connection", over: "closed" }[connection];
+  const words = { begun: "connects", live: state?.error ? "no answer" : "live", lost: "no connection", over: "closed" }[connection];
   const text = `${words}, ${when}`;
   if (live.textContent !== text) live.textContent = text;
-  live.className = connection === "live" && !state?.error ? "tag good" : "tag bad";
+  live.className = connection === "begun" ? "tag" : connection === "live" && !state?.error ? "tag good" : "tag bad";
   let said = null;
   if (connection === "over") said = "This page's session has ended, as another dashboard was started: open the address that it printed.";
   else if (connection === "lost") said = "The dashboard's server does not answer: it may have ended. This page tries again by itself.";
   else if (state?.error) {
     const seen = state.at ? `What is shown was seen at ${clock(state.at)}.` : "Nothing has been seen yet.";
-    said = `The cluster has not answered since ${clock(state.since)}: ${state.error}. ${seen} It is asked again by itself.`;
+    said = `The cluster has not answered since ${clock(state.since)}: ${state.error}. ${seen} The page asks again by itself.`;
   } else if (refusal) said = refusal;
   problem.hidden = !said;
   if (said && problem.textContent !== said) problem.textContent = said;

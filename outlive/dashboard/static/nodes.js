@@ -45,7 +45,7 @@ export function open(main, page) {
   const status = h("div", { role: "status" });
   main.append(top, h("div", { class: "tools" }, h("label", {}, "Search", text)), status);
   const table = new Table({
-    path: "nodes", kind: "nodes", label: TITLE, columns: COLUMNS, sort: "", order: "up",
+    path: "nodes", kind: "nodes", label: TITLE, columns: COLUMNS, none: "No node is known.", sort: "", order: "up",
     parameters: () => ({ q: text.value }),
     opened: (row) => show(row, page),
     failed: page.failed,
@@ -108,13 +108,13 @@ async function preview(row) {
   const facts = pairs([
     ["To be copied", node.alone === null ? "not known: its keeper did not answer in time" : `${count(node.alone, "array")}, ${size(node.alone_bytes)}`],
     ["Room elsewhere", tag(`${size(found.room)} on ${count(found.others, "other node")}${asked}`, fits ? "good" : "bad")],
-    ["Why it cannot go", why(node)],
+    ["Why it cannot go", oneLine(why(node))],
   ]);
   const words = [
     found.others === 0 ? "No other node has a shelf yet: one may be started there." : null,
     found.others && !fits ? "Not all of it fits: what does not stays, and the node with it." : null,
-    node.role === "head" ? "The head stays a part of the cluster; only its arrays are copied." : "Then its keeper leaves, and an autoscaler may take the node.",
-    "Programs may go on meanwhile.",
+    node.role === "head" ? "The head stays a part of the cluster; only its arrays are copied." : "Once they are copied, its keeper leaves, and an autoscaler may take the node.",
+    "Programs can go on meanwhile.",
   ];
   const go = doer("Drain it", async () => {
     await post("drain", { preview: found.preview });

@@ -50,7 +50,7 @@ function lines({ title, times, series, told, binary, width }) {
     parts.push(s("text", { x: EDGE.left - 6, y: y(mark) + 4, "text-anchor": "end" }, told(mark)));
   }
   for (const [at, anchor] of [[from, "start"], [(from + to) / 2, "middle"], [to, "end"]]) {
-    const text = new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const text = new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: to - from < 600 ? "2-digit" : undefined });
     parts.push(s("text", { x: x(at), y: HEIGHT - 5, "text-anchor": anchor }, text));
   }
   series.forEach((one, place) => {
@@ -80,7 +80,8 @@ function runs(times, values) {
 function range(values, told) {
   const known = values.filter((value) => value !== null);
   if (!known.length) return "not known";
-  return `now ${values.at(-1) === null ? "not known" : told(values.at(-1))}, from ${told(Math.min(...known))} to ${told(Math.max(...known))}`;
+  const [now, least, most] = [values.at(-1), Math.min(...known), Math.max(...known)].map((value) => (value === null ? "not known" : told(value)));
+  return least === most ? `now ${now}` : `now ${now}, from ${least} to ${most}`;
 }
 
 function legend(series, told) {

@@ -16,9 +16,9 @@ export class Table {
   #total = 0;
   #generation = 0;
 
-  // columns: {name, label, sort, right, wide, minor, cell(row)}. The first one's cell opens a row.
-  constructor({ path, kind, label, columns, sort, order, parameters, opened, answered, failed }) {
-    Object.assign(this, { path, columns, sort, order, parameters, opened, answered, failed });
+  // columns: {name, label, sort, right, wide, minor, cell(row)}. The first one's cell opens a row. none: said if there are no rows.
+  constructor({ path, kind, label, columns, none, sort, order, parameters, opened, answered, failed }) {
+    Object.assign(this, { path, columns, none, sort, order, parameters, opened, answered, failed });
     this.head = h("div", { class: "head", role: "row" }, columns.map((column) => this.#header(column)));
     this.space = h("div", { class: "space", role: "rowgroup" });
     this.scroll = h("div", { class: "scroll", tabindex: 0 }, this.space);
@@ -95,6 +95,10 @@ export class Table {
     try {
       const found = await get(this.path, { ...this.parameters(), ...window }, stop.signal);
       if (generation !== this.#generation) return;
+      if (found.state.at === null) { // nothing was seen, which is not the same as that there is nothing
+        this.foot.textContent = "Nothing has been seen yet.";
+        return;
+      }
       this.#pages.set(page, found.rows);
       this.#total = found.total;
       this.answered(found);
@@ -108,13 +112,15 @@ export class Table {
   }
 
   #told(found) {
-    if (!found.all) return "None.";
+    if (!found.all) return this.none;
+    if (!found.total) return `None of ${number(found.all)}.`;
     return found.total === found.all ? `${number(found.total)} in all` : `${number(found.total)} of ${number(found.all)}`;
   }
 
   #measure() {
     this.height = parseFloat(getComputedStyle(this.box).getPropertyValue("--row")) || 38;
     this.space.style.height = `${this.#total * this.height}px`;
+    this.box.style.setProperty("--content", this.space.style.height);
     this.box.style.setProperty("--gutter", `${this.scroll.offsetWidth - this.scroll.clientWidth}px`);
     this.table.setAttribute("aria-rowcount", this.#total + 1);
     this.#show();
@@ -164,7 +170,8 @@ export class Table {
   #cell(column, content, row) {
     const plain = typeof content === "string" ? content : null;
     const inner = row ? h("button", { type: "button", class: "open", onclick: () => this.opened(row) }, content) : content;
-    return h("div", { role: "cell", class: names(column) || null, title: plain, "data-label": column.short ?? "" }, inner);
+    const kind = `${names(column)}${plain === "-" ? " none" : ""}`;
+    return h("div", { role: "cell", class: kind || null, title: plain, "data-label": column.short ?? "" }, inner);
   }
 
   #step(event) {

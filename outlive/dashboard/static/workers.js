@@ -29,7 +29,7 @@ export function open(place, page) {
   const tools = h("div", { class: "tools" }, h("label", {}, "State", state), h("label", {}, "Search", text), h("span", { class: "spring" }, trim));
   place.append(top, reasons, tools);
   const table = new Table({
-    path: "workers", kind: "workers", label: TITLE, columns: COLUMNS, sort: "unique", order: "down",
+    path: "workers", kind: "workers", label: TITLE, columns: COLUMNS, none: "There is no worker process.", sort: "unique", order: "down",
     parameters: () => ({ state: state.value, q: text.value }),
     opened: (row) => show(row, page),
     failed: page.failed,
@@ -39,7 +39,7 @@ export function open(place, page) {
         ["Workers", number(totals.workers)],
         ["Idle", number(totals.idle)],
         ["Held by idle workers", size(totals.idle_unique)],
-        ["Of it, trim can free", size(totals.free)],
+        ["Trim can free", size(totals.free)],
       ]));
       reasons.replaceChildren(...Object.entries(totals.kinds).map(([kind, [workers, bytes]]) => h("li", {}, `${kind}: ${number(workers)}, ${size(bytes)}`)));
       const errors = nodes.filter((node) => node.error).map((node) => `node ${short(node.id)}: ${node.error}`);
@@ -67,7 +67,7 @@ function show(row, page) {
     ["Memory of its own", size(row.unique)],
     ["Shared with others", size(row.shared)],
     ["Objects", `${number(row.owned)} owned, ${number(row.borrowed)} borrowed`],
-    ["Still here as", h("ul", {}, why)],
+    ["Why it is still here", h("ul", {}, why)],
   ]);
   const go = row.retirable && !page.readOnly && doer("Let it go ...", () => preview({ workers: [row.id] }));
   openDialog(`Worker ${row.pid}`, [facts, buttons(go || null, closer())]);
@@ -78,9 +78,9 @@ function askTrim() {
   const form = h("form", { method: "dialog" },
     h("p", {}, "On each node, the largest idle workers leave until these bounds hold. One that runs a task or owns an object is never touched."),
     h("div", { class: "fields" },
-      field("max_idle", "Idle workers that may stay", { type: "number", min: 0, value: "0", autofocus: true }),
-      field("min_idle", "That always stay", { type: "number", min: 0, placeholder: "0" }),
-      field("max_memory", "Most memory of one", { placeholder: "as 2GiB" }),
+      field("max_idle", "Idle, at most", { type: "number", min: 0, value: "0", autofocus: true }),
+      field("min_idle", "Idle, at least", { type: "number", min: 0, placeholder: "0" }),
+      field("max_memory", "Memory, at most", { placeholder: "as 2GiB" }),
       field("job", "Only of job", { placeholder: "any" })));
   const look = doer("Show which", () => preview(limits(form)), { class: "main" });
   form.addEventListener("submit", (event) => { event.preventDefault(); look.click(); });
@@ -91,12 +91,13 @@ function askTrim() {
 function limits(form) {
   const given = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
   for (const name of ["max_idle", "min_idle"]) if (name in given) given[name] = Number(given[name]);
+  if (given.min_idle > given.max_idle) throw new Error('"Idle, at least" is more than "Idle, at most".');
   return given;
 }
 
 async function preview(wanted) {
   const found = await post("trim/preview", wanted);
-  const spared = found.spared.length && h("details", {}, h("summary", {}, `${count(found.spared.length, "idle worker")} can't go`),
+  const spared = found.spared.length && h("details", {}, h("summary", {}, `${count(found.spared.length, "idle worker")} cannot go`),
     h("ul", { class: "list" }, found.spared.map((row) => h("li", {}, `pid ${row.pid}, ${size(row.unique)}: ${oneLine(row.why[0]?.text ?? "")}`))));
   if (!found.chosen.length) {
     openDialog("No worker would leave", [h("p", {}, "No idle worker is beyond these bounds, or none may go."), spared || null, missing(found), buttons(closer())]);
@@ -111,7 +112,7 @@ async function preview(wanted) {
 function done(result) {
   const left = result.chosen.filter((row) => row.left).length;
   const list = h("ul", { class: "list" }, result.chosen.map((row) => h("li", {}, `pid ${row.pid}, ${size(row.unique)}: ${oneLine(row.outcome)}`)));
-  openDialog(`${count(left, "worker")} left`, [h("p", {}, `${size(result.freed)} came back.`), list, missing(result), buttons(closer())]);
+  openDialog(`${count(left, "worker")} ${left === 1 ? "has" : "have"} left`, [h("p", {}, `${size(result.freed)} came back.`), list, missing(result), buttons(closer())]);
 }
 
 const missing = (result) => result.unseen.length ? h("ul", {}, result.unseen.slice(0, 5).map((one) => h("li", {}, tag(`not seen: ${oneLine(one)}`, "bad")))) : null;
